@@ -1,0 +1,77 @@
+"""Kernel launches recorded once, replayed cheaply, and split over threads on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import warp as wp
+
+__all__ = ["ParallelLaunch"]
+
+
+@cache
+def _worker_count() -> int:
+    """Threads that share a CPU launch: the processors this process may use, at most 8."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=max(1, _worker_count() - 1), thread_name_prefix="warp-cpu")
+
+
+class ParallelLaunch:
+    """One kernel with fixed buffers, launched many times.
+
+    The kernel's first parameter must be `begin: wp.int32`, and its index `begin + wp.tid()`: Warp runs a CPU
+    kernel on one thread and releases the GIL, so the range is cut into equal chunks over a small pool. On CUDA
+    it is one launch with `begin = 0` on the current stream, and so may be captured in a graph.
+
+    Args:
+        kernel: 1D Warp kernel with outputs that chunks do not share (or only by atomics).
+        dim: largest number of threads; `__call__` may launch fewer.
+        inputs: the parameters after `begin`.
+        device: where it runs.
+        min_chunk: ranges shorter than two of these are not split.
+    """
+
+    def __init__(
+        self, kernel: wp.Kernel, dim: int, inputs: Sequence[Any], device: wp.Device, min_chunk: int = 1024
+    ) -> None:
+        self._dim = dim
+        self._min_chunk = min_chunk
+        self._workers = _worker_count() if device.is_cpu else 1
+        self._commands = [
+            wp.launch(kernel, dim=max(1, dim), inputs=[0, *inputs], device=device, record_cmd=True)
+            for _ in range(self._workers)
+        ]
+
+    def set_param(self, index: int, value: Any) -> None:
+        """Replace the parameter `index` (0 is the first after `begin`), for a buffer that grew or a new scalar."""
+        for command in self._commands:
+            command.set_param_at_index(index + 1, value)
+
+    def __call__(self, dim: int | None = None) -> None:
+        """Run over `dim` threads (default: the recorded size) and wait for the CPU chunks."""
+        count = self._dim if dim is None else dim
+        if count <= 0:
+            return
+        chunks = min(self._workers, max(1, count // self._min_chunk))
+        if chunks == 1:
+            self._run(0, 0, count)
+            return
+        bounds = [count * i // chunks for i in range(chunks + 1)]
+        futures = [_pool().submit(self._run, i, bounds[i], bounds[i + 1]) for i in range(1, chunks)]
+        self._run(0, 0, bounds[1])
+        for future in futures:
+            future.result()
+
+    def _run(self, worker: int, begin: int, end: int) -> None:
+        command = self._commands[worker]
+        command.set_param_at_index(0, begin)
+        command.set_dim(end - begin)
+        command.launch()

@@ -1,0 +1,1 @@
+"""Pure geometry on numpy arrays: rotations, rigid transforms, cameras, meshes."""

@@ -1,0 +1,56 @@
+"""The pinhole camera: x right, y down, z forward [m]; pixel centres at integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bodystream.types import Array, CameraIntrinsics
+
+__all__ = ["back_project", "project", "sample_bilinear"]
+
+
+def back_project(depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
+    """(H, W) depth [m] to the (H, W, 3) float32 point image; pixels without depth give the origin."""
+    u = np.arange(intrinsics.width, dtype=np.float32)
+    v = np.arange(intrinsics.height, dtype=np.float32)
+    points = np.empty((*depth_m.shape, 3), np.float32)
+    points[..., 0] = (u - np.float32(intrinsics.cx)) / np.float32(intrinsics.fx) * depth_m
+    points[..., 1] = ((v - np.float32(intrinsics.cy)) / np.float32(intrinsics.fy))[:, None] * depth_m
+    points[..., 2] = depth_m
+    return points
+
+
+def project(points_camera: Array, intrinsics: CameraIntrinsics) -> Array:
+    """(..., 3) points [m] to (..., 2) pixels (u, v); points with z <= 0 give nan."""
+    z = points_camera[..., 2]
+    safe = np.where(z > 0, z, np.nan)
+    u = points_camera[..., 0] / safe * intrinsics.fx + intrinsics.cx
+    v = points_camera[..., 1] / safe * intrinsics.fy + intrinsics.cy
+    return np.stack([u, v], axis=-1)
+
+
+def sample_bilinear(image: Array, pixels: Array, valid: Array | None = None) -> tuple[Array, Array]:
+    """Sample an (H, W[, C]) float image at (M, 2) pixels.
+
+    Args:
+        valid: (H, W) bool; a sample is good only when all four pixels around it are valid.
+
+    Returns:
+        (M[, C]) values (0 where not good) and (M,) bool good.
+    """
+    height, width = image.shape[:2]
+    finite = np.isfinite(pixels).all(axis=1)
+    uv = np.where(finite[:, None], pixels, -1.0)
+    u0 = np.floor(uv[:, 0]).astype(np.int64)
+    v0 = np.floor(uv[:, 1]).astype(np.int64)
+    good = finite & (u0 >= 0) & (v0 >= 0) & (u0 < width - 1) & (v0 < height - 1)
+    u0, v0 = np.where(good, u0, 0), np.where(good, v0, 0)
+    if valid is not None:
+        good &= valid[v0, u0] & valid[v0, u0 + 1] & valid[v0 + 1, u0] & valid[v0 + 1, u0 + 1]
+    extra = (1,) * (image.ndim - 2)
+    fu = (uv[:, 0] - u0).reshape(-1, *extra)
+    fv = (uv[:, 1] - v0).reshape(-1, *extra)
+    top = image[v0, u0] * (1 - fu) + image[v0, u0 + 1] * fu
+    bottom = image[v0 + 1, u0] * (1 - fu) + image[v0 + 1, u0 + 1] * fu
+    values = top * (1 - fv) + bottom * fv
+    return np.where(good.reshape(-1, *extra), values, 0), good
