@@ -32,7 +32,8 @@ class ParallelLaunch:
     it is one launch with `begin = 0` on the current stream, and so may be captured in a graph.
 
     Args:
-        kernel: 1D Warp kernel with outputs that chunks do not share (or only by atomics).
+        kernel: 1D Warp kernel whose threads never write the same address: `wp.atomic_*` is a plain read and
+            write on the CPU, so it is safe within a chunk only.
         dim: largest number of threads; `__call__` may launch fewer.
         inputs: the parameters after `begin`.
         device: where it runs.

@@ -13,7 +13,7 @@ __all__ = ["describe_device", "initialise_warp", "select_device"]
 
 def initialise_warp() -> None:
     """Start Warp quietly; safe to call again."""
-    wp.config.log_level = wp.LOG_WARNING
+    wp.config.log_level = wp.LOG_ERROR
     wp.init()
 
 
