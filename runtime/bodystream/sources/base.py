@@ -1,0 +1,57 @@
+"""What every source of RGB-D frames offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from bodystream.types import RgbdFrame
+
+__all__ = ["RgbdSource", "SourceCounts"]
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What a source has seen so far; the report shows it.
+
+    Attributes:
+        delivered: frames yielded.
+        lost: frames the device or recording had and the source could not deliver.
+        reconnects: how often a device came back after it was unplugged.
+        warnings: messages for the user, each once, in the order in which they came up.
+    """
+
+    delivered: int = 0
+    lost: int = 0
+    reconnects: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, message: str) -> None:
+        """Record `message` unless it was recorded before."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+
+@runtime_checkable
+class RgbdSource(Protocol):
+    """Yields atomic frames in order of time until it ends or is closed.
+
+    Attributes:
+        name: what a person would call it: `folder:take`, `realsense:1234`, `synthetic:0`.
+        live: true where frames come at the device's pace and the newest one wins; false for recordings,
+            which are read as fast as they are processed and lose nothing.
+        rate_hz: nominal frame rate, or None where it is not known.
+        counts: what was delivered and lost.
+    """
+
+    name: str
+    live: bool
+    rate_hz: float | None
+    counts: SourceCounts
+
+    def __iter__(self) -> Iterator[RgbdFrame]: ...
+
+    def close(self) -> None:
+        """Stop and release the device or files; safe to call twice and from another thread."""
+        ...
