@@ -1,0 +1,193 @@
+"""The deformation graph on the device: nodes, edges, motion, and who is anchored where."""
+
+from __future__ import annotations
+
+import numpy as np
+import warp as wp
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from bodystream.deformation import kernels
+from bodystream.device import ParallelLaunch
+from bodystream.types import Array, GraphSnapshot
+
+__all__ = ["WarpField"]
+
+
+class WarpField:
+    """An embedded deformation graph and its motion from canonical to camera space (NNRT appendix A).
+
+    Args:
+        device: where its arrays live.
+        sigma_m: node coverage, and the radius of the skinning weights [m].
+        neighbours: K, edges per node.
+        reach_m: points farther than this from every node are not covered [m]; default 2.5 sigma.
+        capacity: nodes that fit before the arrays are doubled.
+
+    Attributes:
+        count: nodes in use; arrays are longer.
+        version: grows when nodes or edges change, so that cached anchors can be refreshed.
+        growth_count: how often the arrays were doubled.
+        positions, rotations, translations: device arrays; see `types.GraphSnapshot`.
+        edges: (capacity, K) int32 device array, -1 = unused.
+        parents: (count,) int32 host array, the older node that each node was born from (itself for the first).
+    """
+
+    def __init__(
+        self,
+        device: wp.Device,
+        sigma_m: float = 0.05,
+        neighbours: int = 8,
+        reach_m: float | None = None,
+        capacity: int = 512,
+    ) -> None:
+        self.device = device
+        self.sigma_m = sigma_m
+        self.neighbours = neighbours
+        self.reach_m = 2.5 * sigma_m if reach_m is None else reach_m
+        self.version = 0
+        self.growth_count = 0
+        self.count = 0
+        self.parents = np.zeros(0, np.int32)
+        self._positions = np.zeros((0, 3), np.float32)
+        self._edges = np.zeros((0, neighbours), np.int32)
+        self._clusters = np.zeros(0, np.int32)
+        self._canonical_grid = wp.HashGrid(32, 32, 32, device=device)
+        self._live_grid = wp.HashGrid(32, 32, 32, device=device)
+        self._live_is_current = False
+        self._allocate(capacity)
+
+    def _allocate(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.positions = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
+        self.rotations = wp.zeros(capacity, dtype=wp.mat33, device=self.device)
+        self.translations = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
+        self.edges = wp.full((capacity, self.neighbours), -1, dtype=wp.int32, device=self.device)
+        self._live = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
+
+    @property
+    def host_positions(self) -> Array:
+        """(N, 3) float32 canonical node positions [m]; do not write."""
+        return self._positions
+
+    @property
+    def host_edges(self) -> Array:
+        """(N, K) int32, -1 = unused; do not write."""
+        return self._edges
+
+    @property
+    def clusters(self) -> Array:
+        """(N,) int32, the connected component of each node."""
+        return self._clusters
+
+    def clear(self) -> None:
+        """Forget all nodes; buffers stay."""
+        self.count = 0
+        self.version += 1
+        self.parents = np.zeros(0, np.int32)
+        self._positions = np.zeros((0, 3), np.float32)
+        self._edges = np.zeros((0, self.neighbours), np.int32)
+        self._clusters = np.zeros(0, np.int32)
+        self._live_is_current = False
+
+    def set_graph(
+        self, positions: Array, edges: Array, rotations: Array, translations: Array, parents: Array
+    ) -> None:
+        """Replace nodes, edges and motion; the first nodes may be those of before.
+
+        Args:
+            positions: (N, 3) canonical [m]. edges: (N, K) int32, -1 = unused.
+            rotations: (N, 3, 3). translations: (N, 3) [m]. parents: (N,) int32.
+        """
+        n = len(positions)
+        if edges.shape != (n, self.neighbours):
+            raise ValueError(f"edges must have shape {(n, self.neighbours)}, got {edges.shape}")
+        if n > self.capacity:
+            self.growth_count += 1
+            self._allocate(max(2 * self.capacity, n))
+        self.count = n
+        self.version += 1
+        self._positions = np.ascontiguousarray(positions, np.float32)
+        self._edges = np.ascontiguousarray(edges, np.int32)
+        self.parents = np.ascontiguousarray(parents, np.int32)
+        self.positions[:n].assign(self._positions)
+        self.edges[:n].assign(self._edges)
+        self._clusters = _connected_clusters(self._edges)
+        self._canonical_grid.build(self.positions[:n], self.sigma_m)
+        self.set_motion(rotations, translations)
+
+    def set_motion(self, rotations: Array, translations: Array) -> None:
+        """Set (N, 3, 3) rotations and (N, 3) translations [m] from the host."""
+        self.rotations[: self.count].assign(np.ascontiguousarray(rotations, np.float32))
+        self.translations[: self.count].assign(np.ascontiguousarray(translations, np.float32))
+        self._live_is_current = False
+
+    def motion_changed(self) -> None:
+        """Say that `rotations` or `translations` were written on the device."""
+        self._live_is_current = False
+
+    def motion(self) -> tuple[Array, Array]:
+        """Host copies of the (N, 3, 3) rotations and (N, 3) translations [m]."""
+        return self.rotations.numpy()[: self.count].copy(), self.translations.numpy()[: self.count].copy()
+
+    def snapshot(self, t_ns: int, active: Array | None = None) -> GraphSnapshot:
+        rotations, translations = self.motion()
+        return GraphSnapshot(
+            t_ns,
+            self._positions,
+            rotations,
+            translations,
+            self._edges,
+            self._clusters,
+            np.ones(self.count, bool) if active is None else active,
+        )
+
+    def anchor(self, points: wp.array, count: int, anchors_out: wp.array, weights_out: wp.array) -> None:
+        """Four geodesic anchors and weights of `count` canonical points; zero weights where not covered.
+
+        Args:
+            points: vec3 device array [m]. anchors_out, weights_out: vec4i and vec4 device arrays.
+        """
+        if self.count == 0:
+            anchors_out[:count].zero_()
+            weights_out[:count].zero_()
+            return
+        inputs = [points, self._canonical_grid.id, self.positions, self.edges, self.sigma_m, self.reach_m]
+        ParallelLaunch(kernels.anchor_points, count, [*inputs, anchors_out, weights_out], self.device)()
+
+    def unwarp(self, points_live: wp.array, count: int, points_out: wp.array, valid_out: wp.array) -> None:
+        """Approximate inverse of the warp: `count` camera-space points to canonical space.
+
+        A point follows the nodes that are nearest to it in camera space; `valid_out` is 0 where there is none.
+        """
+        if self.count == 0:
+            valid_out[:count].zero_()
+            return
+        self._refresh_live()
+        inputs = [points_live, self._live_grid.id, self._live, self.positions, self.rotations, self.edges]
+        inputs += [self.sigma_m, 2.0 * self.reach_m, points_out, valid_out]
+        ParallelLaunch(kernels.unwarp_points, count, inputs, self.device)()
+
+    def warp(
+        self, points: wp.array, anchors: wp.array, weights: wp.array, count: int, points_out: wp.array
+    ) -> None:
+        """Q(p) of `count` canonical points (NNRT eq. 17); the origin where the weights are zero."""
+        inputs = [points, anchors, weights, self.positions, self.rotations, self.translations, points_out]
+        ParallelLaunch(kernels.warp_points, count, inputs, self.device)()
+
+    def _refresh_live(self) -> None:
+        if not self._live_is_current:
+            inputs = [self.positions, self.translations, self._live]
+            ParallelLaunch(kernels.move_nodes, self.count, inputs, self.device)()
+            self._live_grid.build(self._live[: self.count], self.sigma_m)
+            self._live_is_current = True
+
+
+def _connected_clusters(edges: Array) -> Array:
+    """(N,) int32 component of each node of an (N, K) neighbour list."""
+    n = len(edges)
+    if n == 0:
+        return np.zeros(0, np.int32)
+    rows, slots = np.nonzero(edges >= 0)
+    matrix = coo_matrix((np.ones(len(rows), bool), (rows, edges[rows, slots])), shape=(n, n))
+    return connected_components(matrix, directed=False)[1].astype(np.int32)

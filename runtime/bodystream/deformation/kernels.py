@@ -1,0 +1,194 @@
+"""Embedded deformation on the device: a point moves to Q(p) = sum_i a_i (R_i (p - v_i) + v_i + t_i).
+
+Source: NNRT eq. 2 and 17; the weights are DoubleFusion's a_i ~ exp(-|v_i - p|^2 / (2 sigma^2)), normalised.
+"""
+
+import warp as wp
+
+ANCHORS = wp.constant(4)
+
+
+@wp.func
+def warp_point(
+    p: wp.vec3,
+    anchors: wp.vec4i,
+    weights: wp.vec4,
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+) -> wp.vec3:
+    """Q(p) of a canonical point; the origin when all weights are zero."""
+    q = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(ANCHORS):
+        i = anchors[k]
+        v = positions[i]
+        q += weights[k] * (rotations[i] * (p - v) + v + translations[i])
+    return q
+
+
+@wp.func
+def warp_direction(n: wp.vec3, anchors: wp.vec4i, weights: wp.vec4, rotations: wp.array(dtype=wp.mat33)) -> wp.vec3:
+    """A canonical unit normal turned by the blended rotation, normalised."""
+    d = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(ANCHORS):
+        d += weights[k] * (rotations[anchors[k]] * n)
+    return wp.normalize(d)
+
+
+@wp.func
+def nearest_within(grid: wp.uint64, nodes: wp.array(dtype=wp.vec3), p: wp.vec3, radius: float) -> int:
+    """Index of the node nearest to p within `radius`, or -1; ties go to the older node."""
+    best = int(-1)
+    best_d2 = radius * radius
+    query = wp.hash_grid_query(grid, p, radius)
+    index = int(0)
+    while wp.hash_grid_query_next(query, index):
+        d2 = wp.length_sq(nodes[index] - p)
+        if d2 < best_d2 or (d2 == best_d2 and index < best):
+            best_d2 = d2
+            best = index
+    return best
+
+
+@wp.func
+def nearest_node(grid: wp.uint64, nodes: wp.array(dtype=wp.vec3), p: wp.vec3, sigma: float, reach: float) -> int:
+    """Index of the node nearest to p within `reach`, or -1; sigma-coverage makes the small ball the common case."""
+    nearest = nearest_within(grid, nodes, p, sigma)
+    if nearest < 0:
+        nearest = nearest_within(grid, nodes, p, reach)
+    return nearest
+
+
+@wp.func
+def insert_sorted(distances: wp.vec4, indices: wp.vec4i, d2: float, index: int):
+    """Keep the four smallest distances in ascending order."""
+    d = distances
+    ids = indices
+    if d2 < d[3]:
+        d[3] = d2
+        ids[3] = index
+        for back in range(3):
+            k = 3 - back
+            if d[k] < d[k - 1]:
+                swap_d = d[k]
+                d[k] = d[k - 1]
+                d[k - 1] = swap_d
+                swap_i = ids[k]
+                ids[k] = ids[k - 1]
+                ids[k - 1] = swap_i
+    return d, ids
+
+
+@wp.func
+def gather_anchors(
+    p: wp.vec3,
+    nearest: int,
+    nodes: wp.array(dtype=wp.vec3),
+    edges: wp.array2d(dtype=wp.int32),
+    sigma: float,
+):
+    """The four nearest of `nearest` and its graph neighbours, with normalised weights.
+
+    Neighbours are geodesic, so a point on an arm is never anchored on the torso that it nearly touches.
+    """
+    far = float(1.0e10)
+    d = wp.vec4(far, far, far, far)
+    ids = wp.vec4i(nearest, nearest, nearest, nearest)
+    d[0] = wp.length_sq(nodes[nearest] - p)
+    for e in range(edges.shape[1]):
+        j = edges[nearest, e]
+        if j >= 0:
+            d, ids = insert_sorted(d, ids, wp.length_sq(nodes[j] - p), j)
+    # Distances relative to the nearest node keep the exponentials in range far from the surface.
+    scale = -0.5 / (sigma * sigma)
+    w = wp.vec4(0.0, 0.0, 0.0, 0.0)
+    total = float(0.0)
+    for k in range(ANCHORS):
+        if d[k] < far:
+            w[k] = wp.exp(scale * (d[k] - d[0]))
+            total += w[k]
+    return ids, w / total
+
+
+@wp.kernel(enable_backward=False)
+def anchor_points(
+    begin: wp.int32,
+    points: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
+    grid: wp.uint64,  # over `positions`
+    positions: wp.array(dtype=wp.vec3),  # (N,) canonical nodes [m]
+    edges: wp.array2d(dtype=wp.int32),  # (N, K), -1 = unused
+    sigma: float,
+    reach: float,  # points farther than this from every node are not covered [m]
+    # Out:
+    anchors_out: wp.array(dtype=wp.vec4i),  # (P,)
+    weights_out: wp.array(dtype=wp.vec4),  # (P,), zero = not covered
+):
+    i = begin + wp.tid()
+    p = points[i]
+    nearest = nearest_node(grid, positions, p, sigma, reach)
+    if nearest < 0:
+        anchors_out[i] = wp.vec4i(0, 0, 0, 0)
+        weights_out[i] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+    else:
+        ids, w = gather_anchors(p, nearest, positions, edges, sigma)
+        anchors_out[i] = ids
+        weights_out[i] = w
+
+
+@wp.kernel(enable_backward=False)
+def move_nodes(
+    begin: wp.int32,
+    positions: wp.array(dtype=wp.vec3),
+    translations: wp.array(dtype=wp.vec3),
+    # Out:
+    live_out: wp.array(dtype=wp.vec3),  # (N,) live node positions [m]
+):
+    i = begin + wp.tid()
+    live_out[i] = positions[i] + translations[i]
+
+
+@wp.kernel(enable_backward=False)
+def unwarp_points(
+    begin: wp.int32,
+    points_live: wp.array(dtype=wp.vec3),  # (P,) camera frame [m]
+    grid: wp.uint64,  # over `live`
+    live: wp.array(dtype=wp.vec3),  # (N,) live node positions [m]
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),
+    edges: wp.array2d(dtype=wp.int32),
+    sigma: float,
+    reach: float,
+    # Out:
+    points_out: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
+    valid_out: wp.array(dtype=wp.int32),  # (P,) 0 = no node within reach
+):
+    i = begin + wp.tid()
+    p = points_live[i]
+    nearest = nearest_node(grid, live, p, sigma, reach)
+    if nearest < 0:
+        points_out[i] = wp.vec3(0.0, 0.0, 0.0)
+        valid_out[i] = 0
+    else:
+        ids, w = gather_anchors(p, nearest, live, edges, sigma)
+        q = wp.vec3(0.0, 0.0, 0.0)
+        for k in range(ANCHORS):
+            j = ids[k]
+            q += w[k] * (wp.transpose(rotations[j]) * (p - live[j]) + positions[j])
+        points_out[i] = q
+        valid_out[i] = 1
+
+
+@wp.kernel(enable_backward=False)
+def warp_points(
+    begin: wp.int32,
+    points: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
+    anchors: wp.array(dtype=wp.vec4i),
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+    # Out:
+    points_out: wp.array(dtype=wp.vec3),  # (P,) live [m]
+):
+    i = begin + wp.tid()
+    points_out[i] = warp_point(points[i], anchors[i], weights[i], positions, rotations, translations)
