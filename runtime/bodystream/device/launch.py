@@ -38,14 +38,22 @@ class ParallelLaunch:
         inputs: the parameters after `begin`.
         device: where it runs.
         min_chunk: ranges shorter than two of these are not split.
+        split: false for a kernel that scatters with atomics, which must stay on one CPU thread.
     """
 
     def __init__(
-        self, kernel: wp.Kernel, dim: int, inputs: Sequence[Any], device: wp.Device, min_chunk: int = 1024
+        self,
+        kernel: wp.Kernel,
+        dim: int,
+        inputs: Sequence[Any],
+        device: wp.Device,
+        *,
+        min_chunk: int = 1024,
+        split: bool = True,
     ) -> None:
         self._dim = dim
         self._min_chunk = min_chunk
-        self._workers = _worker_count() if device.is_cpu else 1
+        self._workers = _worker_count() if device.is_cpu and split else 1
         self._commands = [
             wp.launch(kernel, dim=max(1, dim), inputs=[0, *inputs], device=device, record_cmd=True)
             for _ in range(self._workers)

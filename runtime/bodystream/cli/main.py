@@ -1,0 +1,151 @@
+"""`bodystream <command> [options]`: finds the command, reads its options, runs it, and turns errors into one line.
+
+A command is one module with a frozen dataclass whose fields are its options (their docstrings become the help) and
+whose `run()` returns the exit code. Only the module of the command that was asked for is imported, so that
+`bodystream --help` and `bodystream doctor` start at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bodystream import __version__
+from bodystream.errors import BodystreamError, ConfigurationError
+
+__all__ = ["COMMANDS", "EXIT_ERROR", "EXIT_INTERRUPTED", "Command", "CommandEntry", "main"]
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class Command(Protocol):
+    """What a command's dataclass offers."""
+
+    def run(self) -> int:
+        """Do the work and return the exit code: 0 when all is well."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEntry:
+    """Where a command lives.
+
+    Attributes:
+        words: what the user types after `bodystream`: `("eval", "tracking")`.
+        module, class_name: imported when the command is asked for.
+        summary: one line for the list of commands.
+    """
+
+    words: tuple[str, ...]
+    module: str
+    class_name: str
+    summary: str
+
+    def load(self) -> type[Command]:
+        """Import the command's dataclass."""
+        return getattr(importlib.import_module(self.module), self.class_name)
+
+
+COMMANDS: tuple[CommandEntry, ...] = (
+    CommandEntry(("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"),
+    CommandEntry(
+        ("eval", "tracking"), "bodystream.cli.evaluate", "EvaluateTracking", "measure tracking against known scene flow"
+    ),
+    CommandEntry(("bench",), "bodystream.cli.bench", "Bench", "measure speed and accuracy beside other packages"),
+    CommandEntry(("doctor",), "bodystream.cli.doctor", "Doctor", "say what is installed, what works, and what to do"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the words after `bodystream`; default: of this process.
+
+    Returns:
+        The command's exit code; 2 for an error that the user can mend, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = os.environ.get("BODYSTREAM_DEBUG", "") not in ("", "0")
+    if "--debug" in words:
+        words.remove("--debug")
+        debug = True
+    try:
+        return _dispatch(words)
+    except BodystreamError as error:
+        if debug:
+            raise
+        _print_error(str(error))
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return EXIT_INTERRUPTED
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        print(f"bodystream {__version__}")
+        return 0
+    for entry in COMMANDS:
+        if tuple(words[: len(entry.words)]) == entry.words:
+            return _run(entry, words[len(entry.words) :])
+    group = tuple(words[:1]) if words and not words[0].startswith("-") else ()
+    members = [entry for entry in COMMANDS if entry.words[: len(group)] == group]
+    rest = words[len(group) :]
+    if members and (not rest or rest[0] in ("-h", "--help")):
+        print(_overview(group, members))
+        return 0 if rest else EXIT_ERROR
+    raise ConfigurationError(_unknown(words, members or COMMANDS))
+
+
+def _run(entry: CommandEntry, arguments: list[str]) -> int:
+    import tyro  # here, because `--help` and `--version` need not wait for it
+
+    prog = " ".join(("bodystream", *entry.words))
+    command = tyro.cli(entry.load(), args=arguments, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+    return command.run()
+
+
+def _overview(group: tuple[str, ...], members: Iterable[CommandEntry]) -> str:
+    rows = [(" ".join(entry.words), entry.summary) for entry in members]
+    width = max(len(name) for name, _ in rows)
+    lines = [
+        f"usage: {' '.join(('bodystream', *group))} <command> [options]",
+        "",
+        "Live body capture and avatars from sparse sensors.",
+        "",
+        "commands:",
+        *(f"  {name.ljust(width)}  {summary}" for name, summary in rows),
+        "",
+        "options:",
+        "  --help     of a command: all that it can do",
+        "  --version  print the version",
+        "  --debug    show the full traceback of an error (also: BODYSTREAM_DEBUG=1)",
+    ]
+    return "\n".join(lines)
+
+
+def _unknown(words: list[str], members: Iterable[CommandEntry]) -> str:
+    names = [" ".join(entry.words) for entry in members]
+    typed = " ".join(word for word in words[:2] if not word.startswith("-")) or words[0]
+    close = difflib.get_close_matches(typed, names, n=1) or difflib.get_close_matches(words[0], names, n=1)
+    hint = f"did you mean `bodystream {close[0]}`?" if close else "see `bodystream --help`"
+    return f"there is no command {typed!r} (commands: {', '.join(names)}): {hint}"
+
+
+def _print_error(message: str) -> None:
+    line = " ".join(f"error: {message}".split())
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        line = f"\x1b[31m{line}\x1b[0m"
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

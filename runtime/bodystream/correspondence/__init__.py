@@ -1,0 +1,14 @@
+"""Dense correspondence between two frames, behind one interface."""
+
+from bodystream.correspondence.base import ConstantCorrespondence, CorrespondenceEstimator
+from bodystream.correspondence.dis import DisConfig, DisCorrespondence
+from bodystream.correspondence.images import matching_image, shade_normals
+
+__all__ = [
+    "ConstantCorrespondence",
+    "CorrespondenceEstimator",
+    "DisConfig",
+    "DisCorrespondence",
+    "matching_image",
+    "shade_normals",
+]

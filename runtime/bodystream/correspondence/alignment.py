@@ -1,0 +1,90 @@
+"""A first guess for large motion: one affine map of the masked source, from sparse features."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from bodystream.types import Array
+
+__all__ = ["affine_flow", "estimate_affine", "extend_flow"]
+
+_MIN_MATCHES = 12
+_MIN_INLIERS = 10
+
+
+def estimate_affine(
+    source: Array, target: Array, mask: Array, *, features: int = 3000, threshold_px: float = 12.0, seed: int = 1
+) -> Array | None:
+    """The (2, 3) affine map from source to target pixels that most ORB features of the mask agree with.
+
+    Deformation stays within `threshold_px` of the map for inliers, so the threshold is wide: the map only has to bring
+    the rest within reach of a local search. Mutually nearest descriptors, RANSAC with a fixed seed.
+
+    Args:
+        source, target: (H, W) uint8.
+        mask: (H, W) bool of the source.
+
+    Returns:
+        None where too few features agree, or the map is degenerate (mirrors, or changes area more than fourfold).
+    """
+    detector = cv2.ORB_create(nfeatures=features, fastThreshold=5)
+    source_points, source_words = detector.detectAndCompute(source, mask.astype(np.uint8) * 255)
+    target_points, target_words = detector.detectAndCompute(target, None)
+    if source_words is None or target_words is None or min(len(source_points), len(target_points)) < _MIN_MATCHES:
+        return None
+    matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(source_words, target_words)
+    if len(matches) < _MIN_MATCHES:
+        return None
+    a = np.array([source_points[m.queryIdx].pt for m in matches])
+    b = np.array([target_points[m.trainIdx].pt for m in matches])
+    cv2.setRNGSeed(seed)
+    affine, inliers = cv2.estimateAffine2D(a, b, method=cv2.RANSAC, ransacReprojThreshold=threshold_px, maxIters=5000)
+    if affine is None or int(inliers.sum()) < _MIN_INLIERS:
+        return None
+    area = float(np.linalg.det(affine[:, :2]))
+    return affine if 0.25 < area < 4.0 else None
+
+
+def affine_flow(affine: Array, shape: tuple[int, int]) -> Array:
+    """The (H, W, 2) float32 flow of a (2, 3) affine map."""
+    u = np.arange(shape[1], dtype=np.float32)
+    v = np.arange(shape[0], dtype=np.float32)[:, None]
+    m = affine.astype(np.float32)
+    flow = np.empty((*shape, 2), np.float32)
+    flow[..., 0] = (m[0, 0] - 1) * u + m[0, 1] * v + m[0, 2]
+    flow[..., 1] = m[1, 0] * u + (m[1, 1] - 1) * v + m[1, 2]
+    return flow
+
+
+def extend_flow(flow_px: Array, weight: Array, *, smallest: int = 4) -> Array:
+    """Fill a flow where it is not known, smoothly, from where it is (normalised pull and push over a pyramid).
+
+    Args:
+        flow_px: (H, W, 2); ignored where weight is 0, so it may be nan there.
+        weight: (H, W) >= 0.
+
+    Returns:
+        (H, W, 2) float32, `flow_px` itself where weight >= 1; 0 if no weight is positive.
+    """
+    known = np.clip(weight, 0, 1).astype(np.float32)
+    carried = np.where(known[..., None] > 0, flow_px, 0).astype(np.float32) * known[..., None]
+    return _pull_push(carried, known, smallest)
+
+
+def _pull_push(carried: Array, known: Array, smallest: int) -> Array:
+    """The weighted mean of each level, and where its weight falls short of 1, that of the next coarser level."""
+    own = np.divide(carried, known[..., None], out=np.zeros_like(carried), where=known[..., None] > 1e-6)
+    height, width = known.shape
+    if min(height, width) <= smallest:
+        total = float(known.sum())
+        mean = carried.sum(axis=(0, 1)) / total if total > 1e-6 else np.zeros(2, np.float32)
+        return np.where(known[..., None] > 1e-6, own, mean).astype(np.float32)
+    # A coarse pixel with one known pixel under it counts as known: mean of 4 pixels, weight up to 4 times.
+    half = ((width + 1) // 2, (height + 1) // 2)
+    coarse_carried = cv2.resize(carried, half, interpolation=cv2.INTER_AREA)
+    coarse_known = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    gain = np.minimum(4.0, 1.0 / np.maximum(coarse_known, 1e-6)).astype(np.float32)
+    coarse = _pull_push(coarse_carried * gain[..., None], coarse_known * gain, smallest)
+    fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    return own * known[..., None] + fine * (1 - known[..., None])

@@ -1,0 +1,112 @@
+"""How far a flow can be believed: smooth weights in [0, 1] from three independent checks.
+
+With r the forward-backward error [px], d the local image difference and D the forward-backward error in space [m],
+
+    weight = exp(-r^2 / 2 s_r^2)  *  exp(-(rms(d - mean d) / 2 (n + k (std0 + std1) / 2))^2 * 2)  *
+             exp(-(mean d)^2 / 2 b^2)  *  exp(-D^2 / 2 s_D^2),   0 where D > 0.20 m (NNRT, appendix D.3).
+
+Means and deviations are over a small window, so light that changes slowly over the image costs little (`b`), contrast
+is judged relative to the window's own contrast (`k`), and flat windows by the noise of the camera (`n`).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from bodystream.types import Array, CameraIntrinsics
+
+__all__ = ["back_project_pixels", "cycle_error_m", "image_confidence", "landing_confidence"]
+
+
+def image_confidence(
+    source: Array,
+    aligned: Array,
+    forward: Array,
+    backward: Array,
+    grid: Array,
+    *,
+    consistency_px: float,
+    noise: float,
+    contrast: float,
+    brightness: float,
+    window_px: int,
+) -> tuple[Array, Array]:
+    """Weights of a flow from forward-backward consistency and the photometric residual.
+
+    Args:
+        source: (h, w) uint8.
+        aligned: (h, w) uint8, the target as it was searched.
+        forward, backward: (h, w, 2) flow source -> aligned and aligned -> source [px].
+        grid: (h, w, 2) float32, each pixel's own (u, v).
+        consistency_px: s_r; noise: n [grey levels]; contrast: k; brightness: b [grey levels].
+        window_px: edge of the window.
+
+    Returns:
+        (h, w) float32 weight, and the (h, w, 2) place where each pixel arrives after going there and back.
+    """
+    landing = cv2.add(grid, forward)
+    returned = cv2.add(cv2.remap(backward, landing, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), landing)
+    gap = cv2.subtract(returned, grid)
+    exponent = cv2.transform(cv2.multiply(gap, gap), np.array([[1.0, 1.0]]) / (2 * consistency_px**2))
+
+    size = (window_px, window_px)
+    moved = cv2.remap(aligned, landing, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    first, second = source.astype(np.float32), moved.astype(np.float32)
+    difference = cv2.subtract(first, second)
+    mean_first, mean_second = cv2.blur(first, size), cv2.blur(second, size)
+    mean_difference = cv2.subtract(mean_first, mean_second)
+    # sum of both variances: (std0 + std1)^2 / 2 <= var0 + var1, equal where both are alike
+    variance = cv2.sqrBoxFilter(first, cv2.CV_32F, size) + cv2.sqrBoxFilter(second, cv2.CV_32F, size)
+    variance -= mean_first * mean_first
+    variance -= mean_second * mean_second
+    residual = cv2.sqrBoxFilter(difference, cv2.CV_32F, size)
+    residual -= mean_difference * mean_difference
+    spread = cv2.sqrt(cv2.max(variance, 0.0)) * np.float32(contrast / np.sqrt(2.0)) + np.float32(noise)
+    exponent += cv2.divide(cv2.max(residual, 0.0), cv2.multiply(spread, spread), scale=0.5)
+    exponent += cv2.multiply(mean_difference, mean_difference, scale=1 / (2 * brightness**2))
+    return cv2.exp(cv2.multiply(exponent, -1.0)), returned
+
+
+def back_project_pixels(pixels: Array, depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
+    """(..., 2) pixels and (...) depth to (..., 3) float32 points [m]."""
+    points = np.empty((*depth_m.shape, 3), np.float32)
+    points[..., 0] = (pixels[..., 0] - np.float32(intrinsics.cx)) * depth_m / np.float32(intrinsics.fx)
+    points[..., 1] = (pixels[..., 1] - np.float32(intrinsics.cy)) * depth_m / np.float32(intrinsics.fy)
+    points[..., 2] = depth_m
+    return points
+
+
+def cycle_error_m(grid: Array, returned: Array, depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
+    """Distance in space between each point and the point at the pixel where it returned to.
+
+    Args:
+        grid, returned: (h, w, 2) pixels in the frame of `depth_m` and `intrinsics`.
+        depth_m: (h, w).
+
+    Returns:
+        (h, w) [m]; infinite where one of the two has no depth.
+    """
+    there = cv2.remap(depth_m, returned, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    gap = back_project_pixels(grid, depth_m, intrinsics) - back_project_pixels(returned, there, intrinsics)
+    distance = np.sqrt(np.einsum("hwc,hwc->hw", gap, gap))
+    distance[(depth_m <= 0) | (there <= 0)] = np.inf
+    return distance
+
+
+def landing_confidence(landing: Array, target_depth_m: Array, target_mask: Array | None, *, jump: float) -> Array:
+    """(h, w) uint8, 1 where a match lands on a measured, smooth piece of the target's surface.
+
+    Args:
+        landing: (h, w, 2) pixels of the target.
+        target_depth_m: (H, W).
+        target_mask: (H, W) bool or None.
+        jump: a 3x3 neighbourhood whose depths differ by more than this fraction is an edge, and its depth not usable.
+    """
+    low = cv2.erode(target_depth_m, None)  # 3x3; a hole gives 0, so its neighbours are edges too
+    high = cv2.dilate(target_depth_m, None)
+    usable = cv2.compare(high, cv2.multiply(low, 1.0 + jump), cv2.CMP_LE) & cv2.compare(low, 0.0, cv2.CMP_GT)
+    if target_mask is not None:
+        usable &= target_mask.view(np.uint8) * np.uint8(255)
+    good = cv2.remap(usable, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return good >> 7

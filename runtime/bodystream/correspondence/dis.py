@@ -1,0 +1,298 @@
+"""Correspondence by OpenCV's dense inverse search (Kroeger et al. 2016), forward and backward at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow
+from bodystream.correspondence.base import check_pair
+from bodystream.correspondence.confidence import cycle_error_m, image_confidence, landing_confidence
+from bodystream.correspondence.images import ImageKind, matching_image
+from bodystream.errors import ConfigurationError
+from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
+
+__all__ = ["DisConfig", "DisCorrespondence"]
+
+_PRESETS = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+_MIN_EDGE_PX = 48  # dense inverse search needs a few patches along each edge at its coarsest scale
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class DisConfig:
+    """How to search, and what to believe.
+
+    Attributes:
+        preset: of OpenCV's search; `medium` is the most accurate.
+        image: what to search in; a frame without colour is always searched in its shaded depth.
+        align: `affine` first looks for one large motion of the whole mask by sparse features.
+        passes: searches per start; from the second on the target is warped by the flow so far.
+        smoothness: weight of the smoothness term in the variational refinement (20 is OpenCV's choice).
+        margin_px: the source's bounding box is widened by this much; motion beyond it is lost without a guess.
+        consistency_px: standard deviation of the forward-backward error [px].
+        noise: of the camera [grey levels].
+        contrast: deviation that is believed, relative to the window's contrast.
+        brightness: standard deviation of slow changes of light [grey levels].
+        window_px: edge of the window in which images are compared.
+        cycle_m: standard deviation of the forward-backward error in space [m].
+        max_cycle_m: rejected beyond (NNRT, appendix D.3).
+        max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
+        need_target_depth: reject matches that land where the target has no depth or a depth edge.
+        min_weight: smaller weights become 0.
+    """
+
+    preset: Literal["ultrafast", "fast", "medium"] = "ultrafast"
+    image: ImageKind = "colour"
+    align: Literal["none", "affine"] = "none"
+    passes: int = 1
+    smoothness: float = 20.0
+    margin_px: int = 32
+    consistency_px: float = 1.5
+    noise: float = 5.0
+    contrast: float = 0.5
+    brightness: float = 40.0
+    window_px: int = 9
+    cycle_m: float = 0.05
+    max_cycle_m: float = 0.20
+    max_depth_change_m: float | None = 0.30
+    need_target_depth: bool = True
+    min_weight: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.preset not in _PRESETS:
+            raise ConfigurationError(f"preset must be one of {', '.join(_PRESETS)}, got {self.preset!r}")
+        if self.image not in ("colour", "depth", "both"):
+            raise ConfigurationError(f"image must be colour, depth or both, got {self.image!r}")
+        if self.align not in ("none", "affine"):
+            raise ConfigurationError(f"align must be none or affine, got {self.align!r}")
+        for name in ("consistency_px", "noise", "contrast", "brightness", "cycle_m", "max_cycle_m", "smoothness"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.max_depth_change_m is not None and not self.max_depth_change_m > 0:
+            raise ConfigurationError(f"max_depth_change_m must be positive or None, got {self.max_depth_change_m}")
+        if self.passes < 1 or self.window_px < 3 or self.margin_px < 0 or not 0 <= self.min_weight < 1:
+            raise ConfigurationError(
+                "passes must be >= 1, window_px >= 3, margin_px >= 0 and min_weight in [0, 1), got "
+                f"{self.passes}, {self.window_px}, {self.margin_px} and {self.min_weight}"
+            )
+
+    @classmethod
+    def live(cls) -> DisConfig:
+        """From one frame of a camera to the next, in a few milliseconds."""
+        return cls()
+
+    @classmethod
+    def pairwise(cls) -> DisConfig:
+        """Two frames far apart in time: evaluation pairs, keyframes, finding a lost person again."""
+        return cls(
+            preset="medium",
+            align="affine",
+            passes=2,
+            margin_px=160,
+            consistency_px=3.0,
+            max_depth_change_m=1.5,
+        )
+
+
+class DisCorrespondence:
+    """Dense inverse search with weights; see `confidence` for their formula.
+
+    Every search is made between the source and the target warped by a first guess (none, the caller's, or an affine
+    map of sparse features), cut to the source's bounding box; backward likewise, on another thread. Where there are
+    several guesses each pixel keeps the flow that its neighbourhood believes most.
+    """
+
+    def __init__(self, config: DisConfig | None = None) -> None:
+        self.config = DisConfig.live() if config is None else config
+        self._searches = [self._make_search(), self._make_search()]  # one per thread: they keep buffers
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dis-backward")
+        self._grid = np.zeros((0, 0, 2), np.float32)
+
+    def close(self) -> None:
+        """Stop the second thread; the estimator cannot be used afterwards."""
+        self._pool.shutdown(wait=True)
+
+    def step(
+        self,
+        source: RgbdFrame,
+        target: RgbdFrame,
+        *,
+        source_mask: Array | None = None,
+        target_mask: Array | None = None,
+        initial_flow_px: Array | None = None,
+    ) -> FlowField:
+        """Flow and weights from `source` to `target`; see `CorrespondenceEstimator.step`."""
+        check_pair(source, target, source_mask, target_mask, initial_flow_px)
+        shape = source.depth_m.shape
+        flow = np.zeros((*shape, 2), np.float32)
+        weight = np.zeros(shape, np.float32)
+        result = FlowField(source.t_ns, target.t_ns, flow, weight)
+        mask = source.depth_m > 0 if source_mask is None else source_mask
+        window = _bounding_window(mask, self.config.margin_px)
+        if window is None or min(shape) < _MIN_EDGE_PX:
+            return result
+        image = matching_image(source, self.config.image, window=window)
+        best_flow, best_weight, best_support = None, None, None
+        for base in self._guesses(source, target, mask, window, initial_flow_px):
+            found_flow, found_weight = self._search(source, target, image, base, window, target_mask)
+            found_weight[~mask[window]] = 0
+            if best_flow is None or best_weight is None:
+                best_flow, best_weight = found_flow, found_weight
+                continue
+            if best_support is None:
+                best_support = cv2.blur(best_weight, (31, 31))
+            support = cv2.blur(found_weight, (31, 31))
+            better = support > best_support
+            best_flow[better], best_weight[better] = found_flow[better], found_weight[better]
+            best_support = cv2.max(support, best_support)
+        assert best_flow is not None and best_weight is not None
+        best_weight[best_weight < self.config.min_weight] = 0
+        flow[window] = best_flow
+        weight[window] = best_weight
+        return result
+
+    def _make_search(self) -> Any:
+        search = cv2.DISOpticalFlow_create(_PRESETS[self.config.preset])
+        search.setVariationalRefinementAlpha(self.config.smoothness)
+        return search
+
+    def _guesses(
+        self, source: RgbdFrame, target: RgbdFrame, mask: Array, window: Window, initial_flow_px: Array | None
+    ) -> list[Array | None]:
+        """First guesses of the flow within the window; None = no motion."""
+        guesses: list[Array | None] = []
+        if initial_flow_px is not None:
+            guess = initial_flow_px[window]
+            known = np.isfinite(guess).all(axis=2)
+            if known.any():
+                known_weight = known.astype(np.float32)
+                guesses.append(guess.astype(np.float32) if known.all() else extend_flow(guess, known_weight))
+        if self.config.align == "affine":
+            # features need texture, so colour wherever there is any
+            kind: ImageKind = "depth" if self.config.image == "depth" else "colour"
+            affine = estimate_affine(matching_image(source, kind), matching_image(target, kind), mask)
+            if affine is not None:
+                guesses.append(affine_flow(affine, mask.shape)[window])
+            guesses.append(None)
+        return guesses if guesses else [None]
+
+    def _search(
+        self,
+        source: RgbdFrame,
+        target: RgbdFrame,
+        image: Array,
+        base: Array | None,
+        window: Window,
+        target_mask: Array | None,
+    ) -> tuple[Array, Array]:
+        """Flow (h, w, 2) and weight (h, w) of the window, starting at `base`."""
+        config = self.config
+        whole_grid = self._grid_of(source.depth_m.shape)
+        grid = whole_grid[: image.shape[0], : image.shape[1]]  # the window's own pixels
+        place = np.ascontiguousarray(whole_grid[window])  # the same pixels in the whole image
+        target_image = matching_image(target, config.image, window=window if base is None else None)
+        flow, weight = base, None
+        returned = grid
+        for _ in range(config.passes):
+            if flow is None:
+                aligned = target_image
+            else:
+                if target_image.shape != source.depth_m.shape:
+                    target_image = matching_image(target, config.image)
+                aligned = _sample(target_image, place + flow)
+            job = self._pool.submit(self._searches[1].calc, aligned, image, None)
+            forward = self._searches[0].calc(image, aligned, None)
+            backward = job.result()
+            flow = forward if flow is None else cv2.add(forward, _sample(flow, grid + forward))
+            passed, returned = image_confidence(
+                image,
+                aligned,
+                forward,
+                backward,
+                grid,
+                consistency_px=config.consistency_px,
+                noise=config.noise,
+                contrast=config.contrast,
+                brightness=config.brightness,
+                window_px=config.window_px,
+            )
+            # a later pass starts from the flow of the one before, and so agrees with its mistakes
+            weight = passed if weight is None else cv2.min(weight, passed)
+        assert flow is not None and weight is not None
+        self._apply_depth(source, target, window, place, flow, returned, weight, target_mask)
+        return flow, weight
+
+    def _apply_depth(
+        self,
+        source: RgbdFrame,
+        target: RgbdFrame,
+        window: Window,
+        place: Array,
+        flow: Array,
+        returned: Array,
+        weight: Array,
+        target_mask: Array | None,
+    ) -> None:
+        """Multiply the checks in space into `weight`."""
+        config = self.config
+        depth_m = np.ascontiguousarray(source.depth_m[window])
+        local = _moved_camera(source.intrinsics, window)
+        own = place - np.float32([window[1].start, window[0].start])
+        cycle = cycle_error_m(own, returned, depth_m, local)
+        # a source pixel without depth has no cycle to check, and no use for the solver either
+        weight *= np.where(cycle < config.max_cycle_m, np.exp(cycle * cycle * (-0.5 / config.cycle_m**2)), 0)
+        landing = place + flow
+        if config.need_target_depth or target_mask is not None:
+            weight *= landing_confidence(landing, target.depth_m, target_mask, jump=0.05)
+        if config.max_depth_change_m is not None:
+            reached = cv2.remap(target.depth_m, landing, None, cv2.INTER_NEAREST)
+            too_far = np.abs(reached - depth_m) > config.max_depth_change_m
+            weight[too_far & (reached > 0)] = 0
+
+    def _grid_of(self, shape: tuple[int, ...]) -> Array:
+        if self._grid.shape[:2] != shape:
+            u, v = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
+            self._grid = np.ascontiguousarray(np.stack([u, v], axis=2))
+        return self._grid
+
+
+def _sample(image: Array, pixels: Array) -> Array:
+    return cv2.remap(image, pixels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _moved_camera(intrinsics: CameraIntrinsics, window: Window) -> CameraIntrinsics:
+    """The camera of the pixels within a window."""
+    rows, columns = window
+    return CameraIntrinsics(
+        intrinsics.fx,
+        intrinsics.fy,
+        intrinsics.cx - columns.start,
+        intrinsics.cy - rows.start,
+        columns.stop - columns.start,
+        rows.stop - rows.start,
+    )
+
+
+def _bounding_window(mask: Array, margin_px: int) -> Window | None:
+    """Rows and columns of the mask's bounding box plus a margin, at least `_MIN_EDGE_PX` each; None if empty."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if width == 0 or height == 0:
+        return None
+    spans = []
+    for begin, length, limit in ((y, height, mask.shape[0]), (x, width, mask.shape[1])):
+        missing = max(0, _MIN_EDGE_PX - length - 2 * margin_px)
+        low = max(0, begin - margin_px - missing // 2)
+        high = min(limit, low + max(_MIN_EDGE_PX, begin + length + margin_px - low))
+        low = max(0, min(low, high - _MIN_EDGE_PX))
+        spans.append(slice(low, high))
+    return spans[0], spans[1]

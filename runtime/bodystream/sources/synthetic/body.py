@@ -1,0 +1,163 @@
+"""The shipped body: its rest shape, skeleton, skinning weights and colours, and how a pose moves it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from bodystream.errors import BundleError
+from bodystream.types import Array
+
+__all__ = ["JOINTS", "Body", "bone_transforms", "load_body", "skin"]
+
+JOINTS = (
+    "pelvis",
+    "left_hip",
+    "right_hip",
+    "spine1",
+    "left_knee",
+    "right_knee",
+    "spine2",
+    "left_ankle",
+    "right_ankle",
+    "spine3",
+    "left_foot",
+    "right_foot",
+    "neck",
+    "left_collar",
+    "right_collar",
+    "head",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+)
+"""SMPL's 22 joints in SMPL's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A skinned body at rest, an A-pose: x to its right, y up, -z where it looks, the floor at y = 0 [m].
+
+    Attributes:
+        vertices: (V, 3) float32.
+        faces: (F, 3) int32, counter-clockwise seen from outside.
+        joints: (22, 3) float32 rest positions, in the order of `JOINTS`.
+        parents: (22,) int32, -1 for the pelvis; a parent comes before its children.
+        skin_joints: (V, 4) int32.
+        skin_weights: (V, 4) float32, each row sums to one.
+        colours: (V, 3) uint8 RGB.
+    """
+
+    vertices: Array
+    faces: Array
+    joints: Array
+    parents: Array
+    skin_joints: Array
+    skin_weights: Array
+    colours: Array
+
+
+def load_body(folder: Path | None = None) -> Body:
+    """The body in `folder` (default: the one that is shipped).
+
+    Raises:
+        BundleError: a file is missing, its hash is not the manifest's, or an array has the wrong shape.
+    """
+    root = Path(str(resources.files("bodystream") / "bundles" / "body")) if folder is None else folder
+    try:
+        manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+        content = (root / "body.npz").read_bytes()
+    except (OSError, ValueError) as error:
+        raise BundleError(f"the synthetic camera's body cannot be read from {root}: {error}. Reinstall bodystream") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if not isinstance(manifest, dict) or digest != manifest.get("sha256"):
+        raise BundleError(
+            f"{root / 'body.npz'} has the sha256 {digest}, which is not the one in its manifest.json: "
+            "the file is damaged or was edited. Reinstall bodystream"
+        )
+    with np.load(root / "body.npz", allow_pickle=False) as data:
+        arrays = {name: data[name] for name in data.files}
+    joints = len(JOINTS)
+    vertices = len(arrays["vertices"])
+    shapes = {
+        "vertices": (vertices, 3),
+        "faces": (len(arrays["faces"]), 3),
+        "joints": (joints, 3),
+        "parents": (joints,),
+        "skin_joints": (vertices, 4),
+        "skin_weights": (vertices, 4),
+        "colours": (vertices, 3),
+    }
+    for name, shape in shapes.items():
+        if name not in arrays or arrays[name].shape != shape:
+            got = arrays[name].shape if name in arrays else "nothing"
+            raise BundleError(f"{root / 'body.npz'}: {name} must have shape {shape}, got {got}. Reinstall bodystream")
+    integers = {name: arrays[name].astype(np.int32) for name in ("faces", "parents", "skin_joints")}
+    body = Body(
+        vertices=arrays["vertices"].astype(np.float32),
+        joints=arrays["joints"].astype(np.float32),
+        skin_weights=arrays["skin_weights"].astype(np.float32),
+        colours=arrays["colours"].astype(np.uint8),
+        **integers,
+    )
+    for array in (body.vertices, body.faces, body.joints, body.skin_joints, body.skin_weights, body.colours):
+        array.flags.writeable = False  # frames share them
+    return body
+
+
+def bone_transforms(body: Body, rotations: Array, root_translation: Array) -> Array:
+    """Forward kinematics: the transforms that carry points at rest to the pose.
+
+    Args:
+        rotations: (..., 22, 3, 3) of each joint relative to its parent, in the body's axes.
+        root_translation: (..., 3) [m] of the pelvis.
+
+    Returns:
+        (..., 22, 4, 4) float64.
+    """
+    lead = rotations.shape[:-3]
+    rest = body.joints.astype(np.float64)
+    transforms = np.zeros((*lead, len(JOINTS), 4, 4))
+    transforms[..., 3, 3] = 1.0
+    posed = np.empty((*lead, len(JOINTS), 3))
+    for joint, parent in enumerate(body.parents.tolist()):
+        local = rotations[..., joint, :, :]
+        if parent < 0:
+            world = local
+            posed[..., joint, :] = rest[joint] + root_translation
+        else:
+            above = transforms[..., parent, :3, :3]
+            world = above @ local
+            posed[..., joint, :] = posed[..., parent, :] + above @ (rest[joint] - rest[parent])
+        transforms[..., joint, :3, :3] = world
+        transforms[..., joint, :3, 3] = posed[..., joint, :] - world @ rest[joint]
+    return transforms
+
+
+def skin(body: Body, transforms: Array, vertices: Array | None = None) -> Array:
+    """Linear blend skinning in float64: the reference of the kernel `skin_vertices`.
+
+    Args:
+        transforms: (..., 22, 4, 4) from rest to posed.
+        vertices: (M,) indices of the wanted vertices, or None for all.
+
+    Returns:
+        (..., M, 3) [m].
+    """
+    chosen = np.arange(len(body.vertices)) if vertices is None else vertices
+    rest = body.vertices[chosen].astype(np.float64)
+    weights = body.skin_weights[chosen].astype(np.float64)
+    out = np.zeros((*transforms.shape[:-3], len(chosen), 3))
+    for influence in range(4):
+        bone = transforms[..., body.skin_joints[chosen, influence], :3, :]
+        moved = np.einsum("...ij,...j->...i", bone[..., :3], rest) + bone[..., 3]
+        out += weights[:, influence, None] * moved
+    return out

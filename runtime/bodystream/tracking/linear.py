@@ -1,0 +1,151 @@
+"""Two ways to solve the block-sparse normal equations (H + damping diag H) x = b.
+
+`BandedCholesky` is direct and runs on the host: best for small graphs on a CPU. `ConjugateGradients` stays on the
+device without synchronisation, and grows linearly with the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+from scipy.linalg import lapack
+
+from bodystream.device import ParallelLaunch
+from bodystream.tracking import pcg_kernels
+from bodystream.tracking.pattern import BlockPattern
+from bodystream.types import Array
+
+__all__ = ["BandedCholesky", "ConjugateGradients", "LinearReport", "NormalEquations"]
+
+
+@dataclass(slots=True)
+class NormalEquations:
+    """Device arrays of one system.
+
+    Attributes:
+        row_start (N + 1,), columns (S,), slots (N, N): int32, see `BlockPattern`.
+        values: (S, 4) mat33. right: (N, 2) vec3. step: (N, 2) vec3, the solution.
+        state: (4,) float, [0] = Levenberg damping relative to the diagonal.
+    """
+
+    row_start: wp.array
+    columns: wp.array
+    slots: wp.array
+    values: wp.array
+    right: wp.array
+    step: wp.array
+    state: wp.array
+
+
+@dataclass(frozen=True, slots=True)
+class LinearReport:
+    """How one solve went.
+
+    Attributes:
+        solved: false when the matrix was not positive definite; the step is then zero.
+        iterations: of conjugate gradients; 1 for a direct solve.
+        condition_hint: ratio of the largest to the smallest pivot, squared; 0 where it is not known.
+    """
+
+    solved: bool
+    iterations: int
+    condition_hint: float = 0.0
+
+
+class BandedCholesky:
+    """LAPACK's banded Cholesky in float64 on the reverse Cuthill-McKee order of the nodes."""
+
+    def __init__(self, pattern: BlockPattern, equations: NormalEquations) -> None:
+        self._equations = equations
+        n = len(pattern.order)
+        self.unknowns = 6 * n
+        self.band = min(self.unknowns - 1, 6 * (pattern.bandwidth + 1) - 1)
+        rank = np.empty(n, np.int64)
+        rank[pattern.order] = np.arange(n)
+        row_of = np.repeat(np.arange(n), np.diff(pattern.row_start))
+        rows = 6 * rank[row_of][:, None, None] + np.arange(6)[:, None]
+        columns = 6 * rank[pattern.columns][:, None, None] + np.arange(6)[None, :]
+        lower = rows >= columns
+        # LAPACK's lower band storage, Fortran order: entry (r, c) stands at [r - c, c].
+        self._target = (columns * (self.band + 1) + rows - columns)[lower]
+        # Entry (a, b) of a block is entry (a % 3, b % 3) of its 3x3 matrix number 2 (a // 3) + b // 3.
+        a, b = np.meshgrid(np.arange(6), np.arange(6), indexing="ij")
+        inside = (2 * (a // 3) + b // 3) * 9 + 3 * (a % 3) + b % 3
+        source = np.arange(len(pattern.columns))[:, None, None] * 36 + inside
+        self._source = source[np.broadcast_to(lower, source.shape)]
+        self._diagonal = np.arange(self.unknowns) * (self.band + 1)
+        self._unknown_of = (6 * rank[:, None] + np.arange(6)).reshape(-1)
+        self._storage = np.zeros(self.unknowns * (self.band + 1))
+        self._right = np.zeros(self.unknowns)
+
+    def solve(self, tolerance: float = 0.0) -> LinearReport:
+        """Write the step; `tolerance` is for the iterative solver only."""
+        equations = self._equations
+        values = equations.values.numpy().reshape(-1)
+        storage = self._storage
+        storage[:] = 0.0
+        storage[self._target] = values[self._source]
+        diagonal = storage[self._diagonal]
+        damping = float(equations.state.numpy()[0])
+        floor = 1e-7 + 1e-6 * diagonal.reshape(-1, 2, 3).sum(axis=2).repeat(3)
+        storage[self._diagonal] = diagonal * (1.0 + damping) + floor
+        self._right[self._unknown_of] = equations.right.numpy().reshape(-1)
+        band = storage.reshape(self.unknowns, self.band + 1).T
+        factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)
+        if info != 0 or not np.isfinite(x).all():
+            equations.step.zero_()
+            return LinearReport(False, 1)
+        step = x[self._unknown_of].astype(np.float32).reshape(-1, 2, 3)
+        if equations.step.device.is_cpu:
+            equations.step.numpy()[:] = step
+        else:
+            equations.step.assign(step)
+        pivots = factor[0]
+        return LinearReport(True, 1, float((pivots.max() / pivots.min()) ** 2))
+
+
+class ConjugateGradients:
+    """Block-Jacobi preconditioned conjugate gradients; the same launches on CPU and CUDA.
+
+    Args:
+        max_iterations: exactly as many run on CUDA, where nothing may wait for the host; on the CPU the
+            residual is looked at after each one.
+    """
+
+    def __init__(self, nodes: int, equations: NormalEquations, max_iterations: int = 40) -> None:
+        device = equations.values.device
+        self._device = device
+        self._max_iterations = max_iterations
+        self._nodes = nodes
+        e = equations
+        inverse = wp.zeros((nodes, 4), dtype=wp.mat33, device=device)
+        r, z, p, q = (wp.zeros((nodes, 2), dtype=wp.vec3, device=device) for _ in range(4))
+        self._scalars = wp.zeros((max_iterations + 1, 2), dtype=float, device=device)
+        matrix = [e.row_start, e.columns, e.values]
+        outputs = [inverse, e.step, r, p, self._scalars]
+        self._start = ParallelLaunch(
+            pcg_kernels.start_pcg, nodes, [*matrix, e.right, e.state, *outputs], device, split=False
+        )
+        inputs = [0, *matrix, e.state, p, q, self._scalars]
+        self._multiply = ParallelLaunch(pcg_kernels.multiply, nodes, inputs, device, split=False)
+        inputs = [0, inverse, p, q, e.step, r, z, self._scalars]
+        self._advance = ParallelLaunch(pcg_kernels.advance, nodes, inputs, device, split=False)
+        self._turn = ParallelLaunch(pcg_kernels.turn, nodes, [0, z, self._scalars, p], device, split=False)
+
+    def solve(self, tolerance: float = 1e-3) -> LinearReport:
+        """Write the step; on the CPU stop when the preconditioned residual fell below `tolerance` of its start."""
+        self._scalars.zero_()
+        self._start()
+        host: Array | None = self._scalars.numpy() if self._device.is_cpu else None
+        if host is not None and not host[0, 0] > 0.0:
+            return LinearReport(bool(np.isfinite(host[0, 0])), 0)
+        for k in range(self._max_iterations):
+            for launch in (self._multiply, self._advance, self._turn):
+                launch.set_param(0, k)
+                launch()
+            if host is not None and host[k + 1, 0] <= tolerance * tolerance * host[0, 0]:
+                return LinearReport(True, k + 1)
+        solved = host is None or bool(np.isfinite(host[self._max_iterations, 0]))
+        return LinearReport(solved, self._max_iterations)
