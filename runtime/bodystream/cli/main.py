@@ -18,7 +18,7 @@ from typing import Protocol
 from bodystream import __version__
 from bodystream.errors import BodystreamError, ConfigurationError
 
-__all__ = ["COMMANDS", "EXIT_ERROR", "EXIT_INTERRUPTED", "Command", "CommandEntry", "main"]
+__all__ = ["COMMANDS", "EXIT_ERROR", "EXIT_INTERRUPTED", "Command", "CommandEntry", "main", "parse"]
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -53,7 +53,9 @@ class CommandEntry:
 
 
 COMMANDS: tuple[CommandEntry, ...] = (
-    CommandEntry(("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"),
+    CommandEntry(
+        ("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"
+    ),
     CommandEntry(
         ("eval", "tracking"), "bodystream.cli.evaluate", "EvaluateTracking", "measure tracking against known scene flow"
     ),
@@ -95,7 +97,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     for entry in COMMANDS:
         if tuple(words[: len(entry.words)]) == entry.words:
-            return _run(entry, words[len(entry.words) :])
+            return parse(entry, words[len(entry.words) :]).run()
     group = tuple(words[:1]) if words and not words[0].startswith("-") else ()
     members = [entry for entry in COMMANDS if entry.words[: len(group)] == group]
     rest = words[len(group) :]
@@ -105,12 +107,16 @@ def _dispatch(words: list[str]) -> int:
     raise ConfigurationError(_unknown(words, members or COMMANDS))
 
 
-def _run(entry: CommandEntry, arguments: list[str]) -> int:
+def parse(entry: CommandEntry, arguments: Sequence[str]) -> Command:
+    """The command with its options read.
+
+    Raises:
+        SystemExit: `--help` was asked for (code 0), or an option is wrong (code 2, with a message on stderr).
+    """
     import tyro  # here, because `--help` and `--version` need not wait for it
 
     prog = " ".join(("bodystream", *entry.words))
-    command = tyro.cli(entry.load(), args=arguments, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
-    return command.run()
+    return tyro.cli(entry.load(), args=list(arguments), prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def _overview(group: tuple[str, ...], members: Iterable[CommandEntry]) -> str:

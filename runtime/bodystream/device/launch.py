@@ -54,6 +54,8 @@ class ParallelLaunch:
         self._dim = dim
         self._min_chunk = min_chunk
         self._workers = _worker_count() if device.is_cpu and split else 1
+        # A recorded launch holds bare addresses: its arrays must live as long as it does.
+        self._inputs = list(inputs)
         self._commands = [
             wp.launch(kernel, dim=max(1, dim), inputs=[0, *inputs], device=device, record_cmd=True)
             for _ in range(self._workers)
@@ -61,6 +63,7 @@ class ParallelLaunch:
 
     def set_param(self, index: int, value: Any) -> None:
         """Replace the parameter `index` (0 is the first after `begin`), for a buffer that grew or a new scalar."""
+        self._inputs[index] = value
         for command in self._commands:
             command.set_param_at_index(index + 1, value)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["back_project", "project", "sample_bilinear"]
+__all__ = ["back_project", "depth_edges", "project", "sample_bilinear"]
 
 
 def back_project(depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
@@ -54,3 +55,10 @@ def sample_bilinear(image: Array, pixels: Array, valid: Array | None = None) -> 
     bottom = image[v0 + 1, u0] * (1 - fu) + image[v0 + 1, u0 + 1] * fu
     values = top * (1 - fv) + bottom * fv
     return np.where(good.reshape(-1, *extra), values, 0), good
+
+
+def depth_edges(depth_m: Array, step_m: float) -> Array:
+    """(H, W) bool: pixels with a jump larger than `step_m` or a hole among their 3x3 neighbours."""
+    high = maximum_filter(depth_m, size=3, mode="nearest")
+    low = minimum_filter(depth_m, size=3, mode="nearest")
+    return high - low > step_m

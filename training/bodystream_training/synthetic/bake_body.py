@@ -230,13 +230,13 @@ def _paint(rest: _Rest, joints: Array, weights: Array, eyes: Array) -> Array:
     denim[patch] = np.array([150, 92, 70]) * (0.7 + 0.6 * fine[patch])[:, None]
     cuff = y < ankle_y + 0.055
     denim[cuff] = np.array([150, 158, 178]) * (0.8 + 0.3 * fine[cuff])[:, None]
-    belt = np.abs(y - belt_y) < 0.018
-    denim[belt] = (74, 48, 30)
     colour[trousers] = denim[trousers]
+    belt = (shirt | trousers) & (np.abs(y - belt_y) < 0.018)
+    colour[belt] = (74, 48, 30)
 
     shoes = of("ankle", "foot", "knee") & (y <= ankle_y + 0.03)
     leather = np.array([120, 40, 38]) * (0.7 + 0.6 * middle)[:, None]
-    leather[y < 0.022] = (214, 210, 200)
+    leather[y < 0.010] = (214, 210, 200)
     colour[shoes] = leather[shoes]
 
     head = joints[name["head"]]

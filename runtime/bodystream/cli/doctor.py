@@ -1,0 +1,58 @@
+"""`bodystream doctor`: what is installed, which devices and providers work, and what to do about what does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from bodystream import __version__
+from bodystream.cli.checks import Check, run_checks
+
+__all__ = ["Doctor"]
+
+_COLOURS = {"ok": "green", "missing": "bold red", "optional": "yellow"}
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed, which devices and providers work, and what to do about what does not.
+
+    Exit code 0 when everything that is needed works, else 1. Optional parts that are absent do not count.
+    """
+
+    json: bool = False
+    """Print one JSON object: `version`, `ok`, and `checks`, a list of `{name, state, found, remedy}`."""
+
+    def run(self) -> int:
+        findings = run_checks()
+        healthy = all(check.state != "missing" for check in findings)
+        if self.json:
+            rows = [dataclasses.asdict(check) for check in findings]
+            print(json.dumps({"version": __version__, "ok": healthy, "checks": rows}, indent=2))
+        else:
+            _print_table(findings, healthy)
+        return 0 if healthy else 1
+
+
+def _print_table(findings: list[Check], healthy: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("what", "state", "found, and what to do"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("what", "state"))
+    for check in findings:
+        detail = Text(check.found)
+        if check.remedy:
+            detail.append(f"\n-> {check.remedy}", style=_COLOURS[check.state])
+        table.add_row(Text(check.name), Text(check.state, style=_COLOURS[check.state]), detail)
+    console = Console()
+    console.print(table)
+    missing = [check.name for check in findings if check.state == "missing"]
+    console.print(
+        Text("everything that is needed works", style="green")
+        if healthy
+        else Text(f"does not work: {', '.join(missing)}", style="bold red")
+    )

@@ -1,0 +1,14 @@
+"""The smallest kernel, by which `bodystream doctor` proves that kernels build and run on a device."""
+
+import warp as wp
+
+
+@wp.kernel(enable_backward=False)
+def double_values(
+    # In:
+    values: wp.array(dtype=wp.float32),  # (N,)
+    # Out:
+    doubled_out: wp.array(dtype=wp.float32),  # (N,)
+):
+    i = wp.tid()
+    doubled_out[i] = values[i] * 2.0

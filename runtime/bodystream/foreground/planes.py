@@ -1,0 +1,214 @@
+"""Planes that bound the scene: the floor it stands on and the walls behind it.
+
+A plane counts as background when it is wide, runs out of the image on at least two sides, and almost nothing is measured
+behind it. That needs no assumption about how the camera is held, and a flat chest or a table is none: there is a wall
+or floor behind it; nor is the back of a body that stands alone in the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodystream.types import Array
+
+__all__ = ["BackgroundPlanes", "Plane", "fit_plane"]
+
+_HYPOTHESES = 80
+_MAX_PLANES = 3
+_MIN_SHARE = 0.06  # of all measured cells
+_MAX_BEHIND = 0.03
+_MIN_EXTENT_M = (1.1, 0.45)  # along its two axes: of the floor, a level camera often sees no more than a strip
+_SEARCH_EVERY = 8
+_INITIAL_NOISE = 0.006  # [1/m], standard deviation over z^2: generous until it is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Points with `normal . p + offset_m == 0`; the camera is on the positive side.
+
+    Attributes:
+        normal: (3,) float64 unit vector.
+        offset_m: distance of the camera.
+        noise: standard deviation of the surface's measured distance over z^2 [1/m].
+    """
+
+    normal: Array
+    offset_m: float
+    noise: float
+
+    def distance(self, points: Array) -> Array:
+        """(..., 3) points to signed distances [m], positive towards the camera."""
+        return points @ self.normal.astype(points.dtype) + points.dtype.type(self.offset_m)
+
+    def tolerance(self, depth_m: Array) -> Array:
+        """How near to the plane a point at that depth cannot be told from it [m]."""
+        return np.clip(depth_m * depth_m * np.float32(3 * self.noise), np.float32(0.012), np.float32(0.07))
+
+
+def fit_plane(points: Array) -> tuple[Array, float] | None:
+    """Least squares plane of (n, 3) points, each weighted by 1 / z^2 (the inverse deviation of its depth).
+
+    Returns:
+        (3,) unit normal and offset with the camera on the positive side; None for fewer than 3 points or a plane
+        through the camera.
+    """
+    if len(points) < 3:
+        return None
+    p = points.astype(np.float64)
+    weight = 1.0 / np.maximum(p[:, 2], 0.1) ** 4
+    centre = weight @ p / weight.sum()
+    q = p - centre
+    normal = np.linalg.eigh((q * weight[:, None]).T @ q)[1][:, 0]
+    offset = -float(normal @ centre)
+    if abs(offset) < 1e-3:
+        return None
+    return (normal, offset) if offset > 0 else (-normal, -offset)
+
+
+class BackgroundPlanes:
+    """Finds bounding planes and follows them over frames.
+
+    Args:
+        seed: of the random hypotheses; the same frames give the same planes.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all planes."""
+        self.planes: list[Plane] = []
+        self._until_search = 0
+        self._random = np.random.default_rng(self._seed)
+
+    def step(self, points: Array, measured: Array) -> list[Plane]:
+        """Update with one coarse point image.
+
+        Args:
+            points: (h, w, 3) float32 [m], a few thousand cells.
+            measured: (h, w) bool.
+
+        Returns:
+            The planes, widest first.
+        """
+        p = points[measured]
+        if len(p) < 50:
+            return self.planes
+        sides = _near_sides(measured)
+        kept: list[Plane] = []
+        free = np.ones(len(p), bool)
+        for plane in self.planes:
+            refined = _refine(plane, p[free], rounds=1)
+            if refined is not None and _bounds_scene(refined, p, free, sides):
+                kept.append(refined)
+                free &= refined.distance(p) > refined.tolerance(p[:, 2])
+        self._until_search -= 1
+        if self._until_search < 0 or len(kept) < len(self.planes):
+            self._until_search = _SEARCH_EVERY
+            hypotheses = self._hypotheses(points, measured)
+            while len(kept) < _MAX_PLANES:
+                found = _search(hypotheses, p, free, sides)
+                if found is None:
+                    break
+                kept.append(found)
+                free &= found.distance(p) > found.tolerance(p[:, 2])
+        self.planes = kept
+        return kept
+
+    def _hypotheses(self, points: Array, measured: Array, reach: int = 2) -> Array:
+        """(n, 4) planes, normal and offset, from differences over `reach` cells at random places."""
+        r = reach
+        if min(measured.shape) <= 2 * r:
+            return np.zeros((0, 4), np.float32)
+        centre = points[r:-r, r:-r]
+        right, left = points[r:-r, 2 * r :], points[r:-r, : -2 * r]
+        down, up = points[2 * r :, r:-r], points[: -2 * r, r:-r]
+        good = measured[r:-r, r:-r] & measured[r:-r, 2 * r :] & measured[r:-r, : -2 * r]
+        good &= measured[2 * r :, r:-r] & measured[: -2 * r, r:-r]
+        rows, columns = np.nonzero(good)
+        if len(rows) == 0:
+            return np.zeros((0, 4), np.float32)
+        # Half of the draws from the lower third: the floor fills few cells there, and walls are found anyway.
+        lower = np.nonzero(rows >= (2 * good.shape[0]) // 3)[0]
+        anywhere = self._random.integers(0, len(rows), _HYPOTHESES)
+        pick = anywhere
+        if len(lower):
+            pick = np.concatenate([anywhere[::2], lower[self._random.integers(0, len(lower), _HYPOTHESES // 2)]])
+        i, j = rows[pick], columns[pick]
+        normal = np.cross(right[i, j] - left[i, j], down[i, j] - up[i, j])
+        length = np.linalg.norm(normal, axis=1)
+        usable = length > 1e-9
+        normal = normal[usable] / length[usable, None]
+        offset = -np.einsum("ij,ij->i", normal, centre[i, j][usable])
+        sign = np.where(offset < 0, -1.0, 1.0)
+        return np.concatenate([normal * sign[:, None], (offset * sign)[:, None]], axis=1).astype(np.float32)
+
+
+def _search(hypotheses: Array, p: Array, free: Array, sides: Array) -> Plane | None:
+    """The bounding plane with most free inliers among the hypotheses, refined; None if none qualifies."""
+    if len(hypotheses) == 0 or free.sum() < _MIN_SHARE * len(p):
+        return None
+    some = p[::3]
+    distance = hypotheses[:, :3] @ some.T + hypotheses[:, 3:]  # (hypotheses, some cells)
+    near = np.float32(0.02) + np.float32(0.01) * some[:, 2] ** 2
+    support = np.count_nonzero((np.abs(distance) < near) & free[::3], axis=1)
+    behind = np.count_nonzero(distance < -2 * near, axis=1)
+    # A rough hypothesis tilts through the scene, so this only ranks; the refined plane is judged below.
+    ranked = np.argsort(behind // 2 - support, kind="stable")[:5]
+    best: Plane | None = None
+    best_support = 0
+    for h in ranked:
+        rough = Plane(hypotheses[h, :3].astype(np.float64), float(hypotheses[h, 3]), _INITIAL_NOISE)
+        refined = _refine(rough, p[free], rounds=4)
+        if refined is None or not _bounds_scene(refined, p, free, sides):
+            continue
+        count = int((np.abs(refined.distance(p)) < refined.tolerance(p[:, 2]))[free].sum())
+        if count > best_support and count >= _MIN_SHARE * len(p):
+            best, best_support = refined, count
+    return best
+
+
+def _refine(plane: Plane, p: Array, rounds: int) -> Plane | None:
+    """Refit to the inliers, and measure the noise of those."""
+    squared_depth = p[:, 2] ** 2
+    for _ in range(rounds):
+        near = np.clip(4 * plane.noise * squared_depth, 0.02, 0.10)
+        inside = np.abs(plane.distance(p)) < near
+        fitted = fit_plane(p[inside])
+        if fitted is None:
+            return None
+        plane = Plane(fitted[0], fitted[1], plane.noise)
+        spread = 1.4826 * float(np.median(np.abs(plane.distance(p[inside])) / squared_depth[inside]))
+        plane = Plane(plane.normal, plane.offset_m, float(np.clip(spread, 0.0005, _INITIAL_NOISE)))
+    return plane
+
+
+def _near_sides(measured: Array) -> Array:
+    """(n, 4) bool for the measured cells: within a tenth of the image of its left, right, top, bottom side.
+
+    Not at the side itself: registered depth images have an empty frame around them.
+    """
+    rows, columns = np.nonzero(measured)
+    height, width = measured.shape
+    return np.stack(
+        [columns < 0.1 * width, columns >= 0.9 * width, rows < 0.1 * height, rows >= 0.9 * height], axis=1
+    )
+
+
+def _bounds_scene(plane: Plane, p: Array, free: Array, sides: Array) -> bool:
+    """Whether the plane is wide, has enough cells that no other plane has, and bounds the image and the scene."""
+    distance = plane.distance(p)
+    tolerance = plane.tolerance(p[:, 2])
+    inside = (np.abs(distance) < tolerance) & free
+    if inside.sum() < _MIN_SHARE * len(p) or (distance < -2 * tolerance).sum() > _MAX_BEHIND * len(p):
+        return False
+    if (np.count_nonzero(sides[inside], axis=0) >= 4).sum() < 2:
+        return False
+    flat = p[inside][::2].astype(np.float64)
+    axes = np.linalg.eigh(np.cov(flat.T))[1]
+    spread = np.sort(flat @ axes[:, 1:], axis=0)
+    extent = np.sort(spread[int(0.97 * len(spread))] - spread[int(0.03 * len(spread))])
+    return bool(extent[1] >= _MIN_EXTENT_M[0] and extent[0] >= _MIN_EXTENT_M[1])

@@ -1,0 +1,276 @@
+"""Automatic separation of the person or object from floor, walls and everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.foreground.components import Component, cut_at_jumps, depth_jump, label_components, linked
+from bodystream.foreground.planes import BackgroundPlanes, Plane
+from bodystream.types import Array, CameraIntrinsics, Foreground, RgbdFrame, Status
+
+__all__ = ["ForegroundConfig", "ForegroundSegmenter"]
+
+_COARSE_WIDTH = 240  # labelling runs on a grid of at least this width
+_PLANE_WIDTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class ForegroundConfig:
+    """What counts as foreground.
+
+    Attributes:
+        mode: `auto` finds it; `given` takes the frame's mask and fails without one; `all` takes every pixel in range.
+        use_given_mask: in `auto`, a mask that comes with the frame wins.
+        near_m, far_m: depth outside is ignored.
+        seed_px: (u, v) on the person or object in the first frame; the nearest body-sized piece if None.
+        remove_planes: take out the floor and walls.
+        min_area_m2: smallest body, as its pixels would measure facing the camera.
+        max_extent_m: nothing larger is a body.
+        jump_m: difference of depth between two surfaces at the camera; it grows by 1 cm per m^2.
+        link_m: loose pieces nearer than this belong to the body (a hand before the chest cuts it into pieces).
+        hold_frames: how long a lost body is waited for before another one is taken.
+    """
+
+    mode: Literal["auto", "given", "all"] = "auto"
+    use_given_mask: bool = True
+    near_m: float = 0.25
+    far_m: float = 5.0
+    seed_px: tuple[int, int] | None = None
+    remove_planes: bool = True
+    min_area_m2: float = 0.04
+    max_extent_m: float = 2.6
+    jump_m: float = 0.04
+    link_m: float = 0.10
+    hold_frames: int = 15
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("auto", "given", "all"):
+            raise ConfigurationError(f"mode must be auto, given or all, got {self.mode!r}")
+        if not 0 <= self.near_m < self.far_m:
+            raise ConfigurationError(f"near_m must be >= 0 and below far_m, got {self.near_m} and {self.far_m}")
+        for name in ("min_area_m2", "max_extent_m", "jump_m", "link_m"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.hold_frames < 0:
+            raise ConfigurationError(f"hold_frames must be >= 0, got {self.hold_frames}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """The body as it was last seen, on the coarse grid."""
+
+    mask: Array
+    centre: Array
+    area_m2: float
+
+
+class ForegroundSegmenter:
+    """Follows one body through the frames of one camera.
+
+    Per frame: floor and walls are found or updated and taken out, the rest is cut where depth jumps, the pieces are
+    labelled on a coarse grid, the one that continues the last frame's mask (or the seed's, or the nearest of a body's
+    size) is kept with the loose pieces that touch it, and its outline is refined on all pixels.
+
+    Args:
+        intrinsics: of all frames to come.
+    """
+
+    def __init__(self, config: ForegroundConfig, intrinsics: CameraIntrinsics) -> None:
+        self.config = config
+        self.intrinsics = intrinsics
+        if config.seed_px is not None:
+            u, v = config.seed_px
+            if not (0 <= u < intrinsics.width and 0 <= v < intrinsics.height):
+                raise ConfigurationError(
+                    f"seed_px must lie within the {intrinsics.width}x{intrinsics.height} image, got {config.seed_px}"
+                )
+        self._stride = max(1, intrinsics.width // _COARSE_WIDTH)
+        self._coarse_camera = _strided(intrinsics, self._stride)
+        self._ray_x = ((np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx).astype(np.float32)
+        self._ray_y = ((np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy).astype(np.float32)[:, None]
+        self._planes = BackgroundPlanes()
+        self.reset()
+
+    @property
+    def planes(self) -> list[Plane]:
+        """The floor and walls as of the last frame."""
+        return list(self._planes.planes)
+
+    def reset(self) -> None:
+        """Forget the body and the planes; the next frame starts afresh."""
+        self._planes.reset()
+        self._memory: _Memory | None = None
+        self._missing = 0
+
+    def step(self, frame: RgbdFrame) -> Foreground:
+        """Separate one frame.
+
+        Raises:
+            InputError: the frame has another size than the intrinsics, or mode `given` and no mask.
+        """
+        size = (self.intrinsics.height, self.intrinsics.width)
+        if frame.depth_m.shape != size:
+            raise InputError(
+                f"frame {frame.label}: expected {size[1]}x{size[0]} pixels as in the first frame, got "
+                f"{frame.depth_m.shape[1]}x{frame.depth_m.shape[0]}; make a new segmenter for another camera"
+            )
+        depth_m = frame.depth_m
+        if self.config.mode == "given" and frame.mask is None:
+            raise InputError(f"frame {frame.label} has no mask: use mode auto, or a source that gives masks")
+        if frame.mask is not None and (self.config.mode == "given" or self._given_wins):
+            return _finish(frame, frame.mask & (depth_m > 0), "the given mask has no pixel with depth")
+        if self.config.mode == "all":
+            near, far = np.float32(self.config.near_m), np.float32(self.config.far_m)
+            mask = (depth_m > near) & (depth_m < far)
+            return _finish(frame, mask, f"no depth between {near:g} and {far:g} m")
+        return self._find(frame)
+
+    @property
+    def _given_wins(self) -> bool:
+        return self.config.mode == "auto" and self.config.use_given_mask
+
+    def _find(self, frame: RgbdFrame) -> Foreground:
+        config, s = self.config, self._stride
+        depth = np.ascontiguousarray(frame.depth_m[::s, ::s])
+        measured = (depth > np.float32(config.near_m)) & (depth < np.float32(config.far_m))
+        if not measured.any():
+            return self._lose(frame, f"no depth between {config.near_m:g} and {config.far_m:g} m")
+        candidate = measured.copy()
+        planes = self._update_planes(depth, measured) if config.remove_planes else []
+        for plane in planes:
+            candidate &= self._above(plane, depth, self._ray_x[::s], self._ray_y[::s])
+        connected = cut_at_jumps(depth, candidate, config.jump_m)
+        labels, components = label_components(depth, connected, self._coarse_camera, min(0.002, config.min_area_m2))
+        bodies = [c for c in components if c.area_m2 >= config.min_area_m2 and c.extent_m <= config.max_extent_m]
+        if not bodies:
+            return self._lose(frame, "nothing of a body's size stands out from the background")
+        main = self._choose(bodies, labels)
+        if main is None:
+            return self._lose(frame, "the body that was followed is not where it was")
+        mask, members = self._join(main, components, labels)
+        status, reason = Status.TRACKED, ""
+        area = sum(c.area_m2 for c in members)
+        if self._memory is not None and area > 2.0 * self._memory.area_m2:
+            # It ran together with something: keep what was the body a frame ago, widened by a frame's motion.
+            reach = np.ones((9, 9), np.uint8)
+            mask &= cv2.dilate(self._memory.mask.view(np.uint8), reach).view(bool)
+            area = min(area, 1.1 * self._memory.area_m2)
+            status, reason = Status.DEGRADED, "the body touches something large; its outline is carried on"
+        full = self._refine(frame.depth_m, depth, mask, candidate, planes)
+        if not full.any():
+            return self._lose(frame, "the body has no pixels left after its outline was refined")
+        self._memory = _Memory(mask, main.centre, area)
+        self._missing = 0
+        return Foreground(frame.t_ns, full, status, reason)
+
+    def _lose(self, frame: RgbdFrame, reason: str) -> Foreground:
+        self._missing += 1
+        if self._missing > self.config.hold_frames:
+            self._memory = None
+        return Foreground(frame.t_ns, np.zeros(frame.depth_m.shape, bool), Status.LOST, reason)
+
+    def _update_planes(self, depth: Array, measured: Array) -> list[Plane]:
+        k = max(1, depth.shape[1] // _PLANE_WIDTH)
+        s = self._stride * k
+        z = depth[::k, ::k]
+        points = np.stack([self._ray_x[::s] * z, self._ray_y[::s] * z, z], axis=2)
+        return self._planes.step(points, measured[::k, ::k])
+
+    @staticmethod
+    def _above(plane: Plane, depth: Array, ray_x: Array, ray_y: Array) -> Array:
+        """(h, w) bool: on the camera's side of the plane by more than can be noise."""
+        n = plane.normal.astype(np.float32)
+        slope = (ray_x * n[0])[None, :] + (ray_y * n[1] + n[2])
+        distance = slope * depth
+        distance += np.float32(plane.offset_m)
+        return distance > plane.tolerance(depth)
+
+    def _choose(self, bodies: list[Component], labels: Array) -> Component | None:
+        """The body that continues the memory, or the seed's, or the nearest; None while a lost one is waited for."""
+        memory = self._memory
+        if memory is not None:
+            inside = np.bincount(labels[memory.mask], minlength=int(labels.max()) + 1)
+            best = max(bodies, key=lambda c: inside[c.label])
+            if inside[best.label] > 0.15 * memory.mask.sum():
+                return best
+            near = min(bodies, key=lambda c: float(np.linalg.norm(c.centre - memory.centre)))
+            return near if np.linalg.norm(near.centre - memory.centre) < 0.5 else None
+        if self.config.seed_px is not None:
+            u, v = (p // self._stride for p in self.config.seed_px)
+            is_body = np.isin(labels, [c.label for c in bodies])
+            rows, columns = np.nonzero(is_body)
+            nearest = int(np.argmin((rows - v) ** 2 + (columns - u) ** 2))
+            seeded = labels[rows[nearest], columns[nearest]]
+            return next(c for c in bodies if c.label == seeded)
+        largest = max(c.area_m2 for c in bodies)
+        # a detached hand may be nearer than its body
+        return min((c for c in bodies if c.area_m2 >= 0.15 * largest), key=lambda c: c.depth_m)
+
+    def _join(self, main: Component, components: list[Component], labels: Array) -> tuple[Array, list[Component]]:
+        """The body with its loose pieces: (h, w) bool and the components it is made of."""
+        memory = self._memory
+        pieces = []
+        for c in components:
+            if c is main:
+                continue
+            share = 0.0
+            if memory is not None and c.area_m2 >= self.config.min_area_m2:
+                own = labels == c.label
+                share = float((own & memory.mask).sum()) / max(1, int(own.sum()))
+            # what is as large as a body may be somebody else, unless it was part of this one before
+            if c.area_m2 < 0.5 * main.area_m2 and c.area_m2 < 2 * self.config.min_area_m2 or share > 0.5:
+                pieces.append(c)
+        members = [main, *linked(main, pieces, self.config.link_m)]
+        wanted = np.zeros(int(labels.max()) + 1, bool)
+        wanted[[c.label for c in members]] = True
+        return wanted[labels], members
+
+    def _refine(self, depth_m: Array, coarse_depth: Array, mask: Array, candidate: Array, planes: list[Plane]) -> Array:
+        """The outline on all pixels: near the coarse mask in the image and in depth, and not of a plane."""
+        s = self._stride
+        out = np.zeros(depth_m.shape, bool)
+        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+        rows = slice(max(0, y - 2), min(mask.shape[0], y + height + 2))
+        columns = slice(max(0, x - 2), min(mask.shape[1], x + width + 2))
+        part, z = mask[rows, columns], coarse_depth[rows, columns]
+        kernel = np.ones((3, 3), np.uint8)
+        far = cv2.dilate(np.where(part, z, np.float32(0)), kernel)
+        near = cv2.erode(np.where(part, z, np.float32(1e3)), kernel)
+        full_rows = slice(rows.start * s, min(depth_m.shape[0], rows.stop * s))
+        full_columns = slice(columns.start * s, min(depth_m.shape[1], columns.stop * s))
+        depth = depth_m[full_rows, full_columns]
+        size = (part.shape[1] * s, part.shape[0] * s)
+        crop = (slice(0, depth.shape[0]), slice(0, depth.shape[1]))
+        far = cv2.resize(far, size, interpolation=cv2.INTER_NEAREST)[crop]
+        near = cv2.resize(near, size, interpolation=cv2.INTER_NEAREST)[crop]
+        slack = depth_jump(depth, self.config.jump_m)
+        fine = (depth > near - slack) & (depth < far + slack) & (depth > np.float32(self.config.near_m))
+        for plane in planes:
+            fine &= self._above(plane, depth, self._ray_x[full_columns], self._ray_y[full_rows])
+        # specks and pinholes of one or two pixels
+        smooth = cv2.medianBlur(fine.view(np.uint8), 5).view(bool)
+        out[full_rows, full_columns] = smooth & (depth > 0)
+        return out
+
+
+def _strided(intrinsics: CameraIntrinsics, stride: int) -> CameraIntrinsics:
+    """The camera of every `stride`-th pixel, beginning with the first."""
+    return CameraIntrinsics(
+        intrinsics.fx / stride,
+        intrinsics.fy / stride,
+        intrinsics.cx / stride,
+        intrinsics.cy / stride,
+        -(-intrinsics.width // stride),
+        -(-intrinsics.height // stride),
+    )
+
+
+def _finish(frame: RgbdFrame, mask: Array, reason_if_empty: str) -> Foreground:
+    if mask.any():
+        return Foreground(frame.t_ns, mask)
+    return Foreground(frame.t_ns, mask, Status.LOST, reason_if_empty)

@@ -1,0 +1,1 @@
+"""Wiring of stages into products: no mathematics here."""

@@ -1,0 +1,237 @@
+"""Live capture: foreground, correspondence, tracking, fusion, one frame at a time (NNRT sec. 4.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import warp as wp
+
+from bodystream.correspondence import CorrespondenceEstimator, DisConfig, DisCorrespondence
+from bodystream.deformation import WarpField
+from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
+from bodystream.fusion import FusionConfig, Surface, TsdfVolume
+from bodystream.pipelines.keyframes import Keyframes
+from bodystream.timing import Spans
+from bodystream.tracking.graph import build_graph, mesh_from_depth
+from bodystream.tracking.growth import GraphGrower, GrowthConfig
+from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
+from bodystream.tracking.solver import GaussNewton, SolverConfig, SolveSummary
+from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, RgbdFrame, Status
+
+__all__ = ["Capture", "CaptureConfig", "CaptureResult"]
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """Options of live capture.
+
+    Attributes:
+        sigma_m: node coverage of the deformation graph.
+        keyframe_every: a keyframe is kept every so many frames; 0 = none (NNRT: 50).
+        keyframe_flow_every: flow from the newest keyframe is computed on every n-th frame.
+        grow_every: the graph may grow on every n-th frame.
+        initial_stride: pixel stride of the first frame's graph.
+        restart_after: frames without tracking after which the model is started anew; 0 = never.
+        least_pixels: foreground pixels with depth that a frame must have to be tracked.
+    """
+
+    sigma_m: float = 0.05
+    keyframe_every: int = 50
+    keyframe_flow_every: int = 4
+    grow_every: int = 5
+    initial_stride: int = 3
+    restart_after: int = 90
+    least_pixels: int = 800
+    foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
+    flow: DisConfig = field(default_factory=DisConfig.live)
+    matches: MatchConfig = field(default_factory=MatchConfig)
+    solver: SolverConfig = field(
+        default_factory=lambda: SolverConfig(
+            iterations=4, damping=1e-3, flow_huber_px=2.0, lambda_reg=3.0, lambda_icp=10.0, stop_step_m=5e-4,
+            linear="pcg", pcg_iterations=25, pcg_tolerance=0.05,
+        )  # fmt: skip
+    )
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    growth: GrowthConfig = field(default_factory=GrowthConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureResult:
+    """What one frame gave.
+
+    Attributes:
+        frame: the input, with its timestamp. foreground: its mask.
+        status, reason: how tracking fared; on LOST the model keeps its last pose and nothing is fused.
+        solve: summary of the solver, None on the first frame and where nothing could be matched.
+        surface: the canonical surface, its device arrays valid until the next step; None before the first frame.
+        nodes, vertices: sizes of graph and surface.
+    """
+
+    frame: RgbdFrame
+    foreground: Foreground
+    status: Status
+    reason: str
+    solve: SolveSummary | None
+    surface: Surface | None
+    nodes: int
+    vertices: int
+
+
+class Capture:
+    """The stages of live capture and the state between frames. Not thread-safe.
+
+    Args:
+        intrinsics: of every frame to come.
+        device: where kernels run.
+        estimator: correspondence; OpenCV DIS unless another is given.
+        spans: where the durations of the stages go.
+    """
+
+    def __init__(
+        self,
+        intrinsics: CameraIntrinsics,
+        device: wp.Device,
+        config: CaptureConfig | None = None,
+        estimator: CorrespondenceEstimator | None = None,
+        spans: Spans | None = None,
+    ) -> None:
+        self.config = c = CaptureConfig() if config is None else config
+        self.intrinsics = intrinsics
+        self.device = device
+        self.spans = Spans() if spans is None else spans
+        self.field = WarpField(device, c.sigma_m)
+        self.volume = TsdfVolume(c.fusion, device)
+        self.solver = GaussNewton(self.field, intrinsics, c.solver)
+        self.foreground = ForegroundSegmenter(c.foreground, intrinsics)
+        self._estimator = DisCorrespondence(c.flow) if estimator is None else estimator
+        self._gatherer = MatchGatherer(self.field, intrinsics, c.matches)
+        self._grower = GraphGrower(self.field, c.growth)
+        self._previous = Reference(self.field, intrinsics)
+        self._keyframes = Keyframes(self.field, intrinsics, self._estimator, c.keyframe_every, c.keyframe_flow_every)
+        shape = (intrinsics.height, intrinsics.width)
+        self._depth = wp.zeros(shape, dtype=float, device=device)
+        self._mask = wp.zeros(shape, dtype=wp.uint8, device=device)
+        self._colour = wp.zeros(shape, dtype=wp.vec3ub, device=device)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget model and motion; the next frame starts anew."""
+        self.field.clear()
+        self.volume.reset()
+        self.foreground.reset()
+        self._keyframes.reset()
+        self._last: tuple[RgbdFrame, Array] | None = None
+        self.surface: Surface | None = None
+        self._lost_frames = 0
+        self.frame_count = 0
+        self.restart_count = getattr(self, "restart_count", -1) + 1
+
+    def close(self) -> None:
+        """Stop worker threads."""
+        self._grower.close()
+        close = getattr(self._estimator, "close", None)
+        if close is not None:
+            close()
+
+    def step(self, frame: RgbdFrame) -> CaptureResult:
+        """Track and fuse one frame. A frame that cannot be used gives a result with LOST, not an error."""
+        with self.spans.measure("foreground"):
+            foreground = self.foreground.step(frame)
+            depth_m = np.where(foreground.mask, frame.depth_m, np.float32(0))
+            pixels = int(np.count_nonzero(depth_m))
+        if foreground.status is Status.LOST or pixels < self.config.least_pixels:
+            reason = foreground.reason or f"{pixels} foreground pixels with depth, too few to track"
+            return self._lost(frame, foreground, reason, None)
+        with self.spans.measure("upload"):
+            self._depth.assign(depth_m)
+            self._mask.assign(foreground.mask.view(np.uint8))
+            if frame.colour is not None:
+                self._colour.assign(frame.colour)
+        if self.surface is None:
+            return self._start(frame, foreground, depth_m)
+        summary = self._track(frame, foreground)
+        if summary.status is Status.LOST:
+            return self._lost(frame, foreground, summary.reason, summary)
+        self._lost_frames = 0
+        self._fuse(frame)
+        self._remember(frame, foreground)
+        self.frame_count += 1
+        status, reason = summary.status, summary.reason
+        if foreground.status is Status.DEGRADED and status is Status.TRACKED:
+            status, reason = Status.DEGRADED, foreground.reason
+        return self._result(frame, foreground, status, reason, summary)
+
+    def _start(self, frame: RgbdFrame, foreground: Foreground, depth_m: Array) -> CaptureResult:
+        """The first frame is the canonical pose: its depth gives the graph, and the first surface."""
+        with self.spans.measure("start"):
+            stride = self.config.initial_stride
+            mesh = mesh_from_depth(depth_m, foreground.mask, self.intrinsics, stride=stride)
+            piece = max(10, self.config.growth.least_piece // stride)
+            graph = build_graph(mesh.points, mesh.edges, self.config.sigma_m, self.field.neighbours, piece)
+            n = len(graph.positions)
+            if n < 4:
+                return self._lost(frame, foreground, "the foreground has no connected surface to start from", None)
+            unit = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
+            still = np.zeros((n, 3), np.float32)
+            self.field.set_graph(graph.positions, graph.edges, unit, still, np.arange(n, dtype=np.int32))
+        self._fuse(frame)
+        self._remember(frame, foreground)
+        self.frame_count += 1
+        return self._result(frame, foreground, Status.TRACKED, "", None)
+
+    def _track(self, frame: RgbdFrame, foreground: Foreground) -> SolveSummary:
+        assert self._last is not None and self.surface is not None
+        last_frame, last_mask = self._last
+        surface, count = self.surface, self.surface.vertex_count
+        with self.spans.measure("graph"):
+            self._apply_growth()
+        with self.spans.measure("flow"):
+            flow = self._estimator.step(last_frame, frame, source_mask=last_mask, target_mask=foreground.mask)
+        references: list[tuple[Reference, FlowField]] = [(self._previous, flow)]
+        with self.spans.measure("keyframe"):
+            references += self._keyframes.follow(frame, foreground.mask, flow)
+        with self.spans.measure("match"):
+            model = (surface.vertices, surface.anchors, surface.weights, count, surface.normals)
+            self.solver.set_points(*model)
+            points = (surface.vertices, surface.normals, surface.anchors, surface.weights, count)
+            self._gatherer.gather(*points, references, self._depth, self.solver.flow_buffers)
+            self.solver.use_flow()
+            self.solver.set_depth(self._depth)
+        with self.spans.measure("solve"):
+            return self.solver.solve()
+
+    def _apply_growth(self) -> None:
+        if self._grower.apply() and self.surface is not None:
+            self.volume.refresh_anchors(self.surface, self.field)
+            self._previous.store(self._previous.t_ns, self._previous.depth, self.field)
+
+    def _fuse(self, frame: RgbdFrame) -> None:
+        with self.spans.measure("integrate"):
+            colour = None if frame.colour is None else self._colour
+            self.volume.integrate(self._depth, colour, self._mask, self.intrinsics, self.field, frame.t_ns)
+        with self.spans.measure("surface"):
+            self.surface = self.volume.extract(self.field)
+        if self.frame_count % self.config.grow_every == 0 and not self._grower.busy:
+            with self.spans.measure("growth"):
+                self._grower.request(self.surface.download())
+
+    def _remember(self, frame: RgbdFrame, foreground: Foreground) -> None:
+        with self.spans.measure("remember"):
+            self._last = (frame, foreground.mask)
+            self._previous.store(frame.t_ns, self._depth, self.field)
+            self._keyframes.remember(frame, foreground.mask, self._depth)
+
+    def _lost(
+        self, frame: RgbdFrame, foreground: Foreground, reason: str, summary: SolveSummary | None
+    ) -> CaptureResult:
+        self._lost_frames += 1
+        if self.config.restart_after and self._lost_frames >= self.config.restart_after and self.surface is not None:
+            self.reset()
+        return self._result(frame, foreground, Status.LOST, reason, summary)
+
+    def _result(
+        self, frame: RgbdFrame, foreground: Foreground, status: Status, reason: str, summary: SolveSummary | None
+    ) -> CaptureResult:
+        vertices = 0 if self.surface is None else self.surface.vertex_count
+        return CaptureResult(frame, foreground, status, reason, summary, self.surface, self.field.count, vertices)

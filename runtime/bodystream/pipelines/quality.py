@@ -1,0 +1,107 @@
+"""How well the warped model explains a frame: silhouette, depth and, where it is known, the true surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from bodystream.device import ParallelLaunch
+from bodystream.sources.synthetic import kernels as raster
+from bodystream.sources.synthetic.truth import TruthSurface
+from bodystream.types import Array, CameraIntrinsics, RgbdFrame
+
+__all__ = ["FrameQuality", "QualityMeter", "project_vertices"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameQuality:
+    """Figures of one frame; nan where they cannot be had.
+
+    Attributes:
+        silhouette_iou: of the model's silhouette and the reference mask.
+        depth_residual_m: median |model depth - measured depth| over pixels that both cover, inside the mask.
+        surface_error_m: mean distance of the model's visible vertices to the true surface (synthetic source).
+    """
+
+    silhouette_iou: float
+    depth_residual_m: float
+    surface_error_m: float
+
+
+@wp.kernel(enable_backward=False)
+def project_vertices(
+    begin: wp.int32,
+    vertices: wp.array(dtype=wp.vec3),  # (V,) camera frame [m]
+    fx: wp.float32,
+    fy: wp.float32,
+    cx: wp.float32,
+    cy: wp.float32,
+    # Out:
+    screen_out: wp.array(dtype=wp.vec3),  # (V,) u [px], v [px], 1 / z
+):
+    i = begin + wp.tid()
+    p = vertices[i]
+    screen_out[i] = wp.vec3(0.0, 0.0, 0.0)
+    if p[2] > 0.05:
+        w = 1.0 / p[2]
+        screen_out[i] = wp.vec3(p[0] * w * fx + cx, p[1] * w * fy + cy, w)
+
+
+class QualityMeter:
+    """Renders the warped model and compares it with the frame."""
+
+    def __init__(self, intrinsics: CameraIntrinsics, device: wp.Device) -> None:
+        self._intrinsics = intrinsics
+        self._device = device
+        shape = (intrinsics.height, intrinsics.width)
+        self._inverse_depth = wp.zeros(shape, dtype=wp.float32, device=device)
+        self._face = wp.zeros(shape, dtype=wp.int32, device=device)
+        self._truth = TruthSurface(device)
+        self._screen = wp.zeros(0, dtype=wp.vec3, device=device)
+        self._rows = wp.zeros(0, dtype=wp.vec2i, device=device)
+
+    def render(self, live: wp.array, faces: wp.array, vertex_count: int, face_count: int) -> Array:
+        """(H, W) depth [m] of the mesh seen from the camera, 0 = none.
+
+        Args:
+            live: vec3 vertices in the camera frame [m]. faces: (F,) vec3i.
+        """
+        if vertex_count > len(self._screen):
+            self._screen = wp.zeros(2 * vertex_count, dtype=wp.vec3, device=self._device)
+        if face_count > len(self._rows):
+            self._rows = wp.zeros(2 * face_count, dtype=wp.vec2i, device=self._device)
+        k = self._intrinsics
+        inputs = [live, k.fx, k.fy, k.cx, k.cy, self._screen]
+        ParallelLaunch(project_vertices, vertex_count, inputs, self._device)()
+        faces = faces[:face_count]
+        inputs = [faces, self._screen, k.height, self._rows]
+        ParallelLaunch(raster.triangle_rows, face_count, inputs, self._device)()
+        tile = (8, 8) if self._device.is_cuda else (k.width, 16)
+        tiles = (-(-k.width // tile[0]), -(-k.height // tile[1]))
+        inputs = [faces, self._screen, self._rows, *tile, *tiles, self._inverse_depth, self._face]
+        ParallelLaunch(raster.rasterise, tiles[0] * tiles[1], inputs, self._device, min_chunk=1)()
+        inverse = self._inverse_depth.numpy()
+        return np.divide(1.0, inverse, out=np.zeros_like(inverse), where=inverse > 0)
+
+    def measure(self, frame: RgbdFrame, mask: Array, live_vertices: Array, model_depth_m: Array) -> FrameQuality:
+        """Compare with the frame.
+
+        Args:
+            mask: (H, W) bool, the foreground; the source's own mask or truth wins over it.
+            live_vertices: (V, 3) warped model [m]. model_depth_m: (H, W), from `render`.
+        """
+        if frame.truth is not None:
+            mask = frame.truth.mask
+        elif frame.mask is not None:
+            mask = frame.mask
+        model = model_depth_m > 0
+        union = np.count_nonzero(model | mask)
+        iou = np.count_nonzero(model & mask) / union if union else float("nan")
+        both = model & mask & (frame.depth_m > 0)
+        residual = np.abs(model_depth_m[both] - frame.depth_m[both])
+        error = float("nan")
+        if frame.truth is not None and len(live_vertices):
+            error = float(np.mean(self._truth.distance_m(live_vertices, frame.truth)))
+        return FrameQuality(iou, float(np.median(residual)) if residual.size else float("nan"), error)

@@ -1,0 +1,162 @@
+"""Where model points should be seen in the new frame, from flow fields of earlier frames (NNRT sec. 4.5, app. D.3)."""
+
+import warp as wp
+
+from bodystream.deformation.kernels import warp_direction, warp_point
+from bodystream.tracking.kernels import Pinhole
+
+
+@wp.func
+def smooth_depth(depth_m: wp.array2d(dtype=float), u: float, v: float, step_m: float) -> float:
+    """Bilinear depth [m]; 0 at the border of the image, beside a hole, or across a jump larger than `step_m`."""
+    u0 = int(wp.floor(u))
+    v0 = int(wp.floor(v))
+    if u0 < 0 or v0 < 0 or u0 + 1 >= depth_m.shape[1] or v0 + 1 >= depth_m.shape[0]:
+        return 0.0
+    a = depth_m[v0, u0]
+    b = depth_m[v0, u0 + 1]
+    c = depth_m[v0 + 1, u0]
+    d = depth_m[v0 + 1, u0 + 1]
+    low = wp.min(wp.min(a, b), wp.min(c, d))
+    high = wp.max(wp.max(a, b), wp.max(c, d))
+    if low <= 0.0 or high - low > step_m:
+        return 0.0
+    fu = u - float(u0)
+    fv = v - float(v0)
+    return (a * (1.0 - fu) + b * fu) * (1.0 - fv) + (c * (1.0 - fu) + d * fu) * fv
+
+
+@wp.kernel(enable_backward=False)
+def follow_flow(
+    begin: wp.int32,
+    # Model:
+    points: wp.array(dtype=wp.vec3),  # (M,) canonical [m]
+    normals: wp.array(dtype=wp.vec3),
+    anchors: wp.array(dtype=wp.vec4i),
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    camera: Pinhole,
+    # Reference frame:
+    rotations: wp.array(dtype=wp.mat33),  # motion from canonical to the reference frame
+    translations: wp.array(dtype=wp.vec3),
+    node_count: int,  # nodes that existed then
+    reference_depth: wp.array2d(dtype=float),  # (H, W) foreground [m]
+    flow_px: wp.array2d(dtype=wp.vec2),  # (H, W) to the new frame
+    flow_weight: wp.array2d(dtype=float),
+    least_weight: float,
+    visible_m: float,  # a point is seen where the depth agrees this well
+    # New frame:
+    target_depth: wp.array2d(dtype=float),
+    step_m: float,
+    row: int,
+    # Out:
+    pixels_out: wp.array2d(dtype=wp.vec2),  # (R, M)
+    depth_out: wp.array2d(dtype=float),
+    weight_out: wp.array2d(dtype=float),  # 0 = no match
+):
+    i = begin + wp.tid()
+    weight_out[row, i] = 0.0
+    w = weights[i]
+    for k in range(4):
+        if w[k] > 0.02 and anchors[i][k] >= node_count:
+            return
+    if w[0] + w[1] + w[2] + w[3] < 0.5:
+        return
+    p = warp_point(points[i], anchors[i], w, positions, rotations, translations)
+    if p[2] < 1.0e-3:
+        return
+    n = warp_direction(normals[i], anchors[i], w, rotations)
+    if -wp.dot(n, wp.normalize(p)) < 0.15:
+        return
+    u = camera.fx * p[0] / p[2] + camera.cx
+    v = camera.fy * p[1] / p[2] + camera.cy
+    ui = int(wp.floor(u + 0.5))
+    vi = int(wp.floor(v + 0.5))
+    if ui < 1 or vi < 1 or ui >= camera.width - 1 or vi >= camera.height - 1:
+        return
+    z = reference_depth[vi, ui]
+    if z <= 0.0 or wp.abs(z - p[2]) > visible_m:
+        return
+    strength = flow_weight[vi, ui]
+    if strength < least_weight:
+        return
+    c = wp.vec2(u, v) + flow_px[vi, ui]
+    pixels_out[row, i] = c
+    depth_out[row, i] = smooth_depth(target_depth, c[0], c[1], step_m)
+    weight_out[row, i] = strength
+
+
+@wp.kernel(enable_backward=False)
+def agree(
+    begin: wp.int32,
+    references: int,
+    camera: Pinhole,
+    pixels: wp.array2d(dtype=wp.vec2),  # (R, M)
+    depth: wp.array2d(dtype=float),
+    weight: wp.array2d(dtype=float),
+    spread_m: float,
+    # Out:
+    pixels_out: wp.array(dtype=wp.vec2),  # (M,)
+    depth_out: wp.array(dtype=float),
+    weight_out: wp.array(dtype=float),
+):
+    """Multi-keyframe consistency: predictions of one point that disagree by more than `spread_m` are all rejected."""
+    i = begin + wp.tid()
+    total = float(0.0)
+    c = wp.vec2(0.0, 0.0)
+    z_total = float(0.0)
+    z = float(0.0)
+    mean = wp.vec3(0.0, 0.0, 0.0)
+    seen = int(0)
+    for r in range(references):
+        w = weight[r, i]
+        if w > 0.0:
+            total += w
+            c += w * pixels[r, i]
+            d = depth[r, i]
+            if d > 0.0:
+                z += w * d
+                z_total += w
+                mean += wp.vec3(
+                    (pixels[r, i][0] - camera.cx) / camera.fx * d, (pixels[r, i][1] - camera.cy) / camera.fy * d, d
+                )
+                seen += 1
+    weight_out[i] = 0.0
+    depth_out[i] = 0.0
+    if total <= 0.0:
+        return
+    if seen > 1:
+        mean = mean / float(seen)
+        for r in range(references):
+            d = depth[r, i]
+            if weight[r, i] > 0.0 and d > 0.0:
+                q = wp.vec3(
+                    (pixels[r, i][0] - camera.cx) / camera.fx * d, (pixels[r, i][1] - camera.cy) / camera.fy * d, d
+                )
+                if wp.length(q - mean) > spread_m:
+                    return
+    pixels_out[i] = c / total
+    if z_total > 0.0:
+        depth_out[i] = z / z_total
+    weight_out[i] = total / float(references)
+
+
+@wp.kernel(enable_backward=False)
+def find_uncovered(
+    begin: wp.int32,
+    points: wp.array(dtype=wp.vec3),
+    grid: wp.uint64,
+    positions: wp.array(dtype=wp.vec3),
+    sigma: float,
+    # Out:
+    uncovered_out: wp.array(dtype=wp.int32),
+):
+    i = begin + wp.tid()
+    p = points[i]
+    hit = int(1)
+    query = wp.hash_grid_query(grid, p, sigma)
+    index = int(0)
+    while wp.hash_grid_query_next(query, index):
+        if wp.length_sq(positions[index] - p) <= sigma * sigma:
+            hit = 0
+    uncovered_out[i] = hit

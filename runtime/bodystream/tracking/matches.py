@@ -1,0 +1,120 @@
+"""Matches between model points and the new frame, gathered from flow fields of several reference frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import warp as wp
+
+from bodystream.deformation import WarpField
+from bodystream.device import ParallelLaunch
+from bodystream.tracking import kernels, match_kernels
+from bodystream.tracking.kernels import Pinhole
+from bodystream.types import CameraIntrinsics, FlowField
+
+__all__ = ["MatchConfig", "MatchGatherer", "Reference", "pinhole"]
+
+
+def pinhole(intrinsics: CameraIntrinsics) -> Pinhole:
+    """Intrinsics as the kernels take them."""
+    camera = kernels.Pinhole()
+    camera.fx, camera.fy, camera.cx, camera.cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+    camera.width, camera.height = intrinsics.width, intrinsics.height
+    return camera
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """Options of matching.
+
+    Attributes:
+        least_weight: delta of NNRT app. D.3, flow with less confidence is not used.
+        visible_m: a model point is seen in a reference where the depth agrees this well.
+        step_m: depth that jumps more than this within a pixel is an edge, not a surface.
+        spread_m: predictions of several references for one point must lie this near their mean (app. D.3).
+        references: most reference frames used at once.
+    """
+
+    least_weight: float = 0.35
+    visible_m: float = 0.03
+    step_m: float = 0.03
+    spread_m: float = 0.15
+    references: int = 2
+
+
+class Reference:
+    """A past frame with the motion that was solved for it; holds its own device copies."""
+
+    def __init__(self, field: WarpField, intrinsics: CameraIntrinsics) -> None:
+        self._device = field.device
+        self.depth = wp.zeros((intrinsics.height, intrinsics.width), dtype=float, device=self._device)
+        self.t_ns = -1
+        self.node_count = 0
+        self._allocate(field.capacity)
+
+    def _allocate(self, capacity: int) -> None:
+        self.rotations = wp.zeros(capacity, dtype=wp.mat33, device=self._device)
+        self.translations = wp.zeros(capacity, dtype=wp.vec3, device=self._device)
+
+    def store(self, t_ns: int, depth: wp.array, field: WarpField) -> None:
+        """Copy a frame's (H, W) foreground depth [m] and the field's motion at it."""
+        if len(self.rotations) != field.capacity:
+            self._allocate(field.capacity)
+        self.t_ns = t_ns
+        wp.copy(self.depth, depth)
+        self.node_count = field.count
+        wp.copy(self.rotations, field.rotations)
+        wp.copy(self.translations, field.translations)
+
+
+class MatchGatherer:
+    """Turns flow fields into targets of model points, with multi-keyframe consistency."""
+
+    def __init__(self, field: WarpField, intrinsics: CameraIntrinsics, config: MatchConfig | None = None) -> None:
+        self.config = MatchConfig() if config is None else config
+        self._field = field
+        self._device = field.device
+        self._camera = pinhole(intrinsics)
+        shape = (intrinsics.height, intrinsics.width)
+        self._flow = wp.zeros(shape, dtype=wp.vec2, device=self._device)
+        self._weight = wp.zeros(shape, dtype=float, device=self._device)
+        self._capacity = 0
+
+    def _allocate(self, capacity: int) -> None:
+        self._capacity = capacity
+        shape = (self.config.references, capacity)
+        self._pixels = wp.zeros(shape, dtype=wp.vec2, device=self._device)
+        self._depths = wp.zeros(shape, dtype=float, device=self._device)
+        self._weights = wp.zeros(shape, dtype=float, device=self._device)
+
+    def gather(
+        self,
+        points: wp.array,
+        normals: wp.array,
+        anchors: wp.array,
+        weights: wp.array,
+        count: int,
+        references: list[tuple[Reference, FlowField]],
+        target_depth: wp.array,
+        outputs: tuple[wp.array, wp.array, wp.array],
+    ) -> None:
+        """Fill the solver's flow buffers (pixels, depth, weight) for `count` model points.
+
+        Args:
+            references: past frames and the flow from each to the new frame.
+            target_depth: (H, W) foreground depth of the new frame [m].
+        """
+        if count > self._capacity:
+            self._allocate(max(2 * self._capacity, count))
+        config, field = self.config, self._field
+        used = references[: config.references]
+        for row, (reference, flow) in enumerate(used):
+            self._flow.assign(flow.flow_px)
+            self._weight.assign(flow.weight)
+            inputs = [points, normals, anchors, weights, field.positions, self._camera]
+            inputs += [reference.rotations, reference.translations, reference.node_count, reference.depth]
+            inputs += [self._flow, self._weight, config.least_weight, config.visible_m, target_depth, config.step_m]
+            inputs += [row, self._pixels, self._depths, self._weights]
+            ParallelLaunch(match_kernels.follow_flow, count, inputs, self._device)()
+        inputs = [len(used), self._camera, self._pixels, self._depths, self._weights, config.spread_m, *outputs]
+        ParallelLaunch(match_kernels.agree, count, inputs, self._device)()

@@ -1,0 +1,17 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recordings; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("BODYSTREAM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("recordings not found: set BODYSTREAM_DATA to their folder")
+    return folder

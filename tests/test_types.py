@@ -1,0 +1,93 @@
+"""The values that cross stages refuse what the stages could not use, and say what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from bodystream.errors import InputError, MissingDependencyError
+from bodystream.types import CameraIntrinsics, GraphSnapshot, RgbdFrame, Status
+from hypothesis import given
+from hypothesis import strategies as st
+
+CAMERA = CameraIntrinsics(fx=500.0, fy=510.0, cx=3.5, cy=2.5, width=8, height=6)
+DEPTH = np.ones((6, 8), np.float32)
+
+
+@pytest.mark.parametrize("name", ["fx", "fy", "cx", "cy"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_intrinsics_must_be_finite(name: str, value: float) -> None:
+    with pytest.raises(InputError, match="finite with positive focal lengths"):
+        dataclasses.replace(CAMERA, **{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("fx", 0.0), ("fy", -1.0), ("width", 0), ("height", -4)])
+def test_intrinsics_must_be_positive(name: str, value: float) -> None:
+    with pytest.raises(InputError, match="positive"):
+        dataclasses.replace(CAMERA, **{name: value})
+
+
+def test_intrinsics_matrix_maps_rays_to_pixels() -> None:
+    u, v, w = CAMERA.matrix @ np.array([0.2, -0.1, 2.0])
+    assert (u / w, v / w) == pytest.approx((500 * 0.1 + 3.5, 510 * -0.05 + 2.5))
+
+
+@given(factor=st.sampled_from([0.25, 0.5, 2.0, 4.0]), u=st.floats(-1, 9), z=st.floats(0.3, 9))
+def test_scaled_camera_sees_the_same_place_of_the_image(factor: float, u: float, z: float) -> None:
+    """An image's left border is at -0.5 and its right one at width - 0.5; resizing keeps a point's share of that."""
+    x = (u - CAMERA.cx) / CAMERA.fx * z
+    small = CAMERA.scaled(factor)
+    pixel = x / z * small.fx + small.cx
+    assert (pixel + 0.5) / small.width == pytest.approx((u + 0.5) / CAMERA.width, abs=1e-9)
+    assert (small.width, small.height) == (round(8 * factor), round(6 * factor))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depth_m": DEPTH.astype(np.float64)}, "depth must be float32 of 8x6 pixels"),
+        ({"depth_m": DEPTH.T}, r"got float32 of shape \(8, 6\)"),
+        ({"depth_m": DEPTH[..., None]}, "depth must be float32"),
+        ({"colour": np.zeros((6, 8, 3), np.float32)}, "colour must be uint8 RGB"),
+        ({"colour": np.zeros((6, 8), np.uint8)}, "colour must be uint8 RGB"),
+        ({"colour": np.zeros((6, 8, 4), np.uint8)}, r"shape \(6, 8, 4\)"),
+        ({"colour": np.zeros((12, 16, 3), np.uint8)}, "colour must be uint8 RGB of 8x6"),
+        ({"mask": np.zeros((6, 8), np.uint8)}, "mask must be bool"),
+        ({"mask": np.zeros((8, 6), bool)}, "mask must be bool of 8x6"),
+    ],
+)
+def test_frame_refuses_images_that_do_not_fit(change: dict, message: str) -> None:
+    good = {"index": 7, "t_ns": 5, "depth_m": DEPTH, "intrinsics": CAMERA, "name": "left/000007.png"}
+    with pytest.raises(InputError, match=message) as caught:
+        RgbdFrame(**{**good, **change})
+    assert "left/000007.png" in str(caught.value)
+
+
+def test_frame_accepts_what_fits_and_does_not_change() -> None:
+    frame = RgbdFrame(3, 99, DEPTH, CAMERA, np.zeros((6, 8, 3), np.uint8), mask=np.ones((6, 8), bool))
+    assert frame.label == "3"
+    assert dataclasses.replace(frame, name="a.png").label == "a.png"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        frame.t_ns = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_snapshots_do_not_share_their_default() -> None:
+    arrays = [np.zeros((0, 3), np.float32)] * 3
+    edges, clusters = np.zeros((0, 8), np.int32), np.zeros(0, np.int32)
+    first = GraphSnapshot(0, arrays[0], arrays[1], arrays[2], edges, clusters)
+    second = GraphSnapshot(0, arrays[0], arrays[1], arrays[2], edges, clusters)
+    assert first.active is not second.active
+
+
+def test_status_is_its_name() -> None:
+    assert [str(status) for status in Status] == ["tracked", "degraded", "lost"]
+
+
+def test_missing_dependency_names_package_purpose_and_remedy() -> None:
+    error = MissingDependencyError("libusb-1.0", "to open a camera", "sudo apt-get install libusb-1.0-0")
+    assert str(error) == (
+        "libusb-1.0 is needed to open a camera, and it is not installed. sudo apt-get install libusb-1.0-0"
+    )
+    assert (error.package, error.remedy) == ("libusb-1.0", "sudo apt-get install libusb-1.0-0")
