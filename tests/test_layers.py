@@ -47,7 +47,11 @@ def test_contracts_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "line", "said"),
     [
-        ("geometry/camera.py", "import bodystream.cli.main", "bodystream.geometry is not allowed to import bodystream.cli"),
+        (
+            "geometry/camera.py",
+            "import bodystream.cli.main",
+            "geometry is not allowed to import bodystream.cli",
+        ),
         ("device/select.py", "import bodystream.deformation", "is not allowed to import bodystream.deformation"),
         ("types.py", "import bodystream.timing", "bodystream.types is not allowed to import bodystream.timing"),
         ("bundles/locate.py", "import torch", "bodystream is not allowed to import torch"),

@@ -7,10 +7,11 @@ import math
 
 import numpy as np
 import pytest
-from bodystream.errors import InputError, MissingDependencyError
-from bodystream.types import CameraIntrinsics, GraphSnapshot, RgbdFrame, Status
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bodystream.errors import InputError, MissingDependencyError
+from bodystream.types import CameraIntrinsics, GraphSnapshot, RgbdFrame, Status
 
 CAMERA = CameraIntrinsics(fx=500.0, fy=510.0, cx=3.5, cy=2.5, width=8, height=6)
 DEPTH = np.ones((6, 8), np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from bodystream.types import Array, CameraIntrinsics
 
 __all__ = ["CapsuleScene", "person"]

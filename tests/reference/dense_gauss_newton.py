@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
 from bodystream.geometry.rotations import matrix_from_rotation_vector, skew
 from bodystream.types import Array, CameraIntrinsics
-from scipy.linalg import cho_factor, cho_solve
 
 __all__ = ["Cost", "evaluate", "sample_target_depth", "solve", "warp"]
 

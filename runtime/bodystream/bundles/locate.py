@@ -143,7 +143,7 @@ def load_npz(path: Path, max_bytes: int = 1 << 30) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return dict(_read_arrays(archive, max_bytes))
-    # The parsers below numpy and zipfile signal damage by any of these; all mean that the file is not what it should be.
+    # The parsers of numpy and zipfile signal damage by any of these.
     except (zipfile.BadZipFile, zlib.error, ValueError, TypeError, EOFError, OSError, SyntaxError) as error:
         raise InputError(f"{path} is not a readable .npz file: {error}") from error
     except (NotImplementedError, RuntimeError, MemoryError, RecursionError, KeyError, OverflowError) as error:

@@ -169,6 +169,14 @@ def check_extras() -> Iterator[Check]:
     yield _check_package("pyrealsense2", "pyrealsense2", "For RealSense cameras: pip install bodystream[realsense]")
 
 
+def check_cameras() -> Iterator[Check]:
+    """RealSense: the SDK, what it can reach, and each connected camera with its link and firmware."""
+    from bodystream.sources.realsense import doctor_realsense
+
+    for what, well, remedy in doctor_realsense():
+        yield Check("realsense", "ok" if well else "optional", what, remedy)
+
+
 def _check_package(distribution: str, module: str, remedy: str) -> Check:
     try:
         importlib.import_module(module)
@@ -234,6 +242,7 @@ CHECKS: tuple[tuple[str, Callable[[], Iterator[Check]], bool], ...] = (
     ("opencv", check_opencv, True),
     ("onnxruntime", check_onnxruntime, True),
     ("extras", check_extras, False),
+    ("realsense", check_cameras, False),
     ("bundles", check_bundles, True),
     ("recordings", check_recordings, False),
 )

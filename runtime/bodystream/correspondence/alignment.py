@@ -7,43 +7,78 @@ import numpy as np
 
 from bodystream.types import Array
 
-__all__ = ["affine_flow", "estimate_affine", "extend_flow"]
+__all__ = ["affine_flow", "estimate_affine", "extend_flow", "local_flow", "match_features"]
 
 _MIN_MATCHES = 12
 _MIN_INLIERS = 10
+_CONFIRMING_SHARE = 0.125  # of a match's neighbours; two thirds of all matches are wrong on a plain fabric
 
 
-def estimate_affine(
-    source: Array, target: Array, mask: Array, *, features: int = 3000, threshold_px: float = 12.0, seed: int = 1
-) -> Array | None:
-    """The (2, 3) affine map from source to target pixels that most ORB features of the mask agree with.
-
-    Deformation stays within `threshold_px` of the map for inliers, so the threshold is wide: the map only has to bring
-    the rest within reach of a local search. Mutually nearest descriptors, RANSAC with a fixed seed.
+def match_features(source: Array, target: Array, mask: Array, *, features: int = 3000) -> tuple[Array, Array]:
+    """Mutually nearest ORB features of the masked source and the target.
 
     Args:
         source, target: (H, W) uint8.
         mask: (H, W) bool of the source.
 
     Returns:
-        None where too few features agree, or the map is degenerate (mirrors, or changes area more than fourfold).
+        (n, 2) source and (n, 2) target pixels; n = 0 where there is no texture. Many are wrong.
     """
-    detector = cv2.ORB_create(nfeatures=features, fastThreshold=5)
+    detector = cv2.ORB.create(nfeatures=features, fastThreshold=5)
     source_points, source_words = detector.detectAndCompute(source, mask.astype(np.uint8) * 255)
-    target_points, target_words = detector.detectAndCompute(target, None)
-    if source_words is None or target_words is None or min(len(source_points), len(target_points)) < _MIN_MATCHES:
-        return None
+    target_points, target_words = detector.detectAndCompute(target, np.full_like(target, 255))
+    if source_words is None or target_words is None:
+        return np.zeros((0, 2)), np.zeros((0, 2))
     matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(source_words, target_words)
-    if len(matches) < _MIN_MATCHES:
+    a = np.array([source_points[m.queryIdx].pt for m in matches]).reshape(-1, 2)
+    b = np.array([target_points[m.trainIdx].pt for m in matches]).reshape(-1, 2)
+    return a, b
+
+
+def estimate_affine(a: Array, b: Array, *, threshold_px: float = 12.0, seed: int = 1) -> Array | None:
+    """The (2, 3) affine map from source to target pixels that most matches agree with, by RANSAC.
+
+    Deformation stays within `threshold_px` of the map for inliers, so the threshold is wide: the map only has to bring
+    the rest within reach of a local search.
+
+    Returns:
+        None where too few matches agree, or the map is degenerate (mirrors, or changes area more than fourfold).
+    """
+    if len(a) < _MIN_MATCHES:
         return None
-    a = np.array([source_points[m.queryIdx].pt for m in matches])
-    b = np.array([target_points[m.trainIdx].pt for m in matches])
     cv2.setRNGSeed(seed)
     affine, inliers = cv2.estimateAffine2D(a, b, method=cv2.RANSAC, ransacReprojThreshold=threshold_px, maxIters=5000)
     if affine is None or int(inliers.sum()) < _MIN_INLIERS:
         return None
     area = float(np.linalg.det(affine[:, :2]))
     return affine if 0.25 < area < 4.0 else None
+
+
+def local_flow(a: Array, b: Array, shape: tuple[int, int], *, reach_px: float = 60.0, agree: int = 4) -> Array | None:
+    """A smooth flow through the matches that their neighbours confirm: for motion that no single map describes.
+
+    Two matches agree when their displacements differ by at most 3 px plus a quarter of their distance; a match needs
+    `agree` such neighbours, and an eighth of all neighbours.
+
+    Returns:
+        (H, W, 2) float32, or None where fewer than 10 matches are confirmed.
+    """
+    if len(a) < _MIN_MATCHES:
+        return None
+    apart = np.linalg.norm(a[:, None] - a[None], axis=2)
+    differ = np.linalg.norm((b - a)[:, None] - (b - a)[None], axis=2)
+    near = (apart < reach_px) & ~np.eye(len(a), dtype=bool)
+    confirmed = np.count_nonzero(near & (differ < 3.0 + 0.25 * apart), axis=1)
+    good = (confirmed >= agree) & (confirmed > _CONFIRMING_SHARE * np.count_nonzero(near, axis=1))
+    if good.sum() < _MIN_INLIERS:
+        return None
+    flow = np.zeros((*shape, 2), np.float32)
+    weight = np.zeros(shape, np.float32)
+    u, v = np.rint(a[good]).astype(int).T
+    flow[v, u] = (b - a)[good]
+    weight[v, u] = 1.0
+    smooth = extend_flow(flow, weight)
+    return cv2.GaussianBlur(smooth, (0, 0), reach_px / 6)
 
 
 def affine_flow(affine: Array, shape: tuple[int, int]) -> Array:

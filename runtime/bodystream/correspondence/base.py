@@ -87,8 +87,8 @@ class ConstantCorrespondence:
         if source_mask is not None:
             weight = np.where(source_mask, weight, np.float32(0))
         if target_mask is not None:
-            height, width = weight.shape
-            v, u = np.indices(weight.shape)
+            height, width = source.depth_m.shape
+            v, u = np.indices((height, width))
             landed_u = np.rint(u + self._flow_px[..., 0]).astype(np.int64)
             landed_v = np.rint(v + self._flow_px[..., 1]).astype(np.int64)
             inside = (landed_u >= 0) & (landed_u < width) & (landed_v >= 0) & (landed_v < height)

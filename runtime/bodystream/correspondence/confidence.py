@@ -35,12 +35,13 @@ def image_confidence(
     """Weights of a flow from forward-backward consistency and the photometric residual.
 
     Args:
-        source: (h, w) uint8.
-        aligned: (h, w) uint8, the target as it was searched.
-        forward, backward: (h, w, 2) flow source -> aligned and aligned -> source [px].
-        grid: (h, w, 2) float32, each pixel's own (u, v).
+        source: (h, w) uint8, the whole image or every k-th pixel of it.
+        aligned: (H, W) uint8, the target as it was searched.
+        forward: (h, w, 2) flow source -> aligned [px].
+        backward: (H, W, 2) flow aligned -> source [px].
+        grid: (h, w, 2) float32, the (u, v) of each pixel of `source` in the whole image.
         consistency_px: s_r; noise: n [grey levels]; contrast: k; brightness: b [grey levels].
-        window_px: edge of the window.
+        window_px: edge of the window, in pixels of `source`.
 
     Returns:
         (h, w) float32 weight, and the (h, w, 2) place where each pixel arrives after going there and back.
@@ -77,36 +78,36 @@ def back_project_pixels(pixels: Array, depth_m: Array, intrinsics: CameraIntrins
     return points
 
 
-def cycle_error_m(grid: Array, returned: Array, depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
+def cycle_error_m(
+    own: Array, own_depth_m: Array, returned: Array, depth_m: Array, intrinsics: CameraIntrinsics
+) -> Array:
     """Distance in space between each point and the point at the pixel where it returned to.
 
     Args:
-        grid, returned: (h, w, 2) pixels in the frame of `depth_m` and `intrinsics`.
-        depth_m: (h, w).
+        own, returned: (h, w, 2) pixels in the frame of `depth_m` and `intrinsics`.
+        own_depth_m: (h, w) depth at `own`.
+        depth_m: (H, W).
 
     Returns:
         (h, w) [m]; infinite where one of the two has no depth.
     """
     there = cv2.remap(depth_m, returned, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    gap = back_project_pixels(grid, depth_m, intrinsics) - back_project_pixels(returned, there, intrinsics)
+    gap = back_project_pixels(own, own_depth_m, intrinsics) - back_project_pixels(returned, there, intrinsics)
     distance = np.sqrt(np.einsum("hwc,hwc->hw", gap, gap))
-    distance[(depth_m <= 0) | (there <= 0)] = np.inf
+    distance[(own_depth_m <= 0) | (there <= 0)] = np.inf
     return distance
 
 
-def landing_confidence(landing: Array, target_depth_m: Array, target_mask: Array | None, *, jump: float) -> Array:
-    """(h, w) uint8, 1 where a match lands on a measured, smooth piece of the target's surface.
+def landing_confidence(landing: Array, target_depth_m: Array, *, jump: float) -> Array:
+    """(h, w) uint8, 1 where a match lands on a measured, smooth piece of the target's surface, else 0.
 
     Args:
         landing: (h, w, 2) pixels of the target.
         target_depth_m: (H, W).
-        target_mask: (H, W) bool or None.
         jump: a 3x3 neighbourhood whose depths differ by more than this fraction is an edge, and its depth not usable.
     """
-    low = cv2.erode(target_depth_m, None)  # 3x3; a hole gives 0, so its neighbours are edges too
-    high = cv2.dilate(target_depth_m, None)
+    kernel = np.ones((3, 3), np.uint8)
+    low = cv2.erode(target_depth_m, kernel)  # a hole gives 0, so its neighbours are edges too
+    high = cv2.dilate(target_depth_m, kernel)
     usable = cv2.compare(high, cv2.multiply(low, 1.0 + jump), cv2.CMP_LE) & cv2.compare(low, 0.0, cv2.CMP_GT)
-    if target_mask is not None:
-        usable &= target_mask.view(np.uint8) * np.uint8(255)
-    good = cv2.remap(usable, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return good >> 7
+    return cv2.remap(usable, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0) >> 7

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow
+from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow, local_flow, match_features
 from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import cycle_error_m, image_confidence, landing_confidence
 from bodystream.correspondence.images import ImageKind, matching_image
@@ -35,7 +35,8 @@ class DisConfig:
     Attributes:
         preset: of OpenCV's search; `medium` is the most accurate.
         image: what to search in; a frame without colour is always searched in its shaded depth.
-        align: `affine` first looks for one large motion of the whole mask by sparse features.
+        align: `features` also starts from the large motion that sparse features agree on, as one affine map and as
+            a smooth flow.
         passes: searches per start; from the second on the target is warped by the flow so far.
         smoothness: weight of the smoothness term in the variational refinement (20 is OpenCV's choice).
         margin_px: the source's bounding box is widened by this much; motion beyond it is lost without a guess.
@@ -49,11 +50,12 @@ class DisConfig:
         max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
         need_target_depth: reject matches that land where the target has no depth or a depth edge.
         min_weight: smaller weights become 0.
+        confidence_stride: weights are computed for every n-th pixel and interpolated.
     """
 
-    preset: Literal["ultrafast", "fast", "medium"] = "ultrafast"
+    preset: Literal["ultrafast", "fast", "medium"] = "fast"
     image: ImageKind = "colour"
-    align: Literal["none", "affine"] = "none"
+    align: Literal["none", "features"] = "none"
     passes: int = 1
     smoothness: float = 20.0
     margin_px: int = 32
@@ -67,24 +69,25 @@ class DisConfig:
     max_depth_change_m: float | None = 0.30
     need_target_depth: bool = True
     min_weight: float = 0.05
+    confidence_stride: int = 2
 
     def __post_init__(self) -> None:
         if self.preset not in _PRESETS:
             raise ConfigurationError(f"preset must be one of {', '.join(_PRESETS)}, got {self.preset!r}")
         if self.image not in ("colour", "depth", "both"):
             raise ConfigurationError(f"image must be colour, depth or both, got {self.image!r}")
-        if self.align not in ("none", "affine"):
-            raise ConfigurationError(f"align must be none or affine, got {self.align!r}")
+        if self.align not in ("none", "features"):
+            raise ConfigurationError(f"align must be none or features, got {self.align!r}")
         for name in ("consistency_px", "noise", "contrast", "brightness", "cycle_m", "max_cycle_m", "smoothness"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)}")
         if self.max_depth_change_m is not None and not self.max_depth_change_m > 0:
             raise ConfigurationError(f"max_depth_change_m must be positive or None, got {self.max_depth_change_m}")
-        if self.passes < 1 or self.window_px < 3 or self.margin_px < 0 or not 0 <= self.min_weight < 1:
-            raise ConfigurationError(
-                "passes must be >= 1, window_px >= 3, margin_px >= 0 and min_weight in [0, 1), got "
-                f"{self.passes}, {self.window_px}, {self.margin_px} and {self.min_weight}"
-            )
+        for name, least in (("passes", 1), ("confidence_stride", 1), ("window_px", 3), ("margin_px", 0)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.min_weight < 1:
+            raise ConfigurationError(f"min_weight must be in [0, 1), got {self.min_weight}")
 
     @classmethod
     def live(cls) -> DisConfig:
@@ -96,10 +99,10 @@ class DisConfig:
         """Two frames far apart in time: evaluation pairs, keyframes, finding a lost person again."""
         return cls(
             preset="medium",
-            align="affine",
-            passes=2,
+            align="features",
             margin_px=160,
             consistency_px=3.0,
+            confidence_stride=1,
             max_depth_change_m=1.5,
         )
 
@@ -107,8 +110,8 @@ class DisConfig:
 class DisCorrespondence:
     """Dense inverse search with weights; see `confidence` for their formula.
 
-    Every search is made between the source and the target warped by a first guess (none, the caller's, or an affine
-    map of sparse features), cut to the source's bounding box; backward likewise, on another thread. Where there are
+    Every search is made between the source and the target warped by a first guess (none, the caller's, or from sparse
+    features), cut to the source's bounding box; backward likewise, on another thread. Where there are
     several guesses each pixel keeps the flow that its neighbourhood believes most.
     """
 
@@ -142,10 +145,11 @@ class DisCorrespondence:
         if window is None or min(shape) < _MIN_EDGE_PX:
             return result
         image = matching_image(source, self.config.image, window=window)
+        unusable = ~mask[window] | (source.depth_m[window] <= 0)
         best_flow, best_weight, best_support = None, None, None
         for base in self._guesses(source, target, mask, window, initial_flow_px):
             found_flow, found_weight = self._search(source, target, image, base, window, target_mask)
-            found_weight[~mask[window]] = 0
+            found_weight[unusable] = 0
             if best_flow is None or best_weight is None:
                 best_flow, best_weight = found_flow, found_weight
                 continue
@@ -162,7 +166,7 @@ class DisCorrespondence:
         return result
 
     def _make_search(self) -> Any:
-        search = cv2.DISOpticalFlow_create(_PRESETS[self.config.preset])
+        search = cv2.DISOpticalFlow.create(_PRESETS[self.config.preset])
         search.setVariationalRefinementAlpha(self.config.smoothness)
         return search
 
@@ -177,12 +181,16 @@ class DisCorrespondence:
             if known.any():
                 known_weight = known.astype(np.float32)
                 guesses.append(guess.astype(np.float32) if known.all() else extend_flow(guess, known_weight))
-        if self.config.align == "affine":
+        if self.config.align == "features":
             # features need texture, so colour wherever there is any
             kind: ImageKind = "depth" if self.config.image == "depth" else "colour"
-            affine = estimate_affine(matching_image(source, kind), matching_image(target, kind), mask)
+            a, b = match_features(matching_image(source, kind), matching_image(target, kind), mask)
+            affine = estimate_affine(a, b)
             if affine is not None:
-                guesses.append(affine_flow(affine, mask.shape)[window])
+                guesses.append(affine_flow(affine, source.depth_m.shape)[window])
+            smooth = local_flow(a, b, source.depth_m.shape)
+            if smooth is not None:
+                guesses.append(smooth[window])
             guesses.append(None)
         return guesses if guesses else [None]
 
@@ -201,7 +209,7 @@ class DisCorrespondence:
         grid = whole_grid[: image.shape[0], : image.shape[1]]  # the window's own pixels
         place = np.ascontiguousarray(whole_grid[window])  # the same pixels in the whole image
         target_image = matching_image(target, config.image, window=window if base is None else None)
-        flow, weight = base, None
+        flow, weight, stride = base, None, config.confidence_stride
         returned = grid
         for _ in range(config.passes):
             if flow is None:
@@ -215,48 +223,57 @@ class DisCorrespondence:
             backward = job.result()
             flow = forward if flow is None else cv2.add(forward, _sample(flow, grid + forward))
             passed, returned = image_confidence(
-                image,
+                _thinned(image, stride),
                 aligned,
-                forward,
+                _thinned(forward, stride),
                 backward,
-                grid,
+                _thinned(grid, stride),
                 consistency_px=config.consistency_px,
                 noise=config.noise,
                 contrast=config.contrast,
                 brightness=config.brightness,
-                window_px=config.window_px,
+                window_px=max(3, config.window_px // stride | 1),
             )
             # a later pass starts from the flow of the one before, and so agrees with its mistakes
             weight = passed if weight is None else cv2.min(weight, passed)
         assert flow is not None and weight is not None
-        self._apply_depth(source, target, window, place, flow, returned, weight, target_mask)
-        return flow, weight
-
-    def _apply_depth(
-        self,
-        source: RgbdFrame,
-        target: RgbdFrame,
-        window: Window,
-        place: Array,
-        flow: Array,
-        returned: Array,
-        weight: Array,
-        target_mask: Array | None,
-    ) -> None:
-        """Multiply the checks in space into `weight`."""
-        config = self.config
-        depth_m = np.ascontiguousarray(source.depth_m[window])
-        local = _moved_camera(source.intrinsics, window)
-        own = place - np.float32([window[1].start, window[0].start])
-        cycle = cycle_error_m(own, returned, depth_m, local)
+        depth_m = source.depth_m[window]
+        own_depth_m = _thinned(depth_m, stride)
+        cycle = cycle_error_m(
+            _thinned(grid, stride), own_depth_m, returned, depth_m, _moved_camera(source.intrinsics, window)
+        )
         # a source pixel without depth has no cycle to check, and no use for the solver either
         weight *= np.where(cycle < config.max_cycle_m, np.exp(cycle * cycle * (-0.5 / config.cycle_m**2)), 0)
-        landing = place + flow
-        if config.need_target_depth or target_mask is not None:
-            weight *= landing_confidence(landing, target.depth_m, target_mask, jump=0.05)
+        if stride > 1:  # half a pixel of shift does not matter to a weight
+            weight = cv2.resize(weight, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        self._check_landing(cv2.add(place, flow), depth_m, target.depth_m, target_mask, weight)
+        return flow, weight
+
+    def _check_landing(
+        self, landing: Array, depth_m: Array, target_depth_m: Array, target_mask: Array | None, weight: Array
+    ) -> None:
+        """Set weights to 0 that land where they should not; per pixel, because outlines are what it is about."""
+        config = self.config
+        whole = np.array([[0, 0]]), np.array([target_depth_m.shape[::-1]])
+        low = np.floor(landing[::4, ::4].min(axis=(0, 1))) - 8
+        high = np.ceil(landing[::4, ::4].max(axis=(0, 1))) + 8
+        u0, v0 = np.clip(low, *whole)[0].astype(int)
+        u1, v1 = np.clip(high, *whole)[0].astype(int)
+        if u1 - u0 < 2 or v1 - v0 < 2:
+            weight[:] = 0
+            return
+        part = (slice(v0, v1), slice(u0, u1))
+        landing = cv2.subtract(landing, np.array([u0, v0, 0, 0], np.float64))
+        reached = cv2.remap(
+            target_depth_m[part], landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        )
+        if config.need_target_depth:
+            weight *= landing_confidence(landing, target_depth_m[part], jump=0.05)
+        if target_mask is not None:
+            inside = target_mask[part].view(np.uint8)
+            weight *= cv2.remap(inside, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         if config.max_depth_change_m is not None:
-            reached = cv2.remap(target.depth_m, landing, None, cv2.INTER_NEAREST)
-            too_far = np.abs(reached - depth_m) > config.max_depth_change_m
+            too_far = cv2.absdiff(reached, depth_m) > np.float32(config.max_depth_change_m)
             weight[too_far & (reached > 0)] = 0
 
     def _grid_of(self, shape: tuple[int, ...]) -> Array:
@@ -264,6 +281,11 @@ class DisCorrespondence:
             u, v = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
             self._grid = np.ascontiguousarray(np.stack([u, v], axis=2))
         return self._grid
+
+
+def _thinned(image: Array, stride: int) -> Array:
+    """Every `stride`-th pixel, contiguous."""
+    return np.ascontiguousarray(image[::stride, ::stride]) if stride > 1 else image
 
 
 def _sample(image: Array, pixels: Array) -> Array:

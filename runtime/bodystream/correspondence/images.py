@@ -54,9 +54,7 @@ def shade_normals(depth_m: Array, intrinsics: CameraIntrinsics, *, radius_px: in
     return shade
 
 
-def matching_image(
-    frame: RgbdFrame, kind: ImageKind = "colour", *, window: tuple[slice, slice] | None = None
-) -> Array:
+def matching_image(frame: RgbdFrame, kind: ImageKind = "colour", *, window: tuple[slice, slice] | None = None) -> Array:
     """The uint8 image of a frame to search in.
 
     Args:
@@ -67,7 +65,9 @@ def matching_image(
     Returns:
         (H, W) or the window's size.
     """
-    rows, columns = window if window is not None else (slice(0, frame.depth_m.shape[0]), slice(0, frame.depth_m.shape[1]))
+    rows, columns = (
+        window if window is not None else (slice(0, frame.depth_m.shape[0]), slice(0, frame.depth_m.shape[1]))
+    )
     grey = shade = None
     if frame.colour is not None and kind != "depth":
         grey = cv2.cvtColor(frame.colour[rows, columns], cv2.COLOR_RGB2GRAY)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from bodystream.types import Array, CameraIntrinsics
 
@@ -26,6 +26,7 @@ class Component:
 
     Attributes:
         label: its value in the label image.
+        pixels: on the coarse grid.
         area_m2: of its pixels, as if they faced the camera.
         depth_m: median depth.
         centre: (3,) median point [m].
@@ -34,6 +35,7 @@ class Component:
     """
 
     label: int
+    pixels: int
     area_m2: float
     depth_m: float
     centre: Array
@@ -90,18 +92,18 @@ def label_components(
         ranked = np.sort(points, axis=0)
         low, centre, high = (ranked[int(q * len(z))] for q in (0.05, 0.5, 0.95))
         extent = float((high - low).max())
-        found.append(Component(int(label), float(area[label]), float(centre[2]), centre, extent, points))
+        found.append(Component(int(label), pixels, float(area[label]), float(centre[2]), centre, extent, points))
     return labels, found
 
 
-def linked(main: Component, others: list[Component], reach_m: float) -> list[Component]:
-    """The others that come within `reach_m` of `main`, directly or through one another."""
-    members, waiting = [main], list(others)
-    frontier = [main]
+def linked(body: list[Component], others: list[Component], reach_m: float) -> list[Component]:
+    """The others that come within `reach_m` of the body's components, directly or through one another."""
+    members: list[Component] = []
+    waiting, frontier = list(others), list(body)
     while frontier and waiting:
-        tree = cKDTree(np.concatenate([c.points for c in frontier]))
+        tree = KDTree(np.concatenate([c.points for c in frontier]))
         near = [c for c in waiting if tree.query(c.points, distance_upper_bound=reach_m)[0].min() < reach_m]
         waiting = [c for c in waiting if c not in near]
         members.extend(near)
         frontier = near
-    return members[1:]
+    return members

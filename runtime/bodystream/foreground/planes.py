@@ -1,8 +1,8 @@
 """Planes that bound the scene: the floor it stands on and the walls behind it.
 
-A plane counts as background when it is wide, runs out of the image on at least two sides, and almost nothing is measured
-behind it. That needs no assumption about how the camera is held, and a flat chest or a table is none: there is a wall
-or floor behind it; nor is the back of a body that stands alone in the image.
+A plane counts as background when it is wide, runs out of the image on at least two sides, and almost nothing is
+measured behind it. That needs no assumption about how the camera is held, and a flat chest or a table is none: there is
+a wall or floor behind it; nor is the back of a body that stands alone in the image.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Plane:
 
     def tolerance(self, depth_m: Array) -> Array:
         """How near to the plane a point at that depth cannot be told from it [m]."""
-        return np.clip(depth_m * depth_m * np.float32(3 * self.noise), np.float32(0.012), np.float32(0.07))
+        scaled = depth_m * depth_m * np.float32(3 * self.noise)
+        return np.minimum(np.maximum(scaled, np.float32(0.012)), np.float32(0.07))
 
 
 def fit_plane(points: Array) -> tuple[Array, float] | None:
@@ -193,9 +194,7 @@ def _near_sides(measured: Array) -> Array:
     """
     rows, columns = np.nonzero(measured)
     height, width = measured.shape
-    return np.stack(
-        [columns < 0.1 * width, columns >= 0.9 * width, rows < 0.1 * height, rows >= 0.9 * height], axis=1
-    )
+    return np.stack([columns < 0.1 * width, columns >= 0.9 * width, rows < 0.1 * height, rows >= 0.9 * height], axis=1)
 
 
 def _bounds_scene(plane: Plane, p: Array, free: Array, sides: Array) -> bool:

@@ -16,7 +16,9 @@ from bodystream.types import Array, CameraIntrinsics, Foreground, RgbdFrame, Sta
 __all__ = ["ForegroundConfig", "ForegroundSegmenter"]
 
 _COARSE_WIDTH = 240  # labelling runs on a grid of at least this width
-_PLANE_WIDTH = 80
+_PLANE_WIDTH = 64
+_SAME_DEPTH_M = 0.25  # a surface that moves by more between two frames is taken for another
+_NEARBY_M = 0.5  # how far from where it was a lost body is recognised
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class ForegroundConfig:
         seed_px: (u, v) on the person or object in the first frame; the nearest body-sized piece if None.
         remove_planes: take out the floor and walls.
         min_area_m2: smallest body, as its pixels would measure facing the camera.
+        max_area_m2: what doubles in size from one frame to the next and exceeds this has run together with something.
         max_extent_m: nothing larger is a body.
         jump_m: difference of depth between two surfaces at the camera; it grows by 1 cm per m^2.
         link_m: loose pieces nearer than this belong to the body (a hand before the chest cuts it into pieces).
@@ -43,6 +46,7 @@ class ForegroundConfig:
     seed_px: tuple[int, int] | None = None
     remove_planes: bool = True
     min_area_m2: float = 0.04
+    max_area_m2: float = 1.2
     max_extent_m: float = 2.6
     jump_m: float = 0.04
     link_m: float = 0.10
@@ -53,7 +57,7 @@ class ForegroundConfig:
             raise ConfigurationError(f"mode must be auto, given or all, got {self.mode!r}")
         if not 0 <= self.near_m < self.far_m:
             raise ConfigurationError(f"near_m must be >= 0 and below far_m, got {self.near_m} and {self.far_m}")
-        for name in ("min_area_m2", "max_extent_m", "jump_m", "link_m"):
+        for name in ("min_area_m2", "max_area_m2", "max_extent_m", "jump_m", "link_m"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)}")
         if self.hold_frames < 0:
@@ -62,11 +66,20 @@ class ForegroundConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """The body as it was last seen, on the coarse grid."""
+    """The body as it was last seen, on the coarse grid.
+
+    Attributes:
+        mask: (h, w) bool; depth_m: (h, w), of that frame.
+        centre: (3,) [m].
+        area_m2: decays slowly from its largest value, so that a body half out of the image is still known by its size.
+        strained: frames in a row whose outline was carried on.
+    """
 
     mask: Array
+    depth_m: Array
     centre: Array
     area_m2: float
+    strained: int = 0
 
 
 class ForegroundSegmenter:
@@ -149,22 +162,29 @@ class ForegroundSegmenter:
         bodies = [c for c in components if c.area_m2 >= config.min_area_m2 and c.extent_m <= config.max_extent_m]
         if not bodies:
             return self._lose(frame, "nothing of a body's size stands out from the background")
-        main = self._choose(bodies, labels)
+        continued = self._continued(labels, depth)
+        main = self._choose(bodies, labels, continued)
         if main is None:
             return self._lose(frame, "the body that was followed is not where it was")
-        mask, members = self._join(main, components, labels)
+        mask, members = self._join(main, components, continued, labels)
         status, reason = Status.TRACKED, ""
         area = sum(c.area_m2 for c in members)
-        if self._memory is not None and area > 2.0 * self._memory.area_m2:
+        known, strained = self._memory, 0
+        if (
+            known is not None
+            and area > max(2.0 * known.area_m2, config.max_area_m2)
+            and (known.strained < config.hold_frames)
+        ):
             # It ran together with something: keep what was the body a frame ago, widened by a frame's motion.
-            reach = np.ones((9, 9), np.uint8)
-            mask &= cv2.dilate(self._memory.mask.view(np.uint8), reach).view(bool)
-            area = min(area, 1.1 * self._memory.area_m2)
+            mask &= cv2.dilate(known.mask.view(np.uint8), np.ones((9, 9), np.uint8)).view(bool)
+            area, strained = known.area_m2, known.strained + 1
             status, reason = Status.DEGRADED, "the body touches something large; its outline is carried on"
-        full = self._refine(frame.depth_m, depth, mask, candidate, planes)
+        full = self._refine(frame.depth_m, depth, mask, planes)
         if not full.any():
             return self._lose(frame, "the body has no pixels left after its outline was refined")
-        self._memory = _Memory(mask, main.centre, area)
+        if known is not None:
+            area = max(area, 0.98 * known.area_m2)
+        self._memory = _Memory(mask, depth, main.centre, area, strained)
         self._missing = 0
         return Foreground(frame.t_ns, full, status, reason)
 
@@ -190,16 +210,23 @@ class ForegroundSegmenter:
         distance += np.float32(plane.offset_m)
         return distance > plane.tolerance(depth)
 
-    def _choose(self, bodies: list[Component], labels: Array) -> Component | None:
+    def _continued(self, labels: Array, depth: Array) -> Array | None:
+        """(labels,) pixels of each piece where the body was a frame ago at much the same depth; None at the start."""
+        memory = self._memory
+        if memory is None:
+            return None
+        same = memory.mask & (np.abs(depth - memory.depth_m) < np.float32(_SAME_DEPTH_M))
+        return np.bincount(labels[same], minlength=int(labels.max()) + 1)
+
+    def _choose(self, bodies: list[Component], labels: Array, continued: Array | None) -> Component | None:
         """The body that continues the memory, or the seed's, or the nearest; None while a lost one is waited for."""
         memory = self._memory
-        if memory is not None:
-            inside = np.bincount(labels[memory.mask], minlength=int(labels.max()) + 1)
-            best = max(bodies, key=lambda c: inside[c.label])
-            if inside[best.label] > 0.15 * memory.mask.sum():
+        if memory is not None and continued is not None:
+            best = max(bodies, key=lambda c: continued[c.label])
+            if continued[best.label] > 0.1 * np.count_nonzero(memory.mask):
                 return best
             near = min(bodies, key=lambda c: float(np.linalg.norm(c.centre - memory.centre)))
-            return near if np.linalg.norm(near.centre - memory.centre) < 0.5 else None
+            return near if np.linalg.norm(near.centre - memory.centre) < _NEARBY_M else None
         if self.config.seed_px is not None:
             u, v = (p // self._stride for p in self.config.seed_px)
             is_body = np.isin(labels, [c.label for c in bodies])
@@ -211,26 +238,24 @@ class ForegroundSegmenter:
         # a detached hand may be nearer than its body
         return min((c for c in bodies if c.area_m2 >= 0.15 * largest), key=lambda c: c.depth_m)
 
-    def _join(self, main: Component, components: list[Component], labels: Array) -> tuple[Array, list[Component]]:
+    def _join(
+        self, main: Component, components: list[Component], continued: Array | None, labels: Array
+    ) -> tuple[Array, list[Component]]:
         """The body with its loose pieces: (h, w) bool and the components it is made of."""
-        memory = self._memory
-        pieces = []
+        pieces, parts = [], []
         for c in components:
             if c is main:
                 continue
-            share = 0.0
-            if memory is not None and c.area_m2 >= self.config.min_area_m2:
-                own = labels == c.label
-                share = float((own & memory.mask).sum()) / max(1, int(own.sum()))
-            # what is as large as a body may be somebody else, unless it was part of this one before
-            if c.area_m2 < 0.5 * main.area_m2 and c.area_m2 < 2 * self.config.min_area_m2 or share > 0.5:
-                pieces.append(c)
-        members = [main, *linked(main, pieces, self.config.link_m)]
+            if continued is not None and continued[c.label] > 0.5 * c.pixels:
+                parts.append(c)  # of the body a frame ago, however far the cut through it is wide
+            elif c.area_m2 < min(0.5 * main.area_m2, 2 * self.config.min_area_m2):
+                pieces.append(c)  # what is larger may be somebody else
+        members = [main, *parts, *linked([main, *parts], pieces, self.config.link_m)]
         wanted = np.zeros(int(labels.max()) + 1, bool)
         wanted[[c.label for c in members]] = True
         return wanted[labels], members
 
-    def _refine(self, depth_m: Array, coarse_depth: Array, mask: Array, candidate: Array, planes: list[Plane]) -> Array:
+    def _refine(self, depth_m: Array, coarse_depth: Array, mask: Array, planes: list[Plane]) -> Array:
         """The outline on all pixels: near the coarse mask in the image and in depth, and not of a plane."""
         s = self._stride
         out = np.zeros(depth_m.shape, bool)

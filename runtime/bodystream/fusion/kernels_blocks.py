@@ -1,3 +1,4 @@
+# ruff: noqa: UP018 - in a kernel `int(0)` declares a variable, a bare 0 is a constant
 """Blocks of the canonical volume: which are missing, which the camera sees, and how their lattices move.
 
 The warp is evaluated on a 4 x 4 x 4 lattice per block (every 7/3 voxels) and interpolated to the voxels.
@@ -165,7 +166,6 @@ def cull_blocks(
     coords: wp.array(dtype=wp.vec3i),
     camera: Camera,
     voxel_m: float,
-    truncation: float,  # [m]
     near: float,  # [m]
     # Out:
     active_out: wp.array(dtype=wp.int32),  # (B,) 1 = some voxel may be updated by this frame
@@ -215,8 +215,8 @@ def cull_blocks(
                     nearest = wp.min(nearest, t[0])
                     farthest = wp.max(farthest, t[1])
                     background = wp.max(background, t[2])
-            seen = front <= farthest + truncation / 0.2 and farthest > 0.0
-            if seen and centre[2] + radius >= nearest - truncation / 0.2:
+            seen = front <= farthest and farthest > 0.0
+            if seen and centre[2] + radius >= nearest:
                 active = 1
             elif wp.max(farthest, background) > front:
                 # Only something to carve: blocks that hold nothing need no look.

@@ -1,3 +1,4 @@
+# ruff: noqa: UP018 - in a kernel `int(0)` declares a variable, a bare 0 is a constant
 """Grading of a depth image before fusion: which pixels to trust, how oblique they are, where to allocate."""
 
 import warp as wp
@@ -29,6 +30,7 @@ class PixelRules:
     near: float  # [m]
     far: float  # [m]
     spacing: float  # wanted distance of allocation samples on the surface [m]
+    truncation: float  # [m]
 
 
 @wp.func
@@ -60,7 +62,7 @@ def grade_pixels(
     rules: PixelRules,
     # Out:
     graded_out: wp.array2d(dtype=wp.vec2),  # (H, W) depth [m], incidence; incidence 0 = unusable, -1 = background
-    tiles_out: wp.array(dtype=wp.vec3),  # (T,) nearest and farthest usable, farthest background depth [m]
+    tiles_out: wp.array(dtype=wp.vec3),  # (T,) from where to where voxels are updated, farthest background [m]
     sample_counts_out: wp.array(dtype=wp.int32),  # (T,)
 ):
     tile = begin + wp.tid()
@@ -105,8 +107,8 @@ def grade_pixels(
                             c = incidence(d, (right - left) * half, (down - up) * half, ray, camera)
                             if c >= rules.min_cosine:
                                 grade = c
-                                nearest = wp.min(nearest, d)
-                                farthest = wp.max(farthest, d)
+                                nearest = wp.min(nearest, d - rules.truncation / c)
+                                farthest = wp.max(farthest, d + rules.truncation / c)
             else:
                 d = 0.0
             graded_out[v, u] = wp.vec2(d, grade)

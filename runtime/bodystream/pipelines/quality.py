@@ -62,46 +62,44 @@ class QualityMeter:
         self._screen = wp.zeros(0, dtype=wp.vec3, device=device)
         self._rows = wp.zeros(0, dtype=wp.vec2i, device=device)
 
-    def render(self, live: wp.array, faces: wp.array, vertex_count: int, face_count: int) -> Array:
-        """(H, W) depth [m] of the mesh seen from the camera, 0 = none.
+    def measure(self, frame: RgbdFrame, mask: Array, live: LiveSurface) -> FrameQuality:
+        """Compare with the frame.
 
         Args:
-            live: vec3 vertices in the camera frame [m]. faces: (F,) vec3i.
+            mask: (H, W) bool, the foreground that was found; the source's own mask or truth wins over it.
+            live: the warped model.
         """
-        if vertex_count > len(self._screen):
-            self._screen = wp.zeros(2 * vertex_count, dtype=wp.vec3, device=self._device)
-        if face_count > len(self._rows):
-            self._rows = wp.zeros(2 * face_count, dtype=wp.vec2i, device=self._device)
+        if frame.truth is not None:
+            mask = frame.truth.mask
+        elif frame.mask is not None:
+            mask = frame.mask
+        model_m = self.render(live)
+        model = model_m > 0
+        union = np.count_nonzero(model | mask)
+        iou = np.count_nonzero(model & mask) / union if union else float("nan")
+        both = model & mask & (frame.depth_m > 0)
+        residual = np.abs(model_m[both] - frame.depth_m[both])
+        error = float("nan")
+        if frame.truth is not None and live.vertex_count:
+            vertices = live.vertices.numpy()[: live.vertex_count]
+            error = float(np.mean(self._truth.distance_m(vertices, frame.truth)))
+        return FrameQuality(iou, float(np.median(residual)) if residual.size else float("nan"), error)
+
+    def render(self, live: LiveSurface) -> Array:
+        """(H, W) depth [m] of the mesh seen from the camera, 0 = none."""
+        if live.vertex_count > len(self._screen):
+            self._screen = wp.zeros(2 * live.vertex_count, dtype=wp.vec3, device=self._device)
+        if live.face_count > len(self._rows):
+            self._rows = wp.zeros(2 * live.face_count, dtype=wp.vec2i, device=self._device)
         k = self._intrinsics
-        inputs = [live, k.fx, k.fy, k.cx, k.cy, self._screen]
-        ParallelLaunch(project_vertices, vertex_count, inputs, self._device)()
-        faces = faces[:face_count]
+        inputs = [live.vertices, k.fx, k.fy, k.cx, k.cy, self._screen]
+        ParallelLaunch(project_vertices, live.vertex_count, inputs, self._device)()
+        faces = live.faces[: live.face_count]
         inputs = [faces, self._screen, k.height, self._rows]
-        ParallelLaunch(raster.triangle_rows, face_count, inputs, self._device)()
+        ParallelLaunch(raster.triangle_rows, live.face_count, inputs, self._device)()
         tile = (8, 8) if self._device.is_cuda else (k.width, 16)
         tiles = (-(-k.width // tile[0]), -(-k.height // tile[1]))
         inputs = [faces, self._screen, self._rows, *tile, *tiles, self._inverse_depth, self._face]
         ParallelLaunch(raster.rasterise, tiles[0] * tiles[1], inputs, self._device, min_chunk=1)()
         inverse = self._inverse_depth.numpy()
         return np.divide(1.0, inverse, out=np.zeros_like(inverse), where=inverse > 0)
-
-    def measure(self, frame: RgbdFrame, mask: Array, live_vertices: Array, model_depth_m: Array) -> FrameQuality:
-        """Compare with the frame.
-
-        Args:
-            mask: (H, W) bool, the foreground; the source's own mask or truth wins over it.
-            live_vertices: (V, 3) warped model [m]. model_depth_m: (H, W), from `render`.
-        """
-        if frame.truth is not None:
-            mask = frame.truth.mask
-        elif frame.mask is not None:
-            mask = frame.mask
-        model = model_depth_m > 0
-        union = np.count_nonzero(model | mask)
-        iou = np.count_nonzero(model & mask) / union if union else float("nan")
-        both = model & mask & (frame.depth_m > 0)
-        residual = np.abs(model_depth_m[both] - frame.depth_m[both])
-        error = float("nan")
-        if frame.truth is not None and len(live_vertices):
-            error = float(np.mean(self._truth.distance_m(live_vertices, frame.truth)))
-        return FrameQuality(iou, float(np.median(residual)) if residual.size else float("nan"), error)

@@ -220,10 +220,10 @@ def _parse_opencv(text: str, suffix: str, origin: str) -> PinholeParameters:
 
 def _node_numbers(node: Any) -> list[float]:
     """The numbers of an OpenCV matrix, of a plain sequence, or of a ROS map with `data`."""
-    if node.isMap():
+    if node.isMap() and "dt" in node.keys():
         matrix = node.mat()
-        if matrix is not None:
-            return [float(v) for v in np.asarray(matrix).ravel()]
+        return [] if matrix is None else [float(v) for v in np.asarray(matrix).ravel()[:64]]
+    if node.isMap():
         node = node.getNode("data")
     if node.isSeq():
         return [float(node.at(i).real()) for i in range(min(node.size(), 64))]

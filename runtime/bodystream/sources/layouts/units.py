@@ -19,10 +19,9 @@ import numpy as np
 from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["SATURATED", "ScaleDecision", "decide_scale", "level_step"]
+__all__ = ["ScaleDecision", "decide_scale", "level_step", "measured", "to_metres"]
 
-SATURATED = 65535  # what 16-bit recorders write for "beyond range"
-
+_SATURATED = 65535  # what 16-bit recorders write for "beyond range"
 _PLAUSIBLE_MEDIAN_M = (0.2, 10.0)
 _FAR_MEDIAN_M = 5.0
 _STEP_RANGE_PER_M = (0.4e-3, 4.5e-3)
@@ -47,11 +46,34 @@ class ScaleDecision:
     warning: str = ""
 
 
+def measured(raw: Array) -> Array:
+    """(H, W) bool: which raw values are measurements (positive, finite, not a 16-bit image's saturated 65535)."""
+    if raw.dtype.kind == "f":
+        return np.isfinite(raw) & (raw > 0)
+    if raw.dtype == np.uint16:
+        return (raw > 0) & (raw < _SATURATED)
+    return raw > 0
+
+
+def to_metres(raw: Array, scale_m: float, max_depth_m: float | None = None) -> Array:
+    """Raw depth as (H, W) float32 [m]; what is no measurement or lies beyond `max_depth_m` becomes 0."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        depth_m = raw.astype(np.float32)
+        depth_m *= np.float32(scale_m)
+    bad = ~measured(raw)
+    if raw.dtype.kind == "f":
+        bad |= np.isinf(depth_m)  # a double beyond float32
+    if max_depth_m is not None:
+        bad |= depth_m > max_depth_m
+    depth_m[bad] = 0.0
+    return depth_m
+
+
 def level_step(raw: Array) -> float | None:
-    """k of `step = k z^2` between the depth levels of one (H, W) integer image, in 1/unit; None without clear levels."""
-    if raw.dtype.kind not in "ui":
+    """k of `step = k z^2` between the depth levels of one (H, W) 16-bit image [1/unit]; None without clear levels."""
+    if raw.dtype.kind not in "ui" or raw.dtype.itemsize != 2:
         return None
-    values = raw[(raw > 0) & (raw < SATURATED)]
+    values = raw[measured(raw)]
     counts = np.bincount(values.ravel(), minlength=2)
     levels = np.flatnonzero(counts >= _MIN_LEVEL_PIXELS)
     if levels.size < _MIN_LEVELS:
@@ -81,7 +103,7 @@ def decide_scale(samples: Sequence[Array], default_m: float, chosen_m: float | N
         raise InputError(f"depth_scale_m must be a positive number of metres per unit, got {chosen_m}")
     is_float = bool(samples) and samples[0].dtype.kind == "f"
     scale = chosen_m if chosen_m is not None else (1.0 if is_float else default_m)
-    values = [s[np.isfinite(s) & (s > 0) & ((s < SATURATED) | (s.dtype.kind == "f"))] for s in samples]
+    values = [s[measured(s)] for s in samples]
     values = [v for v in values if v.size]
     if not values:
         return ScaleDecision(scale)  # empty frames say nothing about the unit; they are reported on their own

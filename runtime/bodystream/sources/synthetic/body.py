@@ -76,7 +76,9 @@ def load_body(folder: Path | None = None) -> Body:
         manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
         content = (root / "body.npz").read_bytes()
     except (OSError, ValueError) as error:
-        raise BundleError(f"the synthetic camera's body cannot be read from {root}: {error}. Reinstall bodystream") from error
+        raise BundleError(
+            f"the synthetic camera's body cannot be read from {root}: {error}. Reinstall bodystream"
+        ) from error
     digest = hashlib.sha256(content).hexdigest()
     if not isinstance(manifest, dict) or digest != manifest.get("sha256"):
         raise BundleError(

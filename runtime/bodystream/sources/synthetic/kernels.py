@@ -35,7 +35,7 @@ def skin_vertices(
         if w > 0.0:
             p += w * wp.transform_point(camera_from_rest[joints[k]], rest[i])
     posed_out[i] = p
-    near = float(0.05)
+    near = wp.float32(0.05)
     if p[2] > near:
         w = 1.0 / p[2]
         screen_out[i] = wp.vec3(p[0] * w * fx + cx, p[1] * w * fy + cy, w)

@@ -79,7 +79,7 @@ _CHANNELS: dict[str, list[_Channel]] = {
     "still": [],
 }
 _STEP_LIFT = {"limbs": 0.75, "turn": 0.22, "walk": 0.55, "still": 0.0}
-_SOLE_VERTICES = 48
+_SOLE_BINS = 16
 
 
 class Motion:
@@ -189,9 +189,11 @@ class Motion:
         return axis / np.linalg.norm(axis)
 
     def _sole(self, side: str) -> Array:
-        """Indices of some vertices of the sole of one foot, spread over its length."""
+        """Indices of the lowest vertices of one foot in each of `_SOLE_BINS` slices from toe to heel."""
         vertices = self._body.vertices
         on_side = vertices[:, 0] < 0 if side == "left" else vertices[:, 0] > 0
-        low = np.flatnonzero(on_side & (vertices[:, 1] < 0.025))
-        along = low[np.argsort(vertices[low, 2], kind="stable")]
-        return along[np.linspace(0, len(along) - 1, min(_SOLE_VERTICES, len(along))).astype(int)]
+        low = np.flatnonzero(on_side & (vertices[:, 1] < 0.03))
+        z = vertices[low, 2]
+        edges = np.linspace(z.min(), z.max(), _SOLE_BINS + 1)[1:-1]
+        slices = [low[np.digitize(z, edges) == k] for k in range(_SOLE_BINS)]
+        return np.concatenate([part[np.argsort(vertices[part, 1], kind="stable")[:3]] for part in slices])

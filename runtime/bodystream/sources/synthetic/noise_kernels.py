@@ -37,12 +37,12 @@ def stereo_shadow(
     """
     y = begin + wp.tid()
     width = depth.shape[1]
-    nearest = float(1.0e9)
+    nearest = wp.float32(1.0e9)
     for k in range(width):
         x = width - 1 - k
         z = depth[y, x]
         hidden = wp.uint8(0)
-        d = float(0.0)
+        d = wp.float32(0.0)
         if z > 0.0:
             d = focal_baseline / z
             place = float(x) - d
@@ -119,13 +119,18 @@ def apply_depth_noise(
         w01 = (1.0 - ty) * tx
         w10 = ty * (1.0 - tx)
         w11 = ty * tx
-        n = w00 * lattice[ly, lx] + w01 * lattice[ly, lx + 1] + w10 * lattice[ly + 1, lx] + w11 * lattice[ly + 1, lx + 1]
+        n = (
+            w00 * lattice[ly, lx]
+            + w01 * lattice[ly, lx + 1]
+            + w10 * lattice[ly + 1, lx]
+            + w11 * lattice[ly + 1, lx + 1]
+        )
         n = n / wp.sqrt(w00 * w00 + w01 * w01 + w10 * w10 + w11 * w11)
 
         # the matching window sees a slightly displaced place
         px = wp.clamp(x + int(wp.floor(n[1] * model.edge_jitter_px + 0.5)), 0, width - 1)
         py = wp.clamp(y + int(wp.floor(n[2] * model.edge_jitter_px + 0.5)), 0, height - 1)
-        out = float(0.0)
+        out = wp.float32(0.0)
         d = disparity[py, px]
         if d > 0.0 and n[3] < model.speckle_sigma and shadow[py, px] == wp.uint8(0):
             state = wp.rand_init(model.seed ^ (model.frame * 277803737 + 1), y * width + x)
@@ -135,7 +140,7 @@ def apply_depth_noise(
             north = disparity[wp.max(py - 2, 0), px]
             front = wp.max(wp.max(east, west), wp.max(south, north))
             back = wp.min(wp.min(east, west), wp.min(south, north))
-            keep = bool(True)
+            keep = wp.bool(True)
             if front - d > model.edge_step_px:
                 u = wp.randf(state)
                 if u < model.fattening:

@@ -7,9 +7,8 @@ import warp as wp
 
 from bodystream.device import ParallelLaunch, select_device
 from bodystream.errors import InputError
-from bodystream.types import Array, CameraIntrinsics, FrameTruth
-
 from bodystream.sources.synthetic import kernels
+from bodystream.types import Array, CameraIntrinsics, FrameTruth
 
 __all__ = ["TruthSurface", "surface_error_m", "visible_points"]
 
@@ -62,7 +61,7 @@ class TruthSurface:
         if self._mesh is None or self._faces is not truth.mesh.faces:
             points = wp.array(vertices, dtype=wp.vec3, device=self._device, copy=True)
             indices = wp.array(truth.mesh.faces.reshape(-1), dtype=wp.int32, device=self._device, copy=True)
-            self._mesh = wp.Mesh(points, indices)
+            self._mesh = wp.Mesh(points, indices, bvh_leaf_size=2)
             self._faces = truth.mesh.faces
         else:
             wp.copy(self._mesh.points, wp.array(vertices, dtype=wp.vec3, device="cpu"))

@@ -1,0 +1,258 @@
+"""`bodystream live`: from a depth camera to a tracked, fused, deforming surface, live in a browser."""
+
+from __future__ import annotations
+
+import webbrowser
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from bodystream.errors import BodystreamError, ConfigurationError, SourceError
+
+if TYPE_CHECKING:
+    import warp as wp
+
+    from bodystream.cli.status_line import StatusLine
+    from bodystream.pipelines.capture import Capture, CaptureConfig
+    from bodystream.pipelines.reader import Arrival, SourceReader
+    from bodystream.sinks import CaptureReport
+    from bodystream.sources import RgbdSource, SourceOptions
+
+__all__ = ["Live"]
+
+FIRST_FRAME_S = 15.0
+
+
+@dataclass(frozen=True)
+class Live:
+    """Track and fuse what a depth camera sees.
+
+    Examples:
+      bodystream live                                  the synthetic camera, in the browser
+      bodystream live --source realsense               a connected camera
+      bodystream live --source realsense:take.db3      a librealsense recording
+      bodystream live --source folder:PATH --headless --report report.json --out out/
+    """
+
+    source: str = "synthetic"
+    """realsense[:SERIAL], realsense:TAKE.db3, folder:PATH (or one .mat file), synthetic[:SEED]."""
+
+    headless: bool = False
+    """No viewer. The synthetic camera then gives every frame, as fast as it goes."""
+
+    frames: int | None = None
+    """Stop after so many frames; default: when the source ends, or on Ctrl-C."""
+
+    out: Path | None = None
+    """Folder for canonical.ply, live.ply and capture.glb (the whole capture as one animated glTF)."""
+
+    report: Path | None = None
+    """Write a JSON report: frames, speed and latency per stage, quality, machine."""
+
+    device: str = "auto"
+    """Where kernels run: auto, cpu, cuda or cuda:N."""
+
+    pace: Literal["auto", "live", "all"] = "auto"
+    """Synthetic camera: live = 30 Hz and the newest wins, all = lose none. auto: live with a viewer."""
+
+    mask: Literal["auto", "given", "find", "all"] = "auto"
+    """Foreground: the source's mask where it has one, else found; given only; always found; every pixel in range."""
+
+    seed_px: tuple[int, int] | None = None
+    """A pixel (u v) on the person or object in the first frame; default: the nearest of a body's size."""
+
+    voxel_mm: float = 8.0
+    """Edge of a voxel of the fused volume."""
+
+    motion: str = "limbs"
+    """What the synthetic body does: limbs, turn, walk or still."""
+
+    noise: Literal["d400", "none"] = "d400"
+    """Depth noise of the synthetic camera."""
+
+    depth_scale: float | None = None
+    """Metres per unit of a recording's depth files, where they do not say (0.001 = millimetres)."""
+
+    intrinsics: tuple[float, float, float, float, int, int] | None = None
+    """fx fy cx cy width height of a recording that has no calibration file."""
+
+    rate: Annotated[float | None, arg(name="rate-hz")] = None
+    """Frame rate to ask of a camera, or of a recording without timestamps."""
+
+    loop: bool = False
+    """Start a recording anew when it ends."""
+
+    emitter: Literal["on", "off"] | None = None
+    """RealSense: infrared projector."""
+
+    exposure_us: int | None = None
+    """RealSense: fixed exposure in microseconds."""
+
+    preset: str | None = None
+    """RealSense: visual preset, for example "High Accuracy"."""
+
+    port: int = 8080
+    """Port of the viewer; the next free one is taken where it is busy."""
+
+    no_browser: bool = False
+    """Do not open the viewer's page."""
+
+    quality_every: int = 1
+    """With --report: compare model and frame on every n-th frame; 0 = never."""
+
+    json: bool = False
+    """Print the report as JSON at the end."""
+
+    def run(self) -> int:
+        if self.frames is not None and self.frames < 1:
+            raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
+        if self.quality_every < 0:
+            raise ConfigurationError(f"--quality-every must be 0 or more, got {self.quality_every}")
+        from bodystream.cli.status_line import StatusLine
+        from bodystream.device import select_device
+
+        with ExitStack() as stack:
+            line = stack.enter_context(StatusLine())
+            return self._run(select_device(self.device), line, stack)
+
+    def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
+        from bodystream.device import describe_device
+        from bodystream.pipelines.capture import Capture
+        from bodystream.pipelines.outputs import CaptureFiles
+        from bodystream.pipelines.quality import QualityMeter
+        from bodystream.pipelines.reader import SourceReader
+        from bodystream.pipelines.session import LiveSession
+        from bodystream.pipelines.warmup import warm_up
+        from bodystream.sinks import ReportBuilder, write_report
+        from bodystream.sources import open_source
+
+        config = self._capture_config()
+        files = None if self.out is None else CaptureFiles(self.out)
+        warm_up(device, line.building)
+        source = open_source(self.source, self._source_options(), device)
+        stack.callback(source.close)
+        reader = SourceReader(source)
+        stack.callback(reader.close)
+        first = _first_frame(source, reader)
+        capture = Capture(first.frame.intrinsics, device, config)
+        stack.callback(capture.close)
+        report = ReportBuilder(source.name, {"kernels": describe_device(device), "flow": "OpenCV DIS (cpu)"})
+        measured = self.quality_every > 0 and (self.report is not None or self.json)
+        viewer = None
+        if not self.headless:
+            from bodystream.sinks.viewer import CaptureViewer
+
+            viewer = CaptureViewer(port=self.port)
+            stack.callback(viewer.close)
+            line.print(f"viewer: {viewer.url}")
+            if not self.no_browser:
+                webbrowser.open(viewer.url)
+        session = LiveSession(
+            source,
+            capture,
+            report,
+            first=first,
+            reader=reader,
+            frames=self.frames,
+            quality=QualityMeter(first.frame.intrinsics, device) if measured else None,
+            quality_every=max(1, self.quality_every),
+            files=files,
+            viewer=viewer,
+            on_progress=line.progress,
+        )
+        failure: BodystreamError | None = None
+        interrupted = False
+        try:
+            session.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        except BodystreamError as error:
+            # What was captured before the source failed is written all the same.
+            failure = error
+        line.finish()
+        if files is not None:
+            written = files.write(capture)
+            for path in written.paths:
+                line.print(f"wrote {path}")
+            for note in written.notes:
+                line.print(f"note: {note}")
+        done = self._finish_report(report, source, reader, capture, viewer)
+        for warning in source.counts.warnings:
+            line.print(f"warning: {warning}")
+        if self.report is not None:
+            write_report(self.report, done)
+            line.print(f"wrote {self.report}")
+        if self.json:
+            line.print_json(done)
+        if failure is not None:
+            raise failure
+        return 130 if interrupted and self.frames is not None else 0
+
+    def _capture_config(self) -> CaptureConfig:
+        from dataclasses import replace
+
+        from bodystream.foreground import ForegroundConfig
+        from bodystream.pipelines.capture import CaptureConfig
+
+        default = CaptureConfig()
+        modes = {"auto": ("auto", True), "find": ("auto", False), "given": ("given", True), "all": ("all", False)}
+        mode, use_given = modes[self.mask]
+        foreground = ForegroundConfig(mode=mode, use_given_mask=use_given, seed_px=self.seed_px)  # type: ignore[arg-type]
+        voxel_m = self.voxel_mm * 1e-3
+        scale = voxel_m / default.fusion.voxel_m
+        fusion = replace(default.fusion, voxel_m=voxel_m, truncation_m=default.fusion.truncation_m * scale)
+        return replace(default, foreground=foreground, fusion=fusion)
+
+    def _source_options(self) -> SourceOptions:
+        from bodystream.sources import SourceOptions
+        from bodystream.types import CameraIntrinsics
+
+        return SourceOptions(
+            frames=self.frames,
+            live=self.pace == "live" or (self.pace == "auto" and not self.headless),
+            depth_scale_m=self.depth_scale,
+            intrinsics=None if self.intrinsics is None else CameraIntrinsics(*self.intrinsics),
+            rate_hz=self.rate,
+            loop=self.loop,
+            motion=self.motion,
+            noise=self.noise,
+            emitter=None if self.emitter is None else self.emitter == "on",
+            exposure_us=self.exposure_us,
+            preset=self.preset,
+        )
+
+    def _finish_report(
+        self, report: object, source: RgbdSource, reader: SourceReader, capture: Capture, viewer: object
+    ) -> CaptureReport:
+        from bodystream.sinks import ReportBuilder, SourceSection
+
+        assert isinstance(report, ReportBuilder)
+        counts = source.counts
+        section = SourceSection(
+            source.name, counts.delivered, counts.lost, counts.reconnects, list(counts.warnings)
+        )
+        return report.build(
+            spans=capture.spans,
+            frames_in=reader.received + counts.lost,
+            frames_dropped=reader.dropped + counts.lost,
+            source=section,
+            restarts=capture.restart_count,
+            buffer_growths=capture.growth_count,
+            warnings=list(getattr(viewer, "warnings", [])),
+        )
+
+
+def _first_frame(source: RgbdSource, reader: SourceReader) -> Arrival:
+    try:
+        first = reader.take(FIRST_FRAME_S)
+    except TimeoutError as error:
+        raise SourceError(
+            f"{source.name} gave no frame within {FIRST_FRAME_S:.0f} s: check the camera's cable and that no other "
+            "program uses it"
+        ) from error
+    if first is None:
+        raise SourceError(f"{source.name} has no usable frame" + "".join(f"; {w}" for w in source.counts.warnings))
+    return first

@@ -1,0 +1,383 @@
+"""The fused surface: extraction of changed blocks, anchors per vertex, and the live mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from bodystream.deformation import WarpField
+from bodystream.fusion import kernels_integrate, kernels_surface
+from bodystream.fusion.anchoring import GraphWatch
+from bodystream.fusion.config import FusionConfig
+from bodystream.fusion.directory import BlockDirectory
+from bodystream.fusion.launches import LaunchCache, grown, upload
+from bodystream.types import Array, Mesh
+
+__all__ = ["Surface", "SurfaceExtractor"]
+
+_CELLS = int(kernels_integrate.BLOCK_VOXELS)
+_SLICE_QUADS = int(kernels_surface.SLICE_QUADS)
+# Half of the 26 neighbours: the other half is met from the other side.
+_HALF_NEIGHBOURS = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)][14:], np.int64)
+
+
+@dataclass(slots=True)
+class Surface:
+    """A canonical mesh on the device, skinned to the deformation graph.
+
+    Attributes:
+        vertices, normals: (capacity,) vec3 device arrays, canonical [m]; the first `vertex_count` are in use.
+        colours: (capacity,) vec3ub RGB.
+        anchors, weights: (capacity,) vec4i and vec4, four nodes per vertex.
+        faces: (capacity,) vec3i, counter-clockwise seen from outside; the first `face_count` are in use.
+        extracted_blocks: blocks that the last extraction looked at again; 0 = geometry is that of before.
+        version: grows with every extraction that changed the mesh. The order of vertices may change with it.
+    """
+
+    vertices: wp.array
+    normals: wp.array
+    colours: wp.array
+    anchors: wp.array
+    weights: wp.array
+    faces: wp.array
+    vertex_count: int = 0
+    face_count: int = 0
+    extracted_blocks: int = 0
+    version: int = 0
+
+    def download(self) -> Mesh:
+        """The canonical mesh on the host."""
+        v, f = self.vertex_count, self.face_count
+        return Mesh(
+            vertices=self.vertices.numpy()[:v].copy(),
+            faces=self.faces.numpy()[:f].copy(),
+            normals=self.normals.numpy()[:v].copy(),
+            colours=self.colours.numpy()[:v].copy(),
+        )
+
+    def download_skin(self) -> tuple[Array, Array]:
+        """(V, 4) int32 anchors and (V, 4) float32 weights on the host."""
+        v = self.vertex_count
+        return self.anchors.numpy()[:v].copy(), self.weights.numpy()[:v].copy()
+
+
+class SurfaceExtractor:
+    """Keeps per-block pieces of surface and joins them into one mesh.
+
+    Args:
+        config: see `FusionConfig`.
+        directory: the volume's blocks.
+        device: where its arrays live.
+
+    Attributes:
+        growth_count: how often buffers were doubled.
+    """
+
+    def __init__(self, config: FusionConfig, directory: BlockDirectory, device: wp.Device) -> None:
+        self.growth_count = 0
+        self._config = config
+        self._directory = directory
+        self._device = device
+        self._launch = LaunchCache(device)
+        self._watch = GraphWatch()
+        self._pieces = _Pieces(directory.capacity, device)
+        self._points = wp.zeros(0, dtype=wp.vec3, device=device)
+        self._set_point_capacity(4096)
+        self.surface = self._make_surface(16384, 32768)
+        self._kept_from = np.zeros(0, bool)
+        self._keep = np.zeros(0, bool)
+        self._since_keep = 0
+
+    @property
+    def bytes(self) -> int:
+        """Device memory of its buffers."""
+        s = self.surface
+        arrays = [s.vertices, s.normals, s.colours, s.anchors, s.weights, s.faces]
+        arrays += [self._live_vertices, self._live_normals, self._points, self._point_anchors, self._point_weights]
+        return sum(a.capacity for a in arrays) + self._pieces.bytes
+
+    def reset(self) -> None:
+        """Forget all pieces; buffers stay."""
+        self._watch.forget()
+        self._pieces.clear()
+        self._keep = self._kept_from = np.zeros(0, bool)
+        s = self.surface
+        s.vertex_count = s.face_count = s.extracted_blocks = 0
+        s.version += 1
+
+    def extract(
+        self,
+        field: WarpField,
+        voxels: wp.array,
+        colours: wp.array,
+        published: wp.array,
+        change: wp.array,
+        lattice_anchors: wp.array,
+        lattice_weights: wp.array,
+        everything: bool,
+    ) -> Surface:
+        """See `TsdfVolume.extract`; the arrays are the volume's."""
+        blocks = self._directory.count
+        if self._directory.capacity > self._pieces.capacity:
+            self._pieces.grow(self._directory.capacity)
+            self.growth_count += 1
+        if blocks == 0:
+            return self.surface
+        self._mark_stale(field)
+        extracted = self._extract_changed(voxels, colours, published, change, everything)
+        anchored = self._anchor_vertices(field, lattice_anchors, lattice_weights)
+        self.surface.extracted_blocks = extracted
+        if extracted or anchored:
+            self._emit()
+            self.surface.version += 1
+        return self.surface
+
+    def warp(self, surface: Surface, field: WarpField) -> tuple[wp.array, wp.array]:
+        """See `TsdfVolume.warp_surface`."""
+        if self._live_vertices.size < surface.vertices.size:
+            self._allocate_live(surface.vertices.size)
+        inputs = [surface.vertices, surface.normals, surface.anchors, surface.weights]
+        inputs += [field.positions, field.rotations, field.translations, self._live_vertices, self._live_normals]
+        self._launch(kernels_surface.warp_vertices, surface.vertex_count, inputs, min_chunk=1024)
+        return self._live_vertices, self._live_normals
+
+    # -- buffers -------------------------------------------------------------------------------------------------
+
+    def _make_surface(self, vertices: int, faces: int) -> Surface:
+        device = self._device
+        self._allocate_live(vertices)
+        return Surface(
+            vertices=wp.zeros(vertices, dtype=wp.vec3, device=device),
+            normals=wp.zeros(vertices, dtype=wp.vec3, device=device),
+            colours=wp.zeros(vertices, dtype=wp.vec3ub, device=device),
+            anchors=wp.zeros(vertices, dtype=wp.vec4i, device=device),
+            weights=wp.zeros(vertices, dtype=wp.vec4, device=device),
+            faces=wp.zeros(faces, dtype=wp.vec3i, device=device),
+        )
+
+    def _allocate_live(self, size: int) -> None:
+        self._live_vertices = wp.zeros(size, dtype=wp.vec3, device=self._device)
+        self._live_normals = wp.zeros(size, dtype=wp.vec3, device=self._device)
+
+    def _set_point_capacity(self, wanted: int) -> None:
+        size = max(self._points.size, 1024)
+        while size < wanted:
+            size *= 2
+        if self._points.size:
+            self.growth_count += 1
+        self._points = wp.zeros(size, dtype=wp.vec3, device=self._device)
+        self._point_indices = wp.zeros(size, dtype=wp.int32, device=self._device)
+        self._point_anchors = wp.zeros(size, dtype=wp.vec4i, device=self._device)
+        self._point_weights = wp.zeros(size, dtype=wp.vec4, device=self._device)
+
+    # -- stages --------------------------------------------------------------------------------------------------
+
+    def _mark_stale(self, field: WarpField) -> None:
+        """Mark vertices whose anchors a change of the graph may have changed."""
+        change = self._watch.changes(field)
+        if change is None:
+            return
+        p = self._pieces
+        if change.replaced:
+            p.anchored.zero_()
+            trusted = 0.0
+        else:
+            trusted = self._watch.trusted_distance(field)
+        inputs = [p.cells, p.counts, p.positions, p.anchors, p.weights, field.positions, change.marks, trusted]
+        self._launch(
+            kernels_surface.mark_stale_vertices, 8 * self._directory.count, [*inputs, p.anchored, p.unanchored]
+        )
+
+    def _extract_changed(
+        self, voxels: wp.array, colours: wp.array, published: wp.array, change: wp.array, everything: bool
+    ) -> int:
+        """Extract the blocks that read a changed voxel; returns how many."""
+        p, d = self._pieces, self._directory
+        blocks = d.count
+        where = [d.coords, d.table, d.origin]
+        tolerance = -1.0 if everything else self._config.surface_tolerance_m
+        self._launch(kernels_surface.mark_changed, blocks, [change, tolerance, p.changed])
+        if not p.changed.numpy()[:blocks].any():
+            return 0
+        self._launch(kernels_surface.mark_readers, blocks, [p.changed, *where, 1, p.vertex_readers])
+        self._launch(kernels_surface.mark_readers, blocks, [p.vertex_readers, *where, -1, p.quad_readers])
+        count = p.list_marked(p.changed, blocks)
+        inputs = [p.listed, voxels, self._config.min_weight, published, change]
+        self._launch(kernels_integrate.publish_slices, 8 * count, inputs)
+        extracted = p.list_marked(p.vertex_readers, blocks)
+        inputs = [p.listed, *where, published, colours, self._config.voxel_m, p.anchored, p.codes, p.ranks, p.cells]
+        inputs += [p.positions, p.normals, p.colours, p.counts, p.unanchored]
+        self._launch(kernels_surface.extract_vertices, 8 * extracted, inputs)
+        count = p.list_marked(p.quad_readers, blocks)
+        inputs = [p.listed, *where, p.codes, p.cells, p.counts, p.quads, p.quad_counts]
+        self._launch(kernels_surface.list_quads, 8 * count, inputs)
+        return extracted
+
+    def _anchor_vertices(self, field: WarpField, lattice_anchors: wp.array, lattice_weights: wp.array) -> int:
+        """Give anchors to new vertices, and within the budget to stale ones; returns how many."""
+        p = self._pieces
+        pending = p.unanchored.numpy()[: 8 * self._directory.count]
+        slices = np.flatnonzero(pending).astype(np.int32)
+        if len(slices) == 0:
+            return 0
+        limits = pending[slices].astype(np.int32)
+        ends = np.cumsum(limits, dtype=np.int32)
+        total = int(ends[-1])
+        if total > self._points.size:
+            self._set_point_capacity(total)
+        upload(p.slice_list, slices)
+        upload(p.slice_begins, ends - limits)
+        upload(p.slice_limits, limits)
+        inputs = [p.slice_list, p.slice_begins, p.slice_limits, p.cells, p.counts, p.anchored, p.positions]
+        self._launch(
+            kernels_surface.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices]
+        )
+        field.anchor(self._points, total, self._point_anchors, self._point_weights)
+        inputs = [self._point_indices, self._point_anchors, self._point_weights, lattice_anchors, lattice_weights]
+        self._launch(
+            kernels_surface.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024
+        )
+        pending[slices] = 0
+        if not self._device.is_cpu:
+            upload(p.unanchored, pending)
+        return total
+
+    def _emit(self) -> None:
+        """Join the pieces of all blocks into the surface's arrays."""
+        p, d = self._pieces, self._directory
+        slices = 8 * d.count
+        counts = p.counts.numpy()[:slices]
+        kept = np.repeat(self._kept_blocks(counts.reshape(-1, 8).sum(axis=1)), 8)
+        vertex_counts = np.where(kept, counts, 0)
+        quad_counts = np.where(kept, p.quad_counts.numpy()[:slices], 0)
+        vertex_ends = np.cumsum(vertex_counts, dtype=np.int32)
+        quad_ends = np.cumsum(quad_counts, dtype=np.int32)
+        vertices, faces = int(vertex_ends[-1]), 2 * int(quad_ends[-1])
+        if vertices > self.surface.vertices.size or faces > self.surface.faces.size:
+            size = self.surface.vertices.size
+            while size < vertices or 2 * size < faces:
+                size *= 2
+            version = self.surface.version
+            self.surface = self._make_surface(size, 2 * size)
+            self.surface.version = version
+            self.growth_count += 1
+        s = self.surface
+        s.vertex_count, s.face_count = vertices, faces
+        upload(p.vertex_bases, np.where(kept, vertex_ends - vertex_counts, -1))
+        upload(p.quad_bases, np.where(kept, quad_ends - quad_counts, -1))
+        inputs = [p.vertex_bases, p.cells, p.counts, p.positions, p.normals, p.colours, p.anchors, p.weights]
+        inputs += [s.vertices, s.normals, s.colours, s.anchors, s.weights]
+        self._launch(kernels_surface.emit_vertices, slices, inputs)
+        inputs = [p.quad_bases, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases, s.faces]
+        self._launch(kernels_surface.emit_faces, slices, inputs)
+
+    def _kept_blocks(self, counts: Array) -> Array:
+        """(blocks,) bool: blocks in pieces of surface large enough to be shown.
+
+        Args:
+            counts: (blocks,) vertices per block.
+        """
+        holds = counts > 0
+        if self._config.min_component_vertices <= 0:
+            return holds
+        self._since_keep += 1
+        if self._since_keep < 10 and np.array_equal(holds, self._kept_from):
+            return self._keep
+        self._since_keep = 0
+        occupied = np.flatnonzero(holds)
+        coords = self._directory.host_coords[occupied]
+        rank = np.cumsum(holds) - 1
+        rows, columns = [], []
+        for offset in _HALF_NEIGHBOURS:
+            slot = self._directory.find(coords + offset)
+            linked = (slot >= 0) & holds[slot]
+            rows.append(np.flatnonzero(linked))
+            columns.append(rank[slot[linked]])
+        row, column = np.concatenate(rows), np.concatenate(columns)
+        n = len(occupied)
+        labels = connected_components(coo_matrix((np.ones(len(row), bool), (row, column)), shape=(n, n)), False)[1]
+        sizes = np.bincount(labels, weights=counts[occupied], minlength=1)
+        keep = np.zeros(len(counts), bool)
+        keep[occupied] = sizes[labels] >= self._config.min_component_vertices
+        self._kept_from, self._keep = holds, keep
+        return keep
+
+
+class _Pieces:
+    """Per-block buffers of the extractor: lists of vertices and quads per slice, anchors per cell."""
+
+    _PER_BLOCK = {
+        "changed": (wp.int32, 1),
+        "vertex_readers": (wp.int32, 1),
+        "quad_readers": (wp.int32, 1),
+        "listed": (wp.int32, 1),
+        "counts": (wp.int32, 8),
+        "unanchored": (wp.int32, 8),
+        "quad_counts": (wp.int32, 8),
+        "vertex_bases": (wp.int32, 8),
+        "quad_bases": (wp.int32, 8),
+        "slice_list": (wp.int32, 8),
+        "slice_begins": (wp.int32, 8),
+        "slice_limits": (wp.int32, 8),
+        "codes": (wp.uint8, _CELLS),
+        "ranks": (wp.uint8, _CELLS),
+        "cells": (wp.uint8, _CELLS),
+        "anchored": (wp.uint8, _CELLS),
+        "positions": (wp.vec3, _CELLS),
+        "normals": (wp.vec3, _CELLS),
+        "colours": (wp.vec3ub, _CELLS),
+        "anchors": (wp.vec4i, _CELLS),
+        "weights": (wp.vec4, _CELLS),
+        "quads": (wp.uint16, 8 * _SLICE_QUADS),
+    }
+    changed: wp.array
+    vertex_readers: wp.array
+    quad_readers: wp.array
+    listed: wp.array
+    counts: wp.array
+    unanchored: wp.array
+    quad_counts: wp.array
+    vertex_bases: wp.array
+    quad_bases: wp.array
+    slice_list: wp.array
+    slice_begins: wp.array
+    slice_limits: wp.array
+    codes: wp.array
+    ranks: wp.array
+    cells: wp.array
+    anchored: wp.array
+    positions: wp.array
+    normals: wp.array
+    colours: wp.array
+    anchors: wp.array
+    weights: wp.array
+    quads: wp.array
+
+    def __init__(self, capacity: int, device: wp.Device) -> None:
+        self._device = device
+        self.capacity = capacity
+        for name, (dtype, per_block) in self._PER_BLOCK.items():
+            setattr(self, name, wp.zeros(capacity * per_block, dtype=dtype, device=device))
+
+    @property
+    def bytes(self) -> int:
+        return sum(getattr(self, name).capacity for name in self._PER_BLOCK)
+
+    def grow(self, capacity: int) -> None:
+        for name, (_, per_block) in self._PER_BLOCK.items():
+            setattr(self, name, grown(getattr(self, name), capacity * per_block))
+        self.capacity = capacity
+
+    def clear(self) -> None:
+        for name in ("counts", "unanchored", "quad_counts", "codes", "anchored"):
+            getattr(self, name).zero_()
+
+    def list_marked(self, marks: wp.array, blocks: int) -> int:
+        """Fill `listed` with the marked blocks; returns how many."""
+        found = np.flatnonzero(marks.numpy()[:blocks]).astype(np.int32)
+        upload(self.listed, found)
+        return len(found)

@@ -1,0 +1,368 @@
+"""The canonical volume: frames of a deforming subject averaged into sparse blocks of truncated distances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from bodystream.deformation import WarpField
+from bodystream.errors import InputError
+from bodystream.fusion import kernels_blocks, kernels_frame, kernels_integrate
+from bodystream.fusion.anchoring import GraphWatch
+from bodystream.fusion.config import FusionConfig
+from bodystream.fusion.directory import BlockDirectory
+from bodystream.fusion.launches import LaunchCache, grown, upload
+from bodystream.fusion.surface import Surface, SurfaceExtractor
+from bodystream.types import CameraIntrinsics
+
+__all__ = ["IntegrateStats", "TsdfVolume", "VolumeStats"]
+
+_TILE = int(kernels_frame.TILE)
+_LATTICE_POINTS = int(kernels_blocks.LATTICE_POINTS)
+_BLOCK_VOXELS = int(kernels_integrate.BLOCK_VOXELS)
+_UNKNOWN = float(kernels_integrate.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrateStats:
+    """What one frame did to the volume.
+
+    Attributes:
+        t_ns: of the frame.
+        samples: foreground points that were brought to canonical space for allocation.
+        uncovered_samples: those too far from every node.
+        new_blocks, active_blocks, blocks: allocated by this frame, updated by it, allocated in all.
+        refreshed_anchors, stale_anchors: lattice anchors renewed in this frame, and still waiting.
+    """
+
+    t_ns: int
+    samples: int
+    uncovered_samples: int
+    new_blocks: int
+    active_blocks: int
+    blocks: int
+    refreshed_anchors: int
+    stale_anchors: int
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeStats:
+    """The size of a volume.
+
+    Attributes:
+        blocks: allocated blocks of 8 x 8 x 8 voxels.
+        bytes: of all device buffers, the surface's among them.
+        growth_count: how often buffers were doubled.
+        refused_blocks: blocks that were wanted beyond the limits.
+    """
+
+    blocks: int
+    bytes: int
+    growth_count: int
+    refused_blocks: int
+
+
+class TsdfVolume:
+    """A canonical truncated signed distance field with colour, fused through a deformation graph.
+
+    Source: DynamicFusion sec. 3.3; NNRT sec. 4.5. Distances are positive on the camera's side of the surface.
+
+    Args:
+        config: see `FusionConfig`.
+        device: where its arrays live.
+    """
+
+    def __init__(self, config: FusionConfig, device: wp.Device) -> None:
+        self.config = config
+        self.device = device
+        self.growth_count = 0
+        self.directory = BlockDirectory(device, config.block_capacity, config.max_blocks)
+        self._launch = LaunchCache(device)
+        self._watch = GraphWatch()
+        self._any_stale = False
+        self._pixel_rules = _pixel_rules(config)
+        self._voxel_rules = _voxel_rules(config)
+        self._allocate_blocks(0, config.block_capacity)
+        self._extractor = SurfaceExtractor(config, self.directory, device)
+        self._size = (0, 0)
+        self._points = wp.zeros(0, dtype=wp.vec3, device=device)
+        self._set_point_capacity(4096)
+        self._no_colour = wp.zeros((0, 0), dtype=wp.vec3ub, device=device)
+
+    @property
+    def voxels(self) -> wp.array:
+        """(blocks * 512,) vec2 device array: distance / truncation and weight, voxel x + 8 y + 64 z of each block."""
+        return self._voxels
+
+    @property
+    def stats(self) -> VolumeStats:
+        arrays = [self._voxels, self._colours, self._published, self._change, self._occupied, self._anchors]
+        arrays += [self._weights, self._stale, self._active, self._active_flags, self._live, self._points]
+        arrays += [self._canonical, self._point_anchors, self._point_weights, self.directory.table]
+        growths = self.growth_count + self.directory.growth_count + self._extractor.growth_count
+        total = sum(a.capacity for a in arrays) + self._extractor.bytes
+        return VolumeStats(self.directory.count, total, growths, self.directory.refused)
+
+    def reset(self) -> None:
+        """Forget everything that was fused; buffers stay."""
+        self.directory.clear()
+        self._watch.forget()
+        for array in (self._voxels, self._colours, self._change, self._occupied, self._stale):
+            array.zero_()
+        self._published.fill_(_UNKNOWN)
+        self._extractor.reset()
+
+    def integrate(
+        self,
+        depth: wp.array,
+        colour: wp.array | None,
+        mask: wp.array,
+        intrinsics: CameraIntrinsics,
+        field: WarpField,
+        t_ns: int,
+    ) -> IntegrateStats:
+        """Fuse one frame.
+
+        Args:
+            depth: (H, W) float32 device array [m]; 0 and nan are no measurement.
+            colour: (H, W) vec3ub or (H, W, 3) uint8 device array, or None.
+            mask: (H, W) uint8 device array, 0 = background.
+            intrinsics: of these pixels.
+            field: moves canonical points to this camera's frame at the frame's time.
+            t_ns: of the frame.
+
+        Raises:
+            InputError: an image has another size or type than its intrinsics and this contract say.
+        """
+        colour = self._checked(depth, colour, mask, intrinsics)
+        self._watch_graph(field)
+        samples = self._grade(depth, mask, intrinsics)
+        new_blocks, uncovered = self._allocate(samples, field)
+        refreshed, stale = self._refresh_anchors(field)
+        active = self._integrate_active(colour, field)
+        blocks = self.directory.count
+        return IntegrateStats(t_ns, samples, uncovered, new_blocks, active, blocks, refreshed, stale)
+
+    def extract(self, field: WarpField, *, everything: bool = False) -> Surface:
+        """The zero level as a mesh; only blocks that changed are looked at again.
+
+        Args:
+            field: whose anchors the vertices get.
+            everything: extract all blocks anew.
+
+        Returns:
+            The volume's own `Surface`, which the next call overwrites.
+        """
+        return self._extractor.extract(
+            field, self._voxels, self._colours, self._published, self._change, self._anchors, self._weights, everything
+        )
+
+    def warp_surface(self, surface: Surface, field: WarpField) -> tuple[wp.array, wp.array]:
+        """Vertices [m] and normals of a surface in the camera's frame; preallocated, overwritten by the next call."""
+        return self._extractor.warp(surface, field)
+
+    # -- frame ---------------------------------------------------------------------------------------------------
+
+    def _checked(
+        self, depth: wp.array, colour: wp.array | None, mask: wp.array, intrinsics: CameraIntrinsics
+    ) -> wp.array:
+        size = (intrinsics.height, intrinsics.width)
+        if depth.shape != size or depth.dtype != wp.float32:
+            raise InputError(f"fusion: depth must be float32 of shape {size}, got {depth.dtype} of {depth.shape}")
+        if mask.shape != size or mask.dtype != wp.uint8:
+            raise InputError(f"fusion: mask must be uint8 of shape {size}, got {mask.dtype} of {mask.shape}")
+        if colour is None:
+            return self._no_colour
+        if colour.dtype == wp.vec3ub and colour.shape == size:
+            return colour
+        if colour.dtype == wp.uint8 and colour.shape == (*size, 3) and colour.is_contiguous:
+            return colour.view(wp.vec3ub).reshape(size)
+        raise InputError(
+            f"fusion: colour must be vec3ub of shape {size} or contiguous uint8 of shape {(*size, 3)}, "
+            f"got {colour.dtype} of {colour.shape}"
+        )
+
+    def _set_image_size(self, size: tuple[int, int]) -> None:
+        """Buffers that depend on the image."""
+        self._size = size
+        tiles = -(-size[0] // _TILE) * -(-size[1] // _TILE)
+        self._tile_count = tiles
+        self._graded = wp.zeros(size, dtype=wp.vec2, device=self.device)
+        self._tiles = wp.zeros(tiles, dtype=wp.vec3, device=self.device)
+        self._sample_counts = wp.zeros(tiles, dtype=wp.int32, device=self.device)
+        self._sample_begins = wp.zeros(tiles, dtype=wp.int32, device=self.device)
+
+    def _grade(self, depth: wp.array, mask: wp.array, intrinsics: CameraIntrinsics) -> int:
+        """Grade the pixels and list camera-space sample points; returns how many."""
+        if depth.shape != self._size:
+            self._set_image_size(depth.shape)
+        camera = kernels_frame.Camera()
+        camera.fx, camera.fy, camera.cx, camera.cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+        camera.width, camera.height = intrinsics.width, intrinsics.height
+        self._camera = camera
+        graded = [self._graded, self._tiles, self._sample_counts]
+        self._launch(
+            kernels_frame.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded]
+        )
+        counts = self._sample_counts.numpy()
+        ends = np.cumsum(counts, dtype=np.int32)
+        total = int(ends[-1])
+        if total:
+            if total > self._points.size:
+                self._set_point_capacity(total)
+            upload(self._sample_begins, ends - counts)
+            inputs = [*graded, self._sample_begins, camera, self._pixel_rules, self._points]
+            self._launch(kernels_frame.sample_points, self._tile_count, inputs)
+        return total
+
+    def _set_point_capacity(self, wanted: int) -> None:
+        size = max(self._points.size, 1024)
+        while size < wanted:
+            size *= 2
+        if self._points.size:
+            self.growth_count += 1
+        device = self.device
+        self._points = wp.zeros(size, dtype=wp.vec3, device=device)
+        self._canonical = wp.zeros(size, dtype=wp.vec3, device=device)
+        self._valid = wp.zeros(size, dtype=wp.int32, device=device)
+        self._missing = wp.zeros(size, dtype=wp.int32, device=device)
+        self._point_indices = wp.zeros(size, dtype=wp.int32, device=device)
+        self._point_anchors = wp.zeros(size, dtype=wp.vec4i, device=device)
+        self._point_weights = wp.zeros(size, dtype=wp.vec4, device=device)
+
+    # -- blocks --------------------------------------------------------------------------------------------------
+
+    def _allocate_blocks(self, kept: int, capacity: int) -> None:
+        """Per-block buffers for `capacity` blocks; the first `kept` keep their contents."""
+        if kept == 0:
+            empty = {"device": self.device}
+            self._voxels = wp.zeros(0, dtype=wp.vec2, **empty)
+            self._colours = wp.zeros(0, dtype=kernels_integrate.vec4us, **empty)
+            self._published = wp.zeros(0, dtype=float, **empty)
+            self._change = wp.zeros(0, dtype=float, **empty)
+            self._occupied = wp.zeros(0, dtype=wp.uint8, **empty)
+            self._anchors = wp.zeros(0, dtype=wp.vec4i, **empty)
+            self._weights = wp.zeros(0, dtype=wp.vec4, **empty)
+            self._stale = wp.zeros(0, dtype=wp.uint8, **empty)
+        self._voxels = grown(self._voxels, capacity * _BLOCK_VOXELS)
+        self._colours = grown(self._colours, capacity * _BLOCK_VOXELS)
+        self._published = grown(self._published, capacity * _BLOCK_VOXELS, _UNKNOWN)
+        self._change = grown(self._change, capacity * 8)
+        self._occupied = grown(self._occupied, capacity * 8)
+        self._anchors = grown(self._anchors, capacity * _LATTICE_POINTS)
+        self._weights = grown(self._weights, capacity * _LATTICE_POINTS)
+        self._stale = grown(self._stale, capacity * _LATTICE_POINTS)
+        self._active_flags = wp.zeros(capacity, dtype=wp.int32, device=self.device)
+        self._active = wp.zeros(capacity, dtype=wp.int32, device=self.device)
+        self._live = wp.zeros(capacity * _LATTICE_POINTS, dtype=wp.vec3, device=self.device)
+        self._block_capacity = capacity
+
+    def _allocate(self, samples: int, field: WarpField) -> tuple[int, int]:
+        """Allocate blocks around the sample points; returns how many, and how many points no node covers."""
+        if samples == 0 or field.count == 0:
+            return 0, samples
+        field.unwarp(self._points, samples, self._canonical, self._valid)
+        directory, config = self.directory, self.config
+        inputs = [self._canonical, self._valid, directory.table, directory.origin, config.block_m]
+        inputs += [config.truncation_m, self._missing]
+        self._launch(kernels_blocks.find_missing, samples, inputs)
+        uncovered = samples - int(np.count_nonzero(self._valid.numpy()[:samples]))
+        missing = np.flatnonzero(self._missing.numpy()[:samples])
+        if len(missing) == 0:
+            return 0, uncovered
+        first = directory.count
+        directory.insert_around(self._canonical.numpy()[missing], config.truncation_m, config.block_m)
+        if directory.capacity > self._block_capacity:
+            self.growth_count += 1
+            self._allocate_blocks(first, directory.capacity)
+        new = directory.count - first
+        if new:
+            lattice = np.arange(first * _LATTICE_POINTS, directory.count * _LATTICE_POINTS, dtype=np.int32)
+            self._anchor_lattice(lattice, field)
+        return new, uncovered
+
+    def _watch_graph(self, field: WarpField) -> None:
+        """Mark the lattice anchors that a change of the graph may have made stale."""
+        change = self._watch.changes(field)
+        blocks = self.directory.count
+        if change is None or blocks == 0:
+            return
+        if change.replaced:
+            self._anchor_lattice(np.arange(blocks * _LATTICE_POINTS, dtype=np.int32), field)
+            return
+        inputs = [self.directory.coords, self._anchors, self._weights, field.positions, change.marks]
+        inputs += [self._watch.trusted_distance(field), self.config.voxel_m, self._stale]
+        self._launch(kernels_blocks.mark_stale_lattice, blocks * _LATTICE_POINTS, inputs, min_chunk=1024)
+        self._any_stale = True
+
+    def _refresh_anchors(self, field: WarpField) -> tuple[int, int]:
+        """Renew stale anchors within the budget; returns how many were renewed and how many wait."""
+        if not self._any_stale:
+            return 0, 0
+        stale = np.flatnonzero(self._stale.numpy()[: self.directory.count * _LATTICE_POINTS]).astype(np.int32)
+        chosen = stale[: self.config.anchor_budget]
+        self._anchor_lattice(chosen, field)
+        self._any_stale = len(stale) > len(chosen)
+        return len(chosen), len(stale) - len(chosen)
+
+    def _anchor_lattice(self, indices: np.ndarray, field: WarpField) -> None:
+        """Ask the graph for the anchors of (P,) lattice points (block * 64 + point)."""
+        count = len(indices)
+        if count == 0:
+            return
+        if count > self._points.size:
+            self._set_point_capacity(count)
+        upload(self._point_indices, indices)
+        inputs = [self._point_indices, self.directory.coords, self.config.voxel_m, self._points]
+        self._launch(kernels_blocks.place_lattice, count, inputs, min_chunk=1024)
+        field.anchor(self._points, count, self._point_anchors, self._point_weights)
+        inputs = [self._point_indices, self._point_anchors, self._point_weights]
+        inputs += [self._anchors, self._weights, self._stale]
+        self._launch(kernels_blocks.scatter_anchors, count, inputs, min_chunk=1024)
+
+    def _integrate_active(self, colour: wp.array, field: WarpField) -> int:
+        """Update the voxels that the frame can say something about; returns how many blocks they are in."""
+        blocks = self.directory.count
+        if blocks == 0 or field.count == 0:
+            return 0
+        nodes = [field.positions, field.rotations, field.translations]
+        lattice = [self._anchors, self._weights, *nodes]
+        coords, voxel_m = self.directory.coords, self.config.voxel_m
+        inputs = [*lattice, self._occupied, self._tiles, coords, self._camera, voxel_m, self.config.near_m]
+        self._launch(kernels_blocks.cull_blocks, blocks, [*inputs, self._active_flags])
+        active = np.flatnonzero(self._active_flags.numpy()[:blocks]).astype(np.int32)
+        if len(active):
+            upload(self._active, active)
+            inputs = [self._active, coords, *lattice, voxel_m, self._live]
+            self._launch(kernels_blocks.warp_lattice, len(active) * _LATTICE_POINTS, inputs, min_chunk=1024)
+            inputs = [self._active, self._live, self._graded, colour, self._published, self._camera]
+            inputs += [self._voxel_rules, self._voxels, self._colours, self._change, self._occupied]
+            self._launch(kernels_integrate.integrate_slices, 8 * len(active), inputs)
+        return len(active)
+
+
+def _pixel_rules(config: FusionConfig) -> kernels_frame.PixelRules:
+    """The kernel's view of a configuration."""
+    rules = kernels_frame.PixelRules()
+    rules.edge_px = config.edge_px
+    rules.min_cosine = config.min_cosine
+    rules.max_slope = float(np.sqrt(1.0 / config.min_cosine**2 - 1.0))
+    rules.near, rules.far = config.near_m, config.far_m
+    rules.spacing = 0.5 * config.truncation_m
+    rules.truncation = config.truncation_m
+    return rules
+
+
+def _voxel_rules(config: FusionConfig) -> kernels_integrate.Rules:
+    """The kernel's view of a configuration."""
+    rules = kernels_integrate.Rules()
+    rules.truncation = config.truncation_m
+    rules.full_weight_behind = 1.5 * config.voxel_m
+    rules.carve_margin = config.truncation_m + 2.0 * config.voxel_m
+    rules.carve_rate = config.carve_rate
+    rules.max_weight, rules.min_weight = config.max_weight, config.min_weight
+    rules.silhouette_px = config.silhouette_px
+    rules.near = 0.5 * config.near_m
+    return rules

@@ -1,0 +1,65 @@
+"""The thread that reads a source, so that a slow source and a slow pipeline do not add up."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from bodystream.sources.base import RgbdSource
+from bodystream.timing import Slot, now_ns
+from bodystream.types import RgbdFrame
+
+__all__ = ["Arrival", "SourceReader"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A frame and when it came in on the host's clock."""
+
+    frame: RgbdFrame
+    arrived_ns: int
+
+
+class SourceReader:
+    """Reads a source on its own thread into a slot: newest wins for a live source, nothing is lost for a recording."""
+
+    def __init__(self, source: RgbdSource) -> None:
+        self._source = source
+        self._slot: Slot[Arrival] = Slot()
+        self._thread = threading.Thread(target=self._run, name="source-reader", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that a newer one replaced before they were taken."""
+        return self._slot.drop_count
+
+    @property
+    def received(self) -> int:
+        return self._slot.put_count
+
+    def take(self, timeout_s: float) -> Arrival | None:
+        """The newest frame; None at the end of the source.
+
+        Raises:
+            TimeoutError: no frame came in time. Whatever the source raised, after its last frame.
+        """
+        return self._slot.take(timeout_s)
+
+    def close(self) -> None:
+        """Close the source and wait for the thread."""
+        self._source.close()
+        self._slot.close()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        put = self._slot.put if self._source.live else self._slot.put_when_empty
+        try:
+            for frame in self._source:
+                put(Arrival(frame, now_ns()))
+                if self._slot.closed:
+                    return
+        except BaseException as error:  # handed to the thread that takes frames
+            self._slot.close(error)
+        else:
+            self._slot.close()

@@ -1,0 +1,207 @@
+"""A live session: a source read on its own thread, capture, and the sinks that show and store what came of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bodystream.pipelines.capture import Capture, CaptureResult
+from bodystream.pipelines.outputs import CaptureFiles
+from bodystream.pipelines.quality import QualityMeter
+from bodystream.pipelines.reader import Arrival, SourceReader
+from bodystream.sinks import ReportBuilder
+from bodystream.sinks.viewer import CaptureViewer, ViewerState
+from bodystream.sources.base import RgbdSource
+from bodystream.timing import now_ns
+from bodystream.types import Status
+
+__all__ = ["LiveSession", "Progress"]
+
+# A source that gives nothing for this long is reported as stalled.
+STALL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """For a status line.
+
+    Attributes:
+        processed, dropped: frames so far. fps: over the whole session. latency_ms: of this frame.
+    """
+
+    processed: int
+    dropped: int
+    fps: float
+    latency_ms: float
+    status: Status
+    reason: str
+    nodes: int
+    vertices: int
+
+
+class LiveSession:
+    """Runs capture on a source until it ends, `frames` were processed, or `stop` is called.
+
+    Args:
+        first: the frame that the capture was made for; it is the first to be processed.
+        reader: of the source; its frames follow.
+        report: is told of every frame.
+        frames: stop after so many processed frames; None = at the end of the source.
+        quality: compares model and frame on every `quality_every`-th frame, or None.
+        files: records the motion, or None. viewer: shows the frames, or None.
+        on_progress: called after each frame and when the source stalls.
+    """
+
+    def __init__(
+        self,
+        source: RgbdSource,
+        capture: Capture,
+        report: ReportBuilder,
+        *,
+        first: Arrival,
+        reader: SourceReader,
+        frames: int | None = None,
+        quality: QualityMeter | None = None,
+        quality_every: int = 1,
+        files: CaptureFiles | None = None,
+        viewer: CaptureViewer | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._capture = capture
+        self._report = report
+        self._first: Arrival | None = first
+        self._reader = reader
+        self._frames = frames
+        self._quality = quality
+        self._quality_every = quality_every
+        self._files = files
+        self._viewer = viewer
+        self._on_progress = on_progress
+        self._stop = threading.Event()
+        self._reset = threading.Event()
+        self._paused = threading.Event()
+        self._processed = 0
+        self._started_ns = 0
+        self._latency_ns = 0
+
+    def stop(self) -> None:
+        """End the session after the frame in work; may be called from any thread."""
+        self._stop.set()
+
+    def pause(self) -> None:
+        """Leave frames aside until `resume`; a live source goes on and its frames count as dropped."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        self._paused.clear()
+
+    def reset(self) -> None:
+        """Start the model anew with the next frame."""
+        self._reset.set()
+
+    def run(self) -> None:
+        """Process frames. Errors of the source are raised after everything that came before was processed."""
+        self._started_ns = now_ns()
+        while not self._stop.is_set() and (self._frames is None or self._processed < self._frames):
+            if self._paused.is_set():
+                self._stop.wait(0.05)
+                continue
+            try:
+                arrival = self._next()
+            except TimeoutError:
+                self._stalled()
+                continue
+            if arrival is None:
+                return
+            self._process(arrival)
+
+    def _next(self) -> Arrival | None:
+        if self._first is not None:
+            arrival, self._first = self._first, None
+            return arrival
+        return self._reader.take(STALL_S)
+
+    def _stalled(self) -> None:
+        reason = f"{self._source.name} gave no frame for {STALL_S:.0f} s"
+        self._source.counts.warn(reason)
+        if self._on_progress is not None:
+            self._on_progress(self._progress(Status.LOST, reason))
+
+    def _process(self, arrival: Arrival) -> None:
+        capture, spans = self._capture, self._capture.spans
+        start_ns = now_ns()
+        if self._reset.is_set():
+            self._reset.clear()
+            capture.reset()
+            if self._files is not None:
+                self._files.restart()
+        result = capture.step(arrival.frame)
+        with spans.measure("warp"):
+            live = capture.warp_surface()
+        end_ns = now_ns()
+        # Of a recording the age is counted from when work on the frame began: it waits for us, not we for it.
+        began_ns = arrival.arrived_ns if self._source.live else start_ns
+        self._latency_ns = end_ns - began_ns
+        self._processed += 1
+        self._report.add_frame(
+            began_ns,
+            result.status,
+            result.reason,
+            nodes=result.nodes,
+            vertices=result.vertices,
+            residuals=_residuals(result),
+            done_t_ns=end_ns,
+        )
+        if self._quality is not None and live is not None and self._processed % self._quality_every == 0:
+            with spans.measure("quality"):
+                found = self._quality.measure(result.frame, result.foreground.mask, live)
+            self._report.add_quality(found.silhouette_iou, found.depth_residual_m, found.surface_error_m)
+        if self._files is not None:
+            self._files.add(result, capture)
+        if self._viewer is not None:
+            with spans.measure("publish"):
+                self._publish(result)
+        if self._on_progress is not None:
+            self._on_progress(self._progress(result.status, result.reason))
+
+    def _publish(self, result: CaptureResult) -> None:
+        viewer, capture = self._viewer, self._capture
+        assert viewer is not None
+        if not viewer.has_clients:
+            return
+        viewer.publish(
+            ViewerState(
+                t_ns=result.frame.t_ns,
+                frame=result.frame,
+                live_mesh=capture.live_mesh(),
+                canonical_mesh=None if capture.surface is None else capture.surface.download(),
+                graph=capture.field.snapshot(result.frame.t_ns) if capture.field.count else None,
+                hud=capture.spans.summary(),
+                fps=self._fps(),
+                status=result.status,
+                reason=result.reason,
+            )
+        )
+
+    def _fps(self) -> float:
+        elapsed_s = (now_ns() - self._started_ns) * 1e-9
+        return self._processed / elapsed_s if elapsed_s > 0 else 0.0
+
+    def _progress(self, status: Status, reason: str) -> Progress:
+        dropped = self._reader.dropped + self._source.counts.lost
+        capture = self._capture
+        vertices = 0 if capture.surface is None else capture.surface.vertex_count
+        return Progress(
+            self._processed, dropped, self._fps(), self._latency_ns * 1e-6, status, reason, capture.field.count, vertices
+        )
+
+
+def _residuals(result: CaptureResult) -> dict[str, float]:
+    """Root mean cost per match of each term at the end of the solve, in the solver's weighted units."""
+    solve = result.solve
+    if solve is None or not solve.matches:
+        return {}
+    names = ("flow", "depth", "icp", "regularisation")
+    return {f"{name}_cost": float(cost) / solve.matches for name, cost in zip(names, solve.costs[-1], strict=True)}

@@ -1,0 +1,29 @@
+"""What takes results: files, reports and, in `bodystream.sinks.viewer`, a page in the browser.
+
+A sink that is slow or broken never stalls the capture: `SinkWorker` gives it a thread of its own.
+"""
+
+from bodystream.sinks.animation import Animation, AnimationRecorder
+from bodystream.sinks.atomic import atomic_path
+from bodystream.sinks.gltf import GltfSummary, write_animated_gltf
+from bodystream.sinks.machine import MachineSection, describe_machine
+from bodystream.sinks.ply import write_ply
+from bodystream.sinks.report import CaptureReport, ReportBuilder, SourceSection, read_report, write_report
+from bodystream.sinks.worker import SinkWorker
+
+__all__ = [
+    "Animation",
+    "AnimationRecorder",
+    "CaptureReport",
+    "GltfSummary",
+    "MachineSection",
+    "ReportBuilder",
+    "SinkWorker",
+    "SourceSection",
+    "atomic_path",
+    "describe_machine",
+    "read_report",
+    "write_animated_gltf",
+    "write_ply",
+    "write_report",
+]

@@ -1,0 +1,220 @@
+"""`bodystream doctor`: findings with remedies, an exit code that scripts can use, and no check that fails ends it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bodystream import __version__
+from bodystream.bundles import BundleFile, Manifest, locate
+from bodystream.cli import checks, doctor
+from bodystream.cli.checks import Check
+from bodystream.errors import BundleError
+
+RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
+
+
+class Row(msgspec.Struct, forbid_unknown_fields=True):
+    """One entry of `checks`, as promised to scripts."""
+
+    name: str
+    state: checks.State
+    found: str
+    remedy: str
+
+
+class Output(msgspec.Struct, forbid_unknown_fields=True):
+    """What `bodystream doctor --json` prints."""
+
+    version: str
+    ok: bool
+    checks: list[Row]
+
+
+def rows(findings) -> dict[str, Check]:
+    return {check.name: check for check in findings}
+
+
+def write_bundle(folder: Path, content: bytes = b"weights") -> Path:
+    """A whole bundle with one file."""
+    folder.mkdir(parents=True)
+    (folder / "data.bin").write_bytes(content)
+    file = BundleFile("data.bin", hashlib.sha256(content).hexdigest(), len(content))
+    manifest = Manifest(folder.name, 3, "flow", "CC0-1.0", {"recipe": "by hand"}, [file])
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output() -> Output:
+    """The real thing, in a process of its own."""
+    result = subprocess.run(
+        [sys.executable, "-m", "bodystream.cli.main", "doctor", "--json"],
+        env={**os.environ, "PYTHONPATH": str(RUNTIME)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    decoded = msgspec.json.decode(result.stdout, type=Output)
+    assert result.returncode == (0 if decoded.ok else 1)
+    return decoded
+
+
+def test_json_follows_its_schema(output: Output) -> None:
+    assert output.version == __version__
+    assert output.ok == all(row.state != "missing" for row in output.checks)
+    names = {row.name for row in output.checks}
+    assert names >= {"python", "bodystream", "warp", "device cpu", "kernel cache", "opencv", "onnxruntime", "providers"}
+    assert names >= {"tensorrt", "pyopenxr", "libusb-1.0", "pyrealsense2", "bundle body", "recordings"}
+
+
+def test_what_is_not_ok_comes_with_a_remedy(output: Output) -> None:
+    assert [row.name for row in output.checks if row.state != "ok" and not row.remedy] == []
+
+
+def test_all_that_is_needed_works_here(output: Output) -> None:
+    assert [f"{row.name}: {row.found}" for row in output.checks if row.state == "missing"] == []
+
+
+def test_versions_are_the_installed_ones(output: Output) -> None:
+    import cv2
+    import onnxruntime
+    import warp as wp
+
+    found = {row.name: row.found for row in output.checks}
+    assert found["warp"] == wp.__version__
+    assert found["onnxruntime"] == onnxruntime.__version__
+    assert found["opencv"] == cv2.__version__
+    assert "CPUExecutionProvider" in found["providers"]
+    assert sys.executable in found["python"]
+
+
+def test_shipped_bundles_show_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "_SHIPPED", tmp_path)
+    write_bundle(tmp_path / "good")
+    (write_bundle(tmp_path / "spoiled") / "data.bin").write_bytes(b"weighty")
+    found = rows(checks.check_bundles())
+    assert found["bundle good"].state == "ok"
+    assert hashlib.sha256(b"weights").hexdigest()[:12] in found["bundle good"].found
+    assert found["bundle spoiled"].state == "missing"
+    assert "sha256" in found["bundle spoiled"].found
+
+
+def test_an_installation_without_bundles_is_not_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "_SHIPPED", tmp_path)
+    assert rows(checks.check_bundles())["bundles"].state == "missing"
+
+
+def test_bundle_folders_of_the_environment_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BODYSTREAM_BUNDLES", os.pathsep.join([str(tmp_path), str(tmp_path / "absent")]))
+    found = [check for check in checks.check_bundles() if check.name == "bundle folder"]
+    assert [check.state for check in found] == ["ok", "optional"]
+
+
+def test_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BODYSTREAM_DATA", raising=False)
+    assert rows(checks.check_recordings())["recordings"].state == "optional"
+    monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path / "absent"))
+    assert "not a folder" in rows(checks.check_recordings())["recordings"].found
+    (tmp_path / "depth").mkdir()
+    monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path))
+    assert rows(checks.check_recordings())["recordings"] == Check("recordings", "ok", f"{tmp_path} (1 folders)")
+
+
+def test_absent_extras_are_optional_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    found = rows(checks.check_extras())
+    for name, extra in (("tensorrt", "tensorrt"), ("pyopenxr", "openxr"), ("pyrealsense2", "realsense")):
+        assert found[name].state == "optional"
+        assert f"bodystream[{extra}]" in found[name].remedy
+
+
+def test_an_extra_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str):
+        raise ImportError("libusb-1.0.so.0: cannot open shared object file")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    monkeypatch.setattr(checks, "_distribution_version", lambda name: "2.59.1")
+    found = rows(checks.check_extras())["pyrealsense2"]
+    assert found.state == "optional"
+    assert found.found == "2.59.1, cannot be imported: libusb-1.0.so.0: cannot open shared object file"
+
+
+def test_cameras_are_what_their_source_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bodystream.sources import realsense
+
+    said = [("D435 812, USB 3.2", True, ""), ("D415 17, USB 2.1", False, "Use a USB 3 cable")]
+    monkeypatch.setattr(realsense, "doctor_realsense", lambda: said)
+    assert list(checks.check_cameras()) == [
+        Check("realsense", "ok", "D435 812, USB 3.2", ""),
+        Check("realsense", "optional", "D415 17, USB 2.1", "Use a USB 3 cable"),
+    ]
+
+
+def test_a_kernel_that_does_not_run_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    import warp as wp
+
+    def no_compiler(*arguments, **options):
+        raise RuntimeError("the compiler is broken\nsecond line")
+
+    monkeypatch.setattr(wp, "launch", no_compiler)
+    found = rows(checks.check_warp())["device cpu"]
+    assert found.state == "missing"
+    assert "a kernel failed: the compiler is broken" in found.found
+    assert "second line" not in found.found
+
+
+def test_a_kernel_that_computes_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    import warp as wp
+
+    monkeypatch.setattr(wp, "launch", lambda *arguments, **options: None)
+    assert "a kernel gave [0.0, 0.0]" in rows(checks.check_warp())["device cpu"].found
+
+
+@pytest.mark.parametrize(
+    ("error", "required", "state"),
+    [
+        (ImportError("no module"), True, "missing"),
+        (ImportError("no module"), False, "optional"),
+        (OSError("strange"), True, "missing"),
+        (BundleError("strange"), False, "optional"),
+    ],
+)
+def test_a_check_that_fails_becomes_a_finding(error, required: bool, state: str, monkeypatch) -> None:
+    def fall_over():
+        yield Check("before", "ok", "seen")
+        raise error
+
+    monkeypatch.setattr(checks, "CHECKS", (("broken", fall_over, required), ("after", lambda: iter(()), True)))
+    findings = checks.run_checks()
+    assert findings[-1].name == "broken"
+    assert findings[-1].state == state
+    assert str(error) in findings[-1].found
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("optional", 0), ("missing", 1)])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_exit_code(state, code: int, as_json: bool, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    finding = Check("a [thing]", state, "found /some/[bold]path", "do this")
+    monkeypatch.setattr(doctor, "run_checks", lambda: [finding])
+    assert doctor.Doctor(json=as_json).run() == code
+    shown = capsys.readouterr().out
+    assert "found /some/[bold]path" in shown
+    assert "do this" in shown
+    if as_json:
+        assert json.loads(shown)["ok"] is (code == 0)
+    else:
+        assert ("everything that is needed works" in shown) is (code == 0)
+        assert ("does not work: a [thing]" in shown) is (code == 1)

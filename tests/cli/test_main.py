@@ -1,0 +1,201 @@
+"""The command line as a user meets it: help, versions, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bodystream import __version__
+from bodystream.cli import main as cli
+from bodystream.errors import InputError
+
+RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
+
+
+def bodystream(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "bodystream.cli.main", *words],
+        env={**os.environ, "PYTHONPATH": str(RUNTIME), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]:
+    """Put a command `try out` into the table, whose `run` does what it is given."""
+
+    def install(action: Callable[[], int]) -> None:
+        @dataclass(frozen=True)
+        class TryOut:
+            """Try something out."""
+
+            speed_m_s: float = 1.0
+            """How fast [m/s]."""
+            headless: bool = False
+
+            def run(self) -> int:
+                return action()
+
+        module = types.ModuleType("bodystream_try_out")
+        module.TryOut = TryOut  # pyright: ignore[reportAttributeAccessIssue]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        entry = cli.CommandEntry(("try", "out"), module.__name__, "TryOut", "try something out")
+        monkeypatch.setattr(cli, "COMMANDS", (entry, *cli.COMMANDS))
+
+    return install
+
+
+def fail() -> int:
+    raise InputError("take/000007.png is truncated:\n   copy it again")
+
+
+def test_help_lists_every_command() -> None:
+    result = bodystream("--help")
+    assert result.returncode == 0
+    for entry in cli.COMMANDS:
+        lines = [line.split() for line in result.stdout.splitlines()]
+        assert [*entry.words, *entry.summary.split()] in lines
+
+
+def test_help_imports_none_of_the_commands() -> None:
+    code = (
+        "import sys; from bodystream.cli.main import main; main(['--help']); main(['--version'])\n"
+        "heavy = {'numpy', 'warp', 'viser', 'cv2', 'scipy', 'tyro', 'rich', 'msgspec'} & set(sys.modules)\n"
+        "print('heavy', sorted(heavy))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(RUNTIME)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "heavy []"
+
+
+def test_version() -> None:
+    assert bodystream("--version").stdout == f"bodystream {__version__}\n"
+
+
+def test_no_command_shows_the_commands_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "commands:" in capsys.readouterr().out
+
+
+def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "eval tracking" in shown
+    assert "doctor" not in shown
+    assert cli.main(["eval"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["docter"], "there is no command 'docter'"),
+        (["docter"], "did you mean `bodystream doctor`?"),
+        (["eval", "trackng"], "did you mean `bodystream eval tracking`?"),
+        (["xyzzy"], "see `bodystream --help`"),
+        (["--frobnicate"], "there is no command '--frobnicate'"),
+    ],
+)
+def test_unknown_commands_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+def test_exit_code_and_options_are_the_commands(command, capsys: pytest.CaptureFixture[str]) -> None:
+    command(lambda: 7)
+    assert cli.main(["try", "out", "--speed-m-s", "2.5", "--headless"]) == 7
+    parsed = cli.parse(cli.COMMANDS[0], ["--speed-m-s", "2.5", "--headless"])
+    assert (parsed.speed_m_s, parsed.headless) == (2.5, True)  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(SystemExit) as left:
+        cli.main(["try", "out", "--help"])
+    assert left.value.code == 0
+    assert "How fast [m/s]." in capsys.readouterr().out
+
+
+def test_a_wrong_option_is_refused(command, capsys: pytest.CaptureFixture[str]) -> None:
+    command(lambda: 0)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["try", "out", "--speed-m-s", "fast"])
+    assert left.value.code == 2
+    assert "speed-m-s" in capsys.readouterr().err
+
+
+def test_errors_are_one_line_without_traceback(command, capsys: pytest.CaptureFixture[str]) -> None:
+    command(fail)
+    assert cli.main(["try", "out"]) == 2
+    assert capsys.readouterr().err == "error: take/000007.png is truncated: copy it again\n"
+
+
+def test_errors_are_red_on_a_terminal_only(command, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    command(fail)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    cli.main(["try", "out"])
+    assert capsys.readouterr().err.startswith("\x1b[31merror: take")
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.main(["try", "out"])
+    assert capsys.readouterr().err.startswith("error: take")
+
+
+@pytest.mark.parametrize("words", [["--debug", "try", "out"], ["try", "out", "--debug"]])
+def test_debug_shows_the_traceback(command, words: list[str]) -> None:
+    command(fail)
+    with pytest.raises(InputError, match="truncated"):
+        cli.main(words)
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+def test_debug_by_the_environment(command, monkeypatch: pytest.MonkeyPatch, value: str, shown: bool) -> None:
+    command(fail)
+    monkeypatch.setenv("BODYSTREAM_DEBUG", value)
+    if shown:
+        with pytest.raises(InputError):
+            cli.main(["try", "out"])
+    else:
+        assert cli.main(["try", "out"]) == 2
+
+
+def test_ctrl_c_is_130(command) -> None:
+    def interrupt() -> int:
+        raise KeyboardInterrupt
+
+    command(interrupt)
+    assert cli.main(["try", "out"]) == 130
+
+
+def test_other_errors_are_not_hidden(command) -> None:
+    def break_down() -> int:
+        raise ZeroDivisionError
+
+    command(break_down)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["try", "out"])
+
+
+@pytest.mark.parametrize("entry", cli.COMMANDS, ids=lambda entry: " ".join(entry.words))
+def test_every_command_loads_and_explains_itself(entry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert callable(entry.load().run)
+    with pytest.raises(SystemExit) as left:
+        cli.parse(entry, ["--help"])
+    assert left.value.code == 0
+    assert f"usage: bodystream {' '.join(entry.words)}" in capsys.readouterr().out
+
+
+def test_the_installed_script_is_this_main() -> None:
+    import tomllib
+
+    project = tomllib.loads((RUNTIME.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"]["bodystream"] == "bodystream.cli.main:main"

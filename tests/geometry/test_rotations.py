@@ -1,0 +1,92 @@
+"""Rotations against closed forms: Rodrigues, the Hamilton product, the cross product."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from bodystream.geometry.rotations import (
+    matrix_from_quaternion,
+    matrix_from_rotation_vector,
+    quaternion_from_matrix,
+    skew,
+)
+
+TOLERANCE = 1e-12  # all of it is float64, a few operations deep
+
+vectors = hnp.arrays(np.float64, (3,), elements=st.floats(-3.0, 3.0))
+batches = hnp.arrays(np.float64, hnp.array_shapes(min_dims=0, max_dims=2, max_side=4).map(lambda s: (*s, 3)),
+                     elements=st.floats(-3.0, 3.0))  # fmt: skip
+
+
+def rodrigues(vector: np.ndarray) -> np.ndarray:
+    """I + sin(t)/t [v]x + (1 - cos t)/t^2 [v]x^2, by its series where t is small."""
+    t = np.linalg.norm(vector)
+    x, y, z = vector
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    first = np.sin(t) / t if t > 1e-4 else 1 - t**2 / 6
+    second = (1 - np.cos(t)) / t**2 if t > 1e-4 else 0.5 - t**2 / 24
+    return np.eye(3) + first * cross + second * cross @ cross
+
+
+@given(v=batches, p=vectors)
+def test_skew_is_the_cross_product(v: np.ndarray, p: np.ndarray) -> None:
+    matrix = skew(v)
+    assert matrix.shape == (*v.shape, 3)
+    np.testing.assert_allclose(matrix @ p, np.cross(v, p), atol=TOLERANCE)
+    np.testing.assert_array_equal(np.swapaxes(matrix, -1, -2), -matrix)
+
+
+def test_skew_keeps_the_precision() -> None:
+    assert skew(np.ones(3, np.float32)).dtype == np.float32
+
+
+@given(v=vectors)
+def test_exponential_map_is_rodrigues_formula(v: np.ndarray) -> None:
+    np.testing.assert_allclose(matrix_from_rotation_vector(v), rodrigues(v), atol=1e-11)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-8, 1e-5, np.pi - 1e-9, np.pi, 2 * np.pi])
+def test_exponential_map_at_the_awkward_angles(angle: float) -> None:
+    axis = np.array([2.0, -1.0, 2.0]) / 3.0
+    np.testing.assert_allclose(matrix_from_rotation_vector(angle * axis), rodrigues(angle * axis), atol=TOLERANCE)
+
+
+@given(v=batches)
+def test_rotations_are_proper_and_keep_their_batch(v: np.ndarray) -> None:
+    matrix = matrix_from_rotation_vector(v)
+    assert matrix.shape == (*v.shape, 3)
+    identity = np.broadcast_to(np.eye(3), matrix.shape)
+    np.testing.assert_allclose(matrix @ np.swapaxes(matrix, -1, -2), identity, atol=TOLERANCE)
+    np.testing.assert_allclose(np.linalg.det(matrix), 1.0, atol=TOLERANCE)
+
+
+def test_a_quarter_turn_about_z_takes_x_to_y() -> None:
+    matrix = matrix_from_rotation_vector(np.array([0.0, 0.0, np.pi / 2]))
+    np.testing.assert_allclose(matrix @ [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], atol=TOLERANCE)
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(quaternion_from_matrix(matrix), [0.0, 0.0, half, half], atol=TOLERANCE)
+
+
+@given(v=batches)
+def test_quaternions_are_unit_canonical_and_come_back(v: np.ndarray) -> None:
+    matrix = matrix_from_rotation_vector(v)
+    quaternion = quaternion_from_matrix(matrix)
+    assert quaternion.shape == (*v.shape[:-1], 4)
+    assert np.all(quaternion[..., 3] >= 0)
+    np.testing.assert_allclose(np.linalg.norm(quaternion, axis=-1), 1.0, atol=TOLERANCE)
+    np.testing.assert_allclose(matrix_from_quaternion(quaternion), matrix, atol=TOLERANCE)
+    np.testing.assert_allclose(matrix_from_quaternion(-2.5 * quaternion), matrix, atol=TOLERANCE)
+
+
+@given(a=vectors, b=vectors)
+def test_quaternions_multiply_as_hamilton_wrote(a: np.ndarray, b: np.ndarray) -> None:
+    """The vector part comes first (xyzw): checked through the product, which mixes all four components."""
+    first, second = matrix_from_rotation_vector(a), matrix_from_rotation_vector(b)
+    qa, qb = quaternion_from_matrix(first), quaternion_from_matrix(second)
+    vector = qa[3] * qb[:3] + qb[3] * qa[:3] + np.cross(qa[:3], qb[:3])
+    product = np.array([*vector, qa[3] * qb[3] - qa[:3] @ qb[:3]])
+    np.testing.assert_allclose(matrix_from_quaternion(product), first @ second, atol=1e-11)

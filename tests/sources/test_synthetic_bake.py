@@ -1,0 +1,25 @@
+"""The recipe of the shipped body gives the shipped body; needs anny and PyTorch, which users do not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bodystream.sources.synthetic.body import load_body
+
+pytest.importorskip("anny", reason="anny is not installed: pip install bodystream[train]")
+bake_body = pytest.importorskip("bodystream_training.synthetic.bake_body", reason="training/ is not on the path")
+
+
+def test_the_recipe_reproduces_the_shipped_body(tmp_path: Path) -> None:
+    manifest = bake_body.bake_body(tmp_path)
+    baked, shipped = load_body(tmp_path), load_body()
+    assert manifest["vertices"] == len(shipped.vertices)
+    assert np.array_equal(baked.faces, shipped.faces) and np.array_equal(baked.parents, shipped.parents)
+    # another processor may round sums differently
+    np.testing.assert_allclose(baked.vertices, shipped.vertices, atol=1e-6)
+    np.testing.assert_allclose(baked.joints, shipped.joints, atol=1e-6)
+    np.testing.assert_allclose(baked.skin_weights, shipped.skin_weights, atol=1e-6)
+    assert (baked.colours != shipped.colours).mean() < 1e-3
