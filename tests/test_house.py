@@ -6,7 +6,9 @@ import ast
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -92,21 +94,30 @@ def test_extras_are_those_that_are_documented() -> None:
     assert extras >= {"realsense", "openxr", "cuda", "tensorrt", "train", "export", "dev"}
 
 
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "warp": "warp-lang", "xr": "pyopenxr"}
+EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "cuda", "openvino", "tensorrt")
+
+
+def imported_distributions(nodes: Iterable[ast.AST]) -> set[str]:
+    """Distributions behind the absolute imports among `nodes`, without the standard library and this project."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    names -= {"bodystream", "bodystream_bench", *sys.stdlib_module_names}
+    return {DISTRIBUTIONS.get(name, name).replace("_", "-") for name in names}
+
+
 def test_runtime_depends_on_what_it_imports_and_on_nothing_of_training() -> None:
     """Imports at the top of a module are needed by everyone; those within functions may belong to an extra."""
-    import sys
-
-    distributions = {"cv2": "opencv-python-headless", "warp": "warp-lang"}
-    imported: set[str] = set()
-    for path in MODULES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module.partition(".")[0])
-    imported -= {"bodystream", *sys.stdlib_module_names}
-    declared = {requirement_name(r) for r in project()["dependencies"]}
-    assert {distributions.get(name, name) for name in imported} - declared == set()
+    described = project()
+    declared = {requirement_name(r) for r in described["dependencies"]}
+    extras = {requirement_name(r) for name in EXTRAS_OF_THE_RUNTIME for r in described["optional-dependencies"][name]}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in MODULES]
+    assert imported_distributions(node for tree in trees for node in tree.body) - declared == set()
+    assert imported_distributions(node for tree in trees for node in ast.walk(tree)) - declared - extras == set()
     assert not declared & {"torch", "anny", "safetensors", "open3d", "onnxruntime-gpu"}
 
 

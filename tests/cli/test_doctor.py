@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -136,28 +138,85 @@ def test_absent_extras_are_optional_and_say_what_to_install(monkeypatch: pytest.
 
     monkeypatch.setattr(importlib, "import_module", absent)
     found = rows(checks.check_extras())
-    for name, extra in (("tensorrt", "tensorrt"), ("pyopenxr", "openxr"), ("pyrealsense2", "realsense")):
+    for name, extra in (("tensorrt", "tensorrt"), ("pyopenxr", "openxr")):
         assert found[name].state == "optional"
         assert f"bodystream[{extra}]" in found[name].remedy
 
 
 def test_an_extra_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str):
-        raise ImportError("libusb-1.0.so.0: cannot open shared object file")
+        raise ImportError("libopenxr_loader.so: cannot open shared object file")
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    monkeypatch.setattr(checks, "_distribution_version", lambda name: "2.59.1")
-    found = rows(checks.check_extras())["pyrealsense2"]
+    monkeypatch.setattr(checks, "_distribution_version", lambda name: "1.1.6501")
+    found = rows(checks.check_extras())["pyopenxr"]
     assert found.state == "optional"
-    assert found.found == "2.59.1, cannot be imported: libusb-1.0.so.0: cannot open shared object file"
+    assert found.found == "1.1.6501, cannot be imported: libopenxr_loader.so: cannot open shared object file"
+
+
+class FakePlugin(types.ModuleType):
+    """Stands for the package onnxruntime_ep_openvino."""
+
+    @staticmethod
+    def get_library_path() -> str:
+        return "libplugin.so"
+
+    @staticmethod
+    def get_ep_name() -> str:
+        return "OpenVINOExecutionProvider"
+
+
+class FakeRuntime:
+    """Stands for onnxruntime with that plugin: `devices` are what it offers once it is registered."""
+
+    def __init__(self, devices: list[str], fault: Exception | None = None) -> None:
+        self._devices, self._fault = devices, fault
+
+    def register_execution_provider_library(self, name: str, path: str) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def get_ep_devices(self) -> list:
+        kinds = [("CPUExecutionProvider", "CPU"), *(("OpenVINOExecutionProvider", name) for name in self._devices)]
+        return [SimpleNamespace(ep_name=ep, device=SimpleNamespace(type=SimpleNamespace(name=n))) for ep, n in kinds]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "state", "found"),
+    [
+        (FakeRuntime(["CPU", "GPU"]), "ok", "on CPU, GPU"),
+        (FakeRuntime([]), "optional", "offers no device here"),
+        (FakeRuntime([], RuntimeError("wrong version\nmore")), "optional", "does not load: wrong version"),
+    ],
+)
+def test_the_openvino_plugin_is_tried(runtime, state: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", FakePlugin("onnxruntime_ep_openvino"))
+    check = checks._check_openvino(runtime)
+    assert check.state == state
+    assert check.found.endswith(found)
+    assert bool(check.remedy) is (state != "ok")
+
+
+def test_without_the_openvino_plugin_an_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
+    check = checks._check_openvino(FakeRuntime([]))
+    assert check.state == "optional"
+    assert "bodystream[openvino]" in check.remedy
 
 
 def test_cameras_are_what_their_source_says(monkeypatch: pytest.MonkeyPatch) -> None:
     from bodystream.sources import realsense
 
-    said = [("D435 812, USB 3.2", True, ""), ("D415 17, USB 2.1", False, "Use a USB 3 cable")]
+    said = [
+        ("libusb-1.0: not found", False, "install it"),
+        ("pyrealsense2 2.59.1", True, ""),
+        ("D435 812, USB 3.2", True, ""),
+        ("D415 17, USB 2.1", False, "Use a USB 3 cable"),
+    ]
     monkeypatch.setattr(realsense, "doctor_realsense", lambda: said)
     assert list(checks.check_cameras()) == [
+        Check("libusb-1.0", "optional", "not found", "install it"),
+        Check("pyrealsense2", "ok", "2.59.1", ""),
         Check("realsense", "ok", "D435 812, USB 3.2", ""),
         Check("realsense", "optional", "D415 17, USB 2.1", "Use a USB 3 cable"),
     ]

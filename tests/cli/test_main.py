@@ -176,6 +176,31 @@ def test_ctrl_c_is_130(command) -> None:
     assert cli.main(["try", "out"]) == 130
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_error(unbuffered: str) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = subprocess.run(
+        [sys.executable, "-m", "bodystream.cli.main", "--help"],
+        env={**os.environ, "PYTHONPATH": str(RUNTIME), "PYTHONUNBUFFERED": unbuffered},
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(write_end)
+    assert (result.returncode, result.stderr) == (141, b"")
+
+
+def test_another_pipe_that_breaks_is_an_error(command) -> None:
+    def break_pipe() -> int:
+        raise BrokenPipeError("of a socket")
+
+    command(break_pipe)
+    with pytest.raises(BrokenPipeError, match="of a socket"):
+        cli.main(["try", "out"])
+
+
 def test_other_errors_are_not_hidden(command) -> None:
     def break_down() -> int:
         raise ZeroDivisionError

@@ -41,11 +41,11 @@ SIZE = 1009  # a prime, so that no number of chunks divides it
 class Buffers:
     """The arrays of one launch of `scale_and_count`."""
 
-    def __init__(self, size: int = SIZE) -> None:
+    def __init__(self, size: int = SIZE, device: str = "cpu") -> None:
         self.host = np.random.default_rng(3).normal(size=size).astype(np.float32)
-        self.values = wp.array(self.host, dtype=wp.float32, device="cpu")
-        self.scaled = wp.zeros(size, dtype=wp.float32, device="cpu")
-        self.visits = wp.zeros(size, dtype=wp.int32, device="cpu")
+        self.values = wp.array(self.host, dtype=wp.float32, device=device)
+        self.scaled = wp.zeros(size, dtype=wp.float32, device=device)
+        self.visits = wp.zeros(size, dtype=wp.int32, device=device)
 
     @property
     def inputs(self) -> list:
@@ -140,3 +140,20 @@ def test_an_error_of_a_chunk_reaches_the_caller(cpu: wp.Device, monkeypatch: pyt
     monkeypatch.setattr(run, "_run", fail_in_last)
     with pytest.raises(RuntimeError, match="chunk failed"):
         run()
+
+
+def test_on_cuda_it_is_one_launch_that_a_graph_can_hold(workers: int) -> None:
+    select_device("cpu")
+    if not wp.is_cuda_available():
+        pytest.skip("this machine has no CUDA device")
+    device = select_device("cuda")
+    buffers = Buffers(device="cuda:0")
+    run = ParallelLaunch(scale_and_count, SIZE, buffers.inputs, device, min_chunk=8)
+    run()  # builds the kernel, which a capture must not do
+    with wp.ScopedCapture(device) as capture:
+        run()
+        run(SIZE // 2)
+    wp.capture_launch(capture.graph)
+    expected = 2 * buffers.host + np.arange(SIZE, dtype=np.float32)
+    np.testing.assert_allclose(buffers.scaled.numpy(), expected, rtol=1e-6, atol=1e-5)
+    np.testing.assert_array_equal(buffers.visits.numpy(), 2 + (np.arange(SIZE) < SIZE // 2))

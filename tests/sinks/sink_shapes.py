@@ -28,9 +28,7 @@ def tube(rows: int = 24, columns: int = 16, seed: int = 0) -> Mesh:
     outwards = vertices - np.array([0, 0, 2.0]) * [0, 1, 1] - vertices * [0, 1, 0]
     normals = outwards / np.linalg.norm(outwards, axis=1, keepdims=True)
     colours = np.random.default_rng(seed).integers(0, 256, vertices.shape, dtype=np.uint8)
-    return Mesh(
-        vertices.astype(np.float32), faces.reshape(-1, 3).astype(np.int32), normals.astype(np.float32), colours
-    )
+    return Mesh(vertices.astype(np.float32), faces.reshape(-1, 3).astype(np.int32), normals.astype(np.float32), colours)
 
 
 def graph_of(mesh: Mesh, nodes: int, seed: int = 1) -> tuple[Array, Array, Array]:
@@ -39,7 +37,7 @@ def graph_of(mesh: Mesh, nodes: int, seed: int = 1) -> tuple[Array, Array, Array
     v = mesh.vertices[np.sort(rng.choice(len(mesh.vertices), nodes, replace=False))]
     distance, anchors = KDTree(v).query(mesh.vertices, 4)
     weights = np.exp(-(distance**2) / (2 * 0.1**2)) + 1e-9
-    return v, anchors.astype(np.int32), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return v, np.asarray(anchors, np.int32), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def motion(v: Array, frames: int, seed: int = 2) -> tuple[Array, Array]:

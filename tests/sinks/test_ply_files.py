@@ -48,7 +48,7 @@ def test_a_bare_mesh_has_neither_normals_nor_colours(tmp_path: Path) -> None:
     write_ply(tmp_path / "bare.ply", Mesh(mesh.vertices, mesh.faces))
     header, vertex, _ = read_plain(tmp_path / "bare.ply")
     assert vertex.dtype.names == ("x", "y", "z"), header
-    loaded = trimesh.load(tmp_path / "bare.ply", process=False)
+    loaded = trimesh.load_mesh(tmp_path / "bare.ply", process=False)
     assert np.array_equal(loaded.faces, mesh.faces)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from bodystream.sources.realsense_device import load_sdk
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 
-__all__ = ["SoftwareCamera", "record_software_take"]
+__all__ = ["DEPTH_SCALE_M", "Feeder", "SoftwareCamera", "count_images", "record_software_take"]
 
 DEPTH_SCALE_M = 0.00025  # not 1 mm, so that a reader that assumes it is caught
 
@@ -42,9 +43,7 @@ class SoftwareCamera:
         info: dict[str, str] | None = None,
         controls: dict[str, tuple[float, float, float, float]] | None = None,
     ) -> None:
-        import pyrealsense2 as rs
-
-        self._rs = rs
+        rs = self._rs = load_sdk()
         self.depth_scale_m = depth_scale_m
         self.device = rs.software_device()
         texts = {"name": "Software Camera", "serial_number": "0001", "firmware_version": "5.16.0.1", **(info or {})}
@@ -64,7 +63,9 @@ class SoftwareCamera:
             self._sensors.append(sensor)
         if colour is not None:
             sensor = self.device.add_sensor("RGB Camera")
-            bytes_per_pixel = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "yuyv": 2, "uyvy": 2, "y8": 1}[colour_format]
+            bytes_per_pixel = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "yuyv": 2, "uyvy": 2, "y8": 1}[
+                colour_format
+            ]
             stream = self._stream("color", 2, colour_format, bytes_per_pixel, rate_hz, colour, lens)
             self._colour = (sensor, sensor.add_video_stream(stream, True))
             self._sensors.append(sensor)

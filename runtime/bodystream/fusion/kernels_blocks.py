@@ -172,7 +172,6 @@ def cull_blocks(
 ):
     block = begin + wp.tid()
     active = int(0)
-    centre = wp.vec3(0.0, 0.0, 0.0)
     low = wp.vec3(1.0e9, 1.0e9, 1.0e9)
     high = wp.vec3(-1.0e9, -1.0e9, -1.0e9)
     found = int(0)
@@ -186,26 +185,28 @@ def cull_blocks(
             high = wp.max(high, q)
             found += 1
     if found > 0:
-        centre = 0.5 * (low + high)
-        # A quarter more for what bulges between the corners; a half-covered block may reach a block farther.
-        radius = 0.625 * wp.length(high - low) + 2.0 * voxel_m
+        # A margin for what bulges between the corners; a half-covered block may reach a block farther.
+        margin = 1.5 * voxel_m + 0.05 * wp.length(high - low)
         if found < 8:
-            radius += float(EDGE) * voxel_m
-        front = centre[2] - radius
-        if centre[2] + radius > near:
-            nearest_z = wp.max(front, near)
-            z = wp.max(centre[2], near)
-            half_u = 1.3 * camera.fx * radius / nearest_z
-            half_v = 1.3 * camera.fy * radius / nearest_z
-            u = camera.fx * centre[0] / z + camera.cx
-            v = camera.fy * centre[1] / z + camera.cy
+            margin += float(EDGE) * voxel_m
+        low -= wp.vec3(margin, margin, margin)
+        high += wp.vec3(margin, margin, margin)
+        front = low[2]
+        back = high[2]
+        if back > near:
+            a = 1.0 / wp.max(front, near)
+            b = 1.0 / back
             columns = (camera.width + TILE - 1) / TILE
             rows = (camera.height + TILE - 1) / TILE
+            u_first = camera.fx * wp.min(low[0] * a, low[0] * b) + camera.cx
+            u_last = camera.fx * wp.max(high[0] * a, high[0] * b) + camera.cx
+            v_first = camera.fy * wp.min(low[1] * a, low[1] * b) + camera.cy
+            v_last = camera.fy * wp.max(high[1] * a, high[1] * b) + camera.cy
             edge = float(TILE)
-            u_low = int(wp.clamp((u - half_u) / edge, 0.0, float(columns)))
-            u_high = int(wp.clamp((u + half_u) / edge + 1.0, 0.0, float(columns)))
-            v_low = int(wp.clamp((v - half_v) / edge, 0.0, float(rows)))
-            v_high = int(wp.clamp((v + half_v) / edge + 1.0, 0.0, float(rows)))
+            u_low = int(wp.clamp(u_first / edge, 0.0, float(columns)))
+            u_high = int(wp.clamp(u_last / edge + 1.0, 0.0, float(columns)))
+            v_low = int(wp.clamp(v_first / edge, 0.0, float(rows)))
+            v_high = int(wp.clamp(v_last / edge + 1.0, 0.0, float(rows)))
             nearest = float(1.0e6)
             farthest = float(0.0)
             background = float(0.0)
@@ -216,7 +217,7 @@ def cull_blocks(
                     farthest = wp.max(farthest, t[1])
                     background = wp.max(background, t[2])
             seen = front <= farthest and farthest > 0.0
-            if seen and centre[2] + radius >= nearest:
+            if seen and back >= nearest:
                 active = 1
             elif wp.max(farthest, background) > front:
                 # Only something to carve: blocks that hold nothing need no look.

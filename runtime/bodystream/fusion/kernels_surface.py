@@ -148,7 +148,7 @@ def extract_vertices(
     published: wp.array(dtype=float),  # (B * 512,)
     colours: wp.array(dtype=vec4us),  # (B * 512,)
     voxel_m: float,
-    anchored: wp.array(dtype=wp.uint8),  # (B * 512,) per cell, 0 = has no anchors yet
+    anchored: wp.array(dtype=wp.uint8),  # (B * 512,) per cell, 0 = has no anchors yet, 2 = stale
     # Out, per cell (B * 512,) or per slice (B * 8,); lists start at the slice's first cell:
     codes_out: wp.array(dtype=wp.uint8),
     ranks_out: wp.array(dtype=wp.uint8),  # place of a cell's vertex in its slice's list
@@ -181,8 +181,11 @@ def extract_vertices(
             f[3] = published_at(published, slots, x + 1, y + 1, z)
             f[5] = published_at(published, slots, x + 1, y, z + 1)
             f[7] = published_at(published, slots, x + 1, y + 1, z + 1)
-            low = wp.min(wp.min(wp.min(f[0], f[1]), wp.min(f[2], f[3])), wp.min(wp.min(f[4], f[5]), wp.min(f[6], f[7])))
-            high = wp.max(wp.max(wp.max(f[0], f[1]), wp.max(f[2], f[3])), wp.max(wp.max(f[4], f[5]), wp.max(f[6], f[7])))
+            low = f[0]
+            high = f[0]
+            for c in range(1, 8):
+                low = wp.min(low, f[c])
+                high = wp.max(high, f[c])
             cell = y * EDGE + x
             code = int(0)
             if low < 0.0 and high >= 0.0 and high < 1.5:
@@ -195,7 +198,7 @@ def extract_vertices(
                 cells_out[target] = wp.uint8(cell)
                 ranks_out[first + cell] = wp.uint8(count)
                 count += 1
-                if anchored[first + cell] == wp.uint8(0):
+                if anchored[first + cell] != wp.uint8(1):
                     unanchored += 1
                 code = int(HAS_VERTEX)
                 code += wp.where(f[0] < 0.0, 1, 0) + wp.where(f[1] < 0.0, 2, 0)

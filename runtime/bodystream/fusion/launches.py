@@ -54,9 +54,9 @@ def upload(target: wp.array, values: Array) -> None:
             target[: len(values)].assign(values)
 
 
-def grown(array: wp.array, size: int, fill: float = 0) -> wp.array:
+def grown(array: Any, size: int, fill: float = 0) -> Any:
     """A 1D array of `size` entries that begins with those of `array`; the rest is `fill`."""
-    bigger = wp.empty(size, dtype=array.dtype, device=array.device)
+    bigger: Any = wp.empty(size, dtype=array.dtype, device=array.device)
     kept = min(array.size, size)
     if kept:
         wp.copy(bigger, array, count=kept)

@@ -86,7 +86,7 @@ class SurfaceExtractor:
         self._watch = GraphWatch()
         self._pieces = _Pieces(directory.capacity, device)
         self._points = wp.zeros(0, dtype=wp.vec3, device=device)
-        self._set_point_capacity(4096)
+        self._set_point_capacity(16384)
         self.surface = self._make_surface(16384, 32768)
         self._kept_from = np.zeros(0, bool)
         self._keep = np.zeros(0, bool)
@@ -233,14 +233,10 @@ class SurfaceExtractor:
         upload(p.slice_begins, ends - limits)
         upload(p.slice_limits, limits)
         inputs = [p.slice_list, p.slice_begins, p.slice_limits, p.cells, p.counts, p.anchored, p.positions]
-        self._launch(
-            kernels_surface.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices]
-        )
+        self._launch(kernels_surface.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices])
         field.anchor(self._points, total, self._point_anchors, self._point_weights)
         inputs = [self._point_indices, self._point_anchors, self._point_weights, lattice_anchors, lattice_weights]
-        self._launch(
-            kernels_surface.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024
-        )
+        self._launch(kernels_surface.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024)
         pending[slices] = 0
         if not self._device.is_cpu:
             upload(p.unanchored, pending)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import warp as wp
@@ -88,11 +89,11 @@ class TsdfVolume:
         self._extractor = SurfaceExtractor(config, self.directory, device)
         self._size = (0, 0)
         self._points = wp.zeros(0, dtype=wp.vec3, device=device)
-        self._set_point_capacity(4096)
+        self._set_point_capacity(65536)
         self._no_colour = wp.zeros((0, 0), dtype=wp.vec3ub, device=device)
 
     @property
-    def voxels(self) -> wp.array:
+    def voxels(self) -> Any:
         """(blocks * 512,) vec2 device array: distance / truncation and weight, voxel x + 8 y + 64 z of each block."""
         return self._voxels
 
@@ -165,9 +166,7 @@ class TsdfVolume:
 
     # -- frame ---------------------------------------------------------------------------------------------------
 
-    def _checked(
-        self, depth: wp.array, colour: wp.array | None, mask: wp.array, intrinsics: CameraIntrinsics
-    ) -> wp.array:
+    def _checked(self, depth: wp.array, colour: wp.array | None, mask: wp.array, intrinsics: CameraIntrinsics) -> Any:
         size = (intrinsics.height, intrinsics.width)
         if depth.shape != size or depth.dtype != wp.float32:
             raise InputError(f"fusion: depth must be float32 of shape {size}, got {depth.dtype} of {depth.shape}")
@@ -178,7 +177,7 @@ class TsdfVolume:
         if colour.dtype == wp.vec3ub and colour.shape == size:
             return colour
         if colour.dtype == wp.uint8 and colour.shape == (*size, 3) and colour.is_contiguous:
-            return colour.view(wp.vec3ub).reshape(size)
+            return wp.array(ptr=colour.ptr, dtype=wp.vec3ub, shape=size, device=colour.device, copy=False)
         raise InputError(
             f"fusion: colour must be vec3ub of shape {size} or contiguous uint8 of shape {(*size, 3)}, "
             f"got {colour.dtype} of {colour.shape}"
@@ -203,9 +202,7 @@ class TsdfVolume:
         camera.width, camera.height = intrinsics.width, intrinsics.height
         self._camera = camera
         graded = [self._graded, self._tiles, self._sample_counts]
-        self._launch(
-            kernels_frame.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded]
-        )
+        self._launch(kernels_frame.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded])
         counts = self._sample_counts.numpy()
         ends = np.cumsum(counts, dtype=np.int32)
         total = int(ends[-1])
@@ -234,18 +231,20 @@ class TsdfVolume:
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
+    def _none(self, dtype: Any) -> Any:
+        return wp.zeros(0, dtype=dtype, device=self.device)
+
     def _allocate_blocks(self, kept: int, capacity: int) -> None:
         """Per-block buffers for `capacity` blocks; the first `kept` keep their contents."""
         if kept == 0:
-            empty = {"device": self.device}
-            self._voxels = wp.zeros(0, dtype=wp.vec2, **empty)
-            self._colours = wp.zeros(0, dtype=kernels_integrate.vec4us, **empty)
-            self._published = wp.zeros(0, dtype=float, **empty)
-            self._change = wp.zeros(0, dtype=float, **empty)
-            self._occupied = wp.zeros(0, dtype=wp.uint8, **empty)
-            self._anchors = wp.zeros(0, dtype=wp.vec4i, **empty)
-            self._weights = wp.zeros(0, dtype=wp.vec4, **empty)
-            self._stale = wp.zeros(0, dtype=wp.uint8, **empty)
+            self._voxels = self._none(wp.vec2)
+            self._colours = self._none(kernels_integrate.vec4us)
+            self._published = self._none(float)
+            self._change = self._none(float)
+            self._occupied = self._none(wp.uint8)
+            self._anchors = self._none(wp.vec4i)
+            self._weights = self._none(wp.vec4)
+            self._stale = self._none(wp.uint8)
         self._voxels = grown(self._voxels, capacity * _BLOCK_VOXELS)
         self._colours = grown(self._colours, capacity * _BLOCK_VOXELS)
         self._published = grown(self._published, capacity * _BLOCK_VOXELS, _UNKNOWN)

@@ -17,9 +17,9 @@ from bodystream.tracking.graph import build_graph, mesh_from_depth
 from bodystream.tracking.growth import GraphGrower, GrowthConfig
 from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
 from bodystream.tracking.solver import GaussNewton, SolverConfig, SolveSummary
-from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, RgbdFrame, Status
+from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, Mesh, RgbdFrame, Status
 
-__all__ = ["Capture", "CaptureConfig", "CaptureResult"]
+__all__ = ["Capture", "CaptureConfig", "CaptureResult", "LiveSurface"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,23 @@ class CaptureConfig:
             linear="pcg", pcg_iterations=25, pcg_tolerance=0.05,
         )  # fmt: skip
     )
-    fusion: FusionConfig = field(default_factory=FusionConfig)
+    fusion: FusionConfig = field(default_factory=lambda: FusionConfig(min_weight=0.5))
     growth: GrowthConfig = field(default_factory=GrowthConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSurface:
+    """The canonical surface moved to the camera's frame; device arrays, valid until the next step.
+
+    Attributes:
+        vertices, normals: vec3 [m]. faces: vec3i.
+    """
+
+    vertices: wp.array
+    normals: wp.array
+    faces: wp.array
+    vertex_count: int
+    face_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +136,34 @@ class Capture:
         self.volume.reset()
         self.foreground.reset()
         self._keyframes.reset()
+        self._grower.forget()
         self._last: tuple[RgbdFrame, Array] | None = None
         self.surface: Surface | None = None
         self._lost_frames = 0
         self.frame_count = 0
         self.restart_count = getattr(self, "restart_count", -1) + 1
+
+    @property
+    def growth_count(self) -> int:
+        """How often preallocated buffers were doubled."""
+        return self.field.growth_count + self.solver.growth_count + self.volume.stats.growth_count
+
+    def warp_surface(self) -> LiveSurface | None:
+        """The surface as it is in the last frame; None before the first."""
+        surface = self.surface
+        if surface is None:
+            return None
+        vertices, normals = self.volume.warp_surface(surface, self.field)
+        return LiveSurface(vertices, normals, surface.faces, surface.vertex_count, surface.face_count)
+
+    def live_mesh(self) -> Mesh | None:
+        """Host copy of the warped surface with its colours."""
+        live = self.warp_surface()
+        if live is None or self.surface is None:
+            return None
+        mesh = self.surface.download()
+        vertices = live.vertices.numpy()[: live.vertex_count].copy()
+        return Mesh(vertices, mesh.faces, live.normals.numpy()[: live.vertex_count].copy(), mesh.colours)
 
     def close(self) -> None:
         """Stop worker threads."""
@@ -202,16 +240,19 @@ class Capture:
             return self.solver.solve()
 
     def _apply_growth(self) -> None:
-        if self._grower.apply() and self.surface is not None:
-            self.volume.refresh_anchors(self.surface, self.field)
-            self._previous.store(self._previous.t_ns, self._previous.depth, self.field)
+        if self._grower.apply():
+            # The new nodes have moved as their parents did; the last frame's motion is still the field's.
+            self._previous.store_motion(self.field)
 
     def _fuse(self, frame: RgbdFrame) -> None:
         with self.spans.measure("integrate"):
             colour = None if frame.colour is None else self._colour
             self.volume.integrate(self._depth, colour, self._mask, self.intrinsics, self.field, frame.t_ns)
         with self.spans.measure("surface"):
-            self.surface = self.volume.extract(self.field)
+            surface = self.volume.extract(self.field)
+            self.surface = surface if surface.vertex_count else None
+        if self.surface is None:
+            return
         if self.frame_count % self.config.grow_every == 0 and not self._grower.busy:
             with self.spans.measure("growth"):
                 self._grower.request(self.surface.download())

@@ -8,6 +8,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.device import ParallelLaunch
+from bodystream.pipelines.capture import LiveSurface
 from bodystream.sources.synthetic import kernels as raster
 from bodystream.sources.synthetic.truth import TruthSurface
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame

@@ -135,8 +135,6 @@ class LiveSession:
         if self._reset.is_set():
             self._reset.clear()
             capture.reset()
-            if self._files is not None:
-                self._files.restart()
         result = capture.step(arrival.frame)
         with spans.measure("warp"):
             live = capture.warp_surface()

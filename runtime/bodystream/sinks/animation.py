@@ -180,7 +180,7 @@ class AnimationRecorder:
         notes = []
         if self._stride > 1:
             notes.append(
-                f"long recording: every {self._stride}th of {self._recorded} frames became a key frame "
+                f"long recording: one of every {self._stride} of {self._recorded} frames became a key frame "
                 f"(at most {self._max_frames})"
             )
         if self._restarts:

@@ -216,11 +216,11 @@ class FolderSource(RgbdSource):
         for note in decoded.notes:
             self._warn_once_each(record.name, note)
         if decoded.empty:
+            if self.empty_frames == 0:
+                self.counts.warn(
+                    f"{self.name}: frame {record.name} holds no depth at all; such frames are delivered and counted"
+                )
             self.empty_frames += 1
-            self.counts.warn(
-                f"{self.name}: a frame without any depth (the first is {record.name}); such frames are delivered "
-                "and counted"
-            )
         return RgbdFrame(
             index=index,
             t_ns=offset_ns + self._times_ns[position],

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import warp as wp
 
-from bodystream.device.launch import ParallelLaunch
+from bodystream.device import ParallelLaunch, select_device
 from bodystream.errors import SourceError
 from bodystream.sources.realsense_kernels import (
     Projection,
@@ -158,7 +158,7 @@ class Aligner:
         if align == "colour" and calibration.colour is None:
             raise SourceError('align="colour" needs a colour stream, and there is none: use align="depth"')
         self.calibration = calibration
-        device = wp.get_device("cpu")
+        device = select_device("cpu")
         depth, colour = calibration.depth.intrinsics, calibration.colour
         self._to_colour_grid = align == "colour"
         self.intrinsics = colour.intrinsics if self._to_colour_grid and colour is not None else depth
@@ -206,8 +206,9 @@ class Aligner:
             colour: (Hc, Wc, 3) uint8 RGB of the colour stream, or None where the calibration has none.
 
         Returns:
-            depth (h, w) float32 [m], and colour (h, w, 3) uint8 RGB, of `self.intrinsics`' size. The arrays are
-            reused for later frames only after the caller has let go of them and of their views.
+            depth (h, w) float32 [m], and colour (h, w, 3) uint8 RGB, of `self.intrinsics`' size. With `align="depth"`
+            colour is black where depth is 0 or the colour camera does not see the point. The arrays are reused for
+            later frames only after the caller has let go of them and of their views.
         """
         self._check(depth_raw, colour)
         raw = _borrow(depth_raw, wp.uint16)

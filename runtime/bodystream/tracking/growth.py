@@ -39,14 +39,20 @@ class _Growth:
 
 
 def plan_growth(
-    mesh: Mesh, positions: Array, sigma_m: float, neighbours: int, config: GrowthConfig
+    mesh: Mesh, positions: Array, old_edges: Array, sigma_m: float, config: GrowthConfig
 ) -> tuple[Array, Array, Array]:
     """Where new nodes should stand on a canonical mesh, and the edges of the graph with them.
+
+    Edges of older nodes stay, so that anchors which were given before keep their meaning; free places are filled.
+
+    Args:
+        positions: (N, 3) and old_edges: (N, K) of the graph so far.
 
     Returns:
         (A, 3) float32 new nodes, (A,) int32 their nearest older node, (N + A, K) int32 edges of all nodes.
         A may be 0.
     """
+    neighbours = old_edges.shape[1]
     faces = mesh.faces
     surface_edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
     solid = large_components(len(mesh.vertices), surface_edges, config.least_piece)
@@ -57,8 +63,19 @@ def plan_growth(
     every = np.concatenate([positions, born])
     node_points = cKDTree(mesh.vertices).query(every)[1]
     edges, _, _ = geodesic_neighbours(mesh.vertices, surface_edges, node_points, every, neighbours, sigma_m)
+    edges[: len(positions)] = _extend(old_edges, edges[: len(positions)])
     parents = cKDTree(positions).query(born)[1].astype(np.int32) if len(born) else np.zeros(0, np.int32)
     return born, parents, edges
+
+
+def _extend(old: Array, new: Array) -> Array:
+    """(N, K) old neighbour lists with their free places (-1) filled from the new lists."""
+    out = old.copy()
+    for i in np.flatnonzero((old < 0).any(axis=1)):
+        fresh = [j for j in new[i] if j >= 0 and j not in old[i]]
+        free = np.flatnonzero(old[i] < 0)[: len(fresh)]
+        out[i, free] = fresh[: len(free)]
+    return out
 
 
 class GraphGrower:
@@ -78,11 +95,10 @@ class GraphGrower:
         """Start to plan on a host copy of the canonical surface, unless a plan is under way."""
         if self._pending is None and len(mesh.vertices) and len(mesh.faces) and self._field.count:
             field = self._field
-            self._pending = self._pool.submit(self._plan, mesh, field.host_positions, field.version)
+            self._pending = self._pool.submit(self._plan, mesh, field.host_positions, field.host_edges, field.version)
 
-    def _plan(self, mesh: Mesh, positions: Array, version: int) -> _Growth:
-        field = self._field
-        return _Growth(*plan_growth(mesh, positions, field.sigma_m, field.neighbours, self.config), version)
+    def _plan(self, mesh: Mesh, positions: Array, edges: Array, version: int) -> _Growth:
+        return _Growth(*plan_growth(mesh, positions, edges, self._field.sigma_m, self.config), version)
 
     def apply(self, wait: bool = False) -> int:
         """Add the nodes of a finished plan; returns how many. A new node moves as its nearest older node does."""
@@ -104,6 +120,10 @@ class GraphGrower:
             np.concatenate([field.parents, growth.parents]),
         )
         return len(growth.positions)
+
+    def forget(self) -> None:
+        """Drop a plan that is under way: the model that it was made for is gone."""
+        self._pending = None
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -424,7 +424,9 @@ def scatter_groups(
             if j == i or (j > i and ids[i] != ids[j]):
                 s = (i * 4 + j - (i * (i + 1)) // 2) * 4
                 slot = slots[ids[i], ids[j]]
-                add_block(values_out, slot, blocks[g, s], blocks[g, s + 1], blocks[g, s + 2], blocks[g, s + 3])
+                # Anchors that are older than the graph may couple nodes outside of its pattern.
+                if slot >= 0:
+                    add_block(values_out, slot, blocks[g, s], blocks[g, s + 1], blocks[g, s + 2], blocks[g, s + 3])
 
 
 @wp.kernel(enable_backward=False)

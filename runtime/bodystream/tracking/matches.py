@@ -58,10 +58,14 @@ class Reference:
 
     def store(self, t_ns: int, depth: wp.array, field: WarpField) -> None:
         """Copy a frame's (H, W) foreground depth [m] and the field's motion at it."""
-        if len(self.rotations) != field.capacity:
-            self._allocate(field.capacity)
         self.t_ns = t_ns
         wp.copy(self.depth, depth)
+        self.store_motion(field)
+
+    def store_motion(self, field: WarpField) -> None:
+        """Copy the field's motion only."""
+        if len(self.rotations) != field.capacity:
+            self._allocate(field.capacity)
         self.node_count = field.count
         wp.copy(self.rotations, field.rotations)
         wp.copy(self.translations, field.translations)

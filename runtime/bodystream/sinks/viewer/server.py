@@ -1,0 +1,225 @@
+"""The viewer as a sink: a server of its own, fed through a newest-wins slot."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+from bodystream.errors import ConfigurationError
+from bodystream.sinks.viewer.state import ViewerState
+from bodystream.sinks.worker import SinkWorker
+from bodystream.timing import now_ns
+
+__all__ = ["CaptureViewer"]
+
+_PORTS_TRIED = 100
+
+
+class CaptureViewer:
+    """Shows a capture on a page in the browser.
+
+    `publish` returns at once, whatever the clients do: states go through a slot to a thread that sends the newest
+    one at most `max_rate_hz` times a second, and nothing is prepared while no browser is connected. A failure in
+    that thread is recorded once in `warnings`.
+
+    Meshes are sent as binary glTF, since of the page's mesh types only that has colours per vertex. (Its skinned
+    mesh would need only the nodes' motions, 28 bytes each, but has one colour, and the surface's topology changes
+    from frame to frame.)
+
+    Args:
+        port: the next free one is taken where it is busy; see `url`. 0 = any free one.
+        host: the interface to listen on. The page has no password, so others than this machine are refused
+            unless `allow_remote`.
+        on_start, on_stop, on_reset: what the buttons do; called on another thread.
+        max_rate_hz: states that are shown per second, at most.
+
+    Raises:
+        ConfigurationError: a host that is not this machine without `allow_remote`, or no port to listen on.
+    """
+
+    def __init__(
+        self,
+        port: int = 8080,
+        host: str = "127.0.0.1",
+        *,
+        on_start: Callable[[], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
+        on_reset: Callable[[], None] | None = None,
+        allow_remote: bool = False,
+        max_rate_hz: float = 10.0,
+    ) -> None:
+        import viser  # a quarter of a second that a headless capture does not spend
+
+        from bodystream.sinks.viewer.page import ViewerPage
+
+        self._callbacks = {"start": on_start, "stop": on_stop, "reset": on_reset}
+        self._running = True
+        self._closed = False
+        self._lock = threading.Lock()
+        self._latest: ViewerState | None = None
+        self._last_published_ns = 0
+        self._interval_ns = int(1e9 / max_rate_hz)
+        remote = not _is_loopback(host)
+        if remote and not allow_remote:
+            raise ConfigurationError(
+                f"the viewer was asked to listen on {host}, where other machines could watch the capture and press "
+                f"its buttons: the page has no password. Use 127.0.0.1 (and an SSH tunnel from elsewhere), or allow "
+                f"remote clients explicitly"
+            )
+        self._host = host
+        self._server = viser.ViserServer(host, _free_port(host, port), label="bodystream", verbose=False)
+        self._worker: SinkWorker[ViewerState] = SinkWorker("viewer", self._show, max_rate_hz)
+        if remote:
+            self._worker.warnings.append(
+                f"viewer: listening on {host} without a password: everyone who reaches this machine sees the capture"
+            )
+        self._page = ViewerPage(
+            self._server,
+            on_start=lambda: self._press("start"),
+            on_stop=lambda: self._press("stop"),
+            on_reset=lambda: self._press("reset"),
+        )
+        self._server.on_client_connect(lambda _: self._repeat())
+        self._server.on_client_disconnect(lambda client: self._page.forget(client.client_id))
+
+    @property
+    def url(self) -> str:
+        """The address to open in a browser."""
+        host = self._host
+        if host in ("0.0.0.0", "::", ""):
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.get_port()}"
+
+    @property
+    def client_count(self) -> int:
+        """Browsers that are connected."""
+        return 0 if self._closed else len(self._server.get_clients())
+
+    @property
+    def wants_state(self) -> bool:
+        """True when a state published now would be shown soon: lets a pipeline spare itself making one.
+
+        Also true for the very first state, which is kept for the browser to come.
+        """
+        if self._closed:
+            return False
+        if self._latest is None:
+            return True
+        return now_ns() - self._last_published_ns >= self._interval_ns and self.client_count > 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong so far, each once."""
+        return list(self._worker.warnings)
+
+    @property
+    def shown(self) -> int:
+        """States that were sent to clients."""
+        return self._worker.consumed
+
+    @property
+    def bytes_per_state(self) -> int:
+        """Bytes of geometry in the last state that was sent."""
+        return self._page.bytes_sent
+
+    @property
+    def running(self) -> bool:
+        """Whether the page says that the capture runs; the buttons change it, and so may the pipeline."""
+        return self._running
+
+    @running.setter
+    def running(self, running: bool) -> None:
+        self._running = running
+        if not self._closed:
+            self._page.set_running(running)
+
+    def publish(self, state: ViewerState) -> None:
+        """Offer a state; never blocks and never raises."""
+        self._latest = state
+        self._last_published_ns = now_ns()
+        if self.client_count:
+            self._worker.publish(state)
+
+    def close(self) -> None:
+        """Stop serving; clients see that the connection ended. Safe to call twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._worker.close()
+        _stop_quietly(self._server)
+        self._latest = None
+
+    def __enter__(self) -> CaptureViewer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _show(self, state: ViewerState) -> None:
+        if not self._closed:
+            self._page.show(state, self.warnings)
+
+    def _repeat(self) -> None:
+        """A browser that connects sees the last state at once, also of a capture that is stopped."""
+        if self._latest is not None:
+            self._worker.publish(self._latest)
+
+    def _press(self, button: str) -> None:
+        """Run the callback of a button; what it raises is shown on the page and recorded."""
+        callback = self._callbacks[button]
+        try:
+            if callback is not None:
+                callback()
+        except Exception as error:
+            self._worker.record(error, f"button {button}")
+            self._repeat()
+            return
+        if button != "reset":
+            self.running = button == "start"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _free_port(host: str, port: int) -> int:
+    """The first port from `port` on that can be bound; 0 stays 0, for which the system chooses."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port, port + 1 if port == 0 else min(port + _PORTS_TRIED, 65536)):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name == "posix":  # as the server will; elsewhere the option means to share the port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, candidate))
+                return candidate
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise ConfigurationError(
+                        f"the viewer cannot listen on {host}: {error.strerror or error}. Give an address of this "
+                        f"machine, such as 127.0.0.1"
+                    ) from error
+    raise ConfigurationError(
+        f"the viewer found no free port on {host} from {port} on ({_PORTS_TRIED} tried): give another port"
+    )
+
+
+def _stop_quietly(server: object) -> None:
+    """Stop the server without the line that it prints, which would end up among the results on stdout."""
+    import rich
+
+    console = rich.get_console()
+    quiet, console.quiet = console.quiet, True
+    try:
+        server.stop()  # type: ignore[attr-defined]
+    finally:
+        console.quiet = quiet
