@@ -7,7 +7,7 @@ import pytest
 import warp as wp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from bodystream.deformation import WarpField
 from bodystream.device import select_device
@@ -153,7 +153,7 @@ def smooth_motion(nodes: Array) -> tuple[Array, Array]:
 def dense_sheet() -> tuple[Array, Array]:
     grid = np.stack(np.meshgrid(np.arange(12) * 0.045 - 0.25, np.arange(12) * 0.045 - 0.25), axis=-1).reshape(-1, 2)
     nodes = np.column_stack([grid, np.ones(144)]).astype(np.float32)
-    return nodes, cKDTree(nodes).query(nodes, k=9)[1][:, 1:].astype(np.int32)
+    return nodes, KDTree(nodes).query(nodes, k=9)[1][:, 1:].astype(np.int32)
 
 
 def test_unwarp_undoes_a_smooth_warp() -> None:
@@ -207,7 +207,9 @@ def test_growth_doubles_the_arrays_and_keeps_the_nodes() -> None:
     field.set_motion(motion[0][:20], motion[1][:20])
     assert field.growth_count == 0 and field.capacity == 20
     before = field.motion()
-    field.set_graph(nodes[:21], np.where(edges[:21] < 21, edges[:21], -1), motion[0][:21], motion[1][:21], np.arange(21))
+    field.set_graph(
+        nodes[:21], np.where(edges[:21] < 21, edges[:21], -1), motion[0][:21], motion[1][:21], np.arange(21)
+    )
     assert field.growth_count == 1 and field.capacity == 40
     for got, kept in zip(field.motion(), before, strict=True):
         assert np.array_equal(got[:20], kept)

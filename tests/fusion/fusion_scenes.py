@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import warp as wp
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from bodystream.deformation import WarpField
 from bodystream.device import select_device
@@ -52,7 +52,7 @@ def set_nodes(
     field: WarpField, nodes: Array, rotations: Array | None = None, translations: Array | None = None
 ) -> None:
     n = len(nodes)
-    edges = cKDTree(nodes).query(nodes, k=9)[1][:, 1:].astype(np.int32)
+    edges = KDTree(nodes).query(nodes, k=9)[1][:, 1:].astype(np.int32)
     rotations = np.tile(np.eye(3), (n, 1, 1)) if rotations is None else rotations
     translations = np.zeros((n, 3)) if translations is None else translations
     field.set_graph(nodes, edges, rotations, translations, np.arange(n, dtype=np.int32))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import trimesh
 from fusion_scenes import make_field, on_device, set_rigid
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from bodystream.device import select_device
 from bodystream.fusion import FusionConfig, TsdfVolume
@@ -21,9 +21,9 @@ CAMERA = CameraIntrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)
 def read(folder: Path, index: int) -> tuple[Array, Array, Array, Array, Array]:
     """Depth [m], mask, RGB, and the pose (R, t) with world = R camera + t."""
     stem = folder / f"{index:010d}"
-    depth = cv2.imread(f"{stem}_depth.png", cv2.IMREAD_UNCHANGED).astype(np.float32) * 1e-3
-    mask = cv2.imread(f"{stem}_mask.jpg", cv2.IMREAD_GRAYSCALE) > 127
-    colour = np.ascontiguousarray(cv2.imread(f"{stem}.jpg")[..., ::-1])
+    depth = np.asarray(cv2.imread(f"{stem}_depth.png", cv2.IMREAD_UNCHANGED)).astype(np.float32) * 1e-3
+    mask = np.asarray(cv2.imread(f"{stem}_mask.jpg", cv2.IMREAD_GRAYSCALE)) > 127
+    colour = np.ascontiguousarray(np.asarray(cv2.imread(f"{stem}.jpg"))[..., ::-1])
     pose = cv2.FileStorage(f"{stem}_camera.xml", cv2.FILE_STORAGE_READ)
     return depth, mask, colour, pose.getNode("R").mat(), pose.getNode("t").mat().ravel()
 
@@ -51,15 +51,16 @@ def test_a_turning_person_becomes_one_clean_surface(shared_data: Path) -> None:
     solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     assert solid.is_winding_consistent
     # Every vertex lies on what was measured; the poses of the recording agree to a few millimetres.
-    distance, _ = cKDTree(cloud).query(mesh.vertices)
+    distance, _ = KDTree(cloud).query(mesh.vertices)
     assert np.median(distance) < 0.006 and np.percentile(distance, 99) < 0.02
     # Orientation: the normals face the cameras that saw the surface.
-    camera_places = np.array([translation for *_, translation in frames])
+    camera_places = np.array([frame[-1] for frame in frames])
     towards = camera_places.mean(axis=0) - mesh.vertices
     assert ((mesh.normals * towards).sum(axis=1) > 0).mean() > 0.97
-    # The live mesh of the last frame lies in its mask.
+    # The live mesh of the last frame lies in its mask, but for the error of the poses (about 6 pixels).
     live, _ = volume.warp_surface(surface, field)
     points = live.numpy()[: surface.vertex_count]
     pixels = np.round(points[:, :2] / points[:, 2:] * 525.0 + (320.0, 240.0)).astype(int)
-    visible = ((pixels >= 0) & (pixels < (640, 480))).all(axis=1)
-    assert frames[-1][1][pixels[visible, 1], pixels[visible, 0]].mean() > 0.9
+    in_image = ((pixels >= 0) & (pixels < (640, 460))).all(axis=1)
+    mask = cv2.dilate(frames[-1][1].astype(np.uint8), np.ones((13, 13), np.uint8))
+    assert mask[pixels[in_image, 1], pixels[in_image, 0]].mean() > 0.95

@@ -131,6 +131,12 @@ def test_any_text_is_parsed_or_refused(text: str, suffix: str) -> None:
         ("K: " + "{a: " * 15_000, ".yaml", "damaged"),
         ("K:\n" + "- 1\n" * 15_000, ".yaml", "15000 values"),
         ("-" * 60_000, ".yaml", "no camera matrix"),
+        ("K: {data:" + "\n" * 60_000, ".yaml", "got 0"),
+        (
+            '{"fx": 1' + "0" * 400 + ', "fy": 1, "cx": 1, "cy": 1, "width": 1' + "0" * 400 + "}",
+            ".json",
+            "numbers|finite",
+        ),
     ],
 )
 def test_messages_of_bad_intrinsics(text: str, suffix: str, message: str) -> None:

@@ -38,6 +38,7 @@ class Bus:
         self.opened = []
         self.resets = 0
         self.alive = 0
+        self.first_number = None
         self.info = CameraInfo("Fake", "77", "3.2", "5.16", tuple(warnings))
 
     def open(self, serial):
@@ -57,6 +58,7 @@ class Stream:
         self.calibration = RgbdCalibration(LensCamera(CAMERA), 0.001)
         self.rate_hz = 30.0
         self.unpaired = 0
+        self.first_number = bus.first_number
         self.closed = False
         bus.alive += 1
 
@@ -121,6 +123,13 @@ def test_frames_carry_number_and_time():
     source.close()
     assert bus.alive == 0
     assert any("no colour stream" in w for w in source.counts.warnings)
+
+
+def test_a_missing_first_frame_is_a_gap():
+    bus = Bus([6, 7])
+    bus.first_number = 5
+    source = source_on(bus)
+    assert [f.index for f in take(source, 2)] == [1, 2] and source.counts.lost == 1
 
 
 def test_one_missed_wait_is_only_a_warning():

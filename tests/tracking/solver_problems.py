@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import warp as wp
-from reference import dense_gauss_newton
 
 from bodystream.deformation import WarpField
 from bodystream.device import select_device
@@ -15,6 +14,7 @@ from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.tracking.graph import build_graph, mesh_from_depth
 from bodystream.tracking.solver import FlowTargets, GaussNewton, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics
+from reference import dense_gauss_newton
 
 CAMERA = CameraIntrinsics(150.0, 151.0, 79.0, 60.5, 160, 120)
 
@@ -96,7 +96,9 @@ class SolverCase:
         return out.numpy()
 
 
-def make_field(nodes: Array, edges: Array, rotations: Array | None = None, translations: Array | None = None) -> WarpField:
+def make_field(
+    nodes: Array, edges: Array, rotations: Array | None = None, translations: Array | None = None
+) -> WarpField:
     """A field on the CPU; at rest unless a motion is given."""
     n = len(nodes)
     field = WarpField(select_device("cpu"), neighbours=edges.shape[1], capacity=max(1, n))
@@ -115,7 +117,12 @@ def at_rest(count: int) -> tuple[Array, Array]:
 
 
 def random_problem(
-    seed: int = 0, nodes: int = 24, matches: int = 900, turn_rad: float = 0.15, shift_m: float = 0.05, start: float = 0.0
+    seed: int = 0,
+    nodes: int = 24,
+    matches: int = 900,
+    turn_rad: float = 0.15,
+    shift_m: float = 0.05,
+    start: float = 0.0,
 ) -> Problem:
     """Nodes in a slab before the camera, random geodesic-like edges, points anchored on a node and its neighbours.
 
@@ -132,7 +139,9 @@ def random_problem(
     anchors = np.concatenate([near[:, None], edges[near[:, None], picked]], axis=1).astype(np.int32)
     weights = rng.uniform(0.05, 1.0, (matches, 4))
     weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    points = (np.einsum("mk,mki->mi", weights, positions[anchors]) + rng.normal(0, 0.02, (matches, 3))).astype(np.float32)
+    points = (np.einsum("mk,mki->mi", weights, positions[anchors]) + rng.normal(0, 0.02, (matches, 3))).astype(
+        np.float32
+    )
     # A motion common to all nodes plus one of each, so that both the data and the edges have work to do.
     turn = rng.normal(0, turn_rad, 3) * 0.5 + rng.normal(0, turn_rad * 0.3, (nodes, 3))
     shift = rng.normal(0, shift_m, 3) + rng.normal(0, shift_m * 0.3, (nodes, 3))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from solver_problems import CAMERA, bumpy_depth
 
 from bodystream.tracking.graph import (
@@ -48,7 +48,7 @@ def mesh_distances(points: Array, edges: Array, sources: Array) -> Array:
 
 
 def node_points(points: Array, nodes: Array) -> Array:
-    return cKDTree(points).query(nodes)[1]
+    return KDTree(points).query(nodes)[1]
 
 
 def assert_well_formed(edges: Array, neighbours: int) -> None:
@@ -143,7 +143,9 @@ def test_graphs_of_rough_sheets(rng: np.random.Generator, rows: int, columns: in
     assert np.array_equal(graph.nearest >= 0, reached)
     np.testing.assert_allclose(graph.distance_m[reached], exact.min(axis=0)[reached], rtol=1e-5, atol=1e-6)
     points_of = np.flatnonzero(reached)
-    np.testing.assert_allclose(exact[graph.nearest[points_of], points_of], graph.distance_m[points_of], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        exact[graph.nearest[points_of], points_of], graph.distance_m[points_of], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_neighbours_are_nearly_the_geodesically_nearest() -> None:
@@ -183,10 +185,8 @@ def test_ends_of_a_bent_strip_are_not_linked() -> None:
     radius, leg = 0.02, 0.6
     s = points[:, 0]
     arc = np.clip((s - leg) / radius, 0, np.pi)
-    bent = np.stack(
-        [np.minimum(s, leg) - np.maximum(s - leg - np.pi * radius, 0) + radius * np.sin(arc), points[:, 1], radius * (1 - np.cos(arc))],
-        axis=1,
-    )  # fmt: skip
+    ahead = np.minimum(s, leg) - np.maximum(s - leg - np.pi * radius, 0) + radius * np.sin(arc)
+    bent = np.stack([ahead, points[:, 1], radius * (1 - np.cos(arc))], axis=1)
     graph = build_graph(bent.astype(np.float32), edges, 0.05)
     at = node_points(bent, graph.positions)
     along = s[at]
@@ -319,8 +319,8 @@ def test_graph_is_like_the_one_of_the_authors(shared_data: Path) -> None:
     every = mesh_from_depth(depth, depth > 0, camera)
     # No mask is given. What lies within their node coverage of their nodes is the shirt and a rim around it, which is
     # on the mean half a coverage wide: a node near the shirt's border covers ground on both sides of it.
-    near = cKDTree(theirs).query(every.points)[0] < 0.05
-    shirt = near & (cKDTree(every.points[~near]).query(every.points)[0] > 0.025)
+    near = KDTree(theirs).query(every.points)[0] < 0.05
+    shirt = near & (KDTree(every.points[~near]).query(every.points)[0] > 0.025)
     mask = np.zeros(depth.shape, bool)
     mask[every.pixels[shirt, 1], every.pixels[shirt, 0]] = True
     mesh = mesh_from_depth(depth, mask, camera)
@@ -329,9 +329,9 @@ def test_graph_is_like_the_one_of_the_authors(shared_data: Path) -> None:
     inner = cv2.erode(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), iterations=10) > 0
     assert len(sample_nodes(mesh_from_depth(depth, inner, camera).points, 0.05)) == pytest.approx(count, rel=0.25)
     assert count < len(ours.positions) < 1.5 * count
-    covered = cKDTree(ours.positions).query(mesh.points)[0] <= 0.05 + 1e-6
+    covered = KDTree(ours.positions).query(mesh.points)[0] <= 0.05 + 1e-6
     assert covered[large_components(len(mesh.points), mesh.edges, 1000)].all()
-    assert np.median(cKDTree(ours.positions).query(theirs)[0]) < 0.05
+    assert np.median(KDTree(ours.positions).query(theirs)[0]) < 0.05
     lengths = [
         np.linalg.norm(nodes[np.nonzero(edges >= 0)[0]] - nodes[edges[edges >= 0]], axis=1)
         for nodes, edges in ((ours.positions, ours.edges), (theirs, their_edges))

@@ -29,7 +29,9 @@ def assert_sane(case: SolverCase) -> None:
     """Finite motion, rotations that are rotations."""
     rotations, translations = case.field.motion()
     assert np.isfinite(translations).all()
-    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (len(rotations), 1, 1)), atol=1e-5)
+    np.testing.assert_allclose(
+        rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (len(rotations), 1, 1)), atol=1e-5
+    )
 
 
 def two_clusters(seed: int = 0) -> tuple[Problem, Array]:
@@ -38,7 +40,9 @@ def two_clusters(seed: int = 0) -> tuple[Problem, Array]:
     n = len(one.nodes)
     apart = np.float32([0.0, 0.0, 1.0])
     shifted_edges = np.where(one.edges >= 0, one.edges + n, -1).astype(np.int32)
-    targets = FlowTargets(*(np.concatenate([a, a]) for a in (one.targets.pixels, one.targets.depth_m, one.targets.weight)))
+    targets = FlowTargets(
+        *(np.concatenate([a, a]) for a in (one.targets.pixels, one.targets.depth_m, one.targets.weight))
+    )
     rotations, translations = at_rest(2 * n)
     both = replace(
         one,
@@ -78,7 +82,9 @@ def test_cluster_with_too_few_matches_is_dropped_and_stays(linear: str, left: in
     alone = SolverCase(random_problem(0, nodes=16, matches=400), replace(PLAIN, linear=linear, min_matches=100))
     alone.solve()
     # With conjugate gradients the other cluster's equations are in the same system, so the iterates differ a little.
-    np.testing.assert_allclose(translations[~second], alone.field.motion()[1], atol=1e-6 if linear == "direct" else 1e-4)
+    np.testing.assert_allclose(
+        translations[~second], alone.field.motion()[1], atol=1e-6 if linear == "direct" else 1e-4
+    )
 
 
 @BOTH

@@ -60,7 +60,9 @@ def test_known_motion_is_recovered(surface: Problem, motion, angle_rad: float) -
     assert no_motion > 0.015
     assert error_m(case, truth) < 0.04 * no_motion
     rotations, _ = case.field.motion()
-    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (len(rotations), 1, 1)), atol=1e-5)
+    np.testing.assert_allclose(
+        rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (len(rotations), 1, 1)), atol=1e-5
+    )
     np.testing.assert_allclose(np.linalg.det(rotations), 1.0, atol=1e-5)
 
 
@@ -85,7 +87,7 @@ def normals_of(depth_m: Array) -> Array:
 
 
 def render_moved(turn: Array, shift: Array) -> Array:
-    """(H, W) depth of the bumpy surface after a small rigid motion, by following each ray until it meets the surface."""
+    """(H, W) depth of the bumpy surface after a small rigid motion, following each ray to where it meets it."""
     depth, _ = bumpy_depth()
     moved = back_project(depth, CAMERA).astype(np.float64)
     centre = np.array([0, 0, 1.2])
@@ -170,10 +172,10 @@ def test_outliers_are_bounded_by_the_huber_loss(surface: Problem) -> None:
     rng = np.random.default_rng(4)
     wrong = rng.random(len(truth)) < 0.15
     pixels = problem.targets.pixels + np.where(wrong[:, None], np.float32([25.0, 10.0]), np.float32(0))
-    problem = replace(problem, targets=FlowTargets(pixels.astype(np.float32), problem.targets.depth_m, problem.targets.weight))
-    plain, robust = (
-        SolverCase(problem, replace(PLAIN, iterations=8, flow_huber_px=bound)) for bound in (0.0, 1.0)
+    problem = replace(
+        problem, targets=FlowTargets(pixels.astype(np.float32), problem.targets.depth_m, problem.targets.weight)
     )
+    plain, robust = (SolverCase(problem, replace(PLAIN, iterations=8, flow_huber_px=bound)) for bound in (0.0, 1.0))
     plain.solve()
     robust.solve()
     assert error_m(robust, truth) < 0.3 * error_m(plain, truth)

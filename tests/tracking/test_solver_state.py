@@ -31,8 +31,10 @@ def overshooting(config: SolverConfig) -> SolverCase:
 
 def energy(case: SolverCase) -> float:
     """Cost at the field's motion, by a solve that takes no step."""
-    other = SolverCase(replace(case.problem, rotations=case.field.motion()[0], translations=case.field.motion()[1]),
-                       replace(case.solver.config, iterations=0))
+    other = SolverCase(
+        replace(case.problem, rotations=case.field.motion()[0], translations=case.field.motion()[1]),
+        replace(case.solver.config, iterations=0),
+    )
     return float(other.solve().costs[0].sum())
 
 
@@ -90,7 +92,7 @@ def test_two_hundred_solves_allocate_nothing(linear: Literal["direct", "pcg"]) -
         holders = (case.solver, case.field, case.solver._equations, case.solver._linear)
         found = {}
         for holder in holders:
-            names = getattr(holder, "__dict__", None) or {slot: None for slot in holder.__slots__}
+            names = getattr(holder, "__dict__", None) or getattr(type(holder), "__slots__", ())
             for name in names:
                 value = getattr(holder, name)
                 if isinstance(value, wp.array):

@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import WarpField
-from bodystream.fusion import kernels_integrate, kernels_surface
+from bodystream.fusion import kernels_integrate, kernels_mesh, kernels_surface
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
@@ -142,7 +142,7 @@ class SurfaceExtractor:
             self._allocate_live(surface.vertices.size)
         inputs = [surface.vertices, surface.normals, surface.anchors, surface.weights]
         inputs += [field.positions, field.rotations, field.translations, self._live_vertices, self._live_normals]
-        self._launch(kernels_surface.warp_vertices, surface.vertex_count, inputs, min_chunk=1024)
+        self._launch(kernels_mesh.warp_vertices, surface.vertex_count, inputs, min_chunk=1024)
         return self._live_vertices, self._live_normals
 
     # -- buffers -------------------------------------------------------------------------------------------------
@@ -188,9 +188,7 @@ class SurfaceExtractor:
         else:
             trusted = self._watch.trusted_distance(field)
         inputs = [p.cells, p.counts, p.positions, p.anchors, p.weights, field.positions, change.marks, trusted]
-        self._launch(
-            kernels_surface.mark_stale_vertices, 8 * self._directory.count, [*inputs, p.anchored, p.unanchored]
-        )
+        self._launch(kernels_mesh.mark_stale_vertices, 8 * self._directory.count, [*inputs, p.anchored, p.unanchored])
 
     def _extract_changed(
         self, voxels: wp.array, colours: wp.array, published: wp.array, change: wp.array, everything: bool
@@ -233,10 +231,10 @@ class SurfaceExtractor:
         upload(p.slice_begins, ends - limits)
         upload(p.slice_limits, limits)
         inputs = [p.slice_list, p.slice_begins, p.slice_limits, p.cells, p.counts, p.anchored, p.positions]
-        self._launch(kernels_surface.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices])
+        self._launch(kernels_mesh.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices])
         field.anchor(self._points, total, self._point_anchors, self._point_weights)
         inputs = [self._point_indices, self._point_anchors, self._point_weights, lattice_anchors, lattice_weights]
-        self._launch(kernels_surface.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024)
+        self._launch(kernels_mesh.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024)
         pending[slices] = 0
         if not self._device.is_cpu:
             upload(p.unanchored, pending)
@@ -267,9 +265,9 @@ class SurfaceExtractor:
         upload(p.quad_bases, np.where(kept, quad_ends - quad_counts, -1))
         inputs = [p.vertex_bases, p.cells, p.counts, p.positions, p.normals, p.colours, p.anchors, p.weights]
         inputs += [s.vertices, s.normals, s.colours, s.anchors, s.weights]
-        self._launch(kernels_surface.emit_vertices, slices, inputs)
+        self._launch(kernels_mesh.emit_vertices, slices, inputs)
         inputs = [p.quad_bases, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases, s.faces]
-        self._launch(kernels_surface.emit_faces, slices, inputs)
+        self._launch(kernels_mesh.emit_faces, slices, inputs)
 
     def _kept_blocks(self, counts: Array) -> Array:
         """(blocks,) bool: blocks in pieces of surface large enough to be shown.

@@ -11,6 +11,7 @@ __all__ = ["KERNEL_MODULES", "warm_up"]
 
 KERNEL_MODULES = (
     "bodystream.deformation.kernels",
+    "bodystream.tracking.assembly_kernels",
     "bodystream.tracking.kernels",
     "bodystream.tracking.match_kernels",
     "bodystream.tracking.pcg_kernels",

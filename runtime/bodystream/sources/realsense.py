@@ -213,7 +213,8 @@ class RealSenseSource:
         self._label = f"camera {stream.info.name} {stream.info.serial}".rstrip() if self.live else "the recording"
         self.rate_hz: float | None = stream.rate_hz
         self._clock.reset()
-        self._last_number = None
+        # As if the frame before the recording's first had been delivered: a missing first frame is then a gap, too.
+        self._last_number = None if stream.first_number is None else stream.first_number - 1
         self._fresh = True
         self._unpaired = 0
 

@@ -20,10 +20,12 @@ class RecordingIndex:
     """What the file's table of contents says.
 
     Attributes:
-        last_depth_number: device count of the last depth frame, None where the file does not tell.
+        first_depth_number, last_depth_number: the device's count of these depth frames, None where the file does not
+            tell.
         depth_is_empty, colour_is_empty: whether the stream has no image at all; false where the file does not tell.
     """
 
+    first_depth_number: int | None = None
     last_depth_number: int | None = None
     depth_is_empty: bool = False
     colour_is_empty: bool = False
@@ -70,23 +72,26 @@ def _read_index(path: Path) -> RecordingIndex:
     try:
         topics = dict(database.execute("SELECT name, id FROM topics").fetchall())
 
-        def last(kind: str) -> bytes | None:
+        def end(kind: str, order: str) -> bytes | None:
             for name, topic in topics.items():
                 if re.search(kind, name):
                     row = database.execute(
-                        "SELECT data FROM messages WHERE topic_id = ? ORDER BY timestamp DESC, id DESC LIMIT 1",
+                        f"SELECT data FROM messages WHERE topic_id = ? ORDER BY timestamp {order}, id {order} LIMIT 1",
                         (topic,),
                     ).fetchone()
                     if row is not None:
                         return row[0]
             return None
 
-        metadata = last(r"/Depth_0/image/metadata$")
-        number = re.search(rb"Frame number=(\d+)", metadata) if metadata is not None else None
+        def depth_number(order: str) -> int | None:
+            found = re.search(rb"Frame number=(\d+)", end(r"/Depth_0/image/metadata$", order) or b"")
+            return None if found is None else int(found.group(1))
+
         return RecordingIndex(
-            None if number is None else int(number.group(1)),
-            any("/Depth_" in name for name in topics) and last(r"/Depth_0/image/data") is None,
-            any("/Color_" in name for name in topics) and last(r"/Color_0/image/data") is None,
+            depth_number("ASC"),
+            depth_number("DESC"),
+            any("/Depth_" in name for name in topics) and end(r"/Depth_0/image/data", "DESC") is None,
+            any("/Color_" in name for name in topics) and end(r"/Color_0/image/data", "DESC") is None,
         )
     finally:
         database.close()

@@ -145,7 +145,10 @@ def open_recording(rs: Any, path: Path, config: RealSenseConfig) -> SdkStream:
     pipeline = rs.pipeline(context)
     pipeline.set_device(device)
     try:
+        # Paused until all sensors have started: they start one by one, and the first would play without the rest.
+        device.pause()
         profile = pipeline.start(wanted)
+        device.resume()
     except RuntimeError as error:
         _unload(context, path)
         raise InputError(f"{path} cannot be played: {error}") from error
@@ -198,6 +201,7 @@ class SdkStream:
         self._ready: list[RawFrame] = []
         self._newest_number: int | None = None
         self.info = info
+        self.first_number: int | None = None if playback is None else playback[2].first_depth_number
         try:
             self._calibrate(profile)
         except BaseException:

@@ -60,12 +60,14 @@ class FrameStream(Protocol):
     Attributes:
         info, calibration, rate_hz: of what was opened.
         unpaired: depth frames dropped because their colour never came.
+        first_number: the device's count of the first depth frame of a recording, None where it is not known.
     """
 
     info: CameraInfo
     calibration: RgbdCalibration
     rate_hz: float | None
     unpaired: int
+    first_number: int | None
 
     def wait(self, timeout_s: float) -> RawFrame | None:
         """The next frame, or None when none came in time.

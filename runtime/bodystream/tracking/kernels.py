@@ -1,21 +1,13 @@
-"""The Gauss-Newton iteration of non-rigid tracking (NNRT eq. 8-12, appendix B) as Warp kernels.
+"""Terms, costs and steps of non-rigid tracking (NNRT eq. 8-12, appendix B) as Warp kernels.
 
 No Jacobian is ever stored. A match whose warped point is p' contributes residuals r with d r / d p' = A, and all its
-terms enter only through M = sum A^T A (3x3) and g = sum A^T r. With y_i = R_i (p - v_i) and the left-multiplied
-rotation increment, d p' / d (eps_i, t_i) = a_i [-[y_i]x | I], so the 6x6 block of nodes i, j is
-
-    a_i a_j [[y_i]x M [y_j]x^T, [y_i]x M; M [y_j]x^T, M].
-
-Matches are sorted by their anchor set: a thread sums the ten blocks of one set and writes them once.
-Blocks are stored as four 3x3 matrices: rotation-rotation, rotation-translation, translation-rotation, translation-translation.
+terms enter only through M = sum A^T A (3x3, "information") and g = sum A^T r ("gradient"); `assembly_kernels` turns
+these into normal equations.
 """
 
 import warp as wp
 
 from bodystream.deformation.kernels import warp_direction, warp_point
-
-PAIRS = wp.constant(10)  # node pairs i <= j of a set of four anchors
-
 
 @wp.struct
 class TermWeights:
@@ -295,208 +287,6 @@ def keep_or_revert(
 
 
 @wp.kernel(enable_backward=False)
-def accumulate_groups(
-    begin: wp.int32,
-    state: wp.array(dtype=float),
-    group_start: wp.array(dtype=wp.int32),  # (G + 1,)
-    order: wp.array(dtype=wp.int32),  # (M,) matches sorted by anchor set
-    points: wp.array(dtype=wp.vec3),
-    anchors: wp.array(dtype=wp.vec4i),  # every match of a group lists the same nodes in the same order
-    weights: wp.array(dtype=wp.vec4),
-    information: wp.array(dtype=wp.mat33),
-    gradient: wp.array(dtype=wp.vec3),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    active: wp.array(dtype=wp.int32),
-    # Out:
-    blocks_out: wp.array2d(dtype=wp.mat33),  # (G, 10 * 4)
-    right_out: wp.array2d(dtype=wp.vec3),  # (G, 4 * 2): rotation, translation
-):
-    g = begin + wp.tid()
-    if state[2] < 0.5:
-        return
-    ids = anchors[order[group_start[g]]]
-    if active[ids[0]] == 0:
-        return
-    rr = wp.zeros(shape=10, dtype=wp.mat33)
-    rt = wp.zeros(shape=16, dtype=wp.mat33)
-    tt = wp.zeros(shape=10, dtype=wp.mat33)
-    br = wp.zeros(shape=4, dtype=wp.vec3)
-    bt = wp.zeros(shape=4, dtype=wp.vec3)
-    y = wp.zeros(shape=4, dtype=wp.vec3)
-    n = wp.zeros(shape=4, dtype=wp.mat33)
-    for k in range(group_start[g], group_start[g + 1]):
-        match = order[k]
-        p = points[match]
-        a = weights[match]
-        m = information[match]
-        r = gradient[match]
-        m0 = wp.vec3(m[0, 0], m[1, 0], m[2, 0])
-        m1 = wp.vec3(m[0, 1], m[1, 1], m[2, 1])
-        m2 = wp.vec3(m[0, 2], m[1, 2], m[2, 2])
-        for i in range(4):
-            yi = rotations[ids[i]] * (p - positions[ids[i]])
-            y[i] = yi
-            n[i] = a[i] * wp.matrix_from_cols(wp.cross(yi, m0), wp.cross(yi, m1), wp.cross(yi, m2))
-            br[i] = br[i] + a[i] * wp.cross(yi, r)
-            bt[i] = bt[i] + a[i] * r
-        for i in range(4):
-            ni = n[i]
-            n0 = wp.vec3(ni[0, 0], ni[0, 1], ni[0, 2])
-            n1 = wp.vec3(ni[1, 0], ni[1, 1], ni[1, 2])
-            n2 = wp.vec3(ni[2, 0], ni[2, 1], ni[2, 2])
-            for j in range(4):
-                rt[i * 4 + j] = rt[i * 4 + j] + a[j] * ni
-                if j >= i:
-                    s = i * 4 + j - (i * (i + 1)) // 2
-                    yj = a[j] * y[j]
-                    rr[s] = rr[s] + wp.matrix_from_rows(wp.cross(yj, n0), wp.cross(yj, n1), wp.cross(yj, n2))
-                    tt[s] = tt[s] + (a[i] * a[j]) * m
-    for i in range(4):
-        right_out[g, i * 2] = br[i]
-        right_out[g, i * 2 + 1] = bt[i]
-        for j in range(4):
-            if j >= i:
-                s = i * 4 + j - (i * (i + 1)) // 2
-                blocks_out[g, s * 4] = rr[s]
-                blocks_out[g, s * 4 + 1] = rt[i * 4 + j]
-                blocks_out[g, s * 4 + 2] = wp.transpose(rt[j * 4 + i])
-                blocks_out[g, s * 4 + 3] = tt[s]
-
-
-@wp.func
-def add_block(
-    values: wp.array2d(dtype=wp.mat33), slot: int, rr: wp.mat33, rt: wp.mat33, tr: wp.mat33, tt: wp.mat33
-):
-    wp.atomic_add(values, slot, 0, rr)
-    wp.atomic_add(values, slot, 1, rt)
-    wp.atomic_add(values, slot, 2, tr)
-    wp.atomic_add(values, slot, 3, tt)
-
-
-@wp.kernel(enable_backward=False)
-def clear_system(
-    begin: wp.int32,
-    state: wp.array(dtype=float),
-    row_start: wp.array(dtype=wp.int32),  # (N + 1,)
-    # Out:
-    values_out: wp.array2d(dtype=wp.mat33),  # (S, 4)
-    right_out: wp.array2d(dtype=wp.vec3),  # (N, 2)
-):
-    i = begin + wp.tid()
-    if state[2] < 0.5:
-        return
-    zero = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for s in range(row_start[i], row_start[i + 1]):
-        for k in range(4):
-            values_out[s, k] = zero
-    right_out[i, 0] = wp.vec3(0.0, 0.0, 0.0)
-    right_out[i, 1] = wp.vec3(0.0, 0.0, 0.0)
-
-
-@wp.kernel(enable_backward=False)
-def scatter_groups(
-    begin: wp.int32,
-    state: wp.array(dtype=float),
-    group_start: wp.array(dtype=wp.int32),
-    order: wp.array(dtype=wp.int32),
-    anchors: wp.array(dtype=wp.vec4i),
-    blocks: wp.array2d(dtype=wp.mat33),
-    right: wp.array2d(dtype=wp.vec3),
-    slots: wp.array2d(dtype=wp.int32),  # (N, N) slot of the block of two nodes, -1 = not in the pattern
-    active: wp.array(dtype=wp.int32),
-    # Out (added to):
-    values_out: wp.array2d(dtype=wp.mat33),
-    right_out: wp.array2d(dtype=wp.vec3),
-):
-    """Anchors of a match ascend, so only blocks i <= j arise; `mirror_blocks` fills the rest. Not split on the CPU."""
-    g = begin + wp.tid()
-    if state[2] < 0.5:
-        return
-    ids = anchors[order[group_start[g]]]
-    if active[ids[0]] == 0:
-        return
-    for i in range(4):
-        wp.atomic_add(right_out, ids[i], 0, -right[g, i * 2])
-        wp.atomic_add(right_out, ids[i], 1, -right[g, i * 2 + 1])
-        for j in range(4):
-            # An unused anchor repeats a node with zero weight: its off-diagonal block is zero.
-            if j == i or (j > i and ids[i] != ids[j]):
-                s = (i * 4 + j - (i * (i + 1)) // 2) * 4
-                slot = slots[ids[i], ids[j]]
-                # Anchors that are older than the graph may couple nodes outside of its pattern.
-                if slot >= 0:
-                    add_block(values_out, slot, blocks[g, s], blocks[g, s + 1], blocks[g, s + 2], blocks[g, s + 3])
-
-
-@wp.kernel(enable_backward=False)
-def regularisation_blocks(
-    begin: wp.int32,
-    state: wp.array(dtype=float),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
-    edges: wp.array2d(dtype=wp.int32),
-    active: wp.array(dtype=wp.int32),
-    slots: wp.array2d(dtype=wp.int32),
-    reg: float,
-    # Out (added to):
-    values_out: wp.array2d(dtype=wp.mat33),
-    right_out: wp.array2d(dtype=wp.vec3),
-):
-    """ARAP (eq. 11): d r / d eps_i = -[y]x, d r / d t_i = I, d r / d t_j = -I. Not to be split on the CPU."""
-    i = begin + wp.tid()
-    if state[2] < 0.5 or active[i] == 0:
-        return
-    zero = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    unit = wp.mat33(reg, 0.0, 0.0, 0.0, reg, 0.0, 0.0, 0.0, reg)
-    for e in range(edges.shape[1]):
-        j = edges[i, e]
-        if j >= 0:
-            y = rotations[i] * (positions[j] - positions[i])
-            r = reg * (y + positions[i] + translations[i] - positions[j] - translations[j])
-            k = wp.skew(y)
-            kt = reg * k
-            add_block(values_out, slots[i, i], -(k * kt), kt, -kt, unit)
-            add_block(values_out, slots[j, j], zero, zero, zero, unit)
-            if i < j:
-                add_block(values_out, slots[i, j], zero, -kt, zero, -unit)
-            else:
-                add_block(values_out, slots[j, i], zero, zero, kt, -unit)
-            wp.atomic_add(right_out, i, 0, -wp.cross(y, r))
-            wp.atomic_add(right_out, i, 1, -r)
-            wp.atomic_add(right_out, j, 1, r)
-
-
-@wp.kernel(enable_backward=False)
-def mirror_blocks(
-    begin: wp.int32,
-    state: wp.array(dtype=float),
-    row_start: wp.array(dtype=wp.int32),
-    columns: wp.array(dtype=wp.int32),
-    slots: wp.array2d(dtype=wp.int32),
-    active: wp.array(dtype=wp.int32),
-    # Out:
-    values_out: wp.array2d(dtype=wp.mat33),
-):
-    """Fill the lower triangle; give inactive nodes a unit diagonal so that their step is zero."""
-    i = begin + wp.tid()
-    if state[2] < 0.5:
-        return
-    for s in range(row_start[i], row_start[i + 1]):
-        j = columns[s]
-        if j < i:
-            t = slots[j, i]
-            values_out[s, 0] = wp.transpose(values_out[t, 0])
-            values_out[s, 1] = wp.transpose(values_out[t, 2])
-            values_out[s, 2] = wp.transpose(values_out[t, 1])
-            values_out[s, 3] = wp.transpose(values_out[t, 3])
-        if j == i and active[i] == 0:
-            values_out[s, 0] = wp.identity(n=3, dtype=float)
-            values_out[s, 3] = wp.identity(n=3, dtype=float)
-
-
-@wp.kernel(enable_backward=False)
 def apply_step(
     begin: wp.int32,
     step: wp.array2d(dtype=wp.vec3),  # (N, 2): eps [rad], t [m]
@@ -561,3 +351,131 @@ def activate_nodes(
     active_out[i] = 0
     if counts[clusters[i]] >= minimum:
         active_out[i] = 1
+
+
+RIGID_TERMS = wp.constant(27)  # 21 of the symmetric 6x6 matrix, 6 of the right side
+
+
+@wp.kernel(enable_backward=False)
+def sum_rigid(
+    begin: wp.int32,
+    count: int,
+    chunk: int,
+    # Model:
+    points: wp.array(dtype=wp.vec3),
+    anchors: wp.array(dtype=wp.vec4i),
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+    active: wp.array(dtype=wp.int32),
+    information: wp.array(dtype=wp.mat33),
+    gradient: wp.array(dtype=wp.vec3),
+    # Out:
+    sums_out: wp.array2d(dtype=float),  # (chunks, 27)
+):
+    """Normal equations of one rigid step of all nodes, x' = exp([eps]x) x + t: d p' / d (eps, t) = [-[p']x | I]."""
+    c = begin + wp.tid()
+    rr = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    tt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    br = wp.vec3(0.0, 0.0, 0.0)
+    bt = wp.vec3(0.0, 0.0, 0.0)
+    for i in range(c * chunk, wp.min(count, (c + 1) * chunk)):
+        m = information[i]
+        if wp.trace(m) > 0.0 and active[anchors[i][0]] != 0:
+            y = wp.skew(warp_point(points[i], anchors[i], weights[i], positions, rotations, translations))
+            ym = y * m
+            rr -= ym * y
+            rt += ym
+            tt += m
+            br += y * gradient[i]
+            bt += gradient[i]
+    k = int(0)
+    for a in range(3):
+        for b in range(3):
+            if b >= a:
+                sums_out[c, k] = rr[a, b]
+                sums_out[c, k + 1] = tt[a, b]
+                k += 2
+    for a in range(3):
+        for b in range(3):
+            sums_out[c, k] = rt[a, b]
+            k += 1
+    for a in range(3):
+        sums_out[c, 21 + a] = br[a]
+        sums_out[c, 24 + a] = bt[a]
+
+
+@wp.kernel(enable_backward=False)
+def solve_rigid(
+    begin: wp.int32,
+    chunks: int,
+    damping: float,
+    sums: wp.array2d(dtype=float),
+    # Out:
+    step_out: wp.array(dtype=wp.vec3),  # (2,): eps [rad], t [m]
+):
+    """One thread: sum the chunks and solve the 6x6 system by its Schur complement."""
+    if begin + wp.tid() > 0:
+        return
+    rr = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    tt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    br = wp.vec3(0.0, 0.0, 0.0)
+    bt = wp.vec3(0.0, 0.0, 0.0)
+    for c in range(chunks):
+        k = int(0)
+        for a in range(3):
+            for b in range(3):
+                if b >= a:
+                    rr[a, b] = rr[a, b] + sums[c, k]
+                    tt[a, b] = tt[a, b] + sums[c, k + 1]
+                    if b > a:
+                        rr[b, a] = rr[b, a] + sums[c, k]
+                        tt[b, a] = tt[b, a] + sums[c, k + 1]
+                    k += 2
+        for a in range(3):
+            for b in range(3):
+                rt[a, b] = rt[a, b] + sums[c, k]
+                k += 1
+        for a in range(3):
+            br[a] = br[a] - sums[c, 21 + a]
+            bt[a] = bt[a] - sums[c, 24 + a]
+    for a in range(3):
+        rr[a, a] = rr[a, a] * (1.0 + damping) + 1.0e-9
+        tt[a, a] = tt[a, a] * (1.0 + damping) + 1.0e-9
+    t_inverse = wp.inverse(tt)
+    schur = rr - rt * t_inverse * wp.transpose(rt)
+    eps = wp.inverse(schur) * (br - rt * t_inverse * bt)
+    t = t_inverse * (bt - wp.transpose(rt) * eps)
+    step_out[0] = eps
+    step_out[1] = t
+
+
+@wp.kernel(enable_backward=False)
+def apply_rigid(
+    begin: wp.int32,
+    step: wp.array(dtype=wp.vec3),
+    positions: wp.array(dtype=wp.vec3),
+    max_rotation: float,
+    max_translation: float,  # of the nodes [m]
+    # In and out:
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+):
+    """Move every node rigidly: x' = exp([eps]x) x + t."""
+    i = begin + wp.tid()
+    eps = step[0]
+    angle = wp.length(eps)
+    x = positions[i] + translations[i]
+    if not (angle < max_rotation):
+        return  # also nan: too little was seen to tell a rigid motion
+    turn = wp.identity(n=3, dtype=float)
+    if angle > 1.0e-12:
+        turn = wp.quat_to_matrix(wp.quat_from_axis_angle(eps / angle, angle))
+    moved = turn * x + step[1]
+    if not (wp.length(moved - x) < max_translation):
+        return
+    rotations[i] = turn * rotations[i]
+    translations[i] = moved - positions[i]

@@ -10,7 +10,7 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.device import ParallelLaunch
-from bodystream.tracking import kernels
+from bodystream.tracking import assembly_kernels, kernels
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, NormalEquations
 from bodystream.tracking.pattern import analyse_pattern
 from bodystream.types import Array, CameraIntrinsics, Status
@@ -31,6 +31,8 @@ class SolverConfig:
         lambda_icp: weight of dense point-to-plane ICP, with metres.
         reference_matches: the weights of eq. 8 were chosen for 10k sampled matches; the data terms of M > 10k are
             scaled by 10k / M, so that using all of them does not drown the regulariser. 0 = never scale.
+        rigid_iterations: steps of one rigid motion of all nodes before the non-rigid ones (as DynamicFusion does);
+            they take out the part that conjugate gradients are slowest at.
         iterations: Gauss-Newton iterations; fewer when the step gets small (CPU only).
         damping: initial Levenberg damping relative to the diagonal; adapted to the cost.
         flow_huber_px, icp_huber_m: residuals above these grow linearly; 0 = plain squares.
@@ -48,6 +50,7 @@ class SolverConfig:
     lambda_reg: float = 1.0
     lambda_icp: float = 1.0
     reference_matches: int = 10_000
+    rigid_iterations: int = 0
     iterations: int = 3
     damping: float = 0.0
     flow_huber_px: float = 0.0
@@ -130,6 +133,7 @@ class GaussNewton:
         self._camera = camera
         self._depth = wp.zeros((intrinsics.height, intrinsics.width), dtype=float, device=self.device)
         self._state = wp.zeros(4, dtype=float, device=self.device)
+        self._rigid_step = wp.zeros(2, dtype=wp.vec3, device=self.device)
         self._totals = wp.zeros((self.config.iterations + 1, 4), dtype=float, device=self.device)
 
     def set_points(
@@ -197,11 +201,16 @@ class GaussNewton:
         self._totals.zero_()
         self._state.assign(np.array([config.damping, -1.0, 1.0, 0.0], np.float32))
         self._select_active()
+        for _ in range(config.rigid_iterations):
+            self._sum_rigid()
+            self._solve_rigid()
+            self._apply_rigid()
+            self._terms()
         linear_iterations, condition, failed, done, step_m = 0, 0.0, False, 0, 0.0
         for iteration in range(config.iterations):
             self._evaluate(iteration)
             self._assemble()
-            report = self._linear.solve(config.pcg_tolerance)
+            report = self._linear.solve()
             linear_iterations += report.iterations
             condition = max(condition, report.condition_hint)
             failed |= not report.solved
@@ -263,7 +272,9 @@ class GaussNewton:
         if linear == "direct":
             self._linear = BandedCholesky(pattern, self._equations)
         else:
-            self._linear = ConjugateGradients(n, self._equations, self.config.pcg_iterations)
+            self._linear = ConjugateGradients(
+                n, self._equations, self.config.pcg_iterations, self.config.pcg_tolerance
+            )
         self._clusters = wp.array(field.clusters, dtype=wp.int32, device=device)
         self._cluster_counts = wp.zeros(int(field.clusters.max(initial=-1)) + 1, dtype=wp.int32, device=device)
         self._active = wp.zeros(n, dtype=wp.int32, device=device)
@@ -283,6 +294,7 @@ class GaussNewton:
         self._information = wp.zeros(capacity, dtype=wp.mat33, device=device)
         self._gradient = wp.zeros(capacity, dtype=wp.vec3, device=device)
         self._cost = wp.zeros(capacity, dtype=wp.vec3, device=device)
+        self._rigid_sums = wp.zeros((-(-capacity // COST_CHUNK), 27), dtype=float, device=device)
 
     def _allocate_groups(self, capacity: int) -> None:
         self._group_capacity = capacity
@@ -295,7 +307,7 @@ class GaussNewton:
         assert self._points is not None
         points, normals = self._points
         f, e, m, g, n = self.field, self._equations, self._count, self._groups, self.field.count
-        k, state = kernels, self._state
+        k, a, state = kernels, assembly_kernels, self._state
         term = k.TermWeights()
         c = self.config
         share = min(1.0, c.reference_matches / max(m, 1)) if c.reference_matches else 1.0
@@ -316,6 +328,14 @@ class GaussNewton:
         self._icp_terms = record(k.icp_terms, m, [points, normals, *where, self._depth, *sums])
         inputs = [m, COST_CHUNK, self._cost, self._anchors, self._active, 0, self._totals]
         self._sum_costs = record(k.sum_costs, -(-m // COST_CHUNK), inputs, split=False)
+        chunks = -(-m // COST_CHUNK)
+        inputs = [m, COST_CHUNK, points, self._anchors, self._weights, *motion, self._active]
+        inputs += [self._information, self._gradient, self._rigid_sums]
+        self._sum_rigid = record(k.sum_rigid, chunks, inputs, chunk=4)
+        inputs = [chunks, 1e-4, self._rigid_sums, self._rigid_step]
+        self._solve_rigid = record(k.solve_rigid, 1, inputs, split=False)
+        inputs = [self._rigid_step, f.positions, c.max_rotation_rad, c.max_translation_m, f.rotations, f.translations]
+        self._apply_rigid = record(k.apply_rigid, n, inputs)
         inputs = [*motion, f.edges, self._active, c.lambda_reg, 0, self._totals]
         self._regularisation_cost = record(k.regularisation_cost, n, inputs, split=False)
         self._decide = record(k.decide, 1, [0, self._totals, state], split=False)
@@ -323,14 +343,14 @@ class GaussNewton:
         self._keep_or_revert = record(k.keep_or_revert, n, inputs)
         inputs = [state, self._group_start, self._order, points, self._anchors, self._weights]
         inputs += [self._information, self._gradient, f.positions, f.rotations, self._active]
-        self._accumulate = record(k.accumulate_groups, g, [*inputs, self._blocks, self._block_right], chunk=64)
-        self._clear_system = record(k.clear_system, n, [state, e.row_start, e.values, e.right], chunk=128)
+        self._accumulate = record(a.accumulate_groups, g, [*inputs, self._blocks, self._block_right], chunk=64)
+        self._clear_system = record(a.clear_system, n, [state, e.row_start, e.values, e.right], chunk=128)
         inputs = [state, self._group_start, self._order, self._anchors, self._blocks, self._block_right]
-        self._scatter = record(k.scatter_groups, g, [*inputs, e.slots, self._active, e.values, e.right], split=False)
+        self._scatter = record(a.scatter_groups, g, [*inputs, e.slots, self._active, e.values, e.right], split=False)
         inputs = [state, *motion, f.edges, self._active, e.slots, c.lambda_reg, e.values, e.right]
-        self._regularise = record(k.regularisation_blocks, n, inputs, split=False)
+        self._regularise = record(a.regularisation_blocks, n, inputs, split=False)
         inputs = [state, e.row_start, e.columns, e.slots, self._active, e.values]
-        self._mirror = record(k.mirror_blocks, n, inputs, chunk=128)
+        self._mirror = record(a.mirror_blocks, n, inputs, chunk=128)
         inputs = [e.step, self._active, c.max_rotation_rad, c.max_translation_m, f.rotations, f.translations]
         self._apply_step = record(k.apply_step, n, inputs)
         inputs = [self._anchors, self._information, self._clusters, self._cluster_counts]

@@ -20,11 +20,11 @@ __all__ = ["ViewerPage"]
 
 _SWAP_S = 0.05  # the page parses a mesh in 5-20 ms; until then the one before stays up
 _CANONICAL_EVERY_S = 1.0
-_MARGIN_M = 0.25  # around the surface, for the camera's points beside it
+_MARGIN_M = 0.12  # around the surface, for the camera's points beside it
 _FOV = math.radians(45.0)
 _PANEL_SHARE = 0.2  # of the window's width that the panel covers
 _COLUMNS = ("camera", "live", "graph", "canonical")
-_LABELS = {"camera": "camera", "live": "live surface", "graph": "graph", "canonical": "canonical surface"}
+_LABELS = {"camera": "Camera", "live": "Live surface", "graph": "Graph", "canonical": "Canonical"}
 
 
 class _Surface:
@@ -64,11 +64,12 @@ class _Surface:
 
 
 class ViewerPage:
-    """Owns the nodes of the scene and the panel. `show` is called from one thread only.
+    """Owns the nodes of the scene and the panel. `show` is called from one thread only, which does all the work.
 
     Args:
         server: to put everything on.
         on_start, on_stop, on_reset: called on another thread when the user presses the button.
+        on_change: called when the user changed what is to be seen; should have the last state shown again.
         stride: of the camera's pixels that are shown as points.
     """
 
@@ -78,20 +79,24 @@ class ViewerPage:
         on_start: Callable[[], None],
         on_stop: Callable[[], None],
         on_reset: Callable[[], None],
+        on_change: Callable[[], None],
         stride: int = 3,
     ) -> None:
         self._server = server
         self._stride = stride
         self._handles: dict[str, Any] = {}
         self._fitted: set[int] = set()
-        self._centre, self._size = np.array([0.0, 0.0, 2.0]), np.array([0.9, 1.8, 0.5])
+        self._low, self._high = np.array([-0.5, -0.9, 1.7]), np.array([0.5, 0.9, 2.3])
         self._placed = False
+        self._arranged: tuple[object, ...] | None = None
+        self._layout = 0  # columns side by side
+        self._step_m = 1.0  # between them
         self._canonical_sent: tuple[Mesh | None, float] = (None, -math.inf)
         self._latest: ViewerState | None = None
         self._running = True
         self.bytes_sent = 0
         self._build_scene()
-        self._build_panel(on_start, on_stop, on_reset)
+        self._build_panel(on_start, on_stop, on_reset, on_change)
 
     def _build_scene(self) -> None:
         scene = self._server.scene
@@ -111,7 +116,11 @@ class ViewerPage:
         )  # fmt: skip
 
     def _build_panel(
-        self, on_start: Callable[[], None], on_stop: Callable[[], None], on_reset: Callable[[], None]
+        self,
+        on_start: Callable[[], None],
+        on_stop: Callable[[], None],
+        on_reset: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         gui = self._server.gui
         gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
@@ -121,25 +130,28 @@ class ViewerPage:
         self._stop = gui.add_button("Stop", color="red", icon="player-stop")
         self._start = gui.add_button("Start", color="green", icon="player-play", visible=False)
         reset = gui.add_button("Reset", icon="refresh", hint="Forget the model and start anew from the next frame")
-        with gui.add_folder("Show"):
-            self._toggles = {
-                "camera": gui.add_checkbox("Camera points", True),
-                "live": gui.add_checkbox("Live surface", True),
-                "graph": gui.add_checkbox("Deformation graph", True),
-                "canonical": gui.add_checkbox("Canonical surface", True),
-            }
+        tabs = gui.add_tab_group()
+        with tabs.add_tab("Timing"):
+            self._stages = gui.add_html(hud.stages_html({}, {}))
+        with tabs.add_tab("Show"):
+            self._toggles = {name: gui.add_checkbox(text, True) for name, text in _LABELS.items()}
             self._beside = gui.add_checkbox("Side by side", True, hint="Off: everything where the camera sees it")
             fit = gui.add_button("Fit view", icon="focus-2")
-        with gui.add_folder("Timing"):
-            self._stages = gui.add_html(hud.stages_html({}, {}))
         self._problems = gui.add_html("")
 
         self._stop.on_click(lambda _: on_stop())
         self._start.on_click(lambda _: on_start())
         reset.on_click(lambda _: on_reset())
         for toggle in (*self._toggles.values(), self._beside):
-            toggle.on_update(lambda _: self._arrange())
-        fit.on_click(lambda event: event.client and self._fit(event.client))
+            toggle.on_update(lambda _: self._ask(on_change, find_subject=False))
+        fit.on_click(lambda _: self._ask(on_change, find_subject=True))
+
+    def _ask(self, on_change: Callable[[], None], find_subject: bool) -> None:
+        """Leave a note for the thread that shows states; the page's callbacks run on several others."""
+        if find_subject:
+            self._placed = False
+        self._arranged = None
+        on_change()
 
     def set_running(self, running: bool) -> None:
         """Offer Stop while the capture runs and Start while it does not."""
@@ -155,6 +167,8 @@ class ViewerPage:
         self._latest = state
         sent = 0
         self._place(state)
+        if self._placed and self._arranged is None:
+            self._arrange()
         with self._server.atomic():
             if state.frame is not None:
                 self._image.image = encode.image_of_frame(state.frame)
@@ -175,8 +189,7 @@ class ViewerPage:
         assert state.frame is not None
         points, colours = encode.cloud_of_frame(state.frame, self._stride)
         if self._beside.value and self._placed:
-            half = self._size / 2 + _MARGIN_M
-            inside = (np.abs(points - self._centre) < half).all(axis=1)
+            inside = ((points > self._low - _MARGIN_M) & (points < self._high + _MARGIN_M)).all(axis=1)
             points, colours = points[inside], colours[inside]
         points = points.astype(np.float16)
         self._put("camera/points", self._server.scene.add_point_cloud, points=points, colors=colours,
@@ -220,20 +233,19 @@ class ViewerPage:
             handle.points, handle.colors = points, colors
 
     def _place(self, state: ViewerState) -> None:
-        """Find where the subject stands, once, and put columns, labels and floor there."""
-        if self._placed:
-            return
-        bounds = _bounds(state)
+        """Find where the subject stands and put columns, labels and floor there; later only follow its extent."""
+        bounds = _bounds(state, self._placed)
         if bounds is None:
             return
         low, high = bounds
-        self._centre, self._size = (low + high) / 2, np.maximum(high - low, 0.2)
+        if self._placed:
+            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+            return
+        self._low, self._high = low, high
         self._placed = True
-        top = float(low[1]) - 0.06
-        for title in self._titles.values():
-            title.position = (float(self._centre[0]), top, float(self._centre[2]))
-        self._floor.position = (float(self._centre[0]), float(high[1]) + 0.02, float(self._centre[2]))
+        self._floor.position = (float(low[0] + high[0]) / 2, float(high[1]) + 0.02, float(low[2] + high[2]) / 2)
         self._floor.visible = True
+        self._fitted.clear()
         self._arrange()
         position, look_at = self._view(1.5)
         camera = self._server.initial_camera
@@ -243,28 +255,33 @@ class ViewerPage:
         """Columns from left to right, of those that are switched on; or all of them in one place."""
         wanted = [name for name in _COLUMNS if self._toggles[name].value]
         beside = bool(self._beside.value)
-        step = max(1.15 * float(self._size[0]), 0.6)
+        self._arranged = (*wanted, beside)
+        centre, size = (self._low + self._high) / 2, self._high - self._low
+        self._step_m = max(1.1 * float(size[0]), 0.65 * float(size[1]), 0.4)  # room for arms that are down now
         with self._server.atomic():
             for name, column in self._columns.items():
-                column.visible = name in wanted and self._placed
-                self._titles[name].visible = beside and name in wanted and self._placed
+                title = self._titles[name]
+                column.visible = name in wanted
+                title.visible = beside and name in wanted
+                title.position = (float(centre[0]), float(self._low[1]) - 0.06, float(centre[2]))
                 if name in wanted:
-                    shift = (wanted.index(name) - (len(wanted) - 1) / 2) * step if beside else 0.0
-                    column.position = (shift, 0.0, 0.0)
-            if self._latest is not None and self._canonical_sent[0] is not self._latest.canonical_mesh:
-                self._canonical_sent = (self._canonical_sent[0], -math.inf)
-        self._fitted.clear()
+                    place = wanted.index(name) - (len(wanted) - 1) / 2
+                    column.position = (place * self._step_m if beside else 0.0, 0.0, 0.0)
+        self._canonical_sent = (None, -math.inf)
+        layout = len(wanted) if beside else 1
+        if layout != self._layout:  # the subject is elsewhere now; else the user's view is left alone
+            self._layout = layout
+            self._fitted.clear()
 
     def _view(self, aspect: float) -> tuple[Array, Array]:
         """Where to look from, on the camera's side and a little above, so that all columns are in the picture."""
-        wanted = sum(bool(t.value) for t in self._toggles.values()) if self._beside.value else 1
-        step = max(1.15 * float(self._size[0]), 0.6)
-        width = (max(wanted, 1) - 1) * step + float(self._size[0]) + 0.2
-        height = float(self._size[1]) + 0.35
+        centre, size = (self._low + self._high) / 2, self._high - self._low
+        width = max(self._layout, 1) * max(self._step_m, float(size[0]))
+        height = float(size[1]) + 0.35
+        slope = math.tan(_FOV / 2)
         free = max(aspect * (1 - _PANEL_SHARE), 0.3)
-        distance = max(height / 2, width / 2 / free) / math.tan(_FOV / 2) + float(self._size[2]) / 2
-        aside = distance * math.tan(_FOV / 2) * aspect * _PANEL_SHARE  # the panel covers the right edge
-        look_at = self._centre + (aside, 0.0, 0.0)
+        distance = max(height, width / free) / 2 / slope + float(size[2]) / 2
+        look_at = centre + (distance * slope * aspect * _PANEL_SHARE, 0.0, 0.0)  # the panel covers the right edge
         return look_at + (0.0, -0.12 * distance, -distance), look_at
 
     def _fit(self, client: viser.ClientHandle) -> None:
@@ -281,14 +298,16 @@ def _drawable(mesh: Mesh | None) -> bool:
     return mesh is not None and len(mesh.vertices) > 0 and len(mesh.faces) > 0
 
 
-def _bounds(state: ViewerState) -> tuple[Array, Array] | None:
+def _bounds(state: ViewerState, coarse: bool) -> tuple[Array, Array] | None:
     """Corners of the subject: of its surface, else of the nearer half of what the camera sees."""
     for mesh in (state.live_mesh, state.canonical_mesh):
         if mesh is not None and len(mesh.vertices):
-            low, high = np.percentile(mesh.vertices.astype(np.float64), (0.5, 99.5), axis=0)
-            if np.isfinite(low).all() and np.isfinite(high).all():
+            points = mesh.vertices[:: 8 if coarse else 1].astype(np.float64)
+            points = points[np.isfinite(points).all(axis=1)]
+            if len(points):
+                low, high = np.percentile(points, (0.5, 99.5), axis=0)
                 return low, high
-    if state.frame is not None:
+    if state.frame is not None and not coarse:
         points, _ = encode.cloud_of_frame(state.frame, 8)
         if len(points):
             near = points[points[:, 2] <= np.median(points[:, 2])].astype(np.float64)

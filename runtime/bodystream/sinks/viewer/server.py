@@ -7,7 +7,8 @@ import ipaddress
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from bodystream.errors import ConfigurationError
 from bodystream.sinks.viewer.state import ViewerState
@@ -71,7 +72,8 @@ class CaptureViewer:
                 f"remote clients explicitly"
             )
         self._host = host
-        self._server = viser.ViserServer(host, _free_port(host, port), label="bodystream", verbose=False)
+        with _quiet():
+            self._server = viser.ViserServer(host, _free_port(host, port), label="bodystream", verbose=False)
         self._worker: SinkWorker[ViewerState] = SinkWorker("viewer", self._show, max_rate_hz)
         if remote:
             self._worker.warnings.append(
@@ -82,6 +84,7 @@ class CaptureViewer:
             on_start=lambda: self._press("start"),
             on_stop=lambda: self._press("stop"),
             on_reset=lambda: self._press("reset"),
+            on_change=self._repeat,
         )
         self._server.on_client_connect(lambda _: self._repeat())
         self._server.on_client_disconnect(lambda client: self._page.forget(client.client_id))
@@ -151,7 +154,8 @@ class CaptureViewer:
                 return
             self._closed = True
         self._worker.close()
-        _stop_quietly(self._server)
+        with _quiet():
+            self._server.stop()
         self._latest = None
 
     def __enter__(self) -> CaptureViewer:
@@ -213,13 +217,14 @@ def _free_port(host: str, port: int) -> int:
     )
 
 
-def _stop_quietly(server: object) -> None:
-    """Stop the server without the line that it prints, which would end up among the results on stdout."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the server's own lines off stdout, where results go; only what rich's shared console prints is hidden."""
     import rich
 
     console = rich.get_console()
-    quiet, console.quiet = console.quiet, True
+    before, console.quiet = console.quiet, True
     try:
-        server.stop()  # type: ignore[attr-defined]
+        yield
     finally:
-        console.quiet = quiet
+        console.quiet = before

@@ -29,6 +29,7 @@ INTRINSICS_STEMS = ("intrinsics", "intrinsic", "camera", "camera_intrinsics", "c
 INTRINSICS_SUFFIXES = (".txt", ".json", ".xml", ".yaml", ".yml")
 
 _MAX_TEXT_BYTES = 64 << 10
+_MAX_SIDE = 1 << 20
 _MATRIX_KEYS = (
     "intrinsic",
     "intrinsics",
@@ -207,7 +208,7 @@ def _first(data: dict[str, Any], keys: Iterable[str]) -> Any:
 
 
 def _size(width: Any, height: Any) -> tuple[int | None, int | None]:
-    valid = [isinstance(v, int | float) and math.isfinite(v) and v >= 1 for v in (width, height)]
+    valid = [isinstance(v, int | float) and 1 <= v <= _MAX_SIDE for v in (width, height)]
     return (int(width), int(height)) if all(valid) else (None, None)
 
 

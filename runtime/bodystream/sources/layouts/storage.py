@@ -117,5 +117,5 @@ def _yaml_data(body: str) -> str | None:
             if depth == 0:
                 return rest[: match.end()]
         raise ValueError("a list does not end")
-    following = re.search(r"(?m)^\s*[A-Za-z_]\w*[ \t]*:", rest)
+    following = re.search(r"(?m)^[ \t]*[A-Za-z_]\w*[ \t]*:", rest)
     return rest if following is None else rest[: following.start()]
