@@ -48,7 +48,7 @@ def mesh_distances(points: Array, edges: Array, sources: Array) -> Array:
 
 
 def node_points(points: Array, nodes: Array) -> Array:
-    return KDTree(points).query(nodes)[1]
+    return np.asarray(KDTree(points).query(nodes)[1])
 
 
 def assert_well_formed(edges: Array, neighbours: int) -> None:

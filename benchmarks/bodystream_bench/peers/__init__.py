@@ -1,0 +1,1 @@
+"""What we are compared with, each behind the same inputs as ours."""

@@ -1,0 +1,210 @@
+"""The viewer's page in a real browser: it draws, shows figures, and its buttons work."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from bodystream.sinks.viewer import CaptureViewer, ViewerState
+from bodystream.timing import SpanSummary
+from bodystream.types import Array, CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
+
+_START_S = 60.0  # a software renderer on a busy machine
+
+
+def surface(phase: float) -> Mesh:
+    """A coloured ball 2 m away that swings to the side and breathes."""
+    azimuth, polar = np.meshgrid(np.linspace(0, 2 * np.pi, 60), np.linspace(0, np.pi, 40))
+    radius = 0.4 * (1 + 0.2 * np.sin(3 * azimuth + phase) * np.sin(polar) ** 2)
+    around = np.stack([np.cos(azimuth) * np.sin(polar), -np.cos(polar), np.sin(azimuth) * np.sin(polar)], -1)
+    vertices = (radius[..., None] * around + [0.2 * np.sin(phase), 0, 2.0]).reshape(-1, 3).astype(np.float32)
+    i, j = np.meshgrid(np.arange(39), np.arange(59), indexing="ij")
+    a = i * 60 + j
+    faces = np.concatenate([np.stack([a, a + 1, a + 60], -1), np.stack([a + 1, a + 61, a + 60], -1)])
+    red, green = 255 * azimuth / (2 * np.pi), 255 * polar / np.pi
+    colours = np.stack([red, green, 255 - red], -1).reshape(-1, 3).astype(np.uint8)
+    return Mesh(vertices, faces.reshape(-1, 3).astype(np.int32), colours=colours)
+
+
+def states() -> list[ViewerState]:
+    rng = np.random.default_rng(0)
+    camera = CameraIntrinsics(120.0, 120.0, 79.5, 59.5, 160, 120)
+    first = surface(0.0)
+    chosen = rng.choice(len(first.vertices), 60, replace=False)
+    unit = np.tile(np.eye(3, dtype=np.float32), (60, 1, 1))
+    edges = np.stack([(np.arange(60) + k) % 60 for k in (1, 2, 5)], 1).astype(np.int32)
+    out = []
+    for i, phase in enumerate(np.linspace(0, 2 * np.pi, 12, endpoint=False)):
+        mesh = surface(phase)
+        depth_m = np.full((120, 160), 2.5, np.float32)
+        depth_m[40:80, 60:100] = 2.0
+        colour = np.full((120, 160, 3), (40, 160, 90), np.uint8)
+        nodes = first.vertices[chosen]
+        graph = GraphSnapshot(
+            i, nodes, unit, mesh.vertices[chosen] - nodes, edges, np.zeros(60, np.int32), np.ones(60, bool)
+        )
+        hud = {"solve": SpanSummary(9, 14.9, 20.1, 23.8), "surface": SpanSummary(9, 7.4, 9.0, 11.8)}
+        frame = RgbdFrame(i, i, depth_m, camera, colour)
+        status = Status.DEGRADED
+        out.append(ViewerState(i, frame, mesh, first, graph, hud, 18.3, status, "few matches", {"nodes": "60"}))
+    return out
+
+
+class Capture:
+    """Stands in for a pipeline: publishes in a loop, and counts what the buttons ask for."""
+
+    def __init__(self) -> None:
+        self.pressed = {"start": 0, "stop": 0, "reset": 0}
+        self.viewer = CaptureViewer(
+            port=0,
+            on_start=lambda: self.press("start"),
+            on_stop=lambda: self.press("stop"),
+            on_reset=lambda: self.press("reset"),
+        )
+        self.longest_publish_s = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._publish)
+        self._thread.start()
+
+    def press(self, button: str) -> None:
+        self.pressed[button] += 1
+
+    def _publish(self) -> None:
+        all_states, i = states(), 0
+        while not self._done.is_set():
+            start = time.monotonic()
+            self.viewer.publish(all_states[i % len(all_states)])
+            self.longest_publish_s = max(self.longest_publish_s, time.monotonic() - start)
+            i += 1
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        self._done.set()
+        self._thread.join()
+        self.viewer.close()
+
+
+@pytest.fixture(scope="module")
+def capture() -> Iterator[Capture]:
+    made = Capture()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def browser(capture: Capture) -> Iterator[Any]:
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("the viewer's page is tested in chromium with chromedriver, which are not installed")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+        "--window-size=1000,700",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        driver.set_page_load_timeout(_START_S)
+        driver.get(capture.viewer.url)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def wait_for(condition, what: str, timeout_s: float = _START_S) -> Any:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {timeout_s:g} s")
+
+
+def picture(browser: Any) -> Array:
+    """The part of the window that no panel covers, (h, w, 3) BGR."""
+    data = np.frombuffer(io.BytesIO(browser.get_screenshot_as_png()).read(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert image is not None
+    return image[150:, : image.shape[1] - 360].astype(float)
+
+
+def body_text(browser: Any) -> str:
+    return browser.find_element("tag name", "body").text
+
+
+def press(browser: Any, label: str) -> None:
+    browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").click()
+
+
+def test_page_loads_and_the_canvas_is_not_blank(capture: Capture, browser: Any) -> None:
+    wait_for(lambda: browser.find_elements("tag name", "canvas"), "a canvas")
+    wait_for(lambda: capture.viewer.client_count == 1, "the connection")
+    wait_for(lambda: capture.viewer.shown > 5, "some states")
+
+    def colourful() -> bool:
+        image = picture(browser)
+        spread = image.max(axis=2) - image.min(axis=2)  # the grid and the background are grey
+        return bool(image.std() > 8 and (spread > 60).mean() > 0.01)
+
+    wait_for(colourful, "coloured geometry in the canvas")
+    assert capture.viewer.warnings == []
+    severe = [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE" and "favicon" not in str(e)]
+    assert severe == []
+
+
+def test_picture_moves_with_the_surface(browser: Any) -> None:
+    before = picture(browser)
+    wait_for(lambda: (np.abs(picture(browser) - before).max(axis=2) > 60).mean() > 0.001, "a changed picture")
+
+
+def test_figures_are_on_the_page(browser: Any) -> None:
+    for text in ("bodystream", "Degraded", "few matches", "18.3", "solve", "14.9", "23.8", "nodes", "60"):
+        wait_for(lambda t=text: t in body_text(browser), text)
+
+
+def test_hidden_geometry_is_not_sent(capture: Capture, browser: Any) -> None:
+    wait_for(lambda: capture.viewer.bytes_per_state > 40_000, "a state with all geometry")
+    browser.find_element("xpath", "//button[normalize-space(.)='Show']").click()
+    for label in ("Camera", "Live surface", "Graph", "Canonical"):
+        box = f"//label[normalize-space(.)='{label}']/following::input[@type='checkbox'][1]"
+        element = wait_for(lambda b=box: browser.find_elements("xpath", b), label)[0]
+        browser.execute_script("arguments[0].click()", element)
+    wait_for(lambda: capture.viewer.bytes_per_state == 0, "a state without geometry")
+
+
+def test_reset_start_and_stop_reach_the_capture(capture: Capture, browser: Any) -> None:
+    press(browser, "Reset")
+    wait_for(lambda: capture.pressed["reset"] == 1, "the reset callback")
+    assert capture.viewer.running
+    press(browser, "Stop")
+    wait_for(lambda: capture.pressed["stop"] == 1 and not capture.viewer.running, "the stop callback")
+    wait_for(lambda: "Stopped" in body_text(browser), "the word Stopped")
+    wait_for(lambda: browser.find_elements("xpath", "//button[normalize-space(.)='Start']"), "the Start button")
+    press(browser, "Start")
+    wait_for(lambda: capture.pressed["start"] == 1 and capture.viewer.running, "the start callback")
+    assert capture.viewer.warnings == []
+
+
+def test_the_capture_was_never_held_up(capture: Capture, browser: Any) -> None:
+    """A thousand times what it takes, so that only a wait for the browser can fail this."""
+    assert capture.viewer.shown > 10
+    assert capture.longest_publish_s < 1.0
