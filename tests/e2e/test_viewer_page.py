@@ -183,7 +183,7 @@ def test_figures_are_on_the_page(browser: Any) -> None:
 
 def test_hidden_geometry_is_not_sent(capture: Capture, browser: Any) -> None:
     wait_for(lambda: capture.viewer.bytes_per_state > 40_000, "a state with all geometry")
-    browser.find_element("xpath", "//button[normalize-space(.)='Show']").click()
+    browser.find_element("xpath", "//*[normalize-space(text())='Show']").click()  # the tab
     for label in ("Camera", "Live surface", "Graph", "Canonical"):
         box = f"//label[normalize-space(.)='{label}']/following::input[@type='checkbox'][1]"
         element = wait_for(lambda b=box: browser.find_elements("xpath", b), label)[0]

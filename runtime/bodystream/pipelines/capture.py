@@ -39,7 +39,7 @@ class CaptureConfig:
     sigma_m: float = 0.05
     keyframe_every: int = 50
     keyframe_flow_every: int = 4
-    grow_every: int = 5
+    grow_every: int = 2
     initial_stride: int = 3
     restart_after: int = 90
     least_pixels: int = 800
@@ -121,7 +121,7 @@ class Capture:
         self.foreground = ForegroundSegmenter(c.foreground, intrinsics)
         self._estimator = DisCorrespondence(c.flow) if estimator is None else estimator
         self._gatherer = MatchGatherer(self.field, intrinsics, c.matches)
-        self._grower = GraphGrower(self.field, c.growth)
+        self._grower = GraphGrower(self.field, intrinsics, c.growth)
         self._previous = Reference(self.field, intrinsics)
         self._keyframes = Keyframes(self.field, intrinsics, self._estimator, c.keyframe_every, c.keyframe_flow_every)
         shape = (intrinsics.height, intrinsics.width)
@@ -251,17 +251,14 @@ class Capture:
         with self.spans.measure("surface"):
             surface = self.volume.extract(self.field)
             self.surface = surface if surface.vertex_count else None
-        if self.surface is None:
-            return
-        if self.frame_count % self.config.grow_every == 0 and not self._grower.busy:
-            with self.spans.measure("growth"):
-                self._grower.request(self.surface.download())
 
     def _remember(self, frame: RgbdFrame, foreground: Foreground) -> None:
         with self.spans.measure("remember"):
             self._last = (frame, foreground.mask)
             self._previous.store(frame.t_ns, self._depth, self.field)
             self._keyframes.remember(frame, foreground.mask, self._depth)
+            if self.frame_count % self.config.grow_every == 0:
+                self._grower.request(frame.depth_m, foreground.mask, frame.t_ns)
 
     def _lost(
         self, frame: RgbdFrame, foreground: Foreground, reason: str, summary: SolveSummary | None

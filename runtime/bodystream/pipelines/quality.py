@@ -84,7 +84,7 @@ class QualityMeter:
         if frame.truth is not None and live.vertex_count:
             vertices = live.vertices.numpy()[: live.vertex_count]
             error = float(np.mean(self._truth.distance_m(vertices, frame.truth)))
-        return FrameQuality(iou, float(np.median(residual)) if residual.size else float("nan"), error)
+        return FrameQuality(float(iou), float(np.median(residual)) if residual.size else float("nan"), error)
 
     def render(self, live: LiveSurface) -> Array:
         """(H, W) depth [m] of the mesh seen from the camera, 0 = none."""

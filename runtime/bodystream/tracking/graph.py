@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from bodystream.geometry.camera import back_project
 from bodystream.types import Array, CameraIntrinsics
@@ -98,9 +98,9 @@ def sample_nodes(points: Array, sigma_m: float, existing: Array | None = None, m
         return np.zeros(0, np.int64)
     covered = np.zeros(len(points), bool)
     if existing is not None and len(existing):
-        covered = cKDTree(existing).query(points, distance_upper_bound=sigma_m)[0] <= sigma_m
+        covered = KDTree(existing).query(points, distance_upper_bound=sigma_m)[0] <= sigma_m
     open_points = np.flatnonzero(~covered)
-    tree = cKDTree(points[open_points]) if len(open_points) else None
+    tree = KDTree(points[open_points]) if len(open_points) else None
     is_open = np.ones(len(open_points), bool)
     chosen = []
     for k in range(len(open_points)):

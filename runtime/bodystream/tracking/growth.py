@@ -1,4 +1,4 @@
-"""New nodes where the fused surface has outgrown the graph, found beside the live pipeline."""
+"""New nodes where the camera sees surface that the graph does not cover yet, found beside the live pipeline."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from bodystream.deformation import WarpField
-from bodystream.tracking.graph import geodesic_neighbours, large_components, sample_nodes
-from bodystream.types import Array, Mesh
+from bodystream.tracking.graph import geodesic_neighbours, large_components, mesh_from_depth, sample_nodes
+from bodystream.types import Array, CameraIntrinsics, GraphSnapshot
 
-__all__ = ["GraphGrower", "GrowthConfig"]
+__all__ = ["GraphGrower", "Growth", "GrowthConfig", "plan_growth"]
 
 
 @dataclass(frozen=True)
@@ -20,88 +20,120 @@ class GrowthConfig:
     """Options of graph growth.
 
     Attributes:
-        least_support: surface vertices that a new node must cover.
-        least_piece: loose pieces of surface with fewer vertices get no nodes.
+        stride: pixel stride at which the depth image is looked at.
+        least_support: depth points (at that stride) that a new node must cover.
+        least_piece: loose pieces of surface with fewer points get no nodes.
+        reach_m: surface farther than this from every node is something else.
         max_nodes: the graph stops growing here.
     """
 
-    least_support: int = 12
-    least_piece: int = 150
+    stride: int = 4
+    least_support: int = 8
+    least_piece: int = 60
+    reach_m: float = 0.3
     max_nodes: int = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class _Growth:
-    positions: Array  # (A, 3) new nodes
-    parents: Array  # (A,) the older node nearest to each
-    edges: Array  # (N + A, K) of all nodes
+class Growth:
+    """What to add to a graph of N nodes.
+
+    Attributes:
+        positions: (A, 3) float32 canonical positions of new nodes [m]. parents: (A,) int32, the older node that each
+            moves with at first. edges: (N + A, K) int32 of all nodes. version: of the graph that it was planned for.
+    """
+
+    positions: Array
+    parents: Array
+    edges: Array
     version: int
 
 
 def plan_growth(
-    mesh: Mesh, positions: Array, old_edges: Array, sigma_m: float, config: GrowthConfig
-) -> tuple[Array, Array, Array]:
-    """Where new nodes should stand on a canonical mesh, and the edges of the graph with them.
+    depth_m: Array,
+    mask: Array,
+    intrinsics: CameraIntrinsics,
+    graph: GraphSnapshot,
+    sigma_m: float,
+    config: GrowthConfig,
+    version: int = 0,
+) -> Growth:
+    """Sample new nodes on the seen surface, in camera space, and bring them to canonical space with their parents.
 
-    Edges of older nodes stay, so that anchors which were given before keep their meaning; free places are filled.
+    Their edges are geodesic on the surface that is seen in this frame. Edges of older nodes stay, so that anchors
+    which were given before keep their meaning; free places are filled.
 
     Args:
-        positions: (N, 3) and old_edges: (N, K) of the graph so far.
-
-    Returns:
-        (A, 3) float32 new nodes, (A,) int32 their nearest older node, (N + A, K) int32 edges of all nodes.
-        A may be 0.
+        depth_m: (H, W) [m]. mask: (H, W) bool foreground. graph: with the motion of this frame.
     """
-    neighbours = old_edges.shape[1]
-    faces = mesh.faces
-    surface_edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
-    solid = large_components(len(mesh.vertices), surface_edges, config.least_piece)
-    where = np.flatnonzero(solid)
-    chosen = where[sample_nodes(mesh.vertices[where], sigma_m, positions, config.least_support)]
-    chosen = chosen[: max(0, config.max_nodes - len(positions))]
-    born = mesh.vertices[chosen].astype(np.float32)
-    every = np.concatenate([positions, born])
-    node_points = cKDTree(mesh.vertices).query(every)[1]
-    edges, _, _ = geodesic_neighbours(mesh.vertices, surface_edges, node_points, every, neighbours, sigma_m)
-    edges[: len(positions)] = _extend(old_edges, edges[: len(positions)])
-    parents = cKDTree(positions).query(born)[1].astype(np.int32) if len(born) else np.zeros(0, np.int32)
-    return born, parents, edges
+    live = graph.positions + graph.translations
+    mesh = mesh_from_depth(depth_m, mask, intrinsics, stride=config.stride)
+    nothing = Growth(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), graph.edges, version)
+    if len(mesh.points) == 0 or len(mesh.edges) == 0:
+        return nothing
+    tree = KDTree(live)
+    distance, parent = tree.query(mesh.points, distance_upper_bound=config.reach_m)
+    usable = np.isfinite(distance) & large_components(len(mesh.points), mesh.edges, config.least_piece)
+    where = np.flatnonzero(usable)
+    chosen = where[sample_nodes(mesh.points[where], sigma_m, live, config.least_support)]
+    chosen = chosen[: max(0, config.max_nodes - len(live))]
+    if len(chosen) == 0:
+        return nothing
+    parents = parent[chosen].astype(np.int32)
+    # Inverse of the parent's motion: p = R (q - v) + v + t.
+    arm = mesh.points[chosen] - live[parents]
+    born = np.einsum("nji,nj->ni", graph.rotations[parents], arm) + graph.positions[parents]
+    edges = _connect(mesh.points, mesh.edges, live, chosen, graph.edges, sigma_m)
+    return Growth(born.astype(np.float32), parents, edges, version)
 
 
-def _extend(old: Array, new: Array) -> Array:
-    """(N, K) old neighbour lists with their free places (-1) filled from the new lists."""
-    out = old.copy()
-    for i in np.flatnonzero((old < 0).any(axis=1)):
-        fresh = [j for j in new[i] if j >= 0 and j not in old[i]]
-        free = np.flatnonzero(old[i] < 0)[: len(fresh)]
-        out[i, free] = fresh[: len(free)]
-    return out
+def _connect(
+    points: Array, surface_edges: Array, live: Array, chosen: Array, old_edges: Array, sigma_m: float
+) -> Array:
+    """(N + A, K) edges: old ones kept, new nodes linked along the seen surface to the nodes that lie on it."""
+    count, neighbours = old_edges.shape
+    gap, nearest_point = KDTree(points).query(live)
+    seen = np.flatnonzero(gap < 0.5 * sigma_m)
+    labels = np.concatenate([seen, count + np.arange(len(chosen))])
+    node_points = np.concatenate([nearest_point[seen], chosen])
+    positions = np.concatenate([live[seen], points[chosen]])
+    local, _, _ = geodesic_neighbours(points, surface_edges, node_points, positions, neighbours, sigma_m)
+    linked = np.where(local >= 0, labels[np.maximum(local, 0)], -1).astype(np.int32)
+    edges = np.full((count + len(chosen), neighbours), -1, np.int32)
+    edges[:count] = old_edges
+    edges[count:] = linked[len(seen) :]
+    for row, node in zip(linked[: len(seen)], seen, strict=True):
+        free = np.flatnonzero(old_edges[node] < 0)
+        fresh = [j for j in row if j >= 0 and j not in old_edges[node]][: len(free)]
+        edges[node, free[: len(fresh)]] = fresh
+    return edges
 
 
 class GraphGrower:
     """Plans growth on a worker thread; the pipeline applies a finished plan between two frames."""
 
-    def __init__(self, field: WarpField, config: GrowthConfig | None = None) -> None:
+    def __init__(self, field: WarpField, intrinsics: CameraIntrinsics, config: GrowthConfig | None = None) -> None:
         self.config = GrowthConfig() if config is None else config
         self._field = field
+        self._intrinsics = intrinsics
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graph-growth")
-        self._pending: Future[_Growth] | None = None
+        self._pending: Future[Growth] | None = None
 
     @property
     def busy(self) -> bool:
         return self._pending is not None
 
-    def request(self, mesh: Mesh) -> None:
-        """Start to plan on a host copy of the canonical surface, unless a plan is under way."""
-        if self._pending is None and len(mesh.vertices) and len(mesh.faces) and self._field.count:
-            field = self._field
-            self._pending = self._pool.submit(self._plan, mesh, field.host_positions, field.host_edges, field.version)
-
-    def _plan(self, mesh: Mesh, positions: Array, edges: Array, version: int) -> _Growth:
-        return _Growth(*plan_growth(mesh, positions, edges, self._field.sigma_m, self.config), version)
+    def request(self, depth_m: Array, mask: Array, t_ns: int) -> None:
+        """Start to plan for a frame with the field's motion at it, unless a plan is under way."""
+        field = self._field
+        if self._pending is None and 0 < field.count < self.config.max_nodes:
+            graph = field.snapshot(t_ns)
+            self._pending = self._pool.submit(
+                plan_growth, depth_m, mask, self._intrinsics, graph, field.sigma_m, self.config, field.version
+            )
 
     def apply(self, wait: bool = False) -> int:
-        """Add the nodes of a finished plan; returns how many. A new node moves as its nearest older node does."""
+        """Add the nodes of a finished plan; returns how many. A new node moves as its parent does now."""
         if self._pending is None or not (wait or self._pending.done()):
             return 0
         growth, self._pending = self._pending.result(), None

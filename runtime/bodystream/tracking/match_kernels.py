@@ -139,24 +139,3 @@ def agree(
     if z_total > 0.0:
         depth_out[i] = z / z_total
     weight_out[i] = total / float(references)
-
-
-@wp.kernel(enable_backward=False)
-def find_uncovered(
-    begin: wp.int32,
-    points: wp.array(dtype=wp.vec3),
-    grid: wp.uint64,
-    positions: wp.array(dtype=wp.vec3),
-    sigma: float,
-    # Out:
-    uncovered_out: wp.array(dtype=wp.int32),
-):
-    i = begin + wp.tid()
-    p = points[i]
-    hit = int(1)
-    query = wp.hash_grid_query(grid, p, sigma)
-    index = int(0)
-    while wp.hash_grid_query_next(query, index):
-        if wp.length_sq(positions[index] - p) <= sigma * sigma:
-            hit = 0
-    uncovered_out[i] = hit
