@@ -139,3 +139,51 @@ def agree(
     if z_total > 0.0:
         depth_out[i] = z / z_total
     weight_out[i] = total / float(references)
+
+
+@wp.kernel(enable_backward=False)
+def pull_inside(
+    begin: wp.int32,
+    # Model:
+    points: wp.array(dtype=wp.vec3),
+    anchors: wp.array(dtype=wp.vec4i),
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),  # predicted motion
+    translations: wp.array(dtype=wp.vec3),
+    camera: Pinhole,
+    # New frame:
+    scene_depth: wp.array2d(dtype=float),  # (H, W) all measurements [m]
+    inside_px: wp.array2d(dtype=wp.vec2),  # (H / scale, W / scale) nearest foreground pixel, < 0 = far away
+    scale: int,
+    margin_m: float,
+    strength: float,
+    # In and out:
+    pixels_out: wp.array(dtype=wp.vec2),
+    depth_out: wp.array(dtype=float),
+    weight_out: wp.array(dtype=float),
+):
+    """Where the camera sees through the model, pull the point to the nearest pixel of the silhouette.
+
+    Pixels without a measurement say nothing; so a point outside of the mask is wrong only where the depth behind it
+    was measured.
+    """
+    i = begin + wp.tid()
+    w = weights[i]
+    if weight_out[i] > 0.0 or w[0] + w[1] + w[2] + w[3] < 0.5:
+        return
+    p = warp_point(points[i], anchors[i], w, positions, rotations, translations)
+    if p[2] < 1.0e-3:
+        return
+    u = int(wp.floor(camera.fx * p[0] / p[2] + camera.cx + 0.5))
+    v = int(wp.floor(camera.fy * p[1] / p[2] + camera.cy + 0.5))
+    if u < 0 or v < 0 or u >= camera.width or v >= camera.height:
+        return
+    if scene_depth[v, u] < p[2] + margin_m:
+        return
+    target = inside_px[wp.min(v / scale, inside_px.shape[0] - 1), wp.min(u / scale, inside_px.shape[1] - 1)]
+    if target[0] < 0.0:
+        return
+    pixels_out[i] = target
+    depth_out[i] = 0.0
+    weight_out[i] = strength

@@ -10,7 +10,8 @@ from bodystream.deformation import WarpField
 from bodystream.device import ParallelLaunch
 from bodystream.tracking import kernels, match_kernels
 from bodystream.tracking.kernels import Pinhole
-from bodystream.types import CameraIntrinsics, FlowField
+from bodystream.tracking.silhouette import nearest_inside
+from bodystream.types import Array, CameraIntrinsics, FlowField
 
 __all__ = ["MatchConfig", "MatchGatherer", "Reference", "pinhole"]
 
@@ -23,6 +24,9 @@ def pinhole(intrinsics: CameraIntrinsics) -> Pinhole:
     return camera
 
 
+SILHOUETTE_SCALE = 2
+
+
 @dataclass(frozen=True)
 class MatchConfig:
     """Options of matching.
@@ -33,6 +37,8 @@ class MatchConfig:
         step_m: depth that jumps more than this within a pixel is an edge, not a surface.
         spread_m: predictions of several references for one point must lie this near their mean (app. D.3).
         references: most reference frames used at once.
+        silhouette_weight: w of a point that the camera sees through, pulled to the silhouette; 0 = off.
+        see_through_m: depth measured this far behind a point shows that it is not there.
     """
 
     least_weight: float = 0.35
@@ -40,6 +46,8 @@ class MatchConfig:
     step_m: float = 0.03
     spread_m: float = 0.15
     references: int = 2
+    silhouette_weight: float = 0.25
+    see_through_m: float = 0.1
 
 
 class Reference:
@@ -82,6 +90,9 @@ class MatchGatherer:
         shape = (intrinsics.height, intrinsics.width)
         self._flow = wp.zeros(shape, dtype=wp.vec2, device=self._device)
         self._weight = wp.zeros(shape, dtype=float, device=self._device)
+        self._scene = wp.zeros(shape, dtype=float, device=self._device)
+        coarse = (-(-shape[0] // SILHOUETTE_SCALE), -(-shape[1] // SILHOUETTE_SCALE))
+        self._inside = wp.zeros(coarse, dtype=wp.vec2, device=self._device)
         self._capacity = 0
 
     def _allocate(self, capacity: int) -> None:
@@ -122,3 +133,27 @@ class MatchGatherer:
             ParallelLaunch(match_kernels.follow_flow, count, inputs, self._device)()
         inputs = [len(used), self._camera, self._pixels, self._depths, self._weights, config.spread_m, *outputs]
         ParallelLaunch(match_kernels.agree, count, inputs, self._device)()
+
+    def pull_inside(
+        self,
+        points: wp.array,
+        anchors: wp.array,
+        weights: wp.array,
+        count: int,
+        scene_depth_m: Array,
+        mask: Array,
+        outputs: tuple[wp.array, wp.array, wp.array],
+    ) -> None:
+        """Targets on the silhouette for points without a flow match that the camera sees through.
+
+        Args:
+            scene_depth_m: (H, W) all depth of the new frame [m]. mask: (H, W) bool, its foreground.
+        """
+        config, field = self.config, self._field
+        if config.silhouette_weight <= 0:
+            return
+        self._scene.assign(scene_depth_m)
+        self._inside.assign(nearest_inside(mask, SILHOUETTE_SCALE))
+        inputs = [points, anchors, weights, field.positions, field.rotations, field.translations, self._camera]
+        inputs += [self._scene, self._inside, SILHOUETTE_SCALE, config.see_through_m, config.silhouette_weight]
+        ParallelLaunch(match_kernels.pull_inside, count, [*inputs, *outputs], self._device)()
