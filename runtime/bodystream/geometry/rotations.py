@@ -7,7 +7,13 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.types import Array
 
-__all__ = ["matrix_from_quaternion", "matrix_from_rotation_vector", "quaternion_from_matrix", "skew"]
+__all__ = [
+    "matrix_from_quaternion",
+    "matrix_from_rotation_vector",
+    "quaternion_from_matrix",
+    "rotation_vector_from_matrix",
+    "skew",
+]
 
 
 def skew(v: Array) -> Array:
@@ -23,6 +29,12 @@ def matrix_from_rotation_vector(rotation_vector: Array) -> Array:
     """Exponential map: (..., 3) axis times angle [rad] to (..., 3, 3)."""
     flat = np.asarray(rotation_vector).reshape(-1, 3)
     return Rotation.from_rotvec(flat).as_matrix().reshape(*np.shape(rotation_vector), 3)
+
+
+def rotation_vector_from_matrix(matrix: Array) -> Array:
+    """Logarithm: (..., 3, 3) to (..., 3) axis times angle [rad], angle <= pi."""
+    flat = np.asarray(matrix).reshape(-1, 3, 3)
+    return Rotation.from_matrix(flat).as_rotvec().reshape(*np.shape(matrix)[:-2], 3)
 
 
 def quaternion_from_matrix(matrix: Array) -> Array:

@@ -17,6 +17,7 @@ from bodystream.timing import Spans
 from bodystream.tracking.graph import build_graph, mesh_from_depth
 from bodystream.tracking.growth import GraphGrower, GrowthConfig
 from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
+from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
 from bodystream.tracking.solver import GaussNewton, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, Mesh, RgbdFrame, Status
 
@@ -127,6 +128,8 @@ class Capture:
         self._gatherer = MatchGatherer(self.field, intrinsics, c.matches)
         self._grower = GraphGrower(self.field, intrinsics, c.growth)
         self._previous = Reference(self.field, intrinsics)
+        self._motion = MotionPredictor(self.field)
+        self._expected = FlowPredictor(self.field, intrinsics)
         self._keyframes = Keyframes(self.field, intrinsics, self._estimator, c.keyframe_every, c.keyframe_flow_every)
         shape = (intrinsics.height, intrinsics.width)
         self._depth = wp.zeros(shape, dtype=float, device=device)
@@ -142,6 +145,7 @@ class Capture:
         self.foreground.reset()
         self._keyframes.reset()
         self._grower.forget()
+        self._motion.reset()
         self._last: tuple[RgbdFrame, Array] | None = None
         self.surface: Surface | None = None
         self._lost_frames = 0
@@ -228,18 +232,22 @@ class Capture:
         surface, count = self.surface, self.surface.vertex_count
         with self.spans.measure("graph"):
             self._apply_growth()
+        with self.spans.measure("predict"):
+            self._motion.predict(frame.t_ns)
+            model = (surface.vertices, surface.anchors, surface.weights, count)
+            guess = self._expected.flow(*model, self._previous)
         with self.spans.measure("flow"):
-            flow = self._estimator.step(last_frame, frame, source_mask=last_mask, target_mask=foreground.mask)
+            masks = {"source_mask": last_mask, "target_mask": foreground.mask}
+            flow = self._estimator.step(last_frame, frame, **masks, initial_flow_px=guess)
         references: list[tuple[Reference, FlowField]] = [(self._previous, flow)]
         with self.spans.measure("keyframe"):
             references += self._keyframes.follow(frame, foreground.mask, flow)
         with self.spans.measure("match"):
-            model = (surface.vertices, surface.anchors, surface.weights, count, surface.normals)
-            self.solver.set_points(*model)
+            self.solver.set_points(*model, surface.normals)
             points = (surface.vertices, surface.normals, surface.anchors, surface.weights, count)
             self._gatherer.gather(*points, references, self._depth, self.solver.flow_buffers)
             silhouette = (frame.depth_m, foreground.mask, self.solver.flow_buffers)
-            self._gatherer.pull_inside(surface.vertices, surface.anchors, surface.weights, count, *silhouette)
+            self._gatherer.pull_inside(*model, *silhouette)
             self.solver.use_flow()
             self.solver.set_depth(self._depth)
         with self.spans.measure("solve"):
@@ -277,6 +285,7 @@ class Capture:
         with self.spans.measure("remember"):
             self._last = (frame, foreground.mask)
             self._previous.store(frame.t_ns, self._depth, self.field)
+            self._motion.remember(frame.t_ns)
             self._keyframes.remember(frame, foreground.mask, self._depth)
             if self.frame_count % self.config.grow_every == 0:
                 self._grower.request(frame.depth_m, foreground.mask, frame.t_ns)

@@ -187,3 +187,48 @@ def pull_inside(
     pixels_out[i] = target
     depth_out[i] = 0.0
     weight_out[i] = strength
+
+
+@wp.kernel(enable_backward=False)
+def predict_flow(
+    begin: wp.int32,
+    # Model:
+    points: wp.array(dtype=wp.vec3),
+    anchors: wp.array(dtype=wp.vec4i),
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),  # predicted motion
+    translations: wp.array(dtype=wp.vec3),
+    camera: Pinhole,
+    # Reference frame:
+    reference_rotations: wp.array(dtype=wp.mat33),
+    reference_translations: wp.array(dtype=wp.vec3),
+    node_count: int,
+    reference_depth: wp.array2d(dtype=float),
+    visible_m: float,
+    # Out:
+    moved_out: wp.array(dtype=wp.vec4),  # pixel in the reference frame and its flow [px]; u < 0 = not seen there
+):
+    i = begin + wp.tid()
+    moved_out[i] = wp.vec4(-1.0, -1.0, 0.0, 0.0)
+    w = weights[i]
+    for k in range(4):
+        if w[k] > 0.02 and anchors[i][k] >= node_count:
+            return
+    if w[0] + w[1] + w[2] + w[3] < 0.5:
+        return
+    p = warp_point(points[i], anchors[i], w, positions, reference_rotations, reference_translations)
+    q = warp_point(points[i], anchors[i], w, positions, rotations, translations)
+    if p[2] < 1.0e-3 or q[2] < 1.0e-3:
+        return
+    u = camera.fx * p[0] / p[2] + camera.cx
+    v = camera.fy * p[1] / p[2] + camera.cy
+    ui = int(wp.floor(u + 0.5))
+    vi = int(wp.floor(v + 0.5))
+    if ui < 0 or vi < 0 or ui >= camera.width or vi >= camera.height:
+        return
+    if wp.abs(reference_depth[vi, ui] - p[2]) > visible_m:
+        return
+    du = camera.fx * q[0] / q[2] + camera.cx - u
+    dv = camera.fy * q[1] / q[2] + camera.cy - v
+    moved_out[i] = wp.vec4(wp.max(u, 0.0), wp.max(v, 0.0), du, dv)
