@@ -119,7 +119,9 @@ def load_baseline(path: Path) -> tuple[list[Metric], dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}): make it with `bodystream bench --save-baseline {path}`") from error
+        raise InputError(
+            f"{path}: not JSON ({error}): make it with `bodystream bench --save-baseline {path}`"
+        ) from error
     if isinstance(content, dict):
         machine = content.get("machine", {})
         return parse_metrics(content.get("metrics"), str(path)), machine if isinstance(machine, dict) else {}

@@ -107,7 +107,7 @@ def _generated_surface() -> MatchedSurface:
 
 
 def person_frames(count: int, device: wp.Device) -> tuple[str, list[RgbdFrame]]:
-    """Frames of a person with colour and a mask, and where they come from: `turning_person`, else the synthetic camera."""
+    """Where they come from, and frames of a person with a mask: `turning_person`, else the synthetic camera."""
     folder = find_recording("depth/turning_person")
     if folder is None:
         return "synthetic camera", synthetic_frames(count, device)

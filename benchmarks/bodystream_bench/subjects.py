@@ -96,7 +96,9 @@ def _synthetic(frames: list[RgbdFrame], sigma_m: float) -> Subject:
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     graph = build_graph(rest, pairs, sigma_m)
     around = np.asarray(KDTree(rest).query(graph.positions, k=24)[1])
-    motions = [_local_motion(rest, truth.mesh.vertices, around, graph.positions) for truth in truths if truth is not None]
+    motions = [
+        _local_motion(rest, truth.mesh.vertices, around, graph.positions) for truth in truths if truth is not None
+    ]
     masks = [person_mask(frame) for frame in frames]
     return Subject("synthetic camera", frames, masks, graph, motions, [np.eye(4) for _ in frames])
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
+from bodystream.types import Array
 from bodystream_bench.measuring import Context, expect, measure
 from bodystream_bench.recordings import person_frames
 from bodystream_bench.suites.flow import person_mask
@@ -24,22 +25,22 @@ def run(context: Context) -> None:
     masks = [person_mask(frame) for frame in frames]
     bare = [dataclasses.replace(frame, mask=None, truth=None) for frame in frames]
     segmenter = ForegroundSegmenter(ForegroundConfig(), frames[0].intrinsics)
-    overlaps, at = [], 0
+    overlaps: list[float] = []
+    pending: list[tuple[Array, Array]] = []
+    at = 0
 
     def step() -> None:
         nonlocal at
         index = _to_and_fro(at, len(bare))
-        found, truth = segmenter.step(bare[index]).mask, masks[index]
         at += 1
-        pending.append((found, truth))
+        pending.append((segmenter.step(bare[index]).mask, masks[index]))
 
     def settle() -> None:
         """Overlap of the last result, outside the measured time."""
         while pending:
             found, truth = pending.pop()
-            overlaps.append((found & truth).sum() / max(1, (found | truth).sum()))
+            overlaps.append(float((found & truth).sum() / max(1, (found | truth).sum())))
 
-    pending: list = []
     timing = measure(step, context.steps(), before=settle)
     settle()
     iou = float(np.mean(overlaps))

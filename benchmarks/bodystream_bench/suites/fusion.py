@@ -28,7 +28,8 @@ def run(context: Context) -> None:
     order = _order(len(subject.frames), context.steps())
     integrate, surface, residual_mm, vertices = _ours(context, subject, order)
     context.note(
-        f"fusion: {subject.name}, {len(subject.frames)} frames, {len(subject.graph.positions)} nodes, {vertices} vertices"
+        f"fusion: {subject.name}, {len(subject.frames)} frames, {len(subject.graph.positions)} nodes, "
+        f"{vertices} vertices"
     )
     expect(
         residual_mm < _RESIDUAL_LIMIT_MM,

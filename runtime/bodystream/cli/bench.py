@@ -51,14 +51,18 @@ class Bench:
             from bodystream_bench.runner import run_suites
         except ImportError as error:
             raise MissingDependencyError(
-                "bodystream_bench", "for `bodystream bench`", "Install bodystream anew: pip install --force-reinstall bodystream"
+                "bodystream_bench",
+                "for `bodystream bench`",
+                "Install bodystream anew: pip install --force-reinstall bodystream",
             ) from error
         from bodystream.device import describe_device, select_device
 
         # Read first: a wrong path should not cost minutes.
         reference = None if self.compare is None else load_baseline(self.compare)
         if self.save_baseline is not None and not self.save_baseline.absolute().parent.is_dir():
-            raise ConfigurationError(f"--save-baseline: {self.save_baseline.absolute().parent} is no folder: make it first")
+            raise ConfigurationError(
+                f"--save-baseline: {self.save_baseline.absolute().parent} is no folder: make it first"
+            )
         device = select_device(self.device)
         print(f"bench: kernels run on {describe_device(device)}", file=sys.stderr)
         with contextlib.redirect_stdout(sys.stderr):

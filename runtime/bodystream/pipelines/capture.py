@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
@@ -22,6 +23,9 @@ from bodystream.tracking.solver import GaussNewton, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, Mesh, RgbdFrame, Status
 
 __all__ = ["Capture", "CaptureConfig", "CaptureResult", "LiveSurface"]
+
+
+FAR_M = 100.0
 
 
 @dataclass(frozen=True)
@@ -241,12 +245,14 @@ class Capture:
             flow = self._estimator.step(last_frame, frame, **masks, initial_flow_px=guess)
         references: list[tuple[Reference, FlowField]] = [(self._previous, flow)]
         with self.spans.measure("keyframe"):
-            references += self._keyframes.follow(frame, foreground.mask, flow)
+            references += self._keyframes.follow(frame, foreground.mask, partial(self._expected.flow, *model))
         with self.spans.measure("match"):
             self.solver.set_points(*model, surface.normals)
             points = (surface.vertices, surface.normals, surface.anchors, surface.weights, count)
             self._gatherer.gather(*points, references, self._depth, self.solver.flow_buffers)
-            silhouette = (frame.depth_m, foreground.mask, self.solver.flow_buffers)
+            # A given mask says where the body is not; a found one only where depth was measured.
+            scene_m = frame.depth_m if frame.mask is None else np.where(frame.mask, frame.depth_m, np.float32(FAR_M))
+            silhouette = (scene_m, foreground.mask, self.solver.flow_buffers)
             self._gatherer.pull_inside(*model, *silhouette)
             self.solver.use_flow()
             self.solver.set_depth(self._depth)

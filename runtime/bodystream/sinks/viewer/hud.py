@@ -25,7 +25,7 @@ def status_html(state: ViewerState | None, running: bool) -> str:
     status = Status(state.status)
     word, colour = (_WORDS[status], _COLOURS[status]) if running else ("Stopped", "#5c6670")
     badge = f'<span style="background:{colour};color:#fff;border-radius:0.6em;padding:0.1em 0.7em"><b>{word}</b></span>'
-    rate = f'<span style="float:right"><b>{state.fps:.1f}</b> fps</span>'
+    rate = f'<span style="float:right"><b>{state.fps:.1f}</b> fps</span>' if running else ""
     reason = f'<div style="padding-top:0.3em">{escape(state.reason)}</div>' if state.reason else ""
     return f'<div style="{_FRAME}">{rate}{badge}{reason}</div>'
 

@@ -22,7 +22,7 @@ _SWAP_S = 0.05  # the page parses a mesh in 5-20 ms; until then the one before s
 _CANONICAL_EVERY_S = 1.0
 _MARGIN_M = 0.12  # around the surface, for the camera's points beside it
 _FOV = math.radians(45.0)
-_PANEL_SHARE = 0.2  # of the window's width that the panel covers
+_PANEL_SHARE = 0.25  # of the window's width that the panel covers
 _COLUMNS = ("camera", "live", "graph", "canonical")
 _LABELS = {"camera": "Camera", "live": "Live surface", "graph": "Graph", "canonical": "Canonical"}
 
@@ -276,11 +276,11 @@ class ViewerPage:
     def _view(self, aspect: float) -> tuple[Array, Array]:
         """Where to look from, on the camera's side and a little above, so that all columns are in the picture."""
         centre, size = (self._low + self._high) / 2, self._high - self._low
-        width = max(self._layout, 1) * max(self._step_m, float(size[0]))
+        width = max(self._layout, 1) * max(self._step_m, 1.1 * float(size[0]))
         height = float(size[1]) + 0.35
         slope = math.tan(_FOV / 2)
         free = max(aspect * (1 - _PANEL_SHARE), 0.3)
-        distance = max(height, width / free) / 2 / slope + float(size[2]) / 2
+        distance = max(height, width / free) / 2 / slope + float(size[2])
         look_at = centre + (distance * slope * aspect * _PANEL_SHARE, 0.0, 0.0)  # the panel covers the right edge
         return look_at + (0.0, -0.12 * distance, -distance), look_at
 
@@ -305,8 +305,8 @@ def _bounds(state: ViewerState, coarse: bool) -> tuple[Array, Array] | None:
             points = mesh.vertices[:: 8 if coarse else 1].astype(np.float64)
             points = points[np.isfinite(points).all(axis=1)]
             if len(points):
-                low, high = np.percentile(points, (0.5, 99.5), axis=0)
-                return low, high
+                low, high = np.percentile(points, (0.5, 99.5), axis=0)  # not where a stray fragment floats
+                return low - 0.03, high + 0.03
     if state.frame is not None and not coarse:
         points, _ = encode.cloud_of_frame(state.frame, 8)
         if len(points):

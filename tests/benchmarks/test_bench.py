@@ -1,0 +1,220 @@
+"""`bodystream bench` from the command line, and the peers that it measures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bodystream.cli.bench import Bench
+from bodystream.device import select_device
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.types import Array, CameraIntrinsics
+from bodystream_bench.measuring import AccuracyError, Context, expect, measure
+from bodystream_bench.peers.dense_gauss_newton import DenseGaussNewton, TrackingProblem
+from bodystream_bench.peers.skinning import SkinningProblem, numpy_skinning, torch_skinning
+from bodystream_bench.recordings import matched_surface
+from bodystream_bench.runner import SUITES, run_suites
+from bodystream_bench.subjects import moving_person
+from bodystream_bench.suites.solver import NODES, graph_of
+from reference import dense_gauss_newton
+
+SKINNING_KEYS = {
+    f"skinning.{size}.{figure}" for size in ("14k", "50k") for figure in ("p50_ms", "p99_ms", "speedup_vs_numpy")
+}
+
+
+def bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bodystream.cli.main", "bench", "--device", "cpu", *arguments]
+    paths = ":".join(entry for entry in sys.path if entry)
+    environment = {"PYTHONPATH": paths, "PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=240)
+
+
+def test_json_from_the_command_line(tmp_path: Path) -> None:
+    done = bench("--only", "skinning", "--repeats", "5", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)  # nothing else is on stdout
+    assert {row["key"] for row in rows} >= SKINNING_KEYS
+    for row in rows:
+        assert set(row) == {"key", "value", "unit", "direction", "tolerance"}
+        assert row["value"] > 0 and row["direction"] in ("lower", "higher")
+        assert row["unit"] == ("ms" if row["key"].endswith("_ms") else "x")
+
+
+def test_unknown_key_is_one_line(tmp_path: Path) -> None:
+    done = bench("--only", "sovler", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "sovler" in done.stderr and "solver" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_comparison_sets_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = "skinning.14k.p50_ms"
+    saved = tmp_path / "saved.json"
+    only, cpu = (key,), "cpu"
+    assert Bench(only=only, repeats=3, save_baseline=saved, device=cpu).run() == 0
+    content = json.loads(saved.read_text())
+    assert [m["key"] for m in content["metrics"]] == [key]
+    assert content["machine"]["processors"] >= 1 and content["machine"]["packages"]["numpy"] == np.__version__
+    capsys.readouterr()
+    for factor, code in ((1000.0, 0), (0.001, 1)):
+        content["metrics"][0]["value"] *= factor
+        changed = tmp_path / f"{code}.json"
+        changed.write_text(json.dumps(content))
+        content["metrics"][0]["value"] /= factor
+        assert Bench(only=only, repeats=3, compare=changed, device=cpu).run() == code
+        printed = capsys.readouterr().out
+        assert key in printed and ("REGRESSED" in printed) == bool(code)
+    assert Bench(json=True, only=only, repeats=3, compare=changed, device=cpu).run() == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)[0]["key"] == key and "REGRESSED" in captured.err
+
+
+def test_wrong_paths_are_found_before_measuring(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="gone.json"):
+        Bench(only=("solver",), compare=tmp_path / "gone.json", device="cpu").run()
+    with pytest.raises(ConfigurationError, match="deep"):
+        Bench(only=("solver",), save_baseline=tmp_path / "deep" / "b.json", device="cpu").run()
+
+
+def test_wrong_numbers_of_repeats_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="repeats"):
+        run_suites(select_device("cpu"), ("skinning",), 0)
+
+
+@pytest.mark.parametrize(
+    ("only", "key", "wanted", "kept"),
+    [
+        ((), "solver.10k", True, True),
+        (("solver",), "solver.10k.p50_ms", True, True),
+        (("solver.10k.p50_ms",), "solver.10k", True, False),
+        (("solver.10k",), "solver.10k.p50_ms", True, True),
+        (("solver.10k",), "solver.all", False, False),
+        (("solver.1",), "solver.10k", False, False),
+        (("fusion", "flow"), "flow.dis_live.p50_ms", True, True),
+    ],
+)
+def test_only_selects_by_dotted_words(only: tuple[str, ...], key: str, wanted: bool, kept: bool) -> None:
+    context = Context(select_device("cpu"), only)
+    assert context.wants(key) is wanted
+    context.add(key, 1.0, "ms", "lower", 0.1)
+    assert [metric.key for metric in context.metrics] == ([key] if kept else [])
+
+
+def test_every_suite_is_importable_and_runs_something() -> None:
+    import importlib
+
+    for module in SUITES.values():
+        assert callable(importlib.import_module(module).run)
+
+
+def test_timings_leave_warm_up_and_preparation_out() -> None:
+    calls = {"before": 0, "step": 0}
+
+    def count(name: str) -> None:
+        calls[name] += 1
+
+    timing = measure(lambda: count("step"), 30, before=lambda: count("before"), warm_up=7)
+    assert calls == {"before": 37, "step": 37}
+    assert 0 <= timing.p50_ms <= timing.p99_ms
+
+
+def test_wrong_results_give_no_figures() -> None:
+    expect(True, "fine")
+    with pytest.raises(AccuracyError, match="off by a metre"):
+        expect(False, "off by a metre")
+
+
+def small_problem() -> TrackingProblem:
+    rng = np.random.default_rng(0)
+    nodes = rng.uniform([-0.3, -0.3, 1.2], [0.3, 0.3, 1.5], (12, 3)).astype(np.float32)
+    anchors = np.stack([rng.permutation(12)[:4] for _ in range(300)])
+    weights = rng.uniform(0.1, 1, (300, 4))
+    weights /= weights.sum(axis=1, keepdims=True)
+    anchors[::5, 2:], weights[::5] = anchors[::5, :1], [0.6, 0.4, 0.0, 0.0]
+    points = rng.uniform([-0.3, -0.3, 1.2], [0.3, 0.3, 1.5], (300, 3))
+    edges = np.array([(i, j) for i in range(12) for j in rng.permutation(12)[:4] if i != j])
+    camera = CameraIntrinsics(500.0, 510.0, 320.0, 240.0, 640, 480)
+    moved = points @ matrix_from_rotation_vector(np.array([0.1, 0.05, -0.1])).T + [0.05, 0.02, 0.0]
+    pixels = moved[:, :2] / moved[:, 2:] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+    return TrackingProblem(points, anchors, weights, nodes, edges, pixels, moved[:, 2], camera, (0.001, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-3)])
+def test_dense_peer_solves_what_the_reference_solves(dtype: type, tolerance: float) -> None:
+    p = small_problem()
+    rotations, translations = DenseGaussNewton(p, dtype).solve(3)
+    expected = dense_gauss_newton.solve(
+        p.points, p.target_px, p.target_depth_m, np.ones(len(p.points)), p.anchors, p.weights,
+        p.nodes, p.edges, p.intrinsics, p.lambdas,
+    )  # fmt: skip
+    np.testing.assert_allclose(rotations, expected[0], atol=tolerance)
+    np.testing.assert_allclose(translations, expected[1], atol=tolerance)
+    assert rotations.dtype == dtype and np.abs(translations).max() > 0.01
+
+
+@pytest.mark.parametrize("make", [numpy_skinning, torch_skinning])
+def test_skinning_peers_blend_like_the_formula(make) -> None:
+    rng = np.random.default_rng(1)
+    rotations = matrix_from_rotation_vector(rng.normal(0, 1, (9, 3))).astype(np.float32)
+    weights = rng.uniform(0, 1, (50, 4)).astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    problem = SkinningProblem(
+        rng.normal(0, 1, (50, 3)).astype(np.float32), rng.integers(0, 9, (50, 4)).astype(np.int32), weights,
+        rng.normal(0, 1, (9, 3)).astype(np.float32), rotations, rng.normal(0, 1, (9, 3)).astype(np.float32),
+    )  # fmt: skip
+    step = make(problem)
+    if step is None:
+        pytest.skip("torch is not installed")
+    expected = dense_gauss_newton.warp(
+        problem.vertices, problem.anchors, weights, problem.nodes, rotations, problem.translations
+    )
+    np.testing.assert_allclose(step(), expected, atol=5e-6)
+
+
+@pytest.fixture
+def no_recordings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_recordings")
+def test_generated_surface_has_the_size_of_the_recorded_one_and_is_always_the_same() -> None:
+    surface, again = matched_surface(), matched_surface()
+    assert surface.name == "generated" and 45_000 < surface.matched.sum() < 60_000
+    for name in ("target_px", "target_depth_m", "truth"):
+        assert np.array_equal(getattr(surface, name), getattr(again, name))
+    camera = surface.intrinsics
+    inside = (surface.target_px >= 0).all(axis=1) & (surface.target_px <= [camera.width - 1, camera.height - 1]).all(
+        axis=1
+    )
+    assert inside.mean() > 0.95
+    still_mm = np.linalg.norm(surface.truth - surface.mesh.points, axis=1).mean() * 1e3
+    assert still_mm > 100
+    _, graph = graph_of(surface, NODES)
+    assert abs(len(graph.positions) - NODES) <= 3
+
+
+@pytest.mark.usefixtures("no_recordings")
+def test_generated_person_moves_as_its_nodes_say() -> None:
+    """The true vertices of the body follow the nearest nodes' motion."""
+    subject = moving_person(40, select_device("cpu"))
+    assert subject.name == "synthetic camera" and len(subject.frames) == len(subject.motions) == 40
+    first, last = subject.frames[0].truth, subject.frames[-1].truth
+    assert first is not None and last is not None
+    rotations, translations = subject.motions[-1]
+    nodes = subject.graph.positions
+    nearest = subject.graph.nearest
+    rest: Array = first.mesh.vertices
+    moved = np.einsum("vij,vj->vi", rotations[nearest], rest - nodes[nearest]) + nodes[nearest] + translations[nearest]
+    off = np.linalg.norm(moved - last.mesh.vertices, axis=1)
+    assert np.linalg.norm(rest - last.mesh.vertices, axis=1).max() > 0.1
+    assert np.median(off) < 0.005
+    np.testing.assert_allclose(np.linalg.det(rotations), 1.0, atol=1e-5)
+    still, zero = subject.motions[0]
+    np.testing.assert_allclose(still, np.tile(np.eye(3), (len(still), 1, 1)), atol=1e-4)
+    np.testing.assert_allclose(zero, 0.0, atol=1e-5)

@@ -1,0 +1,144 @@
+"""The schema of a figure, reading and writing baselines, and what counts as a regression."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bodystream.errors import InputError
+from bodystream_bench.metrics import Metric, compare, load_baseline, metrics_json, save_baseline
+
+SOLVER = Metric("solver.10k.p50_ms", 10.0, "ms", "lower", 0.25)
+SPEEDUP = Metric("solver.10k.speedup_vs_dense", 80.0, "x", "higher", 0.4)
+
+
+def at(metric: Metric, value: float) -> Metric:
+    return Metric(metric.key, value, metric.unit, metric.direction, metric.tolerance)
+
+
+def test_json_is_a_list_of_exactly_the_five_fields() -> None:
+    rows = json.loads(metrics_json([SOLVER, SPEEDUP]))
+    assert [set(row) for row in rows] == [{"key", "value", "unit", "direction", "tolerance"}] * 2
+    assert rows[0] == {
+        "key": "solver.10k.p50_ms", "value": 10.0, "unit": "ms", "direction": "lower", "tolerance": 0.25,
+    }  # fmt: skip
+    assert json.loads(metrics_json([])) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"value": math.nan}, "value"),
+        ({"value": math.inf}, "value"),
+        ({"value": "fast"}, "value"),
+        ({"value": True}, "value"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"tolerance": math.nan}, "tolerance"),
+        ({"direction": "sideways"}, "direction"),
+        ({"key": ""}, "key"),
+        ({"key": "solver..p50_ms"}, "key"),
+        ({"unit": 3}, "unit"),
+    ],
+)
+def test_impossible_metrics_are_refused(change: dict, said: str) -> None:
+    good = {"key": "a.b", "value": 1.0, "unit": "ms", "direction": "lower", "tolerance": 0.1}
+    Metric(**good)
+    with pytest.raises(InputError, match=said):
+        Metric(**{**good, **change})
+
+
+@pytest.mark.parametrize(
+    ("metric", "now", "regressed"),
+    [
+        (SOLVER, 12.49, False),
+        (SOLVER, 12.51, True),
+        (SOLVER, 1.0, False),
+        (SPEEDUP, 48.1, False),
+        (SPEEDUP, 47.9, True),
+        (SPEEDUP, 800.0, False),
+        (at(SOLVER, 0.0), 0.0, False),
+        (at(SOLVER, 0.0), 0.1, True),
+        (at(SPEEDUP, -10.0), -13.9, False),
+        (at(SPEEDUP, -10.0), -14.1, True),
+    ],
+)
+def test_regression_is_worse_by_more_than_the_tolerance(metric: Metric, now: float, regressed: bool) -> None:
+    (row,) = compare([at(metric, now)], [metric])
+    assert row.regressed is regressed and row.value == now and row.baseline == metric.value
+    if metric.value:
+        assert row.ratio == pytest.approx(now / metric.value)
+    else:
+        assert math.isnan(row.ratio)
+
+
+@given(st.floats(0.01, 1e6), st.floats(0.01, 1e6), st.floats(0, 2), st.sampled_from(["lower", "higher"]))
+def test_better_or_equal_is_never_a_regression(now: float, before: float, tolerance: float, direction: str) -> None:
+    better = now <= before if direction == "lower" else now >= before
+    (row,) = compare([Metric("a", now, "ms", direction, tolerance)], [Metric("a", before, "ms", direction, tolerance)])
+    assert not (better and row.regressed)
+
+
+def test_figures_without_a_counterpart_are_listed_and_no_regression() -> None:
+    rows = compare([SOLVER, Metric("new.one", 1.0, "ms", "lower", 0.0)], [at(SOLVER, 9.0), SPEEDUP])
+    assert [row.key for row in rows] == ["solver.10k.p50_ms", "new.one", "solver.10k.speedup_vs_dense"]
+    assert rows[1].baseline is None and rows[2].value is None
+    assert not any(row.regressed for row in rows)
+
+
+def test_baseline_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+    save_baseline(file, [SOLVER, SPEEDUP], {"processor": "abc"})
+    assert load_baseline(file) == ([SOLVER, SPEEDUP], {"processor": "abc"})
+    save_baseline(file, [SOLVER], {})
+    assert load_baseline(file) == ([SOLVER], {})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["baseline.json"]
+
+
+def test_output_of_json_is_a_baseline_too(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(metrics_json([SOLVER]))
+    assert load_baseline(file) == ([SOLVER], {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "3", '"text"', "{}", '{"metrics": 3}', "[3]", '[{"key": "a"}]',
+        '[{"key": "a", "value": 1, "unit": "ms", "direction": "lower", "tolerance": 0, "more": 1}]',
+        '[{"key": 1, "value": 1, "unit": "ms", "direction": "lower", "tolerance": 0}]',
+        '[{"key": "a", "value": NaN, "unit": "ms", "direction": "lower", "tolerance": 0}]',
+        json.dumps([json.loads(metrics_json([SOLVER]))[0]] * 2),
+    ],
+)  # fmt: skip
+def test_files_that_hold_something_else_are_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "broken.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match="broken.json|metric"):
+        load_baseline(file)
+
+
+def test_files_that_cannot_be_read_or_written_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere.json"):
+        load_baseline(tmp_path / "nowhere.json")
+    with pytest.raises(InputError, match="deep"):
+        save_baseline(tmp_path / "deep" / "b.json", [SOLVER], {})
+
+
+def test_committed_baseline_is_readable() -> None:
+    """It is written by `bodystream bench --save-baseline`; the keys that scripts rely on are there."""
+    import bodystream_bench
+
+    file = Path(bodystream_bench.__file__).with_name("baseline.json")
+    if not file.is_file():
+        pytest.skip(
+            "no baseline.json: run `bodystream bench --save-baseline benchmarks/bodystream_bench/baseline.json`"
+        )
+    metrics, machine = load_baseline(file)
+    assert {"solver.10k.p50_ms", "solver.10k.speedup_vs_dense", "solver.all.p50_ms"} <= {m.key for m in metrics}
+    assert {"fusion.integrate.p50_ms", "fusion.surface.p50_ms"} <= {m.key for m in metrics}
+    assert machine["processor"]
