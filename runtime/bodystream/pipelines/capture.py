@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import cv2
@@ -52,16 +52,16 @@ class CaptureConfig:
     restart_after: int = 90
     least_pixels: int = 800
     foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
-    flow: DisConfig = field(default_factory=DisConfig.live)
+    flow: DisConfig = field(default_factory=lambda: replace(DisConfig.live(), preset="medium"))
     matches: MatchConfig = field(default_factory=MatchConfig)
     solver: SolverConfig = field(
         default_factory=lambda: SolverConfig(
-            rigid_iterations=2, iterations=4, damping=1e-3, flow_huber_px=2.0, lambda_reg=2000.0, lambda_icp=100.0,
+            rigid_iterations=2, iterations=4, damping=1e-3, flow_huber_px=2.0, lambda_reg=1000.0, lambda_icp=30.0,
             icp_reach_m=0.03, stop_step_m=5e-4,
             linear="pcg", pcg_iterations=25, pcg_tolerance=0.05,
         )  # fmt: skip
     )
-    fusion: FusionConfig = field(default_factory=lambda: FusionConfig(min_weight=0.2, edge_px=1, min_cosine=0.1, anchor_budget=16384))
+    fusion: FusionConfig = field(default_factory=lambda: FusionConfig(min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384))
     growth: GrowthConfig = field(default_factory=GrowthConfig)
 
 

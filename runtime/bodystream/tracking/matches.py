@@ -46,7 +46,7 @@ class MatchConfig:
     step_m: float = 0.03
     spread_m: float = 0.15
     references: int = 2
-    silhouette_weight: float = 0.25
+    silhouette_weight: float = 1.0
     see_through_m: float = 0.1
 
 
