@@ -13,20 +13,21 @@ import pytest
 import warp as wp
 from solver_problems import PLAIN, SolverCase, random_problem, surface_problem
 
-from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.tracking.solver import SolverConfig
 from bodystream.types import Status
 
 
-def overshooting(config: SolverConfig) -> SolverCase:
-    """Half a turn seen in pixels only: the linearised step goes far past the truth."""
+def overshooting(config: SolverConfig, away_m: float = 1.1) -> SolverCase:
+    """Pixels only, of a surface that is nearer than the solver believes.
+
+    A pixel goes with 1 / z, so that the linearised step from z towards the truth z* is z (1 - z / z*): from beyond
+    twice the truth it would end behind the camera.
+    """
     problem = surface_problem(sigma_m=0.12, stride=3)
-    turn = matrix_from_rotation_vector(np.array([0.0, 0.0, 2.6]))
-    centre = problem.points.mean(axis=0)
-    truth = (problem.points - centre) @ turn.T + centre
-    aimed = problem.aimed_at(truth)
-    targets = replace(aimed.targets, depth_m=np.zeros(len(truth), np.float32))
-    return SolverCase(replace(aimed, targets=targets), config)
+    aimed = problem.aimed_at(problem.points)
+    targets = replace(aimed.targets, depth_m=np.zeros(len(problem.points), np.float32))
+    away = problem.translations + np.float32([0, 0, away_m])
+    return SolverCase(replace(aimed, targets=targets, translations=away), config)
 
 
 def energy(case: SolverCase) -> float:
@@ -55,7 +56,18 @@ def test_steps_that_overshoot_are_taken_back_and_counted() -> None:
     assert rejected == summary.rejected
     assert summary.damping > 0
     assert energy(case) == pytest.approx(best, rel=1e-4)
-    assert energy(case) < start
+    assert totals[1] > 2 * start and best < 0.01 * start
+
+
+@pytest.mark.parametrize("away_m", [1.5, 3.0])
+def test_matches_that_fall_behind_the_camera_are_no_progress(away_m: float) -> None:
+    """They have no pixel there; left out of the cost, the worst step would look like the best."""
+    case = overshooting(replace(FREE, iterations=12), away_m)
+    before = energy(case)
+    summary = case.solve()
+    assert summary.rejected > 0
+    assert case.warped()[:, 2].min() > 0.1
+    assert energy(case) < 0.05 * before
 
 
 @pytest.mark.parametrize("linear", ["direct", "pcg"])

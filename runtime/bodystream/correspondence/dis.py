@@ -40,6 +40,9 @@ class DisConfig:
         align: `features` also starts from the large motion that sparse features agree on, as one affine map and as
             a smooth flow.
         passes: searches per start; from the second on the target is warped by the flow so far.
+        finest_scale: searched down to 1 / 2^n of the resolution; None = the preset's (fast 2, medium 1). At 2, motion
+            of a turning person comes out 12 % too short, at 1 by 5 %.
+        descents, refinements: iterations per patch, and of the variational refinement; None = the preset's.
         smoothness: weight of the smoothness term in the variational refinement (20 is OpenCV's choice).
         margin_px: the source's bounding box is widened by this much; motion beyond it is lost without a guess.
         consistency_px: standard deviation of the forward-backward error [px].
@@ -59,6 +62,9 @@ class DisConfig:
     image: ImageKind = "colour"
     align: Literal["none", "features"] = "none"
     passes: int = 1
+    finest_scale: int | None = None
+    descents: int | None = None
+    refinements: int | None = None
     smoothness: float = 20.0
     margin_px: int = 32
     consistency_px: float = 1.5
@@ -88,13 +94,17 @@ class DisConfig:
         for name, least in (("passes", 1), ("confidence_stride", 1), ("window_px", 3), ("margin_px", 0)):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("finest_scale", "descents", "refinements"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigurationError(f"{name} must be None or at least 0, got {value}")
         if not 0 <= self.min_weight < 1:
             raise ConfigurationError(f"min_weight must be in [0, 1), got {self.min_weight}")
 
     @classmethod
     def live(cls) -> DisConfig:
         """From one frame of a camera to the next, in a few milliseconds."""
-        return cls()
+        return cls(finest_scale=1, descents=8, refinements=2, smoothness=60.0)
 
     @classmethod
     def pairwise(cls) -> DisConfig:
@@ -170,7 +180,14 @@ class DisCorrespondence:
 
     def _make_search(self) -> Any:
         search = cv2.DISOpticalFlow.create(_PRESETS[self.config.preset])
-        search.setVariationalRefinementAlpha(self.config.smoothness)
+        config = self.config
+        search.setVariationalRefinementAlpha(config.smoothness)
+        if config.finest_scale is not None:
+            search.setFinestScale(config.finest_scale)
+        if config.descents is not None:
+            search.setGradientDescentIterations(config.descents)
+        if config.refinements is not None:
+            search.setVariationalRefinementIterations(config.refinements)
         return search
 
     def _guesses(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import cv2
@@ -45,14 +45,14 @@ class CaptureConfig:
 
     sigma_m: float = 0.05
     keyframe_every: int = 50
-    keyframe_flow_every: int = 4
+    keyframe_flow_every: int = 8
     grow_every: int = 2
     widen_voxels: float = 0.75
     initial_stride: int = 3
     restart_after: int = 90
     least_pixels: int = 800
     foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
-    flow: DisConfig = field(default_factory=lambda: replace(DisConfig.live(), preset="medium"))
+    flow: DisConfig = field(default_factory=DisConfig.live)
     matches: MatchConfig = field(default_factory=MatchConfig)
     solver: SolverConfig = field(
         default_factory=lambda: SolverConfig(
