@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bodystream.errors import InputError
+
 __all__ = ["EvaluateTracking"]
 
 
@@ -37,10 +39,14 @@ class EvaluateTracking:
         from bodystream.correspondence import ConstantCorrespondence, DisConfig, DisCorrespondence
         from bodystream.device import describe_device, select_device
         from bodystream.pipelines.pair import PairTracker, pair_errors
-        from bodystream.sources.layouts.deepdeform import load_pair
+        from bodystream.sources.layouts.pair import load_pair
 
         device = select_device(self.device)
         pair = load_pair(self.path)
+        if pair.flow_px is None or pair.scene_flow_m is None:
+            raise InputError(
+                f"{self.path} has no ground truth: optical_flow/*.oflow and scene_flow/*.sflow are needed to measure errors"
+            )
         if self.flow == "ground-truth":
             estimator = ConstantCorrespondence(pair.flow_px)
         else:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     import warp as wp
 
     from bodystream.cli.status_line import StatusLine
-    from bodystream.pipelines.capture import Capture, CaptureConfig
+    from bodystream.pipelines.capture import CaptureConfig
     from bodystream.pipelines.reader import Arrival, SourceReader
-    from bodystream.sinks import CaptureReport
     from bodystream.sources import RgbdSource, SourceOptions
 
 __all__ = ["Live"]
@@ -126,7 +125,7 @@ class Live:
         from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.session import LiveSession
         from bodystream.pipelines.warmup import warm_up
-        from bodystream.sinks import ReportBuilder, write_report
+        from bodystream.sinks import ReportBuilder, SourceSection, write_report
         from bodystream.sources import open_source
 
         config = self._capture_config()
@@ -141,15 +140,6 @@ class Live:
         stack.callback(capture.close)
         report = ReportBuilder(source.name, {"kernels": describe_device(device), "flow": "OpenCV DIS (cpu)"})
         measured = self.quality_every > 0 and (self.report is not None or self.json)
-        viewer = None
-        if not self.headless:
-            from bodystream.sinks.viewer import CaptureViewer
-
-            viewer = CaptureViewer(port=self.port)
-            stack.callback(viewer.close)
-            line.print(f"viewer: {viewer.url}")
-            if not self.no_browser:
-                webbrowser.open(viewer.url)
         session = LiveSession(
             source,
             capture,
@@ -160,9 +150,20 @@ class Live:
             quality=QualityMeter(first.frame.intrinsics, device) if measured else None,
             quality_every=max(1, self.quality_every),
             files=files,
-            viewer=viewer,
             on_progress=line.progress,
         )
+        viewer = None
+        if not self.headless:
+            from bodystream.sinks.viewer import CaptureViewer
+
+            viewer = CaptureViewer(
+                self.port, on_start=session.resume, on_stop=session.pause, on_reset=session.reset
+            )
+            stack.callback(viewer.close)
+            session.show_on(viewer)
+            line.print(f"viewer: {viewer.url}")
+            if not self.no_browser:
+                webbrowser.open(viewer.url)
         failure: BodystreamError | None = None
         interrupted = False
         try:
@@ -179,7 +180,16 @@ class Live:
                 line.print(f"wrote {path}")
             for note in written.notes:
                 line.print(f"note: {note}")
-        done = self._finish_report(report, source, reader, capture, viewer)
+        counts = source.counts
+        done = report.build(
+            spans=capture.spans,
+            frames_in=reader.received + counts.lost,
+            frames_dropped=reader.dropped + counts.lost,
+            source=SourceSection(source.name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
+            restarts=capture.restart_count,
+            buffer_growths=capture.growth_count,
+            warnings=[] if viewer is None else viewer.warnings,
+        )
         for warning in source.counts.warnings:
             line.print(f"warning: {warning}")
         if self.report is not None:
@@ -189,6 +199,7 @@ class Live:
             line.print_json(done)
         if failure is not None:
             raise failure
+        # Ctrl-C is how an endless session ends; it is an interruption only where a number of frames was asked for.
         return 130 if interrupted and self.frames is not None else 0
 
     def _capture_config(self) -> CaptureConfig:
@@ -222,26 +233,6 @@ class Live:
             emitter=None if self.emitter is None else self.emitter == "on",
             exposure_us=self.exposure_us,
             preset=self.preset,
-        )
-
-    def _finish_report(
-        self, report: object, source: RgbdSource, reader: SourceReader, capture: Capture, viewer: object
-    ) -> CaptureReport:
-        from bodystream.sinks import ReportBuilder, SourceSection
-
-        assert isinstance(report, ReportBuilder)
-        counts = source.counts
-        section = SourceSection(
-            source.name, counts.delivered, counts.lost, counts.reconnects, list(counts.warnings)
-        )
-        return report.build(
-            spans=capture.spans,
-            frames_in=reader.received + counts.lost,
-            frames_dropped=reader.dropped + counts.lost,
-            source=section,
-            restarts=capture.restart_count,
-            buffer_growths=capture.growth_count,
-            warnings=list(getattr(viewer, "warnings", [])),
         )
 
 

@@ -49,7 +49,7 @@ class LiveSession:
         report: is told of every frame.
         frames: stop after so many processed frames; None = at the end of the source.
         quality: compares model and frame on every `quality_every`-th frame, or None.
-        files: records the motion, or None. viewer: shows the frames, or None.
+        files: records the motion, or None.
         on_progress: called after each frame and when the source stalls.
     """
 
@@ -65,7 +65,6 @@ class LiveSession:
         quality: QualityMeter | None = None,
         quality_every: int = 1,
         files: CaptureFiles | None = None,
-        viewer: CaptureViewer | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._source = source
@@ -77,7 +76,7 @@ class LiveSession:
         self._quality = quality
         self._quality_every = quality_every
         self._files = files
-        self._viewer = viewer
+        self._viewer: CaptureViewer | None = None
         self._on_progress = on_progress
         self._stop = threading.Event()
         self._reset = threading.Event()
@@ -85,6 +84,10 @@ class LiveSession:
         self._processed = 0
         self._started_ns = 0
         self._latency_ns = 0
+
+    def show_on(self, viewer: CaptureViewer) -> None:
+        """Publish every frame to a viewer, whose buttons call `resume`, `pause` and `reset`."""
+        self._viewer = viewer
 
     def stop(self) -> None:
         """End the session after the frame in work; may be called from any thread."""
@@ -167,7 +170,7 @@ class LiveSession:
     def _publish(self, result: CaptureResult) -> None:
         viewer, capture = self._viewer, self._capture
         assert viewer is not None
-        if not viewer.has_clients:
+        if not viewer.wants_state:
             return
         viewer.publish(
             ViewerState(

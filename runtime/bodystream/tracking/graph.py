@@ -202,7 +202,7 @@ def build_graph(
     chosen = candidates[sample_nodes(np.asarray(points)[candidates], sigma_m)]
     positions = np.asarray(points, np.float32)[chosen]
     if len(chosen) == 0:
-        nothing = np.zeros(0, np.int32)
-        return NodeGraph(positions, np.zeros((0, neighbours), np.int32), nothing, np.zeros(0, np.float32))
+        nearest, distance = np.full(len(points), -1, np.int32), np.full(len(points), np.inf, np.float32)
+        return NodeGraph(positions, np.zeros((0, neighbours), np.int32), nearest, distance)
     edges, nearest, distance = geodesic_neighbours(points, surface_edges, chosen, positions, neighbours, sigma_m)
     return NodeGraph(positions, edges, nearest, distance)

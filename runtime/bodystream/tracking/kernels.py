@@ -119,6 +119,10 @@ def flow_terms(
         return
     q = warp_point(points[i], anchors[i], weights[i], positions, rotations, translations)
     if q[2] < 1.0e-3:
+        if wp.length_sq(weights[i]) > 0.0:
+            # Behind the camera there is no pixel; the loss of a match must not look like progress.
+            lost = term.flow * w * w * huber_cost(float(camera.width + camera.height), term.flow_huber_px)
+            cost_out[i] = cost_out[i] + wp.vec3(lost, 0.0, 0.0)
         return
     iz = 1.0 / q[2]
     x = q[0] * iz
@@ -181,8 +185,8 @@ def icp_terms(
     if u < 0 or v < 0 or u >= camera.width or v >= camera.height:
         return
     z = depth_m[v, u]
-    if z <= 0.0:
-        return
+    if not (z > 0.0 and z < 1.0e3):
+        return  # also nan and infinity
     q = wp.vec3((float(u) - camera.cx) / camera.fx * z, (float(v) - camera.cy) / camera.fy * z, z)
     r = wp.dot(n, p - q)
     if wp.abs(r) > term.icp_reach_m or wp.length(p - q) > 2.0 * term.icp_reach_m:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 from scipy.linalg import lapack
+from threadpoolctl import ThreadpoolController
 
 from bodystream.device import ParallelLaunch
 from bodystream.tracking import pcg_kernels
@@ -18,6 +19,9 @@ from bodystream.tracking.pattern import BlockPattern
 from bodystream.types import Array
 
 __all__ = ["BandedCholesky", "ConjugateGradients", "LinearReport", "NormalEquations"]
+
+# A band is too narrow to gain from threads, and OpenBLAS's spin while other threads of the pipeline want the cores.
+_blas = ThreadpoolController()
 
 
 @dataclass(slots=True)
@@ -93,7 +97,8 @@ class BandedCholesky:
         storage[self._diagonal] = diagonal * (1.0 + damping) + floor
         self._right[self._unknown_of] = equations.right.numpy().reshape(-1)
         band = storage.reshape(self.unknowns, self.band + 1).T
-        factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)
+        with _blas.limit(limits=1, user_api="blas"):
+            factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)
         if info != 0 or not np.isfinite(x).all():
             equations.step.zero_()
             return LinearReport(False, 1)

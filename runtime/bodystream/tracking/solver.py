@@ -143,25 +143,26 @@ class GaussNewton:
 
         Sorts them by anchor set. To be called again when the points, their anchors or the graph changed.
         """
-        self._analyse_graph()
-        if count > self._match_capacity:
-            self._allocate_matches(max(2 * self._match_capacity, count))
+        if count > self._match_capacity or self._match_capacity == 0:
+            self._allocate_matches(max(2 * self._match_capacity, count, 1))
         self._count = count
-        self._points = (points, points if normals is None else normals)
         self._use_flow = self._use_icp = False
+        if count == 0 or self.field.count == 0:
+            return  # `solve` reports that there is nothing to solve
+        self._analyse_graph()
+        self._points = (points, points if normals is None else normals)
         inputs = [anchors, weights, self._anchors, self._weights]
         ParallelLaunch(kernels.sort_anchors, count, inputs, self.device)()
         ids = self._anchors.numpy()[:count].astype(np.int64)
         keys = ((ids[:, 0] << 45) | (ids[:, 1] << 30)) | ((ids[:, 2] << 15) | ids[:, 3])
         order = np.argsort(keys)
         sorted_keys = keys[order]
-        starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]]) if count else np.zeros(0, np.int64)
+        starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])
         self._groups = len(starts)
         if self._groups > self._group_capacity:
             self._allocate_groups(max(2 * self._group_capacity, self._groups))
-        if count:
-            self._order[:count].assign(order.astype(np.int32))
-            self._group_start[: self._groups + 1].assign(np.r_[starts, count].astype(np.int32))
+        self._order[:count].assign(order.astype(np.int32))
+        self._group_start[: self._groups + 1].assign(np.r_[starts, count].astype(np.int32))
         self._record()
 
     def set_flow(self, targets: FlowTargets) -> None:
