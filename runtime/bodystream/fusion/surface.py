@@ -20,6 +20,7 @@ from bodystream.types import Array, Mesh
 __all__ = ["Surface", "SurfaceExtractor"]
 
 _CELLS = int(kernels_integrate.BLOCK_VOXELS)
+_COMPONENTS_EVERY = 8  # extractions between two looks for loose pieces
 _SLICE_QUADS = int(kernels_surface.SLICE_QUADS)
 # Half of the 26 neighbours: the other half is met from the other side.
 _HALF_NEIGHBOURS = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)][14:], np.int64)
@@ -88,7 +89,6 @@ class SurfaceExtractor:
         self._points = wp.zeros(0, dtype=wp.vec3, device=device)
         self._set_point_capacity(16384)
         self.surface = self._make_surface(16384, 32768)
-        self._kept_from = np.zeros(0, bool)
         self._keep = np.zeros(0, bool)
         self._since_keep = 0
 
@@ -104,7 +104,7 @@ class SurfaceExtractor:
         """Forget all pieces; buffers stay."""
         self._watch.forget()
         self._pieces.clear()
-        self._keep = self._kept_from = np.zeros(0, bool)
+        self._keep = np.zeros(0, bool)
         s = self.surface
         s.vertex_count = s.face_count = s.extracted_blocks = 0
         s.version += 1
@@ -279,8 +279,12 @@ class SurfaceExtractor:
         if self._config.min_component_vertices <= 0:
             return holds
         self._since_keep += 1
-        if self._since_keep < 10 and np.array_equal(holds, self._kept_from):
-            return self._keep
+        known = len(self._keep)
+        if known and self._since_keep < _COMPONENTS_EVERY:
+            # Blocks that came since the last look are shown until it is known whether they hang together.
+            keep = holds.copy()
+            keep[:known] &= self._keep
+            return keep
         self._since_keep = 0
         occupied = np.flatnonzero(holds)
         coords = self._directory.host_coords[occupied]
@@ -295,10 +299,10 @@ class SurfaceExtractor:
         n = len(occupied)
         labels = connected_components(coo_matrix((np.ones(len(row), bool), (row, column)), shape=(n, n)), False)[1]
         sizes = np.bincount(labels, weights=counts[occupied], minlength=1)
-        keep = np.zeros(len(counts), bool)
+        keep = np.ones(len(counts), bool)
         keep[occupied] = sizes[labels] >= self._config.min_component_vertices
-        self._kept_from, self._keep = holds, keep
-        return keep
+        self._keep = keep
+        return keep & holds
 
 
 class _Pieces:

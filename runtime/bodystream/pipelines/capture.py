@@ -18,6 +18,7 @@ from bodystream.timing import Spans
 from bodystream.tracking.graph import build_graph, mesh_from_depth
 from bodystream.tracking.growth import GraphGrower, GrowthConfig
 from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
 from bodystream.tracking.solver import GaussNewton, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, Mesh, RgbdFrame, Status
@@ -40,6 +41,7 @@ class CaptureConfig:
         widen_voxels: depth is continued beyond the outline by this many voxels before it is fused.
         initial_stride: pixel stride of the first frame's graph.
         restart_after: frames without tracking after which the model is started anew; 0 = never.
+        max_points: surface vertices that are tracked; a denser surface is thinned evenly.
         least_pixels: foreground pixels with depth that a frame must have to be tracked.
     """
 
@@ -50,13 +52,14 @@ class CaptureConfig:
     widen_voxels: float = 0.75
     initial_stride: int = 3
     restart_after: int = 90
+    max_points: int = 12_000
     least_pixels: int = 800
     foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
     flow: DisConfig = field(default_factory=DisConfig.live)
     matches: MatchConfig = field(default_factory=MatchConfig)
     solver: SolverConfig = field(
         default_factory=lambda: SolverConfig(
-            rigid_iterations=2, iterations=4, damping=1e-3, flow_huber_px=2.0, lambda_reg=1000.0, lambda_icp=30.0,
+            rigid_iterations=2, iterations=3, damping=1e-3, flow_huber_px=2.0, lambda_reg=1000.0, lambda_icp=30.0,
             icp_reach_m=0.03, stop_step_m=5e-4,
             linear="pcg", pcg_iterations=25, pcg_tolerance=0.05,
         )  # fmt: skip
@@ -132,6 +135,7 @@ class Capture:
         self._gatherer = MatchGatherer(self.field, intrinsics, c.matches)
         self._grower = GraphGrower(self.field, intrinsics, c.growth)
         self._previous = Reference(self.field, intrinsics)
+        self._points = ModelPoints(device, c.max_points)
         self._motion = MotionPredictor(self.field)
         self._expected = FlowPredictor(self.field, intrinsics)
         self._keyframes = Keyframes(self.field, intrinsics, self._estimator, c.keyframe_every, c.keyframe_flow_every)
@@ -233,12 +237,13 @@ class Capture:
     def _track(self, frame: RgbdFrame, foreground: Foreground) -> SolveSummary:
         assert self._last is not None and self.surface is not None
         last_frame, last_mask = self._last
-        surface, count = self.surface, self.surface.vertex_count
+        surface, points = self.surface, self._points
         with self.spans.measure("graph"):
             self._apply_growth()
         with self.spans.measure("predict"):
             self._motion.predict(frame.t_ns)
-            model = (surface.vertices, surface.anchors, surface.weights, count)
+            points.take(surface.vertices, surface.normals, surface.anchors, surface.weights, surface.vertex_count)
+            model = (points.points, points.anchors, points.weights, points.count)
             guess = self._expected.flow(*model, self._previous)
         with self.spans.measure("flow"):
             masks = {"source_mask": last_mask, "target_mask": foreground.mask}
@@ -247,9 +252,8 @@ class Capture:
         with self.spans.measure("keyframe"):
             references += self._keyframes.follow(frame, foreground.mask, partial(self._expected.flow, *model))
         with self.spans.measure("match"):
-            self.solver.set_points(*model, surface.normals)
-            points = (surface.vertices, surface.normals, surface.anchors, surface.weights, count)
-            self._gatherer.gather(*points, references, self._depth, self.solver.flow_buffers)
+            self.solver.set_points(*model, points.normals)
+            self._gatherer.gather(*model, points.normals, references, self._depth, self.solver.flow_buffers)
             # A given mask says where the body is not; a found one only where depth was measured.
             scene_m = frame.depth_m if frame.mask is None else np.where(frame.mask, frame.depth_m, np.float32(FAR_M))
             silhouette = (scene_m, foreground.mask, self.solver.flow_buffers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,25 @@ from bodystream.pipelines.capture import Capture, CaptureResult
 from bodystream.sinks import AnimationRecorder, write_animated_gltf, write_ply
 from bodystream.types import Status
 
-__all__ = ["CaptureFiles", "WrittenFiles"]
+__all__ = ["CaptureFiles", "WrittenFiles", "prepare_folder"]
+
+
+def prepare_folder(folder: Path, option: str) -> None:
+    """Make a folder and try that files can be written there, so that a wrong path is known before a long capture.
+
+    Args:
+        option: that named it (`--out`), for the message.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"{option}: cannot write to the folder {folder} ({error.strerror or error}): choose another folder"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +46,16 @@ class CaptureFiles:
     """Records the motion of each tracked frame; writes everything at the end.
 
     Args:
-        folder: made if absent, before the first frame, so that a path that cannot be written is known at once.
+        folder: made if absent, before the first frame.
 
     Raises:
-        InputError: the folder cannot be made.
+        InputError: the folder cannot be made or written to.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._recorder = AnimationRecorder()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make the output folder {folder}: {error}: choose another with --out") from error
+        prepare_folder(folder, "--out")
 
     def add(self, result: CaptureResult, capture: Capture) -> None:
         """Record the motion of one frame; a lost frame has none."""

@@ -26,6 +26,7 @@ class SourceReader:
     def __init__(self, source: RgbdSource) -> None:
         self._source = source
         self._slot: Slot[Arrival] = Slot()
+        self._taken = 0
         self._thread = threading.Thread(target=self._run, name="source-reader", daemon=True)
         self._thread.start()
 
@@ -36,7 +37,8 @@ class SourceReader:
 
     @property
     def received(self) -> int:
-        return self._slot.put_count
+        """Frames that were taken or dropped; those read ahead and not asked for are not the pipeline's."""
+        return self._taken + self._slot.drop_count
 
     def take(self, timeout_s: float) -> Arrival | None:
         """The newest frame; None at the end of the source.
@@ -44,7 +46,9 @@ class SourceReader:
         Raises:
             TimeoutError: no frame came in time. Whatever the source raised, after its last frame.
         """
-        return self._slot.take(timeout_s)
+        arrival = self._slot.take(timeout_s)
+        self._taken += arrival is not None
+        return arrival
 
     def close(self) -> None:
         """Close the source and wait for the thread."""

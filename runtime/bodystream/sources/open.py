@@ -21,7 +21,7 @@ class SourceOptions:
     """Options of all kinds of source; each takes what concerns it.
 
     Attributes:
-        frames: end after so many frames; None = when the source ends.
+        frames: the synthetic camera ends after so many frames unless it is live; None = endless.
         live: newest wins at the device's pace (synthetic camera only; cameras are live, recordings are not).
         depth_scale_m: metres per unit of a recording's depth files; None = from the layout.
         intrinsics: of a recording that has none.
@@ -88,7 +88,8 @@ def _open_synthetic(target: str, options: SourceOptions, device: wp.Device) -> R
     config = SyntheticConfig(
         seed=int(target or 0),
         rate_hz=30.0 if options.rate_hz is None else options.rate_hz,
-        frames=options.frames,
+        # A live camera goes on until the session has processed as many as it wants: some are dropped on the way.
+        frames=None if options.live else options.frames,
         motion=options.motion,  # type: ignore[arg-type]  # checked by Motion against its names
         noise=options.noise,  # type: ignore[arg-type]  # checked by SyntheticConfig
         live=options.live,

@@ -232,3 +232,24 @@ def predict_flow(
     du = camera.fx * q[0] / q[2] + camera.cx - u
     dv = camera.fy * q[1] / q[2] + camera.cy - v
     moved_out[i] = wp.vec4(wp.max(u, 0.0), wp.max(v, 0.0), du, dv)
+
+
+@wp.kernel(enable_backward=False)
+def take_every(
+    begin: wp.int32,
+    stride: int,
+    points: wp.array(dtype=wp.vec3),
+    normals: wp.array(dtype=wp.vec3),
+    anchors: wp.array(dtype=wp.vec4i),
+    weights: wp.array(dtype=wp.vec4),
+    # Out:
+    points_out: wp.array(dtype=wp.vec3),
+    normals_out: wp.array(dtype=wp.vec3),
+    anchors_out: wp.array(dtype=wp.vec4i),
+    weights_out: wp.array(dtype=wp.vec4),
+):
+    i = begin + wp.tid()
+    points_out[i] = points[i * stride]
+    normals_out[i] = normals[i * stride]
+    anchors_out[i] = anchors[i * stride]
+    weights_out[i] = weights[i * stride]

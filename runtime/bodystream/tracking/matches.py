@@ -105,10 +105,10 @@ class MatchGatherer:
     def gather(
         self,
         points: wp.array,
-        normals: wp.array,
         anchors: wp.array,
         weights: wp.array,
         count: int,
+        normals: wp.array,
         references: list[tuple[Reference, FlowField]],
         target_depth: wp.array,
         outputs: tuple[wp.array, wp.array, wp.array],
