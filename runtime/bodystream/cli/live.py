@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
+from bodystream.cli.interrupts import StopOnInterrupt
 from bodystream.errors import BodystreamError, ConfigurationError, SourceError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Live"]
 
 FIRST_FRAME_S = 15.0
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Live:
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.device import describe_device
         from bodystream.pipelines.capture import Capture
-        from bodystream.pipelines.outputs import CaptureFiles
+        from bodystream.pipelines.outputs import CaptureFiles, prepare_folder
         from bodystream.pipelines.quality import QualityMeter
         from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.session import LiveSession
@@ -130,6 +132,8 @@ class Live:
 
         config = self._capture_config()
         files = None if self.out is None else CaptureFiles(self.out)
+        if self.report is not None:
+            prepare_folder(self.report.absolute().parent, "--report")
         warm_up(device, line.building)
         source = open_source(self.source, self._source_options(), device)
         stack.callback(source.close)
@@ -156,51 +160,59 @@ class Live:
         if not self.headless:
             from bodystream.sinks.viewer import CaptureViewer
 
-            viewer = CaptureViewer(
-                self.port, on_start=session.resume, on_stop=session.pause, on_reset=session.reset
-            )
+            viewer = CaptureViewer(self.port, on_start=session.resume, on_stop=session.pause, on_reset=session.reset)
             stack.callback(viewer.close)
             session.show_on(viewer)
             line.print(f"viewer: {viewer.url}")
             if not self.no_browser:
                 webbrowser.open(viewer.url)
-        failure: BodystreamError | None = None
-        interrupted = False
-        try:
-            session.run()
-        except KeyboardInterrupt:
-            interrupted = True
-        except BodystreamError as error:
-            # What was captured before the source failed is written all the same.
-            failure = error
-        line.finish()
-        if files is not None:
-            written = files.write(capture)
-            for path in written.paths:
-                line.print(f"wrote {path}")
-            for note in written.notes:
-                line.print(f"note: {note}")
-        counts = source.counts
-        done = report.build(
-            spans=capture.spans,
-            frames_in=reader.received + counts.lost,
-            frames_dropped=reader.dropped + counts.lost,
-            source=SourceSection(source.name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
-            restarts=capture.restart_count,
-            buffer_growths=capture.growth_count,
-            warnings=[] if viewer is None else viewer.warnings,
-        )
-        for warning in source.counts.warnings:
-            line.print(f"warning: {warning}")
-        if self.report is not None:
-            write_report(self.report, done)
-            line.print(f"wrote {self.report}")
-        if self.json:
-            line.print_json(done)
-        if failure is not None:
-            raise failure
+        failures: list[Exception] = []
+        with StopOnInterrupt(session.stop) as interrupt:
+            # What was captured before something failed is written all the same.
+            try:
+                session.run()
+            except Exception as error:
+                failures.append(error)
+            line.finish()
+            if interrupt.requested and (files is not None or self.report is not None):
+                line.print("stopped; writing what was captured (Ctrl-C again to quit without)")
+            if files is not None:
+                try:
+                    written = files.write(capture)
+                except BodystreamError as error:
+                    failures.append(error)
+                else:
+                    for path in written.paths:
+                        line.print(f"wrote {path}")
+                    for note in written.notes:
+                        line.print(f"note: {note}")
+            counts = source.counts
+            done = report.build(
+                spans=capture.spans,
+                frames_in=reader.received + counts.lost,
+                frames_dropped=reader.dropped + counts.lost,
+                source=SourceSection(source.name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
+                restarts=capture.restart_count,
+                buffer_growths=capture.growth_count,
+                warnings=[] if viewer is None else viewer.warnings,
+            )
+            for warning in counts.warnings:
+                line.print(f"warning: {warning}")
+            if self.report is not None:
+                try:
+                    write_report(self.report, done)
+                except BodystreamError as error:
+                    failures.append(error)
+                else:
+                    line.print(f"wrote {self.report}")
+            if self.json:
+                line.print_json(done)
+        if failures:
+            for error in failures[1:]:
+                line.print(f"error: {error}")
+            raise failures[0]
         # Ctrl-C is how an endless session ends; it is an interruption only where a number of frames was asked for.
-        return 130 if interrupted and self.frames is not None else 0
+        return EXIT_INTERRUPTED if interrupt.requested and self.frames is not None else 0
 
     def _capture_config(self) -> CaptureConfig:
         from dataclasses import replace

@@ -104,7 +104,15 @@ class DisConfig:
     @classmethod
     def live(cls) -> DisConfig:
         """From one frame of a camera to the next, in a few milliseconds."""
-        return cls(finest_scale=1, descents=8, refinements=2, smoothness=60.0)
+        return cls(
+            finest_scale=1,
+            descents=8,
+            refinements=2,
+            smoothness=60.0,
+            confidence_stride=3,
+            need_target_depth=False,  # the tracker looks at the depth of each match itself
+            max_depth_change_m=None,
+        )
 
     @classmethod
     def pairwise(cls) -> DisConfig:

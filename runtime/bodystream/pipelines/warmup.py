@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
+import cv2
 import warp as wp
 
 __all__ = ["KERNEL_MODULES", "warm_up"]
@@ -31,6 +32,8 @@ def warm_up(device: wp.Device, on_module: Callable[[str, int, int], None] | None
     Args:
         on_module: called before each with its name, its number from 1, and how many there are.
     """
+    # Stages run side by side on threads of their own; OpenCV's pool on top of them only makes the cores spin.
+    cv2.setNumThreads(1)
     for number, name in enumerate(KERNEL_MODULES, start=1):
         if on_module is not None:
             on_module(name, number, len(KERNEL_MODULES))
