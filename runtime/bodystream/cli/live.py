@@ -6,7 +6,7 @@ import webbrowser
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -27,6 +27,11 @@ FIRST_FRAME_S = 15.0
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
+def _optional(metavar: str, name: str | None = None) -> Any:
+    """An option that is off unless it is given: help then says what to give, not that the default is None."""
+    return arg(name=name, metavar=metavar, help_behavior_hint="")
+
+
 @dataclass(frozen=True)
 class Live:
     """Track and fuse what a depth camera sees.
@@ -44,13 +49,13 @@ class Live:
     headless: bool = False
     """No viewer. The synthetic camera then gives every frame, as fast as it goes."""
 
-    frames: int | None = None
+    frames: Annotated[int | None, _optional("N")] = None
     """Stop after so many frames; default: when the source ends, or on Ctrl-C."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, _optional("FOLDER")] = None
     """Folder for canonical.ply, live.ply and capture.glb (the whole capture as one animated glTF)."""
 
-    report: Path | None = None
+    report: Annotated[Path | None, _optional("FILE")] = None
     """Write a JSON report: frames, speed and latency per stage, quality, machine."""
 
     device: str = "auto"
@@ -62,41 +67,41 @@ class Live:
     mask: Literal["auto", "given", "find", "all"] = "auto"
     """Foreground: the source's mask where it has one, else found; given only; always found; every pixel in range."""
 
-    seed_px: tuple[int, int] | None = None
+    seed_px: Annotated[tuple[int, int] | None, _optional("U V")] = None
     """A pixel (u v) on the person or object in the first frame; default: the nearest of a body's size."""
 
     voxel_mm: float = 8.0
     """Edge of a voxel of the fused volume."""
 
-    motion: str = "limbs"
-    """What the synthetic body does: limbs, turn, walk or still."""
+    motion: Literal["limbs", "turn", "walk", "still"] = "limbs"
+    """What the synthetic body does."""
 
     noise: Literal["d400", "none"] = "d400"
     """Depth noise of the synthetic camera."""
 
-    depth_scale: float | None = None
+    depth_scale: Annotated[float | None, _optional("METRES")] = None
     """Metres per unit of a recording's depth files, where they do not say (0.001 = millimetres)."""
 
-    intrinsics: tuple[float, float, float, float, int, int] | None = None
-    """fx fy cx cy width height of a recording that has no calibration file."""
+    intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, _optional("FX FY CX CY WIDTH HEIGHT")] = None
+    """Of a recording that has no calibration file, in pixels."""
 
-    rate: Annotated[float | None, arg(name="rate-hz")] = None
+    rate: Annotated[float | None, _optional("HZ", name="rate-hz")] = None
     """Frame rate to ask of a camera, or of a recording without timestamps."""
 
     loop: bool = False
     """Start a recording anew when it ends."""
 
-    emitter: Literal["on", "off"] | None = None
+    emitter: Annotated[Literal["on", "off"] | None, _optional("{on,off}")] = None
     """RealSense: infrared projector."""
 
-    exposure_us: int | None = None
+    exposure_us: Annotated[int | None, _optional("US")] = None
     """RealSense: fixed exposure in microseconds."""
 
-    preset: str | None = None
+    preset: Annotated[str | None, _optional("NAME")] = None
     """RealSense: visual preset, for example "High Accuracy"."""
 
     port: int = 8080
-    """Port of the viewer; the next free one is taken where it is busy."""
+    """Port of the viewer; the next free one is taken where it is busy, and any free one for 0."""
 
     no_browser: bool = False
     """Do not open the viewer's page."""
@@ -112,6 +117,8 @@ class Live:
             raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
         if self.quality_every < 0:
             raise ConfigurationError(f"--quality-every must be 0 or more, got {self.quality_every}")
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
         from bodystream.cli.status_line import StatusLine
         from bodystream.device import select_device
 

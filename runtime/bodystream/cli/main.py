@@ -7,8 +7,11 @@ whose `run()` returns the exit code. Only the module of the command that was ask
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import inspect
+import io
 import os
 import select
 import sys
@@ -126,7 +129,33 @@ def parse(entry: CommandEntry, arguments: Sequence[str]) -> Command:
     import tyro  # here, because `--help` and `--version` need not wait for it
 
     prog = " ".join(("bodystream", *entry.words))
-    return tyro.cli(entry.load(), args=list(arguments), prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+    command, said = entry.load(), io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                command,
+                args=list(arguments),
+                prog=prog,
+                description=inspect.getdoc(command),
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as left:
+        if left.code:
+            _print_error(f"{_first_sentence(said.getvalue())} (see `{prog} --help`)")
+        raise
+
+
+def _first_sentence(box: str) -> str:
+    """What is wrong with an option, out of the box that tyro draws around it with its reasons and hints."""
+    lines: list[str] = []
+    for line in box.splitlines():
+        text = line.strip("│ ").replace("{None}|", "")
+        if line.startswith("╭"):
+            continue
+        if not text or line.startswith("╰") or text.startswith("──"):
+            break
+        lines.append(text)
+    return " ".join(lines) or box
 
 
 def _overview(group: tuple[str, ...], members: Iterable[CommandEntry]) -> str:

@@ -60,8 +60,8 @@ class StatusLine:
         )
 
     def print(self, message: str) -> None:
-        """A line that stays."""
-        self._console.print(Text(message))
+        """A line that stays; a long one is not broken, so that it can be searched for and copied."""
+        self._console.print(Text(message), soft_wrap=True)
 
     def print_json(self, report: CaptureReport) -> None:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -82,4 +82,4 @@ class StatusLine:
         now_s = time.monotonic()
         if now_s - self._last_s >= plain_every_s:
             self._last_s = now_s
-            self._console.print(Text(text))
+            self._console.print(Text(text), soft_wrap=True)

@@ -59,7 +59,7 @@ class CaptureConfig:
     matches: MatchConfig = field(default_factory=MatchConfig)
     solver: SolverConfig = field(
         default_factory=lambda: SolverConfig(
-            rigid_iterations=2, iterations=3, damping=1e-3, flow_huber_px=2.0, lambda_reg=1000.0, lambda_icp=30.0,
+            rigid_iterations=2, iterations=3, damping=1e-3, flow_huber_px=2.0, lambda_reg=500.0, lambda_icp=20.0,
             icp_reach_m=0.03, stop_step_m=5e-4,
             linear="pcg", pcg_iterations=25, pcg_tolerance=0.05,
         )  # fmt: skip
@@ -264,7 +264,8 @@ class Capture:
             return self.solver.solve()
 
     def _apply_growth(self) -> None:
-        if self._grower.apply():
+        # Waiting for the plan at a fixed frame makes the result independent of the worker's speed.
+        if self.frame_count % self.config.grow_every == 0 and self._grower.apply():
             # The new nodes have moved as their parents did; the last frame's motion is still the field's.
             self._previous.store_motion(self.field)
 
@@ -279,15 +280,15 @@ class Capture:
 
     def _widen(self, foreground: Foreground, depth_m: Array) -> None:
         """Continue the depth beyond the outline: extraction needs whole cells, and would lose about one all around."""
-        seen = depth_m[depth_m > 0]
-        voxel_px = self.intrinsics.fx * self.config.fusion.voxel_m / float(np.median(seen[:: max(1, seen.size // 500)]))
+        sparse = depth_m[::4, ::4]
+        distance_m = float(np.median(sparse[sparse > 0])) if sparse.any() else float(depth_m.max())
+        voxel_px = self.intrinsics.fx * self.config.fusion.voxel_m / distance_m
         grow_px = round(self.config.widen_voxels * voxel_px) + self.config.fusion.edge_px
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
         top, bottom, left, right = _bounds(foreground.mask, grow_px + 1)
         window = np.s_[top:bottom, left:right]
-        wide = depth_m.copy()
-        spread = cv2.dilate(depth_m[window], kernel)
-        wide[window] = np.where(foreground.mask[window], depth_m[window], spread)
+        wide = np.zeros_like(depth_m)
+        wide[window] = np.where(foreground.mask[window], depth_m[window], cv2.dilate(depth_m[window], kernel))
         self._fused_depth.assign(wide)
         self._mask.assign((wide > 0).view(np.uint8))
 

@@ -119,10 +119,6 @@ class GraphGrower:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graph-growth")
         self._pending: Future[Growth] | None = None
 
-    @property
-    def busy(self) -> bool:
-        return self._pending is not None
-
     def request(self, depth_m: Array, mask: Array, t_ns: int) -> None:
         """Start to plan for a frame with the field's motion at it, unless a plan is under way."""
         field = self._field
@@ -132,9 +128,9 @@ class GraphGrower:
                 plan_growth, depth_m, mask, self._intrinsics, graph, field.sigma_m, self.config, field.version
             )
 
-    def apply(self, wait: bool = False) -> int:
-        """Add the nodes of a finished plan; returns how many. A new node moves as its parent does now."""
-        if self._pending is None or not (wait or self._pending.done()):
+    def apply(self) -> int:
+        """Add the nodes of the plan under way, waiting for it; returns how many. They move as their parents do now."""
+        if self._pending is None:
             return 0
         growth, self._pending = self._pending.result(), None
         field = self._field

@@ -24,7 +24,7 @@ def pinhole(intrinsics: CameraIntrinsics) -> Pinhole:
     return camera
 
 
-SILHOUETTE_SCALE = 2
+SILHOUETTE_SCALE = 3
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from bodystream.types import Array
 __all__ = ["nearest_inside"]
 
 
-def nearest_inside(mask: Array, scale: int = 2, reach_px: float = 60.0) -> Array:
+def nearest_inside(mask: Array, scale: int = 3, reach_px: float = 60.0) -> Array:
     """Nearest foreground pixel of each pixel.
 
     Args:
