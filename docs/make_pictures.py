@@ -26,6 +26,7 @@ from bodystream.geometry.camera import project
 from bodystream.pipelines.capture import Capture
 from bodystream.pipelines.quality import project_vertices
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource, kernels
+from bodystream.sources.synthetic.body import load_body
 from bodystream.sources.synthetic.truth import TruthSurface
 from bodystream.timing import SpanSummary, now_ns
 from bodystream.types import Array, CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
@@ -36,7 +37,7 @@ BACKGROUND = (20, 22, 26)
 TEXT, FAINT = (235, 238, 242), (150, 156, 166)
 MARGIN = 14
 TO_LIGHT = np.array([-0.35, -0.55, -0.76])  # camera frame: from the upper left, behind the camera
-EDGE, NODE = (84, 128, 180), (255, 190, 70)
+EDGE, NODE = (104, 160, 224), (255, 190, 70)
 CAMERA_WIDTH = 640
 CLAY = np.array([205.0, 205.0, 210.0])
 
@@ -121,14 +122,14 @@ class Painter:
 
     def graph(self, graph: GraphSnapshot, onto: Array) -> Array:
         """Edges and nodes of the graph, as it has moved, over a dimmed picture."""
-        image = (BACKGROUND + 0.30 * (onto.astype(np.float64) - BACKGROUND)).astype(np.uint8)
+        image = (BACKGROUND + 0.22 * (onto.astype(np.float64) - BACKGROUND)).astype(np.uint8)
         nodes = graph.positions + graph.translations
         at = np.round(project(nodes, self.camera) * 16).astype(np.int32)  # sixteenths of a pixel
         for i, row in enumerate(graph.edges):
             for j in row[row >= 0]:
                 cv2.line(image, at[i].tolist(), at[j].tolist(), EDGE, 2, cv2.LINE_AA, shift=4)
         for i in np.argsort(-nodes[:, 2]):
-            cv2.circle(image, at[i].tolist(), 6 * 16, NODE, -1, cv2.LINE_AA, shift=4)
+            cv2.circle(image, at[i].tolist(), 4 * 16, NODE, -1, cv2.LINE_AA, shift=4)
         return image
 
     def crop(self, image: Array, window: tuple[int, int, int, int]) -> Image.Image:
@@ -199,9 +200,10 @@ def save(picture: Image.Image, name: str) -> None:
     """Write a PNG below the size limit, with a palette where full colour would exceed it."""
     data = io.BytesIO()
     picture.save(data, "PNG", optimize=True)
+    print(f"{name}: {data.tell() // 1024} KiB in full colour")
     if data.tell() > MAX_BYTES:
         data = io.BytesIO()
-        reduced = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        reduced = picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
         reduced.save(data, "PNG", optimize=True)
     if data.tell() > MAX_BYTES:
         raise SystemExit(f"{name}.png would take {data.tell()} bytes, more than {MAX_BYTES}: draw it smaller")
@@ -247,8 +249,8 @@ def make_error(device: wp.Device) -> None:
     pictures = [
         painter.crop(image, window)
         for image in (
-            painter.mesh(truth.mesh, None),
-            painter.mesh(moment.live, None),
+            painter.mesh(truth.mesh, load_body().colours),
+            painter.mesh(moment.live, moment.live.colours),
             painter.mesh(moment.live, np.ascontiguousarray(colours)),
         )
     ]

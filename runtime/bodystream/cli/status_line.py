@@ -31,6 +31,7 @@ class StatusLine:
         self._last_s = 0.0
         self._build_start_s: float | None = None
         self._text = ""
+        self._shown = ""
 
     def __enter__(self) -> StatusLine:
         if self._console.is_terminal:
@@ -71,8 +72,10 @@ class StatusLine:
         if self._live is not None:
             self._live.stop()
             self._live = None
-            if self._text:
-                self._console.print(Text(self._text))
+            self._shown = ""
+        if self._text != self._shown:
+            self.print(self._text)
+            self._shown = self._text
 
     def _show(self, text: str, plain_every_s: float) -> None:
         self._text = text
@@ -82,4 +85,5 @@ class StatusLine:
         now_s = time.monotonic()
         if now_s - self._last_s >= plain_every_s:
             self._last_s = now_s
-            self._console.print(Text(text), soft_wrap=True)
+            self._shown = text
+            self.print(text)

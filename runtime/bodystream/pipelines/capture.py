@@ -64,7 +64,7 @@ class CaptureConfig:
             linear="pcg", pcg_iterations=25, pcg_tolerance=0.05,
         )  # fmt: skip
     )
-    fusion: FusionConfig = field(default_factory=lambda: FusionConfig(min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384))
+    fusion: FusionConfig = field(default_factory=lambda: FusionConfig(min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384, surface_tolerance_m=0.001))
     growth: GrowthConfig = field(default_factory=GrowthConfig)
 
 
