@@ -130,7 +130,7 @@ def test_landing_without_depth_on_an_edge_or_off_the_target_mask_has_no_weight()
     target = frame_of(target.colour, depth_m, 1)
     target_mask = np.ones((240, 320), bool)
     target_mask[:, :100] = False
-    found = DisCorrespondence().step(source, target, source_mask=middle(), target_mask=target_mask)
+    found = DisCorrespondence(DisConfig()).step(source, target, source_mask=middle(), target_mask=target_mask)
     assert not found.weight[80:100].any()
     assert not found.weight[125:, 158:].any()
     assert not found.weight[:, :94].any()

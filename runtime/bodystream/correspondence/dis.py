@@ -43,7 +43,6 @@ class DisConfig:
         finest_scale: searched down to 1 / 2^n of the resolution; None = the preset's (fast 2, medium 1). At 2, motion
             of a turning person comes out 12 % too short, at 1 by 5 %.
         descents, refinements: iterations per patch, and of the variational refinement; None = the preset's.
-        rough_backward: the search back, which only serves the weights, is one scale coarser and not refined.
         smoothness: weight of the smoothness term in the variational refinement (20 is OpenCV's choice).
         margin_px: the source's bounding box is widened by this much; motion beyond it is lost without a guess.
         consistency_px: standard deviation of the forward-backward error [px].
@@ -66,7 +65,6 @@ class DisConfig:
     finest_scale: int | None = None
     descents: int | None = None
     refinements: int | None = None
-    rough_backward: bool = False
     smoothness: float = 20.0
     margin_px: int = 32
     consistency_px: float = 1.5
@@ -110,8 +108,6 @@ class DisConfig:
             finest_scale=1,
             descents=8,
             refinements=2,
-            rough_backward=True,
-            consistency_px=4.0,
             smoothness=60.0,
             confidence_stride=3,
             need_target_depth=False,  # the tracker looks at the depth of each match itself
@@ -143,9 +139,6 @@ class DisCorrespondence:
         self.config = DisConfig.live() if config is None else config
         # one per thread: they keep buffers
         self._searches = [self._make_search(self.config), self._make_search(self.config)]
-        if self.config.rough_backward:
-            self._searches[1].setFinestScale(self._searches[0].getFinestScale() + 1)
-            self._searches[1].setVariationalRefinementIterations(0)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dis-backward")
         self._grid = np.zeros((0, 0, 2), np.float32)
 

@@ -11,6 +11,7 @@ import warp as wp
 
 from bodystream.correspondence import CorrespondenceEstimator, DisConfig, DisCorrespondence
 from bodystream.deformation import WarpField
+from bodystream.errors import SourceError
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
 from bodystream.fusion import FusionConfig, Surface, TsdfVolume
 from bodystream.pipelines.keyframes import Keyframes
@@ -190,7 +191,16 @@ class Capture:
             close()
 
     def step(self, frame: RgbdFrame) -> CaptureResult:
-        """Track and fuse one frame. A frame that cannot be used gives a result with LOST, not an error."""
+        """Track and fuse one frame. A frame that cannot be used gives a result with LOST, not an error.
+
+        Raises:
+            SourceError: the frame has other intrinsics than those that the capture was made for.
+        """
+        if frame.intrinsics != self.intrinsics:
+            raise SourceError(
+                f"frame {frame.label}: the camera changed from {_describe(self.intrinsics)} to "
+                f"{_describe(frame.intrinsics)}: start again with one format"
+            )
         with self.spans.measure("foreground"):
             foreground = self.foreground.step(frame)
             depth_m = np.where(foreground.mask, frame.depth_m, np.float32(0))
@@ -314,6 +324,10 @@ class Capture:
     ) -> CaptureResult:
         vertices = 0 if self.surface is None else self.surface.vertex_count
         return CaptureResult(frame, foreground, status, reason, summary, self.surface, self.field.count, vertices)
+
+
+def _describe(k: CameraIntrinsics) -> str:
+    return f"{k.width}x{k.height} pixels with fx={k.fx:.1f}, fy={k.fy:.1f}, cx={k.cx:.1f}, cy={k.cy:.1f}"
 
 
 def _bounds(mask: Array, margin: int) -> tuple[int, int, int, int]:

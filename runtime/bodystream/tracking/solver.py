@@ -11,7 +11,7 @@ import warp as wp
 from bodystream.deformation import WarpField
 from bodystream.device import ParallelLaunch
 from bodystream.tracking import assembly_kernels, kernels
-from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, NormalEquations
+from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
 from bodystream.tracking.pattern import analyse_pattern
 from bodystream.types import Array, CameraIntrinsics, Status
 
@@ -87,7 +87,7 @@ class SolveSummary:
     Attributes:
         status: LOST when nothing could be solved, DEGRADED when clusters were dropped or a step failed.
         iterations: Gauss-Newton steps tried. rejected: of these, steps that raised the cost and were taken back.
-        costs: (iterations + 1, 4) weighted energies flow, depth, icp, reg: before each step, and at the end.
+        costs: (iterations + 1, 4) weighted energies flow, depth, icp, reg: of each trial, and of the end result.
         damping: Levenberg damping at the end.
         linear_iterations: of conjugate gradients in all; condition_hint: see `LinearReport`.
         matches: with weight or an ICP partner at the start. dropped_nodes: in clusters with too few matches.
@@ -199,23 +199,15 @@ class GaussNewton:
         config = self.config
         if self.field.count == 0 or self._count == 0 or not (self._use_flow or self._use_icp):
             return self._nothing("no graph" if self.field.count == 0 else "no matches")
-        self._totals.zero_()
-        self._state.assign(np.array([config.damping, -1.0, 1.0, 0.0], np.float32))
-        self._select_active()
-        for _ in range(config.rigid_iterations):
-            self._sum_rigid()
-            self._solve_rigid()
-            self._apply_rigid()
-            self._terms()
+        self.begin()
         linear_iterations, condition, failed, done, step_m = 0, 0.0, False, 0, 0.0
         for iteration in range(config.iterations):
-            self._evaluate(iteration)
-            self._assemble()
-            report = self._linear.solve()
+            report = self.iterate(iteration)
             linear_iterations += report.iterations
             condition = max(condition, report.condition_hint)
-            failed |= not report.solved
-            self._apply_step()
+            if not report.solved:
+                failed = True
+                self._raise_damping()
             done = iteration + 1
             if self.device.is_cpu:
                 step_m = float(np.abs(self._equations.step.numpy()[:, 1]).max())
@@ -225,6 +217,31 @@ class GaussNewton:
         self.field.motion_changed()
         return self._summarise(done, linear_iterations, condition, failed, step_m)
 
+    def begin(self) -> None:
+        """What comes before the iterations: damping, dropped clusters, and the rigid steps."""
+        self._totals.zero_()
+        self._state.assign(np.array([self.config.damping, -1.0, 1.0, 0.0], np.float32))
+        self._select_active()
+        for _ in range(self.config.rigid_iterations):
+            self._sum_rigid()
+            self._solve_rigid()
+            self._apply_rigid()
+            self._terms()
+
+    def iterate(self, iteration: int) -> LinearReport:
+        """One Gauss-Newton iteration. On CUDA it only launches kernels, so it may be captured in a graph."""
+        self._evaluate(iteration)
+        self._assemble()
+        report = self._linear.solve()
+        self._apply_step()
+        return report
+
+    def _raise_damping(self) -> None:
+        """After a system that could not be solved: its zero step will be accepted, which lowers damping again."""
+        state = self._state.numpy().copy()
+        state[0] = max(100.0 * state[0], 1e-2)
+        self._state.assign(state)
+
     def _nothing(self, reason: str) -> SolveSummary:
         self.active = np.zeros(self.field.count, bool)
         costs = np.zeros((1, 4))
@@ -233,6 +250,8 @@ class GaussNewton:
     def _summarise(self, done: int, linear: int, condition: float, failed: bool, step_m: float) -> SolveSummary:
         state = self._state.numpy()
         costs = self._totals.numpy()[: done + 1].astype(np.float64)
+        if state[2] < 0.5:
+            costs[-1] = costs[np.argmin(costs[:-1].sum(axis=1))]  # the last step was taken back
         counts = self._cluster_counts.numpy()
         self.active = self._active.numpy()[: self.field.count].astype(bool)
         dropped = int((~self.active).sum())
