@@ -1,0 +1,205 @@
+"""Capture on the synthetic camera: accuracy against the truth, loss and recovery, growth, and that it repeats itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pipeline_frames import DEVICE, empty, frames, model_bits, new_capture
+
+from bodystream.errors import SourceError
+from bodystream.pipelines.capture import Capture, CaptureConfig, CaptureResult
+from bodystream.pipelines.quality import FrameQuality, QualityMeter
+from bodystream.tracking.growth import GrowthConfig
+from bodystream.types import Status
+
+# The product must reach 12 mm on 640x480 pixels; a quarter of the pixels still does.
+LIMIT_M = 0.012
+
+
+@pytest.fixture
+def capture() -> Iterator[Capture]:
+    made = new_capture()
+    yield made
+    made.close()
+
+
+def measure(capture: Capture, result: CaptureResult) -> FrameQuality:
+    live = capture.warp_surface()
+    assert live is not None
+    return QualityMeter(capture.intrinsics, DEVICE).measure(result.frame, result.foreground.mask, live)
+
+
+def test_surface_follows_the_truth(capture: Capture) -> None:
+    errors, overlaps = [], []
+    meter = QualityMeter(capture.intrinsics, DEVICE)
+    for frame in frames():
+        result = capture.step(frame)
+        assert result.status is Status.TRACKED, result.reason
+        assert (result.solve is None) == (frame.index == 0)
+        assert result.nodes > 50 and result.vertices > 1000
+        live = capture.warp_surface()
+        assert live is not None and live.vertex_count == result.vertices
+        quality = meter.measure(frame, result.foreground.mask, live)
+        errors.append(quality.surface_error_m)
+        overlaps.append(quality.silhouette_iou)
+    assert np.mean(errors) < LIMIT_M and errors[-1] < LIMIT_M
+    assert np.mean(overlaps) > 0.8
+    # A model that stood still would be off by the body's motion, so the figure above is the tracking's.
+    still = frames()[0].truth.mesh.vertices - frames()[-1].truth.mesh.vertices  # type: ignore[union-attr]
+    assert np.linalg.norm(still, axis=1).max() > 5 * errors[-1]
+    assert {"foreground", "flow", "match", "solve", "integrate", "surface"} <= set(capture.spans.summary())
+    assert capture.restart_count == 0
+
+
+def test_live_mesh_is_the_warped_surface_with_its_colours(capture: Capture) -> None:
+    assert capture.live_mesh() is None and capture.warp_surface() is None
+    for frame in frames()[:3]:
+        result = capture.step(frame)
+    mesh = capture.live_mesh()
+    assert mesh is not None and mesh.normals is not None and mesh.colours is not None
+    assert len(mesh.vertices) == len(mesh.normals) == len(mesh.colours) == result.vertices
+    assert mesh.faces.min() >= 0 and mesh.faces.max() < result.vertices
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-3)
+    assert mesh.colours.std() > 5, "coloured from the frames"
+
+
+def test_person_leaves_and_comes_back(capture: Capture) -> None:
+    for frame in frames()[:8]:
+        before = capture.step(frame)
+    mesh = capture.live_mesh()
+    for frame in frames()[8:12]:
+        lost = capture.step(empty(frame))
+        assert lost.status is Status.LOST and lost.reason
+        assert (lost.nodes, lost.vertices) == (before.nodes, before.vertices), "nothing is fused"
+    kept = capture.live_mesh()
+    assert mesh is not None and kept is not None
+    np.testing.assert_array_equal(kept.vertices, mesh.vertices)
+    for frame in frames()[12:20]:
+        back = capture.step(frame)
+    assert back.status is Status.TRACKED, back.reason
+    assert capture.restart_count == 0 and back.nodes >= before.nodes
+    assert measure(capture, back).surface_error_m < LIMIT_M
+
+
+def test_a_long_absence_starts_the_model_anew() -> None:
+    capture = new_capture(CaptureConfig(restart_after=3))
+    try:
+        for frame in frames()[:3]:
+            capture.step(frame)
+        for frame in frames()[3:7]:
+            assert capture.step(empty(frame)).status is Status.LOST
+        again = [capture.step(frame) for frame in frames()[7:11]]
+    finally:
+        capture.close()
+    assert capture.restart_count == 1
+    assert again[0].status is Status.TRACKED and again[0].solve is None, "the first of a new model"
+    assert all(result.status is Status.TRACKED and result.solve is not None for result in again[1:])
+
+
+def test_nothing_from_the_start_is_lost_and_no_restart() -> None:
+    capture = new_capture(CaptureConfig(restart_after=3))
+    try:
+        for frame in frames()[:6]:
+            result = capture.step(empty(frame))
+            assert (result.status, result.nodes, result.vertices) == (Status.LOST, 0, 0)
+            assert capture.warp_surface() is None
+        assert capture.restart_count == 0
+        assert capture.step(frames()[6]).status is Status.TRACKED
+    finally:
+        capture.close()
+
+
+def test_too_small_a_person_is_lost_with_its_size(capture: Capture) -> None:
+    frame = frames()[0]
+    mask = np.zeros(frame.depth_m.shape, np.bool_)
+    mask[100:110, 150:160] = True
+    result = capture.step(replace(frame, mask=mask))
+    assert result.status is Status.LOST
+    assert "pixels" in result.reason and "too few" in result.reason
+
+
+def test_reset_forgets_everything(capture: Capture) -> None:
+    for frame in frames()[:6]:
+        capture.step(frame)
+    capture.reset()
+    assert capture.restart_count == 1 and capture.frame_count == 0
+    assert capture.surface is None and capture.field.count == 0 and capture.warp_surface() is None
+    fresh = new_capture()
+    try:
+        for frame in frames()[6:12]:
+            ours, theirs = capture.step(frame), fresh.step(frame)
+            assert model_bits(capture, ours) == model_bits(fresh, theirs), frame.label
+    finally:
+        fresh.close()
+
+
+def test_two_runs_give_the_same_bits() -> None:
+    runs = []
+    for _ in range(2):
+        capture = new_capture()
+        try:
+            runs.append([model_bits(capture, capture.step(frame)) for frame in frames("turn", 16)])
+        finally:
+            capture.close()
+    for frame, (a, b) in enumerate(zip(*runs, strict=True)):
+        assert a[:2] == b[:2], f"sizes differ in frame {frame}"
+        assert a == b, f"frame {frame} differs"
+
+
+def test_depth_alone_is_enough(capture: Capture) -> None:
+    errors = []
+    for frame in frames()[:20]:
+        result = capture.step(replace(frame, colour=None))
+        assert result.status is Status.TRACKED, result.reason
+        errors.append(measure(capture, result).surface_error_m)
+    assert np.mean(errors) < LIMIT_M
+
+
+def test_new_surface_gets_new_nodes() -> None:
+    """The legs come into sight: the graph grows onto them, and the surface is tracked there."""
+    height = frames()[0].depth_m.shape[0]
+    counts = []
+    # Half the stride on half the image size, so that as many samples support a node.
+    capture = new_capture(CaptureConfig(growth=GrowthConfig(stride=2)))
+    try:
+        for frame in frames():
+            assert frame.truth is not None
+            mask = frame.truth.mask.copy()
+            if frame.index < 5:
+                mask[height // 2 :] = False
+            result = capture.step(replace(frame, mask=mask))
+            assert result.status is not Status.LOST, result.reason
+            counts.append(result.nodes)
+    finally:
+        capture.close()
+    assert 20 < counts[0] <= counts[4] < 1.1 * counts[0]
+    assert counts[-1] > 1.5 * counts[4]
+    snapshot = capture.field.snapshot(0)
+    added = slice(counts[0], None)
+    assert np.isfinite(snapshot.translations).all() and np.isfinite(snapshot.rotations).all()
+    parents = capture.field.parents
+    assert (parents[added] < np.arange(len(parents))[added]).all(), "each new node was born from an older one"
+    assert np.median(snapshot.positions[added, 1]) > snapshot.positions[: counts[0], 1].max(), "on the legs"
+    mesh = capture.live_mesh()
+    assert mesh is not None and mesh.vertices[:, 1].max() > 0.6, "the knees and more are in the model"
+    assert measure(capture, result).surface_error_m < LIMIT_M
+
+
+def test_another_camera_is_refused_and_the_model_kept(capture: Capture) -> None:
+    for frame in frames()[:3]:
+        before = capture.step(frame)
+    for other in (
+        replace(frames()[3].intrinsics, fx=200.0),
+        replace(frames()[3].intrinsics, width=160, height=120),
+    ):
+        shape = (other.height, other.width)
+        changed = replace(
+            frames()[3], intrinsics=other, depth_m=np.ones(shape, np.float32), colour=None, truth=None, mask=None
+        )
+        with pytest.raises(SourceError, match="camera"):
+            capture.step(changed)
+    after = capture.step(frames()[3])
+    assert after.status is Status.TRACKED and after.nodes >= before.nodes

@@ -1,0 +1,46 @@
+"""All kernels are loaded before the first frame."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+import warp as wp
+
+import bodystream
+from bodystream.device import select_device
+from bodystream.pipelines.warmup import KERNEL_MODULES, warm_up
+
+RUNTIME = Path(bodystream.__file__).resolve().parent
+OF_COMMANDS = {"bodystream.cli.kernels"}  # `bodystream doctor` builds it to see whether that works
+
+
+def modules_with_kernels() -> set[str]:
+    found = set()
+    for path in RUNTIME.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+        if any("wp.kernel" in ast.unparse(d) for function in functions for d in function.decorator_list):
+            found.add(".".join(("bodystream", *path.relative_to(RUNTIME).with_suffix("").parts)))
+    return found
+
+
+def test_every_module_with_kernels_is_warmed_up() -> None:
+    assert len(KERNEL_MODULES) == len(set(KERNEL_MODULES))
+    assert set(KERNEL_MODULES) == modules_with_kernels() - OF_COMMANDS
+
+
+@pytest.mark.parametrize("name", KERNEL_MODULES)
+def test_named_modules_hold_kernels(name: str) -> None:
+    module = importlib.import_module(name)
+    assert any(isinstance(value, wp.Kernel) for value in vars(module).values())
+
+
+def test_progress_is_told_before_each_module() -> None:
+    told: list[tuple[str, int, int]] = []
+    warm_up(select_device("cpu"), lambda *progress: told.append(progress))
+    count = len(KERNEL_MODULES)
+    assert told == [(name, number, count) for number, name in enumerate(KERNEL_MODULES, 1)]
+    warm_up(select_device("cpu"))
