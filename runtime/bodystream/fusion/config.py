@@ -21,6 +21,7 @@ class FusionConfig:
         truncation_m: signed distances are kept within +- this [m]; two voxels to half a block.
         max_weight: observations that the running average remembers.
         min_weight: summed weight from which a voxel may carry surface; frontal views add about 1 each.
+        min_corners: known corners of a cell that may carry surface; with 8, a surface ends a cell before its border.
         near_m, far_m: range of depth that is used [m].
         edge_px: pixels nearer than this to the mask's border or to a depth jump are not fused.
         min_cosine: views more oblique than this are not fused.
@@ -37,6 +38,7 @@ class FusionConfig:
     truncation_m: float = 0.03
     max_weight: float = 64.0
     min_weight: float = 1.5
+    min_corners: int = 4
     near_m: float = 0.2
     far_m: float = 6.0
     edge_px: int = 2
@@ -63,6 +65,7 @@ class FusionConfig:
                 0 < self.min_weight <= self.max_weight,
                 f"min_weight must lie in (0, max_weight], got {self.min_weight}",
             ),
+            (4 <= self.min_corners <= 8, f"min_corners must be from 4 to 8, got {self.min_corners}"),
             (0 < self.near_m < self.far_m, f"need 0 < near_m < far_m, got {self.near_m} and {self.far_m}"),
             (self.edge_px >= 1, f"edge_px must be at least 1, got {self.edge_px}"),
             (0 < self.min_cosine < 1, f"min_cosine must lie in (0, 1), got {self.min_cosine}"),

@@ -137,6 +137,28 @@ def mark_readers(
     readers_out[block] = reads
 
 
+@wp.func
+def fill_unknown(f: vec8, known: int) -> vec8:
+    """Values of a cell's corners, unknown ones replaced by the mean of their known neighbours along the cell's edges.
+
+    Args:
+        known: bit c is set where corner c is known.
+    """
+    filled = f
+    for c in range(8):
+        if (known >> c) & 1 == 0:
+            total = float(0.0)
+            count = float(0.0)
+            for axis in range(3):
+                n = c ^ (1 << axis)
+                if (known >> n) & 1 == 1:
+                    total += f[n]
+                    count += 1.0
+            if count > 0.0:
+                filled[c] = total / count
+    return filled
+
+
 @wp.kernel(enable_backward=False)
 def extract_vertices(
     begin: wp.int32,
@@ -147,6 +169,7 @@ def extract_vertices(
     published: wp.array(dtype=float),  # (B * 512,)
     colours: wp.array(dtype=vec4us),  # (B * 512,)
     voxel_m: float,
+    min_corners: int,  # known corners that a cell must have
     anchored: wp.array(dtype=wp.uint8),  # (B * 512,) per cell, 0 = has no anchors yet, 2 = stale
     # Out, per cell (B * 512,) or per slice (B * 8,); lists start at the slice's first cell:
     codes_out: wp.array(dtype=wp.uint8),
@@ -180,28 +203,43 @@ def extract_vertices(
             f[3] = published_at(published, slots, x + 1, y + 1, z)
             f[5] = published_at(published, slots, x + 1, y, z + 1)
             f[7] = published_at(published, slots, x + 1, y + 1, z + 1)
-            low = f[0]
-            high = f[0]
-            for c in range(1, 8):
-                low = wp.min(low, f[c])
-                high = wp.max(high, f[c])
+            low = float(2.0)
+            high = float(-2.0)
+            known = int(0)
+            corners = int(0)
+            for c in range(8):
+                if f[c] < 1.5:
+                    low = wp.min(low, f[c])
+                    high = wp.max(high, f[c])
+                    known += 1 << c
+                    corners += 1
             cell = y * EDGE + x
             code = int(0)
-            if low < 0.0 and high >= 0.0 and high < 1.5:
-                p = cell_vertex(f)
+            if low < 0.0 and high >= 0.0 and corners >= min_corners:
+                g = f
+                if corners < 8:
+                    g = fill_unknown(f, known)
+                p = cell_vertex(g)
                 voxel = wp.vec3i(coords[block][0] * EDGE + x, coords[block][1] * EDGE + y, coords[block][2] * EDGE + z)
                 target = first + count
                 positions_out[target] = voxel_m * (wp.vec3(float(voxel[0]), float(voxel[1]), float(voxel[2])) + p)
-                normals_out[target] = wp.normalize(cell_gradient(f, p))
+                normals_out[target] = wp.normalize(cell_gradient(g, p))
                 colours_out[target] = cell_colour(colours, slots, x, y, z, p)
                 cells_out[target] = wp.uint8(cell)
                 ranks_out[first + cell] = wp.uint8(count)
                 count += 1
                 if anchored[first + cell] != wp.uint8(1):
                     unanchored += 1
+                # Signs of the corners 0, 1, 2 and 4; an edge with an unknown end does not cross the surface.
                 code = int(HAS_VERTEX)
-                code += wp.where(f[0] < 0.0, 1, 0) + wp.where(f[1] < 0.0, 2, 0)
-                code += wp.where(f[2] < 0.0, 4, 0) + wp.where(f[4] < 0.0, 8, 0)
+                inside = wp.where(f[0] < 0.0, 1, 0)
+                code += inside
+                for axis in range(3):
+                    end = f[1 << axis]
+                    sign = wp.where(end < 0.0, 1, 0)
+                    if end >= 1.5 or f[0] >= 1.5:
+                        sign = inside
+                    code += sign << (axis + 1)
             codes_out[first + cell] = wp.uint8(code)
     counts_out[block * EDGE + z] = count
     unanchored_out[block * EDGE + z] = unanchored

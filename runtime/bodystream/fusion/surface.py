@@ -207,8 +207,8 @@ class SurfaceExtractor:
         inputs = [p.listed, voxels, self._config.min_weight, published, change]
         self._launch(kernels_integrate.publish_slices, 8 * count, inputs)
         extracted = p.list_marked(p.vertex_readers, blocks)
-        inputs = [p.listed, *where, published, colours, self._config.voxel_m, p.anchored, p.codes, p.ranks, p.cells]
-        inputs += [p.positions, p.normals, p.colours, p.counts, p.unanchored]
+        inputs = [p.listed, *where, published, colours, self._config.voxel_m, self._config.min_corners, p.anchored]
+        inputs += [p.codes, p.ranks, p.cells, p.positions, p.normals, p.colours, p.counts, p.unanchored]
         self._launch(kernels_surface.extract_vertices, 8 * extracted, inputs)
         count = p.list_marked(p.quad_readers, blocks)
         inputs = [p.listed, *where, p.codes, p.cells, p.counts, p.quads, p.quad_counts]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-import cv2
 import numpy as np
 import warp as wp
 
@@ -39,7 +38,6 @@ class CaptureConfig:
         keyframe_every: a keyframe is kept every so many frames; 0 = none (NNRT: 50).
         keyframe_flow_every: flow from the newest keyframe is computed on every n-th frame.
         grow_every: the graph may grow on every n-th frame.
-        widen_voxels: depth is continued beyond the outline by this many voxels before it is fused.
         initial_stride: pixel stride of the first frame's graph.
         restart_after: frames without tracking after which the model is started anew; 0 = never.
         max_points: surface vertices that are tracked; a denser surface is thinned evenly.
@@ -50,7 +48,6 @@ class CaptureConfig:
     keyframe_every: int = 50
     keyframe_flow_every: int = 8
     grow_every: int = 2
-    widen_voxels: float = 0.75
     initial_stride: int = 3
     restart_after: int = 90
     max_points: int = 12_000
@@ -142,7 +139,6 @@ class Capture:
         self._keyframes = Keyframes(self.field, intrinsics, self._estimator, c.keyframe_every, c.keyframe_flow_every)
         shape = (intrinsics.height, intrinsics.width)
         self._depth = wp.zeros(shape, dtype=float, device=device)
-        self._fused_depth = wp.zeros(shape, dtype=float, device=device)
         self._mask = wp.zeros(shape, dtype=wp.uint8, device=device)
         self._colour = wp.zeros(shape, dtype=wp.vec3ub, device=device)
         self.reset()
@@ -210,6 +206,7 @@ class Capture:
             return self._lost(frame, foreground, reason, None)
         with self.spans.measure("upload"):
             self._depth.assign(depth_m)
+            self._mask.assign(foreground.mask.view(np.uint8))
             if frame.colour is not None:
                 self._colour.assign(frame.colour)
         if self.surface is None:
@@ -218,7 +215,7 @@ class Capture:
         if summary.status is Status.LOST:
             return self._lost(frame, foreground, summary.reason, summary)
         self._lost_frames = 0
-        self._fuse(frame, foreground, depth_m)
+        self._fuse(frame)
         self._remember(frame, foreground)
         self.frame_count += 1
         status, reason = summary.status, summary.reason
@@ -239,7 +236,7 @@ class Capture:
             unit = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
             still = np.zeros((n, 3), np.float32)
             self.field.set_graph(graph.positions, graph.edges, unit, still, np.arange(n, dtype=np.int32))
-        self._fuse(frame, foreground, depth_m)
+        self._fuse(frame)
         self._remember(frame, foreground)
         self.frame_count += 1
         return self._result(frame, foreground, Status.TRACKED, "", None)
@@ -279,28 +276,13 @@ class Capture:
             # The new nodes have moved as their parents did; the last frame's motion is still the field's.
             self._previous.store_motion(self.field)
 
-    def _fuse(self, frame: RgbdFrame, foreground: Foreground, depth_m: Array) -> None:
+    def _fuse(self, frame: RgbdFrame) -> None:
         with self.spans.measure("integrate"):
-            self._widen(foreground, depth_m)
             colour = None if frame.colour is None else self._colour
-            self.volume.integrate(self._fused_depth, colour, self._mask, self.intrinsics, self.field, frame.t_ns)
+            self.volume.integrate(self._depth, colour, self._mask, self.intrinsics, self.field, frame.t_ns)
         with self.spans.measure("surface"):
             surface = self.volume.extract(self.field)
             self.surface = surface if surface.vertex_count else None
-
-    def _widen(self, foreground: Foreground, depth_m: Array) -> None:
-        """Continue the depth beyond the outline: extraction needs whole cells, and would lose about one all around."""
-        sparse = depth_m[::4, ::4]
-        distance_m = float(np.median(sparse[sparse > 0])) if sparse.any() else float(depth_m.max())
-        voxel_px = self.intrinsics.fx * self.config.fusion.voxel_m / distance_m
-        grow_px = round(self.config.widen_voxels * voxel_px) + self.config.fusion.edge_px
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
-        top, bottom, left, right = _bounds(foreground.mask, grow_px + 1)
-        window = np.s_[top:bottom, left:right]
-        wide = np.zeros_like(depth_m)
-        wide[window] = np.where(foreground.mask[window], depth_m[window], cv2.dilate(depth_m[window], kernel))
-        self._fused_depth.assign(wide)
-        self._mask.assign((wide > 0).view(np.uint8))
 
     def _remember(self, frame: RgbdFrame, foreground: Foreground) -> None:
         with self.spans.measure("remember"):
@@ -328,16 +310,3 @@ class Capture:
 
 def _describe(k: CameraIntrinsics) -> str:
     return f"{k.width}x{k.height} pixels with fx={k.fx:.1f}, fy={k.fy:.1f}, cx={k.cx:.1f}, cy={k.cy:.1f}"
-
-
-def _bounds(mask: Array, margin: int) -> tuple[int, int, int, int]:
-    """Rows and columns (top, bottom, left, right) of the true pixels and `margin` around; of the image if none."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return 0, mask.shape[0], 0, mask.shape[1]
-    return (
-        max(0, int(rows[0]) - margin),
-        min(mask.shape[0], int(rows[-1]) + margin + 1),
-        max(0, int(columns[0]) - margin),
-        min(mask.shape[1], int(columns[-1]) + margin + 1),
-    )

@@ -1,0 +1,68 @@
+"""Warp starts without its line on a missing driver; whatever else is written to stderr meanwhile stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
+
+
+def fresh(code: str) -> subprocess.CompletedProcess[str]:
+    """Run in a process of its own, where Warp has not started yet."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(RUNTIME)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+def test_a_start_writes_nothing() -> None:
+    done = fresh("from bodystream.device import select_device; select_device(); select_device('cpu')")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_other_lines_and_later_ones_are_kept() -> None:
+    code = """
+import os, sys
+import warp as wp
+from bodystream.device import initialise_warp
+start = wp.init
+def talkative():
+    os.write(2, b"something else is wrong\\nCould not find or load the NVIDIA CUDA driver\\nand more\\n")
+    start()
+wp.init = talkative
+print("before", file=sys.stderr)
+initialise_warp()
+print("after", file=sys.stderr)
+"""
+    assert fresh(code).stderr.splitlines() == ["before", "something else is wrong", "and more", "after"]
+
+
+def test_stderr_is_restored_after_a_failure() -> None:
+    code = """
+import sys
+import warp as wp
+from bodystream.device import initialise_warp
+def fail():
+    raise RuntimeError
+wp.init = fail
+try:
+    initialise_warp()
+except RuntimeError:
+    print("still heard", file=sys.stderr)
+"""
+    assert fresh(code).stderr.splitlines() == ["still heard"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX descriptors")
+def test_a_process_without_stderr_starts() -> None:
+    code = "import os; os.close(2)\nfrom bodystream.device import select_device; print(select_device('cpu'))"
+    assert fresh(code).stdout.strip() == "cpu"
