@@ -1,4 +1,4 @@
-"""`bodystream live` with what goes wrong in practice: one clear line, exit code 2, and nothing that was captured lost."""
+"""`bodystream live` with what goes wrong in practice: one clear line, exit code 2, and no captured frame lost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 import warp as wp
-from e2e.command_line import run, write_recording
 
 from bodystream.device import initialise_warp
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.types import RgbdFrame
+from e2e.command_line import run, write_recording
 
 FRAMES = 6
 

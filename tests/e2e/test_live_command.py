@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from e2e.command_line import Running, run
 from pygltflib import GLTF2
 
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
+from e2e.command_line import Running, run
 
 STAGES = {"foreground", "flow", "match", "solve", "integrate", "surface", "warp"}
 FILES = ("canonical.ply", "live.ply", "capture.glb")
@@ -92,9 +92,7 @@ def test_depth_only_take(shared_data: Path, tmp_path: Path) -> None:
     take = shared_data / "depth" / "kinect_actions" / "depth" / "a3_s1_t1_depth.mat"
     if not take.is_file():
         pytest.skip(f"{take} is not there")
-    done = run(
-        "live", "--source", f"folder:{take}", "--headless", "--frames", "12", "--report", "r.json", cwd=tmp_path
-    )
+    done = run("live", "--source", f"folder:{take}", "--headless", "--frames", "12", "--report", "r.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = check_report(tmp_path / "r.json", 12)
     assert report["quality"]["silhouette_iou_mean"] > 0.8

@@ -1,4 +1,4 @@
-"""Capture on the synthetic camera: accuracy against the truth, loss and recovery, growth, and that it repeats itself."""
+"""Capture on the synthetic camera: accuracy against the truth, loss and recovery, growth, repeatability."""
 
 from __future__ import annotations
 

@@ -45,8 +45,9 @@ def test_five_thousand_frames_leave_no_trace(capsys: pytest.CaptureFixture[str])
                 samples.append((frame.index + 1, rss_mb, handles(process), threading.active_count()))
                 with capsys.disabled():
                     print(
-                        f"\nframe {samples[-1][0]}: {rss_mb:.1f} MB, {samples[-1][2]} handles, {samples[-1][3]} threads, "
-                        f"{result.nodes} nodes, {result.vertices} vertices, error {errors[-1]:.1f} mm",
+                        f"\nframe {samples[-1][0]}: {rss_mb:.1f} MB, {samples[-1][2]} handles, "
+                        f"{samples[-1][3]} threads, {result.nodes} nodes, {result.vertices} vertices, "
+                        f"error {errors[-1]:.1f} mm",
                         end="",
                     )
     finally:

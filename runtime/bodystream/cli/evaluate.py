@@ -45,7 +45,8 @@ class EvaluateTracking:
         pair = load_pair(self.path)
         if pair.flow_px is None or pair.scene_flow_m is None:
             raise InputError(
-                f"{self.path} has no ground truth: optical_flow/*.oflow and scene_flow/*.sflow are needed to measure errors"
+                f"{self.path} has no ground truth: optical_flow/*.oflow and scene_flow/*.sflow are needed "
+                "to measure errors"
             )
         if self.flow == "ground-truth":
             estimator = ConstantCorrespondence(pair.flow_px)

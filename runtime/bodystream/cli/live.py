@@ -82,7 +82,9 @@ class Live:
     depth_scale: Annotated[float | None, _optional("METRES")] = None
     """Metres per unit of a recording's depth files, where they do not say (0.001 = millimetres)."""
 
-    intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, _optional("FX FY CX CY WIDTH HEIGHT")] = None
+    intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, _optional("FX FY CX CY WIDTH HEIGHT")] = (
+        None
+    )
     """Of a recording that has no calibration file, in pixels."""
 
     rate: Annotated[float | None, _optional("HZ", name="rate-hz")] = None
@@ -149,6 +151,9 @@ class Live:
         first = _first_frame(source, reader)
         capture = Capture(first.frame.intrinsics, device, config)
         stack.callback(capture.close)
+        capture.warm_up()
+        if source.live:
+            first = _first_frame(source, reader)  # the one that told the format is old by now
         report = ReportBuilder(source.name, {"kernels": describe_device(device), "flow": "OpenCV DIS (cpu)"})
         measured = self.quality_every > 0 and (self.report is not None or self.json)
         session = LiveSession(

@@ -141,6 +141,7 @@ class Capture:
         self._depth = wp.zeros(shape, dtype=float, device=device)
         self._mask = wp.zeros(shape, dtype=wp.uint8, device=device)
         self._colour = wp.zeros(shape, dtype=wp.vec3ub, device=device)
+        self.restart_count = -1
         self.reset()
 
     def reset(self) -> None:
@@ -155,7 +156,7 @@ class Capture:
         self.surface: Surface | None = None
         self._lost_frames = 0
         self.frame_count = 0
-        self.restart_count = getattr(self, "restart_count", -1) + 1
+        self.restart_count += 1
 
     @property
     def growth_count(self) -> int:
@@ -185,6 +186,15 @@ class Capture:
         close = getattr(self._estimator, "close", None)
         if close is not None:
             close()
+
+    def warm_up(self, frames: int = 4) -> None:
+        """Run the stages on a generated moving ball, so that the first real frame meets warm code and buffers."""
+        for index in range(frames):
+            self.step(_ball_frame(self.intrinsics, index))
+            self.warp_surface()
+        self.reset()
+        self.spans.reset()
+        self.restart_count = 0
 
     def step(self, frame: RgbdFrame) -> CaptureResult:
         """Track and fuse one frame. A frame that cannot be used gives a result with LOST, not an error.
@@ -306,6 +316,17 @@ class Capture:
     ) -> CaptureResult:
         vertices = 0 if self.surface is None else self.surface.vertex_count
         return CaptureResult(frame, foreground, status, reason, summary, self.surface, self.field.count, vertices)
+
+
+def _ball_frame(k: CameraIntrinsics, index: int) -> RgbdFrame:
+    """A textured ball of 25 cm radius, 1.2 m away, that moves 1 cm per frame."""
+    v, u = np.indices((k.height, k.width), np.float32)
+    x, y = (u - k.cx) / k.fx * 1.2 - 0.01 * index, (v - k.cy) / k.fy * 1.2
+    inside = np.maximum(0.25**2 - x * x - y * y, 0.0)
+    depth_m = np.where(inside > 0, 1.2 - np.sqrt(inside), 0.0).astype(np.float32)
+    pattern = 128 + 60 * np.sin(90 * x) * np.cos(80 * y)
+    colour = np.repeat(pattern.astype(np.uint8)[..., None], 3, axis=2)
+    return RgbdFrame(index, index * 33_333_333, depth_m, k, colour, mask=depth_m > 0, name=f"warm-up {index}")
 
 
 def _describe(k: CameraIntrinsics) -> str:

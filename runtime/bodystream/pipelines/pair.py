@@ -59,9 +59,7 @@ class TrackedPair:
 class PairTracker:
     """Builds a graph on the source frame and solves its motion to the target frame."""
 
-    def __init__(
-        self, estimator: CorrespondenceEstimator, device: wp.Device, config: PairConfig | None = None
-    ) -> None:
+    def __init__(self, estimator: CorrespondenceEstimator, device: wp.Device, config: PairConfig | None = None) -> None:
         self.config = PairConfig() if config is None else config
         self._estimator = estimator
         self._device = device

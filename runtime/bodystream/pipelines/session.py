@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,6 +107,9 @@ class LiveSession:
 
     def run(self) -> None:
         """Process frames. Errors of the source are raised after everything that came before was processed."""
+        # What was made at start-up lives to the end: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         self._started_ns = now_ns()
         while not self._stop.is_set() and (self._frames is None or self._processed < self._frames):
             if self._paused.is_set():
@@ -193,9 +197,15 @@ class LiveSession:
     def _progress(self, status: Status, reason: str) -> Progress:
         dropped = self._reader.dropped + self._source.counts.lost
         capture = self._capture
-        vertices = 0 if capture.surface is None else capture.surface.vertex_count
         return Progress(
-            self._processed, dropped, self._fps(), self._latency_ns * 1e-6, status, reason, capture.field.count, vertices
+            processed=self._processed,
+            dropped=dropped,
+            fps=self._fps(),
+            latency_ms=self._latency_ns * 1e-6,
+            status=status,
+            reason=reason,
+            nodes=capture.field.count,
+            vertices=0 if capture.surface is None else capture.surface.vertex_count,
         )
 
 
