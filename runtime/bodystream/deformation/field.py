@@ -90,9 +90,7 @@ class WarpField:
         self._clusters = np.zeros(0, np.int32)
         self._live_is_current = False
 
-    def set_graph(
-        self, positions: Array, edges: Array, rotations: Array, translations: Array, parents: Array
-    ) -> None:
+    def set_graph(self, positions: Array, edges: Array, rotations: Array, translations: Array, parents: Array) -> None:
         """Replace nodes, edges and motion; the first nodes may be those of before.
 
         Args:
@@ -168,9 +166,7 @@ class WarpField:
         inputs += [self.sigma_m, 2.0 * self.reach_m, points_out, valid_out]
         ParallelLaunch(kernels.unwarp_points, count, inputs, self.device)()
 
-    def warp(
-        self, points: wp.array, anchors: wp.array, weights: wp.array, count: int, points_out: wp.array
-    ) -> None:
+    def warp(self, points: wp.array, anchors: wp.array, weights: wp.array, count: int, points_out: wp.array) -> None:
         """Q(p) of `count` canonical points (NNRT eq. 17); the origin where the weights are zero."""
         inputs = [points, anchors, weights, self.positions, self.rotations, self.translations, points_out]
         ParallelLaunch(kernels.warp_points, count, inputs, self.device)()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -52,18 +52,26 @@ class CaptureConfig:
     restart_after: int = 90
     max_points: int = 12_000
     least_pixels: int = 800
-    foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
-    flow: DisConfig = field(default_factory=DisConfig.live)
-    matches: MatchConfig = field(default_factory=MatchConfig)
-    solver: SolverConfig = field(
-        default_factory=lambda: SolverConfig(
-            rigid_iterations=2, iterations=3, damping=1e-3, flow_huber_px=2.0, lambda_reg=500.0, lambda_icp=20.0,
-            icp_reach_m=0.03, stop_step_m=5e-4,
-            linear="pcg", pcg_iterations=25, pcg_tolerance=0.05,
-        )  # fmt: skip
+    foreground: ForegroundConfig = ForegroundConfig()
+    flow: DisConfig = DisConfig.live()
+    matches: MatchConfig = MatchConfig()
+    solver: SolverConfig = SolverConfig(
+        lambda_reg=500.0,
+        lambda_icp=20.0,
+        rigid_iterations=2,
+        iterations=3,
+        damping=1e-3,
+        flow_huber_px=2.0,
+        icp_reach_m=0.03,
+        stop_step_m=5e-4,
+        linear="pcg",
+        pcg_iterations=25,
+        pcg_tolerance=0.05,
     )
-    fusion: FusionConfig = field(default_factory=lambda: FusionConfig(min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384, surface_tolerance_m=0.001))
-    growth: GrowthConfig = field(default_factory=GrowthConfig)
+    fusion: FusionConfig = FusionConfig(
+        min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384, surface_tolerance_m=0.001
+    )
+    growth: GrowthConfig = GrowthConfig()
 
 
 @dataclass(frozen=True, slots=True)

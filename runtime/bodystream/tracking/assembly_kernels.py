@@ -83,9 +83,7 @@ def accumulate_groups(
 
 
 @wp.func
-def add_block(
-    values: wp.array2d(dtype=wp.mat33), slot: int, rr: wp.mat33, rt: wp.mat33, tr: wp.mat33, tt: wp.mat33
-):
+def add_block(values: wp.array2d(dtype=wp.mat33), slot: int, rr: wp.mat33, rt: wp.mat33, tr: wp.mat33, tt: wp.mat33):
     wp.atomic_add(values, slot, 0, rr)
     wp.atomic_add(values, slot, 1, rt)
     wp.atomic_add(values, slot, 2, tr)

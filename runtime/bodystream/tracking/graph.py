@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
@@ -116,11 +116,11 @@ def sample_nodes(points: Array, sigma_m: float, existing: Array | None = None, m
     return np.asarray(chosen, np.int64)
 
 
-def _mesh_matrix(points: Array, edges: Array) -> csr_matrix:
+def _mesh_matrix(points: Array, edges: Array) -> csr_array:
     lengths = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     # A zero entry would read as "no edge".
     lengths = np.maximum(lengths, 1e-9)
-    return coo_matrix((lengths, (edges[:, 0], edges[:, 1])), shape=(len(points), len(points))).tocsr()
+    return csr_array((lengths, (edges[:, 0], edges[:, 1])), shape=(len(points), len(points)))
 
 
 def geodesic_neighbours(

@@ -9,6 +9,7 @@ import warp as wp
 
 from bodystream.deformation.kernels import warp_direction, warp_point
 
+
 @wp.struct
 class TermWeights:
     """Weights of NNRT eq. 8 and the bounds of dense ICP."""

@@ -16,7 +16,6 @@ from threadpoolctl import ThreadpoolController
 from bodystream.device import ParallelLaunch
 from bodystream.tracking import pcg_kernels
 from bodystream.tracking.pattern import BlockPattern
-from bodystream.types import Array
 
 __all__ = ["BandedCholesky", "ConjugateGradients", "LinearReport", "NormalEquations"]
 
@@ -98,7 +97,7 @@ class BandedCholesky:
         self._right[self._unknown_of] = equations.right.numpy().reshape(-1)
         band = storage.reshape(self.unknowns, self.band + 1).T
         with _blas.limit(limits=1, user_api="blas"):
-            factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)
+            factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)  # pyright: ignore[reportAttributeAccessIssue]
         if info != 0 or not np.isfinite(x).all():
             equations.step.zero_()
             return LinearReport(False, 1)

@@ -1,0 +1,95 @@
+"""What goes into the tracking solver and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bodystream.types import Array, Status
+
+__all__ = ["FlowTargets", "SolveSummary", "SolverConfig"]
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """Options of the tracking solver.
+
+    Attributes:
+        lambda_flow, lambda_depth, lambda_reg: of NNRT eq. 8; lambda_flow goes with pixels at 640 px width.
+        lambda_icp: weight of dense point-to-plane ICP, with metres.
+        reference_matches: the weights of eq. 8 were chosen for 10k sampled matches; the data terms of M > 10k are
+            scaled by 10k / M, so that using all of them does not drown the regulariser. 0 = never scale.
+        rigid_iterations: steps of one rigid motion of all nodes before the non-rigid ones (as DynamicFusion does);
+            they take out the part that conjugate gradients are slowest at.
+        iterations: Gauss-Newton iterations; fewer when the step gets small (CPU only).
+        damping: initial Levenberg damping relative to the diagonal; adapted to the cost.
+        flow_huber_px, icp_huber_m: residuals above these grow linearly; 0 = plain squares.
+        icp_reach_m: depth farther than this from the warped point is another surface.
+        icp_min_cosine: least cosine between model normal and view ray.
+        min_matches: clusters of nodes with fewer matches are dropped (NNRT appendix C.2).
+        linear: `direct` (banded Cholesky), `pcg`, or `auto`: direct on a CPU up to `direct_max_nodes` nodes.
+        pcg_iterations, pcg_tolerance: bounds of conjugate gradients.
+        max_rotation_rad, max_translation_m: longest step of a node in one iteration.
+        stop_step_m: stop when no node moves farther than this in an iteration (CPU only); 0 = never.
+    """
+
+    lambda_flow: float = 0.001
+    lambda_depth: float = 1.0
+    lambda_reg: float = 1.0
+    lambda_icp: float = 1.0
+    reference_matches: int = 10_000
+    rigid_iterations: int = 0
+    iterations: int = 3
+    damping: float = 0.0
+    flow_huber_px: float = 0.0
+    icp_huber_m: float = 0.01
+    icp_reach_m: float = 0.05
+    icp_min_cosine: float = 0.2
+    min_matches: int = 100
+    linear: Literal["auto", "direct", "pcg"] = "auto"
+    direct_max_nodes: int = 160
+    pcg_iterations: int = 40
+    pcg_tolerance: float = 1e-3
+    max_rotation_rad: float = 1.0
+    max_translation_m: float = 0.5
+    stop_step_m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTargets:
+    """Where the matches should be seen, on the host.
+
+    Attributes:
+        pixels: (M, 2) float32 c_u. depth_m: (M,) float32 P_t(c_u)_z, 0 = none. weight: (M,) float32 w_u, 0 = no match.
+    """
+
+    pixels: Array
+    depth_m: Array
+    weight: Array
+
+
+@dataclass(frozen=True, slots=True)
+class SolveSummary:
+    """What one solve did; nothing is printed.
+
+    Attributes:
+        status: LOST when nothing could be solved, DEGRADED when clusters were dropped or a step failed.
+        iterations: Gauss-Newton steps tried. rejected: of these, steps that raised the cost and were taken back.
+        costs: (iterations + 1, 4) weighted energies flow, depth, icp, reg: of each trial, and of the end result.
+        damping: Levenberg damping at the end.
+        linear_iterations: of conjugate gradients in all; condition_hint: see `LinearReport`.
+        matches: with weight or an ICP partner at the start. dropped_nodes: in clusters with too few matches.
+        last_step_m: largest node translation of the last step.
+    """
+
+    status: Status
+    reason: str
+    iterations: int
+    rejected: int
+    costs: Array
+    damping: float
+    linear_iterations: int
+    condition_hint: float
+    matches: int
+    dropped_nodes: int
+    last_step_m: float
