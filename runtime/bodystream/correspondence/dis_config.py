@@ -71,8 +71,8 @@ class DisConfig:
     confidence_stride: int = 2
 
     def __post_init__(self) -> None:
-        if self.preset not in _PRESETS:
-            raise ConfigurationError(f"preset must be one of {', '.join(_PRESETS)}, got {self.preset!r}")
+        if self.preset not in PRESETS:
+            raise ConfigurationError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         if self.image not in ("colour", "depth", "both"):
             raise ConfigurationError(f"image must be colour, depth or both, got {self.image!r}")
         if self.align not in ("none", "features"):
