@@ -90,6 +90,8 @@ def test_of_a_live_source_the_newest_wins() -> None:
     assert (first.frame.index, newest.frame.index) == (0, 4)
     assert (reader.received, reader.dropped) == (5, 3), "every frame was either taken or dropped"
     assert newest.arrived_ns >= first.arrived_ns
+    reader.pass_over()
+    assert (reader.received, reader.dropped) == (5, 4)
     reader.close()
 
 

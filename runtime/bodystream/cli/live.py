@@ -153,7 +153,8 @@ class Live:
         stack.callback(capture.close)
         capture.warm_up()
         if source.live:
-            first = _first_frame(source, reader)  # the one that told the format is old by now
+            reader.pass_over()  # what told the format is old by now
+            first = _first_frame(source, reader)
         report = ReportBuilder(source.name, {"kernels": describe_device(device), "flow": "OpenCV DIS (cpu)"})
         measured = self.quality_every > 0 and (self.report is not None or self.json)
         session = LiveSession(

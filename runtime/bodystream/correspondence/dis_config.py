@@ -108,7 +108,7 @@ class DisConfig:
             refinements=2,
             smoothness=60.0,
             margin_px=16,
-            consistency_px=1.0,
+            consistency_px=0.5,
             window_px=5,
             need_target_depth=False,  # the tracker looks at the depth of each match itself
             max_depth_change_m=None,

@@ -27,13 +27,14 @@ class SourceReader:
         self._source = source
         self._slot: Slot[Arrival] = Slot()
         self._taken = 0
+        self._passed_over = 0
         self._thread = threading.Thread(target=self._run, name="source-reader", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> int:
-        """Frames that a newer one replaced before they were taken."""
-        return self._slot.drop_count
+        """Frames that a newer one replaced before they were processed."""
+        return self._slot.drop_count + self._passed_over
 
     @property
     def received(self) -> int:
@@ -49,6 +50,10 @@ class SourceReader:
         arrival = self._slot.take(timeout_s)
         self._taken += arrival is not None
         return arrival
+
+    def pass_over(self) -> None:
+        """Count the frame that was taken last as dropped: a newer one is processed in its place."""
+        self._passed_over += 1
 
     def close(self) -> None:
         """Close the source and wait for the thread."""
