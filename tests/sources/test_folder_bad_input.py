@@ -54,7 +54,7 @@ def test_empty_depth_folder_and_unknown_layout(tmp_path: Path) -> None:
 
 
 def test_no_intrinsics_says_what_to_add(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no camera intrinsics found. Add .*intrinsics.txt.*or pass intrinsics"):
+    with pytest.raises(InputError, match=r"no camera intrinsics found. Add .*intrinsics.txt.*or pass --intrinsics"):
         FolderSource.open(write_plain(tmp_path, intrinsics=False))
 
 

@@ -90,7 +90,7 @@ def test_tum_layout_in_millimetres_is_noticed(depth_data: Path) -> None:
     source = FolderSource.open(folder, intrinsics=camera, max_depth_m=10.0)
     assert source.depth_scale_m == 0.001
     (warning,) = source.counts.warnings
-    assert "wrong unit" in warning and "depth_scale_m=0.0002" in warning
+    assert "wrong unit" in warning and "--depth-scale 0.0002" in warning
     frames = list(source)
     assert len(frames) == 8 and frames[0].device_t_ns == 1628069034_091321000
     assert all(frame.depth_m.max() <= 10.0 and frame.colour is not None for frame in frames)

@@ -45,7 +45,7 @@ def test_millimetres_in_a_tum_folder_are_seen_from_the_steps_alone() -> None:
     raw = triangulated(*D435, 0.001)  # median 2.5 m; read as TUM it would be a plausible 0.5 m
     decision = decide_scale([raw], TUM_SCALE_M, None, "take")
     assert decision.scale_m == 0.001
-    assert "wrong unit" in decision.warning and "depth_scale_m=0.0002" in decision.warning
+    assert "wrong unit" in decision.warning and "--depth-scale 0.0002" in decision.warning
 
 
 def test_implausible_median_alone_switches_when_one_unit_fits() -> None:
@@ -56,7 +56,7 @@ def test_implausible_median_alone_switches_when_one_unit_fits() -> None:
 
 def test_several_fitting_units_are_the_users_choice() -> None:
     raw = np.full((48, 64), 15000, np.uint16)  # 15 m in mm, 3 m as TUM, 1.5 m at 100 micrometres
-    with pytest.raises(InputError, match=r"pass depth_scale_m as one of 0.0002 \(median 3 m\), 0.0001"):
+    with pytest.raises(InputError, match=r"pass --depth-scale as one of 0.0002 \(median 3 m\), 0.0001"):
         decide_scale([raw], 0.001, None, "take")
 
 
@@ -80,7 +80,7 @@ def test_given_unit_is_obeyed_with_a_warning() -> None:
 
 def test_far_scene_with_an_alternative_is_mentioned() -> None:
     decision = decide_scale([np.full((48, 64), 7500, np.uint16)], 0.001, None, "take")
-    assert decision.scale_m == 0.001 and "depth_scale_m=0.0002 (1.5 m)" in decision.warning
+    assert decision.scale_m == 0.001 and "--depth-scale 0.0002 (1.5 m)" in decision.warning
 
 
 def test_empty_frames_decide_nothing() -> None:
@@ -92,7 +92,7 @@ def test_source_in_the_wrong_unit(tmp_path: Path) -> None:
     write_plain(tmp_path)
     for index in range(4):
         write_png(tmp_path / "depth" / f"{index:04d}.png", np.full((32, 48), 2, np.uint16))  # whole metres
-    with pytest.raises(InputError, match="depth_scale_m"):
+    with pytest.raises(InputError, match="--depth-scale"):
         FolderSource.open(tmp_path)
     source = FolderSource.open(tmp_path, depth_scale_m=1.0)
     assert next(iter(source)).depth_m[20, 20] == 2.0 and source.counts.warnings == []

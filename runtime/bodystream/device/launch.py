@@ -21,7 +21,7 @@ def _worker_count() -> int:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=max(1, _worker_count() - 1), thread_name_prefix="warp-cpu")
+    return ThreadPoolExecutor(max_workers=_worker_count(), thread_name_prefix="warp-cpu")
 
 
 class ParallelLaunch:

@@ -21,7 +21,7 @@ from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
 from bodystream.tracking.solver import GaussNewton, SolverConfig, SolveSummary
-from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, Mesh, RgbdFrame, Status
+from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, GraphSnapshot, Mesh, RgbdFrame, Status
 
 __all__ = ["Capture", "CaptureConfig", "CaptureResult", "LiveSurface"]
 
@@ -39,7 +39,9 @@ class CaptureConfig:
         keyframe_flow_every: flow from the newest keyframe is computed on every n-th frame.
         grow_every: the graph may grow on every n-th frame.
         initial_stride: pixel stride of the first frame's graph.
-        restart_after: frames without tracking after which the model is started anew; 0 = never.
+        poor_fit: share of the facing model that does not fit the depth above which nothing is fused and no node added,
+            so that a wrong motion does not spoil the model; lost_fit: above which the motion is taken back.
+        restart_after: frames in a row that were lost or fitted poorly after which the model is started anew; 0 = never.
         max_points: surface vertices that are tracked; a denser surface is thinned evenly.
         least_pixels: foreground pixels with depth that a frame must have to be tracked.
     """
@@ -49,7 +51,9 @@ class CaptureConfig:
     keyframe_flow_every: int = 8
     grow_every: int = 2
     initial_stride: int = 3
-    restart_after: int = 90
+    poor_fit: float = 0.35
+    lost_fit: float = 0.6
+    restart_after: int = 45
     max_points: int = 12_000
     least_pixels: int = 800
     foreground: ForegroundConfig = ForegroundConfig()
@@ -179,6 +183,13 @@ class Capture:
         vertices, normals = self.volume.warp_surface(surface, self.field)
         return LiveSurface(vertices, normals, surface.faces, surface.vertex_count, surface.face_count)
 
+    def graph(self, t_ns: int) -> GraphSnapshot | None:
+        """The deformation graph with its motion and the nodes that the last solve used; None before the first frame."""
+        if self.field.count == 0:
+            return None
+        active = self.solver.active
+        return self.field.snapshot(t_ns, active if len(active) == self.field.count else None)
+
     def live_mesh(self) -> Mesh | None:
         """Host copy of the warped surface with its colours."""
         live = self.warp_surface()
@@ -230,14 +241,22 @@ class Capture:
         if self.surface is None:
             return self._start(frame, foreground, depth_m)
         summary = self._track(frame, foreground)
-        if summary.status is Status.LOST:
-            return self._lost(frame, foreground, summary.reason, summary)
-        self._lost_frames = 0
-        self._fuse(frame)
-        self._remember(frame, foreground)
+        unexplained = summary.unexplained
+        misfit = f"{unexplained:.0%} of the model does not fit the depth"
+        if summary.status is Status.LOST or unexplained > self.config.lost_fit:
+            self._previous.restore(self.field)
+            return self._lost(frame, foreground, summary.reason or misfit, summary)
+        poor = unexplained > self.config.poor_fit
+        if not poor:
+            self._lost_frames = 0
+            self._fuse(frame)
+        self._remember(frame, foreground, grow=not poor)
         self.frame_count += 1
         status, reason = summary.status, summary.reason
-        if foreground.status is Status.DEGRADED and status is Status.TRACKED:
+        if poor:
+            status, reason = Status.DEGRADED, misfit
+            self._count_lost()
+        elif foreground.status is Status.DEGRADED and status is Status.TRACKED:
             status, reason = Status.DEGRADED, foreground.reason
         return self._result(frame, foreground, status, reason, summary)
 
@@ -302,22 +321,26 @@ class Capture:
             surface = self.volume.extract(self.field)
             self.surface = surface if surface.vertex_count else None
 
-    def _remember(self, frame: RgbdFrame, foreground: Foreground) -> None:
+    def _remember(self, frame: RgbdFrame, foreground: Foreground, grow: bool = True) -> None:
         with self.spans.measure("remember"):
             self._last = (frame, foreground.mask)
             self._previous.store(frame.t_ns, self._depth, self.field)
             self._motion.remember(frame.t_ns)
             self._keyframes.remember(frame, foreground.mask, self._depth)
-            if self.frame_count % self.config.grow_every == 0:
+            if grow and self.frame_count % self.config.grow_every == 0:
                 self._grower.request(frame.depth_m, foreground.mask, frame.t_ns)
 
     def _lost(
         self, frame: RgbdFrame, foreground: Foreground, reason: str, summary: SolveSummary | None
     ) -> CaptureResult:
+        self._count_lost()
+        return self._result(frame, foreground, Status.LOST, reason, summary)
+
+    def _count_lost(self) -> None:
+        """Give the model up when it has not been found for a while."""
         self._lost_frames += 1
         if self.config.restart_after and self._lost_frames >= self.config.restart_after and self.surface is not None:
             self.reset()
-        return self._result(frame, foreground, Status.LOST, reason, summary)
 
     def _result(
         self, frame: RgbdFrame, foreground: Foreground, status: Status, reason: str, summary: SolveSummary | None

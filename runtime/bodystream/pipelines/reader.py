@@ -62,10 +62,15 @@ class SourceReader:
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        put = self._slot.put if self._source.live else self._slot.put_when_empty
+        live = self._source.live
+        # A frame that costs work to make is made only when the last one was taken.
+        on_demand = getattr(self._source, "on_demand", False)
+        put = self._slot.put if live else self._slot.put_when_empty
         try:
             for frame in self._source:
                 put(Arrival(frame, now_ns()))
+                if live and on_demand:
+                    self._slot.wait_until_empty()
                 if self._slot.closed:
                     return
         except BaseException as error:  # handed to the thread that takes frames

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ __all__ = ["LiveSession", "Progress"]
 
 # A source that gives nothing for this long is reported as stalled.
 STALL_S = 1.0
+FPS_FRAMES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Progress:
     """For a status line.
 
     Attributes:
-        processed, dropped: frames so far. fps: over the whole session. latency_ms: of this frame.
+        processed, dropped: frames so far. fps: over the last frames. latency_ms: of this frame.
     """
 
     processed: int
@@ -83,6 +85,7 @@ class LiveSession:
         self._reset = threading.Event()
         self._paused = threading.Event()
         self._processed = 0
+        self._done_ns: deque[int] = deque(maxlen=FPS_FRAMES)
         self._started_ns = 0
         self._latency_ns = 0
 
@@ -113,6 +116,7 @@ class LiveSession:
         self._started_ns = now_ns()
         while not self._stop.is_set() and (self._frames is None or self._processed < self._frames):
             if self._paused.is_set():
+                self._done_ns.clear()
                 self._stop.wait(0.05)
                 continue
             try:
@@ -150,6 +154,7 @@ class LiveSession:
         began_ns = arrival.arrived_ns if self._source.live else start_ns
         self._latency_ns = end_ns - began_ns
         self._processed += 1
+        self._done_ns.append(end_ns)
         self._report.add_frame(
             began_ns,
             result.status,
@@ -182,17 +187,20 @@ class LiveSession:
                 frame=result.frame,
                 live_mesh=capture.live_mesh(),
                 canonical_mesh=None if capture.surface is None else capture.surface.download(),
-                graph=capture.field.snapshot(result.frame.t_ns) if capture.field.count else None,
+                graph=capture.graph(result.frame.t_ns),
                 hud=capture.spans.summary(),
                 fps=self._fps(),
                 status=result.status,
                 reason=result.reason,
+                details={"nodes": str(result.nodes), "vertices": str(result.vertices)},
             )
         )
 
     def _fps(self) -> float:
-        elapsed_s = (now_ns() - self._started_ns) * 1e-9
-        return self._processed / elapsed_s if elapsed_s > 0 else 0.0
+        """Frames per second over the last frames, so that it follows what a person sees."""
+        if len(self._done_ns) < 2:
+            return 0.0
+        return (len(self._done_ns) - 1) * 1e9 / max(1, self._done_ns[-1] - self._done_ns[0])
 
     def _progress(self, status: Status, reason: str) -> Progress:
         dropped = self._reader.dropped + self._source.counts.lost

@@ -43,6 +43,9 @@ class RgbdSource(Protocol):
             which are read as fast as they are processed and lose nothing.
         rate_hz: nominal frame rate, or None where it is not known.
         counts: what was delivered and lost.
+
+    A live source may have `on_demand = True`: its frames are generated, and the next one is asked for only when the
+    last one was taken.
     """
 
     name: str

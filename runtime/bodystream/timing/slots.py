@@ -42,6 +42,12 @@ class Slot(Generic[T]):
             self._condition.notify_all()
             return True
 
+    def wait_until_empty(self) -> bool:
+        """Wait until the consumer took the value; False when closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._value is None or self._closed)
+            return not self._closed
+
     def take(self, timeout_s: float | None = None) -> T | None:
         """The newest value not yet taken; None when closed and empty.
 

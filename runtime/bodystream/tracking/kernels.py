@@ -170,9 +170,12 @@ def icp_terms(
     information_out: wp.array(dtype=wp.mat33),
     gradient_out: wp.array(dtype=wp.vec3),
     cost_out: wp.array(dtype=wp.vec3),
+    # Out:
+    seen_out: wp.array(dtype=wp.uint8),  # (M,) 0 = faces away, 1 = explains a pixel, 2 = far from it, 3 = off the mask
 ):
     """Dense projective point-to-plane ICP (NNRT sec. 4.5) against the pixel that the warped point falls on."""
     i = begin + wp.tid()
+    seen_out[i] = wp.uint8(0)
     if active[anchors[i][0]] == 0:
         return
     p = warp_point(points[i], anchors[i], weights[i], positions, rotations, translations)
@@ -185,15 +188,18 @@ def icp_terms(
     v = int(wp.floor(camera.fy * p[1] / p[2] + camera.cy + 0.5))
     if u < 0 or v < 0 or u >= camera.width or v >= camera.height:
         return
+    seen_out[i] = wp.uint8(3)
     z = depth_m[v, u]
     if not (z > 0.0 and z < 1.0e3):
         return  # also nan and infinity
     q = wp.vec3((float(u) - camera.cx) / camera.fx * z, (float(v) - camera.cy) / camera.fy * z, z)
     r = wp.dot(n, p - q)
     if wp.abs(r) > term.icp_reach_m or wp.length(p - q) > 2.0 * term.icp_reach_m:
+        seen_out[i] = wp.uint8(2)
         # The loss of a match must not look like progress.
         cost_out[i] = cost_out[i] + wp.vec3(0.0, 0.0, term.icp * huber_cost(term.icp_reach_m, term.icp_huber_m))
         return
+    seen_out[i] = wp.uint8(1)
     a = wp.abs(r)
     s = term.icp * huber_weight(a, term.icp_huber_m)
     information_out[i] = information_out[i] + s * wp.outer(n, n)

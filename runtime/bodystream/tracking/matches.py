@@ -78,6 +78,13 @@ class Reference:
         wp.copy(self.rotations, field.rotations)
         wp.copy(self.translations, field.translations)
 
+    def restore(self, field: WarpField) -> None:
+        """Give the field the motion that was stored; later nodes keep theirs."""
+        count = min(self.node_count, field.count)
+        wp.copy(field.rotations, self.rotations, count=count)
+        wp.copy(field.translations, self.translations, count=count)
+        field.motion_changed()
+
 
 class MatchGatherer:
     """Turns flow fields into targets of model points, with multi-keyframe consistency."""

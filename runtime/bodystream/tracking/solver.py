@@ -158,7 +158,9 @@ class GaussNewton:
     def _nothing(self, reason: str) -> SolveSummary:
         self.active = np.zeros(self.field.count, bool)
         costs = np.zeros((1, 4))
-        return SolveSummary(Status.LOST, reason, 0, 0, costs, self.config.damping, 0, 0.0, 0, self.field.count, 0.0)
+        return SolveSummary(
+            Status.LOST, reason, 0, 0, costs, self.config.damping, 0, 0.0, 0, self.field.count, float("nan"), 0.0
+        )
 
     def _summarise(self, done: int, linear: int, condition: float, failed: bool, step_m: float) -> SolveSummary:
         state = self._state.numpy()
@@ -177,8 +179,15 @@ class GaussNewton:
             status, reason = Status.DEGRADED, f"{dropped} nodes are in clusters with too few matches"
         return SolveSummary(
             status, reason, done, int(state[3]), costs, float(state[0]), linear, condition, int(counts.sum()), dropped,
-            step_m,
+            self._unexplained(), step_m,
         )  # fmt: skip
+
+    def _unexplained(self) -> float:
+        if not self._use_icp:
+            return float("nan")
+        _, near, far, off = np.bincount(self._seen.numpy()[: self._count], minlength=4)
+        facing = near + far + off
+        return float((far + off) / facing) if facing else 1.0
 
     def _analyse_graph(self) -> None:
         field = self.field
@@ -225,6 +234,7 @@ class GaussNewton:
         self._information = wp.zeros(capacity, dtype=wp.mat33, device=device)
         self._gradient = wp.zeros(capacity, dtype=wp.vec3, device=device)
         self._cost = wp.zeros(capacity, dtype=wp.vec3, device=device)
+        self._seen = wp.zeros(capacity, dtype=wp.uint8, device=device)
         self._rigid_sums = wp.zeros((-(-capacity // COST_CHUNK), 27), dtype=float, device=device)
 
     def _allocate_groups(self, capacity: int) -> None:
@@ -256,7 +266,7 @@ class GaussNewton:
         targets = [self._target_px, self._target_z, self._flow_weight]
         self._clear_terms = record(k.clear_terms, m, sums, chunk=16384)
         self._flow_terms = record(k.flow_terms, m, [points, *where, *targets, *sums])
-        self._icp_terms = record(k.icp_terms, m, [points, normals, *where, self._depth, *sums])
+        self._icp_terms = record(k.icp_terms, m, [points, normals, *where, self._depth, *sums, self._seen])
         inputs = [m, COST_CHUNK, self._cost, self._anchors, self._active, 0, self._totals]
         self._sum_costs = record(k.sum_costs, -(-m // COST_CHUNK), inputs, split=False)
         chunks = -(-m // COST_CHUNK)

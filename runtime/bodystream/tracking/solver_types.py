@@ -79,6 +79,8 @@ class SolveSummary:
         damping: Levenberg damping at the end.
         linear_iterations: of conjugate gradients in all; condition_hint: see `LinearReport`.
         matches: with weight or an ICP partner at the start. dropped_nodes: in clusters with too few matches.
+        unexplained: share of the points facing the camera that lie off the foreground or far from its depth at the end;
+            nan without ICP.
         last_step_m: largest node translation of the last step.
     """
 
@@ -92,4 +94,5 @@ class SolveSummary:
     condition_hint: float
     matches: int
     dropped_nodes: int
+    unexplained: float
     last_step_m: float

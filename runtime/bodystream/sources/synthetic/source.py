@@ -93,6 +93,7 @@ class SyntheticSource:
         self.device = select_device(device) if isinstance(device, str) else device
         self.name = f"synthetic:{self.config.seed}"
         self.live = self.config.live
+        self.on_demand = True  # drawing takes the time that tracking needs
         self.rate_hz: float | None = self.config.rate_hz
         self.counts = SourceCounts()
         self.scene = Scene() if scene is None else scene
