@@ -75,7 +75,7 @@ def test_float_depth_in_millimetres_is_noticed() -> None:
 
 def test_given_unit_is_obeyed_with_a_warning() -> None:
     decision = decide_scale([depth_mm()], 0.001, 1.0, "take")
-    assert decision.scale_m == 1.0 and "depth_scale_m=1 was given" in decision.warning
+    assert decision.scale_m == 1.0 and "--depth-scale 1 was given" in decision.warning
 
 
 def test_far_scene_with_an_alternative_is_mentioned() -> None:
