@@ -70,6 +70,9 @@ class Live:
     seed_px: Annotated[tuple[int, int] | None, _optional("U V")] = None
     """A pixel (u v) on the person or object in the first frame; default: the nearest of a body's size."""
 
+    keep_model: bool = False
+    """Never start the model anew, however badly it fits; a restart drops what was recorded before it."""
+
     voxel_mm: float = 8.0
     """Edge of a voxel of the fused volume."""
 
@@ -240,7 +243,7 @@ class Live:
         voxel_m = self.voxel_mm * 1e-3
         scale = voxel_m / default.fusion.voxel_m
         fusion = replace(default.fusion, voxel_m=voxel_m, truncation_m=default.fusion.truncation_m * scale)
-        return replace(default, foreground=foreground, fusion=fusion)
+        return replace(default, foreground=foreground, fusion=fusion, restart=not self.keep_model)
 
     def _source_options(self) -> SourceOptions:
         from bodystream.sources import SourceOptions

@@ -27,6 +27,7 @@ __all__ = ["Capture", "CaptureConfig", "CaptureResult", "LiveSurface"]
 
 
 FAR_M = 100.0
+MISFIT_FRAMES = 15  # of the running mean of the share of the model that does not fit
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class CaptureConfig:
         initial_stride: pixel stride of the first frame's graph.
         poor_fit: share of the facing model that does not fit the depth above which nothing is fused and no node added,
             so that a wrong motion does not spoil the model; lost_fit: above which the motion is taken back.
-        restart_after: frames in a row that were lost or fitted poorly after which the model is started anew; 0 = never.
+        stale_fit: running mean of that share above which the model is started anew from the frame: what was tracked
+            wrongly stays in it, and would never leave.
+        restart_after: frames in a row that were lost or fitted poorly after which the model is started anew.
+        restart: whether the model may be started anew at all.
         max_points: surface vertices that are tracked; a denser surface is thinned evenly.
         least_pixels: foreground pixels with depth that a frame must have to be tracked.
     """
@@ -53,7 +57,9 @@ class CaptureConfig:
     initial_stride: int = 3
     poor_fit: float = 0.35
     lost_fit: float = 0.6
+    stale_fit: float = 0.24
     restart_after: int = 45
+    restart: bool = True
     max_points: int = 12_000
     least_pixels: int = 800
     foreground: ForegroundConfig = ForegroundConfig()
@@ -157,16 +163,21 @@ class Capture:
         self.reset()
 
     def reset(self) -> None:
-        """Forget model and motion; the next frame starts anew."""
+        """Forget everything; the next frame starts anew."""
+        self.foreground.reset()
+        self._forget_model()
+
+    def _forget_model(self) -> None:
+        """Forget model and motion, but not who is followed."""
         self.field.clear()
         self.volume.reset()
-        self.foreground.reset()
         self._keyframes.reset()
         self._grower.forget()
         self._motion.reset()
         self._last: tuple[RgbdFrame, Array] | None = None
         self.surface: Surface | None = None
         self._lost_frames = 0
+        self._misfit = 0.0
         self.frame_count = 0
         self.restart_count += 1
 
@@ -246,6 +257,10 @@ class Capture:
         if summary.status is Status.LOST or unexplained > self.config.lost_fit:
             self._previous.restore(self.field)
             return self._lost(frame, foreground, summary.reason or misfit, summary)
+        self._misfit += (unexplained - self._misfit) / MISFIT_FRAMES
+        if self.config.restart and self._misfit > self.config.stale_fit:
+            self._forget_model()
+            return self._start(frame, foreground, depth_m)
         poor = unexplained > self.config.poor_fit
         if not poor:
             self._lost_frames = 0
@@ -333,14 +348,15 @@ class Capture:
     def _lost(
         self, frame: RgbdFrame, foreground: Foreground, reason: str, summary: SolveSummary | None
     ) -> CaptureResult:
-        self._count_lost()
+        if summary is not None:  # somebody is there, and the model does not fit; nobody there is no reason to forget it
+            self._count_lost()
         return self._result(frame, foreground, Status.LOST, reason, summary)
 
     def _count_lost(self) -> None:
         """Give the model up when it has not been found for a while."""
         self._lost_frames += 1
-        if self.config.restart_after and self._lost_frames >= self.config.restart_after and self.surface is not None:
-            self.reset()
+        if self.config.restart and self._lost_frames >= self.config.restart_after:
+            self._forget_model()
 
     def _result(
         self, frame: RgbdFrame, foreground: Foreground, status: Status, reason: str, summary: SolveSummary | None

@@ -15,12 +15,16 @@ from bodystream.types import Array, CameraIntrinsics, GraphSnapshot
 __all__ = ["GraphGrower", "Growth", "GrowthConfig", "plan_growth"]
 
 
+# Depth samples along the radius that a node covers.
+SAMPLES_PER_RADIUS = 3.0
+
+
 @dataclass(frozen=True)
 class GrowthConfig:
     """Options of graph growth.
 
     Attributes:
-        stride: pixel stride at which the depth image is looked at.
+        stride: coarsest pixel stride at which the depth image is looked at; finer where a node covers few pixels.
         least_support: depth points (at that stride) that a new node must cover.
         least_piece: loose pieces of surface with fewer points get no nodes.
         reach_m: surface farther than this from every node is something else.
@@ -67,7 +71,13 @@ def plan_growth(
         depth_m: (H, W) [m]. mask: (H, W) bool foreground. graph: with the motion of this frame.
     """
     live = graph.positions + graph.translations
-    mesh = mesh_from_depth(depth_m, mask, intrinsics, stride=config.stride)
+    seen_m = depth_m[::4, ::4][mask[::4, ::4]]
+    seen_m = seen_m[seen_m > 0]
+    if len(seen_m) == 0:
+        return Growth(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), graph.edges, version)
+    radius_px = intrinsics.fx * sigma_m / float(np.median(seen_m))
+    stride = int(np.clip(radius_px / SAMPLES_PER_RADIUS, 1, config.stride))
+    mesh = mesh_from_depth(depth_m, mask, intrinsics, stride=stride)
     nothing = Growth(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), graph.edges, version)
     if len(mesh.points) == 0 or len(mesh.edges) == 0:
         return nothing

@@ -116,8 +116,9 @@ class SyntheticSource:
         period_ns = 1e9 / self.config.rate_hz
         start_ns = now_ns() - round(self._next * period_ns)
         while not self._closed.is_set():
-            t_ns = now_ns()
+            t_ns = start_ns + round(self._next * period_ns)
             if self.live:
+                t_ns = now_ns()
                 # the newest frame that the clock has reached, or the next one to come
                 due = max(self._next, int((t_ns - start_ns) / period_ns))
                 if self.config.frames is not None:
