@@ -104,8 +104,8 @@ class DisConfig:
         return cls(
             downscale=2,
             finest_scale=0,
-            descents=8,
-            refinements=2,
+            descents=4,
+            refinements=1,
             smoothness=60.0,
             margin_px=16,
             consistency_px=0.5,
