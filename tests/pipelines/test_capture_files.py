@@ -13,7 +13,7 @@ from pygltflib import GLTF2
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
-from bodystream.pipelines.capture import Capture, CaptureConfig
+from bodystream.pipelines.capture import Capture
 from bodystream.pipelines.outputs import CaptureFiles, prepare_folder
 from bodystream.types import Array
 
