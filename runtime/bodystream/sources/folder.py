@@ -277,8 +277,8 @@ def _camera(
         return chosen
     if recording.intrinsics is None:
         raise InputError(
-            f"{root}: no camera intrinsics found. Add {recording.intrinsics_wanted}, or pass --intrinsics fx fy cx cy width height "
-            f"(the images are {width}x{height})"
+            f"{root}: no camera intrinsics found. Add {recording.intrinsics_wanted}, or pass "
+            f"--intrinsics fx fy cx cy width height (the images are {width}x{height})"
         )
     return recording.intrinsics.for_size(width, height)
 
