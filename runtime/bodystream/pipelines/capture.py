@@ -39,6 +39,7 @@ class CaptureConfig:
         keyframe_every: a keyframe is kept every so many frames; 0 = none (NNRT: 50).
         keyframe_flow_every: flow from the newest keyframe is computed on every n-th frame.
         grow_every: the graph may grow on every n-th frame.
+        extract_every: the fused surface is extracted again on every n-th frame; it changes little from one to the next.
         initial_stride: pixel stride of the first frame's graph.
         poor_fit: share of the facing model that does not fit the depth above which nothing is fused and no node added,
             so that a wrong motion does not spoil the model; lost_fit: above which the motion is taken back.
@@ -54,6 +55,7 @@ class CaptureConfig:
     keyframe_every: int = 50
     keyframe_flow_every: int = 8
     grow_every: int = 2
+    extract_every: int = 2
     initial_stride: int = 3
     poor_fit: float = 0.35
     lost_fit: float = 0.6
@@ -332,9 +334,10 @@ class Capture:
         with self.spans.measure("integrate"):
             colour = None if frame.colour is None else self._colour
             self.volume.integrate(self._depth, colour, self._mask, self.intrinsics, self.field, frame.t_ns)
-        with self.spans.measure("surface"):
-            surface = self.volume.extract(self.field)
-            self.surface = surface if surface.vertex_count else None
+        if self.surface is None or self.frame_count % self.config.extract_every == 0:
+            with self.spans.measure("surface"):
+                surface = self.volume.extract(self.field)
+                self.surface = surface if surface.vertex_count else None
 
     def _remember(self, frame: RgbdFrame, foreground: Foreground, grow: bool = True) -> None:
         with self.spans.measure("remember"):
