@@ -111,7 +111,7 @@ class Live:
     no_browser: bool = False
     """Do not open the viewer's page."""
 
-    quality_every: int = 2
+    quality_every: int = 3
     """With --report: compare model and frame on every n-th frame; 0 = never."""
 
     json: bool = False
