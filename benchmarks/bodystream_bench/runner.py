@@ -17,6 +17,7 @@ __all__ = ["SUITES", "run_suites"]
 # First word of the keys, and the module with `run(context)` that measures them.
 SUITES = {
     "solver": "bodystream_bench.suites.solver",
+    "icp": "bodystream_bench.suites.icp",
     "skinning": "bodystream_bench.suites.skinning",
     "fusion": "bodystream_bench.suites.fusion",
     "flow": "bodystream_bench.suites.flow",
