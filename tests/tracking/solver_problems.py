@@ -145,9 +145,9 @@ def random_problem(
     # A motion common to all nodes plus one of each, so that both the data and the edges have work to do.
     turn = rng.normal(0, turn_rad, 3) * 0.5 + rng.normal(0, turn_rad * 0.3, (nodes, 3))
     shift = rng.normal(0, shift_m, 3) + rng.normal(0, shift_m * 0.3, (nodes, 3))
-    placeholder = FlowTargets(np.zeros((matches, 2)), np.zeros(matches), np.zeros(matches))
+    unaimed = FlowTargets(np.zeros((matches, 2)), np.zeros(matches), np.zeros(matches))
     problem = Problem(
-        points, anchors, weights, positions, edges, placeholder,
+        points, anchors, weights, positions, edges, unaimed,
         matrix_from_rotation_vector(start * turn).astype(np.float32), (start * shift).astype(np.float32),
     )  # fmt: skip
     live = problem.warp(matrix_from_rotation_vector(turn), shift) + rng.normal(0, 0.002, (matches, 3))
