@@ -279,6 +279,8 @@ class Capture:
 
     def _start(self, frame: RgbdFrame, foreground: Foreground, depth_m: Array) -> CaptureResult:
         """The first frame is the canonical pose: its depth gives the graph, and the first surface."""
+        if self.field.count:  # an earlier start left no surface; what it fused is in another canonical pose
+            self._forget_model()
         with self.spans.measure("start"):
             stride = self.config.initial_stride
             mesh = mesh_from_depth(depth_m, foreground.mask, self.intrinsics, stride=stride)
