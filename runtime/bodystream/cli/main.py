@@ -22,7 +22,16 @@ from typing import Protocol
 from bodystream import __version__
 from bodystream.errors import BodystreamError, ConfigurationError
 
-__all__ = ["COMMANDS", "EXIT_ERROR", "EXIT_INTERRUPTED", "Command", "CommandEntry", "main", "parse"]
+__all__ = [
+    "COMMANDS",
+    "EXIT_ERROR",
+    "EXIT_INTERRUPTED",
+    "Command",
+    "CommandEntry",
+    "Program",
+    "main",
+    "parse",
+]
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -69,22 +78,34 @@ COMMANDS: tuple[CommandEntry, ...] = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A console script: its name, its commands, and one line about it."""
+
+    name: str
+    about: str
+    commands: tuple[CommandEntry, ...]
+
+
+def main(argv: Sequence[str] | None = None, program: Program | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: the words after `bodystream`; default: of this process.
+        argv: the words after the program's name; default: of this process.
+        program: default: `bodystream`.
 
     Returns:
         The command's exit code; 2 for an error that the user can mend, 130 after Ctrl-C.
     """
+    if program is None:
+        program = Program("bodystream", "Live body capture and avatars from sparse sensors.", COMMANDS)
     words = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("BODYSTREAM_DEBUG", "") not in ("", "0")
     if "--debug" in words:
         words.remove("--debug")
         debug = True
     try:
-        code = _dispatch(words)
+        code = _dispatch(words, program)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -104,23 +125,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], program: Program) -> int:
     if words[:1] == ["--version"]:
-        print(f"bodystream {__version__}")
+        print(f"{program.name} {__version__}")
         return 0
-    for entry in COMMANDS:
+    for entry in program.commands:
         if tuple(words[: len(entry.words)]) == entry.words:
-            return parse(entry, words[len(entry.words) :]).run()
+            return parse(entry, words[len(entry.words) :], program.name).run()
     group = tuple(words[:1]) if words and not words[0].startswith("-") else ()
-    members = [entry for entry in COMMANDS if entry.words[: len(group)] == group]
+    members = [entry for entry in program.commands if entry.words[: len(group)] == group]
     rest = words[len(group) :]
     if members and (not rest or rest[0] in ("-h", "--help")):
-        print(_overview(group, members))
+        print(_overview(program, group, members))
         return 0 if rest else EXIT_ERROR
-    raise ConfigurationError(_unknown(words, members or COMMANDS))
+    raise ConfigurationError(_unknown(program.name, words, members or program.commands))
 
 
-def parse(entry: CommandEntry, arguments: Sequence[str]) -> Command:
+def parse(entry: CommandEntry, arguments: Sequence[str], program: str = "bodystream") -> Command:
     """The command with its options read.
 
     Raises:
@@ -128,7 +149,7 @@ def parse(entry: CommandEntry, arguments: Sequence[str]) -> Command:
     """
     import tyro  # here, because `--help` and `--version` need not wait for it
 
-    prog = " ".join(("bodystream", *entry.words))
+    prog = " ".join((program, *entry.words))
     command, said = entry.load(), io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -158,13 +179,13 @@ def _first_sentence(box: str) -> str:
     return " ".join(lines) or box
 
 
-def _overview(group: tuple[str, ...], members: Iterable[CommandEntry]) -> str:
+def _overview(program: Program, group: tuple[str, ...], members: Iterable[CommandEntry]) -> str:
     rows = [(" ".join(entry.words), entry.summary) for entry in members]
     width = max(len(name) for name, _ in rows)
     lines = [
-        f"usage: {' '.join(('bodystream', *group))} <command> [options]",
+        f"usage: {' '.join((program.name, *group))} <command> [options]",
         "",
-        "Live body capture and avatars from sparse sensors.",
+        program.about,
         "",
         "commands:",
         *(f"  {name.ljust(width)}  {summary}" for name, summary in rows),
@@ -177,11 +198,11 @@ def _overview(group: tuple[str, ...], members: Iterable[CommandEntry]) -> str:
     return "\n".join(lines)
 
 
-def _unknown(words: list[str], members: Iterable[CommandEntry]) -> str:
+def _unknown(program: str, words: list[str], members: Iterable[CommandEntry]) -> str:
     names = [" ".join(entry.words) for entry in members]
     typed = " ".join(word for word in words[:2] if not word.startswith("-")) or words[0]
     close = difflib.get_close_matches(typed, names, n=1) or difflib.get_close_matches(words[0], names, n=1)
-    hint = f"did you mean `bodystream {close[0]}`?" if close else "see `bodystream --help`"
+    hint = f"did you mean `{program} {close[0]}`?" if close else f"see `{program} --help`"
     return f"there is no command {typed!r} (commands: {', '.join(names)}): {hint}"
 
 

@@ -1,1 +1,1 @@
-"""Pure geometry on numpy arrays: rotations, rigid transforms, cameras, meshes."""
+"""Pure geometry on numpy arrays: rotations, cameras, the skeleton and its motion."""

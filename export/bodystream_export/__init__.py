@@ -1,0 +1,1 @@
+"""From trained networks to bundles: ONNX graphs, parity checks, manifests."""

@@ -1,0 +1,1 @@
+"""The pose sampler's bundle."""

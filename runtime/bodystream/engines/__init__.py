@@ -1,0 +1,5 @@
+"""Engines: one interface to the libraries that run a bundle's graph, on NVIDIA GPUs and on processors."""
+
+from bodystream.engines.session import PROVIDERS, Engine, ProviderName, available_providers, open_engine
+
+__all__ = ["PROVIDERS", "Engine", "ProviderName", "available_providers", "open_engine"]

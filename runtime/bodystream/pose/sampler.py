@@ -1,0 +1,112 @@
+"""The pose sampler: one observation of head and hands to full-body poses, by the network of the bundle `pose`.
+
+FLAG (Aliakbarian et al., 2022): the latent predictor says where in the flow's latent space the pose lies, and the flow
+turns that place, and draws around it, into poses with their likelihood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from bodystream.bundles import Bundle, find_bundle
+from bodystream.engines import ProviderName, open_engine
+from bodystream.errors import BundleError, ConfigurationError
+from bodystream.geometry.skeleton import Skeleton
+from bodystream.pose.features import BETA_SIZE, DEVICES, POSE_SIZE, FeatureConfig, beta_of_skeleton
+from bodystream.types import Array
+
+__all__ = ["PoseSampler", "Samples", "SamplerSection"]
+
+GRAPH = "sampler.onnx"
+MAX_HYPOTHESES = 64
+
+
+class SamplerSection(msgspec.Struct, frozen=True):
+    """What a pose bundle's manifest says beside the common fields.
+
+    Attributes:
+        history_s: ages of the earlier states that the network sees [s].
+    """
+
+    history_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Answers to one observation; arrays are the sampler's own and change with the next call.
+
+    Attributes:
+        vectors: (K, 66) float32 rotation vectors [rad], the pelvis' relative to the head's heading; the first is the
+            centre of the latent region.
+        log_likelihood: (K,) float32 of each under the flow [nats].
+        spread: (66,) float32 deviation of the latent region.
+        contacts: (2,) float32 probabilities that the left and the right foot stand.
+    """
+
+    vectors: Array
+    log_likelihood: Array
+    spread: Array
+    contacts: Array
+
+
+class PoseSampler:
+    """Runs the network.
+
+    Args:
+        hypotheses: how many poses per observation; the first is always the centre.
+        seed: of the draws around the centre. They are drawn once, so that hypotheses move smoothly from sample to
+            sample.
+
+    Raises:
+        BundleError: there is no bundle `pose`, or it is damaged or of another kind.
+        ConfigurationError: a number out of range.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | None = None,
+        *,
+        hypotheses: int = 1,
+        provider: ProviderName = "auto",
+        threads: int = 2,
+        seed: int = 0,
+    ) -> None:
+        if not 1 <= hypotheses <= MAX_HYPOTHESES:
+            raise ConfigurationError(f"hypotheses must be 1 to {MAX_HYPOTHESES}, got {hypotheses}")
+        self.bundle = find_bundle("pose") if bundle is None else bundle
+        if self.bundle.manifest.kind != "pose":
+            raise BundleError(f"bundle {self.bundle.manifest.name!r} is of the kind {self.bundle.manifest.kind!r}, not pose")
+        path = self.bundle.folder / "manifest.json"
+        try:
+            section = msgspec.json.decode(path.read_bytes(), type=SamplerSection)
+        except msgspec.DecodeError as error:
+            raise BundleError(f"{path} does not say which history the network sees: {error}") from error
+        self.features = FeatureConfig(section.history_s)
+        self.engine = open_engine(self.bundle.path(GRAPH), provider, threads, {"hypotheses": hypotheses})
+        wanted = {
+            "observation": (1, len(DEVICES), self.features.token_size),
+            "beta": (1, BETA_SIZE),
+            "noise": (hypotheses, POSE_SIZE),
+        }
+        if self.engine.inputs != wanted:
+            raise BundleError(f"{GRAPH} of bundle {self.bundle.manifest.name!r} takes {self.engine.inputs}, not {wanted}")
+        noise = np.random.default_rng(seed).standard_normal((hypotheses, POSE_SIZE))
+        noise[0] = 0.0
+        self._feed = {
+            "observation": np.zeros(wanted["observation"], np.float32),
+            "beta": np.zeros(wanted["beta"], np.float32),
+            "noise": noise.astype(np.float32),
+        }
+
+    def set_person(self, skeleton: Skeleton) -> None:
+        """The proportions that following observations belong to."""
+        self._feed["beta"][0] = beta_of_skeleton(skeleton)
+
+    def step(self, observation: Array) -> Samples:
+        """Poses of the `x_H` (3, token_size) of `features.device_features`."""
+        self._feed["observation"][0] = observation
+        out = self.engine.run(self._feed)
+        return Samples(out["pose"], out["log_likelihood"], out["spread"], out["contacts"])

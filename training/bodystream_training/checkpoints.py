@@ -1,0 +1,60 @@
+"""Checkpoints that hold tensors and plain JSON only: no pickle is ever written or loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bodystream.errors import InputError
+
+__all__ = ["load_checkpoint", "load_optimiser", "optimiser_tensors", "save_checkpoint"]
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors and facts to one file; a crash leaves the last whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting = path.with_name(path.name + ".part")
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(whole, waiting, metadata={"facts": json.dumps(facts)})
+    os.replace(waiting, path)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` wrote.
+
+    Raises:
+        InputError: the file is absent, damaged or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            metadata = stored.metadata()
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is not a readable checkpoint ({error}): train again, or name another one") from error
+    if not metadata or "facts" not in metadata:
+        raise InputError(f"{path} holds tensors, but it is no checkpoint of bodystream-train")
+    return tensors, json.loads(metadata["facts"])
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Adam's state by parameter name."""
+    out: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            out[f"adam/{key}/{name}"] = torch.as_tensor(value)
+    return out
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Undoes `optimiser_tensors`."""
+    for name, parameter in model.named_parameters():
+        keys = [key for key in tensors if key.startswith("adam/") and key.split("/", 2)[2] == name]
+        if keys:
+            optimiser.state[parameter] = {key.split("/", 2)[1]: tensors[key] for key in keys}

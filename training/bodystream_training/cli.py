@@ -1,0 +1,36 @@
+"""`bodystream-train <command> [options]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bodystream.cli.main import CommandEntry, Program
+from bodystream.cli.main import main as run_program
+
+__all__ = ["PROGRAM", "main"]
+
+PROGRAM = Program(
+    "bodystream-train",
+    "Train the networks of bodystream.",
+    (
+        CommandEntry(
+            ("pose",), "bodystream_training.pose.command", "TrainPose", "train the full-body pose sampler on motion"
+        ),
+        CommandEntry(
+            ("eval", "pose"),
+            "bodystream_training.pose.evaluate",
+            "EvaluatePose",
+            "compare a trained sampler with every baseline",
+        ),
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is that of `bodystream`."""
+    return run_program(argv, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

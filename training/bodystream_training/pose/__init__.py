@@ -1,0 +1,1 @@
+"""Training of the pose sampler: FLAG (Aliakbarian et al., 2022)."""

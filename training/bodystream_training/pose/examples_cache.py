@@ -1,0 +1,82 @@
+"""Examples of the training and validation subjects, made once per choice of data and kept beside the runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from bodystream.errors import InputError
+from bodystream.geometry.motion import MotionClip
+from bodystream.pose.features import FeatureConfig
+from bodystream.sources.motion import Take, find_takes
+from bodystream_training.checkpoints import load_checkpoint, save_checkpoint
+from bodystream_training.pose.data import SPLITS, Examples, build_examples, split_of
+
+__all__ = ["cached_examples"]
+
+_VERSION = 1
+
+
+def cached_examples(
+    data: str,
+    features: FeatureConfig,
+    variants: int,
+    seed: int,
+    leave_out: tuple[str, ...],
+    folder: Path,
+    console: Console,
+) -> tuple[Examples, Examples]:
+    """Examples to train on, and those of the validation subjects.
+
+    Raises:
+        InputError: a split has no usable clip.
+    """
+    takes = [take for take in find_takes(data) if not take.subject.startswith(leave_out or ("\0",))]
+    key = {
+        "version": _VERSION,
+        "features": list(features.history_s),
+        "variants": variants,
+        "seed": seed,
+        "splits": SPLITS,
+        "takes": sorted((take.name, take.subject, take.path.stat().st_size) for take in takes),
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    out = []
+    for split, copies in (("train", variants), ("validation", 1)):
+        path = folder / f"{digest}-{split}.safetensors"
+        if path.is_file():
+            tensors, facts = load_checkpoint(path)
+            out.append(Examples(**tensors, base=facts["base"]))
+            continue
+        chosen = [take for take in takes if split_of(take.subject) == split]
+        if not chosen:
+            raise InputError(
+                f"{data} has no clip of a {split} subject: validation subjects are {', '.join(SPLITS['validation'])}; "
+                "give the whole data set"
+            )
+        problems: list[str] = []
+        examples = build_examples(
+            _clips(chosen, problems, console, split), features, variants=copies, seed=seed
+        )
+        for problem in problems:
+            console.print(f"left out: {problem}")
+        tensors = {f.name: getattr(examples, f.name) for f in fields(examples) if f.name != "base"}
+        assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
+        save_checkpoint(path, tensors, {"base": examples.base})
+        out.append(examples)
+    return out[0], out[1]
+
+
+def _clips(takes: list[Take], problems: list[str], console: Console, split: str) -> Iterator[MotionClip]:
+    for take in track(takes, description=f"reading {split} clips", console=console, disable=not console.is_terminal):
+        try:
+            yield take.load()
+        except InputError as error:
+            problems.append(str(error))
