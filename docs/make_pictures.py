@@ -21,12 +21,12 @@ import numpy as np
 import warp as wp
 from PIL import Image, ImageDraw, ImageFont
 
+from bodystream.avatar.body import load_body
 from bodystream.device import ParallelLaunch, select_device
 from bodystream.geometry.camera import project
 from bodystream.pipelines.capture import Capture
 from bodystream.pipelines.quality import project_vertices
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource, kernels
-from bodystream.sources.synthetic.body import load_body
 from bodystream.sources.synthetic.truth import TruthSurface
 from bodystream.timing import SpanSummary, now_ns
 from bodystream.types import Array, CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
+from viewer_browser import body_text, browser_at, picture, press, set_checkbox, severe_messages, wait_for
 
 from bodystream.sinks.viewer import CaptureViewer, ViewerState
 from bodystream.timing import SpanSummary
-from bodystream.types import Array, CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
-
-_START_S = 60.0  # a software renderer on a busy machine
+from bodystream.types import CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
 
 
 def surface(phase: float) -> Mesh:
@@ -101,58 +97,8 @@ def capture() -> Iterator[Capture]:
 
 @pytest.fixture(scope="module")
 def browser(capture: Capture) -> Iterator[Any]:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("the viewer's page is tested in chromium with chromedriver, which are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--window-size=1000,700",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        driver.set_page_load_timeout(_START_S)
-        driver.get(capture.viewer.url)
-        yield driver
-    finally:
-        driver.quit()
-
-
-def wait_for(condition, what: str, timeout_s: float = _START_S) -> Any:
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.2)
-    raise AssertionError(f"{what}: not within {timeout_s:g} s")
-
-
-def picture(browser: Any) -> Array:
-    """The part of the window that no panel covers, (h, w, 3) BGR."""
-    data = np.frombuffer(io.BytesIO(browser.get_screenshot_as_png()).read(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert image is not None
-    return image[150:, : image.shape[1] - 360].astype(float)
-
-
-def body_text(browser: Any) -> str:
-    return browser.find_element("tag name", "body").text
-
-
-def press(browser: Any, label: str) -> None:
-    browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").click()
+    with browser_at(capture.viewer.url) as opened:
+        yield opened
 
 
 def test_page_loads_and_the_canvas_is_not_blank(capture: Capture, browser: Any) -> None:
@@ -167,8 +113,7 @@ def test_page_loads_and_the_canvas_is_not_blank(capture: Capture, browser: Any) 
 
     wait_for(colourful, "coloured geometry in the canvas")
     assert capture.viewer.warnings == []
-    severe = [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE" and "favicon" not in str(e)]
-    assert severe == []
+    assert severe_messages(browser) == []
 
 
 def test_picture_moves_with_the_surface(browser: Any) -> None:
@@ -185,10 +130,7 @@ def test_hidden_geometry_is_not_sent(capture: Capture, browser: Any) -> None:
     wait_for(lambda: capture.viewer.bytes_per_state > 40_000, "a state with all geometry")
     browser.find_element("xpath", "//*[normalize-space(text())='Show']").click()  # the tab
     for label in ("Camera", "Live surface", "Graph", "Canonical"):
-        box = f"//label[normalize-space(.)='{label}']/following::input[@type='checkbox'][1]"
-        element = wait_for(lambda b=box: browser.find_elements("xpath", b), label)[0]
-        browser.execute_script("arguments[0].click()", element)
-        time.sleep(0.4)  # the page sends one input per 50 ms, and of clicks faster than any finger only the last
+        set_checkbox(browser, label)
     wait_for(lambda: capture.viewer.bytes_per_state == 0, "a state without geometry")
 
 

@@ -103,8 +103,8 @@ def test_surface_error_only_where_the_truth_is_known() -> None:
 
 def test_memory_slope_is_found() -> None:
     builder, _ = build(frames=400, quality=False)
-    builder._memory = [(f, 300.0 + (50.0 if f < 100 else 0.02 * f)) for f in range(0, 401, 10)]
-    slope = builder._growth()
+    builder._figures._memory = [(f, 300.0 + (50.0 if f < 100 else 0.02 * f)) for f in range(0, 401, 10)]
+    slope = builder._figures._growth()
     assert slope is not None and slope == pytest.approx(20.0)
     few, _ = build(frames=50, quality=False)
     assert few.build(spans=Spans(), frames_in=50).memory.growth_mb_per_1000_frames is None
@@ -114,10 +114,11 @@ def test_a_long_run_stays_small() -> None:
     builder = ReportBuilder("s", machine=describe_machine(), sample_memory_every=1)
     for i in range(20_000):
         builder.add_frame(i, Status.LOST, f"reason {i}", residuals={"a": 1.0}, done_t_ns=i + 1)
-        builder._memory[-1] = (i, 100.0)
+        builder._figures._memory[-1] = (i, 100.0)
     report = builder.build(spans=Spans(), frames_in=20_000)
     assert report.latency.p50_ms == pytest.approx(1e-6)
-    assert len(builder._memory) <= 513 and len(builder._reasons) <= 1000 and len(report.tracking.reasons) == 10
+    figures = builder._figures
+    assert len(figures._memory) <= 513 and len(figures._reasons.counts) <= 1000 and len(report.tracking.reasons) == 10
 
 
 def test_machine_names_neither_user_nor_host() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bodystream.sources.synthetic.body import load_body
+from bodystream.avatar.body import load_body
 
 pytest.importorskip("anny", reason="anny is not installed: pip install bodystream[train]")
 bake_body = pytest.importorskip("bodystream_training.synthetic.bake_body", reason="training/ is not on the path")

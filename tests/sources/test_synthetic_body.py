@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodystream.avatar.body import Body, bone_transforms, load_body, skin
 from bodystream.errors import BundleError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.sources.synthetic.body import JOINTS, Body, bone_transforms, load_body, skin
+from bodystream.geometry.skeleton import JOINTS
 
 FOLDER = Path(str(resources.files("bodystream") / "bundles" / "body"))
 

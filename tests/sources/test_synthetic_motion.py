@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bodystream.avatar.body import Body, load_body, skin
 from bodystream.errors import ConfigurationError
-from bodystream.sources.synthetic.body import JOINTS, Body, load_body, skin
+from bodystream.geometry.skeleton import JOINTS
 from bodystream.sources.synthetic.motion import Motion, MotionName, minimum_jerk
 from bodystream.sources.synthetic.renderer import Scene
 

@@ -7,10 +7,10 @@ import pytest
 import trimesh
 import warp as wp
 
+from bodystream.avatar.body import skin
 from bodystream.device import ParallelLaunch
 from bodystream.geometry.camera import back_project, project
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource, kernels
-from bodystream.sources.synthetic.body import skin
 from bodystream.types import Mesh, RgbdFrame
 
 DEPTH_TOLERANCE_M = 5e-6  # float32 at 2 m has steps of 2.4e-7

@@ -50,6 +50,9 @@ def to_onnx(graph: SamplerGraph, token_size: int, path: Path) -> None:
     observation[:, :, 9] = 1.0
     # two hypotheses: an extent of one would be traced as a constant
     inputs = (observation, torch.randn(1, 10), torch.randn(2, graph.normalise.pose_mean.numel()))
+    # the fused encoder layer of PyTorch has no counterpart in ONNX
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     with _quiet():
         torch.onnx.export(
             graph,
@@ -61,6 +64,7 @@ def to_onnx(graph: SamplerGraph, token_size: int, path: Path) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
+    torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def to_8_bit(source: Path, target: Path) -> None:
@@ -68,13 +72,16 @@ def to_8_bit(source: Path, target: Path) -> None:
 
     A single pose is bound by reading weights: a quarter of the bytes is half of the time, on processors with VNNI.
     """
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    # shapes behind a reshape to the latent groups are not inferred; everything here is in 32 bits
+    options = {"DefaultTensorType": TensorProto.FLOAT}
     prepared = target.with_suffix(".prepared.onnx")
     with _quiet():
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        quantize_dynamic(str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
     prepared.unlink()
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bodystream.pipelines.capture import CaptureConfig
     from bodystream.pipelines.reader import Arrival, SourceReader
     from bodystream.sources import RgbdSource, SourceOptions
+    from bodystream.types import RgbdFrame
 
 __all__ = ["Live"]
 
@@ -264,7 +265,7 @@ class Live:
         )
 
 
-def _first_frame(source: RgbdSource, reader: SourceReader) -> Arrival:
+def _first_frame(source: RgbdSource, reader: SourceReader[RgbdFrame]) -> Arrival[RgbdFrame]:
     try:
         first = reader.take(FIRST_FRAME_S)
     except TimeoutError as error:

@@ -70,8 +70,12 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(
         ("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"
     ),
+    CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
     CommandEntry(
         ("eval", "tracking"), "bodystream.cli.evaluate", "EvaluateTracking", "measure tracking against known scene flow"
+    ),
+    CommandEntry(
+        ("eval", "pose"), "bodystream.cli.evaluate_pose", "EvaluatePose", "measure full-body poses against motion capture"
     ),
     CommandEntry(("bench",), "bodystream.cli.bench", "Bench", "measure speed and accuracy beside other packages"),
     CommandEntry(("doctor",), "bodystream.cli.doctor", "Doctor", "say what is installed, what works, and what to do"),

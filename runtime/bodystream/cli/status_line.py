@@ -13,8 +13,9 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from bodystream.pipelines.drive_session import DriveProgress
     from bodystream.pipelines.session import Progress
-    from bodystream.sinks import CaptureReport
+    from bodystream.sinks import CaptureReport, DriveReport
 
 __all__ = ["StatusLine"]
 
@@ -60,11 +61,18 @@ class StatusLine:
             _PLAIN_EVERY_S,
         )
 
+    def driving(self, p: DriveProgress) -> None:
+        state = p.status.value + (f" ({p.reason})" if p.reason else "")
+        self._show(
+            f"pose {p.processed}  {p.rate_hz:.0f} Hz  {p.latency_ms:.1f} ms  {p.dropped} dropped  {state}",
+            _PLAIN_EVERY_S,
+        )
+
     def print(self, message: str) -> None:
         """A line that stays; a long one is not broken, so that it can be searched for and copied."""
         self._console.print(Text(message), soft_wrap=True)
 
-    def print_json(self, report: CaptureReport) -> None:
+    def print_json(self, report: CaptureReport | DriveReport) -> None:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
 
     def finish(self) -> None:

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from bodystream.sources.base import RgbdSource
 from bodystream.timing import Slot, now_ns
-from bodystream.types import RgbdFrame
 
-__all__ = ["Arrival", "SourceReader"]
+__all__ = ["Arrival", "Source", "SourceReader"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """What cameras and headsets have in common."""
+
+    live: bool
+
+    def __iter__(self) -> Iterator[T_co]: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A frame and when it came in on the host's clock."""
+class Arrival(Generic[T]):
+    """A frame or sample and when it came in on the host's clock."""
 
-    frame: RgbdFrame
+    frame: T
     arrived_ns: int
 
 
-class SourceReader:
+class SourceReader(Generic[T]):
     """Reads a source on its own thread into a slot: newest wins for a live source, nothing is lost for a recording."""
 
-    def __init__(self, source: RgbdSource) -> None:
+    def __init__(self, source: Source[T]) -> None:
         self._source = source
-        self._slot: Slot[Arrival] = Slot()
+        self._slot: Slot[Arrival[T]] = Slot()
         self._taken = 0
         self._passed_over = 0
         self._thread = threading.Thread(target=self._run, name="source-reader", daemon=True)
@@ -41,7 +54,7 @@ class SourceReader:
         """Frames that were taken or dropped; those read ahead and not asked for are not the pipeline's."""
         return self._taken + self._slot.drop_count
 
-    def take(self, timeout_s: float) -> Arrival | None:
+    def take(self, timeout_s: float) -> Arrival[T] | None:
         """The newest frame; None at the end of the source.
 
         Raises:

@@ -16,7 +16,7 @@ from bodystream.sinks import ReportBuilder
 from bodystream.sinks.viewer import CaptureViewer, ViewerState
 from bodystream.sources.base import RgbdSource
 from bodystream.timing import now_ns
-from bodystream.types import Status
+from bodystream.types import RgbdFrame, Status
 
 __all__ = ["LiveSession", "Progress"]
 
@@ -62,8 +62,8 @@ class LiveSession:
         capture: Capture,
         report: ReportBuilder,
         *,
-        first: Arrival,
-        reader: SourceReader,
+        first: Arrival[RgbdFrame],
+        reader: SourceReader[RgbdFrame],
         frames: int | None = None,
         quality: QualityMeter | None = None,
         quality_every: int = 1,
@@ -73,7 +73,7 @@ class LiveSession:
         self._source = source
         self._capture = capture
         self._report = report
-        self._first: Arrival | None = first
+        self._first: Arrival[RgbdFrame] | None = first
         self._reader = reader
         self._frames = frames
         self._quality = quality
@@ -128,7 +128,7 @@ class LiveSession:
                 return
             self._process(arrival)
 
-    def _next(self) -> Arrival | None:
+    def _next(self) -> Arrival[RgbdFrame] | None:
         if self._first is not None:
             arrival, self._first = self._first, None
             return arrival
@@ -140,7 +140,7 @@ class LiveSession:
         if self._on_progress is not None:
             self._on_progress(self._progress(Status.LOST, reason))
 
-    def _process(self, arrival: Arrival) -> None:
+    def _process(self, arrival: Arrival[RgbdFrame]) -> None:
         capture, spans = self._capture, self._capture.spans
         start_ns = now_ns()
         if self._reset.is_set():

@@ -7,6 +7,7 @@ turns that place, and draws around it, into poses with their likelihood.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from bodystream.geometry.skeleton import Skeleton
 from bodystream.pose.features import BETA_SIZE, DEVICES, POSE_SIZE, FeatureConfig, beta_of_skeleton
 from bodystream.types import Array
 
-__all__ = ["PoseSampler", "Samples", "SamplerSection"]
+__all__ = ["PoseSampler", "Sampler", "SamplerSection", "Samples"]
 
 GRAPH = "sampler.onnx"
 MAX_HYPOTHESES = 64
@@ -29,9 +30,11 @@ class SamplerSection(msgspec.Struct, frozen=True):
 
     Attributes:
         history_s: ages of the earlier states that the network sees [s].
+        trained_on: subjects whose motion the network has seen; measuring it on them says nothing.
     """
 
     history_s: tuple[float, ...]
+    trained_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,27 @@ class Samples:
             centre of the latent region.
         log_likelihood: (K,) float32 of each under the flow [nats].
         spread: (66,) float32 deviation of the latent region.
-        contacts: (2,) float32 probabilities that the left and the right foot stand.
+        contacts: (2,) float32 probabilities that the left and the right foot stand, or None.
     """
 
     vectors: Array
     log_likelihood: Array
     spread: Array
-    contacts: Array
+    contacts: Array | None
+
+
+class Sampler(Protocol):
+    """What turns an observation into poses: the network, or one that is compared with it."""
+
+    features: FeatureConfig
+
+    def set_person(self, skeleton: Skeleton) -> None:
+        """The proportions that following observations belong to."""
+        ...
+
+    def step(self, observation: Array) -> Samples:
+        """Poses of the `x_H` (3, token_size) of `features.device_features`."""
+        ...
 
 
 class PoseSampler:
@@ -85,6 +102,7 @@ class PoseSampler:
         except msgspec.DecodeError as error:
             raise BundleError(f"{path} does not say which history the network sees: {error}") from error
         self.features = FeatureConfig(section.history_s)
+        self.trained_on = section.trained_on
         self.engine = open_engine(self.bundle.path(GRAPH), provider, threads, {"hypotheses": hypotheses})
         wanted = {
             "observation": (1, len(DEVICES), self.features.token_size),

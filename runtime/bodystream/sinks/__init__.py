@@ -5,16 +5,25 @@ A sink that is slow or broken never stalls the capture: `SinkWorker` gives it a 
 
 from bodystream.sinks.animation import Animation, AnimationRecorder
 from bodystream.sinks.atomic import atomic_path
+from bodystream.sinks.body_animation import BodyAnimationRecorder, write_body_animation
+from bodystream.sinks.bvh import BvhRecorder, BvhSummary
+from bodystream.sinks.drive_report import DriveReport, DriveReportBuilder, read_drive_report, write_drive_report
+from bodystream.sinks.figures import SourceSection
 from bodystream.sinks.gltf import GltfSummary, write_animated_gltf
 from bodystream.sinks.machine import MachineSection, describe_machine
 from bodystream.sinks.ply import write_ply
-from bodystream.sinks.report import CaptureReport, ReportBuilder, SourceSection, read_report, write_report
+from bodystream.sinks.report import CaptureReport, ReportBuilder, read_report, write_report
 from bodystream.sinks.worker import SinkWorker
 
 __all__ = [
     "Animation",
     "AnimationRecorder",
+    "BodyAnimationRecorder",
+    "BvhRecorder",
+    "BvhSummary",
     "CaptureReport",
+    "DriveReport",
+    "DriveReportBuilder",
     "GltfSummary",
     "MachineSection",
     "ReportBuilder",
@@ -22,8 +31,11 @@ __all__ = [
     "SourceSection",
     "atomic_path",
     "describe_machine",
+    "read_drive_report",
     "read_report",
     "write_animated_gltf",
+    "write_body_animation",
+    "write_drive_report",
     "write_ply",
     "write_report",
 ]

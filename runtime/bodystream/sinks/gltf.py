@@ -21,7 +21,15 @@ from bodystream.sinks.atomic import atomic_path
 from bodystream.sinks.ply import check_mesh
 from bodystream.types import Array, Mesh
 
-__all__ = ["GltfSummary", "linear_colours_u16", "vertex_normals", "write_animated_gltf"]
+__all__ = [
+    "GltfDocument",
+    "GltfSummary",
+    "continuous_quaternions",
+    "linear_colours_u16",
+    "skin_influences",
+    "vertex_normals",
+    "write_animated_gltf",
+]
 
 _MAX_JOINTS = 65535  # joint indices are unsigned shorts
 _CLAY = np.array([200, 196, 190], np.uint8)
@@ -86,12 +94,21 @@ def write_animated_gltf(
     # The quaternions of neighbouring frames must not flip sign: players interpolate along the longer arc otherwise.
     quaternions = continuous_quaternions(_as_quaternions(rotations[::stride])).astype(np.float32)
     positions = (translations[::stride] + node_positions).astype(np.float32)
-    joints, skin_weights, unanchored = _influences(mesh.vertices, anchors, weights, node_positions)
+    joints, skin_weights, unanchored = skin_influences(mesh.vertices, anchors, weights, node_positions)
 
-    document = _Document()
+    document = GltfDocument()
     primitive = document.primitive(mesh, joints, skin_weights)
-    document.skin(np.asarray(node_positions, np.float32), quaternions[0], positions[0])
-    document.animation(times, quaternions, positions)
+    # Joints 1..N below node 0, which turns x right, y down, z forward to x right, y up, z backward.
+    joint_nodes = list(range(1, nodes + 1))
+    document.node("camera_axes", rotation_xyzw=np.array([1.0, 0.0, 0.0, 0.0]), children=joint_nodes)
+    for i in range(nodes):
+        document.node(f"node_{i}", rotation_xyzw=quaternions[0, i], translation_m=positions[0, i])
+    inverse_bind = np.tile(np.eye(4, dtype=np.float32), (nodes, 1, 1))
+    inverse_bind[:, :3, 3] = -node_positions
+    document.skin("graph", joint_nodes, inverse_bind)
+    document.animation(
+        "capture", times, joint_nodes, quaternions, dict(zip(joint_nodes, positions.swapaxes(0, 1), strict=True))
+    )
     size = document.save(path, primitive)
     return GltfSummary(
         len(times), float(times[-1]), stride, nodes, len(mesh.vertices), len(mesh.faces), unanchored, size
@@ -167,7 +184,7 @@ def _check_motion(
         raise InputError(f"{path}: anchors refer to node {anchors.max()}, but the graph has {nodes}")
 
 
-def _influences(vertices: Array, anchors: Array, weights: Array, v: Array) -> tuple[Array, Array, int]:
+def skin_influences(vertices: Array, anchors: Array, weights: Array, v: Array) -> tuple[Array, Array, int]:
     """Joints (V, 4) uint16 and weights (V, 4) float32 as glTF wants them: each joint of a vertex named once,
     unused ones 0 with weight 0, weights that sum to 1."""
     joints = np.array(anchors, np.int64)
@@ -191,8 +208,11 @@ def _influences(vertices: Array, anchors: Array, weights: Array, v: Array) -> tu
     return joints.astype(np.uint16), w32, int(np.count_nonzero(loose))
 
 
-class _Document:
-    """Collects arrays into one buffer and the JSON around them."""
+class GltfDocument:
+    """A skinned, animated mesh as glTF 2.0: collects arrays into one buffer and the JSON around them.
+
+    The first node is the skeleton's root and stands in the scene with the mesh.
+    """
 
     def __init__(self) -> None:
         import pygltflib  # a tenth of a second that only a file costs
@@ -257,35 +277,50 @@ class _Document:
         )
         return lib.Primitive(attributes=attributes, indices=faces, material=0, mode=lib.TRIANGLES)
 
-    def skin(self, v: Array, quaternions: Array, positions: Array) -> None:
-        """Joints 1..N below node 0, which turns x right, y down, z forward to x right, y up, z backward."""
-        lib = self._lib
-        count = len(v)
-        self.gltf.nodes.append(
-            lib.Node(name="camera_axes", rotation=[1.0, 0.0, 0.0, 0.0], children=list(range(1, count + 1)))
-        )
-        for i in range(count):
-            node = lib.Node(name=f"node_{i}", rotation=quaternions[i].tolist(), translation=positions[i].tolist())
-            self.gltf.nodes.append(node)
-        inverse_bind = np.tile(np.eye(4, dtype=np.float32), (count, 1, 1))
-        inverse_bind[:, 3, :3] = -v  # column-major: the last row in memory is the translation
-        accessor = self._add(inverse_bind, "MAT4")
-        self.gltf.skins.append(
-            lib.Skin(name="graph", skeleton=0, joints=list(range(1, count + 1)), inverseBindMatrices=accessor)
-        )
+    def node(
+        self,
+        name: str,
+        *,
+        rotation_xyzw: Array | None = None,
+        translation_m: Array | None = None,
+        children: list[int] | None = None,
+    ) -> int:
+        """Append a node; gives its index. `children` may be indices of nodes that follow."""
+        node = self._lib.Node(name=name, children=[] if children is None else children)
+        if rotation_xyzw is not None:
+            node.rotation = np.asarray(rotation_xyzw, np.float64).tolist()
+        if translation_m is not None:
+            node.translation = np.asarray(translation_m, np.float64).tolist()
+        self.gltf.nodes.append(node)
+        return len(self.gltf.nodes) - 1
 
-    def animation(self, times: Array, quaternions: Array, positions: Array) -> None:
-        """One linear rotation and translation channel per joint."""
+    def skin(self, name: str, joint_nodes: list[int], inverse_bind: Array) -> None:
+        """The skin: its joints below node 0 (or node 0 among them), and (J, 4, 4) joint from mesh at bind."""
+        columns = np.ascontiguousarray(inverse_bind.swapaxes(1, 2), np.float32)  # glTF is column-major
+        accessor = self._add(columns, "MAT4")
+        self.gltf.skins.append(self._lib.Skin(name=name, skeleton=0, joints=joint_nodes, inverseBindMatrices=accessor))
+
+    def animation(
+        self, name: str, times_s: Array, nodes: list[int], quaternions: Array, translations: dict[int, Array]
+    ) -> None:
+        """Linear channels.
+
+        Args:
+            times_s: (T,) float32. nodes: N node indices.
+            quaternions: (T, N, 4) float32 xyzw. translations: (T, 3) float32 of each node that has some [m].
+        """
         lib = self._lib
-        clock = self._add(times[:, None], "SCALAR")
-        animation = lib.Animation(name="capture", samplers=[], channels=[])
-        for data, kind, target in ((quaternions, "VEC4", "rotation"), (positions, "VEC3", "translation")):
-            by_node = np.ascontiguousarray(data.swapaxes(0, 1))
+        clock = self._add(times_s[:, None], "SCALAR")
+        animation = lib.Animation(name=name, samplers=[], channels=[])
+        rotated = (quaternions.swapaxes(0, 1), "VEC4", "rotation", nodes)
+        moved = (np.stack(list(translations.values())), "VEC3", "translation", list(translations))
+        for data, kind, target, targets in (rotated, moved):
+            by_node = np.ascontiguousarray(data)
             view = self._view(by_node)
-            for i, values in enumerate(by_node):
-                output = self._accessor(values, kind, view, offset=i * values.nbytes)
+            for i, node in enumerate(targets):
+                output = self._accessor(by_node[i], kind, view, offset=i * by_node[i].nbytes)
                 animation.samplers.append(lib.AnimationSampler(input=clock, output=output, interpolation="LINEAR"))
-                channel = lib.AnimationChannelTarget(node=i + 1, path=target)
+                channel = lib.AnimationChannelTarget(node=node, path=target)
                 animation.channels.append(lib.AnimationChannel(sampler=len(animation.samplers) - 1, target=channel))
         self.gltf.animations.append(animation)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["TrainPose"]
+__all__ = ["RUN_FACTS", "TrainPose"]
 
 EXIT_INTERRUPTED = 130
+RUN_FACTS = "run.json"
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ class TrainPose:
             torch.set_num_threads(self.threads)
         console = Console(stderr=True, highlight=False)
         features = FeatureConfig() if self.history else FeatureConfig(())
-        train, validation = cached_examples(
+        train, validation, subjects = cached_examples(
             self.data, features, self.variants, self.seed, self.leave_out, self.out.parent / "examples", console
         )
         console.print(
             f"{train.base} frames at 20 Hz to train on ({len(train)} examples), {validation.base} of other people"
         )
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / RUN_FACTS).write_text(json.dumps(self._facts(subjects), indent=2) + "\n", encoding="utf-8")
         for name in self.stages:
             plain = name == "flow-plain"
             config = TrainConfig(
@@ -99,3 +103,10 @@ class TrainPose:
                 return EXIT_INTERRUPTED
             console.print(f"{name}: {trainer.path}")
         return 0
+
+    def _facts(self, subjects: list[str]) -> dict[str, object]:
+        """What a bundle says of its making."""
+        words = [f"--epochs {self.epochs}", f"--batch {self.batch}", f"--learning-rate {self.learning_rate:g}"]
+        words += [f"--variants {self.variants}", f"--seed {self.seed}", *([] if self.history else ["--no-history"])]
+        words += [f"--leave-out {name}" for name in self.leave_out]
+        return {"recipe": f"bodystream-train pose --data DATA {' '.join(words)}", "subjects": subjects}

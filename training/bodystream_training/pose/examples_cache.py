@@ -32,8 +32,8 @@ def cached_examples(
     leave_out: tuple[str, ...],
     folder: Path,
     console: Console,
-) -> tuple[Examples, Examples]:
-    """Examples to train on, and those of the validation subjects.
+) -> tuple[Examples, Examples, list[str]]:
+    """Examples to train on, those of the validation subjects, and who was trained on.
 
     Raises:
         InputError: a split has no usable clip.
@@ -71,7 +71,7 @@ def cached_examples(
         assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
         save_checkpoint(path, tensors, {"base": examples.base})
         out.append(examples)
-    return out[0], out[1]
+    return out[0], out[1], sorted({take.subject for take in takes if split_of(take.subject) == "train"})
 
 
 def _clips(takes: list[Take], problems: list[str], console: Console, split: str) -> Iterator[MotionClip]:

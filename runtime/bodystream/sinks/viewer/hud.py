@@ -1,41 +1,75 @@
-"""The table of figures beside the picture, as HTML."""
+"""The tables of figures beside the picture, as HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from bodystream.sinks.viewer.body_state import BodyViewerState
 from bodystream.sinks.viewer.state import ViewerState
 from bodystream.timing import SpanSummary
 from bodystream.types import Status
 
-__all__ = ["problems_html", "stages_html", "status_html"]
+__all__ = ["body_status_html", "problems_html", "stages_html", "status_html", "waiting_html"]
 
 _COLOURS = {Status.TRACKED: "#2b8a3e", Status.DEGRADED: "#b35c00", Status.LOST: "#c92a2a"}
 _WORDS = {Status.TRACKED: "Tracking", Status.DEGRADED: "Degraded", Status.LOST: "Lost"}
+_GREY = "#5c6670"
 _FRAME = "font-size:0.8em;line-height:1.35;padding:0 0.75em 0.35em 0.75em"
 _NUMBER = "text-align:right;font-variant-numeric:tabular-nums;padding:0 0 0 0.8em"
 
 
-def status_html(state: ViewerState | None, running: bool) -> str:
+def waiting_html(running: bool) -> str:
+    """Before the first state."""
+    return f'<div style="{_FRAME}"><b>{"Waiting for the first frame" if running else "Stopped"}</b></div>'
+
+
+def status_html(state: ViewerState, running: bool) -> str:
     """One line with the status as a coloured word, its reason, and the frame rate."""
-    if state is None:
-        text = "Waiting for the first frame" if running else "Stopped"
-        return f'<div style="{_FRAME}"><b>{text}</b></div>'
-    status = Status(state.status)
-    word, colour = (_WORDS[status], _COLOURS[status]) if running else ("Stopped", "#5c6670")
+    return f'<div style="{_FRAME}">{_head(state.status, state.reason, state.fps, "fps", running)}</div>'
+
+
+def body_status_html(state: BodyViewerState, running: bool) -> str:
+    """Status, reason and pose rate; the times; the flags; and which feet stand on the floor."""
+    pose = state.pose
+    head = _head(pose.status, pose.reason, state.rate_hz, "poses/s", running)
+    rows = [
+        f'<tr><td>{name}</td><td style="{_NUMBER}">{value:.1f} ms</td></tr>'
+        for name, value in (("latency", state.latency_ms), ("data age", state.data_age_ms))
+        if value is not None
+    ]
+    if pose.contacts is not None:
+        feet = "".join(
+            f'<span style="margin-left:0.7em;color:{_COLOURS[Status.TRACKED] if stands else _GREY}">'
+            f"{'&#9679;' if stands else '&#9675;'}</span> {side}"
+            for side, stands in zip(("left", "right"), pose.contacts, strict=True)
+        )
+        rows.append(f'<tr><td>feet on the floor</td><td style="{_NUMBER}">{feet}</td></tr>')
+    start = '<table style="width:100%;border-collapse:collapse;margin-top:0.4em">'
+    table = f"{start}{''.join(rows)}</table>" if rows else ""
+    chips = "".join(
+        f'<span style="display:inline-block;border:1px solid {_COLOURS[Status.DEGRADED]};border-radius:0.6em;'
+        f'padding:0 0.6em;margin:0.3em 0.4em 0 0">{escape(flag.replace("_", " "))}</span>'
+        for flag in state.flags or ()
+    )
+    return f'<div style="{_FRAME}">{head}{table}{f"<div>{chips}</div>" if chips else ""}</div>'
+
+
+def _head(status: Status, reason: str, rate: float, unit: str, running: bool) -> str:
+    status = Status(status)
+    word, colour = (_WORDS[status], _COLOURS[status]) if running else ("Stopped", _GREY)
     badge = f'<span style="background:{colour};color:#fff;border-radius:0.6em;padding:0.1em 0.7em"><b>{word}</b></span>'
-    rate = f'<span style="float:right"><b>{state.fps:.1f}</b> fps</span>' if running else ""
-    reason = f'<div style="padding-top:0.3em">{escape(state.reason)}</div>' if state.reason else ""
-    return f'<div style="{_FRAME}">{rate}{badge}{reason}</div>'
+    right = f'<span style="float:right"><b>{rate:.1f}</b> {unit}</span>' if running else ""
+    below = f'<div style="padding-top:0.3em">{escape(reason)}</div>' if reason else ""
+    return right + badge + below
 
 
 def stages_html(hud: Mapping[str, SpanSummary], details: Mapping[str, str]) -> str:
     """Durations per stage, then the further lines."""
     head = "".join(f'<th style="{_NUMBER};font-weight:600">{name}</th>' for name in ("p50", "p99"))
     rows = "".join(
-        f'<tr><td>{escape(stage)}</td><td style="{_NUMBER}">{s.p50_ms:.1f}</td>'
-        f'<td style="{_NUMBER}">{s.p99_ms:.1f}</td></tr>'
+        f'<tr><td>{escape(stage)}</td><td style="{_NUMBER}">{_ms(s.p50_ms)}</td>'
+        f'<td style="{_NUMBER}">{_ms(s.p99_ms)}</td></tr>'
         for stage, s in hud.items()
     )
     more = "".join(
@@ -47,6 +81,11 @@ def stages_html(hud: Mapping[str, SpanSummary], details: Mapping[str, str]) -> s
     table = '<table style="width:100%;border-collapse:collapse">'
     head = f'<tr><th style="text-align:left;font-weight:600">stage [ms]</th>{head}</tr>' if rows else ""
     return f'<div style="{_FRAME}">{table}{head}{rows}{more}</table></div>'
+
+
+def _ms(value: float) -> str:
+    """One digit after the point, or two for stages that take less than a millisecond."""
+    return f"{value:.2f}" if value < 1.0 else f"{value:.1f}"
 
 
 def problems_html(warnings: Sequence[str]) -> str:

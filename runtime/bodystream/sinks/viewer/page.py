@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bodystream.sinks.viewer import encode, hud
+from bodystream.sinks.viewer.panel import FOV, PANEL_SHARE, Buttons, Framing, Panel
 from bodystream.sinks.viewer.state import ViewerState
+from bodystream.sinks.viewer.surface import Surface, is_drawable, swap_surfaces
 from bodystream.types import Array, Mesh
 
 if TYPE_CHECKING:
@@ -18,49 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ViewerPage"]
 
-_SWAP_S = 0.05  # the page parses a mesh in 5-20 ms; until then the one before stays up
 _CANONICAL_EVERY_S = 1.0
 _MARGIN_M = 0.12  # around the surface, for the camera's points beside it
-_FOV = math.radians(45.0)
-_PANEL_SHARE = 0.25  # of the window's width that the panel covers
 _COLUMNS = ("camera", "live", "graph", "canonical")
 _LABELS = {"camera": "Camera", "live": "Live surface", "graph": "Graph", "canonical": "Canonical"}
-
-
-class _Surface:
-    """A mesh with vertex colours that changes without flicker.
-
-    The page takes a mesh down as soon as another arrives and needs some milliseconds to build that, so two nodes
-    take turns: the new mesh goes into the hidden one, which is shown a moment later in the other's stead.
-    """
-
-    def __init__(self, server: viser.ViserServer, name: str) -> None:
-        self._server = server
-        self._name = name
-        self._nodes: list[viser.GlbHandle] = []
-        self._shown = 0
-        self._pending = False
-
-    def send(self, mesh: Mesh) -> int:
-        """Send the mesh into the hidden node; returns the bytes."""
-        data = encode.glb_of_mesh(mesh)
-        if len(self._nodes) < 2:
-            name = f"{self._name}/{len(self._nodes)}"
-            self._nodes.append(self._server.scene.add_glb(name, data, visible=False, cast_shadow=False))
-            self._shown = len(self._nodes) - 2
-        else:
-            self._nodes[1 - self._shown].glb_data = data
-        self._pending = True
-        return len(data)
-
-    def swap(self) -> None:
-        """Show what was sent last."""
-        if self._pending:
-            self._pending = False
-            new = 1 - self._shown if len(self._nodes) == 2 else 0
-            for i, node in enumerate(self._nodes):
-                node.visible = i == new
-            self._shown = new
 
 
 class ViewerPage:
@@ -68,35 +31,28 @@ class ViewerPage:
 
     Args:
         server: to put everything on.
-        on_start, on_stop, on_reset: called on another thread when the user presses the button.
-        on_change: called when the user changed what is to be seen; should have the last state shown again.
+        buttons: what is called when the user presses one.
         stride: of the camera's pixels that are shown as points.
     """
 
-    def __init__(
-        self,
-        server: viser.ViserServer,
-        on_start: Callable[[], None],
-        on_stop: Callable[[], None],
-        on_reset: Callable[[], None],
-        on_change: Callable[[], None],
-        stride: int = 3,
-    ) -> None:
+    def __init__(self, server: viser.ViserServer, buttons: Buttons, stride: int = 3) -> None:
         self._server = server
         self._stride = stride
         self._handles: dict[str, Any] = {}
-        self._fitted: set[int] = set()
+        self._framing = Framing(server, (0.0, -1.0, 0.0))
         self._low, self._high = np.array([-0.5, -0.9, 1.7]), np.array([0.5, 0.9, 2.3])
         self._placed = False
-        self._arranged: tuple[object, ...] | None = None
         self._layout = 0  # columns side by side
         self._step_m = 1.0  # between them
         self._canonical_sent: tuple[Mesh | None, float] = (None, -math.inf)
         self._latest: ViewerState | None = None
-        self._running = True
         self.bytes_sent = 0
         self._build_scene()
-        self._build_panel(on_start, on_stop, on_reset, on_change)
+        self._panel = Panel(server, buttons)
+        self._image = server.gui.add_image(np.full((180, 240, 3), 30, np.uint8), format="jpeg", jpeg_quality=80)
+        switches: dict[str, tuple[str, bool, str | None]] = {name: (text, True, None) for name, text in _LABELS.items()}
+        switches["beside"] = ("Side by side", True, "Off: everything where the camera sees it")
+        self._panel.add_controls(switches, "Forget the model and start anew from the next frame")
 
     def _build_scene(self) -> None:
         scene = self._server.scene
@@ -109,86 +65,52 @@ class ViewerPage:
             name: scene.add_label(f"/{name}/title", text, anchor="bottom-center", font_screen_scale=0.9, visible=False)
             for name, text in _LABELS.items()
         }
-        self._surfaces = {name: _Surface(self._server, f"/{name}/surface") for name in ("live", "canonical")}
+        self._surfaces = {name: Surface(self._server, f"/{name}/surface") for name in ("live", "canonical")}
         self._floor = scene.add_grid(
             "/floor", width=12.0, height=12.0, plane="xz", cell_size=0.25, section_size=1.0,
             cell_color=(70, 76, 84), section_color=(96, 104, 114), fade_distance=14.0, visible=False,
         )  # fmt: skip
 
-    def _build_panel(
-        self,
-        on_start: Callable[[], None],
-        on_stop: Callable[[], None],
-        on_reset: Callable[[], None],
-        on_change: Callable[[], None],
-    ) -> None:
-        gui = self._server.gui
-        gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
-        gui.set_panel_label("bodystream")
-        self._status = gui.add_html(hud.status_html(None, True))
-        self._image = gui.add_image(np.full((180, 240, 3), 30, np.uint8), format="jpeg", jpeg_quality=80)
-        self._stop = gui.add_button("Stop", color="red", icon="player-stop")
-        self._start = gui.add_button("Start", color="green", icon="player-play", visible=False)
-        reset = gui.add_button("Reset", icon="refresh", hint="Forget the model and start anew from the next frame")
-        tabs = gui.add_tab_group()
-        with tabs.add_tab("Timing"):
-            self._stages = gui.add_html(hud.stages_html({}, {}))
-        with tabs.add_tab("Show"):
-            self._toggles = {name: gui.add_checkbox(text, True) for name, text in _LABELS.items()}
-            self._beside = gui.add_checkbox("Side by side", True, hint="Off: everything where the camera sees it")
-            fit = gui.add_button("Fit view", icon="focus-2")
-        self._problems = gui.add_html("")
-
-        self._stop.on_click(lambda _: on_stop())
-        self._start.on_click(lambda _: on_start())
-        reset.on_click(lambda _: on_reset())
-        for toggle in (*self._toggles.values(), self._beside):
-            toggle.on_update(lambda _: self._ask(on_change, find_subject=False))
-        fit.on_click(lambda _: self._ask(on_change, find_subject=True))
-
-    def _ask(self, on_change: Callable[[], None], find_subject: bool) -> None:
-        """Leave a note for the thread that shows states; the page's callbacks run on several others."""
-        if find_subject:
-            self._placed = False
-        self._arranged = None
-        on_change()
-
     def set_running(self, running: bool) -> None:
         """Offer Stop while the capture runs and Start while it does not."""
-        self._running = running
-        self._stop.visible, self._start.visible = running, not running
-        self._status.content = hud.status_html(self._latest, running)
+        self._panel.set_running(running)
+        self._show_status()
+
+    def _show_status(self) -> None:
+        latest, running = self._latest, self._panel.running
+        self._panel.status.content = hud.waiting_html(running) if latest is None else hud.status_html(latest, running)
 
     def forget(self, client_id: int) -> None:
-        self._fitted.discard(client_id)
+        self._framing.forget(client_id)
 
     def show(self, state: ViewerState, warnings: Sequence[str] = ()) -> None:
         """Send one state to all clients; what is switched off is not sent."""
         self._latest = state
         sent = 0
+        if self._panel.take_fit_asked():
+            self._placed = False
         self._place(state)
-        if self._placed and self._arranged is None:
+        if self._placed and self._panel.take_changed():
             self._arrange()
         with self._server.atomic():
             if state.frame is not None:
                 self._image.image = encode.image_of_frame(state.frame)
-                if self._toggles["camera"].value:
+                if self._panel.is_on("camera"):
                     sent += self._show_camera(state)
-            if state.graph is not None and len(state.graph.positions) and self._toggles["graph"].value:
+            if state.graph is not None and len(state.graph.positions) and self._panel.is_on("graph"):
                 sent += self._show_graph(state)
-            self._status.content = hud.status_html(state, self._running)
-            self._stages.content = hud.stages_html(state.hud, state.details)
-            self._problems.content = hud.problems_html(warnings)
+            self._show_status()
+            self._panel.stages.content = hud.stages_html(state.hud, state.details)
+            self._panel.problems.content = hud.problems_html(warnings)
         sent += self._show_surfaces(state)
         self.bytes_sent = sent
-        for client in self._server.get_clients().values():
-            if self._placed and client.client_id not in self._fitted:
-                self._fit(client)
+        if self._placed:
+            self._framing.fit(self._view)
 
     def _show_camera(self, state: ViewerState) -> int:
         assert state.frame is not None
         points, colours = encode.cloud_of_frame(state.frame, self._stride)
-        if self._beside.value and self._placed:
+        if self._panel.is_on("beside") and self._placed:
             inside = ((points > self._low - _MARGIN_M) & (points < self._high + _MARGIN_M)).all(axis=1)
             points, colours = points[inside], colours[inside]
         points = points.astype(np.float16)
@@ -209,19 +131,15 @@ class ViewerPage:
 
     def _show_surfaces(self, state: ViewerState) -> int:
         sent = 0
-        if _drawable(state.live_mesh) and self._toggles["live"].value:
+        if is_drawable(state.live_mesh) and self._panel.is_on("live"):
             sent += self._surfaces["live"].send(state.live_mesh)
         last, when = self._canonical_sent
         mesh, now = state.canonical_mesh, time.monotonic()
-        if _drawable(mesh) and mesh is not last and now - when >= _CANONICAL_EVERY_S and self._toggles["canonical"].value:  # fmt: skip # noqa: E501
+        if is_drawable(mesh) and mesh is not last and now - when >= _CANONICAL_EVERY_S and self._panel.is_on("canonical"):  # fmt: skip # noqa: E501
             sent += self._surfaces["canonical"].send(mesh)
             self._canonical_sent = (mesh, now)
         if sent:
-            self._server.flush()
-            time.sleep(_SWAP_S)
-            with self._server.atomic():
-                for surface in self._surfaces.values():
-                    surface.swap()
+            swap_surfaces(self._server, list(self._surfaces.values()))
         return sent
 
     def _put(self, name: str, add: Callable[..., Any], *, points: Array, colors: Array, **options: Any) -> None:
@@ -245,17 +163,14 @@ class ViewerPage:
         self._placed = True
         self._floor.position = (float(low[0] + high[0]) / 2, float(high[1]) + 0.02, float(low[2] + high[2]) / 2)
         self._floor.visible = True
-        self._fitted.clear()
+        self._framing.renew()
         self._arrange()
-        position, look_at = self._view(1.5)
-        camera = self._server.initial_camera
-        camera.fov, camera.position, camera.look_at = _FOV, position, look_at
+        self._framing.set_first(self._view)
 
     def _arrange(self) -> None:
         """Columns from left to right, of those that are switched on; or all of them in one place."""
-        wanted = [name for name in _COLUMNS if self._toggles[name].value]
-        beside = bool(self._beside.value)
-        self._arranged = (*wanted, beside)
+        wanted = [name for name in _COLUMNS if self._panel.is_on(name)]
+        beside = self._panel.is_on("beside")
         centre, size = (self._low + self._high) / 2, self._high - self._low
         self._step_m = max(1.1 * float(size[0]), 0.65 * float(size[1]), 0.4)  # room for arms that are down now
         with self._server.atomic():
@@ -271,31 +186,18 @@ class ViewerPage:
         layout = len(wanted) if beside else 1
         if layout != self._layout:  # the subject is elsewhere now; else the user's view is left alone
             self._layout = layout
-            self._fitted.clear()
+            self._framing.renew()
 
     def _view(self, aspect: float) -> tuple[Array, Array]:
         """Where to look from, on the camera's side and a little above, so that all columns are in the picture."""
         centre, size = (self._low + self._high) / 2, self._high - self._low
         width = max(self._layout, 1) * max(self._step_m, 1.1 * float(size[0]))
         height = float(size[1]) + 0.35
-        slope = math.tan(_FOV / 2)
-        free = max(aspect * (1 - _PANEL_SHARE), 0.3)
+        slope = math.tan(FOV / 2)
+        free = max(aspect * (1 - PANEL_SHARE), 0.3)
         distance = max(height, width / free) / 2 / slope + float(size[2])
-        look_at = centre + (distance * slope * aspect * _PANEL_SHARE, 0.0, 0.0)  # the panel covers the right edge
+        look_at = centre + (distance * slope * aspect * PANEL_SHARE, 0.0, 0.0)  # the panel covers the right edge
         return look_at + (0.0, -0.12 * distance, -distance), look_at
-
-    def _fit(self, client: viser.ClientHandle) -> None:
-        self._fitted.add(client.client_id)
-        position, look_at = self._view(client.camera.aspect)
-        with client.atomic():
-            client.camera.fov = _FOV
-            client.camera.up_direction = (0.0, -1.0, 0.0)
-            client.camera.position = position
-            client.camera.look_at = look_at
-
-
-def _drawable(mesh: Mesh | None) -> bool:
-    return mesh is not None and len(mesh.vertices) > 0 and len(mesh.faces) > 0
 
 
 def _bounds(state: ViewerState, coarse: bool) -> tuple[Array, Array] | None:

@@ -7,31 +7,63 @@ import ipaddress
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypedDict, TypeVar, Unpack
 
 from bodystream.errors import ConfigurationError
+from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
+from bodystream.sinks.viewer.panel import Buttons
 from bodystream.sinks.viewer.state import ViewerState
 from bodystream.sinks.worker import SinkWorker
 from bodystream.timing import now_ns
 
-__all__ = ["CaptureViewer"]
+if TYPE_CHECKING:
+    import viser
+
+__all__ = ["BodyViewer", "CaptureViewer", "Page", "PageServer"]
 
 _PORTS_TRIED = 100
 
+S = TypeVar("S")
+S_in = TypeVar("S_in", contravariant=True)
 
-class CaptureViewer:
-    """Shows a capture on a page in the browser.
+
+class Page(Protocol[S_in]):
+    """What a server shows its states on; made by one thread, which `show` is called from as well, by one other."""
+
+    bytes_sent: int
+    """Bytes of geometry in the last state that was sent."""
+
+    def show(self, state: S_in, warnings: Sequence[str] = ()) -> None:
+        """Send one state to all clients; what is switched off is not sent."""
+        ...
+
+    def set_running(self, running: bool) -> None:
+        """Offer Stop while there is something running and Start while there is not."""
+        ...
+
+    def forget(self, client_id: int) -> None:
+        """A browser has gone."""
+        ...
+
+
+class _Options(TypedDict, total=False):
+    on_start: Callable[[], None] | None
+    on_stop: Callable[[], None] | None
+    on_reset: Callable[[], None] | None
+    allow_remote: bool
+
+
+class PageServer(Generic[S]):
+    """Shows states on a page in the browser.
 
     `publish` returns at once, whatever the clients do: states go through a slot to a thread that sends the newest
     one at most `max_rate_hz` times a second, and nothing is prepared while no browser is connected. A failure in
     that thread is recorded once in `warnings`.
 
-    Meshes are sent as binary glTF, since of the page's mesh types only that has colours per vertex. (Its skinned
-    mesh would need only the nodes' motions, 28 bytes each, but has one colour, and the surface's topology changes
-    from frame to frame.)
-
     Args:
+        make_page: puts the page on the server.
         port: the next free one is taken where it is busy; see `url`. 0 = any free one.
         host: the interface to listen on. The page has no password, so others than this machine are refused
             unless `allow_remote`.
@@ -44,6 +76,7 @@ class CaptureViewer:
 
     def __init__(
         self,
+        make_page: Callable[[viser.ViserServer, Buttons], Page[S]],
         port: int = 8080,
         host: str = "127.0.0.1",
         *,
@@ -51,41 +84,40 @@ class CaptureViewer:
         on_stop: Callable[[], None] | None = None,
         on_reset: Callable[[], None] | None = None,
         allow_remote: bool = False,
-        max_rate_hz: float = 10.0,
+        max_rate_hz: float,
     ) -> None:
-        import viser  # a quarter of a second that a headless capture does not spend
-
-        from bodystream.sinks.viewer.page import ViewerPage
+        import viser  # a quarter of a second that a headless run does not spend
 
         self._callbacks = {"start": on_start, "stop": on_stop, "reset": on_reset}
         self._running = True
         self._closed = False
         self._lock = threading.Lock()
-        self._latest: ViewerState | None = None
+        self._latest: S | None = None
         self._last_published_ns = 0
         self._interval_ns = int(1e9 / max_rate_hz)
         remote = not _is_loopback(host)
         if remote and not allow_remote:
             raise ConfigurationError(
-                f"the viewer was asked to listen on {host}, where other machines could watch the capture and press "
-                f"its buttons: the page has no password. Use 127.0.0.1 (and an SSH tunnel from elsewhere), or allow "
+                f"the viewer was asked to listen on {host}, where other machines could watch and press the page's "
+                f"buttons: it has no password. Use 127.0.0.1 (and an SSH tunnel from elsewhere), or allow "
                 f"remote clients explicitly"
             )
         self._host = host
         with _quiet():
             self._server = viser.ViserServer(host, _free_port(host, port), label="bodystream", verbose=False)
-        self._worker: SinkWorker[ViewerState] = SinkWorker("viewer", self._show, max_rate_hz)
+        self._worker: SinkWorker[S] = SinkWorker("viewer", self._show, max_rate_hz)
         if remote:
             self._worker.warnings.append(
-                f"viewer: listening on {host} without a password: everyone who reaches this machine sees the capture"
+                f"viewer: listening on {host} without a password: everyone who reaches this machine can watch "
+                "and press the buttons"
             )
-        self._page = ViewerPage(
-            self._server,
-            on_start=lambda: self._press("start"),
-            on_stop=lambda: self._press("stop"),
-            on_reset=lambda: self._press("reset"),
-            on_change=self._repeat,
+        buttons = Buttons(
+            start=lambda: self._press("start"),
+            stop=lambda: self._press("stop"),
+            reset=lambda: self._press("reset"),
+            change=self._repeat,
         )
+        self._page = make_page(self._server, buttons)
         self._server.on_client_connect(lambda _: self._repeat())
         self._server.on_client_disconnect(lambda client: self._page.forget(client.client_id))
 
@@ -131,7 +163,7 @@ class CaptureViewer:
 
     @property
     def running(self) -> bool:
-        """Whether the page says that the capture runs; the buttons change it, and so may the pipeline."""
+        """Whether the page says that the pipeline runs; the buttons change it, and so may the pipeline."""
         return self._running
 
     @running.setter
@@ -140,7 +172,7 @@ class CaptureViewer:
         if not self._closed:
             self._page.set_running(running)
 
-    def publish(self, state: ViewerState) -> None:
+    def publish(self, state: S) -> None:
         """Offer a state; never blocks and never raises."""
         self._latest = state
         self._last_published_ns = now_ns()
@@ -158,18 +190,18 @@ class CaptureViewer:
             self._server.stop()
         self._latest = None
 
-    def __enter__(self) -> CaptureViewer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _show(self, state: ViewerState) -> None:
+    def _show(self, state: S) -> None:
         if not self._closed:
             self._page.show(state, self.warnings)
 
     def _repeat(self) -> None:
-        """A browser that connects sees the last state at once, also of a capture that is stopped."""
+        """A browser that connects sees the last state at once, also of a pipeline that is stopped."""
         if self._latest is not None:
             self._worker.publish(self._latest)
 
@@ -185,6 +217,46 @@ class CaptureViewer:
             return
         if button != "reset":
             self.running = button == "start"
+
+
+class CaptureViewer(PageServer[ViewerState]):
+    """Shows a capture: `PageServer`, whose arguments it takes, with the page of a depth camera's capture.
+
+    Meshes are sent as binary glTF, since of the page's mesh types only that has colours per vertex. (Its skinned
+    mesh would need only the nodes' motions, 28 bytes each, but has one colour, and the surface's topology changes
+    from frame to frame.)
+    """
+
+    def __init__(
+        self, port: int = 8080, host: str = "127.0.0.1", *, max_rate_hz: float = 10.0, **options: Unpack[_Options]
+    ) -> None:
+        from bodystream.sinks.viewer.page import ViewerPage
+
+        super().__init__(ViewerPage, port, host, max_rate_hz=max_rate_hz, **options)
+
+
+class BodyViewer(PageServer[BodyViewerState]):
+    """Shows a driven body: `PageServer`, whose arguments it takes, with the page of a skeleton and its surface.
+
+    Args:
+        body: the surface, sent once; per state only the bones' motions follow. None = skeleton only, or the states'
+            own meshes.
+    """
+
+    def __init__(
+        self,
+        body: BodyMesh | None = None,
+        port: int = 8080,
+        host: str = "127.0.0.1",
+        *,
+        max_rate_hz: float = 30.0,
+        **options: Unpack[_Options],
+    ) -> None:
+        from bodystream.sinks.viewer.body_page import BodyPage
+
+        super().__init__(
+            lambda server, buttons: BodyPage(server, buttons, body), port, host, max_rate_hz=max_rate_hz, **options
+        )
 
 
 def _is_loopback(host: str) -> bool:

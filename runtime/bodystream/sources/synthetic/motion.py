@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from bodystream.avatar.body import Body, bone_transforms, skin
 from bodystream.errors import ConfigurationError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.sources.synthetic.body import JOINTS, Body, bone_transforms, skin
+from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array
 
 __all__ = ["Motion", "MotionName", "minimum_jerk"]

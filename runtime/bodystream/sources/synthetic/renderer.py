@@ -8,9 +8,9 @@ import numpy as np
 import warp as wp
 from scipy.ndimage import gaussian_filter
 
+from bodystream.avatar.body import Body
 from bodystream.device import ParallelLaunch
 from bodystream.sources.synthetic import kernels
-from bodystream.sources.synthetic.body import Body
 from bodystream.types import Array, CameraIntrinsics
 
 __all__ = ["BodyRenderer", "Scene", "background_images"]

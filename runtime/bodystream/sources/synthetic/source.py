@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 import warp as wp
 
+from bodystream.avatar.body import load_body
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError
 from bodystream.sources.base import SourceCounts
-from bodystream.sources.synthetic.body import load_body
 from bodystream.sources.synthetic.motion import Motion, MotionName
 from bodystream.sources.synthetic.noise import DepthNoise, DepthNoiseModel
 from bodystream.sources.synthetic.renderer import BodyRenderer, Scene, background_images

@@ -1,4 +1,4 @@
-"""The shipped body: its rest shape, skeleton, skinning weights and colours, and how a pose moves it."""
+"""The shipped body: its shape at rest, skeleton, skinning weights and colours, and how a pose moves it."""
 
 from __future__ import annotations
 
@@ -9,35 +9,10 @@ import numpy as np
 
 from bodystream.bundles import find_bundle, load_npz, open_bundle
 from bodystream.errors import BundleError
+from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array
 
-__all__ = ["JOINTS", "Body", "bone_transforms", "load_body", "skin"]
-
-JOINTS = (
-    "pelvis",
-    "left_hip",
-    "right_hip",
-    "spine1",
-    "left_knee",
-    "right_knee",
-    "spine2",
-    "left_ankle",
-    "right_ankle",
-    "spine3",
-    "left_foot",
-    "right_foot",
-    "neck",
-    "left_collar",
-    "right_collar",
-    "head",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-)
-"""SMPL's 22 joints in SMPL's order."""
+__all__ = ["Body", "bone_transforms", "load_body", "skin"]
 
 _ARRAYS = ("vertices", "faces", "joints", "parents", "skin_joints", "skin_weights", "colours")
 _MAX_BYTES = 64 << 20
@@ -50,7 +25,7 @@ class Body:
     Attributes:
         vertices: (V, 3) float32.
         faces: (F, 3) int32, counter-clockwise seen from outside.
-        joints: (22, 3) float32 rest positions, in the order of `JOINTS`.
+        joints: (22, 3) float32 rest positions, in the order of `geometry.skeleton.JOINTS`.
         parents: (22,) int32, -1 for the pelvis; a parent comes before its children.
         skin_joints: (V, 4) int32.
         skin_weights: (V, 4) float32, each row sums to one.

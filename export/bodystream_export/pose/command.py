@@ -1,0 +1,150 @@
+"""`bodystream-export pose`: from a training run to the bundle that the runtime loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from bodystream.errors import ConfigurationError, InputError
+
+__all__ = ["ExportPose"]
+
+WORST_MEAN_DEG = 0.5
+"""Mean difference of rotations between PyTorch and the bundle beyond which an export is refused."""
+
+
+@dataclass(frozen=True)
+class ExportPose:
+    """Write the pose sampler as a bundle: one ONNX graph of latent predictor and flow, with 8-bit weights.
+
+    The graph is compared with PyTorch on observations of people that were not trained on; a larger difference than
+    half a degree is refused. Examples:
+      bodystream-export pose --checkpoint runs/pose
+      BODYSTREAM_BUNDLES=bundles bodystream-export pose --checkpoint runs/pose --out bundles/pose
+    """
+
+    checkpoint: Path
+    """Folder of the training run, with flow.safetensors and predictor.safetensors."""
+
+    out: Path = Path(__file__).resolve().parents[3] / "runtime" / "bodystream" / "bundles" / "pose"
+    """Folder of the bundle; its name must be `pose`."""
+
+    data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """Motion files for the comparison; default: the examples that the training left beside the run."""
+
+    full: bool = False
+    """Keep the weights in 32 bits: four times the size, and the same numbers as PyTorch."""
+
+    metrics: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """JSON of `bodystream eval pose --json`, whose figures of the model go into the manifest."""
+
+    bundle_version: int = 1
+    """Grows with every change of the bundle."""
+
+    def run(self) -> int:
+        from rich.console import Console
+
+        from bodystream.pose.sampler import GRAPH
+        from bodystream_export.bundle import write_manifest
+        from bodystream_export.pose.convert import difference_deg, load_sampler, to_8_bit, to_onnx
+
+        if self.out.name != "pose":
+            raise ConfigurationError(f"--out must be a folder named pose, got {self.out}")
+        console = Console(stderr=True, highlight=False)
+        graph, history, facts = load_sampler(
+            self.checkpoint / "flow.safetensors", self.checkpoint / "predictor.safetensors"
+        )
+        facts |= self._run_facts()
+        observations, betas = self._observations(history)
+        with tempfile.TemporaryDirectory() as made:
+            path = Path(made) / GRAPH
+            full = path if self.full else path.with_suffix(".full.onnx")
+            to_onnx(graph, observations.shape[-1], full)
+            if not self.full:
+                to_8_bit(full, path)
+            mean, worst = difference_deg(graph, path, observations, betas)
+            console.print(f"PyTorch against the bundle: {mean:.3f} degrees mean, {worst:.2f} at most of any joint")
+            if not mean <= WORST_MEAN_DEG:
+                raise InputError(
+                    f"the exported graph differs from PyTorch by {mean:.2f} degrees on average, more than "
+                    f"{WORST_MEAN_DEG}: export with --full"
+                )
+            self.out.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, self.out / GRAPH)
+        figures = {"export_difference_deg": round(mean, 4)} | self._metrics()
+        bundle = write_manifest(
+            self.out,
+            kind="pose",
+            version=self.bundle_version,
+            licence="Apache-2.0",
+            provenance=self._provenance(facts),
+            metrics=figures,
+            history_s=list(history),
+            trained_on=facts["subjects"],
+        )
+        console.print(f"wrote {self.out} ({sum(file.bytes for file in bundle.manifest.files) / 1e6:.1f} MB)")
+        return 0
+
+    def _observations(self, history: tuple[float, ...]) -> tuple[Any, Any]:
+        import torch
+
+        from bodystream.pose.features import FeatureConfig
+        from bodystream.sources.motion import find_takes
+        from bodystream_training.checkpoints import load_checkpoint
+        from bodystream_training.pose.data import build_examples, split_of
+
+        if self.data is not None:
+            takes = [take for take in find_takes(self.data) if split_of(take.subject) != "train"]
+            if not takes:
+                raise InputError(f"{self.data} has no take of a validation or test subject")
+            made = build_examples((take.load() for take in takes), FeatureConfig(history), variants=1)
+            observation, person, beta = made.observation, made.person, made.beta
+        else:
+            path = next((self.checkpoint.parent / "examples").glob("*-validation.safetensors"), None)
+            if path is None:
+                raise InputError(f"no examples of {self.checkpoint} were kept: give --data")
+            tensors, _ = load_checkpoint(path)
+            observation, person, beta = tensors["observation"], tensors["person"], tensors["beta"]
+        chosen = torch.linspace(0, len(observation) - 1, min(300, len(observation))).long()
+        return observation[chosen].float().numpy(), beta[person[chosen].long()].numpy()
+
+    def _run_facts(self) -> dict[str, Any]:
+        from bodystream_training.pose.command import RUN_FACTS
+
+        path = self.checkpoint / RUN_FACTS
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}, which bodystream-train pose writes, cannot be read: {error}") from error
+
+    def _provenance(self, facts: dict[str, Any]) -> dict[str, Any]:
+        config = facts["config"]
+        return {
+            "recipe": facts["recipe"],
+            "method": "FLAG (Aliakbarian et al., CVPR 2022), with a history of head and hands",
+            "seed": config["seed"],
+            "epochs": config["epochs"],
+            "learning_rate": config["learning_rate"],
+            "examples": facts["examples"],
+            "training_seconds": facts["seconds"],
+            "data": [
+                "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with "
+                "funding from NSF EIA-0196217.",
+                "Motion data by ACCAD, The Ohio State University (CC BY 3.0).",
+            ],
+        }
+
+    def _metrics(self) -> dict[str, float]:
+        if self.metrics is None:
+            return {}
+        try:
+            model = json.loads(self.metrics.read_text(encoding="utf-8"))["model"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.metrics} is not the output of bodystream eval pose --json: {error}") from error
+        return {name: value for name, value in model.items() if isinstance(value, int | float)}

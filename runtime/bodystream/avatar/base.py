@@ -1,0 +1,103 @@
+"""What every avatar offers: a pose of the 22-joint skeleton in, a posed surface out."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import warp as wp
+
+from bodystream.errors import InputError
+from bodystream.geometry.rotations import quaternion_from_matrix
+from bodystream.geometry.skeleton import JOINTS, Skeleton
+from bodystream.types import Array, Mesh
+
+__all__ = ["Avatar", "pose_quaternions"]
+
+
+@runtime_checkable
+class Avatar(Protocol):
+    """A body with a fixed topology that a pose drives.
+
+    A pose is `rotations`, (22, 4) xyzw quaternions or (22, 3, 3) matrices, each joint in its parent's frame and the
+    pelvis in the world, with `root_position_m` (3,), the pelvis in the world [m]; see `geometry.skeleton`.
+    """
+
+    @property
+    def device(self) -> wp.Device:
+        """Where `vertices` and `normals` live."""
+        ...
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The proportions of the person whose body it is."""
+        ...
+
+    @property
+    def faces(self) -> Array:
+        """(F, 3) int32, counter-clockwise seen from outside; the same for every pose."""
+        ...
+
+    @property
+    def colours(self) -> Array | None:
+        """(V, 3) uint8 RGB, or None."""
+        ...
+
+    @property
+    def vertices(self) -> wp.array:
+        """(V,) vec3 on `device`: the surface in the last pose [m], overwritten by the next."""
+        ...
+
+    @property
+    def normals(self) -> wp.array:
+        """(V,) vec3 on `device`: unit normals in the last pose."""
+        ...
+
+    def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
+        """Fill `vertices` and `normals`; on CUDA the work is queued on the current stream and may still run.
+
+        Raises:
+            InputError: a pose of the wrong shape, values that are not finite, or a quaternion of no length.
+        """
+        ...
+
+    def pose_into(self, rotations: Array, root_position_m: Array, vertices_out: Array, normals_out: Array) -> None:
+        """Pose and write to the host: `vertices_out` and `normals_out` are (V, 3) float32.
+
+        Raises:
+            InputError: as `pose_on_device`, or buffers of the wrong shape or type.
+        """
+        ...
+
+    def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
+        """The posed surface in new host arrays.
+
+        Raises:
+            InputError: as `pose_on_device`.
+        """
+        ...
+
+
+def pose_quaternions(rotations: Array, root_position_m: Array) -> tuple[Array, Array]:
+    """A pose as (22, 4) xyzw quaternions, not necessarily of unit length, and the (3,) root position [m].
+
+    Raises:
+        InputError: a wrong shape, values that are not finite, or a quaternion of no length.
+    """
+    rotations, root = np.asarray(rotations), np.asarray(root_position_m)
+    count = len(JOINTS)
+    if rotations.shape not in ((count, 4), (count, 3, 3)) or root.shape != (3,):
+        raise InputError(
+            f"a pose takes rotations of shape ({count}, 4) (xyzw quaternions) or ({count}, 3, 3) and a root position "
+            f"of shape (3,), got {rotations.shape} and {root.shape}"
+        )
+    if not (np.isfinite(rotations).all() and np.isfinite(root).all()):
+        bad = [name for name, rotation in zip(JOINTS, rotations, strict=True) if not np.isfinite(rotation).all()]
+        where = ", ".join(bad) if bad else "the root position"
+        raise InputError(f"the pose is not finite at {where}: drop this frame and keep the last")
+    if rotations.ndim == 3:
+        return quaternion_from_matrix(rotations), root
+    if np.einsum("ij,ij->i", rotations, rotations).min() < 1e-12:
+        lost = [name for name, q in zip(JOINTS, rotations, strict=True) if not np.linalg.norm(q) > 1e-6]
+        raise InputError(f"the pose has quaternions without length at {', '.join(lost)}: identity is (0, 0, 0, 1)")
+    return rotations, root

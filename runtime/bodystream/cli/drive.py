@@ -1,0 +1,262 @@
+"""`bodystream drive`: a full body from a headset and two hands, live in a browser."""
+
+from __future__ import annotations
+
+import webbrowser
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from bodystream.cli.interrupts import StopOnInterrupt
+from bodystream.errors import BodystreamError, ConfigurationError
+
+if TYPE_CHECKING:
+    import warp as wp
+
+    from bodystream.cli.status_line import StatusLine
+    from bodystream.pipelines.drive import DriveConfig
+    from bodystream.pose.calibration import Calibration
+    from bodystream.sources.headset.base import HeadsetSource
+
+__all__ = ["Drive"]
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+HEAD_JOINT_BELOW_CROWN_M = 0.19
+
+
+def _optional(metavar: str, name: str | None = None) -> Any:
+    """An option that is off unless it is given: help then says what to give, not that the default is None."""
+    return arg(name=name, metavar=metavar, help_behavior_hint="")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Drive a full body from a headset and two hands.
+
+    Examples:
+      bodystream drive --headset openxr                 any OpenXR runtime: SteamVR, Monado, Quest Link
+      bodystream drive --headset webxr                  a headset's browser opens the printed address
+      bodystream drive --headset trace:session.json     a recording, in the browser
+      bodystream drive --headset motion:take.bvh --headless --report report.json --out out/
+    """
+
+    headset: str
+    """openxr, webxr[:PORT], trace:FILE (iwer, A-Frame or CSV), motion:FILE (a headset made from motion capture)."""
+
+    headless: bool = False
+    """No viewer."""
+
+    frames: Annotated[int | None, _optional("N")] = None
+    """Stop after so many samples; default: when the source ends, or on Ctrl-C."""
+
+    out: Annotated[Path | None, _optional("FOLDER")] = None
+    """Folder for driven.bvh, driven.glb (the skinned body, animated) and headset.csv (the samples, to be replayed)."""
+
+    report: Annotated[Path | None, _optional("FILE")] = None
+    """Write a JSON report: rate, latency per stage, flags, errors of head and hands, machine."""
+
+    pace: Literal["live", "all"] = "live"
+    """Recordings: live = at their own pace, and the newest sample wins; all = lose none, as fast as it goes."""
+
+    hypotheses: int = 1
+    """Poses that the network is asked for per sample; with more than one, joints get an uncertainty."""
+
+    calibrate: Annotated[Literal["auto", "T", "I"] | None, _optional("{auto,T,I}")] = None
+    """Measure the person from the first two seconds: stand upright with the arms level (T) or hanging (I)."""
+
+    calibration: Annotated[Path | None, _optional("FILE")] = None
+    """Proportions of the person: read where the file exists; with --calibrate they are written there."""
+
+    height: Annotated[float | None, _optional("METRES")] = None
+    """The person's height, where nothing was calibrated; default: guessed from how high the head is seen."""
+
+    units: Literal["auto", "m", "cm", "mm"] = "auto"
+    """Of the headset's positions."""
+
+    quaternion_order: Literal["auto", "xyzw", "wxyz"] = "auto"
+    """Of the headset's rotations."""
+
+    left_handed: bool = False
+    """The headset's z points ahead, as in Unity."""
+
+    swap_hands: bool = False
+    """Exchange left and right."""
+
+    refine: bool = True
+    """Meet head and hands exactly; --no-refine shows the network's own answer."""
+
+    foot_lock: bool = True
+    """Hold standing feet in place; --no-foot-lock leaves them free."""
+
+    provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
+    """What runs the network."""
+
+    device: str = "auto"
+    """Where kernels run: auto, cpu, cuda or cuda:N."""
+
+    host: Annotated[str | None, _optional("ADDRESS")] = None
+    """Address that webxr listens on; default: this machine only. 0.0.0.0 lets a headset in, with a token."""
+
+    port: int = 8080
+    """Port of the viewer; the next free one is taken where it is busy, and any free one for 0."""
+
+    no_browser: bool = False
+    """Do not open the viewer's page."""
+
+    json: bool = False
+    """Print the report as JSON at the end."""
+
+    def run(self) -> int:
+        if self.frames is not None and self.frames < 1:
+            raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
+        if self.height is not None and not 1.0 <= self.height <= 2.3:
+            raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
+        from bodystream.cli.status_line import StatusLine
+        from bodystream.device import select_device
+
+        with ExitStack() as stack:
+            line = stack.enter_context(StatusLine())
+            return self._run(select_device(self.device), line, stack)
+
+    def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
+        from bodystream.device import describe_device
+        from bodystream.pipelines.drive import Driver
+        from bodystream.pipelines.drive_outputs import DriveFiles
+        from bodystream.pipelines.drive_session import DriveSession
+        from bodystream.pipelines.outputs import prepare_folder
+        from bodystream.pipelines.reader import SourceReader
+        from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
+        from bodystream.sinks import DriveReportBuilder, SourceSection, write_drive_report
+
+        if self.report is not None:
+            prepare_folder(self.report.absolute().parent, "--report")
+        source = self._open()
+        stack.callback(source.close)
+        config = self._config(source)
+        warm_up(device, line.building, DRIVE_MODULES)
+
+        def calibrated(found: Calibration) -> None:
+            for text in found.lines:
+                line.print(text)
+            if self.calibration is not None and found.pose != "assumed":
+                found.save(self.calibration)
+                line.print(f"wrote {self.calibration}")
+
+        driver = Driver(device, config, on_calibrated=calibrated)
+        stack.callback(driver.close)
+        driver.warm_up()
+        if self.calibrate is not None:
+            arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}[self.calibrate]
+            line.print(f"calibrating: stand upright for two seconds, {arms}")
+            driver.start_calibration(self.calibrate)
+        files = None
+        if self.out is not None:
+            rate_hz = 90.0 if source.rate_hz is None else source.rate_hz
+            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz)
+        engine = driver.engine
+        report = DriveReportBuilder(
+            source.name,
+            source.rate_hz,
+            bundles={"pose": driver.bundle_label},
+            providers={"kernels": describe_device(device), "pose": f"{engine.provider} ({engine.reason})"},
+        )
+        reader = SourceReader(source)
+        stack.callback(reader.close)
+        session = DriveSession(
+            source,
+            driver,
+            report,
+            reader=reader,
+            samples=self.frames,
+            files=files,
+            on_progress=line.driving,
+            on_note=line.print,
+        )
+        viewer = None
+        if not self.headless:
+            from bodystream.sinks.viewer import BodyViewer
+
+            viewer = BodyViewer(
+                driver.body_mesh(), self.port, on_start=session.resume, on_stop=session.pause, on_reset=session.reset
+            )
+            stack.callback(viewer.close)
+            session.show_on(viewer)
+            line.print(f"viewer: {viewer.url}")
+            if not self.no_browser:
+                webbrowser.open(viewer.url)
+        failures: list[Exception] = []
+        with StopOnInterrupt(session.stop) as interrupt:
+            # What was driven before something failed is written all the same.
+            try:
+                session.run()
+            except Exception as error:
+                failures.append(error)
+            line.finish()
+            if interrupt.requested and (files is not None or self.report is not None):
+                line.print("stopped; writing what was driven (Ctrl-C again to quit without)")
+            if files is not None:
+                try:
+                    written = files.write(driver)
+                except BodystreamError as error:
+                    failures.append(error)
+                else:
+                    for path in written.paths:
+                        line.print(f"wrote {path}")
+                    for note in written.notes:
+                        line.print(f"note: {note}")
+            counts, checker = source.counts, driver.checker
+            done = report.build(
+                spans=driver.spans,
+                samples_in=reader.received + counts.lost,
+                samples_dropped=reader.dropped + counts.lost + checker.dropped,
+                source=SourceSection(source.name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
+                calibration=() if driver.calibration is None else driver.calibration.lines,
+                restarts=driver.restarts,
+                warnings=[*checker.warnings, *([] if viewer is None else viewer.warnings)],
+            )
+            for warning in (*counts.warnings, *checker.warnings):
+                line.print(f"warning: {warning}")
+            if self.report is not None:
+                try:
+                    write_drive_report(self.report, done)
+                except BodystreamError as error:
+                    failures.append(error)
+                else:
+                    line.print(f"wrote {self.report}")
+            if self.json:
+                line.print_json(done)
+        if failures:
+            for error in failures[1:]:
+                line.print(f"error: {error}")
+            raise failures[0]
+        # Ctrl-C is how an endless session ends; it is an interruption only where a number of samples was asked for.
+        return EXIT_INTERRUPTED if interrupt.requested and self.frames is not None else 0
+
+    def _open(self) -> HeadsetSource:
+        from bodystream.sources.headset.open import open_headset
+
+        return open_headset(self.headset, host=self.host, realtime=self.pace == "live")
+
+    def _config(self, source: HeadsetSource) -> DriveConfig:
+        from bodystream.pipelines.drive import DriveConfig
+        from bodystream.pose.calibration import Calibration
+        from bodystream.pose.estimator import EstimatorConfig
+        from bodystream.sources.headset.checks import HeadsetOptions
+
+        stored = None
+        if self.calibration is not None and self.calibrate is None:
+            stored = Calibration.load(self.calibration)
+        return DriveConfig(
+            headset=HeadsetOptions(self.units, self.quaternion_order, self.left_handed, self.swap_hands),
+            estimator=EstimatorConfig(
+                hypotheses=self.hypotheses, refine=self.refine, foot_lock=self.foot_lock, provider=self.provider
+            ),
+            calibration=stored,
+            skeleton=getattr(source, "skeleton", None),
+            head_height_m=None if self.height is None else self.height - HEAD_JOINT_BELOW_CROWN_M,
+        )

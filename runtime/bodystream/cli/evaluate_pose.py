@@ -1,0 +1,141 @@
+"""`bodystream eval pose`: how well the shipped sampler guesses a body from head and hands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from bodystream.errors import ConfigurationError, InputError
+
+if TYPE_CHECKING:
+    from bodystream.geometry.motion import MotionClip
+    from bodystream.sources.motion import Take
+
+__all__ = ["EvaluatePose", "clips_of", "held_out"]
+
+
+@dataclass(frozen=True)
+class EvaluatePose:
+    """Guess whole-body motion from its head and wrists, and compare it with the motion.
+
+    Takes of people whom the network was trained on are left out. Errors are over all joints, in the world; see
+    docs/pose-metrics.md. Examples:
+      bodystream eval pose --data bvh:mocap/cmu
+      bodystream eval pose --data bvh:take.bvh --json
+    """
+
+    data: str
+    """Motion files: bvh:PATH, asf:PATH, amass:PATH, several separated by commas; folders are searched."""
+
+    rate: Annotated[float, tyro.conf.arg(name="rate-hz")] = 60.0
+    """Samples per second; errors of velocity and jitter depend on it."""
+
+    noise: bool = False
+    """Add the noise of a good tracker to head and hands."""
+
+    hypotheses: int = 1
+    """Poses that the network is asked for per sample; the best is chosen without knowing the truth."""
+
+    raw: bool = False
+    """The network alone: no refinement, no foot lock."""
+
+    baselines: bool = True
+    """Also the baselines that need no training; --no-baselines leaves them out."""
+
+    neighbours_from: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    """Motion files for the nearest-pose baseline; takes of the people that are tested are left out of them."""
+
+    include_trained: bool = False
+    """Also takes of people whom the network was trained on: the figures are then no measure of quality."""
+
+    excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = None
+    """Only pieces of LENGTH seconds, one every EVERY seconds; default: everything."""
+
+    provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
+    """What runs the network."""
+
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        from rich.console import Console
+
+        from bodystream.cli.evaluation_progress import evaluation_progress
+        from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
+        from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk
+        from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
+        from bodystream.pose.evaluation.protocol import Estimator, TrackerNoise, evaluate
+        from bodystream.pose.evaluation.table import as_json, comparison_table
+        from bodystream.pose.sampler import PoseSampler
+        from bodystream.sources.motion import find_takes
+
+        if not self.rate > 0:
+            raise ConfigurationError(f"--rate-hz must be positive, got {self.rate}")
+        notes = Console(stderr=True, highlight=False)
+        sampler = PoseSampler(hypotheses=self.hypotheses, provider=self.provider)
+        takes = find_takes(self.data)
+        chosen = takes if self.include_trained else held_out(takes, sampler.trained_on, self.data)
+        if len(chosen) < len(takes):
+            notes.print(f"{len(takes) - len(chosen)} takes of people whom the network was trained on are left out")
+        config = EstimatorConfig(hypotheses=self.hypotheses, refine=not self.raw, foot_lock=not self.raw)
+        estimators: list[Estimator] = []
+        if self.baselines:
+            estimators.append(LeastSquaresIk())
+        if self.neighbours_from is not None:
+            tested = {take.subject for take in chosen}
+            known = [take for take in find_takes(self.neighbours_from) if take.subject not in tested]
+            if not known:
+                raise InputError(f"--neighbours-from {self.neighbours_from} holds only people that are tested")
+            estimators.append(NearestPose(build_database(clips_of(known, [], None))))
+        skeleton = chosen[0].load().skeleton
+        estimators.insert(0, PoseEstimator(skeleton, config, sampler=sampler))
+        problems: list[str] = []
+        results = []
+        for number, estimator in enumerate(estimators):
+            with evaluation_progress(estimator.name, len(chosen), notes) as progress:
+                clips = clips_of(chosen, problems if number == 0 else [], self.excerpt_s)
+                noise = TrackerNoise() if self.noise else None
+                results.append(evaluate(estimator, clips, self.rate, progress, noise))
+        for problem in problems:
+            notes.print(f"left out: {problem}")
+        if self.json:
+            print(as_json(results[0], results[1:]))
+        else:
+            Console(highlight=False).print(comparison_table(results[0], results[1:]))
+        return 0
+
+
+def held_out(takes: list[Take], trained_on: tuple[str, ...], data: str) -> list[Take]:
+    """Takes of people that were not trained on.
+
+    Raises:
+        InputError: there is none.
+    """
+    chosen = [take for take in takes if take.subject not in trained_on]
+    if not chosen:
+        raise InputError(
+            f"all {len(takes)} takes of {data} are of people whom the network was trained on: give other motion, or "
+            "--include-trained for figures that are no measure of quality"
+        )
+    return chosen
+
+
+def clips_of(
+    takes: list[Take], problems: list[str], excerpt_s: tuple[float, float] | None
+) -> Iterator[MotionClip]:
+    """Load takes one by one; what cannot be read is told in `problems`."""
+    from bodystream.pose.evaluation.protocol import excerpts
+
+    for take in takes:
+        try:
+            clip = take.load()
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if excerpt_s is None:
+            yield clip
+        else:
+            yield from excerpts(clip, *excerpt_s)

@@ -1,0 +1,283 @@
+"""A driven body: from a headset's samples to poses and a posed surface. Wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import warp as wp
+
+from bodystream.avatar import LbsAvatar
+from bodystream.engines import Engine
+from bodystream.geometry.mounting import joint_at_device
+from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
+from bodystream.pose.calibration import Calibration, StatureEstimator, calibrate, fitted_skeleton
+from bodystream.pose.chooser import Constraint
+from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
+from bodystream.pose.prediction import PosePredictor
+from bodystream.pose.sampler import PoseSampler
+from bodystream.sinks.viewer import BodyMesh
+from bodystream.sources.headset.checks import HeadsetOptions, SampleChecker
+from bodystream.timing import Spans
+from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, Status, TrackedDevice
+
+__all__ = ["DriveConfig", "DriveResult", "Driver"]
+
+CalibrationPose = Literal["auto", "T", "I"]
+
+_GUESS_EVERY = 90
+"""Samples between two looks at the guessed stature."""
+_GUESS_STEP_M = 0.02
+_RESTART_FLAGS = frozenset({"time_jump", "head_teleport"})
+_DEGRADING_FLAGS = frozenset({"hands_swapped", "left_handed_axes", "axes_turned", "wxyz_suspected", "head_tilted"})
+
+
+@dataclass(frozen=True, slots=True)
+class DriveConfig:
+    """How a body is driven.
+
+    Attributes:
+        headset: the headset's conventions.
+        estimator: of the pose stage.
+        calibration: of the person; None guesses the stature from how high the head was seen.
+        skeleton: the person's, where the source knows it; poses are then compared with its truth.
+        head_height_m: of the person's head joint when standing, where it is known and nothing was calibrated [m].
+        calibrate_s: how long a calibration pose is held [s].
+    """
+
+    headset: HeadsetOptions = field(default_factory=HeadsetOptions)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    calibration: Calibration | None = None
+    skeleton: Skeleton | None = None
+    head_height_m: float | None = None
+    calibrate_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriveResult:
+    """What came of one sample; the surface is the avatar's.
+
+    Attributes:
+        sample: as checked and corrected.
+        pose: with the flags of the checks.
+        joints_m: (22, 3) in the world [m].
+        head_error_m, hand_errors_m: distance of the posed joints from the tracked ones; empty where not tracked.
+        joint_error_m: mean distance from the truth, nan where it is not known.
+    """
+
+    sample: HeadsetSample
+    pose: BodyPose
+    joints_m: Array
+    head_error_m: float
+    hand_errors_m: tuple[float, ...]
+    joint_error_m: float
+
+
+class Driver:
+    """Turns samples into poses and poses its avatar with them.
+
+    Args:
+        device: of the avatar's kernels.
+        constraint: penalises hypotheses, see `pose.chooser`.
+        on_calibrated: told of each calibration, with lines for a person.
+
+    Attributes:
+        spans: how long each part took.
+        predictor: answers `pose_at(t_ns)` from any thread.
+        checker: what was amiss with the samples.
+    """
+
+    def __init__(
+        self,
+        device: wp.Device,
+        config: DriveConfig | None = None,
+        *,
+        constraint: Constraint | None = None,
+        on_calibrated: Callable[[Calibration], None] | None = None,
+    ) -> None:
+        self.config = DriveConfig() if config is None else config
+        self.spans = Spans()
+        self.checker = SampleChecker(self.config.headset)
+        self.predictor = PosePredictor()
+        self.restarts = 0
+        self._device = device
+        self._on_calibrated = on_calibrated
+        self._stature = StatureEstimator()
+        self._calibrating: list[HeadsetSample] | None = None
+        self._calibrating_as: CalibrationPose = "auto"
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
+        self._coming: Future[LbsAvatar] | None = None
+        self.calibration = self.config.calibration
+        if self.calibration is not None:
+            skeleton = self.calibration.skeleton
+        elif self.config.skeleton is not None:
+            skeleton = self.config.skeleton
+        else:
+            height = self.config.head_height_m
+            skeleton = fitted_skeleton(self._stature.head_height_m if height is None else height)
+        known = (self.calibration, self.config.skeleton, self.config.head_height_m)
+        self._guesses = all(value is None for value in known)
+        self._guessed_m = self._stature.head_height_m
+        wanted = self.config.estimator
+        self._sampler = PoseSampler(
+            hypotheses=wanted.hypotheses, provider=wanted.provider, threads=wanted.threads, seed=wanted.seed
+        )
+        self.estimator = PoseEstimator(
+            skeleton, wanted, sampler=self._sampler, constraint=constraint, spans=self.spans
+        )
+        self.avatar = LbsAvatar(skeleton, device)
+
+    def warm_up(self) -> None:
+        """First inferences and launches, so that the first sample is as fast as the others."""
+        at = np.array([0.0, self.estimator.skeleton.stature_m, 0.0])
+        upright = np.array([0.0, 0.0, 0.0, 1.0])
+
+        def joint(offset: tuple[float, float, float]) -> TrackedDevice:
+            return TrackedDevice(at + offset, upright, DeviceKind.JOINT)
+
+        for number in range(20):
+            sample = HeadsetSample(
+                number, number * 11_111_111, joint((0, 0, 0)), joint((-0.6, -0.2, 0)), joint((0.6, -0.2, 0))
+            )
+            pose = self.estimator.step(sample)
+            self.avatar.pose_on_device(pose.rotations_xyzw, pose.root_position_m)
+        self.estimator.reset(self.estimator.skeleton)
+        self.spans.reset()
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network."""
+        return self._sampler.engine
+
+    @property
+    def bundle_label(self) -> str:
+        """Name and version of the network."""
+        manifest = self._sampler.bundle.manifest
+        return f"{manifest.name} {manifest.version}"
+
+    def body_mesh(self) -> BodyMesh:
+        """The avatar at bind, for a viewer that skins it itself."""
+        fitted = self.avatar.fitted
+        rest = np.linalg.inv(fitted.bone_from_bind)
+        body = fitted.body
+        return BodyMesh(
+            body.vertices, body.faces, rest[:, :3, 3], body.skin_joints, body.skin_weights, rest[:, :3, :3]
+        )
+
+    def close(self) -> None:
+        """Wait for the worker."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def start_calibration(self, pose: CalibrationPose = "auto") -> None:
+        """Measure the person from the samples of the next seconds, in which a T- or I-pose is held."""
+        self._calibrating, self._calibrating_as = [], pose
+
+    @property
+    def calibrating(self) -> bool:
+        """Whether a calibration pose is being measured."""
+        return self._calibrating is not None
+
+    def step(self, sample: HeadsetSample) -> DriveResult | None:
+        """Pose the body at one sample; None where the sample cannot be used (its time is not after the last).
+
+        Raises:
+            InputError: a calibration was asked for and cannot be made of what was seen; driving goes on after it.
+        """
+        with self.spans.measure("check"):
+            checked = self.checker.check(sample)
+        if checked.sample is None:
+            return None
+        sample = checked.sample
+        self._take_avatar()
+        if _RESTART_FLAGS.intersection(checked.flags):
+            self.estimator.forget_past()
+            self.predictor.reset()
+            self.restarts += 1
+        self._measure_person(sample)
+        pose = self.estimator.step(sample)
+        with self.spans.measure("avatar"):
+            self.avatar.pose_on_device(pose.rotations_xyzw, pose.root_position_m)
+        pose = _flagged(pose, checked.flags)
+        self.predictor.push(pose)
+        return self._result(sample, pose)
+
+    def _result(self, sample: HeadsetSample, pose: BodyPose) -> DriveResult:
+        joints = self.estimator.joints_m
+        errors: list[float] = []
+        devices = (sample.head, "head", HEAD), (sample.left, "left", LEFT_HAND), (sample.right, "right", RIGHT_HAND)
+        for device, side, joint in devices:
+            if device is None:
+                errors.append(float("nan"))
+            else:
+                wanted, _ = joint_at_device(device, side)  # type: ignore[arg-type]
+                errors.append(float(np.linalg.norm(joints[joint] - wanted)))
+        truth = float("nan")
+        if sample.truth is not None and self.config.skeleton is not None:
+            true_joints, _ = forward_kinematics(
+                self.config.skeleton.offsets_m,
+                matrix_from_quaternion(sample.truth.rotations_xyzw.astype(np.float64)),
+                sample.truth.root_position_m.astype(np.float64),
+            )
+            truth = float(np.linalg.norm(true_joints - joints, axis=1).mean())
+        hands = tuple(error for error in errors[1:] if np.isfinite(error))
+        return DriveResult(sample, pose, joints, errors[0], hands, truth)
+
+    def _measure_person(self, sample: HeadsetSample) -> None:
+        if self._calibrating is None and not self._guesses:
+            return
+        joints = _as_joints(sample)
+        if self._calibrating is not None:
+            self._calibrating.append(joints)
+            seconds = (joints.t_ns - self._calibrating[0].t_ns) * 1e-9
+            if seconds >= self.config.calibrate_s:
+                samples, self._calibrating = self._calibrating, None
+                self._set_calibration(calibrate(samples, self._calibrating_as))
+                self._guesses = False
+        elif self._guesses:
+            self._stature.push(joints)
+            if sample.index % _GUESS_EVERY == _GUESS_EVERY - 1:
+                height = self._stature.head_height_m
+                if abs(height - self._guessed_m) > _GUESS_STEP_M:
+                    self._guessed_m = height
+                    self._set_calibration(self._stature.calibration())
+
+    def _set_calibration(self, calibration: Calibration) -> None:
+        self.calibration = calibration
+        # Fitting the surface takes longer than a sample may: the old one is shown until it is there.
+        skeleton = calibration.skeleton
+        self._coming = self._worker.submit(lambda: LbsAvatar(skeleton, self._device))
+        if self._on_calibrated is not None:
+            self._on_calibrated(calibration)
+
+    def _take_avatar(self) -> None:
+        if self._coming is not None and self._coming.done():
+            self.avatar, self._coming = self._coming.result(), None
+            self.estimator.set_person(self.avatar.skeleton)
+            self.restarts += 1
+
+
+def _as_joints(sample: HeadsetSample) -> HeadsetSample:
+    """The same sample with joints in the place of devices."""
+
+    def joint(device: TrackedDevice | None, side: str) -> TrackedDevice | None:
+        if device is None:
+            return None
+        position, rotation = joint_at_device(device, side)  # type: ignore[arg-type]
+        return TrackedDevice(position, quaternion_from_matrix(rotation), DeviceKind.JOINT)
+
+    return replace(
+        sample, head=joint(sample.head, "head"), left=joint(sample.left, "left"), right=joint(sample.right, "right")
+    )
+
+
+def _flagged(pose: BodyPose, flags: tuple[str, ...]) -> BodyPose:
+    if not flags:
+        return pose
+    status = pose.status
+    if status is Status.TRACKED and _DEGRADING_FLAGS.intersection(flags):
+        status = Status.DEGRADED
+    return replace(pose, flags=tuple(dict.fromkeys((*pose.flags, *flags))), status=status)

@@ -1,0 +1,252 @@
+"""Feet on the floor: which of them stand, and legs bent so that a standing foot stays where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton, forward_kinematics
+from bodystream.types import Array
+
+__all__ = ["ContactConfig", "ContactDetector", "FootLock", "FootLockConfig", "foot_skate_m", "leg_to"]
+
+_LEGS = tuple(
+    tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")) for side in ("left", "right")
+)
+_ANKLES, _TOES = [leg[2] for leg in _LEGS], [leg[3] for leg in _LEGS]
+
+
+@dataclass(frozen=True, slots=True)
+class ContactConfig:
+    """When a foot is said to stand; the second of each pair is when it is said to have left.
+
+    Attributes:
+        height_m: of the foot above where it stands [m].
+        speed_m_s: of its joint [m/s].
+        probability: of contact, as the network says.
+        longest_gap_s: speeds are not measured over longer gaps [s].
+    """
+
+    height_m: tuple[float, float] = (0.06, 0.12)
+    speed_m_s: tuple[float, float] = (0.35, 0.9)
+    probability: tuple[float, float] = (0.6, 0.4)
+    longest_gap_s: float = 0.25
+
+    def __post_init__(self) -> None:
+        enter, leave = np.array([self.height_m, self.speed_m_s]).T
+        if not (np.all(0.0 < enter) and np.all(enter <= leave) and 0.0 <= self.probability[1] <= self.probability[0]):
+            raise ConfigurationError("contact: a foot must leave at a greater height and speed than it lands with")
+
+
+class ContactDetector:
+    """Says frame by frame which feet stand, with hysteresis.
+
+    A foot that the network gives a probability goes by that and by its height; else by its height and speed.
+
+    Args:
+        skeleton: whose ankles and toes stand as high as in the T-pose.
+    """
+
+    def __init__(self, skeleton: Skeleton, config: ContactConfig | None = None) -> None:
+        self.config = ContactConfig() if config is None else config
+        rest = skeleton.rest_positions_m[:, 1] + skeleton.pelvis_height_m
+        self._rest = np.stack([rest[_ANKLES], rest[_TOES]], axis=1)  # (2, 2)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the frame before."""
+        self._t_ns: int | None = None
+        self._feet = np.zeros((2, 2, 3))
+        self._contacts = np.zeros(2, bool)
+
+    def step(self, t_ns: int, positions_m: Array, probabilities: Array | None = None) -> Array:
+        """(2,) bool, whether the left and the right foot stand.
+
+        Args:
+            positions_m: (22, 3) joints in the world, the floor at y = 0 [m].
+            probabilities: (2,) of contact, where the network gives them.
+        """
+        config = self.config
+        feet = np.asarray(positions_m, np.float64)[[_ANKLES, _TOES]].transpose(1, 0, 2)  # side, ankle and toes
+        height = (feet[..., 1] - self._rest).min(axis=1)
+        seconds = np.inf if self._t_ns is None else (t_ns - self._t_ns) * 1e-9
+        speed = np.full(2, np.inf)
+        if 0.0 < seconds <= config.longest_gap_s:
+            # On tiptoe the ankle moves, on the heel the toes do.
+            speed = (np.linalg.norm(feet - self._feet, axis=-1) / seconds).min(axis=1)
+        threshold = self._contacts.astype(int)
+        low = height < np.array(config.height_m)[threshold]
+        if probabilities is None:
+            calm = speed < np.array(config.speed_m_s)[threshold]
+        else:
+            calm = np.asarray(probabilities) > np.array(config.probability)[threshold]
+        self._contacts = low & calm
+        self._t_ns, self._feet = t_ns, feet
+        return self._contacts.copy()
+
+
+@dataclass(frozen=True, slots=True)
+class FootLockConfig:
+    """How standing feet are held.
+
+    Attributes:
+        release_s: a foot that leaves goes over to the free motion within this time [s].
+        settle_s: time constant with which a locked foot gives way to what the poses say [s].
+        longest_pull_m: a foot that would be pulled farther is let go [m].
+        toe_clearance_m: least height of the toes' joint above the floor [m].
+        ankle_clearance_m: least height of the ankle [m].
+    """
+
+    release_s: float = 0.2
+    settle_s: float = 0.6
+    longest_pull_m: float = 0.12
+    toe_clearance_m: float = 0.01
+    ankle_clearance_m: float = 0.035
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0.0):
+                raise ConfigurationError(f"foot lock: {name} must be finite and not negative, got {value}")
+
+
+class FootLock:
+    """Keeps standing feet where they came to stand and all feet out of the floor, by bending the legs only."""
+
+    def __init__(self, skeleton: Skeleton, config: FootLockConfig | None = None) -> None:
+        self.config = FootLockConfig() if config is None else config
+        self._skeleton = skeleton
+        self.reset()
+
+    def reset(self) -> None:
+        """Let go of both feet."""
+        self._t_ns: int | None = None
+        self._locked = [False, False]
+        self._torn = [False, False]  # let go for a too long pull, and not yet back at the free motion
+        self._places = np.zeros((2, 3))
+        self._corrections = np.zeros((2, 3))
+        self._released_from = np.zeros((2, 3))
+        self._since_release_s = np.full(2, np.inf)
+
+    def step(self, t_ns: int, rotations: Array, root_position_m: Array, contacts: Array) -> Array:
+        """The pose with its legs bent; (22, 3, 3), only hips, knees and ankles differ.
+
+        Args:
+            rotations: (22, 3, 3) in the parents' frames.
+            root_position_m: (3,) pelvis in the world [m], never moved.
+            contacts: (2,) bool, which feet stand.
+        """
+        rotations = np.asarray(rotations, np.float64)
+        if rotations.shape != (len(JOINTS), 3, 3):
+            raise InputError(f"the foot lock takes ({len(JOINTS)}, 3, 3) rotations, got {rotations.shape}")
+        positions, world = forward_kinematics(
+            self._skeleton.offsets_m, rotations, np.asarray(root_position_m, np.float64)
+        )
+        seconds = 0.0 if self._t_ns is None else (t_ns - self._t_ns) * 1e-9
+        if seconds < 0.0 or seconds > 0.5:  # another movement, or a source that began anew
+            self.reset()
+            seconds = 0.0
+        self._t_ns = t_ns
+        out = rotations.copy()
+        for side, (_, _, ankle, toes) in enumerate(_LEGS):
+            free = positions[ankle]
+            correction = self._correction(side, free, bool(contacts[side]), seconds)
+            goal = free + correction
+            lift = max(
+                self.config.ankle_clearance_m - goal[1],
+                self.config.toe_clearance_m - (positions[toes, 1] + correction[1]),
+                0.0,
+            )
+            goal = goal + (0.0, lift, 0.0)
+            if np.linalg.norm(goal - free) > 1e-6:
+                leg_to(self._skeleton, out, positions[0], side, goal, world[ankle])
+        return out
+
+    def _correction(self, side: int, free: Array, contact: bool, seconds: float) -> Array:
+        """(3,) from where the pose has the ankle to where it is put [m]."""
+        config = self.config
+        last = self._corrections[side]
+        if not contact or self._since_release_s[side] >= config.release_s:
+            self._torn[side] = False
+        if contact and not self._locked[side] and not self._torn[side]:  # it stands from where it is shown now
+            self._locked[side] = True
+            self._places[side] = free + last
+        elif self._locked[side] and not contact:
+            self._release(side)
+        if self._locked[side]:
+            # A slow drift towards the poses keeps a long stand from ending in a jerk.
+            if config.settle_s > 0.0:
+                self._places[side] += (free - self._places[side]) * -np.expm1(-seconds / config.settle_s)
+            wanted = self._places[side] - free
+            if np.linalg.norm(wanted) > config.longest_pull_m:
+                self._release(side)
+                self._torn[side] = True
+        if not self._locked[side]:
+            self._since_release_s[side] += seconds
+            along = min(1.0, self._since_release_s[side] / max(config.release_s, 1e-9))
+            wanted = self._released_from[side] * (1.0 - along * along * (3.0 - 2.0 * along))
+        self._corrections[side] = wanted
+        return wanted
+
+    def _release(self, side: int) -> None:
+        self._locked[side] = False
+        self._released_from[side] = self._corrections[side]
+        self._since_release_s[side] = 0.0
+
+
+def leg_to(
+    skeleton: Skeleton, rotations: Array, root_position_m: Array, side: int, ankle_m: Array, foot: Array
+) -> None:
+    """Bend one leg so that its ankle comes to a place, the foot's orientation kept: two-bone inverse kinematics.
+
+    The knee bends in the plane that it bends in now; a place out of reach is pointed at by a straight leg.
+
+    Args:
+        rotations: (22, 3, 3) float64, changed in place: hip, knee and ankle.
+        root_position_m: (3,) pelvis in the world [m].
+        side: 0 left, 1 right.
+        ankle_m: (3,) where the ankle shall be [m].
+        foot: (3, 3) orientation of the ankle joint in the world.
+    """
+    hip, knee, ankle, _ = _LEGS[side]
+    offsets = skeleton.offsets_m
+    above = rotations[0]
+    thigh = above @ rotations[hip]
+    away = np.asarray(ankle_m) - (root_position_m + above @ offsets[hip])
+    upper, lower = np.linalg.norm(offsets[knee]), np.linalg.norm(offsets[ankle])
+    distance = np.clip(np.linalg.norm(away), abs(upper - lower) + 1e-3, upper + lower - 1e-4)
+    now = rotations[knee] @ offsets[ankle] / lower
+    axis = np.cross(offsets[knee] / upper, now)
+    sine = np.linalg.norm(axis)
+    axis = np.array([-1.0, 0.0, 0.0]) if sine < 1e-3 else axis / sine
+    bend = np.arccos(np.clip((distance**2 - upper**2 - lower**2) / (2.0 * upper * lower), -1.0, 1.0))
+    change = bend - np.arctan2(sine, offsets[knee] @ now / upper)
+    bent = matrix_from_rotation_vector(axis * change) @ rotations[knee]
+    reach = thigh @ (offsets[knee] + bent @ offsets[ankle])
+    turned = _swing(reach / np.linalg.norm(reach), away / np.linalg.norm(away)) @ thigh
+    rotations[hip], rotations[knee], rotations[ankle] = above.T @ turned, bent, (turned @ bent).T @ foot
+
+
+def _swing(start: Array, end: Array) -> Array:
+    """The smallest rotation between two unit vectors that are not opposite."""
+    axis = np.cross(start, end)
+    sine = np.linalg.norm(axis)
+    if sine < 1e-12:
+        return np.eye(3)
+    return matrix_from_rotation_vector(axis * (np.arctan2(sine, start @ end) / sine))
+
+
+def foot_skate_m(ankles_m: Array, contacts: Array) -> float:
+    """Mean horizontal path per frame of feet while they stand [m].
+
+    Args:
+        ankles_m: (T, 2, 3) world positions [m].
+        contacts: (T, 2) bool; a step counts where the foot stands in both frames.
+    """
+    both = contacts[1:] & contacts[:-1]
+    if not both.any():
+        return 0.0
+    return float(np.linalg.norm(np.diff(ankles_m, axis=0)[..., [0, 2]], axis=-1)[both].mean())

@@ -1,0 +1,251 @@
+"""Hands that are lost and come back: held, then let go, then taken up again without a jump.
+
+A lost hand stays where it was relative to the body for a short while, since most losses are short. Then its weight
+falls to 0 and the network's guess takes over. A hand that returns is eased from where it was shown to where it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.geometry.rotations import (
+    matrix_from_quaternion,
+    matrix_from_rotation_vector,
+    rotation_vector_from_matrix,
+)
+from bodystream.pose.features import heading_rotation
+from bodystream.pose.observation import JointTargets
+from bodystream.pose.refine import PoseTargets
+from bodystream.types import Array, DeviceKind, HeadsetSample, Status, TrackedDevice
+
+__all__ = ["EasedTargets", "HandEaser", "HandEaserConfig"]
+
+_NAMES = ("head", "left", "right")
+
+
+@dataclass(frozen=True, slots=True)
+class HandEaserConfig:
+    """How losses are bridged.
+
+    Attributes:
+        hold_s: a lost hand keeps its place relative to the body so long [s].
+        release_s: then its weight falls to 0 within this time [s].
+        return_s: a returning hand is taken up within this time, or longer if the speeds below ask for it [s].
+        speed_m_s: how fast at most a returning hand is moved, on top of its own motion [m/s].
+        turn_rad_s: how fast at most it is turned [rad/s].
+        head_hold_s: after so long without a head the pose is LOST [s].
+        restart_s: time that goes back, or on by more than this, starts anew [s].
+    """
+
+    hold_s: float = 0.25
+    release_s: float = 0.5
+    return_s: float = 0.25
+    speed_m_s: float = 3.0
+    turn_rad_s: float = 12.0
+    head_hold_s: float = 0.5
+    restart_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0.0):
+                raise ConfigurationError(f"easing of hands: {name} must be positive and finite, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class EasedTargets:
+    """What the rest of the pose stage goes by.
+
+    Attributes:
+        t_ns: of the sample.
+        targets: head, left and right wrist; None before the first head.
+        tracked: (3,) bool, what the sample itself held.
+        status: TRACKED, DEGRADED while something is missing or eased, LOST without a head for long.
+        flags: of `left_lost`, `right_lost`, `head_lost`, `left_eased`, `right_eased`.
+        reason: for a person, empty while TRACKED.
+    """
+
+    t_ns: int
+    targets: PoseTargets | None
+    tracked: Array
+    status: Status
+    flags: tuple[str, ...]
+    reason: str
+
+
+class _Hand:
+    """One hand: places are relative to the body (the head's heading and position)."""
+
+    def __init__(self) -> None:
+        self.weight = 0.0
+        self.position = np.zeros(3)  # of the target [m]
+        self.rotation = np.eye(3)
+        self.known = False
+        self.lost_s = np.inf
+        self.easing = False
+        self.since_s = 0.0  # since the easing began
+        self.lasts_s = 0.0
+        self.weight_from = 0.0
+        self.offset = np.zeros(3)  # from the observation to where it was shown, when the easing began
+        self.turn = np.zeros(3)
+
+
+class HandEaser:
+    """Turns samples of joints into targets that never jump. One object per person."""
+
+    def __init__(self, config: HandEaserConfig | None = None) -> None:
+        self.config = HandEaserConfig() if config is None else config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self._t_ns: int | None = None
+        self._hands = (_Hand(), _Hand())
+        self._head: tuple[Array, Array] | None = None
+        self._head_lost_s = 0.0
+
+    def step(self, sample: HeadsetSample | JointTargets, shown: tuple[Array, Array] | None = None) -> EasedTargets:
+        """Targets for one sample.
+
+        Args:
+            sample: of joints: a `HeadsetSample` whose devices are `DeviceKind.JOINT`, or `JointTargets`.
+            shown: (2, 3) positions [m] and (2, 3, 3) orientations of the left and right wrist in the last pose that
+                was shown. A returning hand starts there; without it, where it was last held.
+
+        Raises:
+            InputError: a device is not a joint, or is not finite.
+        """
+        config = self.config
+        seconds = 0.0 if self._t_ns is None else (sample.t_ns - self._t_ns) * 1e-9
+        restarted = not 0.0 <= seconds <= config.restart_s
+        if restarted:
+            self.reset()
+            seconds = 0.0
+        self._t_ns = sample.t_ns
+        places = _places(sample)
+        tracked = np.array([place is not None for place in places])
+        flags = [f"{name}_lost" for name, place in zip(_NAMES, places, strict=True) if place is None]
+        if places[0] is None:
+            return self._headless(sample.t_ns, seconds, tracked, flags)
+        self._head, self._head_lost_s = places[0], 0.0
+        origin, heading = places[0][0], heading_rotation(places[0][1])
+        positions, rotations, weights = np.zeros((3, 3)), np.tile(np.eye(3), (3, 1, 1)), np.zeros(3)
+        positions[0], rotations[0], weights[0] = *places[0], 1.0
+        for side, hand in enumerate(self._hands):
+            place = places[1 + side]
+            if place is None:
+                self._lose(hand, seconds)
+            else:
+                begin = None if shown is None else _into_body(shown[0][side], shown[1][side], origin, heading)
+                self._follow(hand, _into_body(*place, origin, heading), begin, seconds)
+                if hand.easing:
+                    flags.append(f"{_NAMES[1 + side]}_eased")
+            if hand.known:
+                positions[1 + side] = origin + heading @ hand.position
+                rotations[1 + side] = heading @ hand.rotation
+                weights[1 + side] = hand.weight
+        status = Status.DEGRADED if flags else Status.TRACKED
+        return EasedTargets(
+            sample.t_ns, PoseTargets(positions, rotations, weights), tracked, status, tuple(flags), _reason(flags)
+        )
+
+    def _headless(self, t_ns: int, seconds: float, tracked: Array, flags: list[str]) -> EasedTargets:
+        """Without a head nothing says where the body is: all is held as it was."""
+        self._head_lost_s += seconds
+        lost = self._head is None or self._head_lost_s >= self.config.head_hold_s
+        for hand in self._hands:  # what returns with the head is eased from where it is held
+            hand.lost_s = hand.lost_s + seconds
+        targets = None
+        if self._head is not None:
+            origin, heading = self._head[0], heading_rotation(self._head[1])
+            positions = np.stack([origin, *(origin + heading @ hand.position for hand in self._hands)])
+            rotations = np.stack([self._head[1], *(heading @ hand.rotation for hand in self._hands)])
+            targets = PoseTargets(positions, rotations, np.array([1.0, *(hand.weight for hand in self._hands)]))
+        status = Status.LOST if lost else Status.DEGRADED
+        return EasedTargets(t_ns, targets, tracked, status, tuple(flags), _reason(flags))
+
+    def _lose(self, hand: _Hand, seconds: float) -> None:
+        if not hand.known:
+            return
+        hand.lost_s += seconds
+        hand.easing = False
+        if hand.lost_s > self.config.hold_s:
+            hand.weight = max(0.0, hand.weight - seconds / self.config.release_s)
+
+    def _follow(
+        self, hand: _Hand, place: tuple[Array, Array], shown: tuple[Array, Array] | None, seconds: float
+    ) -> None:
+        config = self.config
+        if not hand.known:  # it is seen for the first time: nothing was promised of where it is
+            start = place if shown is None else shown
+            self._begin(hand, place, start)
+        elif hand.lost_s > 0.0:
+            held = (hand.position, hand.rotation)
+            self._begin(hand, place, held if shown is None else shown)
+        hand.known, hand.lost_s = True, 0.0
+        left = 0.0
+        if hand.easing:
+            hand.since_s += seconds
+            along = min(1.0, hand.since_s / hand.lasts_s)
+            left = 1.0 - along * along * (3.0 - 2.0 * along)
+            hand.weight = min(1.0, hand.weight_from + hand.since_s / config.return_s)
+            hand.easing = along < 1.0
+        else:
+            hand.weight = 1.0
+        hand.position = place[0] + left * hand.offset
+        hand.rotation = matrix_from_rotation_vector(left * hand.turn) @ place[1]
+
+    def _begin(self, hand: _Hand, place: tuple[Array, Array], start: tuple[Array, Array]) -> None:
+        """Start easing from one place to another: a smooth step is at most 1.5 times as fast as its mean."""
+        config = self.config
+        hand.easing, hand.since_s, hand.weight_from = True, 0.0, hand.weight
+        hand.offset = start[0] - place[0]
+        hand.turn = rotation_vector_from_matrix(start[1] @ place[1].T)
+        hand.lasts_s = max(
+            config.return_s,
+            1.5 * float(np.linalg.norm(hand.offset)) / config.speed_m_s,
+            1.5 * float(np.linalg.norm(hand.turn)) / config.turn_rad_s,
+        )
+
+
+def _places(sample: HeadsetSample | JointTargets) -> list[tuple[Array, Array] | None]:
+    if isinstance(sample, HeadsetSample):
+        devices = (sample.head, sample.left, sample.right)
+        return [None if d is None else _place(d, name) for d, name in zip(devices, _NAMES, strict=True)]
+    places = [(sample.positions_m[i], sample.rotations[i]) if sample.tracked[i] else None for i in range(3)]
+    for name, place in zip(_NAMES, places, strict=True):
+        if place is not None and not (np.isfinite(place[0]).all() and np.isfinite(place[1]).all()):
+            raise InputError(f"{name} is tracked but its place is not finite: leave it out while it is not tracked")
+    return places
+
+
+def _place(device: TrackedDevice, name: str) -> tuple[Array, Array]:
+    if device.kind is not DeviceKind.JOINT:
+        raise InputError(f"{name} is a {device.kind} pose, easing takes joints: convert it by its mounting first")
+    position = np.asarray(device.position_m, np.float64)
+    rotation = np.asarray(device.rotation_xyzw, np.float64)
+    if not (np.isfinite(position).all() and np.isfinite(rotation).all() and np.linalg.norm(rotation) > 0.5):
+        raise InputError(
+            f"{name} has position {position.tolist()} and rotation {rotation.tolist()}: they must be finite, the "
+            "rotation a unit quaternion; leave the device out while it is not tracked"
+        )
+    return position, matrix_from_quaternion(rotation)
+
+
+def _into_body(position: Array, rotation: Array, origin: Array, heading: Array) -> tuple[Array, Array]:
+    return heading.T @ (np.asarray(position, np.float64) - origin), heading.T @ np.asarray(rotation, np.float64)
+
+
+def _reason(flags: list[str]) -> str:
+    lost = [flag.removesuffix("_lost") for flag in flags if flag.endswith("_lost")]
+    eased = [flag.removesuffix("_eased") for flag in flags if flag.endswith("_eased")]
+    words = {"head": "the headset", "left": "the left hand", "right": "the right hand"}
+    parts = [
+        f"{' and '.join(words[name] for name in names)} {state}"
+        for names, state in ((lost, "not tracked"), (eased, "taken up again"))
+        if names
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,299 @@
+"""What was driven, as a BVH file: the 22 joints in the T-pose as OFFSETs, and one line of angles per frame.
+
+The file's frame is the world's: right-handed, y up, the T-pose looks along -z. Blender's import takes it as it is with
+its defaults (forward -Z, up Y; scale 0.01 for centimetres). Every joint has the channels Zrotation Xrotation Yrotation:
+its rotation in its parent's frame is Rz(z) @ Rx(x) @ Ry(y), in degrees; the root has Xposition Yposition Zposition
+before them, absolute. Angles are continuous from frame to frame and may so leave +-180 degrees.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from io import FileIO
+from typing import Literal, get_args
+
+import numpy as np
+
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
+from bodystream.sinks.atomic import atomic_path
+from bodystream.types import Array, BodyPose
+
+__all__ = ["BvhRecorder", "BvhSummary", "BvhUnit", "euler_zxy_deg"]
+
+BvhUnit = Literal["cm", "m"]
+_PER_METRE: dict[BvhUnit, float] = {"cm": 100.0, "m": 1.0}
+_DECIMALS: dict[BvhUnit, int] = {"cm": 4, "m": 6}
+_COUNT_WIDTH = 10
+_LONGEST_GAP_S = 2.0
+# Where the bones of the last joints end, in parts of the stature: toes ahead, the crown above, knuckles outwards.
+_ENDS = {
+    "left_foot": (0.0, 0.0, -0.05),
+    "right_foot": (0.0, 0.0, -0.05),
+    "head": (0.0, 0.1, 0.0),
+    "left_wrist": (-0.06, 0.0, 0.0),
+    "right_wrist": (0.06, 0.0, 0.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BvhSummary:
+    """What went into the file.
+
+    Attributes:
+        frames, duration_s: of the file.
+        poses: that were recorded. skipped: poses left out: not finite, or their time did not increase.
+        gaps: pauses of more than two seconds, which the file leaves out.
+        bytes: size of the file.
+    """
+
+    frames: int
+    duration_s: float
+    poses: int
+    skipped: int
+    gaps: int
+    bytes: int
+
+
+class BvhRecorder:
+    """Writes poses to a BVH file as they come.
+
+    BVH has one frame time, and poses come when they come: frames are taken on a regular grid from the first pose on,
+    between two poses by spherical interpolation. They go to a temporary file beside `path`, so that memory does not
+    grow, and `close` makes that the file. Leaving a `with` block closes, whatever ended it: after Ctrl-C, or after an
+    error elsewhere, the file holds all that was recorded. Where nothing was, no file is made.
+
+    Args:
+        path: of the `.bvh` file; what was there stays until `close`.
+        skeleton: whose motion it is.
+        rate_hz: frames per second in the file.
+        unit: of its lengths.
+
+    Raises:
+        ConfigurationError: a rate or unit that cannot be used.
+        InputError: the file cannot be written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], skeleton: Skeleton, rate_hz: float = 90.0, unit: BvhUnit = "cm"
+    ) -> None:
+        if not 1.0 <= rate_hz <= 1000.0:
+            raise ConfigurationError(f"a BVH file takes 1 to 1000 frames per second, got {rate_hz}")
+        if unit not in get_args(BvhUnit):
+            raise ConfigurationError(
+                f"the unit of a BVH file must be one of {', '.join(get_args(BvhUnit))}, got {unit!r}"
+            )
+        self._path = path
+        self._skeleton = skeleton
+        self._rate_hz = rate_hz
+        self._per_metre = _PER_METRE[unit]
+        self._decimals = _DECIMALS[unit]
+        self._order = _depth_first()
+        self._files = ExitStack()
+        self._file: FileIO | None = None
+        self._count_at = 0
+        self._start_ns = 0
+        self._frames = 0
+        self._whole = 0  # bytes up to the end of the last whole frame
+        self._poses = 0
+        self._skipped = 0
+        self._gaps = 0
+        self._last_ns = 0
+        self._last: tuple[Array, Array] | None = None
+        self._angles: Array | None = None
+        self._summary: BvhSummary | None = None
+
+    def __enter__(self) -> BvhRecorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, pose: BodyPose) -> None:
+        """Record one pose; one whose time does not increase, or that is not finite, is left out and counted.
+
+        Raises:
+            InputError: the recorder is closed, or the file system refused.
+        """
+        if self._summary is not None:
+            raise InputError(f"{self._path}: the recording is closed, no pose can be added")
+        quaternions = np.asarray(pose.rotations_xyzw, np.float64)
+        root = np.asarray(pose.root_position_m, np.float64)
+        lengths = np.linalg.norm(quaternions, axis=1, keepdims=True)
+        if not (np.isfinite(lengths).all() and np.isfinite(root).all() and lengths.min() > 1e-6):
+            self._skipped += 1
+            return
+        quaternions = quaternions / lengths
+        if self._last is not None and pose.t_ns <= self._last_ns:
+            self._skipped += 1
+            return
+        try:
+            if self._last is None:
+                self._start_ns = pose.t_ns
+                self._open()
+                self._write(quaternions, root)
+            else:
+                self._advance(pose.t_ns, quaternions, root)
+        except OSError as error:
+            raise self._ended_by(error) from error
+        self._last_ns, self._last = pose.t_ns, (quaternions, root)
+        self._poses += 1
+
+    def close(self) -> BvhSummary:
+        """Finish the file; calling again gives the same summary.
+
+        Raises:
+            InputError: the file system refused; what was at the path before is still there.
+        """
+        if self._summary is None:
+            self._summary = BvhSummary(0, 0.0, self._poses, self._skipped, self._gaps, 0)
+            with self._files:
+                if self._file is not None:
+                    self._file.seek(self._count_at)
+                    self._put(str(self._frames).ljust(_COUNT_WIDTH).encode())
+            duration = max(self._frames - 1, 0) / self._rate_hz
+            self._summary = replace(self._summary, frames=self._frames, duration_s=duration, bytes=self._whole)
+        return self._summary
+
+    def _open(self) -> None:
+        temporary = self._files.enter_context(atomic_path(self._path))
+        head = self._hierarchy() + "MOTION\nFrames: "
+        self._count_at = len(head)
+        head += " " * _COUNT_WIDTH + f"\nFrame Time: {1.0 / self._rate_hz:.9f}\n"
+        # Unbuffered: after each frame the file is whole, and what the disk refuses is known at once.
+        self._file = self._files.enter_context(open(temporary, "wb", buffering=0))
+        self._put(head.encode())
+        self._whole = len(head)
+
+    def _put(self, data: bytes) -> None:
+        assert self._file is not None
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, "the file system took a part of a frame")
+
+    def _advance(self, t_ns: int, quaternions: Array, root: Array) -> None:
+        """Write the frames of the grid up to `t_ns`; a long pause moves the grid instead."""
+        assert self._last is not None
+        if (t_ns - self._last_ns) * 1e-9 > _LONGEST_GAP_S:
+            self._gaps += 1
+            self._start_ns = t_ns - round(self._frames * 1e9 / self._rate_hz)
+        while True:
+            tick_ns = self._start_ns + round(self._frames * 1e9 / self._rate_hz)
+            if tick_ns > t_ns + 1000:  # a grid of the same rate may be off by rounding
+                return
+            part = min(max((tick_ns - self._last_ns) / (t_ns - self._last_ns), 0.0), 1.0)
+            before, from_root = self._last
+            self._write(_slerp(before, quaternions, part), from_root + part * (root - from_root))
+
+    def _write(self, quaternions: Array, root: Array) -> None:
+        angles = euler_zxy_deg(quaternions, self._angles)
+        self._angles = angles
+        values = np.concatenate([root * self._per_metre, angles[self._order].reshape(-1)])
+        digits = self._decimals
+        head = " ".join(f"{v:.{digits}f}" for v in values[:3].tolist())
+        line = (head + " " + " ".join([f"{v:.4f}" for v in values[3:].tolist()]) + "\n").encode()
+        self._put(line)
+        self._whole += len(line)
+        self._frames += 1
+
+    def _ended_by(self, error: OSError) -> InputError:
+        """Cut off what was written in part, and keep the frames before it."""
+        reason = error.strerror or str(error)
+        if self._frames == 0 or self._file is None:
+            self._summary = BvhSummary(0, 0.0, self._poses, self._skipped, self._gaps, 0)
+            self._file = None
+            try:
+                self._files.__exit__(type(error), error, error.__traceback__)
+            except InputError as refusal:
+                return refusal
+            return InputError(f"{self._path} could not be written: {reason}: free some space or choose another folder")
+        self._file.truncate(self._whole)
+        self.close()
+        return InputError(
+            f"{self._path}: the recording ended after {self._frames} frames, which are kept: {reason}: free some space "
+            "or choose another folder"
+        )
+
+    def _hierarchy(self) -> str:
+        lines = ["HIERARCHY"]
+
+        def numbers(values: Array) -> str:
+            return " ".join(f"{v * self._per_metre:.{self._decimals + 2}f}" for v in values.tolist())
+
+        def joint(index: int, depth: int) -> None:
+            pad, name = "\t" * depth, JOINTS[index]
+            lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {name}")
+            lines.append(pad + "{")
+            lines.append(f"{pad}\tOFFSET {numbers(self._skeleton.offsets_m[index])}")
+            if depth:
+                lines.append(f"{pad}\tCHANNELS 3 Zrotation Xrotation Yrotation")
+            else:
+                lines.append(f"{pad}\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation")
+            for child, parent in enumerate(PARENTS):
+                if parent == index:
+                    joint(child, depth + 1)
+            if name in _ENDS:
+                end = np.array(_ENDS[name]) * self._skeleton.stature_m
+                lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {numbers(end)}", pad + "\t}"])
+            lines.append(pad + "}")
+
+        joint(JOINT_INDEX["pelvis"], 0)
+        return "\n".join(lines) + "\n"
+
+
+def _depth_first() -> list[int]:
+    """Joints in the order in which the hierarchy, and so each frame, names them."""
+    order: list[int] = []
+
+    def visit(joint: int) -> None:
+        order.append(joint)
+        for child, parent in enumerate(PARENTS):
+            if parent == joint:
+                visit(child)
+
+    visit(0)
+    return order
+
+
+def _slerp(start: Array, end: Array, part: float) -> Array:
+    """Between (J, 4) unit quaternions along the shorter arc; the chord, renormalised, where they nearly agree."""
+    if part >= 1.0:
+        return end
+    dots = np.sum(start * end, axis=1, keepdims=True)
+    end = np.where(dots < 0, -end, end)
+    angle = np.arccos(np.clip(np.abs(dots), 0.0, 1.0))
+    near = angle < 1e-4
+    sine = np.where(near, 1.0, np.sin(angle))
+    first = np.where(near, 1.0 - part, np.sin((1.0 - part) * angle) / sine)
+    second = np.where(near, part, np.sin(part * angle) / sine)
+    out = first * start + second * end
+    return out / np.linalg.norm(out, axis=1, keepdims=True)
+
+
+def euler_zxy_deg(quaternions_xyzw: Array, previous_deg: Array | None = None) -> Array:
+    """Angles z, x, y [degrees] with R = Rz(z) @ Rx(x) @ Ry(y), of the solutions the one nearest to `previous_deg`.
+
+    Args:
+        quaternions_xyzw: (J, 4) unit. previous_deg: (J, 3) of the frame before; default: zero.
+
+    Returns:
+        (J, 3). Where x is +-90 degrees, only the sum or difference of z and y is defined: y stays as it was.
+    """
+    qx, qy, qz, qw = np.asarray(quaternions_xyzw, np.float64).T
+    previous = np.zeros((len(qx), 3)) if previous_deg is None else np.deg2rad(previous_deg)
+    r00, r10 = 1.0 - 2.0 * (qy * qy + qz * qz), 2.0 * (qx * qy + qz * qw)
+    r01, r11 = 2.0 * (qx * qy - qz * qw), 1.0 - 2.0 * (qx * qx + qz * qz)
+    r20, r22 = 2.0 * (qx * qz - qy * qw), 1.0 - 2.0 * (qx * qx + qy * qy)
+    r21 = 2.0 * (qy * qz + qx * qw)
+    locked = np.hypot(r01, r11) < 1e-7
+    x = np.arctan2(r21, np.hypot(r01, r11))
+    sign = np.where(r21 > 0, 1.0, -1.0)
+    z = np.where(locked, np.arctan2(r10, r00) - sign * previous[:, 2], np.arctan2(-r01, r11))
+    y = np.where(locked, previous[:, 2], np.arctan2(-r20, r22))
+    first = np.stack([z, x, y], axis=1)
+    second = np.stack([z + np.pi, np.pi - x, y + np.pi], axis=1)  # the same rotation
+    candidates = [s + 2.0 * np.pi * np.round((previous - s) / (2.0 * np.pi)) for s in (first, second)]
+    distance = [np.abs(c - previous).sum(axis=1) for c in candidates]
+    return np.rad2deg(np.where((distance[0] <= distance[1])[:, None], candidates[0], candidates[1]))

@@ -1,0 +1,95 @@
+"""A driven body as what the page is sent: weights, motions, spheres and lines. Pure functions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+from bodystream.geometry.skeleton import JOINTS, PARENTS, forward_kinematics
+from bodystream.sinks.viewer.body_state import BodyMesh
+from bodystream.types import Array, BodyPose, TrackedDevice
+
+__all__ = [
+    "AXIS_COLOURS",
+    "axes_segments",
+    "bone_segments",
+    "bones_wxyz",
+    "dense_weights",
+    "facing_yaw",
+    "linear",
+    "rest_wxyz",
+    "uncertainty_colours",
+    "wxyz_of",
+]
+
+AXIS_COLOURS = np.array([[235, 87, 87], [111, 207, 110], [86, 147, 245]], np.uint8)
+"""Of x, y and z, (3, 3) sRGB."""
+_LOST = (125, 130, 138)
+_BONES = np.array([(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0])
+_CERTAIN_M, _UNCERTAIN_M = 0.01, 0.10
+_SURE, _UNSURE, _LOST_TRACK = (82.0, 196.0, 112.0), (240.0, 196.0, 70.0), (226.0, 74.0, 74.0)
+
+
+def dense_weights(body: BodyMesh) -> Array:
+    """(V, 22) float32: of each vertex the weight of every joint, each row sums to one."""
+    dense = np.zeros((len(body.vertices), len(JOINTS)), np.float32)
+    np.add.at(dense, (np.arange(len(dense))[:, None], body.skin_joints), body.skin_weights)
+    return dense / dense.sum(axis=1, keepdims=True)
+
+
+def linear(colours: Array | tuple[int, int, int]) -> Array:
+    """sRGB as uint8 to what the page takes for lines and spheres, which it does not decode: linear, uint8."""
+    return (((np.asarray(colours, np.float64) / 255.0) ** 2.2) * 255.0).round().astype(np.uint8)
+
+
+def bones_wxyz(pose: BodyPose) -> Array:
+    """(22, 4) float64 quaternions wxyz (the page's order): world from bone."""
+    local = matrix_from_quaternion(pose.rotations_xyzw)
+    _, world = forward_kinematics(np.zeros((len(JOINTS), 3)), local, np.zeros(3))
+    return wxyz_of(quaternion_from_matrix(world))
+
+
+def rest_wxyz(body: BodyMesh) -> Array:
+    """(22, 4) float64 quaternions wxyz of the bones at bind."""
+    if body.rotations_rest is None:
+        return np.tile((1.0, 0.0, 0.0, 0.0), (len(JOINTS), 1))
+    return wxyz_of(quaternion_from_matrix(body.rotations_rest))
+
+
+def wxyz_of(quaternions_xyzw: Array) -> Array:
+    """(..., 4) from our order to the page's."""
+    return np.roll(quaternions_xyzw, 1, axis=-1)
+
+
+def facing_yaw(pose: BodyPose) -> float:
+    """Angle about y by which the pelvis is turned from looking along -z [rad]; 0 where it looks straight up or down."""
+    ahead = -matrix_from_quaternion(pose.rotations_xyzw[0])[:, 2]
+    return float(np.arctan2(-ahead[0], -ahead[2])) if np.hypot(ahead[0], ahead[2]) > 1e-3 else 0.0
+
+
+def bone_segments(joints_m: Array) -> Array:
+    """(..., 22, 3) joints to the (N, 2, 3) float32 lines from each joint's parent to it, of all skeletons in turn."""
+    return np.ascontiguousarray(joints_m[..., _BONES, :].reshape(-1, 2, 3), np.float32)
+
+
+def axes_segments(devices: dict[str, tuple[TrackedDevice, bool]], length_m: float) -> tuple[Array, Array]:
+    """Axes of each device and whether it is tracked, grey where not.
+
+    Returns:
+        (3 D, 2, 3) float32 lines [m], and their colours (3 D, 2, 3) uint8 sRGB.
+    """
+    lines, colours = [], []
+    for device, tracked in devices.values():
+        ends = device.position_m + length_m * matrix_from_quaternion(device.rotation_xyzw).T
+        lines.append(np.stack([np.broadcast_to(device.position_m, (3, 3)), ends], axis=1))
+        colours.append(AXIS_COLOURS if tracked else np.full((3, 3), _LOST, np.uint8))
+    if not lines:
+        return np.zeros((0, 2, 3), np.float32), np.zeros((0, 2, 3), np.uint8)
+    return np.concatenate(lines).astype(np.float32), np.repeat(np.concatenate(colours)[:, None], 2, axis=1)
+
+
+def uncertainty_colours(std_m: Array) -> Array:
+    """(N,) standard deviations to (N, 3) uint8 sRGB: green up to 1 cm, through yellow, to red from 10 cm on."""
+    share = np.log(np.clip(std_m, _CERTAIN_M, _UNCERTAIN_M) / _CERTAIN_M) / np.log(_UNCERTAIN_M / _CERTAIN_M)
+    stops = np.array([_SURE, _UNSURE, _LOST_TRACK])
+    return np.stack([np.interp(share, (0.0, 0.5, 1.0), stop) for stop in stops.T], axis=-1).round().astype(np.uint8)

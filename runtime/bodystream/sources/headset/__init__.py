@@ -1,0 +1,1 @@
+"""Headsets and recordings of them: head and hands with timestamps."""

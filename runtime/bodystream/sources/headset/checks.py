@@ -1,0 +1,268 @@
+"""Checks of what a headset or recording delivers: units, axes, quaternions, hands and time.
+
+Wrong conventions make a body that lies, looks backwards or bends its arms the wrong way, and nothing in a single number
+says so. `SampleChecker` looks at a stream for faults that people really have, corrects what it was asked to correct,
+and names the likely cause of the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from bodystream.errors import ConfigurationError
+from bodystream.sources.headset.evidence import BodyEvidence
+from bodystream.types import HeadsetSample, TrackedDevice
+
+__all__ = ["MESSAGES", "CheckedSample", "HeadsetOptions", "SampleChecker"]
+
+MESSAGES = {
+    "not_normalised": "quaternions are not normalised; they are here. Values far from length 1 are often Euler angles "
+    "or matrix columns: check what the source writes",
+    "invalid_pose": "positions or rotations are not numbers, further than 100 m from the origin or zero; the device "
+    "counts as not tracked then. Check the source, or the units (--units cm)",
+    "wxyz_suspected": "the head is upside down as x, y, z, w and upright as w, x, y, z: the quaternions' order is "
+    "wxyz. Use --quaternion-order wxyz",
+    "units_suspected": "the head's height and the hands' distance look like {units}. Use --units {units}",
+    "left_handed_axes": "raised hands are behind the head, or the person walks backwards all the time: the axes look "
+    "left-handed (Unity: z ahead). Use --left-handed",
+    "axes_turned": "the hands are behind the head and on each other's side: the head looks along +z instead of -z. "
+    "Turn poses by 180 degrees about y in the source",
+    "hands_swapped": "the left hand is on the right side and the right hand on the left most of the time: left and "
+    "right are exchanged. Use --swap-hands",
+    "time_backwards": "samples whose time is not after the one before were dropped: the clock was set back, or samples "
+    "come out of order or twice",
+    "time_jump": "the time jumped by more than half a second: the stream was interrupted, the headset slept, or its "
+    "times are not in the unit they should be",
+    "head_height": "the head is below 0.3 m or above 2.6 m for long: the floor is not at y = 0 (set up the room, or "
+    "use a floor-level reference space), or the units are wrong (--units cm)",
+    "head_teleport": "the head jumped further than anybody moves: the view was recentred, or tracking was lost",
+    "head_tilted": "the head's up axis is far from y all the time: z may be the vertical axis of the source (turn its "
+    "poses by -90 degrees about x), unless the person lies down",
+}
+"""Of each flag, what it means for a person: likely cause and remedy."""
+
+_SCALES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+_MAX_POSITION_M = 100.0
+_MIN_NORM, _NORM_TOLERANCE = 1e-3, 0.02
+_WINDOW = 60
+"""Samples with a head in which units are decided, and over which the head is judged to be upside down."""
+_SUSPECT_AFTER, _SUSPECT_UNTIL = 30, 300
+"""A quaternion order is suspected after and until so many samples: later on, people stand on their heads."""
+_UPRIGHT = 0.7
+_JUMP_NS = 500_000_000
+_RESTART_COUNT = 10
+"""So many samples in a row from before the last one are a clock that was set back."""
+_HEIGHTS_M = (0.3, 2.6)
+_HEIGHT_PATIENCE_S = 2.0
+_TELEPORT_M, _TELEPORT_M_S = 0.5, 10.0
+_TELEPORT_RAD, _TELEPORT_RAD_S = 1.0, 40.0
+
+
+@dataclass(frozen=True)
+class HeadsetOptions:
+    """What is known of a headset's conventions.
+
+    Attributes:
+        units: of positions. With auto they are taken for centimetres or millimetres where they can be nothing else.
+        quaternion_order: of rotations. With auto wxyz is taken where the head would be upside down otherwise.
+        left_handed: z points ahead, as in Unity: z is flipped.
+        swap_hands: exchange left and right.
+    """
+
+    units: Literal["m", "cm", "mm", "auto"] = "auto"
+    quaternion_order: Literal["xyzw", "wxyz", "auto"] = "auto"
+    left_handed: bool = False
+    swap_hands: bool = False
+
+    def __post_init__(self) -> None:
+        if self.units not in (*_SCALES, "auto"):
+            raise ConfigurationError(f"units must be one of m, cm, mm, auto, got {self.units!r}")
+        if self.quaternion_order not in ("xyzw", "wxyz", "auto"):
+            raise ConfigurationError(f"quaternion order must be one of xyzw, wxyz, auto, got {self.quaternion_order!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSample:
+    """Attributes:
+    sample: in metres, with unit quaternions xyzw with w >= 0, or None where it was dropped.
+    flags: what was amiss, names of `MESSAGES`. After `time_jump` and `head_teleport` the past says nothing.
+    """
+
+    sample: HeadsetSample | None
+    flags: tuple[str, ...] = ()
+
+
+class SampleChecker:
+    """Corrects and judges one stream; make another one for another stream. Not for use from several threads.
+
+    Attributes:
+        counts: how many samples had each flag.
+        dropped: samples that were not passed on.
+        warnings: messages for the user, each once, in the order in which they came up.
+    """
+
+    def __init__(self, options: HeadsetOptions | None = None) -> None:
+        self._options = HeadsetOptions() if options is None else options
+        self.counts: Counter[str] = Counter()
+        self.dropped = 0
+        self.warnings: list[str] = []
+        self._last_t_ns: int | None = None
+        self._rejected: deque[int] = deque(maxlen=_RESTART_COUNT)
+        self._heights: list[float] = []
+        self._distances: list[float] = []
+        self._ups: deque[float] = deque(maxlen=_WINDOW)
+        self._heads = 0
+        self._found_units = "m"
+        self._found_wxyz = False
+        self._outside_s = 0.0
+        self._last_head: tuple[int, TrackedDevice] | None = None
+        self._evidence = BodyEvidence()
+
+    def check(self, sample: HeadsetSample) -> CheckedSample:
+        """Correct one sample and say what is amiss with it and with the stream so far."""
+        flags: list[str] = []
+        dt_s = self._check_time(sample.t_ns, flags)
+        if dt_s is None:
+            self.dropped += 1
+            return self._finish(None, flags)
+        self._learn(sample)
+        if self._found_units != "m" and self._options.units in ("m", "auto"):
+            flags.append("units_suspected")
+        if self._found_wxyz and self._options.quaternion_order != "wxyz" and self._heads >= _SUSPECT_AFTER:
+            flags.append("wxyz_suspected")
+        head = self._device(sample.head, flags)
+        left = self._device(sample.left, flags)
+        right = self._device(sample.right, flags)
+        if self._options.swap_hands:
+            left, right = right, left
+        if head is not None:
+            self._check_head(sample.t_ns, head, dt_s, flags)
+            flags += self._evidence.add(head, left, right, dt_s)
+        return self._finish(replace(sample, head=head, left=left, right=right), flags)
+
+    @property
+    def units(self) -> str:
+        """The units that positions are taken for."""
+        return self._found_units if self._options.units == "auto" else self._options.units
+
+    @property
+    def quaternion_order(self) -> str:
+        """The order that quaternions are taken for."""
+        if self._options.quaternion_order == "auto":
+            return "wxyz" if self._found_wxyz else "xyzw"
+        return self._options.quaternion_order
+
+    def _finish(self, sample: HeadsetSample | None, flags: list[str]) -> CheckedSample:
+        unique = tuple(dict.fromkeys(flags))
+        for flag in unique:
+            if not self.counts[flag]:
+                message = MESSAGES[flag].format(units=self._found_units)
+                corrected = (flag == "units_suspected" and self._options.units == "auto") or (
+                    flag == "wxyz_suspected" and self._options.quaternion_order == "auto"
+                )
+                self.warnings.append(f"{message}{' to be sure; they are taken so now' if corrected else ''}")
+            self.counts[flag] += 1
+        return CheckedSample(sample, unique)
+
+    def _check_time(self, t_ns: int, flags: list[str]) -> float | None:
+        """Time since the sample before [s]; None where the sample is to be dropped."""
+        last = self._last_t_ns
+        if last is not None and t_ns <= last:
+            self._rejected = deque((t for t in self._rejected if t < t_ns), _RESTART_COUNT)
+            self._rejected.append(t_ns)
+            if len(self._rejected) < _RESTART_COUNT:
+                flags.append("time_backwards")
+                return None
+            flags.append("time_jump")  # the clock was set back for good: begin anew
+            dt_s = 0.0
+        else:
+            dt_s = 0.0 if last is None else (t_ns - last) * 1e-9
+            if last is not None and t_ns - last > _JUMP_NS:
+                flags.append("time_jump")
+        self._rejected.clear()
+        self._last_t_ns = t_ns
+        return dt_s
+
+    def _learn(self, sample: HeadsetSample) -> None:
+        """Units and the quaternions' order, from the numbers as they came."""
+        if sample.head is None:
+            return
+        x, y, z = (float(value) for value in sample.head.position_m)
+        a, b, c, d = (float(value) for value in sample.head.rotation_xyzw)
+        square = a * a + b * b + c * c + d * d
+        if not all(map(math.isfinite, (x, y, z, square))) or square < _MIN_NORM**2:
+            return
+        self._heads += 1
+        # The y component of the head's up axis. Read as wxyz it would be the negative of this, whatever the rotation.
+        self._ups.append(1 - 2 * (a * a + c * c) / square)
+        if self._heads <= _SUSPECT_UNTIL or self._found_wxyz:
+            up = median(self._ups)
+            # A headset that lay upside down on a table and was then put on clears itself.
+            self._found_wxyz = up < _UPRIGHT if self._found_wxyz else up < -_UPRIGHT
+        if self._heads > _WINDOW:
+            return
+        self._heights.append(abs(y))
+        for hand in (sample.left, sample.right):
+            if hand is not None:
+                distance = math.dist((x, y, z), tuple(map(float, hand.position_m)))
+                if math.isfinite(distance):
+                    self._distances.append(distance)
+        # Near the low end: a hand that is lost far away must not turn metres into centimetres.
+        near = sorted(self._distances)[len(self._distances) // 4] if self._distances else None
+        self._found_units = _units_of(median(self._heights), near)
+
+    def _device(self, device: TrackedDevice | None, flags: list[str]) -> TrackedDevice | None:
+        """In metres, right-handed, with a unit quaternion; None where its numbers make no sense."""
+        if device is None:
+            return None
+        scale = _SCALES[self.units]
+        x, y, z = (float(value) * scale for value in device.position_m)
+        q = [float(value) for value in device.rotation_xyzw]
+        norm = math.sqrt(sum(value * value for value in q))
+        if not (max(abs(x), abs(y), abs(z)) <= _MAX_POSITION_M and _MIN_NORM < norm < math.inf):
+            flags.append("invalid_pose")
+            return None
+        if math.isnan(x + y + z):
+            flags.append("invalid_pose")
+            return None
+        if abs(norm - 1) > _NORM_TOLERANCE:
+            flags.append("not_normalised")
+        if self.quaternion_order == "wxyz":
+            q = [q[1], q[2], q[3], q[0]]
+        if self._options.left_handed:
+            z, q = -z, [-q[0], -q[1], q[2], q[3]]
+        norm = math.copysign(norm, q[3])
+        return TrackedDevice(np.array((x, y, z)), np.array([value / norm for value in q]), device.kind)
+
+    def _check_head(self, t_ns: int, head: TrackedDevice, dt_s: float, flags: list[str]) -> None:
+        height = head.position_m[1]
+        self._outside_s = 0.0 if _HEIGHTS_M[0] <= height <= _HEIGHTS_M[1] else self._outside_s + min(dt_s, 0.1)
+        if self._outside_s > _HEIGHT_PATIENCE_S:
+            flags.append("head_height")
+        if self._last_head is not None:
+            before_ns, before = self._last_head
+            gap_s = (t_ns - before_ns) * 1e-9
+            if 0 < gap_s < 0.5:
+                moved = math.dist(head.position_m, before.position_m)
+                turned = 2 * math.acos(min(abs(float(head.rotation_xyzw @ before.rotation_xyzw)), 1.0))
+                if (moved > _TELEPORT_M and moved > _TELEPORT_M_S * gap_s) or (
+                    turned > _TELEPORT_RAD and turned > _TELEPORT_RAD_S * gap_s
+                ):
+                    flags.append("head_teleport")
+        self._last_head = (t_ns, head)
+
+
+def _units_of(height: float, distance: float | None) -> str:
+    """Metres unless the head's height, or its distance to the hands, can only be something else."""
+    if distance is None:
+        return "m" if height < 30 else "cm" if height < 300 else "mm"
+    # Hands are 5 cm to 1.6 m from the eyes; a head far up with hands that near is a floor far down.
+    if distance <= 2.5:
+        return "m"
+    return "cm" if distance < 180 else "mm"

@@ -1,0 +1,236 @@
+"""Tables of head and hand poses: CSV files that live sessions are recorded to, and that other programs can write.
+
+A header names the columns; their order is free, and columns of other names are left alone:
+
+- the time, one of `t_ns` (integer nanoseconds), `t_ms`, `t_s`;
+- of the head `head_px head_py head_pz` [m] and `head_qx head_qy head_qz head_qw`, and likewise `left_...` and
+  `right_...`, where a table may have no columns for a hand;
+- `head_kind`, `left_kind`, `right_kind`: which point was tracked, by the names of `DeviceKind`. Without the column it
+  is `view` for the head and `grip` for the hands.
+
+Cells of a device that is not tracked are empty (or `nan`) in all of its columns. Axes are right-handed, y up, the floor
+at y = 0. The separator is a comma, a semicolon or a tab.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from bodystream.errors import InputError, SourceError
+from bodystream.sources.headset.base import Trace
+from bodystream.sources.headset.records import MAX_SAMPLES, raw_device
+from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+
+__all__ = ["HeadsetCsvWriter", "parse_table", "write_headset_csv"]
+
+_DEVICES = {"head": DeviceKind.VIEW, "left": DeviceKind.GRIP, "right": DeviceKind.GRIP}
+_PARTS = ("px", "py", "pz", "qx", "qy", "qz", "qw")
+_TIME_NS = {"t_ns": 1, "t_ms": 1_000_000, "t_s": 1_000_000_000}
+_MAX_TIME_NS = 1e20
+_MAX_COLUMNS = 1024
+_HEADER = ["t_ns", *(f"{device}_{part}" for device in _DEVICES for part in (*_PARTS, "kind"))]
+
+
+def parse_table(data: bytes, name: str) -> Trace:
+    """Read a table; `name` is for messages.
+
+    Raises:
+        InputError: it is not one; the message names the line and the column.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is neither JSON nor UTF-8 text (byte {error.start}): wanted a headset recording in a CSV table"
+        ) from error
+    first = text.lstrip().splitlines()[0] if text.strip() else ""
+    separator = max(",;\t", key=first.count)
+    # Without quotes a row is a line, so that line numbers in messages are true and no field can swallow the file.
+    rows = csv.reader(io.StringIO(text.lstrip()), delimiter=separator, quoting=csv.QUOTE_NONE)
+    try:
+        header = [column.strip().strip('"') for column in next(rows, [])]
+        table = _Table(header, name)
+        samples: list[HeadsetSample] = []
+        for row in rows:
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(samples) >= MAX_SAMPLES:
+                raise InputError(f"{name} has more than {MAX_SAMPLES} rows: cut it")
+            samples.append(table.sample(row, rows.line_num, samples))
+    except csv.Error as error:
+        raise InputError(f"{name}: not a CSV table ({error})") from error
+    if not samples:
+        raise InputError(f"{name} has a header and no rows: the recording was not finished")
+    return Trace(name, tuple(samples), table.warnings)
+
+
+class _Table:
+    """Where the columns are."""
+
+    def __init__(self, header: list[str], name: str) -> None:
+        self._name = name
+        self._header = header
+        if len(header) > _MAX_COLUMNS:
+            raise InputError(f"{name} has {len(header)} columns, at most {_MAX_COLUMNS} are read: is this a CSV table?")
+        twice = sorted({column for column in header if header.count(column) > 1 and column})
+        if twice:
+            raise InputError(
+                f"{name}: the column {_short(twice[0])} is there twice: give each column a name of its own"
+            )
+        times = [column for column in _TIME_NS if column in header]
+        if len(times) != 1:
+            got = _short(", ".join(header))
+            wanted = f"wanted one column of {', '.join(_TIME_NS)}"
+            hint = "the first line must name the columns" if not times else "leave one"
+            raise InputError(f"{name}: {wanted} for the time, got {', '.join(times) or got}: {hint}")
+        self._time = header.index(times[0])
+        self._unit_ns = _TIME_NS[times[0]]
+        self._places: dict[str, list[int]] = {}
+        self._kinds: dict[str, int] = {}
+        for device in _DEVICES:
+            wanted = [f"{device}_{part}" for part in _PARTS]
+            missing = [column for column in wanted if column not in header]
+            if not missing:
+                self._places[device] = [header.index(column) for column in wanted]
+            elif len(missing) < len(wanted) or device == "head":
+                raise InputError(f"{name}: the {device} has no column {missing[0]}: wanted {', '.join(wanted)}")
+            if f"{device}_kind" in header:
+                self._kinds[device] = header.index(f"{device}_kind")
+        known = {self._time, *self._kinds.values(), *(place for places in self._places.values() for place in places)}
+        others = [column for place, column in enumerate(header) if place not in known and column]
+        self.warnings = (f"{name}: columns left alone: {_short(', '.join(others))}",) if others else ()
+
+    def sample(self, row: list[str], line: int, before: list[HeadsetSample]) -> HeadsetSample:
+        where = f"{self._name}, line {line}"
+        if len(row) != len(self._header):
+            raise InputError(
+                f"{where} has {len(row)} cells, the header has {len(self._header)}: a line that was cut off, or "
+                "commas as decimal signs"
+            )
+        device_ns = self._time_ns(row, where)
+        start_ns = before[0].device_t_ns if before else device_ns
+        devices = {device: self._device(device, row, where) for device in self._places}
+        return HeadsetSample(
+            index=len(before),
+            t_ns=device_ns - (device_ns if start_ns is None else start_ns),
+            head=devices["head"],
+            left=devices.get("left"),
+            right=devices.get("right"),
+            device_t_ns=device_ns,
+        )
+
+    def _time_ns(self, row: list[str], where: str) -> int:
+        cell = row[self._time].strip()
+        try:
+            # Nanoseconds since the epoch do not fit into a float.
+            value = int(cell) if self._unit_ns == 1 and "." not in cell and "e" not in cell.lower() else float(cell)
+        except ValueError:
+            value = math.nan
+        if not abs(value) * self._unit_ns <= _MAX_TIME_NS:
+            raise InputError(f"{where}: the time must be a number, got {_short(cell)}")
+        return round(value * self._unit_ns)
+
+    def _device(self, device: str, row: list[str], where: str) -> TrackedDevice | None:
+        values = [self._value(row[place].strip(), place, where) for place in self._places[device]]
+        if all(math.isnan(value) for value in values):
+            return None
+        kind = row[self._kinds[device]].strip() if device in self._kinds else ""
+        try:
+            return raw_device(values, DeviceKind(kind) if kind else _DEVICES[device])
+        except ValueError as error:
+            raise InputError(
+                f"{where}: {device}_kind is {_short(kind)}, wanted one of {', '.join(DeviceKind)}"
+            ) from error
+
+    def _value(self, cell: str, place: int, where: str) -> float:
+        if not cell:
+            return math.nan
+        try:
+            return float(cell)
+        except ValueError as error:
+            raise InputError(
+                f"{where}: {_short(self._header[place])} must be a number or empty, got {_short(cell)}"
+            ) from error
+
+
+class HeadsetCsvWriter:
+    """Records samples to a table as they come; a context manager.
+
+    The file gets its name when the writer is closed; until then its content is in `PATH.part`.
+
+    Raises:
+        SourceError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._partial.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise SourceError(f"cannot record the headset to {path}: {error.strerror}") from error
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._failed = False
+        self._write(_HEADER)
+
+    def write(self, sample: HeadsetSample) -> None:
+        """Add one sample; `t_ns` is the host's time that it carries."""
+        row: list[object] = [sample.t_ns]
+        for device in (sample.head, sample.left, sample.right):
+            if device is None:
+                row += [""] * (len(_PARTS) + 1)
+            else:
+                row += [f"{float(value):.9g}" for value in (*device.position_m, *device.rotation_xyzw)]
+                row.append(device.kind.value)
+        self._write(row)
+
+    def close(self) -> None:
+        """Finish the file; safe to call twice."""
+        if self._file.closed:
+            return
+        try:
+            self._file.close()
+            if not self._failed:  # what was cut off keeps the name that says so
+                os.replace(self._partial, self._path)
+        except OSError as error:
+            raise SourceError(f"cannot finish the headset recording {self._path}: {error.strerror}") from error
+
+    def __enter__(self) -> HeadsetCsvWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, row: list[object] | list[str]) -> None:
+        try:
+            self._rows.writerow(row)
+        except OSError as error:
+            self._failed = True
+            raise SourceError(f"cannot record the headset to {self._path}: {error.strerror}") from error
+
+
+def write_headset_csv(path: Path, samples: Iterable[HeadsetSample]) -> int:
+    """Write samples to a table and return how many there were.
+
+    Raises:
+        SourceError: the file cannot be written.
+    """
+    count = 0
+    with HeadsetCsvWriter(path) as writer:
+        for sample in samples:
+            writer.write(sample)
+            count += 1
+    return count
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,126 @@
+"""What is known about takes beside their files: `index.csv` tables, and who moves in CMU's takes without a number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bodystream.errors import InputError
+
+__all__ = ["IndexRow", "index_rows", "known_subject"]
+
+_MAX_INDEX_BYTES = 16 << 20
+
+_SUBJECT_OF_CLIP: dict[str, str] = {
+    **{f"basketball_train_{n:02}": "06" for n in range(1, 6)},
+    "basketball_signal_train_01": "29",
+    "basketball_signal_train_02": "29",
+    "directing_traffic_train_04": "14",
+    "jumping_train_02": "49",
+    "running_train_02": "16",
+    "walking_train_02": "05",
+    "walking_train_03": "06",
+    "walking_train_04": "07",
+    "walking_train_05": "07",
+    **{f"walking_extra_train_{n}": "08" for n in range(13, 18)},
+    "walking_extra_train_24": "29",
+    **{f"walking_extra_train_{n}": "16" for n in range(27, 35)},
+    "walking_extra_train_51": "49",
+}
+"""CMU subjects of clips that a published text form of the database names by action; matched by their knee angles."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One line of an `index.csv`.
+
+    Attributes:
+        clip: the file's name without its ending.
+        subject: as listed, or empty.
+        rate_hz: true frames per second, or None.
+        metres_per_unit: or None.
+        skip_first: whether the first frame is a T-pose.
+        description: of the motion.
+        origin: which conversion it is from.
+    """
+
+    clip: str
+    subject: str
+    rate_hz: float | None
+    metres_per_unit: float | None
+    skip_first: bool
+    description: str
+    origin: str
+
+
+def index_rows(folder: Path) -> dict[str, IndexRow]:
+    """The rows of the `index.csv` in the folder or the nearest one above it, at most two levels; by clip.
+
+    Raises:
+        InputError: the table has no column `clip`, or a number in it is none.
+    """
+    for place in (folder, *folder.parents[:2]):
+        path = place / "index.csv"
+        if path.is_file():
+            return _read(path)
+    return {}
+
+
+def _read(path: Path) -> dict[str, IndexRow]:
+    with path.open("rb") as stream:
+        content = stream.read(_MAX_INDEX_BYTES + 1)
+    if len(content) > _MAX_INDEX_BYTES:
+        raise InputError(f"{path} has more than {_MAX_INDEX_BYTES >> 20} MiB, which is more than is accepted here")
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8", errors="replace")))
+    if "clip" not in (reader.fieldnames or ()):
+        return {}  # some other table
+    rows: dict[str, IndexRow] = {}
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        clip = row["clip"] or ""
+        rows[clip] = IndexRow(
+            clip=clip,
+            subject=row.get("subject") or "",
+            rate_hz=_positive(row.get("fps"), where, "fps"),
+            metres_per_unit=_positive(row.get("unit_m"), where, "unit_m"),
+            skip_first=(row.get("tpose_first") or "0").strip() == "1",
+            description=row.get("description") or "",
+            origin=row.get("origin") or "",
+        )
+    return rows
+
+
+def _positive(word: str | None, where: str, column: str) -> float | None:
+    if not word:
+        return None
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < 1e6:
+        raise InputError(f"{where}: {column} is {word!r}, wanted a positive number")
+    return value
+
+
+def known_subject(clip: str, listed: str, numbered: bool = True) -> str:
+    """The person of a take, in one form: `cmu_02`, `accad_Female1`, `unknown_<group>` or as listed.
+
+    Args:
+        clip: name of the take.
+        listed: its subject in an index, or empty.
+        numbered: whether a name like `02_01` is taken for CMU's subject 2.
+    """
+    if clip in _SUBJECT_OF_CLIP:
+        return f"cmu_{_SUBJECT_OF_CLIP[clip]}"
+    if listed.startswith("mixed_"):
+        return f"unknown_{listed.removeprefix('mixed_')}"
+    if re.fullmatch(r"\d{1,3}", listed):
+        return f"cmu_{int(listed):02}"
+    if listed:
+        return listed
+    cmu = re.match(r"(\d{2,3})_\d{2}(?:_|$)", clip) if numbered else None
+    return f"cmu_{int(cmu.group(1)):02}" if cmu else ""

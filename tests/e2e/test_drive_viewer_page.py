@@ -1,0 +1,154 @@
+"""The page of a driven body in a real browser: the body is drawn where it is, it moves, and the switches work."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from viewer_browser import body_text, browser_at, picture, press, set_checkbox, severe_messages, wait_for
+
+from bodystream.sinks.viewer import BodyViewer, BodyViewerState
+from bodystream.sinks.viewer.panel import FOV
+from sinks.driven_body import rest_pose, shipped_body, state_of, walking
+
+BODY, SKELETON = shipped_body()
+
+
+class Driver:
+    """Stands in for the pipeline: publishes states at 90 Hz in a loop, and counts what the buttons ask for."""
+
+    def __init__(self) -> None:
+        self.pressed = {"start": 0, "stop": 0, "reset": 0}
+        self.viewer = BodyViewer(
+            BODY,
+            port=0,
+            on_start=lambda: self.press("start"),
+            on_stop=lambda: self.press("stop"),
+            on_reset=lambda: self.press("reset"),
+            max_rate_hz=4.0,  # a software renderer shares the machine
+        )
+        self.states = self.standing()
+        self.longest_publish_s = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._publish)
+        self._thread.start()
+
+    @staticmethod
+    def standing() -> list[BodyViewerState]:
+        return [state_of(SKELETON, i, rest_pose(), np.array([0, SKELETON.pelvis_height_m, 0])) for i in range(2)]
+
+    def press(self, button: str) -> None:
+        self.pressed[button] += 1
+
+    def _publish(self) -> None:
+        i = 0
+        while not self._done.is_set():
+            start = time.monotonic()
+            self.viewer.publish(self.states[i % len(self.states)])
+            self.longest_publish_s = max(self.longest_publish_s, time.monotonic() - start)
+            i += 1
+            time.sleep(1 / 90)
+
+    def close(self) -> None:
+        self._done.set()
+        self._thread.join()
+        self.viewer.close()
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    made = Driver()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def browser(driver: Driver) -> Iterator[Any]:
+    with browser_at(driver.viewer.url) as opened:
+        yield opened
+
+
+def lit(browser: Any) -> np.ndarray:
+    """Where the picture is brighter than floor and background."""
+    return picture(browser).max(axis=2) > 130
+
+
+def seen(driver: Driver, browser: Any, points_m: np.ndarray) -> list[bool]:
+    """Whether something bright is drawn within 12 pixels of where points of the room should be."""
+    (client,) = driver.viewer._server.get_clients().values()
+    height = browser.execute_script("return window.innerHeight")
+    width = browser.execute_script("return window.innerWidth")
+    position, look_at = np.array(client.camera.position), np.array(client.camera.look_at)
+    forward = (look_at - position) / np.linalg.norm(look_at - position)
+    right = np.cross(forward, (0.0, 1.0, 0.0))
+    right /= np.linalg.norm(right)
+    local = (points_m - position) @ np.stack([right, np.cross(right, forward), forward], axis=1)
+    focal_px = height / 2 / math.tan(FOV / 2)
+    u, v = width / 2 + focal_px * local[:, 0] / local[:, 2], height / 2 - focal_px * local[:, 1] / local[:, 2]
+    bright, top = lit(browser), 150  # `picture` leaves the top away
+    out = []
+    for x, y in zip(u.round().astype(int), v.round().astype(int) - top, strict=True):
+        out.append(bool(bright[max(y - 12, 0) : y + 13, max(x - 12, 0) : x + 13].any()))
+    return out
+
+
+def test_body_skeleton_and_input_are_drawn_where_they_are(driver: Driver, browser: Any) -> None:
+    wait_for(lambda: browser.find_elements("tag name", "canvas"), "a canvas")
+    wait_for(lambda: driver.viewer.client_count == 1, "the connection")
+    wait_for(lambda: driver.viewer.shown > 5, "some states")
+    joints = driver.states[0].joints_m
+    # Knees, ankles, shoulders, elbows and the neck; the head is in the part of the window that is left away.
+    wait_for(lambda: all(seen(driver, browser, joints[[4, 5, 7, 8, 16, 17, 18, 19, 12]])), "the limbs of the T-pose")
+    beside = joints[[4, 5, 18, 19]] + [[-0.6, 0, 0], [0.6, 0, 0], [0, 0.35, 0], [0, 0.35, 0]]
+    assert not any(seen(driver, browser, beside))
+    assert driver.viewer.warnings == [] and severe_messages(browser) == []
+
+
+def test_figures_are_on_the_page(driver: Driver, browser: Any) -> None:
+    driver.states = walking(SKELETON, 1, lost=True, hypotheses=3)
+    words = ("bodystream", "Degraded", "left hand is not tracked", "89.7", "6.3 ms", "8.4 ms", "left lost", "sample")
+    for text in (*words, "0.94", "feet on the floor", "hypotheses"):
+        wait_for(lambda t=text: t in body_text(browser), text)
+
+
+def test_picture_moves_with_the_body(driver: Driver, browser: Any) -> None:
+    before = wait_for(lambda: [picture(browser)], "a picture")[0]
+    driver.states = walking(SKELETON, 150)
+    wait_for(lambda: (np.abs(picture(browser) - before).max(axis=2) > 60).mean() > 0.002, "a changed picture")
+
+
+def test_what_is_switched_off_leaves_the_picture(driver: Driver, browser: Any) -> None:
+    driver.states = driver.standing()
+    browser.find_element("xpath", "//*[normalize-space(text())='Show']").click()  # the tab
+    set_checkbox(browser, "Skeleton")
+    set_checkbox(browser, "Uncertainty")
+    wait_for(lambda: lit(browser).mean() > 0.01, "an opaque body")
+    for label in ("Hypotheses", "Headset and hands", "Body"):
+        set_checkbox(browser, label)
+    wait_for(lambda: driver.viewer.bytes_per_state == 0, "a state without geometry")
+    wait_for(lambda: lit(browser).mean() < 0.002, "an empty floor")
+    set_checkbox(browser, "Body")
+    wait_for(lambda: lit(browser).mean() > 0.01, "the body again")
+
+
+def test_reset_start_and_stop_reach_the_driver(driver: Driver, browser: Any) -> None:
+    press(browser, "Reset")
+    wait_for(lambda: driver.pressed["reset"] == 1, "the reset callback")
+    press(browser, "Stop")
+    wait_for(lambda: driver.pressed["stop"] == 1 and not driver.viewer.running, "the stop callback")
+    wait_for(lambda: "Stopped" in body_text(browser), "the word Stopped")
+    wait_for(lambda: browser.find_elements("xpath", "//button[normalize-space(.)='Start']"), "the Start button")
+    press(browser, "Start")
+    wait_for(lambda: driver.pressed["start"] == 1 and driver.viewer.running, "the start callback")
+    assert driver.viewer.warnings == []
+
+
+def test_the_driver_was_never_held_up(driver: Driver, browser: Any) -> None:
+    """A hundred times a period, so that only a wait for the browser can fail this."""
+    assert driver.viewer.shown > 10
+    assert driver.longest_publish_s < 1.0

@@ -1,0 +1,24 @@
+"""Evaluates the refiner's cost at any pose, for the tests of its derivatives."""
+
+import warp as wp
+
+from bodystream.pose.refine_kernels import evaluate, prepare
+from bodystream.pose.refine_terms_kernels import Model, Problem, Scratch
+
+wp.set_module_options({"enable_backward": False, "max_unroll": 1})
+
+
+@wp.kernel(enable_backward=False)
+def probe(
+    # In:
+    model: Model,
+    problem: Problem,
+    scratch: Scratch,
+    rotations: wp.array2d(dtype=wp.mat33),  # (K, 22)
+    roots: wp.array(dtype=wp.vec3),  # (K,)
+    # Out:
+    costs_out: wp.array(dtype=wp.float32),  # (K,)
+):
+    k = wp.tid()
+    prepare(k, model, problem, scratch)
+    costs_out[k] = evaluate(k, model, problem, scratch, rotations, roots[k], 0.0)

@@ -1,0 +1,178 @@
+"""Hands that are lost and return: held, let go, taken up without a jump; the head lost; bad input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.pose.hands import HandEaser, HandEaserConfig
+from bodystream.pose.observation import JointTargets
+from bodystream.types import DeviceKind, HeadsetSample, Status, TrackedDevice
+
+RATE_HZ = 90
+TURN = Rotation.from_euler("y", 0.7)
+
+
+def device(position, turn: Rotation = TURN, kind: DeviceKind = DeviceKind.JOINT) -> TrackedDevice:
+    return TrackedDevice(np.asarray(position, np.float64), turn.as_quat(), kind)
+
+
+def sample(i: int, *, head=True, left=True, right=True, shift=(0.0, 0.0, 0.0), left_at=(-0.3, 1.1, -0.3), turn=TURN):
+    shift = np.asarray(shift)
+    return HeadsetSample(
+        index=i,
+        t_ns=round(i * 1e9 / RATE_HZ),
+        head=device(np.array([0.0, 1.6, 0.0]) + shift) if head else None,
+        left=device(np.array(left_at) + shift, turn) if left else None,
+        right=device(np.array([0.3, 1.1, -0.3]) + shift) if right else None,
+    )
+
+
+def settled(easer: HandEaser, frames: int = 90) -> int:
+    for i in range(frames):
+        easer.step(sample(i))
+    return frames
+
+
+def test_what_is_tracked_passes_unchanged():
+    easer = HandEaser()
+    i = settled(easer)
+    eased = easer.step(sample(i, left_at=(-0.31, 1.12, -0.3)))
+    assert eased.status is Status.TRACKED and eased.flags == () and eased.reason == ""
+    np.testing.assert_allclose(eased.targets.positions_m[1], (-0.31, 1.12, -0.3), atol=1e-12)
+    np.testing.assert_allclose(eased.targets.rotations[1], TURN.as_matrix(), atol=1e-12)
+    assert eased.targets.weights.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_lost_hand_is_held_relative_to_the_body_then_let_go():
+    easer = HandEaser(HandEaserConfig(hold_s=0.25, release_s=0.5))
+    i = settled(easer)
+    weights = []
+    for k in range(90):
+        shift = (0.01 * (k + 1), 0.0, 0.0)  # the person walks on
+        eased = easer.step(sample(i + k, left=False, shift=shift))
+        np.testing.assert_allclose(eased.targets.positions_m[1], np.add((-0.3, 1.1, -0.3), shift), atol=1e-9)
+        assert eased.status is Status.DEGRADED and eased.flags == ("left_lost",)
+        assert eased.reason == "the left hand not tracked"
+        assert eased.tracked.tolist() == [True, False, True]
+        weights.append(eased.targets.weights[1])
+    weights = np.array(weights)
+    held = np.arange(1, 91) / RATE_HZ <= 0.25
+    assert np.all(weights[held] == 1.0)
+    assert weights[round(0.5 * RATE_HZ)] == pytest.approx(0.5, abs=0.04)
+    assert np.all(weights[np.arange(1, 91) / RATE_HZ > 0.78] == 0.0)
+    assert np.abs(np.diff(weights)).max() < 1.01 / (0.5 * RATE_HZ)
+
+
+@pytest.mark.parametrize("lost_frames", [3, 20, 50, 120])
+def test_a_returning_hand_moves_with_bounded_speed_to_where_it_is(lost_frames):
+    config = HandEaserConfig()
+    easer = HandEaser(config)
+    i = settled(easer)
+    for k in range(lost_frames):
+        before = easer.step(sample(i + k, left=False)).targets
+    away, turned = (0.5, 1.9, 0.2), Rotation.from_rotvec([1.5, 0.3, -1.0]) * TURN
+    lost_weight = before.weights[1]
+    for k in range(90):
+        eased = easer.step(sample(i + lost_frames + k, left_at=away, turn=turned))
+        step = np.linalg.norm(eased.targets.positions_m[1] - before.positions_m[1]) * RATE_HZ
+        angle = Rotation.from_matrix(eased.targets.rotations[1] @ before.rotations[1].T).magnitude() * RATE_HZ
+        assert step < 1.01 * config.speed_m_s and angle < 1.01 * config.turn_rad_s
+        assert eased.targets.weights[1] >= lost_weight
+        lost_weight, before = eased.targets.weights[1], eased.targets
+    assert eased.flags == () and eased.targets.weights[1] == 1.0
+    np.testing.assert_allclose(before.positions_m[1], away, atol=1e-9)
+    np.testing.assert_allclose(before.rotations[1], turned.as_matrix(), atol=1e-9)
+
+
+def test_a_near_return_takes_a_quarter_of_a_second():
+    easer = HandEaser()
+    i = settled(easer)
+    easer.step(sample(i, left=False))
+    flags = [easer.step(sample(i + 1 + k, left_at=(-0.3, 1.15, -0.3))).flags for k in range(40)]
+    assert flags[0] == ("left_eased",)
+    assert flags.index(()) == pytest.approx(0.25 * RATE_HZ, abs=2)
+
+
+def test_a_returning_hand_starts_where_it_was_shown():
+    easer = HandEaser()
+    i = settled(easer)
+    for k in range(100):
+        easer.step(sample(i + k, left=False))
+    at = np.array([[-0.2, 0.9, 0.1], [0.3, 1.1, -0.3]])
+    shown = (at, np.tile(np.eye(3), (2, 1, 1)))
+    eased = easer.step(sample(i + 100), shown)
+    assert np.linalg.norm(eased.targets.positions_m[1] - at[0]) < 0.01
+    assert np.linalg.norm(eased.targets.positions_m[2] - at[1]) < 1e-9  # the right one was never lost
+    assert 0.0 < eased.targets.weights[1] < 0.1
+
+
+def test_hands_that_were_never_seen_have_no_weight():
+    easer = HandEaser()
+    for i in range(30):
+        eased = easer.step(sample(i, left=False, right=False))
+    assert eased.targets.weights.tolist() == [1.0, 0.0, 0.0]
+    assert eased.flags == ("left_lost", "right_lost") and eased.status is Status.DEGRADED
+    assert eased.reason == "the left hand and the right hand not tracked"
+    first = easer.step(sample(30, right=False))
+    assert 0.0 < first.targets.weights[1] < 0.1  # comes in gently
+
+
+def test_without_a_head_all_is_held_and_then_lost():
+    easer = HandEaser(HandEaserConfig(head_hold_s=0.5))
+    i = settled(easer)
+    before = easer.step(sample(i)).targets
+    for k in range(90):
+        eased = easer.step(sample(i + 1 + k, head=False, left_at=(5.0, 5.0, 5.0)))
+        np.testing.assert_allclose(eased.targets.positions_m, before.positions_m, atol=1e-12)
+        assert "head_lost" in eased.flags
+        assert eased.status is (Status.LOST if (k + 1) / RATE_HZ >= 0.5 - 1e-6 else Status.DEGRADED)
+    back = easer.step(sample(i + 91))
+    assert back.status is Status.DEGRADED and "left_eased" in back.flags and "head_lost" not in back.flags
+
+
+def test_before_the_first_head_there_is_nothing():
+    eased = HandEaser().step(sample(0, head=False))
+    assert eased.targets is None and eased.status is Status.LOST
+
+
+def test_time_that_jumps_starts_anew():
+    easer = HandEaser()
+    i = settled(easer)
+    easer.step(sample(i, left=False))
+    back = easer.step(replace(sample(0, left_at=(-0.3, 0.7, 0.0)), t_ns=0))
+    np.testing.assert_allclose(back.targets.positions_m[1], (-0.3, 0.7, 0.0), atol=1e-12)  # nothing to ease from
+    ahead = easer.step(replace(sample(1, left=False), t_ns=10**12))
+    assert ahead.targets.weights[1] == 0.0
+
+
+def test_joint_targets_are_taken_as_well():
+    one, other = HandEaser(), HandEaser()
+    for i in range(40):
+        s = sample(i, left=i < 10)
+        devices = (s.head, s.left, s.right)
+        positions = np.array([np.zeros(3) if d is None else d.position_m for d in devices])
+        rotations = np.array(
+            [np.eye(3) if d is None else Rotation.from_quat(d.rotation_xyzw).as_matrix() for d in devices]
+        )
+        joints = JointTargets(s.t_ns, positions, rotations, np.array([d is not None for d in devices]))
+        a, b = one.step(s), other.step(joints)
+        np.testing.assert_allclose(a.targets.positions_m, b.targets.positions_m, atol=1e-12)
+        assert a.flags == b.flags and np.array_equal(a.targets.weights, b.targets.weights)
+
+
+def test_bad_input_is_refused():
+    wrong = replace(sample(0), left=device((0, 1, 0), kind=DeviceKind.GRIP))
+    with pytest.raises(InputError, match="left is a grip pose"):
+        HandEaser().step(wrong)
+    with pytest.raises(InputError, match="right has position"):
+        HandEaser().step(replace(sample(0), right=device((np.nan, 1, 0))))
+    zero = TrackedDevice(np.zeros(3), np.zeros(4), DeviceKind.JOINT)
+    with pytest.raises(InputError, match="unit quaternion"):
+        HandEaser().step(replace(sample(0), head=zero))
+    with pytest.raises(ConfigurationError, match="hold_s"):
+        HandEaserConfig(hold_s=0.0)

@@ -1,0 +1,175 @@
+"""Tables of headset poses: reading what others write, writing, and back again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bodystream.errors import InputError, SourceError
+from bodystream.sources.headset.table import HeadsetCsvWriter, parse_table, write_headset_csv
+from bodystream.sources.headset.trace import TraceHeadset, parse_trace, read_trace
+from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+
+PARTS = ("px", "py", "pz", "qx", "qy", "qz", "qw")
+HEAD_COLUMNS = ",".join(f"head_{part}" for part in PARTS)
+LEFT_COLUMNS = ",".join(f"left_{part}" for part in PARTS)
+HEAD_CELLS = "0.1,1.6,-0.2,0,0,0,1"
+
+
+def sample(index, t_ns, left=DeviceKind.GRIP, right=None):
+    rng = np.random.default_rng(index)
+
+    def device(kind):
+        q = rng.normal(size=4)
+        return None if kind is None else TrackedDevice(rng.normal(size=3), q / np.linalg.norm(q), kind)
+
+    return HeadsetSample(index, t_ns, device(DeviceKind.VIEW), device(left), device(right))
+
+
+def assert_close(got, want):
+    assert (got is None) == (want is None)
+    if want is not None:
+        np.testing.assert_allclose(got.position_m, want.position_m, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(got.rotation_xyzw, want.rotation_xyzw, rtol=1e-8, atol=1e-9)
+        assert got.kind is want.kind
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    start = 5 * 10**18 + 1  # nanoseconds that no float holds
+    samples = [
+        sample(0, start),
+        sample(1, start + 11_111_111, DeviceKind.HAND_WRIST, DeviceKind.JOINT),
+        replace(sample(2, start + 22_222_222, None, DeviceKind.GRIP), head=None),
+    ]
+    path = tmp_path / "deep" / "take.csv"
+    assert write_headset_csv(path, samples) == 3
+    assert [p.name for p in path.parent.iterdir()] == ["take.csv"]
+    trace = read_trace(path)
+    assert not trace.warnings
+    assert [s.device_t_ns for s in trace.samples] == [s.t_ns for s in samples]
+    assert [s.t_ns for s in trace.samples] == [0, 11_111_111, 22_222_222]
+    for got, want in zip(trace.samples, samples, strict=True):
+        for side in ("head", "left", "right"):
+            assert_close(getattr(got, side), getattr(want, side))
+
+
+def test_a_recording_replays_the_same_after_a_round_through_a_table(shared_data, tmp_path):
+    trace = read_trace(shared_data / "headset" / "quest3_session.json")
+    write_headset_csv(tmp_path / "quest.csv", TraceHeadset(trace))
+    again = read_trace(tmp_path / "quest.csv")
+    assert [s.t_ns for s in again.samples] == [s.t_ns for s in trace.samples]
+    for got, want in zip(again.samples, trace.samples, strict=True):
+        for side in ("head", "left", "right"):
+            assert_close(getattr(got, side), getattr(want, side))
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "step_ns"),
+    [("t_s", ("12.5", "12.51"), 10_000_000), ("t_ms", ("1e3", "1011.5"), 11_500_000), ("t_ns", ("7", "18"), 11)],
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_units_of_time_and_separators(column, cells, step_ns, separator):
+    text = f"{column},{HEAD_COLUMNS}\n{cells[0]},{HEAD_CELLS}\n\n{cells[1]},{HEAD_CELLS}\n".replace(",", separator)
+    trace = parse_table(b"\xef\xbb\xbf" + text.encode(), "take.csv")
+    assert [s.t_ns for s in trace.samples] == [0, step_ns]
+    np.testing.assert_array_equal(trace.samples[0].head.position_m, [0.1, 1.6, -0.2])
+    assert trace.samples[0].left is None and trace.samples[0].head.kind is DeviceKind.VIEW
+
+
+def test_columns_in_any_order_with_others_and_hands_that_come_and_go():
+    header = f"note,{LEFT_COLUMNS},right_kind,{HEAD_COLUMNS},t_ms"
+    rows = [f"hello,{HEAD_CELLS},,{HEAD_CELLS},0", f",,,,,,,,,{HEAD_CELLS},10", f",{'nan,' * 7},{HEAD_CELLS},20"]
+    trace = parse_table("\n".join([header, *rows]).encode(), "take.csv")
+    assert [s.left is not None for s in trace.samples] == [True, False, False]
+    assert trace.samples[0].left.kind is DeviceKind.GRIP
+    assert trace.warnings == ("take.csv: columns left alone: 'note'",)
+
+
+def test_a_half_empty_device_is_passed_on_for_the_checks():
+    trace = parse_table(f"t_s,{HEAD_COLUMNS}\n0,1,,3,0,0,0,1\n".encode(), "take.csv")
+    assert np.isnan(trace.samples[0].head.position_m[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"{HEAD_COLUMNS}\n{HEAD_CELLS}\n", "the first line must name the columns"),
+        ("0,1,2,3\n1,2,3,4\n", "the first line must name the columns"),
+        (f"t_s,t_ms,{HEAD_COLUMNS}\n", "leave one"),
+        (f"t_s,t_s,{HEAD_COLUMNS}\n", "'t_s' is there twice"),
+        (f"t_s,{LEFT_COLUMNS}\n0,{HEAD_CELLS}\n", "head has no column head_px"),
+        (f"t_s,{HEAD_COLUMNS},left_px\n", "left has no column left_py"),
+        (f"t_s,{HEAD_COLUMNS}\n", "no rows"),
+        (f"t_s,{HEAD_COLUMNS}\n0,{HEAD_CELLS}\n1,2,3\n", "line 3 has 3 cells"),
+        (f"t_s;{HEAD_COLUMNS}\n".replace(",", ";") + "0,5;" + HEAD_CELLS.replace(",", ";"), "time must be a number"),
+        (f"t_s,{HEAD_COLUMNS}\nsoon,{HEAD_CELLS}\n", "line 2: the time must be a number, got 'soon'"),
+        (f"t_s,{HEAD_COLUMNS}\nnan,{HEAD_CELLS}\n", "time must be a number"),
+        (f"t_s,{HEAD_COLUMNS}\n,{HEAD_CELLS}\n", "time must be a number"),
+        (f"t_ns,{HEAD_COLUMNS}\n{'9' * 5000},{HEAD_CELLS}\n", "time must be a number"),
+        (f"t_s,{HEAD_COLUMNS}\n0,x,1,2,0,0,0,1\n", "line 2: 'head_px' must be a number or empty, got 'x'"),
+        (f"t_s,{HEAD_COLUMNS},head_kind\n0,{HEAD_CELLS},nose\n", "head_kind is 'nose', wanted one of view, grip"),
+        (",".join(f"c{k}" for k in range(2000)), "2000 columns"),
+    ],
+)
+def test_broken_tables_are_named(text, says):
+    with pytest.raises(InputError, match=says) as caught:
+        parse_table(text.encode(), "take.csv")
+    assert "take.csv" in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_rows_are_bounded(monkeypatch):
+    monkeypatch.setattr("bodystream.sources.headset.table.MAX_SAMPLES", 2)
+    with pytest.raises(InputError, match="more than 2 rows"):
+        parse_table(f"t_s,{HEAD_COLUMNS}\n".encode() + f"0,{HEAD_CELLS}\n".encode() * 3, "take.csv")
+
+
+def test_a_recording_that_is_not_finished_has_another_name(tmp_path):
+    path = tmp_path / "take.csv"
+    writer = HeadsetCsvWriter(path)
+    writer.write(sample(0, 0))
+    assert not path.exists() and (tmp_path / "take.csv.part").exists()
+    writer.close()
+    writer.close()
+    assert len(read_trace(path).samples) == 1
+
+
+def test_what_was_recorded_before_an_interruption_is_kept(tmp_path):
+    path = tmp_path / "take.csv"
+    with pytest.raises(KeyboardInterrupt), HeadsetCsvWriter(path) as writer:
+        writer.write(sample(0, 0))
+        raise KeyboardInterrupt
+    assert len(read_trace(path).samples) == 1
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceError, match="cannot record the headset to"):
+        HeadsetCsvWriter(tmp_path / "file" / "take.csv")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                ["t_s", "t_ns", *HEAD_COLUMNS.split(","), "left_px", "0", "1.5", "-3", "", "nan", "inf", "1e999"]
+            )
+            | st.text(max_size=4),
+            max_size=10,
+        ).map(",".join),
+        max_size=4,
+    ),
+    st.booleans(),
+)
+def test_arbitrary_tables_give_samples_or_an_input_error(lines, with_header):
+    header = [f"t_s,{HEAD_COLUMNS}"] if with_header else []
+    data = "\n".join(header + lines).encode("utf-8", "surrogatepass")
+    try:
+        trace = parse_trace(data, "take.csv")
+    except InputError:
+        return
+    assert trace.samples and all(s.head is None or s.head.position_m.shape == (3,) for s in trace.samples)

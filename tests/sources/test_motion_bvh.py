@@ -1,0 +1,219 @@
+"""BVH files: against an independent reading, and every kind of damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from motion_files import reference_kinematics, rig_file
+
+from bodystream.errors import InputError
+from bodystream.sources.motion.bvh import BvhFile, BvhJoint, parse_bvh, read_bvh
+from bodystream.sources.motion.rig import rig_kinematics
+
+TOLERANCE = 1e-9  # float64 throughout, a dozen products deep
+
+SMALL = """HIERARCHY
+ROOT Hips
+{
+  OFFSET 0 0 0
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+  JOINT Chest
+  {
+    OFFSET 0 10 0
+    CHANNELS 3 Zrotation Xrotation Yrotation
+    End Site
+    {
+      OFFSET 0 5 0
+    }
+  }
+}
+MOTION
+Frames: 2
+Frame Time: 0.0333333
+1 2 3 10 20 30 4 5 6
+7 8 9 0 0 0 0 0 0
+"""
+
+
+@pytest.mark.parametrize("rig", ["cmu", "daz", "mixamo"])
+@pytest.mark.parametrize("order", ["ZYX", "ZXY", "XYZ", "YXZ"])
+def test_kinematics_agree_with_homogeneous_matrices(rig: str, order: str) -> None:
+    file = rig_file(rig, order=order, bend_deg=150.0)
+    motion = parse_bvh(file.text(), "written").motion()
+    positions, _ = rig_kinematics(motion)
+    for name, wanted in reference_kinematics(file).items():
+        np.testing.assert_allclose(positions[motion.joints.index(name)], wanted, atol=TOLERANCE * 1e3)
+
+
+def test_reads_hierarchy_channels_and_times() -> None:
+    file = parse_bvh(SMALL, "small.bvh")
+    assert [joint.name for joint in file.joints] == ["Hips", "Chest"]
+    assert file.joints[0].channels[3:] == ("Zrotation", "Xrotation", "Yrotation")
+    np.testing.assert_array_equal(file.joints[1].end_site, [0, 5, 0])
+    np.testing.assert_array_equal(file.frames[0], [1, 2, 3, 10, 20, 30, 4, 5, 6])
+    assert file.motion().rate_hz == pytest.approx(30.0, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("  ", "\t"),
+        lambda text: "\xef\xbb\xbf" + text,
+        lambda text: text.replace("Frames: 2", "Frames:\t2"),
+        lambda text: text.replace("Hips\n{", "Hips {"),
+        lambda text: text + "\n\n",
+        lambda text: text.rstrip("\n"),
+    ],
+)
+def test_takes_the_spellings_of_exporters(change) -> None:
+    np.testing.assert_array_equal(parse_bvh(change(SMALL), "x").frames, parse_bvh(SMALL, "x").frames)
+
+
+def test_a_joint_may_have_positions() -> None:
+    text = SMALL.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace("30 4", "30 1 11 2 4")
+    text = text.replace("0 0 0 0 0 0\n", "0 0 0 0 10 0 0 0 0\n")
+    motion = parse_bvh(text, "x").motion()
+    np.testing.assert_array_equal(motion.translations[1], [[1, 11, 2], [0, 10, 0]])
+
+
+def test_zero_positions_of_a_joint_mean_its_offset() -> None:
+    text = SMALL.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace("30 4", "30 0 0 0 4")
+    text = text.replace("0 0 0 0 0 0\n", "0 0 0 0 0 0 0 0 0\n")
+    motion = parse_bvh(text, "x").motion()
+    positions, _ = rig_kinematics(motion)
+    assert np.linalg.norm(positions[1] - positions[0], axis=1) == pytest.approx([10.0, 10.0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("HIERARCHY", "<html>", "not a BVH file"),
+        ("MOTION", "", "no MOTION section"),
+        ("Frames: 2", "Frames: 3", "'Frames: 3' is announced and 2 are there: the file is cut off"),
+        ("Frames: 2", "Frames: 1", "2 are there: the header was not updated"),
+        ("Frames: 2", "Frames: two", "whole number"),
+        ("Frames: 2", "Frames: 0", "whole number"),
+        ("Frames: 2", "Frames: 99999999999", "whole number"),
+        ("Frames: 2", "", "must follow MOTION"),
+        ("0.0333333", "30", "may be frames per second"),
+        ("0.0333333", "nan", "Frame Time: nan"),
+        ("7 8 9 0 0 0 0 0 0", "7 8 9 0 0", r"line 20 \(frame 2 of 2\): 5 of 9 numbers: the file is cut off"),
+        ("1 2 3 10 20", "1 2 3 10", r"line 19 \(frame 1 of 2\): 8 numbers, but the hierarchy has 9 channels"),
+        ("1 2 3 10", "1 2 nan 10", r"line 19 .*nan is not a usable number"),
+        ("1 2 3 10", "1 2 inf 10", "inf is not a usable number"),
+        ("1 2 3 10", "1 2 1e300 10", "1e300 is not a usable number"),
+        ("1 2 3 10", "1 2 3,5 10", r"line 19 .*'3,5' is not a number"),
+        ("OFFSET 0 10 0", "OFFSET 0 10", "line 9: an OFFSET holds 'CHANNELS'"),
+        ("OFFSET 0 10 0", "OFFSET 0 nan 0", "line 8: an OFFSET holds 'nan'"),
+        ("CHANNELS 3 Z", "CHANNELS 4 Z", "the channel 'End' is unknown"),
+        ("CHANNELS 3 Z", "CHANNELS 99 Z", "'99' channels, wanted 0 to 6"),
+        ("CHANNELS 3 Z", "CHANNELS 3 W", "the channel 'Wrotation' is unknown"),
+        ("JOINT Chest", "BONE Chest", "line 6: 'BONE' where ROOT, JOINT"),
+        ("    }\n  }\n}\n", "    }\n  }\n", "a } is missing"),
+        ("    }\n  }\n}\n", "    }\n  }\n}\nROOT Other\n{\n}\n", "a second ROOT"),
+    ],
+)
+def test_damage_is_named_with_its_place(old: str, new: str, message: str) -> None:
+    assert old in SMALL
+    with pytest.raises(InputError, match=message) as caught:
+        parse_bvh(SMALL.replace(old, new), "take.bvh")
+    assert str(caught.value).startswith("take.bvh")
+
+
+def test_a_file_without_channels_is_no_motion() -> None:
+    text = SMALL.replace("CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n", "CHANNELS 0\n")
+    with pytest.raises(InputError, match="no joint has CHANNELS"):
+        parse_bvh(text.replace("CHANNELS 3 Zrotation Xrotation Yrotation", ""), "x")
+
+
+def test_size_is_bounded() -> None:
+    deep = "HIERARCHY\nROOT a {\nOFFSET 0 0 0\n" + "JOINT b {\nOFFSET 0 0 0\n" * 600
+    with pytest.raises(InputError, match="more than 512 joints or 128 in a row"):
+        parse_bvh(deep + "}" * 601 + "\nMOTION\nFrames: 1\nFrame Time: 0.1\n0\n", "x")
+
+
+def test_an_absent_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_bvh(tmp_path / "absent.bvh")
+
+
+def test_a_cut_anywhere_is_an_input_error() -> None:
+    whole = SMALL.rstrip("\n")
+    for stop in range(len(whole) - 1):  # the last number may lose nothing but a digit
+        if whole[stop:].strip() and not whole[:stop].endswith("0 0 0 0 0 0"):
+            with pytest.raises(InputError):
+                parse_bvh(whole[:stop], "cut.bvh")
+
+
+names = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8).filter(
+    lambda name: name not in ("End", "MOTION")
+)
+numbers = st.floats(-1e6, 1e6)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> BvhFile:
+    joints = []
+    for index in range(draw(st.integers(1, 6))):
+        axes = draw(st.permutations("XYZ"))
+        channels = tuple(f"{axis}rotation" for axis in axes[: draw(st.integers(1, 3))])
+        if draw(st.booleans()):
+            channels = (*(f"{axis}position" for axis in draw(st.permutations("XYZ"))), *channels)
+        offset = np.array(draw(st.tuples(numbers, numbers, numbers)))
+        site = np.array(draw(st.tuples(numbers, numbers, numbers))) if draw(st.booleans()) else None
+        # A BVH file lists joints depth first: the parent is the last joint or one of its ancestors.
+        line = [index - 1]
+        while line[-1] >= 0:
+            line.append(joints[line[-1]].parent)
+        parents = [joint for joint in line if joint >= 0]
+        parent = draw(st.sampled_from(parents)) if index else -1
+        joints.append(BvhJoint(draw(names), parent, offset, channels, site))
+    width = sum(len(joint.channels) for joint in joints)
+    rows = draw(st.lists(st.lists(numbers, min_size=width, max_size=width), min_size=1, max_size=4))
+    return BvhFile("made", tuple(joints), draw(st.floats(1e-3, 1.0)), np.array(rows, np.float64))
+
+
+@settings(max_examples=60, deadline=None)
+@given(files())
+def test_what_is_written_is_read_back(file: BvhFile) -> None:
+    back = parse_bvh(file.text(), "made")
+    assert back.frame_time_s == file.frame_time_s
+    np.testing.assert_array_equal(back.frames, file.frames)
+    for ours, theirs in zip(file.joints, back.joints, strict=True):
+        assert (ours.name, ours.parent, ours.channels) == (theirs.name, theirs.parent, theirs.channels)
+        np.testing.assert_array_equal(ours.offset, theirs.offset)
+        assert (ours.end_site is None) == (theirs.end_site is None)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_bytes_raise_input_errors_only(data: st.DataObject) -> None:
+    content = bytearray(SMALL.encode())
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(content)))
+        stop = data.draw(st.integers(at, min(at + 12, len(content))))
+        content[at:stop] = data.draw(st.binary(max_size=12))
+    _reads_or_refuses(content.decode("latin-1"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_raises_input_errors_only(text: str) -> None:
+    _reads_or_refuses(text)
+    _reads_or_refuses("HIERARCHY\nROOT a {\nOFFSET 0 0 0\nCHANNELS 1 Xrotation\n}\nMOTION\n" + text)
+    _reads_or_refuses("HIERARCHY\n" + text + "\nMOTION\nFrames: 1\nFrame Time: 0.1\n0\n")
+
+
+def _reads_or_refuses(text: str) -> None:
+    try:
+        file = parse_bvh(text, "fuzzed")
+    except InputError as error:
+        assert str(error).startswith("fuzzed")
+    else:
+        assert np.isfinite(file.frames).all()
+        assert np.isfinite(file.motion().rotations).all()

@@ -1,0 +1,132 @@
+"""Recordings of four conversions: people who stand upright, look ahead, and bend their knees backwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from bodystream.geometry.motion import MotionClip
+from bodystream.geometry.skeleton import JOINT_INDEX
+from bodystream.sources.motion import Take, canonical_clip, find_takes, read_asf_amc, read_bvh
+from bodystream.sources.motion.canonical import TakeFacts
+
+LEFT_HIP, RIGHT_HIP = JOINT_INDEX["left_hip"], JOINT_INDEX["right_hip"]
+KNEES = [JOINT_INDEX["left_knee"], JOINT_INDEX["right_knee"]]
+FEET = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
+# One take of each rig: CMU's, the other conversions of it, Daz's, and three people of ACCAD, of whom two have bones'
+# axes of their own. Of each its archive, and whether the person walks ahead in it.
+TAKES = {
+    "02_01": ("cmu/archives/02", True),
+    "60_05": ("cmu/archives/60", False),
+    "walking_train_03": ("cmu/archives/mixed_walking", True),
+    "07_03": ("more/cmu_bvh/07", True),
+    "09_01": ("more/cmu_asf_amc/09", True),
+    "Female1_B03_Walk": ("more/accad/Female1", True),
+    "Male1_B3_Walk": ("more/accad/Male1", True),
+    "Male2_B3_Walk": ("more/accad/Male2", True),
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def motion_data(shared_data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BODYSTREAM_CACHE", str(cache))
+    return shared_data / "mocap"
+
+
+@pytest.fixture
+def take(request: pytest.FixtureRequest, motion_data: Path) -> Take:
+    takes = {take.name: take for take in find_takes(str(motion_data / f"{TAKES[request.param][0]}.tar.xz"))}
+    return takes[request.param]
+
+
+@pytest.mark.parametrize("take", TAKES, indirect=True)
+def test_a_person_stands_looks_ahead_and_bends_as_people_do(take: Take) -> None:
+    warnings: list[str] = []
+    clip = take.load(warnings)
+    assert not warnings
+    positions, world = clip.joints()
+    assert np.isfinite(positions).all()
+    head = positions[:, JOINT_INDEX["head"], 1]
+    assert 1.2 < np.median(head) < 1.8
+    lowest = positions[:, FEET, 1].min(axis=1)
+    assert np.percentile(lowest, 5) == pytest.approx(0.02, abs=0.005)
+    assert np.percentile(lowest, 95) < 0.2
+    # The left hip is on the pelvis' left, which is -x of its frame.
+    across = positions[:, LEFT_HIP] - positions[:, RIGHT_HIP]
+    assert (np.einsum("ti,ti->t", across, world[:, 0, :, 0]) < 0).all()
+    # Knees flex about -x: the foot goes backwards.
+    turns = Rotation.from_matrix(clip.rotation_matrices()[:, KNEES].reshape(-1, 3, 3)).as_rotvec()
+    angles = np.linalg.norm(turns, axis=1)
+    bent = angles > 0.5
+    assert bent.any()
+    assert np.median(-turns[bent, 0] / angles[bent]) > 0.9
+    if TAKES[take.name][1]:
+        velocity = np.gradient(positions[:, 0], axis=0)[:, [0, 2]] * clip.rate_hz
+        ahead = -world[:, 0, :, 2][:, [0, 2]]
+        speed = np.linalg.norm(velocity, axis=1)
+        moving = speed > 0.5
+        assert moving.sum() > 20
+        cosine = (velocity * ahead).sum(axis=1)[moving] / speed[moving]
+        assert np.median(cosine) > 0.95
+
+
+def test_two_conversions_of_a_take_agree_but_for_their_scale(motion_data: Path) -> None:
+    folder = motion_data / "cmu" / "bvh"
+    facts = TakeFacts("02_01", metres_per_unit=0.0254 / 0.45)
+    one, other = (
+        canonical_clip(read_bvh(folder / f"02_01{name}.bvh").motion(), facts) for name in ("", "_other_conversion")
+    )
+    assert len(one) == len(other)
+    turn = Rotation.from_quat(one.rotations_xyzw.reshape(-1, 4)).inv() * Rotation.from_quat(
+        other.rotations_xyzw.reshape(-1, 4)
+    )
+    degrees = np.degrees(turn.magnitude()).reshape(len(one), 22)
+    for name in ("left_knee", "right_knee", "left_elbow", "right_elbow"):
+        assert np.median(degrees[:, JOINT_INDEX[name]]) < 8.0, name
+    assert np.median(degrees) < 12.0
+    path = [np.linalg.norm(np.diff(clip.root_positions_m[:, [0, 2]], axis=0), axis=1).sum() for clip in (one, other)]
+    assert path[1] / path[0] == pytest.approx(1.0631, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["02_01", "02_03"])
+def test_the_original_and_its_conversion_give_one_motion(motion_data: Path, name: str) -> None:
+    amc = canonical_clip(read_asf_amc(motion_data / "cmu" / "asf_amc" / f"{name}.amc"), TakeFacts(name, rate_hz=120.0))
+    bvh = canonical_clip(read_bvh(motion_data / "cmu" / "bvh" / f"{name}.bvh").motion(), TakeFacts(name))
+    assert bvh.rate_hz == pytest.approx(120.0, rel=1e-3)
+    assert joints_apart(amc, bvh) < 1e-4
+
+
+def joints_apart(one: MotionClip, other: MotionClip) -> float:
+    return float(np.linalg.norm(one.joints()[0] - other.joints()[0], axis=-1).max())
+
+
+def test_samples_are_not_counted_twice(motion_data: Path) -> None:
+    folder = motion_data / "cmu"
+    spec = f"{folder / 'bvh'},{folder / 'asf_amc'},{folder / 'archives' / '02.tar.xz'}"
+    takes = find_takes(spec)
+    found = [take.name for take in takes]
+    assert len(found) == len(set(found))
+    assert "02_01" in found
+    assert "02_01_other_conversion" not in found
+    assert all(take.path.is_relative_to(folder) == (take.subject != "cmu_02") for take in takes)
+    subjects = {take.name: take.subject for take in takes}
+    assert subjects["basketball_train_01"] == "cmu_06"
+    assert subjects["running_train_02"] == "cmu_16"
+    assert subjects["soccer_train_01"] == "unknown_soccer"
+
+
+def test_the_index_knows_the_true_rate(motion_data: Path) -> None:
+    (take,) = (t for t in find_takes(str(motion_data / "cmu" / "archives" / "60.tar.xz")) if t.name == "60_05")
+    assert take.rate_hz == 60.0
+    clip = take.load()
+    assert clip.rate_hz == 60.0
+    assert read_bvh(take.path).motion().rate_hz == pytest.approx(120.0, rel=1e-3)
+    assert len(clip) == len(read_bvh(take.path).frames) - 1  # its first frame is a T-pose

@@ -1,0 +1,156 @@
+"""`bodystream-train eval pose`: the whole table, with what needs PyTorch: ablations, the regressor, likelihoods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+
+from bodystream.cli.evaluate_pose import clips_of
+from bodystream.cli.evaluation_progress import evaluation_progress
+from bodystream.errors import InputError
+from bodystream.geometry.motion import MotionClip
+from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
+from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk
+from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
+from bodystream.pose.evaluation.protocol import Estimator, auc, evaluate, invariance_cm
+from bodystream.pose.evaluation.table import as_json, comparison_table
+from bodystream.pose.features import FeatureConfig, encode_poses
+from bodystream.pose.limits import violate
+from bodystream.pose.sampler import Sampler
+from bodystream.sources.motion import find_takes
+from bodystream_training.pose.batches import collate
+from bodystream_training.pose.data import Examples, build_examples, split_of
+from bodystream_training.pose.losses import Normalisation
+from bodystream_training.pose.model import LatentPredictor, PoseFlow
+from bodystream_training.pose.regressor import Regressor
+from bodystream_training.pose.samplers import TorchSampler, centre_of_flow, centre_of_region, regressed
+from bodystream_training.pose.train import load_model
+
+__all__ = ["EvaluatePose", "likelihood_auc"]
+
+
+@dataclass(frozen=True)
+class EvaluatePose:
+    """Compare a trained sampler with its ablations and with every baseline on people whom no training saw.
+
+    Rows: the sampler with refinement and foot lock; the network alone with z = mu_H and with z = 0; the flow without
+    intermediate supervision, where `--stages flow-plain` trained one; the regressor, alone and with the same
+    refinement; least-squares inverse kinematics; the nearest pose of the training clips.
+    """
+
+    data: str
+    """Motion files, as they were trained on; the test subjects among them are evaluated."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/pose")
+    """Folder of the training run."""
+
+    split: str = "test"
+    """Which subjects: test or validation."""
+
+    excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = None
+    """Only pieces of LENGTH seconds, one every EVERY seconds; default: everything."""
+
+    neighbours: bool = True
+    """Also the nearest-pose baseline, whose database takes a while to build."""
+
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        notes = Console(stderr=True, highlight=False)
+        takes = find_takes(self.data)
+        tested = [take for take in takes if split_of(take.subject) == self.split]
+        if not tested:
+            raise InputError(f"{self.data} has no take of a {self.split} subject: give the whole data set")
+        samplers, flow, normalise, features = _samplers(self.run_folder)
+        clips = list(clips_of(tested, problems := [], self.excerpt_s))
+        for problem in problems:
+            notes.print(f"left out: {problem}")
+        estimators = _estimators(samplers, clips[0])
+        if self.neighbours:
+            known = [take for take in takes if split_of(take.subject) == "train"]
+            estimators.append(NearestPose(build_database(clips_of(known, [], None))))
+        results = []
+        for estimator in estimators:
+            with evaluation_progress(estimator.name, len(clips), notes) as progress:
+                results.append(evaluate(estimator, clips, 60.0, progress))
+            notes.print(f"{estimator.name}: done")
+        facts: dict[str, Any] = {
+            "likelihood_auc": likelihood_auc(flow, normalise, build_examples(clips, features, variants=1, stride=6)),
+            "invariance_cm": invariance_cm(estimators[0], max(clips, key=len)),
+        }
+        if self.json:
+            print(json.dumps(json.loads(as_json(results[0], results[1:])) | facts))
+            return 0
+        console = Console(highlight=False)
+        console.print(comparison_table(results[0], results[1:]))
+        console.print(f"likelihood of real poses against joint-limit violations: AUC {facts['likelihood_auc']:.4f}")
+        console.print(f"moved by 5 m and turned by 180 degrees: {facts['invariance_cm']:.2e} cm")
+        return 0
+
+
+def _samplers(folder: Path) -> tuple[dict[str, Sampler], PoseFlow, Normalisation, FeatureConfig]:
+    flow, normalise, facts = load_model(folder / "flow.safetensors")
+    predictor, _, _ = load_model(folder / "predictor.safetensors")
+    if not isinstance(flow, PoseFlow) or not isinstance(predictor, LatentPredictor):
+        raise InputError(f"{folder} holds no flow and predictor: train them with bodystream-train pose")
+    features = FeatureConfig(tuple(facts["features"]["history_s"]))
+    out: dict[str, Sampler] = {
+        "mu_H": TorchSampler(centre_of_region(flow, predictor), normalise, features),
+        "z = 0": TorchSampler(centre_of_flow(flow), normalise, features),
+    }
+    for name, label in (("flow-plain", "z = 0, no intermediate supervision"), ("regressor", "regressor")):
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            model, its, _ = load_model(path)
+            answer = centre_of_flow(model) if isinstance(model, PoseFlow) else regressed(_as_regressor(model, path))
+            out[label] = TorchSampler(answer, its, features)
+    return out, flow, normalise, features
+
+
+def _as_regressor(model: torch.nn.Module, path: Path) -> Regressor:
+    if not isinstance(model, Regressor):
+        raise InputError(f"{path} holds no regressor")
+    return model
+
+
+def _estimators(samplers: dict[str, Sampler], clip: MotionClip) -> list[Estimator]:
+    skeleton = clip.skeleton
+    raw = EstimatorConfig(refine=False, foot_lock=False)
+    out: list[Estimator] = [PoseEstimator(skeleton, sampler=samplers["mu_H"], name="bodystream")]
+    for label, sampler in samplers.items():
+        out.append(PoseEstimator(skeleton, raw, sampler=sampler, name=f"{label}, network alone"))
+        if label != "mu_H":
+            out.append(PoseEstimator(skeleton, sampler=sampler, name=f"{label}, refined"))
+    out.append(LeastSquaresIk())
+    return out
+
+
+@torch.no_grad()
+def likelihood_auc(flow: PoseFlow, normalise: Normalisation, examples: Examples, seed: int = 0) -> float:
+    """Chance that a real pose is likelier, given its own head and hands, than a copy that violates joint limits."""
+    rng = np.random.default_rng(seed)
+    batch = collate(examples, torch.arange(len(examples)), torch.Generator())
+    condition = normalise.condition(batch.condition)
+    rotations = matrix_from_rotation_vector(batch.pose.numpy().astype(np.float64).reshape(len(examples), -1, 3))
+    broken = violate(rotations, rng)
+    upright = np.tile(np.eye(3), (len(examples), 1, 1))  # poses are relative to the heading already
+    vectors = torch.from_numpy(encode_poses(broken, upright).astype(np.float32))
+    scores = [_scores(flow, normalise.pose(x), condition) for x in (batch.pose, vectors)]
+    return auc(scores[0], scores[1])
+
+
+def _scores(flow: PoseFlow, pose: torch.Tensor, condition: torch.Tensor) -> np.ndarray:
+    parts: Sequence[torch.Tensor] = [
+        -flow.nll(p, c)[0] for p, c in zip(pose.split(1024), condition.split(1024), strict=True)
+    ]
+    return torch.cat(list(parts)).numpy()
