@@ -17,7 +17,7 @@ from bodystream.types import Array
 
 __all__ = ["START_S", "body_text", "browser_at", "picture", "press", "set_checkbox", "severe_messages", "wait_for"]
 
-START_S = 60.0  # a software renderer on a busy machine
+START_S = 150.0  # a software renderer on a busy machine
 
 
 @contextmanager

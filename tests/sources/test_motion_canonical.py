@@ -162,6 +162,16 @@ def test_feet_stand_on_the_floor_where_they_nearly_do() -> None:
     assert "the file's own floor was kept" in warnings[0]
 
 
+def test_a_motion_in_other_axes_than_its_zero_pose_is_reported() -> None:
+    motion = rig_file("mixamo", bend_deg=5.0).motion()
+    z_up = Rotation.from_euler("x", 90, degrees=True).as_matrix()
+    rotations = motion.rotations.copy()
+    rotations[:, 0] = z_up @ rotations[:, 0]
+    warnings: list[str] = []
+    canonical_clip(replace(motion, rotations=rotations, root_positions=motion.root_positions @ z_up.T), FACTS, warnings)
+    assert any("its motion has other axes than its zero pose" in note for note in warnings)
+
+
 def test_a_first_t_pose_is_dropped_and_a_lying_header_overruled() -> None:
     motion = rig_file("daz", frames=5).motion()
     clip = canonical_clip(motion, replace(FACTS, skip_first=True, rate_hz=90.0))

@@ -81,7 +81,9 @@ def to_8_bit(source: Path, target: Path) -> None:
     prepared = target.with_suffix(".prepared.onnx")
     with _quiet():
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        quantize_dynamic(str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
+        quantize_dynamic(
+            str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, extra_options=options
+        )
     prepared.unlink()
 
 
@@ -96,7 +98,9 @@ def difference_deg(graph: SamplerGraph, path: Path, observations: Array, betas: 
     worst, total = 0.0, 0.0
     for observation, beta in zip(observations, betas, strict=True):
         feed = {"observation": observation[None], "beta": beta[None], "noise": noise}
-        tensors: list[Tensor] = [torch.from_numpy(np.asarray(feed[k], np.float32)) for k in ("observation", "beta", "noise")]
+        tensors: list[Tensor] = [
+            torch.from_numpy(np.asarray(feed[k], np.float32)) for k in ("observation", "beta", "noise")
+        ]
         with torch.no_grad():
             wanted = graph(*tensors)[0].numpy().reshape(-1, 3)
         got = engine.run(feed)["pose"].reshape(-1, 3)

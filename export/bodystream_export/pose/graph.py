@@ -23,9 +23,9 @@ class _Coupling(nn.Module):
         super().__init__()
         kept = len(block.kept)
         s, t = block.scale, block.translation
-        self.first = nn.Linear(kept, 2 * s[0].out_features, bias=False)
+        self.split = block.hidden
+        self.first = nn.Linear(kept, 2 * self.split, bias=False)
         self.first.weight = nn.Parameter(torch.cat([s[0].weight[:, :kept], t[0].weight[:, :kept]]))
-        self.split = s[0].out_features
         self.s2, self.s3, self.t2, self.t3 = s[2], s[4], t[2], t[4]
 
     def forward(self, kept: Tensor, changed: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

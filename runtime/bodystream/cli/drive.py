@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ class Drive:
 
         if self.report is not None:
             prepare_folder(self.report.absolute().parent, "--report")
-        source = self._open()
+        source = self._open(line.print)
         stack.callback(source.close)
         config = self._config(source)
         warm_up(device, line.building, DRIVE_MODULES)
@@ -151,7 +152,9 @@ class Drive:
         stack.callback(driver.close)
         driver.warm_up()
         if self.calibrate is not None:
-            arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}[self.calibrate]
+            arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}[
+                self.calibrate
+            ]
             line.print(f"calibrating: stand upright for two seconds, {arms}")
             driver.start_calibration(self.calibrate)
         files = None
@@ -237,16 +240,17 @@ class Drive:
         # Ctrl-C is how an endless session ends; it is an interruption only where a number of samples was asked for.
         return EXIT_INTERRUPTED if interrupt.requested and self.frames is not None else 0
 
-    def _open(self) -> HeadsetSource:
+    def _open(self, on_status: Callable[[str], None]) -> HeadsetSource:
         from bodystream.sources.headset.open import open_headset
 
-        return open_headset(self.headset, host=self.host, realtime=self.pace == "live")
+        return open_headset(self.headset, host=self.host, realtime=self.pace == "live", on_status=on_status)
 
     def _config(self, source: HeadsetSource) -> DriveConfig:
         from bodystream.pipelines.drive import DriveConfig
         from bodystream.pose.calibration import Calibration
         from bodystream.pose.estimator import EstimatorConfig
         from bodystream.sources.headset.checks import HeadsetOptions
+        from bodystream.sources.headset.synthetic import MotionHeadset
 
         stored = None
         if self.calibration is not None and self.calibrate is None:
@@ -257,6 +261,6 @@ class Drive:
                 hypotheses=self.hypotheses, refine=self.refine, foot_lock=self.foot_lock, provider=self.provider
             ),
             calibration=stored,
-            skeleton=getattr(source, "skeleton", None),
+            skeleton=source.clip.skeleton if isinstance(source, MotionHeadset) else None,
             head_height_m=None if self.height is None else self.height - HEAD_JOINT_BELOW_CROWN_M,
         )

@@ -51,7 +51,9 @@ class EvaluatePose:
     include_trained: bool = False
     """Also takes of people whom the network was trained on: the figures are then no measure of quality."""
 
-    excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = None
+    excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = (
+        None
+    )
     """Only pieces of LENGTH seconds, one every EVERY seconds; default: everything."""
 
     provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
@@ -123,9 +125,7 @@ def held_out(takes: list[Take], trained_on: tuple[str, ...], data: str) -> list[
     return chosen
 
 
-def clips_of(
-    takes: list[Take], problems: list[str], excerpt_s: tuple[float, float] | None
-) -> Iterator[MotionClip]:
+def clips_of(takes: list[Take], problems: list[str], excerpt_s: tuple[float, float] | None) -> Iterator[MotionClip]:
     """Load takes one by one; what cannot be read is told in `problems`."""
     from bodystream.pose.evaluation.protocol import excerpts
 

@@ -75,7 +75,10 @@ COMMANDS: tuple[CommandEntry, ...] = (
         ("eval", "tracking"), "bodystream.cli.evaluate", "EvaluateTracking", "measure tracking against known scene flow"
     ),
     CommandEntry(
-        ("eval", "pose"), "bodystream.cli.evaluate_pose", "EvaluatePose", "measure full-body poses against motion capture"
+        ("eval", "pose"),
+        "bodystream.cli.evaluate_pose",
+        "EvaluatePose",
+        "measure full-body poses against motion capture",
     ),
     CommandEntry(("bench",), "bodystream.cli.bench", "Bench", "measure speed and accuracy beside other packages"),
     CommandEntry(("doctor",), "bodystream.cli.doctor", "Doctor", "say what is installed, what works, and what to do"),

@@ -75,8 +75,10 @@ def available_providers() -> dict[str, str]:
 
     have = onnxruntime.get_available_providers()
     out = {"cpu": ""}
-    out["cuda"] = "" if "CUDAExecutionProvider" in have else (
-        "this onnxruntime has no CUDA: pip uninstall onnxruntime && pip install 'bodystream[cuda]'"
+    out["cuda"] = (
+        ""
+        if "CUDAExecutionProvider" in have
+        else ("this onnxruntime has no CUDA: pip uninstall onnxruntime && pip install 'bodystream[cuda]'")
     )
     found = importlib.util.find_spec("onnxruntime_ep_openvino") is not None
     out["openvino"] = "" if found else "it is not installed: pip install 'bodystream[openvino]'"
@@ -135,13 +137,17 @@ def _open(path: Path, provider: str, reason: str, threads: int, dimensions: Mapp
         _add_openvino(onnxruntime, options)
         names = []
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=names) if names else (
-            onnxruntime.InferenceSession(str(path), options)
+        session = (
+            onnxruntime.InferenceSession(str(path), options, providers=names)
+            if names
+            else (onnxruntime.InferenceSession(str(path), options))
         )
     # onnxruntime's own exceptions have no common base but Exception
     except Exception as error:
         if provider == "cpu":
-            raise BundleError(f"{path} is not a graph that onnxruntime {onnxruntime.__version__} reads: {error}") from error
+            raise BundleError(
+                f"{path} is not a graph that onnxruntime {onnxruntime.__version__} reads: {error}"
+            ) from error
         raise DeviceError(f"{provider} does not run {path.name}: {_first_line(error)}") from error
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise DeviceError("onnxruntime fell back from CUDA: no GPU or no driver was found")

@@ -63,14 +63,14 @@ PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18,
 JOINT_INDEX = {name: joint for joint, name in enumerate(JOINTS)}
 HEAD, LEFT_HAND, RIGHT_HAND = JOINT_INDEX["head"], JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]
 
-LOWER_BODY = tuple(j for j, name in enumerate(JOINTS) if name.split("_")[-1] in ("pelvis", "hip", "knee", "ankle", "foot"))
+LOWER_BODY = tuple(
+    j for j, name in enumerate(JOINTS) if name.split("_")[-1] in ("pelvis", "hip", "knee", "ankle", "foot")
+)
 """Pelvis, hips, knees, ankles and feet."""
 UPPER_BODY = tuple(j for j in range(len(JOINTS)) if j not in LOWER_BODY)
 """Spine, neck, head, collars, shoulders, elbows and wrists."""
 
-MIRROR = tuple(
-    JOINT_INDEX[name.replace("left", "?").replace("right", "left").replace("?", "right")] for name in JOINTS
-)
+MIRROR = tuple(JOINT_INDEX[name.replace("left", "?").replace("right", "left").replace("?", "right")] for name in JOINTS)
 """Of each joint, its counterpart on the other side."""
 
 # The joint whose direction from the parent is aligned with the T-pose, and that direction.
@@ -175,7 +175,7 @@ def align_rest(positions_m: Array) -> tuple[Skeleton, Array]:
     """The canonical T-pose of a skeleton that is given in another rest pose (A-pose, splayed legs, bent arms).
 
     Arms and legs are straightened along the T-pose's directions by the smallest rotation that does it; feet keep their
-    slope and are turned to point ahead; hands follow their forearm; the spine, the neck and the collars stay as they are.
+    slope and are turned to point ahead; hands follow their forearm; spine, neck and collars stay as they are.
 
     Args:
         positions_m: (22, 3) joints at rest in a frame with x to the body's right, y up, -z where it looks [m].

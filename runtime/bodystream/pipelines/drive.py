@@ -126,9 +126,7 @@ class Driver:
         self._sampler = PoseSampler(
             hypotheses=wanted.hypotheses, provider=wanted.provider, threads=wanted.threads, seed=wanted.seed
         )
-        self.estimator = PoseEstimator(
-            skeleton, wanted, sampler=self._sampler, constraint=constraint, spans=self.spans
-        )
+        self.estimator = PoseEstimator(skeleton, wanted, sampler=self._sampler, constraint=constraint, spans=self.spans)
         self.avatar = LbsAvatar(skeleton, device)
 
     def warm_up(self) -> None:
@@ -164,9 +162,7 @@ class Driver:
         fitted = self.avatar.fitted
         rest = np.linalg.inv(fitted.bone_from_bind)
         body = fitted.body
-        return BodyMesh(
-            body.vertices, body.faces, rest[:, :3, 3], body.skin_joints, body.skin_weights, rest[:, :3, :3]
-        )
+        return BodyMesh(body.vertices, body.faces, rest[:, :3, 3], body.skin_joints, body.skin_weights, rest[:, :3, :3])
 
     def close(self) -> None:
         """Wait for the worker."""

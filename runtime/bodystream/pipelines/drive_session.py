@@ -1,4 +1,4 @@
-"""A driving session: a headset read on its own thread, the driver, and the sinks that show and store what came of it."""
+"""A driving session: a headset read on its own thread, the driver, and the sinks that show and store its poses."""
 
 from __future__ import annotations
 
@@ -191,6 +191,4 @@ class DriveSession:
 
     def _progress(self, status: Status, reason: str, flags: tuple[str, ...]) -> DriveProgress:
         dropped = self._reader.dropped + self._source.counts.lost + self._driver.checker.dropped
-        return DriveProgress(
-            self.processed, dropped, self._rate_hz(), self._latency_ns * 1e-6, status, reason, flags
-        )
+        return DriveProgress(self.processed, dropped, self._rate_hz(), self._latency_ns * 1e-6, status, reason, flags)

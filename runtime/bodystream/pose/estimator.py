@@ -123,11 +123,15 @@ class PoseEstimator:
         if constraint is not None and self.config.hypotheses < 2:
             raise ConfigurationError("a constraint chooses among hypotheses: ask for at least two of them")
         self.name = name
-        self.sampler: Sampler = sampler if sampler is not None else PoseSampler(
-            hypotheses=self.config.hypotheses,
-            provider=self.config.provider,
-            threads=self.config.threads,
-            seed=self.config.seed,
+        self.sampler: Sampler = (
+            sampler
+            if sampler is not None
+            else PoseSampler(
+                hypotheses=self.config.hypotheses,
+                provider=self.config.provider,
+                threads=self.config.threads,
+                seed=self.config.seed,
+            )
         )
         self.spans = Spans() if spans is None else spans
         self._constraint = constraint
@@ -209,7 +213,14 @@ class PoseEstimator:
             scores = samples.log_likelihood
             index = self._chooser.choose(t_ns, rotations, roots, scores, self._constraint).index
         joints = relative + roots[:, None]
-        return Hypotheses(rotations, roots, joints, samples.log_likelihood.copy(), None if samples.contacts is None else samples.contacts.copy(), index)
+        return Hypotheses(
+            rotations,
+            roots,
+            joints,
+            samples.log_likelihood.copy(),
+            None if samples.contacts is None else samples.contacts.copy(),
+            index,
+        )
 
     def _pose(self, t_ns: int, eased: EasedTargets, contacts: Array | None) -> BodyPose:
         last = self._last

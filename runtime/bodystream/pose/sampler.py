@@ -95,7 +95,9 @@ class PoseSampler:
             raise ConfigurationError(f"hypotheses must be 1 to {MAX_HYPOTHESES}, got {hypotheses}")
         self.bundle = find_bundle("pose") if bundle is None else bundle
         if self.bundle.manifest.kind != "pose":
-            raise BundleError(f"bundle {self.bundle.manifest.name!r} is of the kind {self.bundle.manifest.kind!r}, not pose")
+            raise BundleError(
+                f"bundle {self.bundle.manifest.name!r} is of the kind {self.bundle.manifest.kind!r}, not pose"
+            )
         path = self.bundle.folder / "manifest.json"
         try:
             section = msgspec.json.decode(path.read_bytes(), type=SamplerSection)
@@ -110,7 +112,9 @@ class PoseSampler:
             "noise": (hypotheses, POSE_SIZE),
         }
         if self.engine.inputs != wanted:
-            raise BundleError(f"{GRAPH} of bundle {self.bundle.manifest.name!r} takes {self.engine.inputs}, not {wanted}")
+            raise BundleError(
+                f"{GRAPH} of bundle {self.bundle.manifest.name!r} takes {self.engine.inputs}, not {wanted}"
+            )
         noise = np.random.default_rng(seed).standard_normal((hypotheses, POSE_SIZE))
         noise[0] = 0.0
         self._feed = {

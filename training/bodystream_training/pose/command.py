@@ -94,7 +94,9 @@ class TrainPose:
             with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
                 task = bar.add_task(name, total=trainer.steps, completed=trainer.step)
 
-                def show(step: int, _of: int, terms: dict[str, float], bar: Progress = bar, task=task, name: str = name) -> None:
+                def show(
+                    step: int, _of: int, terms: dict[str, float], bar: Progress = bar, task=task, name: str = name
+                ) -> None:
                     bar.update(task, completed=step, description=f"{name}  loss {terms['total']:.2f}")
 
                 finished = trainer.run(show)

@@ -88,7 +88,9 @@ def reproportioned(clip: MotionClip, rng: np.random.Generator, spread: float = 0
     """The same motion of a person of other proportions: bone groups vary by `spread` (one standard deviation)."""
     factors = np.ones((len(JOINTS), 1))
     for group in _GROUPS:
-        factors[[JOINT_INDEX[name] for name in group]] = np.clip(rng.normal(1.0, spread), 1 - 2.5 * spread, 1 + 2.5 * spread)
+        factors[[JOINT_INDEX[name] for name in group]] = np.clip(
+            rng.normal(1.0, spread), 1 - 2.5 * spread, 1 + 2.5 * spread
+        )
     skeleton = Skeleton(clip.skeleton.offsets_m * factors)
     # steps and the height of the pelvis follow the legs
     legs = skeleton.pelvis_height_m / clip.skeleton.pelvis_height_m

@@ -56,7 +56,9 @@ class EvaluatePose:
     split: str = "test"
     """Which subjects: test or validation."""
 
-    excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = None
+    excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = (
+        None
+    )
     """Only pieces of LENGTH seconds, one every EVERY seconds; default: everything."""
 
     neighbours: bool = True

@@ -62,9 +62,7 @@ def cached_examples(
                 "give the whole data set"
             )
         problems: list[str] = []
-        examples = build_examples(
-            _clips(chosen, problems, console, split), features, variants=copies, seed=seed
-        )
+        examples = build_examples(_clips(chosen, problems, console, split), features, variants=copies, seed=seed)
         for problem in problems:
             console.print(f"left out: {problem}")
         tensors = {f.name: getattr(examples, f.name) for f in fields(examples) if f.name != "base"}

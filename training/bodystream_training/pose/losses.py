@@ -128,12 +128,12 @@ def predictor_losses(
         # -(1 + ln|Sigma| - |Sigma|): keeps the region from collapsing to a point
         "reg": -(1.0 + 2.0 * log_sigma - torch.exp(2.0 * log_sigma)).sum(-1).mean(),
         "position": position_loss(normalise.vectors(generated), states, offsets).mean(),
-        "contact": nn.functional.binary_cross_entropy_with_logits(
-            prediction.contacts, contacts, reduction="none"
-        ).sum(-1).mean(),
+        "contact": nn.functional.binary_cross_entropy_with_logits(prediction.contacts, contacts, reduction="none")
+        .sum(-1)
+        .mean(),
     }
     if prediction.pose is not None:
-        terms["rec"] = ((prediction.pose - pose) ** 2).sum(-1).mean()
+        terms["rec"] = ((prediction.pose - pose[: len(prediction.pose)]) ** 2).sum(-1).mean()
     region = weights.nll * terms["nll"] + weights.region_rec * terms["region_rec"] + weights.reg * terms["reg"]
     total = weights.mjp * terms["mjp"] + weights.lra * region
     total = total + weights.position * terms["position"] + weights.contact * terms["contact"]

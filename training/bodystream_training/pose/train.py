@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, LOWER_BODY
@@ -36,7 +37,9 @@ __all__ = ["Stage", "TrainConfig", "Trainer", "load_model", "mean_joint_error_cm
 Stage = Literal["flow", "predictor", "regressor"]
 
 _TORSO = tuple(JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3"))
-_ARMS = tuple(j for j, name in enumerate(JOINTS) if name == "neck" or name.split("_")[-1] in ("collar", "shoulder", "elbow"))
+_ARMS = tuple(
+    j for j, name in enumerate(JOINTS) if name == "neck" or name.split("_")[-1] in ("collar", "shoulder", "elbow")
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class TrainConfig:
     batch: int = 1024
     learning_rate: float = 1e-4
     intermediate_supervision: bool = True
-    curriculum: tuple[float, float] = (0.1, 0.2)
+    curriculum: tuple[float, float] = (0.05, 0.1)
     temperature: tuple[float, float] = (1.0, 0.5)
     average: float = 0.999
     seed: int = 0
@@ -179,10 +182,12 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / min(200, 1 + self.steps // 10))
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
-        with torch.autocast("cpu", torch.bfloat16):
-            terms = self._terms(batch, progress)
-        self.optimiser.zero_grad()
-        terms["total"].backward()
+        # fused attention is slower than plain products for sequences as short as these
+        with sdpa_kernel(SDPBackend.MATH):
+            with torch.autocast("cpu", torch.bfloat16):
+                terms = self._terms(batch, progress)
+            self.optimiser.zero_grad()
+            terms["total"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 100.0)
         self.optimiser.step()
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
@@ -214,6 +219,7 @@ class Trainer:
     def _log(self, terms: dict[str, float]) -> None:
         model = _make(self.stage, self.sizes)
         model.load_state_dict(self.average)
+        model.eval()
         entry: dict[str, Any] = {"step": self.step, "of": self.steps, "seconds": round(self.seconds, 1)}
         entry |= {name: round(value, 4) for name, value in terms.items()}
         if self.step % 500 == 0 or self.step == self.steps:
@@ -234,7 +240,7 @@ def _make(stage: Stage, sizes: FlagConfig) -> nn.Module:
 
 
 def _shown(progress: float, curriculum: tuple[float, float]) -> tuple[int, ...]:
-    """Curriculum masking along the kinematic tree: the lower body is masked first, then the torso, then neck and arms."""
+    """Curriculum masking along the kinematic tree: first the lower body, then the torso, then neck and arms."""
     if progress < curriculum[0]:
         return (*_TORSO, *_ARMS)
     return _ARMS if progress < curriculum[1] else ()
@@ -276,7 +282,7 @@ def load_model(path: Path) -> tuple[nn.Module, Normalisation, dict[str, Any]]:
 def mean_joint_error_cm(
     model: nn.Module, normalise: Normalisation, examples: Examples, index: Tensor, flow: PoseFlow | None
 ) -> dict[str, float]:
-    """Mean joint error [cm], relative to the head, of single frames: all joints, upper body, and the flow's likelihood."""
+    """Mean error [cm] of joints relative to the head in single frames, all and upper, and the flow's likelihood."""
     batch = collate(examples, index, torch.Generator())
     condition = normalise.condition(batch.condition)
     out: dict[str, float] = {}

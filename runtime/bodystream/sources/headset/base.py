@@ -39,10 +39,17 @@ class HeadsetSource(Protocol):
     tracked is not an error, it is None in the sample.
     """
 
-    name: str
-    live: bool
-    rate_hz: float | None
-    counts: SourceCounts
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def live(self) -> bool: ...
+
+    @property
+    def rate_hz(self) -> float | None: ...
+
+    @property
+    def counts(self) -> SourceCounts: ...
 
     def __iter__(self) -> Iterator[HeadsetSample]: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,7 +19,13 @@ _KINDS = (
 _MOTION_KEYS = ("take", "rate", "hands", "noise", "lost", "seed", "realtime")
 
 
-def open_headset(spec: str, *, host: str | None = None) -> HeadsetSource:
+def open_headset(
+    spec: str,
+    *,
+    host: str | None = None,
+    realtime: bool = False,
+    on_status: Callable[[str], None] | None = None,
+) -> HeadsetSource:
     """Open what `spec` names.
 
     Args:
@@ -27,6 +34,8 @@ def open_headset(spec: str, *, host: str | None = None) -> HeadsetSource:
             by `&`: `take=NAME` where the path holds several, `rate` [Hz], `hands` (grip, hand, joint), `noise` and
             `lost` (0 or 1), `seed`, `realtime` (0 or 1).
         host: the address that `webxr` listens on; None takes its default.
+        realtime: recordings at their own pace, where `spec` does not say it.
+        on_status: told what a person has to do, such as the address that a headset's browser has to open.
 
     Raises:
         ConfigurationError: there is no such source or option; the message lists what is possible.
@@ -40,7 +49,7 @@ def open_headset(spec: str, *, host: str | None = None) -> HeadsetSource:
     if kind == "webxr":
         from bodystream.sources.headset.webxr import WebXrHeadset
 
-        options: dict[str, Any] = {} if host is None else {"host": host}
+        options: dict[str, Any] = {"on_status": on_status} if host is None else {"on_status": on_status, "host": host}
         if target:
             options["port"] = _whole_number("the port of webxr", target, 1, 65535)
         return WebXrHeadset(**options)
@@ -48,14 +57,14 @@ def open_headset(spec: str, *, host: str | None = None) -> HeadsetSource:
         from bodystream.sources.headset.trace import TraceHeadset, read_trace
 
         path, options = _options(target, ("realtime",))
-        return TraceHeadset(read_trace(Path(path).expanduser()), realtime=_switch(options, "realtime"))
+        return TraceHeadset(read_trace(Path(path).expanduser()), realtime=_switch(options, "realtime", realtime))
     if kind == "motion" and target:
-        return _open_motion(target)
+        return _open_motion(target, realtime)
     hint = f" For a recording write trace:{spec}" if spec and Path(spec).is_file() else ""
     raise ConfigurationError(f"there is no headset source {spec!r}, wanted one of: {_KINDS}.{hint}")
 
 
-def _open_motion(target: str) -> HeadsetSource:
+def _open_motion(target: str, realtime: bool) -> HeadsetSource:
     from bodystream.sources.headset.synthetic import MotionHeadset, TrackerNoise, TrackingLoss
     from bodystream.sources.motion import find_takes
 
@@ -82,7 +91,7 @@ def _open_motion(target: str) -> HeadsetSource:
         seed=_whole_number("the seed of a motion", options.get("seed", "0"), 0, 2**63),
         hands=options.get("hands", "grip"),
         lost=TrackingLoss() if _switch(options, "lost") else None,
-        realtime=_switch(options, "realtime"),
+        realtime=_switch(options, "realtime", realtime),
     )
     for warning in warnings:
         source.counts.warn(warning)
@@ -104,8 +113,8 @@ def _options(target: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     return path, dict(pairs)
 
 
-def _switch(options: dict[str, str], name: str) -> bool:
-    value = options.get(name, "0")
+def _switch(options: dict[str, str], name: str, otherwise: bool = False) -> bool:
+    value = options.get(name, "1" if otherwise else "0")
     if value not in ("0", "1"):
         raise ConfigurationError(f"{name} must be 0 or 1, got {value!r}")
     return value == "1"

@@ -157,7 +157,7 @@ def _noise(
     keep = float(np.exp(-1.0 / (drift_time_s * rate_hz)))
     push = rng.normal(size=(count, 3))
     push[1:] *= np.sqrt(1.0 - keep**2)
-    wander = lfilter([1.0], [1.0, -keep], push, axis=0)
+    wander = np.asarray(lfilter([1.0], [1.0, -keep], push, axis=0))
     return jitter * rng.normal(size=(count, 3)) + drift * wander
 
 

@@ -104,7 +104,7 @@ def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | No
         )
     roots = positions[_PELVIS].copy()
     if np.median(np.abs((positions[HEAD] - roots)[:, 1])) < 0.3 * skeleton.stature_m * _TRUNK:
-        notes.append("the person lies throughout; if that is not so, its motion has other axes than its zero pose")
+        notes.append("the person mostly lies or crawls; if not, its motion has other axes than its zero pose")
     _to_floor(skeleton, world, roots, notes)
     rate_hz = facts.rate_hz or motion.rate_hz
     if rate_hz is None:
