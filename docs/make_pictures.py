@@ -1,15 +1,17 @@
 """Makes the pictures of the documentation, all of the synthetic camera: no recorded person is in this repository.
 
     python docs/make_pictures.py                   # all of them, into docs/pictures
-    python docs/make_pictures.py capture           # one: capture, error or viewer
+    python docs/make_pictures.py capture           # one: capture, error, viewer or drive
 
-`viewer` needs the extra `dev`, `chromium` and `chromedriver`; the others need only what `bodystream` itself needs.
+`viewer` needs the extra `dev`, `chromium` and `chromedriver`; `drive` needs the recordings, of which it draws no person
+but the shipped body; the others need only what `bodystream` itself needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,11 +23,17 @@ import numpy as np
 import warp as wp
 from PIL import Image, ImageDraw, ImageFont
 
+from bodystream.avatar import LbsAvatar
 from bodystream.avatar.body import load_body
 from bodystream.device import ParallelLaunch, select_device
 from bodystream.geometry.camera import project
+from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.pipelines.capture import Capture
 from bodystream.pipelines.quality import project_vertices
+from bodystream.pose.estimator import PoseEstimator
+from bodystream.pose.features import heading_rotation
+from bodystream.sources.headset.synthetic import MotionHeadset
+from bodystream.sources.motion import find_takes
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource, kernels
 from bodystream.sources.synthetic.truth import TruthSurface
 from bodystream.timing import SpanSummary, now_ns
@@ -40,6 +48,9 @@ TO_LIGHT = np.array([-0.35, -0.55, -0.76])  # camera frame: from the upper left,
 EDGE, NODE = (104, 160, 224), (255, 190, 70)
 CAMERA_WIDTH = 640
 CLAY = np.array([205.0, 205.0, 210.0])
+DRIVEN_TAKE, DRIVEN_SAMPLES = "02_01", (60, 90, 120, 150, 180)
+# Columns: the camera's right, down and ahead in the frame of a person who looks along -z, from ahead and the right.
+SIDE_VIEW = np.array([[-0.5, 0.0, -0.866], [0.0, -1.0, 0.0], [-0.866, 0.0, 0.5]])
 
 
 @dataclass(frozen=True)
@@ -301,7 +312,36 @@ def make_viewer(device: wp.Device) -> None:
     save(image, "viewer")
 
 
-PICTURE_MAKERS = {"capture": make_capture, "error": make_error, "viewer": make_viewer}
+def make_drive(device: wp.Device) -> None:
+    """A body driven by the head and wrists of a walk, beside the body that walked; needs the recordings."""
+    folder = Path(os.environ.get("BODYSTREAM_DATA") or PICTURES.parents[2] / "shared" / "data")
+    takes = [take for take in find_takes(f"bvh:{folder / 'mocap' / 'cmu'}") if take.name == DRIVEN_TAKE]
+    if not takes:
+        raise SystemExit(f"{DRIVEN_TAKE} is not in {folder}: set BODYSTREAM_DATA to the folder of the recordings")
+    source = MotionHeadset(takes[0].load(), hands="joint")
+    skeleton = source.clip.skeleton
+    estimator, avatar = PoseEstimator(skeleton), LbsAvatar(skeleton, device)
+    camera = CameraIntrinsics(560.0, 560.0, 319.5, 239.5, 640, 480)
+    painter, window = Painter(camera, 0.8, device), (195, 20, 250, 445)
+    columns: list[list[Image.Image]] = [[], []]
+    for sample in source:
+        pose = estimator.step(sample)
+        if sample.index not in DRIVEN_SAMPLES or sample.truth is None:
+            continue
+        for column, shown in zip(columns, (sample.truth, pose), strict=True):
+            mesh = avatar.pose(shown.rotations_xyzw, shown.root_position_m)
+            turn = heading_rotation(matrix_from_quaternion(sample.truth.rotations_xyzw[0].astype(np.float64)))
+            from_camera = turn @ SIDE_VIEW  # the camera walks beside the person
+            centre = sample.truth.root_position_m * (1, 0, 1) + (0, 0.95, 0)
+            local = (mesh.vertices - centre) @ from_camera + (0.0, 0.0, 3.0)
+            seen = Mesh(local.astype(np.float32), mesh.faces, (mesh.normals @ from_camera).astype(np.float32))
+            column.append(painter.crop(painter.mesh(seen, None if column is columns[0] else avatar.colours), window))
+    titles = [f"{number / 90:.1f} s" for number in DRIVEN_SAMPLES]
+    rows = [("motion capture", columns[0]), ("from head and wrists", columns[1])]
+    save(sheet(titles, rows, "a walk of a person whom the network has not seen"), "drive")
+
+
+PICTURE_MAKERS = {"capture": make_capture, "error": make_error, "viewer": make_viewer, "drive": make_drive}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from bodystream.device import describe_device
 
 __all__ = ["describe_machine"]
 
-_PACKAGES = ("numpy", "scipy", "warp-lang", "opencv-python-headless", "torch", "open3d")
+_PACKAGES = ("numpy", "scipy", "warp-lang", "opencv-python-headless", "onnxruntime", "torch", "open3d")
 
 
 def describe_machine(device: wp.Device) -> dict[str, Any]:

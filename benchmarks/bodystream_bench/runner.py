@@ -22,6 +22,8 @@ SUITES = {
     "fusion": "bodystream_bench.suites.fusion",
     "flow": "bodystream_bench.suites.flow",
     "foreground": "bodystream_bench.suites.foreground",
+    "pose": "bodystream_bench.suites.pose",
+    "drive": "bodystream_bench.suites.drive",
 }
 
 

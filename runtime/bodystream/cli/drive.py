@@ -69,7 +69,7 @@ class Drive:
     """Measure the person from the first two seconds: stand upright with the arms level (T) or hanging (I)."""
 
     calibration: Annotated[Path | None, _optional("FILE")] = None
-    """Proportions of the person: read where the file exists; with --calibrate they are written there."""
+    """Proportions of the person: read from this file; with --calibrate they are written there instead."""
 
     height: Annotated[float | None, _optional("METRES")] = None
     """The person's height, where nothing was calibrated; default: guessed from how high the head is seen."""
@@ -91,6 +91,9 @@ class Drive:
 
     foot_lock: bool = True
     """Hold standing feet in place; --no-foot-lock leaves them free."""
+
+    smooth: bool = True
+    """Smooth the network's answer over time; --no-smooth shows each answer as it is."""
 
     provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
     """What runs the network."""
@@ -145,8 +148,13 @@ class Drive:
             for text in found.lines:
                 line.print(text)
             if self.calibration is not None and found.pose != "assumed":
-                found.save(self.calibration)
-                line.print(f"wrote {self.calibration}")
+                # The person was measured all the same: a full disk must not undo that.
+                try:
+                    found.save(self.calibration)
+                except BodystreamError as error:
+                    line.print(f"error: {error}")
+                else:
+                    line.print(f"wrote {self.calibration}")
 
         driver = Driver(device, config, on_calibrated=calibrated)
         stack.callback(driver.close)
@@ -254,11 +262,19 @@ class Drive:
 
         stored = None
         if self.calibration is not None and self.calibrate is None:
+            if not self.calibration.is_file():
+                raise ConfigurationError(
+                    f"--calibration {self.calibration} is not a file: measure the person with --calibrate first"
+                )
             stored = Calibration.load(self.calibration)
         return DriveConfig(
             headset=HeadsetOptions(self.units, self.quaternion_order, self.left_handed, self.swap_hands),
             estimator=EstimatorConfig(
-                hypotheses=self.hypotheses, refine=self.refine, foot_lock=self.foot_lock, provider=self.provider
+                hypotheses=self.hypotheses,
+                refine=self.refine,
+                foot_lock=self.foot_lock,
+                smooth=self.smooth,
+                provider=self.provider,
             ),
             calibration=stored,
             skeleton=source.clip.skeleton if isinstance(source, MotionHeadset) else None,

@@ -40,7 +40,7 @@ class EvaluatePose:
     """Poses that the network is asked for per sample; the best is chosen without knowing the truth."""
 
     raw: bool = False
-    """The network alone: no refinement, no foot lock."""
+    """The network alone: no smoothing, no refinement, no foot lock."""
 
     baselines: bool = True
     """Also the baselines that need no training; --no-baselines leaves them out."""
@@ -66,6 +66,7 @@ class EvaluatePose:
         from rich.console import Console
 
         from bodystream.cli.evaluation_progress import evaluation_progress
+        from bodystream.device import initialise_warp
         from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
         from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk
         from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
@@ -76,13 +77,16 @@ class EvaluatePose:
 
         if not self.rate > 0:
             raise ConfigurationError(f"--rate-hz must be positive, got {self.rate}")
+        initialise_warp()  # quietly: stdout is for the result
         notes = Console(stderr=True, highlight=False)
         sampler = PoseSampler(hypotheses=self.hypotheses, provider=self.provider)
         takes = find_takes(self.data)
         chosen = takes if self.include_trained else held_out(takes, sampler.trained_on, self.data)
         if len(chosen) < len(takes):
             notes.print(f"{len(takes) - len(chosen)} takes of people whom the network was trained on are left out")
-        config = EstimatorConfig(hypotheses=self.hypotheses, refine=not self.raw, foot_lock=not self.raw)
+        config = EstimatorConfig(
+            hypotheses=self.hypotheses, refine=not self.raw, foot_lock=not self.raw, smooth=not self.raw
+        )
         estimators: list[Estimator] = []
         if self.baselines:
             estimators.append(LeastSquaresIk())
@@ -92,9 +96,12 @@ class EvaluatePose:
             if not known:
                 raise InputError(f"--neighbours-from {self.neighbours_from} holds only people that are tested")
             estimators.append(NearestPose(build_database(clips_of(known, [], None))))
-        skeleton = chosen[0].load().skeleton
-        estimators.insert(0, PoseEstimator(skeleton, config, sampler=sampler))
         problems: list[str] = []
+        first = next(clips_of(chosen, problems, None), None)
+        if first is None:
+            raise InputError(f"none of the {len(chosen)} takes of {self.data} can be read; the first: {problems[0]}")
+        estimators.insert(0, PoseEstimator(first.skeleton, config, sampler=sampler))
+        problems.clear()  # the evaluation meets them again
         results = []
         for number, estimator in enumerate(estimators):
             with evaluation_progress(estimator.name, len(chosen), notes) as progress:

@@ -41,6 +41,10 @@ class Engine:
         for name, shape in (self.inputs | self.outputs).items():
             if not all(isinstance(extent, int) for extent in shape):
                 raise BundleError(f"{graph}: {name} has the open shape {shape}: say how large it is")
+        for value in (*session.get_inputs(), *session.get_outputs()):
+            # the buffers below are bound without a further look
+            if value.type != "tensor(float)":
+                raise BundleError(f"{graph}: {value.name} is a {value.type}, tensor(float) is wanted: export it again")
         self._buffers = {name: np.empty(shape, np.float32) for name, shape in self.outputs.items()}
         self._feed = {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
         self._binding = session.io_binding()
@@ -109,7 +113,8 @@ def open_engine(
     problems = available_providers()
     if provider != "auto":
         if problems[provider]:
-            raise MissingDependencyError(f"the provider {provider}", "as asked for", problems[provider])
+            remedy = problems[provider].partition(": ")[2]
+            raise MissingDependencyError(f"the provider {provider}", "as asked for", f"Install it: {remedy}")
         return _open(path, provider, "as asked for", threads, sizes)
     if not problems["cuda"]:
         try:

@@ -122,6 +122,7 @@ class Driver:
         known = (self.calibration, self.config.skeleton, self.config.head_height_m)
         self._guesses = all(value is None for value in known)
         self._guessed_m = self._stature.head_height_m
+        self._guessed_from = 0
         wanted = self.config.estimator
         self._sampler = PoseSampler(
             hypotheses=wanted.hypotheses, provider=wanted.provider, threads=wanted.threads, seed=wanted.seed
@@ -235,7 +236,8 @@ class Driver:
                 self._guesses = False
         elif self._guesses:
             self._stature.push(joints)
-            if sample.index % _GUESS_EVERY == _GUESS_EVERY - 1:
+            self._guessed_from += 1  # not the sample's index: of a slow driver, newest wins, and it may be odd for ever
+            if self._guessed_from % _GUESS_EVERY == 0:
                 height = self._stature.head_height_m
                 if abs(height - self._guessed_m) > _GUESS_STEP_M:
                     self._guessed_m = height

@@ -130,11 +130,14 @@ class DriveSession:
         if self._reset.is_set():
             self._reset.clear()
             driver.estimator.forget_past()
+        calibrating = driver.calibrating
         try:
             result = driver.step(arrival.frame)
         except BodystreamError as error:
+            if not calibrating or driver.calibrating:  # it did not come from a calibration that ended
+                raise
             # A calibration that failed is told; the body is driven on with what was known before.
-            if not driver.calibrating and self._on_note is not None:
+            if self._on_note is not None:
                 self._on_note(f"not calibrated: {error}")
             return
         if result is None:
@@ -150,6 +153,8 @@ class DriveSession:
             vertices=len(driver.avatar.body.vertices),
             done_t_ns=result.pose.t_ns + self._latency_ns,
         )
+        # The headset's clock may be ahead: browsers tell where the head will be when the frame is shown.
+        self._report.add_data_age(max(0, self._latency_ns))
         if result.sample.head is not None:
             self._report.add_quality(result.head_error_m, result.hand_errors_m, result.joint_error_m)
         if self._files is not None:
@@ -167,7 +172,6 @@ class DriveSession:
         if not viewer.wants_state:
             return
         shown_ns = now_ns() if self._source.live else result.pose.t_ns
-        self._report.add_data_age(shown_ns - result.pose.t_ns)
         found = driver.estimator.hypotheses
         viewer.publish(
             BodyViewerState(

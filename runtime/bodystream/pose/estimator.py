@@ -1,7 +1,7 @@
 """From samples of a headset to poses of a body: the pose stage as one object.
 
 One step: devices to joints, hands that were lost eased, features of the recent past, the network's hypotheses, the
-choice among them, refinement so that head and hands are met, feet that stand held in place.
+choice among them, smoothing, refinement so that head and hands are met, feet that stand held in place.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
 from bodystream.pose.chooser import Constraint, HypothesisChooser
 from bodystream.pose.contact import ContactDetector, FootLock
-from bodystream.pose.features import decode_poses
+from bodystream.pose.features import decode_poses, place_by_head
 from bodystream.pose.hands import EasedTargets, HandEaser
 from bodystream.pose.observation import History, JointTargets
 from bodystream.pose.refine import PoseRefiner
 from bodystream.pose.sampler import PoseSampler, Sampler, Samples
+from bodystream.pose.smoothing import PoseSmoother
 from bodystream.timing import Spans
 from bodystream.types import Array, BodyPose, HeadsetSample, Status
 
@@ -38,6 +39,7 @@ class EstimatorConfig:
         hypotheses: poses that the network is asked for per sample; more than one gives uncertainty and a choice.
         refine: whether head and hands are met exactly.
         foot_lock: whether standing feet are held.
+        smooth: whether the network's answer is smoothed over time.
         provider: of the network.
         threads: of the network on a processor.
         seed: of the hypotheses.
@@ -46,8 +48,9 @@ class EstimatorConfig:
     hypotheses: int = 1
     refine: bool = True
     foot_lock: bool = True
+    smooth: bool = True
     provider: ProviderName = "auto"
-    threads: int = 2
+    threads: int = 1
     seed: int = 0
 
 
@@ -137,6 +140,7 @@ class PoseEstimator:
         self._constraint = constraint
         self._easer = HandEaser()
         self._history = History(self.sampler.features)
+        self._smoother = PoseSmoother() if self.config.smooth else None
         self.reset(skeleton)
 
     def reset(self, skeleton: Skeleton) -> None:
@@ -161,6 +165,8 @@ class PoseEstimator:
     def forget_past(self) -> None:
         """What was seen says nothing about what comes: the view was recentred, or the stream was interrupted."""
         self._history.clear()
+        if self._smoother is not None:
+            self._smoother.reset()
         self._contacts.reset()
         if self._feet is not None:
             self._feet.reset()
@@ -186,11 +192,17 @@ class PoseEstimator:
         with self.spans.measure("choose"):
             self.hypotheses = found = self._choose(sample.t_ns, samples, heading, targets.positions_m[0])
         rotations, root = found.rotations[found.index], found.root_positions_m[found.index]
+        if self._smoother is not None:
+            with self.spans.measure("smooth"):
+                rotations = self._smoother.step(sample.t_ns, rotations)
+                root = place_by_head(self.skeleton.offsets_m, rotations, targets.positions_m[0])
         if self._refiner is not None:
             with self.spans.measure("refine"):
                 refined = self._refiner.refine(rotations, root, targets)
                 rotations = refined.rotations[0].astype(np.float64)
                 root = refined.root_positions_m[0].astype(np.float64)
+            if self._smoother is not None:
+                self._smoother.correct(rotations)
         with self.spans.measure("feet"):
             positions, world = forward_kinematics(self.skeleton.offsets_m, rotations, root)
             contacts = self._contacts.step(sample.t_ns, positions, found.contacts)

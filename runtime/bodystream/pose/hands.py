@@ -179,9 +179,9 @@ class HandEaser:
         self, hand: _Hand, place: tuple[Array, Array], shown: tuple[Array, Array] | None, seconds: float
     ) -> None:
         config = self.config
-        if not hand.known:  # it is seen for the first time: nothing was promised of where it is
-            start = place if shown is None else shown
-            self._begin(hand, place, start)
+        if not hand.known:  # it is seen for the first time; where no pose was shown yet, nothing can jump
+            if shown is not None:
+                self._begin(hand, place, shown)
         elif hand.lost_s > 0.0:
             held = (hand.position, hand.rotation)
             self._begin(hand, place, held if shown is None else shown)

@@ -34,8 +34,8 @@ class JointTargets:
 class History:
     """Keeps the last moments of `JointTargets`; asked for a time between two of them, it interpolates.
 
-    Where the past is not known (a fresh start, a hand that was lost) the oldest known state stands for it, which is
-    what training showed the networks too.
+    Where the past is not known the oldest known state stands for it on a fresh start, and the present one for a hand
+    that was lost, which is what training showed the networks too.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -77,7 +77,7 @@ class History:
         r = _between(self._rotations[before], self._rotations[after], u[:, None, None, None])
         seen = self._tracked[before] & self._tracked[after]
         seen[0] = self._tracked[self._count - 1]
-        # what lies before a gap is not this hand's past
+        # what is older than a state in a gap is hidden too: training shows pasts that end, never ones with a hole
         seen = np.logical_and.accumulate(seen, axis=0)
         x = device_features(p, r, seen, np.asarray(stature_m))
         return x, heading_rotation(r[0, 0])

@@ -77,7 +77,7 @@ class RefineConfig:
     loose_position_std_m: float = 1.0
     loose_rotation_std_rad: float = 3.0
     root_std_m: float = 0.02
-    limit_std_rad: float = 0.03
+    limit_std_rad: float = 0.15
     reach_slack_m: float = 0.1
     step_limit_rad: float = 0.7
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bodystream.bundles import Bundle, find_bundle
 from bodystream.engines import ProviderName, open_engine
-from bodystream.errors import BundleError, ConfigurationError
+from bodystream.errors import BundleError, ConfigurationError, InputError
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pose.features import BETA_SIZE, DEVICES, POSE_SIZE, FeatureConfig, beta_of_skeleton
 from bodystream.types import Array
@@ -46,7 +46,8 @@ class Samples:
             centre of the latent region.
         log_likelihood: (K,) float32 of each under the flow [nats].
         spread: (66,) float32 deviation of the latent region.
-        contacts: (2,) float32 probabilities that the left and the right foot stand, or None.
+        contacts: (2,) float32 probabilities that the left and the right foot stand, or None where a sampler that is
+            compared with the network does not say.
     """
 
     vectors: Array
@@ -88,7 +89,7 @@ class PoseSampler:
         *,
         hypotheses: int = 1,
         provider: ProviderName = "auto",
-        threads: int = 2,
+        threads: int = 1,
         seed: int = 0,
     ) -> None:
         if not 1 <= hypotheses <= MAX_HYPOTHESES:
@@ -101,9 +102,9 @@ class PoseSampler:
         path = self.bundle.folder / "manifest.json"
         try:
             section = msgspec.json.decode(path.read_bytes(), type=SamplerSection)
-        except msgspec.DecodeError as error:
+            self.features = FeatureConfig(section.history_s)
+        except (msgspec.DecodeError, InputError) as error:
             raise BundleError(f"{path} does not say which history the network sees: {error}") from error
-        self.features = FeatureConfig(section.history_s)
         self.trained_on = section.trained_on
         self.engine = open_engine(self.bundle.path(GRAPH), provider, threads, {"hypotheses": hypotheses})
         wanted = {
@@ -114,6 +115,12 @@ class PoseSampler:
         if self.engine.inputs != wanted:
             raise BundleError(
                 f"{GRAPH} of bundle {self.bundle.manifest.name!r} takes {self.engine.inputs}, not {wanted}"
+            )
+        answers = {"pose": (hypotheses, POSE_SIZE), "log_likelihood": (hypotheses,), "spread": (POSE_SIZE,)}
+        answers["contacts"] = (2,)
+        if self.engine.outputs != answers:
+            raise BundleError(
+                f"{GRAPH} of bundle {self.bundle.manifest.name!r} gives {self.engine.outputs}, not {answers}"
             )
         noise = np.random.default_rng(seed).standard_normal((hypotheses, POSE_SIZE))
         noise[0] = 0.0

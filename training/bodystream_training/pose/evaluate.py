@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +15,12 @@ from rich.console import Console
 
 from bodystream.cli.evaluate_pose import clips_of
 from bodystream.cli.evaluation_progress import evaluation_progress
+from bodystream.device import initialise_warp
 from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
-from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk
+from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk, mean_rotations
 from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
 from bodystream.pose.evaluation.protocol import Estimator, auc, evaluate, invariance_cm
 from bodystream.pose.evaluation.table import as_json, comparison_table
@@ -44,7 +45,8 @@ class EvaluatePose:
 
     Rows: the sampler with refinement and foot lock; the network alone with z = mu_H and with z = 0; the flow without
     intermediate supervision, where `--stages flow-plain` trained one; the regressor, alone and with the same
-    refinement; least-squares inverse kinematics; the nearest pose of the training clips.
+    refinement; least-squares inverse kinematics, from a standing and from the mean pose; the nearest pose of the
+    training clips. Refinement comes with smoothing and foot lock.
     """
 
     data: str
@@ -68,6 +70,7 @@ class EvaluatePose:
     """Print one JSON object."""
 
     def run(self) -> int:
+        initialise_warp()  # quietly: stdout is for the result
         notes = Console(stderr=True, highlight=False)
         takes = find_takes(self.data)
         tested = [take for take in takes if split_of(take.subject) == self.split]
@@ -77,15 +80,20 @@ class EvaluatePose:
         clips = list(clips_of(tested, problems := [], self.excerpt_s))
         for problem in problems:
             notes.print(f"left out: {problem}")
+        if not clips:
+            raise InputError(f"no {self.split} subject's clip of {self.data} can be read")
         estimators = _estimators(samplers, clips[0])
+        rows = [(estimator.name, estimator) for estimator in estimators]
         if self.neighbours:
-            known = [take for take in takes if split_of(take.subject) == "train"]
-            estimators.append(NearestPose(build_database(clips_of(known, [], None))))
+            known = list(clips_of([take for take in takes if split_of(take.subject) == "train"], [], None))
+            rows.append(("least_squares_ik, mean rest pose", LeastSquaresIk(rest=mean_rotations(known))))
+            nearest = NearestPose(build_database(known))
+            rows.append((nearest.name, nearest))
         results = []
-        for estimator in estimators:
-            with evaluation_progress(estimator.name, len(clips), notes) as progress:
-                results.append(evaluate(estimator, clips, 60.0, progress))
-            notes.print(f"{estimator.name}: done")
+        for label, estimator in rows:
+            with evaluation_progress(label, len(clips), notes) as progress:
+                results.append(replace(evaluate(estimator, clips, 60.0, progress), estimator=label))
+            notes.print(f"{label}: done")
         facts: dict[str, Any] = {
             "likelihood_auc": likelihood_auc(flow, normalise, build_examples(clips, features, variants=1, stride=6)),
             "invariance_cm": invariance_cm(estimators[0], max(clips, key=len)),
@@ -127,7 +135,7 @@ def _as_regressor(model: torch.nn.Module, path: Path) -> Regressor:
 
 def _estimators(samplers: dict[str, Sampler], clip: MotionClip) -> list[Estimator]:
     skeleton = clip.skeleton
-    raw = EstimatorConfig(refine=False, foot_lock=False)
+    raw = EstimatorConfig(refine=False, foot_lock=False, smooth=False)
     out: list[Estimator] = [PoseEstimator(skeleton, sampler=samplers["mu_H"], name="bodystream")]
     for label, sampler in samplers.items():
         out.append(PoseEstimator(skeleton, raw, sampler=sampler, name=f"{label}, network alone"))

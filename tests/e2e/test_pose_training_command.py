@@ -1,0 +1,197 @@
+"""From motion files to a bundle by the commands: train, go on, evaluate, export, and run what came out.
+
+Networks are made small here, so that a few steps take a second; all else is what users run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'bodystream[train]'")
+pytest.importorskip("safetensors", reason="safetensors is not installed: pip install 'bodystream[train]'")
+
+from bodystream.bundles import open_bundle  # noqa: E402
+from bodystream.pose.sampler import PoseSampler  # noqa: E402
+from bodystream_export.cli import main as export  # noqa: E402
+from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
+from bodystream_training.cli import main as train  # noqa: E402
+from bodystream_training.pose import train as recipe  # noqa: E402
+from bodystream_training.pose.model import FlagConfig  # noqa: E402
+from e2e.command_line import environment  # noqa: E402
+from e2e.headset_takes import write_bvh  # noqa: E402
+from sources.headset_motions import crouching, hands_raised, walking, working  # noqa: E402
+
+MOTIONS = {"35_01": walking, "35_02": working, "36_01": crouching, "accad_1/lift": hands_raised}
+HELD_OUT = {"09_01": working, "02_01": walking}
+SETTINGS = ("--batch", "64", "--variants", "2", "--learning-rate", "1e-3", "--threads", "1", "--seed", "3")
+
+
+def small(**sizes: int) -> FlagConfig:
+    return FlagConfig(hidden=16, width=16, layers=1, heads=2, feed_forward=16, groups=4, categories=8, **sizes)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with takes of several people."""
+    folder = tmp_path_factory.mktemp("workshop")
+    for name, make in (MOTIONS | HELD_OUT).items():
+        write_bvh(folder / "takes" / f"{name}.bvh", make(3.0), rate_hz=60.0)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def bench(workshop: Path, monkeypatch: pytest.MonkeyPatch):
+    """Small networks, in the workshop's folder, on one thread."""
+    monkeypatch.setattr(recipe, "FlagConfig", small)
+    monkeypatch.setenv("BODYSTREAM_CACHE", str(workshop / "cache"))
+    monkeypatch.chdir(workshop)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def pose(*words: str) -> int:
+    return train(["pose", "--data", "bvh:takes", "--out", "runs/pose", *SETTINGS, *words])
+
+
+def steps_of(name: str) -> tuple[int, int]:
+    _, facts = load_checkpoint(Path("runs/pose") / f"{name}.safetensors")
+    return facts["step"], facts["steps"]
+
+
+def test_training_stops_at_an_interrupt_and_goes_on(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = recipe.Trainer._step
+    seen = []
+
+    def interrupted(self: recipe.Trainer, batch: object) -> dict[str, float]:
+        seen.append(self.stage)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return taken(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recipe.Trainer, "_step", interrupted)
+    assert pose("--epochs", "3", "--leave-out", "accad_") == 130
+    done, of = steps_of("flow")
+    assert done == 3 < of
+    said = capfd.readouterr().err
+    assert f"stopped at step 3 of {of}; the same command goes on from there" in said
+    assert "frames at 20 Hz to train on" in said
+    assert not Path("runs/pose/predictor.safetensors").exists()
+
+    assert pose("--epochs", "3", "--leave-out", "accad_") == 0
+    assert len(seen) == 3 * of, "the three steps were not taken again"
+    said = capfd.readouterr().err
+    for name in ("flow", "predictor", "regressor"):
+        assert steps_of(name) == (of, of) and f"{name}: runs/pose/{name}.safetensors" in said
+        last = json.loads(Path(f"runs/pose/{name}.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        assert last["step"] == of and np.isfinite(last["mpjpe_cm"]) and np.isfinite(last["total"])
+    facts = json.loads(Path("runs/pose/run.json").read_text(encoding="utf-8"))
+    assert facts["subjects"] == ["cmu_35", "cmu_36"], "neither who was left out nor who is held out"
+    assert "--epochs 3" in facts["recipe"] and "--leave-out accad_" in facts["recipe"]
+    # Examples are made once per choice of data.
+    assert len(list(Path("runs/examples").glob("*.safetensors"))) == 2
+
+
+def test_other_settings_do_not_resume(capfd: pytest.CaptureFixture[str]) -> None:
+    assert pose("--epochs", "4", "--leave-out", "accad_", "--stages", "flow") == 2
+    assert "was begun with other settings" in capfd.readouterr().err
+    assert steps_of("flow")[0] == steps_of("flow")[1]
+
+
+def test_a_trained_run_is_evaluated(capfd: pytest.CaptureFixture[str]) -> None:
+    assert (
+        train(["eval", "pose", "--data", "bvh:takes", "--run", "runs/pose", "--excerpt-s", "1.2", "9", "--json"]) == 0
+    )
+    table = json.loads(capfd.readouterr().out)
+    assert set(table["baselines"]) >= {"mu_H, network alone", "z = 0, network alone", "least_squares_ik"}
+    assert any(name.startswith("regressor") for name in table["baselines"])
+    assert any(name.startswith("nearest") for name in table["baselines"])
+    assert [clip["subject"] for clip in table["clips"]] == ["cmu_02"], "the test subject and nobody else"
+    for row in (table["model"], *table["baselines"].values()):
+        assert np.isfinite(row["mpjpe_cm"]) and row["mpjpe_cm"] > 0
+    assert table["model"]["head_error_cm"] < 0.5, "refinement does not need a good network"
+    assert 0 <= table["likelihood_auc"] <= 1 and 0 <= table["invariance_cm"] < 0.1
+
+
+def test_an_export_is_the_same_network(capfd: pytest.CaptureFixture[str]) -> None:
+    assert export(["pose", "--checkpoint", "runs/pose", "--out", "bundles/pose", "--full"]) == 0
+    said = capfd.readouterr().err
+    assert "PyTorch against the bundle: 0.000 degrees mean" in said and "wrote bundles/pose" in said
+    bundle = open_bundle(Path("bundles/pose"))
+    manifest = json.loads(Path("bundles/pose/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["trained_on"] == ["cmu_35", "cmu_36"]
+    assert manifest["metrics"]["export_difference_deg"] < 1e-3
+    assert "mocap.cs.cmu.edu" in " ".join(manifest["provenance"]["data"])
+    sampler = PoseSampler(bundle, hypotheses=3)
+    observation = np.zeros((3, sampler.features.token_size), np.float32)
+    observation[:, 9] = 1.0
+    samples = sampler.step(observation)
+    assert samples.vectors.shape == (3, 66) and np.isfinite(samples.vectors).all()
+    assert np.isfinite(samples.log_likelihood).all() and samples.contacts is not None
+
+    # In 8 bits, from the motion files, with figures of an evaluation.
+    Path("figures.json").write_text(json.dumps({"model": {"mpjpe_cm": 7.5, "p95": {}}}), encoding="utf-8")
+    words = ["pose", "--checkpoint", "runs/pose", "--out", "bundles/pose", "--data", "bvh:takes"]
+    assert export([*words, "--metrics", "figures.json", "--bundle-version", "2"]) == 0
+    manifest = json.loads(Path("bundles/pose/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["version"] == 2 and manifest["metrics"]["mpjpe_cm"] == 7.5
+    assert manifest["metrics"]["export_difference_deg"] < 0.5
+    open_bundle(Path("bundles/pose"))
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        (train, ["pose", "--data", "bvh:nowhere"], "nowhere is not there"),
+        (train, ["pose", "--data", "bvh:takes/35_01.bvh"], "no clip of a validation subject"),
+        (
+            train,
+            ["pose", "--data", "bvh:takes", "--stages", "predictor", "--out", "runs/new", *SETTINGS],
+            "train it first",
+        ),
+        (train, ["eval", "pose", "--data", "bvh:takes/35_01.bvh"], "no take of a test subject"),
+        (train, ["eval", "pose", "--data", "bvh:takes", "--run", "runs/none"], "is not a readable checkpoint"),
+        (export, ["pose", "--checkpoint", "runs/pose", "--out", "bundles/other"], "--out must be a folder named pose"),
+        (export, ["pose", "--checkpoint", "runs/none", "--out", "bundles/pose"], "is not a readable checkpoint"),
+    ],
+)
+def test_what_cannot_be_done_is_told(command, words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command(words) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and said in lines[0]
+
+
+@pytest.mark.parametrize("program", ["bodystream_training", "bodystream_export"])
+def test_help_without_waiting_for_pytorch(program: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys\nfrom {program}.cli import main\ntry:\n    main(['pose', '--help'])\n"
+        "except SystemExit as left:\n    assert not left.code\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=training_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--checkpoint" in done.stdout or "--data" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def training_environment() -> dict[str, str]:
+    root = Path(__file__).resolve().parents[2]
+    found = environment()
+    return {**found, "PYTHONPATH": os.pathsep.join([found["PYTHONPATH"], str(root / "training"), str(root / "export")])}

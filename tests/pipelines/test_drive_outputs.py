@@ -1,0 +1,131 @@
+"""The files of a driven body come back as what was driven."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drive_parts import ESTIMATOR, new_driver, samples_of
+
+from bodystream.errors import InputError
+from bodystream.geometry.skeleton import HEAD
+from bodystream.pipelines.drive import Driver, DriveResult
+from bodystream.pipelines.drive_outputs import DriveFiles
+from bodystream.sources.headset.table import parse_table
+from bodystream.sources.motion import find_takes
+from bodystream.types import Status
+from sources.headset_motions import walking
+
+RATE_HZ = 45.0
+CLIP = walking(1.0)
+
+
+def driven(driver: Driver, headless: int = 0) -> list[DriveResult]:
+    """Results of a short walk; the first samples have no head."""
+    samples = samples_of(CLIP, rate_hz=RATE_HZ)
+    results = [driver.step(replace(s, head=None) if k < headless else s) for k, s in enumerate(samples)]
+    return [result for result in results if result is not None]
+
+
+@pytest.fixture(scope="module")
+def driver():
+    made = new_driver(skeleton=CLIP.skeleton, estimator=replace(ESTIMATOR, smooth=False))
+    yield made
+    made.close()
+
+
+def glb_document(path: Path) -> dict:
+    data = path.read_bytes()
+    magic, _, length = struct.unpack_from("<4sII", data)
+    assert magic == b"glTF" and length == len(data)
+    size, kind = struct.unpack_from("<I4s", data, 12)
+    assert kind == b"JSON"
+    return json.loads(data[20 : 20 + size])
+
+
+def test_a_drive_is_written_as_motion_animation_and_samples(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    folder = tmp_path / "made" / "out"
+    files = DriveFiles(folder, CLIP.skeleton, RATE_HZ)
+    results = driven(driver)
+    for result in results:
+        files.add(result)
+    written = files.write(driver)
+    assert [path.name for path in written.paths] == ["headset.csv", "driven.bvh", "driven.glb"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in written.paths)
+    assert written.notes == ()
+
+    (take,) = find_takes(f"bvh:{folder / 'driven.bvh'}")
+    motion = take.load()
+    # the grid's last frame may fall between two samples by rounding
+    assert len(results) - 1 <= len(motion) <= len(results) and motion.rate_hz == pytest.approx(RATE_HZ, rel=1e-4)
+    joints, _ = motion.joints()
+    wanted = np.stack([result.joints_m for result in results])[: len(joints)]
+    assert np.linalg.norm(joints - wanted, axis=-1).max() < 0.02
+
+    trace = parse_table((folder / "headset.csv").read_bytes(), "headset.csv")
+    assert len(trace.samples) == len(results)
+    for got, result in zip(trace.samples, results, strict=True):
+        assert got.device_t_ns == result.sample.t_ns
+        for side in ("head", "left", "right"):
+            first, second = getattr(got, side), getattr(result.sample, side)
+            assert first.kind is second.kind
+            np.testing.assert_allclose(first.position_m, second.position_m, atol=1e-7)
+            np.testing.assert_allclose(first.rotation_xyzw, second.rotation_xyzw, atol=1e-7)
+
+    document = glb_document(folder / "driven.glb")
+    assert len(document["skins"][0]["joints"]) == 22
+    sampler = document["animations"][0]["samplers"][0]
+    assert document["accessors"][sampler["input"]]["count"] == len(results)
+    assert document["accessors"][sampler["input"]]["max"][0] == pytest.approx((len(results) - 1) / RATE_HZ, abs=1e-3)
+
+
+def test_poses_from_before_the_first_head_are_left_out_and_their_samples_kept(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    results = driven(driver, headless=10)
+    for result in results:
+        files.add(result)
+    assert sum(result.pose.status is Status.LOST for result in results) == 10
+    files.write(driver)
+    document = glb_document(tmp_path / "driven.glb")
+    keys = document["accessors"][document["animations"][0]["samplers"][0]["input"]]["count"]
+    assert keys == len(results) - 10
+    trace = parse_table((tmp_path / "headset.csv").read_bytes(), "headset.csv")
+    assert [sample.head is None for sample in trace.samples[:11]] == [True] * 10 + [False]
+
+
+def test_where_nothing_was_tracked_there_is_a_note_and_no_motion(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    sample = replace(samples_of(CLIP)[0], head=None)
+    pose = replace(driver.estimator.step(sample), status=Status.LOST)
+    files.add(DriveResult(sample, pose, driver.estimator.joints_m, float("nan"), (), float("nan")))
+    written = files.write(driver)
+    assert [path.name for path in written.paths] == ["headset.csv"]
+    assert len(written.notes) == 1 and "no pose was tracked" in written.notes[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["headset.csv"]
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_anything_is_driven(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"--out: cannot write to the folder .*file"):
+        DriveFiles(tmp_path / "file", CLIP.skeleton, RATE_HZ)
+
+
+def test_the_head_is_in_the_file_where_it_was_seen(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    for result in driven(driver):
+        files.add(result)
+    files.write(driver)
+    (take,) = find_takes(f"bvh:{tmp_path / 'driven.bvh'}")
+    joints, _ = take.load().joints()
+    wanted = CLIP.resampled(RATE_HZ).joints()[0][: len(joints), HEAD]
+    assert np.linalg.norm(joints[:, HEAD] - wanted, axis=1).mean() < 0.01

@@ -1,0 +1,253 @@
+"""A driving session's controls: newest wins, stalls, stop, limits, files, and a source that fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drive_parts import ESTIMATOR, Scripted, new_driver, samples_of, t_pose
+
+from bodystream.errors import InputError, SourceError
+from bodystream.pipelines import drive_session as session_module
+from bodystream.pipelines.drive import Driver
+from bodystream.pipelines.drive_outputs import DriveFiles
+from bodystream.pipelines.drive_session import DriveProgress, DriveSession
+from bodystream.pipelines.reader import SourceReader
+from bodystream.sinks import DriveReportBuilder
+from bodystream.sources.headset.synthetic import MotionHeadset
+from bodystream.types import HeadsetSample, Status
+from sources.headset_motions import walking
+
+CLIP = walking(1.0)
+
+
+@pytest.fixture(scope="module")
+def shared_driver() -> Iterator[Driver]:
+    made = new_driver(skeleton=CLIP.skeleton, estimator=replace(ESTIMATOR, refine=False, foot_lock=False))
+    made.warm_up()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def driver(shared_driver: Driver) -> Driver:
+    """As new: another stream has another clock."""
+    shared_driver.checker = type(shared_driver.checker)(shared_driver.config.headset)
+    shared_driver.predictor.reset()
+    shared_driver.estimator.reset(CLIP.skeleton)
+    return shared_driver
+
+
+class Harness:
+    """A session with everything that it says."""
+
+    def __init__(self, source: Any, driver: Driver, **options: Any) -> None:
+        self.source, self.driver = source, driver
+        self.reader: SourceReader[HeadsetSample] = SourceReader(source)
+        self.report = DriveReportBuilder(source.name, source.rate_hz)
+        self.progress: list[DriveProgress] = []
+        self.notes: list[str] = []
+        self.after: Callable[[DriveProgress], None] = lambda progress: None
+        self.session = DriveSession(
+            source, driver, self.report, reader=self.reader, on_progress=self._note, on_note=self.notes.append, **options
+        )
+
+    def _note(self, progress: DriveProgress) -> None:
+        self.progress.append(progress)
+        self.after(progress)
+
+    def built(self):
+        return self.report.build(
+            spans=self.driver.spans, samples_in=self.reader.received, samples_dropped=self.reader.dropped
+        )
+
+    def __enter__(self) -> Harness:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reader.close()
+
+
+def test_a_recording_loses_nothing(driver: Driver) -> None:
+    samples = samples_of(CLIP)[:30]
+    with Harness(Scripted(samples), driver) as harness:
+        harness.session.run()
+        assert harness.session.processed == len(harness.progress) == 30
+        assert [progress.processed for progress in harness.progress] == list(range(1, 31))
+        assert harness.progress[-1].dropped == 0 and harness.progress[-1].rate_hz > 0
+        report = harness.built()
+    assert report.frames.processed == 30 and report.frames.dropped == 0
+    assert report.quality.poses == 30 and report.quality.joint_error_mean_cm is not None
+    assert report.quality.head_error_mean_cm == pytest.approx(0.0, abs=0.01)
+    assert report.latency.p50_ms is not None and report.latency.p50_ms > 0
+    assert sum(report.flags.values()) > 0  # hands are taken up at the start
+
+
+def test_a_slow_driver_gets_the_newest_sample(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    stepped = driver.step
+    taken: list[HeadsetSample] = []
+
+    def slow(sample: HeadsetSample):
+        taken.append(sample)
+        time.sleep(0.04)
+        return stepped(sample)
+
+    monkeypatch.setattr(driver, "step", slow)
+    source = MotionHeadset(CLIP.sliced(0, 60), realtime=True)
+    with Harness(source, driver) as harness:
+        harness.session.run()
+        dropped = harness.reader.dropped
+        assert harness.session.processed + dropped == 60 and dropped >= 20
+        assert harness.progress[-1].dropped == dropped
+    indices = [sample.index for sample in taken]
+    assert indices == sorted(set(indices)) and indices[-1] == 59  # in order, none twice, the last one too
+    # what is taken has just come in: its age is that of the step before at most, and a few periods of a busy machine
+    assert harness.progress[-1].latency_ms < 1000
+
+
+def test_a_stall_is_told_and_survived(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "STALL_S", 0.1)
+    go_on = threading.Event()
+
+    def wait_before_the_sixth(number: int) -> None:
+        if number == 5:
+            go_on.wait(30.0)
+
+    source = Scripted(samples_of(CLIP)[:8], wait_before_the_sixth, live=False)
+    with Harness(source, driver) as harness:
+        def release(progress: DriveProgress) -> None:
+            if progress.status is Status.LOST and "gave no sample" in progress.reason:
+                go_on.set()
+
+        harness.after = release
+        harness.session.run()
+        stalls = [progress for progress in harness.progress if "gave no sample" in progress.reason]
+        assert stalls and stalls[0].processed == 5
+        assert harness.session.processed == 8
+    assert any("gave no sample" in warning for warning in source.counts.warnings)
+
+
+def test_stop_ends_after_the_sample_in_work(driver: Driver) -> None:
+    with Harness(Scripted(samples_of(CLIP)), driver) as harness:
+        harness.after = lambda progress: harness.session.stop() if progress.processed == 7 else None
+        harness.session.run()
+        assert harness.session.processed == 7
+
+
+def test_stop_from_another_thread_ends_a_session_that_waits(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "STALL_S", 0.1)
+    held = threading.Event()
+    source = Scripted(samples_of(CLIP), lambda number: held.wait(30.0) if number == 3 else None)
+    with Harness(source, driver) as harness:
+        harness.after = lambda progress: (
+            threading.Thread(target=harness.session.stop).start() if "gave no sample" in progress.reason else None
+        )
+        harness.session.run()
+        assert harness.session.processed == 3
+        held.set()
+
+
+def test_a_number_of_samples_is_kept(driver: Driver) -> None:
+    with Harness(Scripted(samples_of(CLIP)), driver, samples=12) as harness:
+        harness.session.run()
+        assert harness.session.processed == 12
+
+
+def test_samples_that_cannot_be_used_do_not_count_as_processed(driver: Driver) -> None:
+    samples = samples_of(CLIP)[:10]
+    twice = [sample for sample in samples for _ in range(2)]
+    with Harness(Scripted(twice), driver) as harness:
+        harness.session.run()
+        assert harness.session.processed == 10
+        assert harness.progress[-1].dropped + 1 == driver.checker.dropped == 10  # the last one came after it
+
+
+def test_pausing_leaves_samples_aside_until_it_goes_on(driver: Driver) -> None:
+    with Harness(Scripted(samples_of(CLIP)[:20]), driver) as harness:
+        harness.session.pause()
+        runner = threading.Thread(target=harness.session.run)
+        runner.start()
+        time.sleep(0.2)
+        assert harness.session.processed == 0
+        harness.session.resume()
+        runner.join(60.0)
+        assert not runner.is_alive() and harness.session.processed == 20
+
+
+def test_reset_forgets_the_past_with_the_next_sample(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    at: list[int] = []
+    with Harness(Scripted(samples_of(CLIP)[:10]), driver) as harness:
+        monkeypatch.setattr(driver.estimator, "forget_past", lambda: at.append(harness.session.processed))
+        harness.after = lambda progress: harness.session.reset() if progress.processed == 4 else None
+        harness.session.run()
+    assert at == [4]
+
+
+def test_files_hold_what_was_driven(driver: Driver, tmp_path: Path) -> None:
+    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0)
+    with Harness(Scripted(samples_of(CLIP)[:20]), driver, files=files) as harness:
+        harness.session.run()
+    written = files.write(driver)
+    assert {path.name for path in written.paths} == {"headset.csv", "driven.bvh", "driven.glb"}
+    assert len((tmp_path / "headset.csv").read_text().splitlines()) == 21
+    assert driver.spans.summary()["record"].count >= 20
+
+
+def test_an_error_of_the_source_comes_after_what_was_before_it(driver: Driver, tmp_path: Path) -> None:
+    def unplugged(number: int) -> None:
+        if number == 6:
+            raise SourceError("the headset went away")
+
+    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0)
+    with Harness(Scripted(samples_of(CLIP), unplugged), driver, files=files) as harness:
+        with pytest.raises(SourceError, match="went away"):
+            harness.session.run()
+        assert harness.session.processed == 6
+    files.write(driver)
+    assert len((tmp_path / "headset.csv").read_text().splitlines()) == 7
+
+
+def test_a_source_without_a_usable_sample_is_an_error(driver: Driver) -> None:
+    with Harness(Scripted([]), driver) as harness, pytest.raises(SourceError, match="scripted gave no usable sample"):
+        harness.session.run()
+
+
+def test_a_calibration_that_fails_is_noted_and_driving_goes_on(driver: Driver) -> None:
+    """Half a second of walking measures nobody."""
+    driver.config = replace(driver.config, calibrate_s=0.5)
+    try:
+        with Harness(Scripted(samples_of(CLIP)[:60]), driver) as harness:
+            driver.start_calibration("T")
+            harness.session.run()
+            assert len(harness.notes) == 1 and harness.notes[0].startswith("not calibrated: ")
+            assert harness.session.processed == 59  # all but the sample that ended it
+    finally:
+        driver.config = replace(driver.config, calibrate_s=2.0)
+
+
+@pytest.mark.parametrize("calibrating", [True, False])
+def test_other_errors_are_not_taken_for_a_failed_calibration(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, calibrating: bool
+) -> None:
+    def broken(sample: HeadsetSample):
+        raise InputError("the network's answer is broken")
+
+    monkeypatch.setattr(driver.estimator, "step", broken)
+    monkeypatch.setattr(driver, "_calibrating", [] if calibrating else None)
+    with Harness(Scripted(samples_of(CLIP)[:5]), driver) as harness:
+        with pytest.raises(InputError, match="answer is broken"):
+            harness.session.run()
+        assert harness.notes == [] and harness.session.processed == 0
+
+
+def test_a_still_person_is_followed_without_an_error_of_the_head(driver: Driver) -> None:
+    clip = t_pose(0.3)
+    with Harness(Scripted(samples_of(clip)), driver) as harness:
+        harness.session.run()
+        report = harness.built()
+    assert report.quality.head_error_mean_cm == pytest.approx(0.0, abs=0.01)
