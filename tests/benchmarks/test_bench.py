@@ -14,10 +14,13 @@ from bodystream.cli.bench import Bench
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND
 from bodystream.types import Array, CameraIntrinsics
 from bodystream_bench.measuring import AccuracyError, Context, expect, measure
+from bodystream_bench.motions import smooth_motion
 from bodystream_bench.peers.dense_gauss_newton import DenseGaussNewton, TrackingProblem
 from bodystream_bench.peers.skinning import SkinningProblem, numpy_skinning, torch_skinning
+from bodystream_bench.peers.torch_sampler import torch_sampler
 from bodystream_bench.recordings import matched_surface
 from bodystream_bench.runner import SUITES, run_suites
 from bodystream_bench.subjects import moving_person
@@ -130,6 +133,48 @@ def test_wrong_results_give_no_figures() -> None:
         expect(False, "off by a metre")
 
 
+@pytest.fixture
+def no_recordings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path))
+
+
+DRIVE_KEYS = {"drive.p50_ms", "drive.p99_ms", "drive.error_mm"} | {
+    f"drive.skinning.{figure}" for figure in ("p50_ms", "p99_ms", "speedup_vs_numpy")
+}
+
+
+@pytest.mark.usefixtures("no_recordings")
+def test_driving_is_measured_without_recordings_and_peers() -> None:
+    """The keys that scripts rely on are there, and each figure was checked to be of a right result."""
+    only = ("pose.sample.p50_ms", "pose.sample.p99_ms", "pose.refine", "drive")
+    metrics = {metric.key: metric for metric in run_suites(select_device("cpu"), only, 4)}
+    assert set(metrics) == DRIVE_KEYS | {
+        "pose.sample.p50_ms", "pose.sample.p99_ms", "pose.refine.p50_ms", "pose.refine.p99_ms", "pose.refine.error_mm",
+    }  # fmt: skip
+    assert all(metric.value > 0 for metric in metrics.values())
+    assert metrics["drive.error_mm"].value < 5 and metrics["pose.refine.error_mm"].value < 5
+
+
+def test_torch_gives_a_pose_of_the_size_that_ours_has() -> None:
+    step = torch_sampler(np.zeros((3, 55)), np.zeros(10), 1)
+    if step is None:
+        pytest.skip("torch is not installed")
+    pose = step()
+    assert pose.shape == (66,) and np.isfinite(pose).all()
+    np.testing.assert_array_equal(step(), pose)
+
+
+def test_the_made_up_motion_is_smooth_stands_on_the_floor_and_is_always_the_same() -> None:
+    clip, again = smooth_motion(450), smooth_motion(450)
+    assert np.array_equal(clip.rotations_xyzw, again.rotations_xyzw)
+    joints, _ = clip.joints()
+    np.testing.assert_allclose(joints[..., 1].min(axis=1), 0.02, atol=1e-5)
+    speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1) * clip.rate_hz
+    assert 0.2 < speed[:, [HEAD, LEFT_HAND, RIGHT_HAND]].mean() and speed.max() < 6.0
+    assert np.linalg.norm(np.diff(joints, 2, axis=0), axis=-1).max() * clip.rate_hz**2 < 60.0
+    assert joints[:, HEAD, 1].min() > 1.2 and (joints[:, HEAD, 1] > joints[:, 0, 1]).all()
+
+
 def small_problem() -> TrackingProblem:
     rng = np.random.default_rng(0)
     nodes = rng.uniform([-0.3, -0.3, 1.2], [0.3, 0.3, 1.5], (12, 3)).astype(np.float32)
@@ -175,11 +220,6 @@ def test_skinning_peers_blend_like_the_formula(make) -> None:
         problem.vertices, problem.anchors, weights, problem.nodes, rotations, problem.translations
     )
     np.testing.assert_allclose(step(), expected, atol=5e-6)
-
-
-@pytest.fixture
-def no_recordings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path))
 
 
 @pytest.mark.usefixtures("no_recordings")

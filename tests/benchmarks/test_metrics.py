@@ -141,4 +141,5 @@ def test_committed_baseline_is_readable() -> None:
     metrics, machine = load_baseline(file)
     assert {"solver.10k.p50_ms", "solver.10k.speedup_vs_dense", "solver.all.p50_ms"} <= {m.key for m in metrics}
     assert {"fusion.integrate.p50_ms", "fusion.surface.p50_ms"} <= {m.key for m in metrics}
+    assert {"pose.sample.p50_ms", "drive.p50_ms", "drive.p99_ms"} <= {m.key for m in metrics}
     assert machine["processor"]

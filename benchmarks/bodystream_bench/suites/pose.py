@@ -61,9 +61,7 @@ def _sample(
     context: Context, sampler: PoseSampler, targets: list[JointTargets], here: list[tuple[Array, Array]]
 ) -> None:
     skeleton = smooth_motion(1).skeleton
-    moved = [
-        JointTargets(t.t_ns, t.positions_m @ _TURN.T + _SHIFT_M, _TURN @ t.rotations, t.tracked) for t in targets
-    ]
+    moved = [JointTargets(t.t_ns, t.positions_m @ _TURN.T + _SHIFT_M, _TURN @ t.rotations, t.tracked) for t in targets]
     there = _observations(sampler, moved, skeleton.stature_m)
     worst_mm = 0.0
     for (first, heading), (second, turned) in zip(here[::20], there[::20], strict=True):

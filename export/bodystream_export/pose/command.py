@@ -124,20 +124,17 @@ class ExportPose:
             raise InputError(f"{path}, which bodystream-train pose writes, cannot be read: {error}") from error
 
     def _provenance(self, facts: dict[str, Any]) -> dict[str, Any]:
-        config = facts["config"]
+        words = {
+            "cmu_": "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with "
+            "funding from NSF EIA-0196217.",
+            "accad_": "Motion data by ACCAD, The Ohio State University (CC BY 3.0).",
+        }
         return {
-            "recipe": facts["recipe"],
+            "recipes": [facts["recipes"][stage] for stage in ("flow", "predictor")],
             "method": "FLAG (Aliakbarian et al., CVPR 2022), with a history of head and hands",
-            "seed": config["seed"],
-            "epochs": config["epochs"],
-            "learning_rate": config["learning_rate"],
+            "frames": facts["frames"],
             "examples": facts["examples"],
-            "training_seconds": facts["seconds"],
-            "data": [
-                "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with "
-                "funding from NSF EIA-0196217.",
-                "Motion data by ACCAD, The Ohio State University (CC BY 3.0).",
-            ],
+            "data": [text for prefix, text in words.items() if any(s.startswith(prefix) for s in facts["subjects"])],
         }
 
     def _metrics(self) -> dict[str, float]:

@@ -169,6 +169,12 @@ class Driver:
         """Wait for the worker."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
+    def restart(self) -> None:
+        """Forget the past: what was before says nothing about what comes."""
+        self.estimator.forget_past()
+        self.predictor.reset()
+        self.restarts += 1
+
     def start_calibration(self, pose: CalibrationPose = "auto") -> None:
         """Measure the person from the samples of the next seconds, in which a T- or I-pose is held."""
         self._calibrating, self._calibrating_as = [], pose
@@ -191,9 +197,7 @@ class Driver:
         sample = checked.sample
         self._take_avatar()
         if _RESTART_FLAGS.intersection(checked.flags):
-            self.estimator.forget_past()
-            self.predictor.reset()
-            self.restarts += 1
+            self.restart()
         self._measure_person(sample)
         pose = self.estimator.step(sample)
         with self.spans.measure("avatar"):
@@ -253,7 +257,8 @@ class Driver:
 
     def _take_avatar(self) -> None:
         if self._coming is not None and self._coming.done():
-            self.avatar, self._coming = self._coming.result(), None
+            coming, self._coming = self._coming, None
+            self.avatar = coming.result()
             self.estimator.set_person(self.avatar.skeleton)
             self.restarts += 1
 

@@ -6,7 +6,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class DriveSession:
         start_ns = now_ns()
         if self._reset.is_set():
             self._reset.clear()
-            driver.estimator.forget_past()
+            driver.restart()
         calibrating = driver.calibrating
         try:
             result = driver.step(arrival.frame)
@@ -149,9 +149,7 @@ class DriveSession:
         self.processed += 1
         self._done_ns.append(end_ns)
         self._report.add_pose(
-            result.pose,
-            vertices=len(driver.avatar.body.vertices),
-            done_t_ns=result.pose.t_ns + self._latency_ns,
+            replace(result.pose, t_ns=began_ns), vertices=len(driver.avatar.body.vertices), done_t_ns=end_ns
         )
         # The headset's clock may be ahead: browsers tell where the head will be when the frame is shown.
         self._report.add_data_age(max(0, self._latency_ns))

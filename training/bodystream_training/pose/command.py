@@ -78,7 +78,7 @@ class TrainPose:
             f"{train.base} frames at 20 Hz to train on ({len(train)} examples), {validation.base} of other people"
         )
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / RUN_FACTS).write_text(json.dumps(self._facts(subjects), indent=2) + "\n", encoding="utf-8")
+        self._note(subjects)
         for name in self.stages:
             plain = name == "flow-plain"
             config = TrainConfig(
@@ -106,9 +106,14 @@ class TrainPose:
             console.print(f"{name}: {trainer.path}")
         return 0
 
-    def _facts(self, subjects: list[str]) -> dict[str, object]:
-        """What a bundle says of its making."""
+    def _note(self, subjects: list[str]) -> None:
+        """Write what a bundle says of its making; stages that were trained before keep their line."""
         words = [f"--epochs {self.epochs}", f"--batch {self.batch}", f"--learning-rate {self.learning_rate:g}"]
         words += [f"--variants {self.variants}", f"--seed {self.seed}", *([] if self.history else ["--no-history"])]
         words += [f"--leave-out {name}" for name in self.leave_out]
-        return {"recipe": f"bodystream-train pose --data DATA {' '.join(words)}", "subjects": subjects}
+        path = self.out / RUN_FACTS
+        facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"subjects": [], "recipes": {}}
+        facts["subjects"] = sorted({*facts["subjects"], *subjects})
+        for stage in self.stages:
+            facts["recipes"][stage] = f"bodystream-train pose --data DATA --stages {stage} {' '.join(words)}"
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -68,7 +68,7 @@ class BodyPage:
         self.bytes_sent = 0
         self._build_scene()
         self._panel = Panel(server, buttons)
-        self._panel.add_controls(_SWITCHES, "Calibrate and start anew from the next sample")
+        self._panel.add_controls(_SWITCHES, "Forget the past with the next sample")
 
     def _build_scene(self) -> None:
         scene = self._server.scene
