@@ -176,7 +176,7 @@ class Drive:
             bundles={"pose": driver.bundle_label},
             providers={"kernels": describe_device(device), "pose": f"{engine.provider} ({engine.reason})"},
         )
-        reader = SourceReader(source)
+        reader = SourceReader(source, begin=False)
         stack.callback(reader.close)
         session = DriveSession(
             source,

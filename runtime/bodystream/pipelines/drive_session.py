@@ -100,6 +100,7 @@ class DriveSession:
         # What was made at start-up lives to the end: the collector need not look through it again and again.
         gc.collect()
         gc.freeze()
+        self._reader.start()
         heard_ns = now_ns()
         while not self._stop.is_set() and (self._samples is None or self.processed < self._samples):
             if self._paused.is_set():

@@ -34,15 +34,25 @@ class Arrival(Generic[T]):
 
 
 class SourceReader(Generic[T]):
-    """Reads a source on its own thread into a slot: newest wins for a live source, nothing is lost for a recording."""
+    """Reads a source on its own thread into a slot: newest wins for a live source, nothing is lost for a recording.
 
-    def __init__(self, source: Source[T]) -> None:
+    Args:
+        begin: read at once; else from `start` on, so that nothing is dropped while its reader is not ready.
+    """
+
+    def __init__(self, source: Source[T], *, begin: bool = True) -> None:
         self._source = source
         self._slot: Slot[Arrival[T]] = Slot()
         self._taken = 0
         self._passed_over = 0
         self._thread = threading.Thread(target=self._run, name="source-reader", daemon=True)
-        self._thread.start()
+        if begin:
+            self.start()
+
+    def start(self) -> None:
+        """Begin to read; once is enough."""
+        if not self._thread.is_alive() and not self._slot.closed:
+            self._thread.start()
 
     @property
     def dropped(self) -> int:
@@ -72,7 +82,8 @@ class SourceReader(Generic[T]):
         """Close the source and wait for the thread."""
         self._source.close()
         self._slot.close()
-        self._thread.join(timeout=5.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
         live = self._source.live

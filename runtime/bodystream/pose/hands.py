@@ -130,6 +130,7 @@ class HandEaser:
         flags = [f"{name}_lost" for name, place in zip(_NAMES, places, strict=True) if place is None]
         if places[0] is None:
             return self._headless(sample.t_ns, seconds, tracked, flags)
+        fresh = self._head is None
         self._head, self._head_lost_s = places[0], 0.0
         origin, heading = places[0][0], heading_rotation(places[0][1])
         positions, rotations, weights = np.zeros((3, 3)), np.tile(np.eye(3), (3, 1, 1)), np.zeros(3)
@@ -140,7 +141,7 @@ class HandEaser:
                 self._lose(hand, seconds)
             else:
                 begin = None if shown is None else _into_body(shown[0][side], shown[1][side], origin, heading)
-                self._follow(hand, _into_body(*place, origin, heading), begin, seconds)
+                self._follow(hand, _into_body(*place, origin, heading), begin, seconds, fresh)
                 if hand.easing:
                     flags.append(f"{_NAMES[1 + side]}_eased")
             if hand.known:
@@ -176,12 +177,12 @@ class HandEaser:
             hand.weight = max(0.0, hand.weight - seconds / self.config.release_s)
 
     def _follow(
-        self, hand: _Hand, place: tuple[Array, Array], shown: tuple[Array, Array] | None, seconds: float
+        self, hand: _Hand, place: tuple[Array, Array], shown: tuple[Array, Array] | None, seconds: float, fresh: bool
     ) -> None:
         config = self.config
-        if not hand.known:  # it is seen for the first time; where no pose was shown yet, nothing can jump
-            if shown is not None:
-                self._begin(hand, place, shown)
+        if not hand.known:  # it is seen for the first time; with the first head no pose was shown yet that could jump
+            if shown is not None or not fresh:
+                self._begin(hand, place, place if shown is None else shown)
         elif hand.lost_s > 0.0:
             held = (hand.position, hand.rotation)
             self._begin(hand, place, held if shown is None else shown)

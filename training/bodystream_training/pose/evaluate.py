@@ -72,6 +72,7 @@ class EvaluatePose:
     def run(self) -> int:
         initialise_warp()  # quietly: stdout is for the result
         notes = Console(stderr=True, highlight=False)
+        torch.set_num_threads(1)  # single poses are slower on several
         takes = find_takes(self.data)
         tested = [take for take in takes if split_of(take.subject) == self.split]
         if not tested:
