@@ -151,10 +151,10 @@ def test_devices_are_imported_only_when_they_are_asked_for(monkeypatch):
         setattr(stand_in, name, lambda _name=name, **options: made.append((_name, options)))
         monkeypatch.setitem(sys.modules, f"bodystream.sources.headset.{module}", stand_in)
     open_headset("openxr")
-    open_headset("webxr")
+    open_headset("webxr", on_status=print)
     open_headset("webxr:9000", host="0.0.0.0")
     assert made == [
         ("OpenXrHeadset", {}),
-        ("WebXrHeadset", {}),
-        ("WebXrHeadset", {"host": "0.0.0.0", "port": 9000}),
+        ("WebXrHeadset", {"on_status": print}),
+        ("WebXrHeadset", {"on_status": None, "host": "0.0.0.0", "port": 9000}),
     ]

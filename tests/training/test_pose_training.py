@@ -110,7 +110,7 @@ def test_augmentation_loses_hands_and_never_the_head(examples) -> None:
 @pytest.mark.usefixtures("quick")
 def test_every_stage_learns(examples, tmp_path: Path) -> None:
     errors = {}
-    for stage in ("flow", "predictor", "regressor"):
+    for stage in ("flow", "predictor", "joint", "regressor"):
         trainer = Trainer(tmp_path, stage, config(), FEATURES, examples, examples)
         first: list[float] = []
         assert trainer.run(lambda s, n, terms, first=first: first.append(terms["total"]))

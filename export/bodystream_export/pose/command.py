@@ -30,7 +30,7 @@ class ExportPose:
     """
 
     checkpoint: Path
-    """Folder of the training run, with flow.safetensors and predictor.safetensors."""
+    """Folder of the training run; its joint training counts where there was one."""
 
     out: Path = Path(__file__).resolve().parents[3] / "runtime" / "bodystream" / "bundles" / "pose"
     """Folder of the bundle; its name must be `pose`."""
@@ -57,9 +57,7 @@ class ExportPose:
         if self.out.name != "pose":
             raise ConfigurationError(f"--out must be a folder named pose, got {self.out}")
         console = Console(stderr=True, highlight=False)
-        graph, history, facts = load_sampler(
-            self.checkpoint / "flow.safetensors", self.checkpoint / "predictor.safetensors"
-        )
+        graph, history, facts = load_sampler(self.checkpoint)
         facts |= self._run_facts()
         observations, betas = self._observations(history)
         with tempfile.TemporaryDirectory() as made:
@@ -129,8 +127,9 @@ class ExportPose:
             "funding from NSF EIA-0196217.",
             "accad_": "Motion data by ACCAD, The Ohio State University (CC BY 3.0).",
         }
+        recipes = facts["recipes"]
         return {
-            "recipes": [facts["recipes"][stage] for stage in ("flow", "predictor")],
+            "recipes": [recipes[stage] for stage in ("flow", "predictor", "joint") if stage in recipes],
             "method": "FLAG (Aliakbarian et al., CVPR 2022), with a history of head and hands",
             "frames": facts["frames"],
             "examples": facts["examples"],

@@ -13,35 +13,24 @@ import torch
 from torch import Tensor
 
 from bodystream.engines import open_engine
-from bodystream.errors import InputError
 from bodystream.types import Array
 from bodystream_export.pose.graph import SamplerGraph
-from bodystream_training.pose.losses import Normalisation
-from bodystream_training.pose.model import LatentPredictor, PoseFlow
-from bodystream_training.pose.train import load_model
+from bodystream_training.pose.train import load_networks
 
 __all__ = ["difference_deg", "load_sampler", "to_8_bit", "to_onnx"]
 
 _OPSET = 18
 
 
-def load_sampler(flow: Path, predictor: Path) -> tuple[SamplerGraph, tuple[float, ...], dict[str, object]]:
-    """The live graph of two checkpoints, the history it sees, and the facts of the predictor's training.
+def load_sampler(folder: Path) -> tuple[SamplerGraph, tuple[float, ...], dict[str, object]]:
+    """The live graph of a training run, the history it sees, and the facts of its training.
 
     Raises:
-        InputError: they are of other kinds, or the predictor was trained on another flow's normalisation.
+        InputError: the run has no trained networks, or they do not belong together.
     """
-    flow_model, normalise, _ = load_model(flow)
-    predictor_model, its_normalise, facts = load_model(predictor)
-    if not isinstance(flow_model, PoseFlow) or not isinstance(predictor_model, LatentPredictor):
-        raise InputError(f"{flow} must be a flow and {predictor} a predictor of bodystream-train pose")
-    for name, value in normalise.state_dict().items():
-        if not torch.equal(value, its_normalise.state_dict()[name]):
-            raise InputError(f"{predictor} was trained on another flow than {flow}: give the files of one run")
-    assert isinstance(normalise, Normalisation)
-    graph = SamplerGraph(flow_model, predictor_model, normalise).eval().requires_grad_(False)
-    features = facts["features"]
-    return graph, tuple(features["history_s"]), facts  # type: ignore[index]
+    flow, predictor, normalise, facts = load_networks(folder)
+    graph = SamplerGraph(flow, predictor, normalise).eval().requires_grad_(False)
+    return graph, tuple(facts["features"]["history_s"]), facts
 
 
 def to_onnx(graph: SamplerGraph, token_size: int, path: Path) -> None:

@@ -76,7 +76,7 @@ class RefineConfig:
     rotation_std_rad: float = 5e-3
     loose_position_std_m: float = 1.0
     loose_rotation_std_rad: float = 3.0
-    root_std_m: float = 0.02
+    root_std_m: float = 0.005
     limit_std_rad: float = 0.15
     reach_slack_m: float = 0.1
     step_limit_rad: float = 0.7

@@ -31,8 +31,14 @@ class TrainPose:
     out: Path = Path("runs/pose")
     """Folder of the run: checkpoints and logs."""
 
-    stages: tuple[Literal["flow", "flow-plain", "predictor", "regressor"], ...] = ("flow", "predictor", "regressor")
-    """What to train, in this order; flow-plain is the flow without intermediate supervision, for comparison."""
+    stages: tuple[Literal["flow", "flow-plain", "predictor", "joint", "regressor"], ...] = (
+        "flow",
+        "predictor",
+        "joint",
+        "regressor",
+    )
+    """What to train, in this order; joint goes on with flow and predictor together, and flow-plain is the flow without
+    intermediate supervision, for comparison."""
 
     leave_out: tuple[str, ...] = ()
     """Subjects or data sets (the beginning of their names: accad_) that are not trained on."""

@@ -31,10 +31,10 @@ from bodystream.sources.motion import find_takes
 from bodystream_training.pose.batches import collate
 from bodystream_training.pose.data import Examples, build_examples, split_of
 from bodystream_training.pose.losses import Normalisation
-from bodystream_training.pose.model import LatentPredictor, PoseFlow
+from bodystream_training.pose.model import PoseFlow
 from bodystream_training.pose.regressor import Regressor
 from bodystream_training.pose.samplers import TorchSampler, centre_of_flow, centre_of_region, regressed
-from bodystream_training.pose.train import load_model
+from bodystream_training.pose.train import load_model, load_networks
 
 __all__ = ["EvaluatePose", "likelihood_auc"]
 
@@ -110,16 +110,18 @@ class EvaluatePose:
 
 
 def _samplers(folder: Path) -> tuple[dict[str, Sampler], PoseFlow, Normalisation, FeatureConfig]:
-    flow, normalise, facts = load_model(folder / "flow.safetensors")
-    predictor, _, _ = load_model(folder / "predictor.safetensors")
-    if not isinstance(flow, PoseFlow) or not isinstance(predictor, LatentPredictor):
-        raise InputError(f"{folder} holds no flow and predictor: train them with bodystream-train pose")
+    flow, predictor, normalise, facts = load_networks(folder)
     features = FeatureConfig(tuple(facts["features"]["history_s"]))
     out: dict[str, Sampler] = {
         "mu_H": TorchSampler(centre_of_region(flow, predictor), normalise, features),
         "z = 0": TorchSampler(centre_of_flow(flow), normalise, features),
     }
-    for name, label in (("flow-plain", "z = 0, no intermediate supervision"), ("regressor", "regressor")):
+    others = {
+        "flow": "z = 0, before joint training",
+        "flow-plain": "z = 0, no intermediate supervision",
+        "regressor": "regressor",
+    }
+    for name, label in others.items():
         path = folder / f"{name}.safetensors"
         if path.is_file():
             model, its, _ = load_model(path)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FlagConfig", "LatentPredictor", "PoseFlow", "Prediction", "gaussian_nll"]
+__all__ = ["Flag", "FlagConfig", "LatentPredictor", "PoseFlow", "Prediction", "gaussian_nll"]
 
 
 @dataclass(frozen=True)
@@ -243,3 +243,12 @@ class LatentPredictor(nn.Module):
             pose=pose,
             contacts=self.contacts(pooled).float(),
         )
+
+
+class Flag(nn.Module):
+    """Flow and latent predictor as one, to be trained on together after each was trained by itself."""
+
+    def __init__(self, config: FlagConfig, devices: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.flow = PoseFlow(config)
+        self.predictor = LatentPredictor(config, devices)

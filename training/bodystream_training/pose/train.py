@@ -29,17 +29,21 @@ from bodystream_training.pose.losses import (
     position_loss,
     predictor_losses,
 )
-from bodystream_training.pose.model import FlagConfig, LatentPredictor, PoseFlow
+from bodystream_training.pose.model import Flag, FlagConfig, LatentPredictor, PoseFlow
 from bodystream_training.pose.regressor import Regressor
 
-__all__ = ["Stage", "TrainConfig", "Trainer", "load_model", "mean_joint_error_cm"]
+__all__ = ["Stage", "TrainConfig", "Trainer", "load_model", "load_networks", "mean_joint_error_cm"]
 
-Stage = Literal["flow", "predictor", "regressor"]
+Stage = Literal["flow", "predictor", "joint", "regressor"]
 
 _TORSO = tuple(JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3"))
 _ARMS = tuple(
     j for j, name in enumerate(JOINTS) if name == "neck" or name.split("_")[-1] in ("collar", "shoulder", "elbow")
 )
+
+_JOINT_NLL = 0.1
+"""Weight of the flow's likelihood where it is trained jointly with the predictor."""
+_JOINT_WEIGHTS = LossWeights(region_rec=1.0, position=2.0)
 
 
 @dataclass(frozen=True)
@@ -107,15 +111,25 @@ class Trainer:
             flow, self.normalise, _ = load_model(path)
             assert isinstance(flow, PoseFlow)
             self.flow = flow.requires_grad_(False)
-        else:
+        elif stage != "joint":
             self._measure()
         self.model = _make(stage, self.sizes)
+        if isinstance(self.model, Flag):
+            self._begin_joint(self.model, flow_name)
         self.average = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self.step, self.seconds = 0, 0.0
         self.steps = max(1, config.epochs * examples.base // config.batch)
         if self.path.is_file():
             self._resume()
+
+    def _begin_joint(self, model: Flag, flow_name: str) -> None:
+        for part, name in ((model.flow, flow_name), (model.predictor, "predictor")):
+            path = self.folder / f"{name}.safetensors"
+            if not path.is_file():
+                raise InputError(f"training jointly goes on from a trained {name}, and {path} is not there")
+            trained, self.normalise, _ = load_model(path)
+            part.load_state_dict(trained.state_dict())
 
     def _measure(self) -> None:
         index = torch.randint(len(self.examples), (min(len(self.examples), 50_000),), generator=self.generator)
@@ -206,15 +220,22 @@ class Trainer:
             rec = ((guess - pose) ** 2).sum(-1).mean()
             position = position_loss(self.normalise.vectors(guess), batch.states, batch.offsets).mean()
             return {"total": rec + position, "rec": rec, "position": position}
-        assert self.flow is not None and isinstance(self.model, LatentPredictor)
-        shown = _shown(progress, self.config.curriculum)
+        flow, predictor, shown = self.flow, self.model, _shown(progress, self.config.curriculum)
+        if isinstance(self.model, Flag):
+            flow, predictor, shown = self.model.flow, self.model.predictor, ()
+        assert flow is not None and isinstance(predictor, LatentPredictor)
         hidden = tuple(j for j in range(len(JOINTS)) if j not in shown and j not in DEVICES)
         first, last = self.config.temperature
-        prediction = self.model(condition, batch.tracked, batch.states, shown, first + (last - first) * progress)
-        return predictor_losses(
-            prediction, self.flow, self.normalise, pose, condition, batch.states, batch.offsets, batch.contacts,
-            hidden, LossWeights(),
+        prediction = predictor(condition, batch.tracked, batch.states, shown, first + (last - first) * progress)
+        terms = predictor_losses(
+            prediction, flow, self.normalise, pose, condition, batch.states, batch.offsets, batch.contacts,
+            hidden, _JOINT_WEIGHTS if isinstance(self.model, Flag) else LossWeights(),
         )  # fmt: skip
+        if isinstance(self.model, Flag):
+            # The flow goes on being a density of poses while its centre learns where the pose of an observation lies.
+            final, total = flow.nll(pose, condition, self.config.intermediate_supervision)
+            terms |= {"flow_nll": final.mean(), "total": terms["total"] + _JOINT_NLL * total.mean()}
+        return terms
 
     def _log(self, terms: dict[str, float]) -> None:
         model = _make(self.stage, self.sizes)
@@ -236,7 +257,7 @@ def _make(stage: Stage, sizes: FlagConfig) -> nn.Module:
         return PoseFlow(sizes)
     if stage == "predictor":
         return LatentPredictor(sizes, DEVICES)
-    return Regressor(sizes)
+    return Flag(sizes, DEVICES) if stage == "joint" else Regressor(sizes)
 
 
 def _shown(progress: float, curriculum: tuple[float, float]) -> tuple[int, ...]:
@@ -278,6 +299,28 @@ def load_model(path: Path) -> tuple[nn.Module, Normalisation, dict[str, Any]]:
     return model.eval(), normalise, facts
 
 
+def load_networks(folder: Path) -> tuple[PoseFlow, LatentPredictor, Normalisation, dict[str, Any]]:
+    """Flow and predictor of a run, from its joint training where there was one; and the facts of the last training.
+
+    Raises:
+        InputError: the run has no trained flow and predictor, or they do not belong together.
+    """
+    joint = folder / "joint.safetensors"
+    if joint.is_file():
+        model, normalise, facts = load_model(joint)
+        if isinstance(model, Flag):
+            return model.flow.eval(), model.predictor.eval(), normalise, facts
+        raise InputError(f"{joint} holds no flow and predictor")
+    flow, normalise, _ = load_model(folder / "flow.safetensors")
+    predictor, its, facts = load_model(folder / "predictor.safetensors")
+    if not isinstance(flow, PoseFlow) or not isinstance(predictor, LatentPredictor):
+        raise InputError(f"{folder} holds no flow and predictor: train them with bodystream-train pose")
+    for name, value in normalise.state_dict().items():
+        if not torch.equal(value, its.state_dict()[name]):
+            raise InputError(f"the predictor of {folder} was trained on another flow than the one beside it")
+    return flow, predictor, normalise, facts
+
+
 @torch.no_grad()
 def mean_joint_error_cm(
     model: nn.Module, normalise: Normalisation, examples: Examples, index: Tensor, flow: PoseFlow | None
@@ -289,6 +332,9 @@ def mean_joint_error_cm(
     if isinstance(model, PoseFlow):
         out["validation_nll"] = float(model.nll(normalise.pose(batch.pose), condition)[0].mean())
         guess, _ = model.to_pose(torch.zeros_like(batch.pose), condition)
+    elif isinstance(model, Flag):
+        guess, _ = model.flow.to_pose(model.predictor(condition, batch.tracked).mu, condition)
+        out["validation_nll"] = float(model.flow.nll(normalise.pose(batch.pose), condition)[0].mean())
     elif isinstance(model, LatentPredictor):
         assert flow is not None
         guess, _ = flow.to_pose(model(condition, batch.tracked).mu, condition)
