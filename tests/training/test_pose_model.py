@@ -56,7 +56,8 @@ def test_densities_integrate_the_gaussian() -> None:
 def test_intermediate_supervision_adds_the_papers_blocks_with_the_papers_weights() -> None:
     flow = random_flow()
     x, c = torch.randn(3, 66).double(), torch.randn(3, SMALL.condition_size).double()
-    final, total = flow.nll(x, c, supervise=True)
+    final, total, code = flow.nll(x, c, supervise=True)
+    torch.testing.assert_close(code, flow.to_latent(x, c)[0])
     wanted, h, log_det = final.clone(), x, torch.zeros(3)
     for number, block in enumerate(flow.blocks, start=1):
         h, change = block(h, c)
