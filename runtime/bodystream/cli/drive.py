@@ -7,11 +7,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
-
-from bodystream.cli.interrupts import StopOnInterrupt
+from bodystream.cli.options import optional
+from bodystream.cli.session_end import run_and_write
 from bodystream.errors import BodystreamError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,17 +19,12 @@ if TYPE_CHECKING:
     from bodystream.cli.status_line import StatusLine
     from bodystream.pipelines.drive import DriveConfig
     from bodystream.pose.calibration import Calibration
+    from bodystream.sinks import DriveReport
     from bodystream.sources.headset.base import HeadsetSource
 
 __all__ = ["Drive"]
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 HEAD_JOINT_BELOW_CROWN_M = 0.19
-
-
-def _optional(metavar: str, name: str | None = None) -> Any:
-    """An option that is off unless it is given: help then says what to give, not that the default is None."""
-    return arg(name=name, metavar=metavar, help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -50,13 +44,13 @@ class Drive:
     headless: bool = False
     """No viewer."""
 
-    frames: Annotated[int | None, _optional("N")] = None
+    frames: Annotated[int | None, optional("N")] = None
     """Stop after so many samples; default: when the source ends, or on Ctrl-C."""
 
-    out: Annotated[Path | None, _optional("FOLDER")] = None
+    out: Annotated[Path | None, optional("FOLDER")] = None
     """Folder for driven.bvh, driven.glb (the skinned body, animated) and headset.csv (the samples, to be replayed)."""
 
-    report: Annotated[Path | None, _optional("FILE")] = None
+    report: Annotated[Path | None, optional("FILE")] = None
     """Write a JSON report: rate, latency per stage, flags, errors of head and hands, machine."""
 
     pace: Literal["live", "all"] = "live"
@@ -65,13 +59,13 @@ class Drive:
     hypotheses: int = 1
     """Poses that the network is asked for per sample; with more than one, joints get an uncertainty."""
 
-    calibrate: Annotated[Literal["auto", "T", "I"] | None, _optional("{auto,T,I}")] = None
+    calibrate: Annotated[Literal["auto", "T", "I"] | None, optional("{auto,T,I}")] = None
     """Measure the person from the first two seconds: stand upright with the arms level (T) or hanging (I)."""
 
-    calibration: Annotated[Path | None, _optional("FILE")] = None
+    calibration: Annotated[Path | None, optional("FILE")] = None
     """Proportions of the person: read from this file; with --calibrate they are written there instead."""
 
-    height: Annotated[float | None, _optional("METRES")] = None
+    height: Annotated[float | None, optional("METRES")] = None
     """The person's height, where nothing was calibrated; default: guessed from how high the head is seen."""
 
     units: Literal["auto", "m", "cm", "mm"] = "auto"
@@ -101,7 +95,7 @@ class Drive:
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""
 
-    host: Annotated[str | None, _optional("ADDRESS")] = None
+    host: Annotated[str | None, optional("ADDRESS")] = None
     """Address that webxr listens on; default: this machine only. 0.0.0.0 lets a headset in, with a token."""
 
     port: int = 8080
@@ -200,28 +194,10 @@ class Drive:
             line.print(f"viewer: {viewer.url}")
             if not self.no_browser:
                 webbrowser.open(viewer.url)
-        failures: list[Exception] = []
-        with StopOnInterrupt(session.stop) as interrupt:
-            # What was driven before something failed is written all the same.
-            try:
-                session.run()
-            except Exception as error:
-                failures.append(error)
-            line.finish()
-            if interrupt.requested and (files is not None or self.report is not None):
-                line.print("stopped; writing what was driven (Ctrl-C again to quit without)")
-            if files is not None:
-                try:
-                    written = files.write(driver)
-                except BodystreamError as error:
-                    failures.append(error)
-                else:
-                    for path in written.paths:
-                        line.print(f"wrote {path}")
-                    for note in written.notes:
-                        line.print(f"note: {note}")
+
+        def build() -> DriveReport:
             counts, checker = source.counts, driver.checker
-            done = report.build(
+            return report.build(
                 spans=driver.spans,
                 samples_in=reader.received + counts.lost,
                 samples_dropped=reader.dropped + counts.lost + checker.dropped,
@@ -230,23 +206,19 @@ class Drive:
                 restarts=driver.restarts,
                 warnings=[*checker.warnings, *([] if viewer is None else viewer.warnings)],
             )
-            for warning in (*counts.warnings, *checker.warnings):
-                line.print(f"warning: {warning}")
-            if self.report is not None:
-                try:
-                    write_drive_report(self.report, done)
-                except BodystreamError as error:
-                    failures.append(error)
-                else:
-                    line.print(f"wrote {self.report}")
-            if self.json:
-                line.print_json(done)
-        if failures:
-            for error in failures[1:]:
-                line.print(f"error: {error}")
-            raise failures[0]
-        # Ctrl-C is how an endless session ends; it is an interruption only where a number of samples was asked for.
-        return EXIT_INTERRUPTED if interrupt.requested and self.frames is not None else 0
+
+        return run_and_write(
+            session,
+            line,
+            done="driven",
+            write_files=None if files is None else lambda: files.write(driver),
+            build_report=build,
+            warnings=lambda: (*source.counts.warnings, *driver.checker.warnings),
+            report=self.report,
+            write_report=write_drive_report,
+            json=self.json,
+            bounded=self.frames is not None,
+        )
 
     def _open(self, on_status: Callable[[str], None]) -> HeadsetSource:
         from bodystream.sources.headset.open import open_headset

@@ -6,12 +6,11 @@ import webbrowser
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
-
-from bodystream.cli.interrupts import StopOnInterrupt
-from bodystream.errors import BodystreamError, ConfigurationError, SourceError
+from bodystream.cli.options import optional
+from bodystream.cli.session_end import run_and_write
+from bodystream.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
     import warp as wp
@@ -19,18 +18,13 @@ if TYPE_CHECKING:
     from bodystream.cli.status_line import StatusLine
     from bodystream.pipelines.capture import CaptureConfig
     from bodystream.pipelines.reader import Arrival, SourceReader
+    from bodystream.sinks import CaptureReport
     from bodystream.sources import RgbdSource, SourceOptions
     from bodystream.types import RgbdFrame
 
 __all__ = ["Live"]
 
 FIRST_FRAME_S = 15.0
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-
-
-def _optional(metavar: str, name: str | None = None) -> Any:
-    """An option that is off unless it is given: help then says what to give, not that the default is None."""
-    return arg(name=name, metavar=metavar, help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -50,13 +44,13 @@ class Live:
     headless: bool = False
     """No viewer. The synthetic camera then gives every frame, as fast as it goes."""
 
-    frames: Annotated[int | None, _optional("N")] = None
+    frames: Annotated[int | None, optional("N")] = None
     """Stop after so many frames; default: when the source ends, or on Ctrl-C."""
 
-    out: Annotated[Path | None, _optional("FOLDER")] = None
+    out: Annotated[Path | None, optional("FOLDER")] = None
     """Folder for canonical.ply, live.ply and capture.glb (the whole capture as one animated glTF)."""
 
-    report: Annotated[Path | None, _optional("FILE")] = None
+    report: Annotated[Path | None, optional("FILE")] = None
     """Write a JSON report: frames, speed and latency per stage, quality, machine."""
 
     device: str = "auto"
@@ -68,7 +62,7 @@ class Live:
     mask: Literal["auto", "given", "find", "all"] = "auto"
     """Foreground: the source's mask where it has one, else found; given only; always found; every pixel in range."""
 
-    seed_px: Annotated[tuple[int, int] | None, _optional("U V")] = None
+    seed_px: Annotated[tuple[int, int] | None, optional("U V")] = None
     """A pixel (u v) on the person or object in the first frame; default: the nearest of a body's size."""
 
     keep_model: bool = False
@@ -83,27 +77,27 @@ class Live:
     noise: Literal["d400", "none"] = "d400"
     """Depth noise of the synthetic camera."""
 
-    depth_scale: Annotated[float | None, _optional("METRES")] = None
+    depth_scale: Annotated[float | None, optional("METRES")] = None
     """Metres per unit of a recording's depth files, where they do not say (0.001 = millimetres)."""
 
-    intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, _optional("FX FY CX CY WIDTH HEIGHT")] = (
+    intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, optional("FX FY CX CY WIDTH HEIGHT")] = (
         None
     )
     """Of a recording that has no calibration file, in pixels."""
 
-    rate: Annotated[float | None, _optional("HZ", name="rate-hz")] = None
+    rate: Annotated[float | None, optional("HZ", name="rate-hz")] = None
     """Frame rate to ask of a camera, or of a recording without timestamps."""
 
     loop: bool = False
     """Start a recording anew when it ends."""
 
-    emitter: Annotated[Literal["on", "off"] | None, _optional("{on,off}")] = None
+    emitter: Annotated[Literal["on", "off"] | None, optional("{on,off}")] = None
     """RealSense: infrared projector."""
 
-    exposure_us: Annotated[int | None, _optional("US")] = None
+    exposure_us: Annotated[int | None, optional("US")] = None
     """RealSense: fixed exposure in microseconds."""
 
-    preset: Annotated[str | None, _optional("NAME")] = None
+    preset: Annotated[str | None, optional("NAME")] = None
     """RealSense: visual preset, for example "High Accuracy"."""
 
     port: int = 8080
@@ -183,28 +177,10 @@ class Live:
             line.print(f"viewer: {viewer.url}")
             if not self.no_browser:
                 webbrowser.open(viewer.url)
-        failures: list[Exception] = []
-        with StopOnInterrupt(session.stop) as interrupt:
-            # What was captured before something failed is written all the same.
-            try:
-                session.run()
-            except Exception as error:
-                failures.append(error)
-            line.finish()
-            if interrupt.requested and (files is not None or self.report is not None):
-                line.print("stopped; writing what was captured (Ctrl-C again to quit without)")
-            if files is not None:
-                try:
-                    written = files.write(capture)
-                except BodystreamError as error:
-                    failures.append(error)
-                else:
-                    for path in written.paths:
-                        line.print(f"wrote {path}")
-                    for note in written.notes:
-                        line.print(f"note: {note}")
+
+        def build() -> CaptureReport:
             counts = source.counts
-            done = report.build(
+            return report.build(
                 spans=capture.spans,
                 frames_in=reader.received + counts.lost,
                 frames_dropped=reader.dropped + counts.lost,
@@ -213,23 +189,19 @@ class Live:
                 buffer_growths=capture.growth_count,
                 warnings=[] if viewer is None else viewer.warnings,
             )
-            for warning in counts.warnings:
-                line.print(f"warning: {warning}")
-            if self.report is not None:
-                try:
-                    write_report(self.report, done)
-                except BodystreamError as error:
-                    failures.append(error)
-                else:
-                    line.print(f"wrote {self.report}")
-            if self.json:
-                line.print_json(done)
-        if failures:
-            for error in failures[1:]:
-                line.print(f"error: {error}")
-            raise failures[0]
-        # Ctrl-C is how an endless session ends; it is an interruption only where a number of frames was asked for.
-        return EXIT_INTERRUPTED if interrupt.requested and self.frames is not None else 0
+
+        return run_and_write(
+            session,
+            line,
+            done="captured",
+            write_files=None if files is None else lambda: files.write(capture),
+            build_report=build,
+            warnings=lambda: source.counts.warnings,
+            report=self.report,
+            write_report=write_report,
+            json=self.json,
+            bounded=self.frames is not None,
+        )
 
     def _capture_config(self) -> CaptureConfig:
         from dataclasses import replace

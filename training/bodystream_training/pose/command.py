@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bodystream.cli.main import EXIT_INTERRUPTED
+
 __all__ = ["RUN_FACTS", "TrainPose"]
 
-EXIT_INTERRUPTED = 130
 RUN_FACTS = "run.json"
 
 
