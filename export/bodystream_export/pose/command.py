@@ -98,7 +98,7 @@ class ExportPose:
         from bodystream_training.pose.data import build_examples, split_of
 
         if self.data is not None:
-            takes = [take for take in find_takes(self.data) if split_of(take.subject) != "train"]
+            takes = [take for take in find_takes(self.data) if split_of(take.subject) in ("validation", "test")]
             if not takes:
                 raise InputError(f"{self.data} has no take of a validation or test subject")
             made = build_examples((take.load() for take in takes), FeatureConfig(history), variants=1)

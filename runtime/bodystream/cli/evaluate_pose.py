@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from bodystream.cli.options import optional
 from bodystream.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
@@ -45,15 +46,13 @@ class EvaluatePose:
     baselines: bool = True
     """Also the baselines that need no training; --no-baselines leaves them out."""
 
-    neighbours_from: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
+    neighbours_from: Annotated[str | None, optional("DATA")] = None
     """Motion files for the nearest-pose baseline; takes of the people that are tested are left out of them."""
 
     include_trained: bool = False
     """Also takes of people whom the network was trained on: the figures are then no measure of quality."""
 
-    excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = (
-        None
-    )
+    excerpt_s: Annotated[tuple[float, float] | None, optional("LENGTH EVERY")] = None
     """Only pieces of LENGTH seconds, one every EVERY seconds; default: everything."""
 
     provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
@@ -83,7 +82,9 @@ class EvaluatePose:
         takes = find_takes(self.data)
         chosen = takes if self.include_trained else held_out(takes, sampler.trained_on, self.data)
         if len(chosen) < len(takes):
-            notes.print(f"{len(takes) - len(chosen)} takes of people whom the network was trained on are left out")
+            notes.print(
+                f"{len(takes) - len(chosen)} takes are left out: their people were, or may have been, trained on"
+            )
         config = EstimatorConfig(
             hypotheses=self.hypotheses, refine=not self.raw, foot_lock=not self.raw, smooth=not self.raw
         )
@@ -118,12 +119,14 @@ class EvaluatePose:
 
 
 def held_out(takes: list[Take], trained_on: tuple[str, ...], data: str) -> list[Take]:
-    """Takes of people that were not trained on.
+    """Takes of people that were not trained on, as far as it is known who they are.
 
     Raises:
         InputError: there is none.
     """
-    chosen = [take for take in takes if take.subject not in trained_on]
+    from bodystream.sources.motion import UNIDENTIFIED
+
+    chosen = [t for t in takes if t.subject not in trained_on and not t.subject.startswith(UNIDENTIFIED)]
     if not chosen:
         raise InputError(
             f"all {len(takes)} takes of {data} are of people whom the network was trained on: give other motion, or "

@@ -22,6 +22,7 @@ from bodystream.pose.features import (
     encode_poses,
     heading_rotation,
 )
+from bodystream.sources.motion import UNIDENTIFIED
 from bodystream.types import Array
 
 __all__ = ["RATE_HZ", "SPLITS", "Examples", "build_examples", "reproportioned", "split_of"]
@@ -32,11 +33,13 @@ SPLITS = {
     "test": ("cmu_02", "cmu_08", "cmu_16", "cmu_17"),
     "validation": ("cmu_09", "cmu_06"),
 }
-"""Whole subjects that no training sees; everybody else trains."""
+"""Whole subjects that no training sees; everybody else trains, if it is known who they are."""
 
 
 def split_of(subject: str) -> str:
-    """Which split a subject belongs to."""
+    """Which split a subject belongs to; takes of nobody knows whom may be of a tested person: `none`."""
+    if subject.startswith(UNIDENTIFIED):
+        return "none"
     return next((name for name, subjects in SPLITS.items() if subject in subjects), "train")
 
 

@@ -109,15 +109,18 @@ def predictor_losses(
     contacts: Tensor,
     hidden: tuple[int, ...],
     weights: LossWeights,
+    target: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The terms of the latent predictor, each a scalar, and their weighted sum as `total`.
 
     Args:
         pose: (B, 66) normalised x; condition: (B, C) normalised; states, offsets as of `Examples`.
         hidden: joints that were masked.
+        target: (B, 66) z*, the flow's code of the true pose, where it is known already.
     """
-    with torch.no_grad():
-        target, _ = flow.to_latent(pose, condition)  # z*, the code of the true pose
+    if target is None:
+        with torch.no_grad():
+            target, _ = flow.to_latent(pose, condition)
     mu, log_sigma = prediction.mu, prediction.log_sigma
     generated, _ = flow.to_pose(mu, condition)
     shown = list(hidden)

@@ -134,8 +134,8 @@ class PoseFlow(nn.Module):
             log_det = log_det + change
         return z, log_det
 
-    def nll(self, x: Tensor, condition: Tensor, supervise: bool = False) -> tuple[Tensor, Tensor]:
-        """(B,) negative log likelihood, and the same plus the weighted ones of the supervised blocks.
+    def nll(self, x: Tensor, condition: Tensor, supervise: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """(B,) negative log likelihood, the same plus the weighted ones of the supervised blocks, and the (B, D) code.
 
         Intermediate supervision: after block b in IS the partial flow alone is asked to be a density of poses, with
         weight b / 16. It is used in training only.
@@ -148,7 +148,7 @@ class PoseFlow(nn.Module):
             if supervise and number in self.config.supervised:
                 total = total + (gaussian_nll(x) - log_det) * (number / self.config.couplings)
         final = gaussian_nll(x) - log_det
-        return final, total + final
+        return final, total + final, x
 
 
 @dataclass

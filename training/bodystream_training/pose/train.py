@@ -43,7 +43,7 @@ _ARMS = tuple(
 
 _JOINT_NLL = 0.1
 """Weight of the flow's likelihood where it is trained jointly with the predictor."""
-_JOINT_WEIGHTS = LossWeights(region_rec=1.0, position=2.0)
+_JOINT_WEIGHTS = LossWeights(nll=0.25, region_rec=1.0, position=2.0)
 
 
 @dataclass(frozen=True)
@@ -213,29 +213,34 @@ class Trainer:
     def _terms(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         pose, condition = self.normalise.pose(batch.pose), self.normalise.condition(batch.condition)
         if isinstance(self.model, PoseFlow):
-            final, total = self.model.nll(pose, condition, self.config.intermediate_supervision)
+            final, total, _ = self.model.nll(pose, condition, self.config.intermediate_supervision)
             return {"total": total.mean(), "nll": final.mean()}
         if isinstance(self.model, Regressor):
             guess = self.model(condition)
             rec = ((guess - pose) ** 2).sum(-1).mean()
             position = position_loss(self.normalise.vectors(guess), batch.states, batch.offsets).mean()
             return {"total": rec + position, "rec": rec, "position": position}
-        flow, predictor, shown = self.flow, self.model, _shown(progress, self.config.curriculum)
         if isinstance(self.model, Flag):
-            flow, predictor, shown = self.model.flow, self.model.predictor, ()
+            return self._joint_terms(self.model, batch, pose, condition)
+        flow, predictor, shown = self.flow, self.model, _shown(progress, self.config.curriculum)
         assert flow is not None and isinstance(predictor, LatentPredictor)
         hidden = tuple(j for j in range(len(JOINTS)) if j not in shown and j not in DEVICES)
         first, last = self.config.temperature
         prediction = predictor(condition, batch.tracked, batch.states, shown, first + (last - first) * progress)
-        terms = predictor_losses(
+        return predictor_losses(
             prediction, flow, self.normalise, pose, condition, batch.states, batch.offsets, batch.contacts,
-            hidden, _JOINT_WEIGHTS if isinstance(self.model, Flag) else LossWeights(),
+            hidden, LossWeights(),
         )  # fmt: skip
-        if isinstance(self.model, Flag):
-            # The flow goes on being a density of poses while its centre learns where the pose of an observation lies.
-            final, total = flow.nll(pose, condition, self.config.intermediate_supervision)
-            terms |= {"flow_nll": final.mean(), "total": terms["total"] + _JOINT_NLL * total.mean()}
-        return terms
+
+    def _joint_terms(self, model: Flag, batch: Batch, pose: Tensor, condition: Tensor) -> dict[str, Tensor]:
+        # The flow goes on being a density of poses while its centre learns where the pose of an observation lies.
+        density, _, code = model.flow.nll(pose, condition)
+        hidden = tuple(j for j in range(len(JOINTS)) if j not in DEVICES)
+        terms = predictor_losses(
+            model.predictor(condition, batch.tracked), model.flow, self.normalise, pose, condition, batch.states,
+            batch.offsets, batch.contacts, hidden, _JOINT_WEIGHTS, code.detach(),
+        )  # fmt: skip
+        return terms | {"flow_nll": density.mean(), "total": terms["total"] + _JOINT_NLL * density.mean()}
 
     def _log(self, terms: dict[str, float]) -> None:
         model = _make(self.stage, self.sizes)

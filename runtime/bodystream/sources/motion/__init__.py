@@ -4,9 +4,11 @@ from bodystream.sources.motion.amass import read_amass
 from bodystream.sources.motion.asf_amc import parse_amc, parse_asf, read_asf_amc
 from bodystream.sources.motion.bvh import BvhFile, BvhJoint, parse_bvh, read_bvh
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
+from bodystream.sources.motion.catalogue import UNIDENTIFIED
 from bodystream.sources.motion.takes import Take, find_takes, load_takes
 
 __all__ = [
+    "UNIDENTIFIED",
     "BvhFile",
     "BvhJoint",
     "Take",

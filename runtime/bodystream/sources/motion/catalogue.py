@@ -11,7 +11,10 @@ from pathlib import Path
 
 from bodystream.errors import InputError
 
-__all__ = ["IndexRow", "index_rows", "known_subject"]
+__all__ = ["UNIDENTIFIED", "IndexRow", "index_rows", "known_subject"]
+
+UNIDENTIFIED = "unknown_"
+"""How the subject of a take begins that is of some member of a group of people, nobody knows which."""
 
 _MAX_INDEX_BYTES = 16 << 20
 
@@ -117,7 +120,7 @@ def known_subject(clip: str, listed: str, numbered: bool = True) -> str:
     if clip in _SUBJECT_OF_CLIP:
         return f"cmu_{_SUBJECT_OF_CLIP[clip]}"
     if listed.startswith("mixed_"):
-        return f"unknown_{listed.removeprefix('mixed_')}"
+        return UNIDENTIFIED + listed.removeprefix("mixed_")
     if re.fullmatch(r"\d{1,3}", listed):
         return f"cmu_{int(listed):02}"
     if listed:
