@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND, Skeleton
+from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.pose.evaluation.metrics import METRICS
 from bodystream.pose.evaluation.protocol import (
-    TrackerNoise,
     auc,
     evaluate,
     excerpts,

@@ -11,8 +11,9 @@ from headset_motions import DOWN, arms_crossed, crouching, hands_raised, make_cl
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError
+from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.sources.headset.checks import MESSAGES, HeadsetOptions, SampleChecker
-from bodystream.sources.headset.synthetic import MotionHeadset, TrackerNoise, TrackingLoss
+from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.sources.headset.trace import read_trace
 from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
 

@@ -13,8 +13,9 @@ from bodystream.errors import ConfigurationError
 from bodystream.geometry.mounting import joint_at_device
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND, forward_kinematics
+from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.sources.headset.base import HeadsetSource
-from bodystream.sources.headset.synthetic import MotionHeadset, TrackerNoise, TrackingLoss
+from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.types import DeviceKind
 
 JOINTS = {"head": HEAD, "left": LEFT_HAND, "right": RIGHT_HAND}

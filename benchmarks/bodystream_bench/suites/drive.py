@@ -11,8 +11,9 @@ from bodystream.avatar.lbs import skin_reference
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import forward_kinematics
+from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.pipelines.drive import DriveConfig, Driver, DriveResult
-from bodystream.sources.headset.synthetic import MotionHeadset, TrackerNoise
+from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import Array, Status
 from bodystream_bench.measuring import Context, expect, measure
 from bodystream_bench.motions import smooth_motion

@@ -66,10 +66,11 @@ class EvaluatePose:
 
         from bodystream.cli.evaluation_progress import evaluation_progress
         from bodystream.device import initialise_warp
+        from bodystream.geometry.tracker_noise import TrackerNoise
         from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
         from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk
         from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
-        from bodystream.pose.evaluation.protocol import Estimator, TrackerNoise, evaluate
+        from bodystream.pose.evaluation.protocol import Estimator, evaluate
         from bodystream.pose.evaluation.table import as_json, comparison_table
         from bodystream.pose.sampler import PoseSampler
         from bodystream.sources.motion import find_takes

@@ -65,7 +65,8 @@ def open_headset(
 
 
 def _open_motion(target: str, realtime: bool) -> HeadsetSource:
-    from bodystream.sources.headset.synthetic import MotionHeadset, TrackerNoise, TrackingLoss
+    from bodystream.geometry.tracker_noise import TrackerNoise
+    from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
     from bodystream.sources.motion import find_takes
 
     path, options = _options(target, (*_MOTION_KEYS, "model"))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.signal import lfilter
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError
@@ -14,40 +13,16 @@ from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.mounting import Side, device_poses
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND
+from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.sources.headset.replay import ReplayedHeadset
 from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, TrackedDevice
 
-__all__ = ["HANDS", "MotionHeadset", "TrackerNoise", "TrackingLoss"]
+__all__ = ["HANDS", "MotionHeadset", "TrackingLoss"]
 
 HANDS = {"joint": DeviceKind.JOINT, "grip": DeviceKind.GRIP, "hand": DeviceKind.HAND_WRIST}
 """What is tracked of the hands: the wrist joints themselves, held controllers, or hand tracking."""
 
 _CARRIERS: tuple[tuple[Side, int], ...] = (("head", HEAD), ("left", LEFT_HAND), ("right", RIGHT_HAND))
-
-
-@dataclass(frozen=True)
-class TrackerNoise:
-    """What a good inside-out tracker adds to the truth: white noise, and an offset that wanders.
-
-    Attributes:
-        jitter_m, jitter_rad: standard deviation of the white noise, per axis.
-        drift_m, drift_rad: standard deviation of the wandering offset, per axis.
-        drift_time_s: time constant of the offset's autocorrelation.
-    """
-
-    jitter_m: float = 0.0005
-    jitter_rad: float = 0.002
-    drift_m: float = 0.003
-    drift_rad: float = 0.01
-    drift_time_s: float = 2.0
-
-    def __post_init__(self) -> None:
-        amounts = (self.jitter_m, self.jitter_rad, self.drift_m, self.drift_rad)
-        if not all(0 <= amount < np.inf for amount in amounts) or not 0 < self.drift_time_s < np.inf:
-            raise ConfigurationError(
-                f"tracker noise takes amounts of at least 0 and a positive drift time, got {amounts} and "
-                f"{self.drift_time_s} s"
-            )
 
 
 @dataclass(frozen=True)
@@ -123,9 +98,8 @@ class MotionHeadset(ReplayedHeadset):
             kind = HANDS[hands] if side != "head" or hands == "joint" else DeviceKind.VIEW
             places, turns = device_poses(positions[:, joint], orientations[:, joint], kind, side)
             if noise is not None:
-                places = places + _noise(noise.jitter_m, noise.drift_m, noise.drift_time_s, count, rate_hz, rng)
-                wobble = _noise(noise.jitter_rad, noise.drift_rad, noise.drift_time_s, count, rate_hz, rng)
-                turns = Rotation.from_rotvec(wobble).as_matrix() @ turns
+                offsets, wobble = noise.draw(count, rate_hz, rng)
+                places, turns = places + offsets, Rotation.from_rotvec(wobble).as_matrix() @ turns
             tracked = np.ones(count, bool)
             if lost is not None:
                 per_minute, mean_s = (
@@ -148,17 +122,6 @@ class MotionHeadset(ReplayedHeadset):
             for k in np.flatnonzero(arrived).tolist()
         ]
         super().__init__(f"motion:{clip.name}", samples, rate_hz, realtime)
-
-
-def _noise(
-    jitter: float, drift: float, drift_time_s: float, count: int, rate_hz: float, rng: np.random.Generator
-) -> Array:
-    """(count, 3): white noise plus a stationary first-order process."""
-    keep = float(np.exp(-1.0 / (drift_time_s * rate_hz)))
-    push = rng.normal(size=(count, 3))
-    push[1:] *= np.sqrt(1.0 - keep**2)
-    wander = np.asarray(lfilter([1.0], [1.0, -keep], push, axis=0))
-    return jitter * rng.normal(size=(count, 3)) + drift * wander
 
 
 def _bursts(per_minute: float, mean_s: float, count: int, rate_hz: float, rng: np.random.Generator) -> Array:
