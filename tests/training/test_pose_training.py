@@ -161,3 +161,4 @@ def test_bad_input_is_told(examples, tmp_path: Path) -> None:
 
 def test_splits_are_by_subject() -> None:
     assert split_of("cmu_02") == "test" and split_of("cmu_09") == "validation" and split_of("anybody") == "train"
+    assert split_of("") == "train" and split_of("unknown_walking_extra") == "none"

@@ -21,7 +21,7 @@ from bodystream_training.pose.data import SPLITS, Examples, build_examples, spli
 
 __all__ = ["cached_examples"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 def cached_examples(
