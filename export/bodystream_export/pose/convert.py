@@ -6,18 +6,18 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bodystream.engines import open_engine
 from bodystream.types import Array
 from bodystream_export.pose.graph import SamplerGraph
 from bodystream_training.pose.train import load_networks
 
-__all__ = ["difference_deg", "load_sampler", "to_8_bit", "to_onnx"]
+__all__ = ["Differences", "compare", "load_sampler", "to_8_bit", "to_onnx"]
 
 _OPSET = 18
 
@@ -76,26 +76,58 @@ def to_8_bit(source: Path, target: Path) -> None:
     prepared.unlink()
 
 
-def difference_deg(graph: SamplerGraph, path: Path, observations: Array, betas: Array) -> tuple[float, float]:
-    """Mean and largest difference [deg] of rotation vectors between PyTorch and a file, on real observations.
+@dataclass(frozen=True)
+class Differences:
+    """Between PyTorch and an exported file, on average over observations.
+
+    Attributes:
+        mean_deg, worst_deg: of the pose of the region's centre, over joints and at most of any joint.
+        drawn_deg: of poses that were drawn from the region.
+        log_likelihood_nats: of all these poses.
+        spread: of the region's deviations, relative.
+        contacts: of the probabilities that a foot stands.
+    """
+
+    mean_deg: float
+    worst_deg: float
+    drawn_deg: float
+    log_likelihood_nats: float
+    spread: float
+    contacts: float
+
+
+def compare(graph: SamplerGraph, path: Path, observations: Array, betas: Array, hypotheses: int = 4) -> Differences:
+    """Every answer of a file beside PyTorch's, on real observations.
 
     Args:
         observations: (N, 3, token); betas: (N, 10).
+        hypotheses: how many poses per observation; the first is of the region's centre, the others are drawn.
     """
-    engine = open_engine(path, "cpu", dimensions={"hypotheses": 1})
-    noise = np.zeros((1, graph.normalise.pose_mean.numel()), np.float32)
-    worst, total = 0.0, 0.0
+    engine = open_engine(path, "cpu", dimensions={"hypotheses": hypotheses})
+    rng = np.random.default_rng(0)
+    rows: list[tuple[float, ...]] = []
     for observation, beta in zip(observations, betas, strict=True):
+        noise = rng.standard_normal((hypotheses, graph.normalise.pose_mean.numel())).astype(np.float32)
+        noise[0] = 0.0
         feed = {"observation": observation[None], "beta": beta[None], "noise": noise}
-        tensors: list[Tensor] = [
-            torch.from_numpy(np.asarray(feed[k], np.float32)) for k in ("observation", "beta", "noise")
-        ]
+        tensors = [torch.from_numpy(np.asarray(feed[k], np.float32)) for k in ("observation", "beta", "noise")]
         with torch.no_grad():
-            wanted = graph(*tensors)[0].numpy().reshape(-1, 3)
-        got = engine.run(feed)["pose"].reshape(-1, 3)
-        error = np.degrees(np.linalg.norm(got - wanted, axis=1))
-        worst, total = max(worst, float(error.max())), total + float(error.mean())
-    return total / len(observations), worst
+            pose, density, spread, contacts = (answer.numpy() for answer in graph(*tensors))
+        got = engine.run(feed)
+        turned = np.degrees(np.linalg.norm((got["pose"] - pose).reshape(hypotheses, -1, 3), axis=-1))
+        rows.append(
+            (
+                turned[0].mean(),
+                turned[0].max(),
+                turned[1:].mean(),
+                np.abs(got["log_likelihood"] - density).mean(),
+                np.abs(got["spread"] / spread - 1.0).mean(),
+                np.abs(got["contacts"] - contacts).mean(),
+            )
+        )
+    mean = np.mean(rows, axis=0)
+    mean[1] = np.max(rows, axis=0)[1]
+    return Differences(*(float(value) for value in mean))
 
 
 @contextmanager

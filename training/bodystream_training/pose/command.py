@@ -78,14 +78,12 @@ class TrainPose:
             torch.set_num_threads(self.threads)
         console = Console(stderr=True, highlight=False)
         features = FeatureConfig() if self.history else FeatureConfig(())
-        train, validation, subjects = cached_examples(
+        train, validation, subjects, data = cached_examples(
             self.data, features, self.variants, self.seed, self.leave_out, self.out.parent / "examples", console
         )
         console.print(
             f"{train.base} frames at 20 Hz to train on ({len(train)} examples), {validation.base} of other people"
         )
-        self.out.mkdir(parents=True, exist_ok=True)
-        self._note(subjects)
         for name in self.stages:
             plain = name == "flow-plain"
             config = TrainConfig(
@@ -96,7 +94,16 @@ class TrainPose:
                 intermediate_supervision=not plain,
             )
             stage = "flow" if plain else name
-            trainer = Trainer(self.out, stage, config, features, train, validation, name=name)  # type: ignore[arg-type]
+            trainer = Trainer(
+                self.out,
+                stage,
+                config,
+                features,
+                train,
+                validation,
+                name=name,
+                data=data,  # type: ignore[arg-type]
+            )
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
                 task = bar.add_task(name, total=trainer.steps, completed=trainer.step)
@@ -110,17 +117,17 @@ class TrainPose:
             if not finished:
                 console.print(f"stopped at step {trainer.step} of {trainer.steps}; the same command goes on from there")
                 return EXIT_INTERRUPTED
+            self._note(name, subjects)
             console.print(f"{name}: {trainer.path}")
         return 0
 
-    def _note(self, subjects: list[str]) -> None:
-        """Write what a bundle says of its making; stages that were trained before keep their line."""
+    def _note(self, stage: str, subjects: list[str]) -> None:
+        """Write what a bundle says of its making, now that a stage is trained; the others keep their line."""
         words = [f"--epochs {self.epochs}", f"--batch {self.batch}", f"--learning-rate {self.learning_rate:g}"]
         words += [f"--variants {self.variants}", f"--seed {self.seed}", *([] if self.history else ["--no-history"])]
         words += [f"--leave-out {name}" for name in self.leave_out]
         path = self.out / RUN_FACTS
         facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"subjects": [], "recipes": {}}
         facts["subjects"] = sorted({*facts["subjects"], *subjects})
-        for stage in self.stages:
-            facts["recipes"][stage] = f"bodystream-train pose --data DATA --stages {stage} {' '.join(words)}"
+        facts["recipes"][stage] = f"bodystream-train pose --data DATA --stages {stage} {' '.join(words)}"
         path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -32,8 +32,10 @@ def cached_examples(
     leave_out: tuple[str, ...],
     folder: Path,
     console: Console,
-) -> tuple[Examples, Examples, list[str]]:
-    """Examples to train on, those of the validation subjects, and who was trained on.
+) -> tuple[Examples, Examples, list[str], str]:
+    """Examples to train on, those of the validation subjects, who is trained on, and a digest of that choice.
+
+    The digest begins the names of the files: `<digest>-train.safetensors` and `<digest>-validation.safetensors`.
 
     Raises:
         InputError: a split has no usable clip.
@@ -69,7 +71,7 @@ def cached_examples(
         assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
         save_checkpoint(path, tensors, {"base": examples.base})
         out.append(examples)
-    return out[0], out[1], sorted({take.subject for take in takes if split_of(take.subject) == "train"})
+    return out[0], out[1], sorted({take.subject for take in takes if split_of(take.subject) == "train"}), digest
 
 
 def _clips(takes: list[Take], problems: list[str], console: Console, split: str) -> Iterator[MotionClip]:

@@ -80,6 +80,7 @@ class Trainer:
         folder: of the run; the predictor finds the flow's checkpoint in it.
         name: of the checkpoint, usually the stage.
         examples, validation: training examples, and those of other people.
+        data: digest of the choice of examples; a checkpoint that was begun with others is not resumed.
     """
 
     def __init__(
@@ -92,13 +93,14 @@ class Trainer:
         validation: Examples,
         name: str = "",
         flow_name: str = "flow",
+        data: str = "",
     ) -> None:
         if stage not in get_args(Stage):
             raise ConfigurationError(f"a stage is one of {', '.join(get_args(Stage))}, got {stage!r}")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.stage, self.config = folder, stage, config
         self.path = folder / f"{name or stage}.safetensors"
-        self.features, self.examples, self.validation = features, examples, validation
+        self.features, self.examples, self.validation, self.data = features, examples, validation, data
         self.sizes = FlagConfig(token_size=features.token_size)
         self.generator = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed)
@@ -139,7 +141,7 @@ class Trainer:
     def _resume(self) -> None:
         tensors, facts = load_checkpoint(self.path)
         wanted = _facts(self)
-        for key in ("stage", "config", "features"):
+        for key in ("stage", "config", "features", "data"):
             if facts.get(key) != wanted[key]:
                 raise ConfigurationError(
                     f"{self.path} was begun with other settings ({key}: {facts.get(key)}, now {wanted[key]}): "
@@ -280,6 +282,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "step": trainer.step,
         "steps": trainer.steps,
         "seconds": round(trainer.seconds, 1),
+        "data": trainer.data,
         "examples": len(trainer.examples),
         "frames": trainer.examples.base,
     }
