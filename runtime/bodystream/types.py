@@ -260,6 +260,7 @@ class HeadsetSample:
         left, right: the hands or what they hold; None while not tracked.
         device_t_ns: the device's own clock, or None.
         truth: the pose it was made from, of a synthetic source, or None.
+        origin_moved: the source knows that the world's origin moved since the sample before, as by recentring.
     """
 
     index: int
@@ -269,6 +270,7 @@ class HeadsetSample:
     right: TrackedDevice | None = None
     device_t_ns: int | None = None
     truth: BodyPose | None = None
+    origin_moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

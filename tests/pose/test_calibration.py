@@ -11,10 +11,27 @@ from hypothesis import strategies as st
 from refine_reference import rotvec
 from scipy.spatial.transform import Rotation
 
+from bodystream.avatar import LbsAvatar
+from bodystream.device import select_device
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
-from bodystream.pose.calibration import Calibration, StatureEstimator, calibrate, fitted_skeleton, plausible
+from bodystream.pose.calibration import (
+    Calibration,
+    StatureEstimator,
+    calibrate,
+    fitted_skeleton,
+    head_height_of,
+    plausible,
+)
 from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+
+
+@pytest.mark.parametrize("height_m", [1.4, 1.75, 2.0])
+def test_a_body_is_as_tall_as_it_was_asked_for(height_m):
+    skeleton = fitted_skeleton(head_height_of(height_m))
+    upright = np.tile(np.array((0.0, 0.0, 0.0, 1.0), np.float32), (22, 1))
+    mesh = LbsAvatar(skeleton, select_device("cpu")).pose(upright, np.array((0.0, skeleton.pelvis_height_m, 0.0)))
+    assert np.ptp(mesh.vertices[:, 1]) == pytest.approx(height_m, abs=0.002)
 
 
 def take(skeleton: Skeleton, head_m: float, pose: str = "T", *, turn: float = 0.4, seconds: float = 2.0, bend=None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +15,14 @@ from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, JOINTS, LEFT_HAND, R
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator, joints_of_sample
 from bodystream.pose.features import POSE_SIZE, FeatureConfig
 from bodystream.pose.sampler import PoseSampler, Samples
+from bodystream.sources.headset.checks import SampleChecker
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import Array, BodyPose, HeadsetSample, Status
-from sources.headset_motions import person, walking, working
+from sources.headset_motions import DOWN, make_clip, person, walking, working
 
 MET_M = 0.005
-PERIOD_NS = 11_111_111
+SIDES = ("head", "left", "right")
+HANDS = [LEFT_HAND, RIGHT_HAND]
 BARE = EstimatorConfig(refine=False, foot_lock=False, smooth=False)
 
 
@@ -198,6 +200,74 @@ def test_a_head_that_stays_away_is_lost_and_comes_back() -> None:
     assert np.ptp(still, axis=0).max() < 0.05
 
 
+def standing(seconds: float) -> list[HeadsetSample]:
+    forearm = (0.1, 0.0, -1.0)
+    return samples_of(make_clip("standing", seconds, lambda t: (DOWN, forearm, DOWN, forearm)))
+
+
+def elsewhere(sample: HeadsetSample, by_m: tuple[float, float, float], sides: Iterable[str]) -> HeadsetSample:
+    moved = {side: replace(d, position_m=d.position_m + by_m) for side in sides if (d := getattr(sample, side))}
+    return replace(sample, **moved)
+
+
+def test_a_head_that_returns_elsewhere_takes_hands_and_body_along() -> None:
+    """A second without a head, then everything is 3 m aside: noticed by the checks, and posed as if nothing was."""
+    gone, aside = range(60, 150), (3.0, 0.0, 0.0)
+    unmoved = standing(2.2)
+    samples = [
+        replace(sample, head=None) if k in gone else sample if k < 60 else elsewhere(sample, aside, SIDES)
+        for k, sample in enumerate(unmoved)
+    ]
+    config = EstimatorConfig(provider="cpu", threads=1)
+    stage, calm, checker = PoseEstimator(person(), config), PoseEstimator(person(), config), SampleChecker()
+    for k, (sample, same) in enumerate(zip(samples, unmoved, strict=True)):
+        checked = checker.check(sample)
+        if "head_teleport" in checked.flags:
+            assert k == gone.stop
+            stage.forget_past()
+        assert checked.sample is not None
+        pose = stage.step(checked.sample)
+        check_pose(pose, sample)
+        calm.step(same)
+        if k in gone:
+            assert "head_lost" in pose.flags
+        elif k > gone.stop:
+            wanted = joints_of_sample(sample).positions_m
+            assert np.linalg.norm(stage.joints_m[HANDS] - wanted[1:], axis=1).max() < 0.01
+            assert np.linalg.norm(stage.joints_m - aside - calm.joints_m, axis=1).mean() < 0.02
+    assert checker.counts["head_teleport"] == 1 and pose.status is Status.TRACKED
+
+
+def test_a_head_that_is_held_is_not_seen() -> None:
+    """The network is asked for nothing while there is no head, and its past holds no pause that nobody made."""
+    sampler, samples = Hanging(), samples_of(walking(2.0))
+    stage = estimator(sampler=sampler)
+    run(stage, [replace(s, head=None) if 60 <= k < 80 else s for k, s in enumerate(samples[:100])])
+    assert len(sampler.observations) == 80
+    seen, whole = sampler.observations[60], Hanging()
+    run(estimator(sampler=whole), samples[:81])
+    # between the samples around the gap one goes by a straight line, which is near what was
+    np.testing.assert_allclose(seen[0], whole.observations[80][0], atol=0.02)
+    late = [replace(s, head=None) if k < 60 else s for k, s in enumerate(samples[100:])]
+    run(stage, late)
+    assert not changes(sampler.observations[80]).any()  # a longer gap begins anew
+
+
+def test_a_controller_that_lies_far_away_is_let_go() -> None:
+    stage, samples = estimator(EstimatorConfig()), standing(3.0)
+    away = range(60, 180)
+    samples = [elsewhere(s, (-3.0, 0.0, 0.0), ["left"]) if k in away else s for k, s in enumerate(samples)]
+    poses = run(stage, samples[:180])
+    for pose in poses[60:]:
+        assert pose.flags == ("left_out_of_reach",) and pose.status is Status.DEGRADED
+        assert pose.reason == "the left hand out of reach of the body"
+    wanted = joints_of_sample(samples[179]).positions_m
+    assert np.linalg.norm(stage.joints_m[[HEAD, RIGHT_HAND]] - wanted[[0, 2]], axis=1).max() < MET_M
+    poses = run(stage, samples[180:])
+    assert "left_eased" in poses[0].flags and poses[-1].flags == ()
+    assert np.linalg.norm(stage.joints_m[LEFT_HAND] - joints_of_sample(samples[-1]).positions_m[1]) < MET_M
+
+
 def changes(observation: Array) -> Array:
     return observation[:, 10:]
 
@@ -284,6 +354,20 @@ def test_several_hypotheses_give_an_uncertainty() -> None:
     assert pose.joint_std_m[HEAD] == pytest.approx(0.0, abs=1e-6)  # where it was seen
     assert pose.joint_std_m[JOINT_INDEX["left_ankle"]] > 0.005  # they differ in the knees
     assert run(estimator(), samples)[-1].joint_std_m is None
+    found = stage.hypotheses
+    assert found is not None and found.index == 0
+    squares = ((found.joints_m[1:] - found.joints_m[0]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(pose.joint_std_m, np.sqrt(squares.mean(axis=0)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", [PoseEstimator.forget_past, lambda stage: stage.set_person(person())])
+def test_an_uncertainty_is_not_kept_where_the_past_is_not(change: Callable[[PoseEstimator], None]) -> None:
+    samples = samples_of(walking(0.2))
+    stage = estimator(replace(BARE, hypotheses=3))
+    run(stage, samples[:10])
+    change(stage)
+    assert stage.step(replace(samples[10], head=None)).joint_std_m is None
+    assert stage.step(samples[11]).joint_std_m is not None
 
 
 def test_every_part_is_timed() -> None:

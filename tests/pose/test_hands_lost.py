@@ -9,9 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.pose.hands import HandEaser, HandEaserConfig
+from bodystream.geometry.skeleton import HEAD, JOINT_INDEX
+from bodystream.pose.hands import HandEaser, HandEaserConfig, ReachGate
 from bodystream.pose.observation import JointTargets
 from bodystream.types import DeviceKind, HeadsetSample, Status, TrackedDevice
+from sources.headset_motions import person
 
 RATE_HZ = 90
 TURN = Rotation.from_euler("y", 0.7)
@@ -148,6 +150,47 @@ def test_time_that_jumps_starts_anew():
     np.testing.assert_allclose(back.targets.positions_m[1], (-0.3, 0.7, 0.0), atol=1e-12)  # nothing to ease from
     ahead = easer.step(replace(sample(1, left=False), t_ns=10**12))
     assert ahead.targets.weights[1] == 0.0
+
+
+def test_a_hand_out_of_reach_is_let_go_as_a_lost_one():
+    easer, i = HandEaser(), 0
+    i = settled(easer)
+    far = (-3.0, 0.8, 0.0)
+    for k in range(90):
+        eased = easer.step(sample(i + k, left_at=far), beyond=np.array([True, False]))
+        np.testing.assert_allclose(eased.targets.positions_m[1], (-0.3, 1.1, -0.3), atol=1e-9)
+        assert eased.flags == ("left_out_of_reach",) and eased.status is Status.DEGRADED
+        assert eased.reason == "the left hand out of reach of the body"
+        assert eased.tracked.tolist() == [True, False, True]
+    assert eased.targets.weights.tolist() == [1.0, 0.0, 1.0]
+    back = easer.step(sample(i + 90), beyond=np.zeros(2, bool))
+    assert back.flags == ("left_eased",)
+    lost = easer.step(sample(i + 91, left=False), beyond=np.array([True, False]))
+    assert lost.flags == ("left_lost",)
+
+
+def test_reach_has_a_margin_and_does_not_flicker():
+    skeleton = person()
+    gate = ReachGate(skeleton)
+    rest = skeleton.rest_positions_m
+    arm = sum(np.linalg.norm(skeleton.offsets_m[JOINT_INDEX[f"left_{part}"]]) for part in ("elbow", "wrist"))
+    reach = np.linalg.norm(rest[JOINT_INDEX["left_shoulder"]] - rest[HEAD]) + arm
+
+    def beyond(left: float, *, head: bool = True, tracked: bool = True) -> list[bool]:
+        places = np.array([[0.0, 1.6, 0.0], [-left * reach, 1.6, 0.0], [0.5 * reach, 1.6, 0.0]])
+        seen = np.array([head, tracked, True])
+        return gate.step(JointTargets(0, places, np.tile(np.eye(3), (3, 1, 1)), seen)).tolist()
+
+    assert beyond(1.0) == beyond(1.15) == [False, False]
+    assert beyond(1.25) == beyond(1.15) == beyond(1.11) == [True, False]
+    assert beyond(3.0, head=False) == [False, False]  # nobody can tell
+    assert beyond(1.15) == [True, False]
+    assert beyond(1.05) == beyond(1.15) == [False, False]
+    assert beyond(3.0, tracked=False) == [False, False]  # its place means nothing
+    gate.set_person(skeleton.scaled(0.5))
+    assert beyond(1.0) == [True, False]
+    gate.reset()
+    assert beyond(0.57) == [False, False]
 
 
 def test_joint_targets_are_taken_as_well():

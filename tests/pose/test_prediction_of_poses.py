@@ -147,6 +147,21 @@ def test_one_thread_may_ask_while_another_pushes():
     assert not failures
 
 
+def test_beginning_anew_answers_from_what_was_until_the_next_pose():
+    predictor = PosePredictor()
+    predictor.reset()
+    with pytest.raises(InputError, match="no pose is known"):
+        predictor.pose_at(0)
+    for i in range(3):
+        predictor.push(turning(i / 90))
+    newest = turning(2 / 90).t_ns
+    predictor.reset()
+    assert predictor.pose_at(newest).t_ns == newest and predictor.data_age_s(newest + 1_000_000_000) == 1.0
+    predictor.push(turning(1 / 90))  # not even that is late, nor is it held against the ones before
+    assert predictor.late == 0 and predictor.pose_at(newest).t_ns == turning(1 / 90).t_ns
+    assert predictor.pose_at(0).t_ns == turning(1 / 90).t_ns
+
+
 def test_bad_input_is_refused():
     with pytest.raises(InputError, match="no pose is known"):
         PosePredictor().pose_at(0)

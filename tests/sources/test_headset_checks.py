@@ -201,6 +201,13 @@ def test_units_of_a_head_alone():
     assert run([head])[0].units == "m"
 
 
+def test_controllers_that_lie_far_away_are_no_fault_of_units():
+    away = TrackedDevice(np.array((3.0, 0.8, 0.0)), np.array((0.0, 0.0, 0.0, 1.0)), DeviceKind.GRIP)
+    checker, checked = run([replace(standing(k * 11_000_000, k), left=away, right=away) for k in range(100)])
+    assert checker.units == "m" and not checker.counts
+    np.testing.assert_allclose(checked[-1].sample.head.position_m, (0.0, 1.6, 0.0))
+
+
 def test_a_place_high_above_the_floor_is_no_fault_of_units():
     """Hands within reach of the head are in metres, wherever the floor is."""
     samples = [changed(standing(k * 11_000_000, k), lambda p, q: (p + (0, 40, 0), q)) for k in range(300)]
@@ -334,6 +341,40 @@ def test_head_teleport(head, rotation):
     samples += [standing(k * 11_000_000, k, head, rotation) for k in range(10, 20)]
     _, checked = run(samples)
     assert [k for k, result in enumerate(checked) if "head_teleport" in result.flags] == [10]
+
+
+@pytest.mark.parametrize(("away_s", "moved_m", "jumped"), [(0.3, 3, True), (1, 3, True), (1, 2, False), (3, 5, False)])
+def test_a_head_that_returns_elsewhere(away_s, moved_m, jumped):
+    """Further than somebody could have walked unseen."""
+    period_ns = 11_000_000
+    gone = range(10, 10 + round(away_s * 1e9 / period_ns))
+    samples = [
+        replace(
+            standing(k * period_ns, k, (0.0 if k < 10 else moved_m, 1.6, 0.0)), **({"head": None} if k in gone else {})
+        )
+        for k in range(gone.stop + 10)
+    ]
+    _, checked = run(samples)
+    assert [k for k, result in enumerate(checked) if "head_teleport" in result.flags] == ([gone.stop] if jumped else [])
+
+
+def test_a_head_that_turned_unseen_is_no_teleport():
+    samples = [replace(standing(k * 11_000_000, k), **({} if k < 10 else {"head": None})) for k in range(60)]
+    checker, _ = run([*samples, standing(700_000_000, 60, rotation=(0.0, 1.0, 0.0, 0.0))])
+    assert not checker.counts
+
+
+def test_a_source_that_knows_that_its_origin_moved():
+    samples = [standing(k * 11_000_000, k) for k in range(10)]
+    samples += [standing(k * 11_000_000, k, (0.3, 1.6, 0.0)) for k in range(10, 20)]  # too near to be noticed
+    checker, checked = run([replace(s, origin_moved=s.index == 10) for s in samples])
+    assert [k for k, result in enumerate(checked) if result.flags] == [10]
+    assert checked[10].flags == ("head_teleport",)
+    # without a head, and on a sample that is dropped
+    _, checked = run([samples[0], replace(samples[1], head=None, origin_moved=True), *samples[2:4]])
+    assert [result.flags for result in checked] == [(), ("head_teleport",), (), ()]
+    _, checked = run([samples[1], replace(samples[0], origin_moved=True), *samples[2:4]])
+    assert [result.flags for result in checked] == [(), ("time_backwards",), ("head_teleport",), ()]
 
 
 def test_fast_motion_is_no_teleport():

@@ -25,7 +25,7 @@ from bodystream.errors import ConfigurationError, MissingDependencyError, Source
 from bodystream.sources.headset.base import HeadsetSource
 from bodystream.sources.headset.webxr import WebXrHeadset
 from bodystream.sources.headset.webxr_limits import SessionLimits
-from bodystream.sources.headset.webxr_messages import MAX_MESSAGE_BYTES, End, Hello, Notice
+from bodystream.sources.headset.webxr_messages import MAX_MESSAGE_BYTES, End, Hello, Notice, SpaceReset
 from bodystream.types import DeviceKind, HeadsetSample
 from sources.webxr_client import HEAD, LEFT, RIGHT, Client, trusting_nobody
 
@@ -464,13 +464,34 @@ def test_no_first_client(configuration: Path) -> None:
 def test_status_for_people(configuration: Path) -> None:
     told: list[str] = []
     with WebXrHeadset(port=0, on_status=told.append, configuration=configuration) as source:
-        assert source.url in told[0] and source.fingerprint is not None and source.fingerprint in told[1]
+        assert source.url in told[0] and "this machine only; give --host 0.0.0.0" in told[0]
+        assert source.fingerprint is not None and source.fingerprint in told[1]
         client = Client(source.url).enter()
         assert "connected" in told[-1]
         for _ in range(5):
             client.socket.send("{")
             client.error()
         assert sum("not accepted" in text for text in told) == 1  # at most one a second of a kind
+        client.close()
+
+
+def test_an_address_for_others_is_not_called_this_machines(configuration: Path) -> None:
+    told: list[str] = []
+    with WebXrHeadset("0.0.0.0", 0, on_status=told.append, configuration=configuration):
+        assert "in the headset's browser" in told[0] and "this machine only" not in told[0]
+
+
+def test_a_moved_origin_is_told_even_if_its_sample_was_replaced(configuration: Path) -> None:
+    with WebXrHeadset(port=0, configuration=configuration) as source:
+        client = Client(source.url).enter()
+        client.send(SpaceReset())
+        for _ in range(5):  # the newest wins, and nobody reads yet
+            client.pose()
+        wait_for(lambda: source.wire.messages >= 7 and source.wire.space_resets == 1, "the poses")
+        samples = iter(source)
+        assert next(samples).origin_moved
+        client.pose()
+        assert not next(samples).origin_moved
         client.close()
 
 

@@ -379,6 +379,9 @@ def test_recentring_and_the_end_are_told() -> None:
     talk = Talk().enter()
     talk.say(SpaceReset())
     assert talk.counts.space_resets == 1 and "recentred" in talk.kinds()
+    talk.pose()
+    talk.pose()
+    assert [sample.origin_moved for sample in talk.samples] == [True, False]
     talk.say(End("the session was left"))
     assert talk.session.ended and talk.session.close == (CloseCode.NORMAL, "ended by the client")
 

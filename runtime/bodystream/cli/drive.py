@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Drive"]
 
-HEAD_JOINT_BELOW_CROWN_M = 0.19
-
 
 @dataclass(frozen=True)
 class Drive:
@@ -227,7 +225,7 @@ class Drive:
 
     def _config(self, source: HeadsetSource) -> DriveConfig:
         from bodystream.pipelines.drive import DriveConfig
-        from bodystream.pose.calibration import Calibration
+        from bodystream.pose.calibration import Calibration, head_height_of
         from bodystream.pose.estimator import EstimatorConfig
         from bodystream.sources.headset.checks import HeadsetOptions
         from bodystream.sources.headset.synthetic import MotionHeadset
@@ -250,5 +248,5 @@ class Drive:
             ),
             calibration=stored,
             skeleton=source.clip.skeleton if isinstance(source, MotionHeadset) else None,
-            head_height_m=None if self.height is None else self.height - HEAD_JOINT_BELOW_CROWN_M,
+            head_height_m=None if self.height is None else head_height_of(self.height),
         )

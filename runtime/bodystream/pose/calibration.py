@@ -28,7 +28,15 @@ from bodystream.geometry.skeleton import (
 from bodystream.pose.diagnosis import frame_mistakes
 from bodystream.types import Array, DeviceKind, HeadsetSample
 
-__all__ = ["Calibration", "CalibrationConfig", "StatureEstimator", "calibrate", "fitted_skeleton", "plausible"]
+__all__ = [
+    "Calibration",
+    "CalibrationConfig",
+    "StatureEstimator",
+    "calibrate",
+    "fitted_skeleton",
+    "head_height_of",
+    "plausible",
+]
 
 _ARM = {side: [JOINT_INDEX[f"{side}_{part}"] for part in ("elbow", "wrist")] for side in ("left", "right")}
 _MAX_FILE_BYTES = 1 << 20
@@ -138,6 +146,12 @@ def _shipped() -> tuple[Skeleton, float, float]:
     # Straightened legs are a little longer than the A-pose's; the top of the head goes up with the head joint.
     above_head = float(vertices[:, 1].max()) - joints[HEAD, 1]
     return skeleton, sole, float(skeleton.stature_m + sole + above_head)
+
+
+def head_height_of(stature_m: float) -> float:
+    """Height of the head joint above the floor of somebody so tall, with the shipped body's proportions [m]."""
+    skeleton, sole, stature = _shipped()
+    return stature_m * (skeleton.stature_m + sole) / stature
 
 
 def fitted_skeleton(head_height_m: float, arm_factor: float = 1.0) -> Skeleton:

@@ -18,7 +18,7 @@ from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Sk
 from bodystream.pose.chooser import Constraint, HypothesisChooser
 from bodystream.pose.contact import ContactDetector, FootLock
 from bodystream.pose.features import decode_poses, place_by_head
-from bodystream.pose.hands import EasedTargets, HandEaser
+from bodystream.pose.hands import EasedTargets, HandEaser, ReachGate
 from bodystream.pose.observation import History, JointTargets
 from bodystream.pose.refine import PoseRefiner
 from bodystream.pose.sampler import PoseSampler, Sampler, Samples
@@ -84,6 +84,8 @@ class _Last:
     shown: tuple[Array, Array] | None = None
     std: Array | None = None
     t_ns: int | None = None
+    head_ns: int | None = None
+    contacts: Array | None = None
 
 
 def joints_of_sample(sample: HeadsetSample) -> JointTargets:
@@ -139,16 +141,16 @@ class PoseEstimator:
         self.spans = Spans() if spans is None else spans
         self._constraint = constraint
         self._easer = HandEaser()
+        self._reach = ReachGate(skeleton)
         self._history = History(self.sampler.features)
         self._smoother = PoseSmoother() if self.config.smooth else None
         self.reset(skeleton)
 
     def reset(self, skeleton: Skeleton) -> None:
         """Begin anew with a person."""
+        self._last = _Last()
         self.set_person(skeleton)
         self.forget_past()
-        self._easer.reset()
-        self._last = _Last()
         self._last.root = np.array([0.0, skeleton.pelvis_height_m, 0.0])
         self.hypotheses: Hypotheses | None = None
         self.joints_m, _ = forward_kinematics(skeleton.offsets_m, self._last.rotations, self._last.root)
@@ -157,6 +159,8 @@ class PoseEstimator:
         """The person's proportions, as after a calibration. What was seen of head and hands stays known."""
         self.skeleton = skeleton
         self.sampler.set_person(skeleton)
+        self._reach.set_person(skeleton)
+        self._last.std = None
         self._refiner = PoseRefiner(skeleton) if self.config.refine else None
         self._contacts = ContactDetector(skeleton)
         self._feet = FootLock(skeleton) if self.config.foot_lock else None
@@ -165,6 +169,10 @@ class PoseEstimator:
     def forget_past(self) -> None:
         """What was seen says nothing about what comes: the view was recentred, or the stream was interrupted."""
         self._history.clear()
+        self._easer.reset()
+        self._reach.reset()
+        # Where hands were shown is a place in the world, from which nothing may be eased after a jump.
+        self._last.shown = self._last.std = self._last.head_ns = None
         if self._smoother is not None:
             self._smoother.reset()
         self._contacts.reset()
@@ -179,9 +187,16 @@ class PoseEstimator:
             self.forget_past()
         last.t_ns = sample.t_ns
         with self.spans.measure("ease"):
-            eased = self._easer.step(joints_of_sample(sample), last.shown)
-        if eased.targets is None or eased.targets.weights[0] == 0.0:
-            return self._pose(sample.t_ns, eased, None)
+            joints = joints_of_sample(sample)
+            if joints.tracked[0]:
+                if last.head_ns is not None and sample.t_ns - last.head_ns > _TIME_JUMP_S * 1e9:
+                    # What lies before so long a gap is no motion that leads here, and hands come along with the head.
+                    self._history.clear()
+                    last.shown = None
+                last.head_ns = sample.t_ns
+            eased = self._easer.step(joints, last.shown, self._reach.step(joints))
+        if eased.targets is None or not joints.tracked[0]:
+            return self._pose(sample.t_ns, eased)  # nothing new was seen: the last pose is held
         targets = eased.targets
         with self.spans.measure("features"):
             seen = targets.weights > 0.5
@@ -213,8 +228,10 @@ class PoseEstimator:
         last.shown = (positions[hands], world[hands])
         last.rotations, last.root, self.joints_m = rotations, root, positions
         if len(found.rotations) > 1:
-            last.std = np.sqrt(((found.joints_m - found.joints_m[found.index]) ** 2).mean(axis=0).sum(axis=-1))
-        return self._pose(sample.t_ns, eased, contacts)
+            squares = ((found.joints_m - found.joints_m[found.index]) ** 2).sum(axis=-1)
+            last.std = np.sqrt(squares.sum(axis=0) / (len(squares) - 1))  # of the others: its own distance is zero
+        last.contacts = contacts
+        return self._pose(sample.t_ns, eased)
 
     def _choose(self, t_ns: int, samples: Samples, heading: Array, head_m: Array) -> Hypotheses:
         rotations = decode_poses(samples.vectors.astype(np.float64), heading)
@@ -234,7 +251,7 @@ class PoseEstimator:
             index,
         )
 
-    def _pose(self, t_ns: int, eased: EasedTargets, contacts: Array | None) -> BodyPose:
+    def _pose(self, t_ns: int, eased: EasedTargets) -> BodyPose:
         last = self._last
         status = eased.status if eased.targets is not None else Status.LOST
         return BodyPose(
@@ -244,6 +261,6 @@ class PoseEstimator:
             status=status,
             flags=eased.flags,
             joint_std_m=None if last.std is None else last.std.astype(np.float32),
-            contacts=contacts,
+            contacts=last.contacts if eased.targets is not None else None,
             reason=eased.reason,
         )

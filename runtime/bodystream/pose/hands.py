@@ -2,6 +2,7 @@
 
 A lost hand stays where it was relative to the body for a short while, since most losses are short. Then its weight
 falls to 0 and the network's guess takes over. A hand that returns is eased from where it was shown to where it is.
+A hand that is farther away than an arm reaches is a controller that was put down, and counts as lost.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ from bodystream.geometry.rotations import (
     matrix_from_rotation_vector,
     rotation_vector_from_matrix,
 )
+from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, Skeleton
 from bodystream.pose.features import heading_rotation
 from bodystream.pose.observation import JointTargets
 from bodystream.pose.refine import PoseTargets
 from bodystream.types import Array, DeviceKind, HeadsetSample, Status, TrackedDevice
 
-__all__ = ["EasedTargets", "HandEaser", "HandEaserConfig"]
+__all__ = ["EasedTargets", "HandEaser", "HandEaserConfig", "ReachGate"]
 
 _NAMES = ("head", "left", "right")
+_ARMS = tuple(
+    tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("shoulder", "elbow", "wrist")) for side in ("left", "right")
+)
+_BEYOND, _WITHIN = 1.2, 1.1
+"""A wrist is out of reach beyond the first, and in reach again below the second: times what the skeleton allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,10 @@ class EasedTargets:
     Attributes:
         t_ns: of the sample.
         targets: head, left and right wrist; None before the first head.
-        tracked: (3,) bool, what the sample itself held.
+        tracked: (3,) bool, what the sample itself held, within reach.
         status: TRACKED, DEGRADED while something is missing or eased, LOST without a head for long.
-        flags: of `left_lost`, `right_lost`, `head_lost`, `left_eased`, `right_eased`.
+        flags: of `left_lost`, `right_lost`, `head_lost`, `left_out_of_reach`, `right_out_of_reach`, `left_eased`,
+            `right_eased`.
         reason: for a person, empty while TRACKED.
     """
 
@@ -74,6 +82,42 @@ class EasedTargets:
     status: Status
     flags: tuple[str, ...]
     reason: str
+
+
+class ReachGate:
+    """Tells hands that are farther from the head than arms reach: controllers that were put down.
+
+    The bound leaves room for arms that are longer than the skeleton's, which is often a guess. Between the two bounds
+    a hand stays what it was, so that one at the edge does not flicker.
+    """
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.set_person(skeleton)
+        self.reset()
+
+    def set_person(self, skeleton: Skeleton) -> None:
+        """The person's proportions; what is out of reach stays so until it is seen to be in reach."""
+        rest = skeleton.rest_positions_m
+        self._reach_m = np.array(
+            [
+                np.linalg.norm(rest[shoulder] - rest[HEAD])
+                + np.linalg.norm(skeleton.offsets_m[list(arm)], axis=1).sum()
+                for shoulder, *arm in _ARMS
+            ]
+        )
+
+    def reset(self) -> None:
+        """Forget what was out of reach."""
+        self._beyond = np.zeros(2, bool)
+
+    def step(self, targets: JointTargets) -> Array:
+        """(2,) bool, whether the left and right hand are tracked out of reach; without a head nobody can tell."""
+        if not targets.tracked[0]:
+            return np.zeros(2, bool)
+        distances = np.linalg.norm(targets.positions_m[1:] - targets.positions_m[0], axis=1)
+        bounds = np.where(self._beyond, _WITHIN, _BEYOND) * self._reach_m
+        self._beyond = targets.tracked[1:] & (distances > bounds)
+        return self._beyond.copy()
 
 
 class _Hand:
@@ -107,13 +151,19 @@ class HandEaser:
         self._head: tuple[Array, Array] | None = None
         self._head_lost_s = 0.0
 
-    def step(self, sample: HeadsetSample | JointTargets, shown: tuple[Array, Array] | None = None) -> EasedTargets:
+    def step(
+        self,
+        sample: HeadsetSample | JointTargets,
+        shown: tuple[Array, Array] | None = None,
+        beyond: Array | None = None,
+    ) -> EasedTargets:
         """Targets for one sample.
 
         Args:
             sample: of joints: a `HeadsetSample` whose devices are `DeviceKind.JOINT`, or `JointTargets`.
             shown: (2, 3) positions [m] and (2, 3, 3) orientations of the left and right wrist in the last pose that
                 was shown. A returning hand starts there; without it, where it was last held.
+            beyond: (2,) bool, hands that are out of reach, see `ReachGate`: they are bridged as lost ones are.
 
         Raises:
             InputError: a device is not a joint, or is not finite.
@@ -126,8 +176,12 @@ class HandEaser:
             seconds = 0.0
         self._t_ns = sample.t_ns
         places = _places(sample)
-        tracked = np.array([place is not None for place in places])
         flags = [f"{name}_lost" for name, place in zip(_NAMES, places, strict=True) if place is None]
+        for side in () if beyond is None else np.flatnonzero(beyond):
+            if places[1 + side] is not None:
+                places[1 + side] = None
+                flags.append(f"{_NAMES[1 + side]}_out_of_reach")
+        tracked = np.array([place is not None for place in places])
         if places[0] is None:
             return self._headless(sample.t_ns, seconds, tracked, flags)
         fresh = self._head is None
@@ -241,12 +295,11 @@ def _into_body(position: Array, rotation: Array, origin: Array, heading: Array) 
 
 
 def _reason(flags: list[str]) -> str:
-    lost = [flag.removesuffix("_lost") for flag in flags if flag.endswith("_lost")]
-    eased = [flag.removesuffix("_eased") for flag in flags if flag.endswith("_eased")]
     words = {"head": "the headset", "left": "the left hand", "right": "the right hand"}
-    parts = [
-        f"{' and '.join(words[name] for name in names)} {state}"
-        for names, state in ((lost, "not tracked"), (eased, "taken up again"))
-        if names
-    ]
+    states = {"_lost": "not tracked", "_out_of_reach": "out of reach of the body", "_eased": "taken up again"}
+    parts = []
+    for suffix, state in states.items():
+        names = [words[flag.removesuffix(suffix)] for flag in flags if flag.endswith(suffix)]
+        if names:
+            parts.append(f"{' and '.join(names)} {state}")
     return ", ".join(parts)

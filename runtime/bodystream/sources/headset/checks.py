@@ -60,7 +60,9 @@ _RESTART_COUNT = 10
 """So many samples in a row from before the last one are a clock that was set back."""
 _HEIGHTS_M = (0.3, 2.6)
 _HEIGHT_PATIENCE_S = 2.0
-_TELEPORT_M, _TELEPORT_M_S = 0.5, 10.0
+_TELEPORT_M, _TELEPORT_M_S, _WALK_M_S = 0.5, 10.0, 2.0
+"""A head that moved further than the first jumped if it was faster than the second; one that was not seen for a while
+may have been carried on by somebody who walks, and no further."""
 _TELEPORT_RAD, _TELEPORT_RAD_S = 1.0, 40.0
 
 
@@ -122,11 +124,13 @@ class SampleChecker:
         self._found_wxyz = False
         self._outside_s = 0.0
         self._last_head: tuple[int, TrackedDevice] | None = None
+        self._origin_moved = False
         self._evidence = BodyEvidence()
 
     def check(self, sample: HeadsetSample) -> CheckedSample:
         """Correct one sample and say what is amiss with it and with the stream so far."""
         flags: list[str] = []
+        self._origin_moved = self._origin_moved or sample.origin_moved  # a dropped sample may have been the one
         dt_s = self._check_time(sample.t_ns, flags)
         if dt_s is None:
             self.dropped += 1
@@ -141,6 +145,9 @@ class SampleChecker:
         right = self._device(sample.right, flags)
         if self._options.swap_hands:
             left, right = right, left
+        if self._origin_moved:
+            self._origin_moved, self._last_head = False, None
+            flags.append("head_teleport")
         if head is not None:
             self._check_head(sample.t_ns, head, dt_s, flags)
             flags += self._evidence.add(head, left, right, dt_s)
@@ -248,12 +255,13 @@ class SampleChecker:
         if self._last_head is not None:
             before_ns, before = self._last_head
             gap_s = (t_ns - before_ns) * 1e-9
-            if 0 < gap_s < 0.5:
+            if gap_s > 0:
                 moved = math.dist(head.position_m, before.position_m)
                 turned = 2 * math.acos(min(abs(float(head.rotation_xyzw @ before.rotation_xyzw)), 1.0))
-                if (moved > _TELEPORT_M and moved > _TELEPORT_M_S * gap_s) or (
-                    turned > _TELEPORT_RAD and turned > _TELEPORT_RAD_S * gap_s
-                ):
+                # Whoever is not seen for a while may turn as far as they like; the speed in turning then says nothing.
+                if moved > max(
+                    _TELEPORT_M, min(_TELEPORT_M_S * gap_s, _TELEPORT_M + _WALK_M_S * gap_s)
+                ) or turned > max(_TELEPORT_RAD, _TELEPORT_RAD_S * gap_s):
                     flags.append("head_teleport")
         self._last_head = (t_ns, head)
 
@@ -262,7 +270,8 @@ def _units_of(height: float, distance: float | None) -> str:
     """Metres unless the head's height, or its distance to the hands, can only be something else."""
     if distance is None:
         return "m" if height < 30 else "cm" if height < 300 else "mm"
-    # Hands are 5 cm to 1.6 m from the eyes; a head far up with hands that near is a floor far down.
-    if distance <= 2.5:
+    # Hands are 5 cm to 1.6 m from the eyes: a head far up with hands that near is a floor far down, and hands that far
+    # from a head at a person's height are controllers that lie somewhere.
+    if distance <= 2.5 or height <= 3.0:
         return "m"
     return "cm" if distance < 180 else "mm"

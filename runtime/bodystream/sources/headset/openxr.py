@@ -104,6 +104,7 @@ class OpenXrHeadset:
         self._lock = threading.Lock()
         self._next_index = 0
         self._last_t_ns = -1
+        self._origin_moved = False
         self._connection: XrConnection | None = None
         self._attach(self._opener(application_name))
         self.name = f"openxr:{self.info.runtime}"
@@ -201,6 +202,7 @@ class OpenXrHeadset:
         if event.kind is XrEventKind.LOSS:
             raise ConnectionLostError(f"{runtime} announced that it goes away")
         if event.kind is XrEventKind.ORIGIN_MOVED:
+            self._origin_moved = True
             self.counts.warn(
                 f"{runtime} moved the origin of its space (view recentred or room set up anew): poses before and after "
                 "do not fit together, calibrate again"
@@ -260,8 +262,15 @@ class OpenXrHeadset:
             head = self._head(connection, xr_time)
             hands = self._both_hands(connection, t_ns, xr_time)
         index, self._next_index = self._next_index, self._next_index + 1
+        moved, self._origin_moved = self._origin_moved, False
         return HeadsetSample(
-            index=index, t_ns=t_ns, head=head, left=hands["left"], right=hands["right"], device_t_ns=xr_time
+            index=index,
+            t_ns=t_ns,
+            head=head,
+            left=hands["left"],
+            right=hands["right"],
+            device_t_ns=xr_time,
+            origin_moved=moved,
         )
 
     def _head(self, connection: XrConnection, xr_time: int) -> TrackedDevice | None:

@@ -162,7 +162,11 @@ class _Table:
 class HeadsetCsvWriter:
     """Records samples to a table as they come; a context manager.
 
-    The file gets its name when the writer is closed; until then its content is in `PATH.part`.
+    The file gets its name when the writer is closed; until then its content is in `PATH.part`, and it stays there where
+    something could not be written.
+
+    Attributes:
+        failed: whether something could not be written.
 
     Raises:
         SourceError: the file cannot be written.
@@ -177,7 +181,7 @@ class HeadsetCsvWriter:
         except OSError as error:
             raise SourceError(f"cannot record the headset to {path}: {error.strerror}") from error
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._failed = False
+        self.failed = False
         self._write(_HEADER)
 
     def write(self, sample: HeadsetSample) -> None:
@@ -197,8 +201,14 @@ class HeadsetCsvWriter:
             return
         try:
             self._file.close()
-            if not self._failed:  # what was cut off keeps the name that says so
-                os.replace(self._partial, self._path)
+        except OSError as error:
+            if not self.failed:  # else it was told, and closing only tries once more to write the rest
+                self.failed = True
+                raise SourceError(self._refused(error)) from error
+        if self.failed:  # what was cut off keeps the name that says so
+            return
+        try:
+            os.replace(self._partial, self._path)
         except OSError as error:
             raise SourceError(f"cannot finish the headset recording {self._path}: {error.strerror}") from error
 
@@ -214,8 +224,13 @@ class HeadsetCsvWriter:
         try:
             self._rows.writerow(row)
         except OSError as error:
-            self._failed = True
-            raise SourceError(f"cannot record the headset to {self._path}: {error.strerror}") from error
+            self.failed = True
+            raise SourceError(self._refused(error)) from error
+
+    def _refused(self, error: OSError) -> str:
+        return (
+            f"cannot record the headset to {self._path}: {error.strerror}: what came before is in {self._partial.name}"
+        )
 
 
 def write_headset_csv(path: Path, samples: Iterable[HeadsetSample]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bodystream.errors import ConfigurationError, SourceError
@@ -105,10 +106,12 @@ class WebXrHeadset:
         self.counts = SourceCounts()
         self.wire = WireCounts()
         self.name = "webxr"
+        self._host = host
         self._on_status = on_status
         self._first_client_s = first_client_s
         self._stop_at_end = stop_at_end
         self._slot: Slot[HeadsetSample] = Slot()
+        self._origin_moved = False
         self._seen_client = threading.Event()
         self._told_ns: dict[str, int] = {}
         self._last_index = -1
@@ -117,7 +120,7 @@ class WebXrHeadset:
             port,
             None if chosen is None else server_context(chosen),
             policy,
-            deliver=self._slot.put,
+            deliver=self._deliver,
             report=self._report,
             on_client=self._client_came,
             on_end=self._client_ended,
@@ -155,6 +158,8 @@ class WebXrHeadset:
                 self.counts.lost += max(0, sample.index - self._last_index - 1)
             self.counts.delivered += 1
             self._last_index = sample.index
+            if sample.origin_moved:
+                self._origin_moved = False
             yield sample
             del sample
         self.close()
@@ -181,7 +186,10 @@ class WebXrHeadset:
         )
 
     def _announce(self, certificate: Certificate | None) -> None:
-        self._status(f"open {' or '.join(self.urls)} in the headset's browser")
+        where = f"open {' or '.join(self.urls)} in the headset's browser"
+        if is_loopback(self._host):
+            where += " (this machine only; give --host 0.0.0.0 to let a headset in)"
+        self._status(where)
         if certificate is None:
             return
         if certificate.own:
@@ -190,6 +198,11 @@ class WebXrHeadset:
             self._status(certificate.note)
 
     # The server's thread
+
+    def _deliver(self, sample: HeadsetSample) -> None:
+        # The newest sample wins, but a moved origin is told until a sample with it was taken; twice does no harm.
+        self._origin_moved = self._origin_moved or sample.origin_moved
+        self._slot.put(replace(sample, origin_moved=self._origin_moved))
 
     def _client_came(self, again: bool) -> None:
         self._seen_client.set()

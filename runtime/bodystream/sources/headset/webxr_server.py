@@ -17,6 +17,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -260,9 +261,7 @@ class HeadsetServer:
         self._next_index = sample.index + 1
         if self._last_t_ns is not None and sample.t_ns <= self._last_t_ns:
             # The alignment of the clocks moves by fractions of a millisecond; time must not go back for that.
-            sample = HeadsetSample(
-                sample.index, self._last_t_ns + 1, sample.head, sample.left, sample.right, sample.device_t_ns
-            )
+            sample = replace(sample, t_ns=self._last_t_ns + 1)
         self._last_t_ns = sample.t_ns
         self._deliver_out(sample)
 

@@ -87,6 +87,7 @@ class HeadsetSession:
         self._ping_id = 0
         self._ping_ns: int | None = None
         self._hidden = False
+        self._origin_moved = False
         self.next_index = 0
         self._last_seq: int | None = None
         self._last_t_ms: float | None = None
@@ -141,6 +142,7 @@ class HeadsetSession:
             return self._pose(message, now_ns)
         if isinstance(message, SpaceReset):
             self._counts.space_resets += 1
+            self._origin_moved = True
             self._report("recentred", "the headset's user recentred the view: the world has another origin from now on")
         elif isinstance(message, Visibility):
             self._hidden = message.state == "hidden"
@@ -260,7 +262,8 @@ class HeadsetSession:
         device_t_ns: int | None = None,
     ) -> None:
         index, self.next_index = self.next_index, self.next_index + 1
-        self._deliver(HeadsetSample(index, t_ns, head, left, right, device_t_ns))
+        moved, self._origin_moved = self._origin_moved, False
+        self._deliver(HeadsetSample(index, t_ns, head, left, right, device_t_ns, origin_moved=moved))
 
     def _hand(self, pose: RigidPose | None) -> TrackedDevice | None:
         if pose is None:
