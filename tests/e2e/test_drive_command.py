@@ -54,7 +54,7 @@ def check_files(folder: Path, samples: int) -> None:
     assert 1.0 < clip.skeleton.stature_m < 2.2
     gltf = GLTF2().load(str(folder / "driven.glb"))
     assert gltf is not None and len(gltf.skins) == 1 and len(gltf.animations) == 1
-    assert [gltf.nodes[joint].name for joint in gltf.skins[0].joints] == list(JOINTS)
+    assert [gltf.nodes[joint].name for joint in gltf.skins[0].joints or []] == list(JOINTS)
     assert gltf.accessors[gltf.animations[0].samplers[0].input].count >= 2
     scene = trimesh.load(folder / "driven.glb")
     assert isinstance(scene, trimesh.Scene)
@@ -165,6 +165,19 @@ def test_calibration_that_fails_is_told_and_driving_goes_on(tmp_path: Path) -> N
     assert not (tmp_path / "me.json").exists()
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report["calibration"] == [] and report["tracking"]["status"]["tracked"] > 20
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_the_others_are_there(tmp_path: Path) -> None:
+    write_bvh(tmp_path / "walk.bvh", walking(1.0))
+    (tmp_path / "out" / "driven.bvh" / "in the way").mkdir(parents=True)
+    done = run(
+        "drive", "--headset", "motion:walk.bvh?rate=30", "--headless", "--pace", "all", "--out", "out", "--report",
+        "r.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode not in (0, 130) and "Traceback" not in done.stderr
+    assert "driven.bvh could not be written" in done.stderr
+    assert "written all the same: out/headset.csv, out/driven.glb" in done.stderr
+    assert (tmp_path / "out" / "driven.glb").is_file() and (tmp_path / "r.json").is_file()
 
 
 def test_interrupt_finishes_the_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,25 @@ def test_what_is_switched_off_leaves_the_picture(driver: Driver, browser: Any) -
     wait_for(lambda: lit(browser).mean() < 0.002, "an empty floor")
     set_checkbox(browser, "Body")
     wait_for(lambda: lit(browser).mean() > 0.01, "the body again")
+
+
+def test_another_body_takes_the_place_of_the_first(driver: Driver, browser: Any) -> None:
+    """As after a calibration. It is red here; the first one is grey."""
+
+    def red() -> float:
+        colours = picture(browser).astype(int)  # blue, green, red
+        return float((colours[..., 2] - colours[..., :2].max(axis=2) > 30).mean())
+
+    driver.states = driver.standing()
+    before = red()
+    body = replace(BODY, colour=(255, 40, 40))
+    driver.states = [replace(state, body=body) for state in driver.states]
+    wait_for(lambda: red() > before + 0.005, "the other body")
+    # it moves as the first one did
+    still = picture(browser)
+    driver.states = [replace(state, body=body) for state in walking(SKELETON, 150)]
+    wait_for(lambda: (np.abs(picture(browser).astype(int) - still).max(axis=2) > 60).mean() > 0.002, "a moved body")
+    assert driver.viewer.warnings == [] and severe_messages(browser) == []
 
 
 def test_reset_start_and_stop_reach_the_driver(driver: Driver, browser: Any) -> None:

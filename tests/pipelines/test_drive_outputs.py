@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 from dataclasses import replace
@@ -136,3 +137,76 @@ def test_the_head_is_in_the_file_where_it_was_seen(driver: Driver, tmp_path: Pat
     lift = (joints[:, HEAD] - wanted)[:, 1].mean()
     assert abs(lift) < 0.03  # the reader of motions puts the floor where the feet stand
     assert np.linalg.norm(joints[:, HEAD] - wanted - (0.0, lift, 0.0), axis=1).max() < 0.002
+
+
+def test_motions_go_on_after_a_clock_that_was_set_back(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    results = driven(driver)
+    half = len(results) // 2
+    ahead = [replace(r, pose=replace(r.pose, t_ns=r.pose.t_ns + 3_600_000_000_000)) for r in results[:half]]
+    for result in [*ahead, *results[half:]]:
+        files.add(result)
+    written = files.write(driver)
+    assert [note for note in written.notes if "set back 1 times" in note] and len(written.notes) == 1
+    (take,) = find_takes(f"bvh:{tmp_path / 'driven.bvh'}")
+    assert len(results) - 1 <= len(take.load()) <= len(results)
+    sampler = glb_document(tmp_path / "driven.glb")["animations"][0]["samplers"][0]
+    times = glb_document(tmp_path / "driven.glb")["accessors"][sampler["input"]]
+    assert times["count"] == len(results)
+    assert times["max"][0] == pytest.approx((len(results) - 1) / RATE_HZ, abs=1e-3)
+
+
+def test_what_the_motions_leave_out_is_noted(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    results = driven(driver)[:5]
+    broken = np.full_like(results[2].pose.root_position_m, np.nan)
+    results[2] = replace(results[2], pose=replace(results[2].pose, root_position_m=broken))
+    for result in results:
+        files.add(result)
+    notes = files.write(driver).notes
+    assert [note.split(" leaves out ")[0] for note in notes] == ["driven.bvh", "driven.glb"]
+
+
+@pytest.mark.parametrize("failing", ["headset.csv", "driven.bvh", "driven.glb"])
+def test_each_file_is_finished_whatever_becomes_of_the_others(driver: Driver, tmp_path: Path, failing: str) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    for result in driven(driver)[:5]:
+        files.add(result)
+    (tmp_path / failing).mkdir()  # no file can take its place
+    (tmp_path / failing / "something").write_text("")
+    with pytest.raises(InputError, match=failing) as error:
+        files.write(driver)
+    there = str(error.value).split("written all the same: ")[1].split(", ")
+    others = [name for name in ("headset.csv", "driven.bvh", "driven.glb") if name != failing]
+    assert [Path(path).name for path in there] == others
+    assert all((tmp_path / name).is_file() for name in others)
+
+
+def test_samples_that_cannot_be_written_keep_what_was_before(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    results = driven(driver)[:5]
+    for result in results[:4]:
+        files.add(result)
+
+    class Full:
+        def writerow(self, row: list[object]) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files._samples, "_rows", Full())
+    for _ in range(2):  # it is not tried again
+        with pytest.raises(InputError, match="No space left on device: what came before is in headset.csv.part"):
+            files.add(results[4])
+        monkeypatch.setattr(files._samples, "_rows", None)
+    with pytest.raises(InputError, match=r"written all the same: \S*driven.bvh, \S*driven.glb$"):
+        files.write(driver)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "driven.glb", "headset.csv.part"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,16 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from drive_parts import ESTIMATOR, Scripted, new_driver, samples_of, t_pose
 
+from bodystream.avatar import LbsAvatar
 from bodystream.errors import InputError, SourceError
 from bodystream.pipelines import drive_session as session_module
 from bodystream.pipelines.drive import Driver
 from bodystream.pipelines.drive_outputs import DriveFiles
 from bodystream.pipelines.drive_session import DriveProgress, DriveSession
 from bodystream.pipelines.reader import SourceReader
+from bodystream.pose.calibration import fitted_skeleton
 from bodystream.sinks import DriveReportBuilder
+from bodystream.sinks.viewer import BodyViewerState
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import HeadsetSample, Status
 from sources.headset_motions import walking
@@ -170,7 +175,7 @@ def test_samples_that_cannot_be_used_do_not_count_as_processed(driver: Driver) -
     with Harness(Scripted(twice), driver) as harness:
         harness.session.run()
         assert harness.session.processed == 10
-        assert harness.progress[-1].dropped + 1 == driver.checker.dropped == 10  # the last one came after it
+        assert harness.progress[-1].dropped == driver.checker.dropped == 10
 
 
 def test_pausing_leaves_samples_aside_until_it_goes_on(driver: Driver) -> None:
@@ -223,32 +228,130 @@ def test_a_source_without_a_usable_sample_is_an_error(driver: Driver) -> None:
         harness.session.run()
 
 
-def test_a_calibration_that_fails_is_noted_and_driving_goes_on(driver: Driver) -> None:
+def test_a_calibration_that_fails_is_noted_at_once_and_driving_goes_on(driver: Driver) -> None:
     """Half a second of walking measures nobody."""
     driver.config = replace(driver.config, calibrate_s=0.5)
     try:
         with Harness(Scripted(samples_of(CLIP)[:60]), driver) as harness:
             driver.start_calibration("T")
             harness.session.run()
-            assert len(harness.notes) == 1 and harness.notes[0].startswith("not calibrated: ")
-            assert harness.session.processed == 59  # all but the sample that ended it
+            assert [note.split(":")[0] for note in harness.notes] == ["not calibrated", "calibrating again (1 of 3)"]
+            assert harness.session.processed == 60 and harness.session.failed == 0
     finally:
         driver.config = replace(driver.config, calibrate_s=2.0)
+        driver._calibrating = None
 
 
-@pytest.mark.parametrize("calibrating", [True, False])
-def test_other_errors_are_not_taken_for_a_failed_calibration(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch, calibrating: bool
+def test_one_sample_that_cannot_be_posed_does_not_end_the_session(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    samples, stepped = samples_of(CLIP)[:10], driver.estimator.step
+
+    def broken(sample: HeadsetSample):
+        if sample.index in (4, 6):
+            raise InputError("every hypothesis is forbidden")
+        return stepped(sample)
+
+    monkeypatch.setattr(driver.estimator, "step", broken)
+    with Harness(Scripted(samples), driver) as harness:
+        harness.session.run()
+        assert harness.session.processed == 10 and harness.session.failed == 2
+        assert harness.notes[0] == "a sample could not be posed: every hypothesis is forbidden"
+        assert harness.notes[1].startswith("2 of 10 samples could not be posed") and len(harness.notes) == 2
+        lost = [progress for progress in harness.progress if progress.status is Status.LOST]
+        assert [progress.reason for progress in lost] == ["no pose: every hypothesis is forbidden"] * 2
+        report = harness.built()
+    assert report.flags["pose_failed"] == 2 and report.tracking.status["lost"] == 2
+    assert report.quality.poses == 8  # what was held is no measurement
+
+
+def test_a_session_of_which_no_sample_can_be_posed_is_an_error(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(sample: HeadsetSample):
         raise InputError("the network's answer is broken")
 
     monkeypatch.setattr(driver.estimator, "step", broken)
-    monkeypatch.setattr(driver, "_calibrating", [] if calibrating else None)
     with Harness(Scripted(samples_of(CLIP)[:5]), driver) as harness:
         with pytest.raises(InputError, match="answer is broken"):
             harness.session.run()
-        assert harness.notes == [] and harness.session.processed == 0
+        assert harness.session.processed == harness.session.failed == 5
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_session(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0)
+    put, puts = files._bvh._put, []
+
+    def full(data: bytes) -> None:
+        puts.append(data)
+        if len(puts) == 7:  # the head of the file and five frames fit
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(data)
+
+    monkeypatch.setattr(files._bvh, "_put", full)
+    with Harness(Scripted(samples_of(CLIP)[:20]), driver, files=files) as harness:
+        harness.session.run()
+        assert harness.session.processed == 20
+        (note,) = harness.notes
+    assert "No space left" in note and "after 5 frames" in note and "nothing more is recorded" in note
+    with pytest.raises(InputError, match=r"No space left.*written all the same: .*headset.csv, .*bvh, .*glb$") as error:
+        files.write(driver)
+    assert str(error.value).count("No space left") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "driven.glb", "headset.csv"]
+    assert "Frames: 5" in (tmp_path / "driven.bvh").read_text()
+
+
+def test_what_is_wrong_with_the_stream_is_told_when_it_is_seen(driver: Driver) -> None:
+    samples = samples_of(CLIP)[:6]
+    stuck = [*samples, *(replace(samples[-1], index=k) for k in range(6, 10))]
+    with Harness(Scripted(stuck), driver) as harness:
+        noted: list[int] = []
+        harness.after = lambda progress: noted.append(len(harness.notes))
+        harness.session.run()
+        assert noted == [0] * 6 + [1] * 4
+        assert harness.notes == [f"warning: {driver.checker.warnings[0]}"]
+        assert harness.progress[-1].status is Status.LOST and "time" in harness.progress[-1].reason
+        assert harness.progress[-1].dropped == 4 and harness.progress[-1].processed == 6
+
+
+def test_waiting_for_the_first_sample_is_no_warning(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "STALL_S", 0.05)
+    go_on = threading.Event()
+    source = Scripted(samples_of(CLIP)[:3], lambda number: None if number else assert_waited(go_on))
+    with Harness(source, driver) as harness:
+        harness.after = lambda progress: go_on.set()
+        harness.session.run()
+    assert "gave no sample" in harness.progress[0].reason and harness.session.processed == 3
+    assert source.counts.warnings == []
+
+
+def assert_waited(event: threading.Event) -> None:
+    assert event.wait(30.0)
+
+
+class FakeViewer:
+    """Wants every state."""
+
+    def __init__(self) -> None:
+        self.wants_state, self.states = True, []
+
+    def publish(self, state: BodyViewerState) -> None:
+        self.states.append(state)
+
+
+def test_the_viewer_gets_the_body_of_another_avatar(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, first = FakeViewer(), driver.avatar
+    other = LbsAvatar(fitted_skeleton(1.75), first.device)
+    with Harness(Scripted(samples_of(CLIP)[:6]), driver) as harness:
+        harness.session.show_on(viewer)  # type: ignore[arg-type]
+        harness.after = lambda progress: (
+            monkeypatch.setattr(driver, "avatar", other) if progress.processed == 3 else None
+        )
+        harness.session.run()
+    assert [state.body is None for state in viewer.states] == [True] * 3 + [False] * 3
+    body = viewer.states[-1].body
+    assert body is viewer.states[3].body
+    np.testing.assert_array_equal(body.vertices, other.fitted.body.vertices)
 
 
 def test_a_still_person_is_followed_without_an_error_of_the_head(driver: Driver) -> None:

@@ -215,6 +215,22 @@ def test_a_mesh_that_was_posed_elsewhere_takes_the_body_s_place(page: BodyPage) 
     assert page._skinned.visible and not page._surface_frame.visible
 
 
+def test_another_body_takes_the_place_of_the_first(page: BodyPage) -> None:
+    """As after a calibration; the same object is not sent again."""
+    switch(page, "follow", False)
+    page.show(standing())
+    first = page._skinned
+    larger = replace(BODY, vertices=BODY.vertices * np.float32(1.1), joints_rest=BODY.joints_rest * 1.1)
+    page.show(standing(body=larger))
+    second = page._skinned
+    assert second is not None and second is not first and second.opacity is not None
+    np.testing.assert_array_equal(second.vertices, larger.vertices)
+    state = standing(body=larger)
+    page.show(state)
+    assert page._skinned is second
+    np.testing.assert_allclose([bone.position for bone in second.bones], state.joints_m, atol=FLOAT32_M)
+
+
 def test_without_a_body_the_skeleton_is_shown() -> None:
     with BodyViewer(port=0) as viewer:
         page = viewer._page

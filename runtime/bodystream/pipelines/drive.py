@@ -12,9 +12,10 @@ import warp as wp
 
 from bodystream.avatar import LbsAvatar
 from bodystream.engines import Engine
+from bodystream.errors import BodystreamError, InputError
 from bodystream.geometry.mounting import joint_at_device
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
-from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
+from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
 from bodystream.pose.calibration import Calibration, StatureEstimator, calibrate, fitted_skeleton
 from bodystream.pose.chooser import Constraint
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
@@ -32,8 +33,17 @@ CalibrationPose = Literal["auto", "T", "I"]
 _GUESS_EVERY = 90
 """Samples between two looks at the guessed stature."""
 _GUESS_STEP_M = 0.02
+_CALIBRATIONS = 4
+"""A calibration that fails is tried again until so many failed."""
 _RESTART_FLAGS = frozenset({"time_jump", "head_teleport"})
-_DEGRADING_FLAGS = frozenset({"hands_swapped", "left_handed_axes", "axes_turned", "wxyz_suspected", "head_tilted"})
+_DEGRADING_FLAGS = {
+    "hands_swapped": "left and right hand seem to be exchanged",
+    "left_handed_axes": "the axes seem to be left-handed",
+    "axes_turned": "the head seems to look backwards",
+    "wxyz_suspected": "quaternions seem to be wxyz",
+    "head_tilted": "the head is tilted all the time",
+}
+"""Of flags that make a pose doubtful, the reason that it gives; `sources.headset.checks` tells the remedies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,8 @@ class DriveResult:
         joints_m: (22, 3) in the world [m].
         head_error_m, hand_errors_m: distance of the posed joints from the tracked ones; empty where not tracked.
         joint_error_m: mean distance from the truth, nan where it is not known.
+        failure: why no pose could be computed; the last one is held then, as LOST and with the flag `pose_failed`.
+        notes: lines for a person, of a calibration that failed and what comes of it.
     """
 
     sample: HeadsetSample
@@ -75,6 +87,8 @@ class DriveResult:
     head_error_m: float
     hand_errors_m: tuple[float, ...]
     joint_error_m: float
+    failure: BodystreamError | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Driver:
@@ -109,6 +123,11 @@ class Driver:
         self._stature = StatureEstimator()
         self._calibrating: list[HeadsetSample] | None = None
         self._calibrating_as: CalibrationPose = "auto"
+        self._calibrations_failed = 0
+        self._waits_from_ns: int | None = None  # of a calibration that cannot begin
+        self._told_to_wait = False
+        self._notes: list[str] = []
+        self._last: BodyPose | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
         self._coming: Future[LbsAvatar] | None = None
         self.calibration = self.config.calibration
@@ -173,11 +192,17 @@ class Driver:
         """Forget the past: what was before says nothing about what comes."""
         self.estimator.forget_past()
         self.predictor.reset()
+        if self._calibrating is not None:
+            self._begin_calibration()
         self.restarts += 1
 
     def start_calibration(self, pose: CalibrationPose = "auto") -> None:
-        """Measure the person from the samples of the next seconds, in which a T- or I-pose is held."""
-        self._calibrating, self._calibrating_as = [], pose
+        """Measure the person, in a T- or I-pose, from the seconds after head and both hands are tracked.
+
+        Where that fails, it is tried again a few times; the notes of the results tell.
+        """
+        self._calibrating_as, self._calibrations_failed = pose, 0
+        self._begin_calibration()
 
     @property
     def calibrating(self) -> bool:
@@ -185,11 +210,7 @@ class Driver:
         return self._calibrating is not None
 
     def step(self, sample: HeadsetSample) -> DriveResult | None:
-        """Pose the body at one sample; None where the sample cannot be used (its time is not after the last).
-
-        Raises:
-            InputError: a calibration was asked for and cannot be made of what was seen; driving goes on after it.
-        """
+        """Pose the body at one sample; None where the sample cannot be used (its time is not after the last)."""
         with self.spans.measure("check"):
             checked = self.checker.check(sample)
         if checked.sample is None:
@@ -199,12 +220,28 @@ class Driver:
         if _RESTART_FLAGS.intersection(checked.flags):
             self.restart()
         self._measure_person(sample)
-        pose = self.estimator.step(sample)
+        failure = None
+        try:
+            pose = self._last = self.estimator.step(sample)
+        except BodystreamError as error:  # of one sample: the next ones may do
+            failure = error
+            pose = self._held(sample.t_ns, error)
         with self.spans.measure("avatar"):
             self.avatar.pose_on_device(pose.rotations_xyzw, pose.root_position_m)
         pose = _flagged(pose, checked.flags)
         self.predictor.push(pose)
-        return self._result(sample, pose)
+        notes, self._notes = tuple(self._notes), []
+        return replace(self._result(sample, pose), failure=failure, notes=notes)
+
+    def _held(self, t_ns: int, error: BodystreamError) -> BodyPose:
+        """The last pose, or standing where there was none, in the place of one that could not be computed."""
+        last = self._last
+        if last is None:
+            rotations = np.tile(np.array([0.0, 0.0, 0.0, 1.0], np.float32), (len(JOINTS), 1))
+            last = BodyPose(t_ns, rotations, self.estimator.joints_m[0].astype(np.float32))
+        return replace(
+            last, t_ns=t_ns, status=Status.LOST, flags=("pose_failed",), contacts=None, reason=f"no pose: {error}"
+        )
 
     def _result(self, sample: HeadsetSample, pose: BodyPose) -> DriveResult:
         joints = self.estimator.joints_m
@@ -232,12 +269,14 @@ class Driver:
             return
         joints = _as_joints(sample)
         if self._calibrating is not None:
+            if not self._calibrating and (joints.head is None or joints.left is None or joints.right is None):
+                self._wait_to_calibrate(joints.t_ns)
+                return
             self._calibrating.append(joints)
             seconds = (joints.t_ns - self._calibrating[0].t_ns) * 1e-9
             if seconds >= self.config.calibrate_s:
                 samples, self._calibrating = self._calibrating, None
-                self._set_calibration(calibrate(samples, self._calibrating_as))
-                self._guesses = False
+                self._calibrate(samples)
         elif self._guesses:
             self._stature.push(joints)
             self._guessed_from += 1  # not the sample's index: of a slow driver, newest wins, and it may be odd for ever
@@ -246,6 +285,32 @@ class Driver:
                 if abs(height - self._guessed_m) > _GUESS_STEP_M:
                     self._guessed_m = height
                     self._set_calibration(self._stature.calibration())
+
+    def _begin_calibration(self) -> None:
+        self._calibrating, self._waits_from_ns, self._told_to_wait = [], None, False
+
+    def _wait_to_calibrate(self, t_ns: int) -> None:
+        if self._waits_from_ns is None:
+            self._waits_from_ns = t_ns
+        elif not self._told_to_wait and (t_ns - self._waits_from_ns) * 1e-9 >= self.config.calibrate_s:
+            self._told_to_wait = True
+            self._notes.append("the calibration begins when head and both hands are tracked")
+
+    def _calibrate(self, samples: list[HeadsetSample]) -> None:
+        try:
+            calibration = calibrate(samples, self._calibrating_as)
+        except InputError as error:
+            self._notes.append(f"not calibrated: {error}")
+            self._calibrations_failed += 1
+            if self._calibrations_failed < _CALIBRATIONS:
+                self._begin_calibration()
+                again = f"{self._calibrations_failed} of {_CALIBRATIONS - 1}"
+                self._notes.append(f"calibrating again ({again}): {self.config.calibrate_s:g} seconds from now")
+            else:
+                self._notes.append("no calibration is tried again: driving goes on with what was known before")
+            return
+        self._set_calibration(calibration)
+        self._guesses = False
 
     def _set_calibration(self, calibration: Calibration) -> None:
         self.calibration = calibration
@@ -280,7 +345,8 @@ def _as_joints(sample: HeadsetSample) -> HeadsetSample:
 def _flagged(pose: BodyPose, flags: tuple[str, ...]) -> BodyPose:
     if not flags:
         return pose
-    status = pose.status
-    if status is Status.TRACKED and _DEGRADING_FLAGS.intersection(flags):
-        status = Status.DEGRADED
-    return replace(pose, flags=tuple(dict.fromkeys((*pose.flags, *flags))), status=status)
+    status, reason = pose.status, pose.reason
+    doubts = [doubt for flag, doubt in _DEGRADING_FLAGS.items() if flag in flags]
+    if status is Status.TRACKED and doubts:
+        status, reason = Status.DEGRADED, "; ".join(doubts)
+    return replace(pose, flags=tuple(dict.fromkeys((*pose.flags, *flags))), status=status, reason=reason)

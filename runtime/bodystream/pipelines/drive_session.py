@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bodystream.avatar import LbsAvatar
 from bodystream.errors import BodystreamError, SourceError
 from bodystream.pipelines.drive import Driver, DriveResult
 from bodystream.pipelines.drive_outputs import DriveFiles
 from bodystream.pipelines.reader import Arrival, SourceReader
 from bodystream.sinks import DriveReportBuilder
-from bodystream.sinks.viewer import BodyViewer, BodyViewerState
+from bodystream.sinks.viewer import BodyMesh, BodyViewer, BodyViewerState
 from bodystream.sources.headset.base import HeadsetSource
 from bodystream.timing import now_ns
 from bodystream.types import HeadsetSample, Status
@@ -50,9 +51,13 @@ class DriveSession:
         reader: of the source.
         report: is told of every pose.
         samples: stop after so many processed samples; None = at the end of the source.
-        files: records poses and samples, or None.
+        files: records poses and samples, or None. Where they cannot be written any more, driving goes on without.
         on_progress: called after each sample and when the source stalls.
-        on_note: called with lines for a person.
+        on_note: called with lines for a person, when what they tell happens.
+
+    Attributes:
+        processed: samples that were taken.
+        failed: of these, how many could not be posed; the last pose was held for them.
     """
 
     def __init__(
@@ -71,14 +76,21 @@ class DriveSession:
         self._samples, self._files = samples, files
         self._on_progress, self._on_note = on_progress, on_note
         self._viewer: BodyViewer | None = None
+        self._shown_avatar: LbsAvatar | None = None
+        self._shown_body: BodyMesh | None = None  # None = the one that the viewer was made with
         self._stop, self._paused, self._reset = threading.Event(), threading.Event(), threading.Event()
         self._done_ns: deque[int] = deque(maxlen=RATE_SAMPLES)
         self._latency_ns = 0
+        self._heard = False
+        self._warnings_told = 0
+        self._first_failure: BodystreamError | None = None
         self.processed = 0
+        self.failed = 0
 
     def show_on(self, viewer: BodyViewer) -> None:
-        """Publish poses to a viewer, whose buttons call `resume`, `pause` and `reset`."""
+        """Publish poses to a viewer, which has the driver's body and whose buttons call `resume`, `pause`, `reset`."""
         self._viewer = viewer
+        self._shown_avatar = self._driver.avatar
 
     def stop(self) -> None:
         """End the session after the sample in work; may be called from any thread."""
@@ -96,7 +108,12 @@ class DriveSession:
         self._reset.set()
 
     def run(self) -> None:
-        """Drive. Errors of the source are raised after everything that came before was processed."""
+        """Drive.
+
+        Raises:
+            BodystreamError: of the source, after everything that came before was processed; or what kept every
+                single sample from being posed.
+        """
         # What was made at start-up lives to the end: the collector need not look through it again and again.
         gc.collect()
         gc.freeze()
@@ -104,6 +121,7 @@ class DriveSession:
         heard_ns = now_ns()
         while not self._stop.is_set() and (self._samples is None or self.processed < self._samples):
             if self._paused.is_set():
+                heard_ns = now_ns()
                 self._done_ns.clear()
                 self._stop.wait(0.05)
                 continue
@@ -114,14 +132,19 @@ class DriveSession:
                 continue
             if arrival is None:
                 break
-            heard_ns = now_ns()
+            heard_ns, self._heard = now_ns(), True
             self._process(arrival)
+        if self._first_failure is not None:
+            if self.failed == self.processed:
+                raise self._first_failure
+            self._note(f"{self.failed} of {self.processed} samples could not be posed: {self._first_failure}")
         if self.processed == 0 and not self._stop.is_set():
             raise SourceError(f"{self._source.name} gave no usable sample")
 
     def _stalled(self, seconds: float) -> None:
         reason = f"{self._source.name} gave no sample for {seconds:.0f} s"
-        self._source.counts.warn(f"{self._source.name} gave no sample for {STALL_S:.0f} s")
+        if self._heard:  # before that, somebody has yet to put the headset on or to open its page
+            self._source.counts.warn(f"{self._source.name} gave no sample for {STALL_S:.0f} s")
         if self._on_progress is not None:
             self._on_progress(self._progress(Status.LOST, reason, ()))
 
@@ -131,18 +154,21 @@ class DriveSession:
         if self._reset.is_set():
             self._reset.clear()
             driver.restart()
-        calibrating = driver.calibrating
-        try:
-            result = driver.step(arrival.frame)
-        except BodystreamError as error:
-            if not calibrating or driver.calibrating:  # it did not come from a calibration that ended
-                raise
-            # A calibration that failed is told; the body is driven on with what was known before.
-            if self._on_note is not None:
-                self._on_note(f"not calibrated: {error}")
-            return
+        result = driver.step(arrival.frame)
+        for warning in driver.checker.warnings[self._warnings_told :]:
+            self._note(f"warning: {warning}")
+        self._warnings_told = len(driver.checker.warnings)
         if result is None:
+            if self._on_progress is not None:
+                self._on_progress(self._progress(Status.LOST, "samples are dropped for their time", ()))
             return
+        for note in result.notes:
+            self._note(note)
+        if result.failure is not None:
+            self.failed += 1
+            if self._first_failure is None:
+                self._first_failure = result.failure
+                self._note(f"a sample could not be posed: {result.failure}")
         end_ns = now_ns()
         # Times of a recording that is read ahead lie in the future: its age is counted from the work on it.
         began_ns = result.pose.t_ns if self._source.live else start_ns
@@ -154,30 +180,44 @@ class DriveSession:
         )
         # The headset's clock may be ahead: browsers tell where the head will be when the frame is shown.
         self._report.add_data_age(max(0, self._latency_ns))
-        if result.sample.head is not None:
+        if result.sample.head is not None and result.failure is None:
             self._report.add_quality(result.head_error_m, result.hand_errors_m, result.joint_error_m)
         if self._files is not None:
             with driver.spans.measure("record"):
-                self._files.add(result)
+                self._record(self._files, result)
         if self._viewer is not None:
             with driver.spans.measure("publish"):
                 self._publish(result)
         if self._on_progress is not None:
             self._on_progress(self._progress(result.pose.status, result.pose.reason, result.pose.flags))
 
+    def _record(self, files: DriveFiles, result: DriveResult) -> None:
+        try:
+            files.add(result)
+        except BodystreamError as error:  # it is told again, as the session's failure, when the files are finished
+            self._files = None
+            self._note(f"warning: {error}; nothing more is recorded, driving goes on")
+
+    def _note(self, line: str) -> None:
+        if self._on_note is not None:
+            self._on_note(line)
+
     def _publish(self, result: DriveResult) -> None:
         viewer, driver = self._viewer, self._driver
         assert viewer is not None
         if not viewer.wants_state:
             return
+        if driver.avatar is not self._shown_avatar:  # a calibration, or a better guess of the stature
+            self._shown_avatar, self._shown_body = driver.avatar, driver.body_mesh()
         shown_ns = now_ns() if self._source.live else result.pose.t_ns
-        found = driver.estimator.hypotheses
+        found = None if result.failure is not None else driver.estimator.hypotheses
         viewer.publish(
             BodyViewerState(
                 t_ns=result.pose.t_ns,
                 pose=result.pose,
                 joints_m=result.joints_m.copy(),
                 sample=result.sample,
+                body=self._shown_body,
                 hypotheses_m=None if found is None or len(found.joints_m) < 2 else found.joints_m.astype(np.float32),
                 hud=driver.spans.summary(),
                 rate_hz=self._rate_hz(),

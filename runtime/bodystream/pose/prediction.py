@@ -50,10 +50,11 @@ class PosePredictor:
         self.late = 0
         """Poses that were not newer than one before and so were left out."""
         self._poses: tuple[BodyPose, ...] = ()  # oldest first; replaced as a whole, so that readers need no lock
+        self._anew = False
 
     def reset(self) -> None:
-        """Forget all poses."""
-        self._poses = ()
+        """Begin anew with the next pose: it takes the place of all before it, which answer those who ask until then."""
+        self._anew = True
 
     def push(self, pose: BodyPose) -> None:
         """Remember a pose. Time that runs backwards by more than `restart_s` starts anew; a little late is left out.
@@ -66,7 +67,8 @@ class PosePredictor:
             raise InputError(f"a pose has shapes ({len(JOINTS)}, 4) and (3,), got {rotations.shape} and {root.shape}")
         if not (np.isfinite(rotations).all() and np.isfinite(root).all()):
             raise InputError(f"the pose at {pose.t_ns} ns is not finite, so it cannot be predicted from")
-        poses = self._poses
+        poses = () if self._anew else self._poses
+        self._anew = False
         if poses and pose.t_ns <= poses[-1].t_ns:
             if (poses[-1].t_ns - pose.t_ns) * 1e-9 <= self.config.restart_s:
                 self.late += 1

@@ -50,7 +50,7 @@ class BodyPage:
     Args:
         server: to put everything on.
         buttons: what is called when the user presses one.
-        body: the surface, or None.
+        body: the surface until a state brings another one, or None.
     """
 
     def __init__(self, server: viser.ViserServer, buttons: Buttons, body: BodyMesh | None = None) -> None:
@@ -129,6 +129,14 @@ class BodyPage:
             receive_shadow=False,
         )
 
+    def _replace_body(self, body: BodyMesh) -> None:
+        """The person has other proportions now."""
+        with self._server.atomic():
+            if self._skinned is not None:
+                self._skinned.remove()
+            self._body, self._skinned = body, self._add_skinned(body)
+            self._skinned.opacity = self._opacity()
+
     def set_running(self, running: bool) -> None:
         """Offer Stop while the body is driven and Start while it is not."""
         self._panel.set_running(running)
@@ -149,6 +157,8 @@ class BodyPage:
         panel = self._panel
         if panel.take_changed():
             self._apply_switches(state)
+        if state.body is not None and state.body is not self._body:
+            self._replace_body(state.body)
         self._follow(state)
         shift = np.zeros(3) if self._centre is None else self._centre
         sent = 0
@@ -175,9 +185,11 @@ class BodyPage:
         with self._server.atomic():
             for name, group in self._groups.items():
                 group.visible = panel.is_on(name)
-            opacity = _SEE_THROUGH if panel.is_on("skeleton") else None
             if self._skinned is not None:
-                self._skinned.opacity = opacity
+                self._skinned.opacity = self._opacity()
+
+    def _opacity(self) -> float | None:
+        return _SEE_THROUGH if self._panel.is_on("skeleton") else None
 
     def _follow(self, state: BodyViewerState) -> None:
         """Let the picture's centre glide after the person; it stays on the floor."""

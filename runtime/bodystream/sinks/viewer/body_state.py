@@ -1,4 +1,4 @@
-"""What the viewer of a driven body is given: the body once, and one state per pose."""
+"""What the viewer of a driven body is given: the body at first, and one state per pose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["BodyMesh", "BodyViewerState"]
 
 @dataclass(frozen=True, slots=True)
 class BodyMesh:
-    """A surface at bind: the pose in which it was attached to the skeleton; given once.
+    """A surface at bind: the pose in which it was attached to the skeleton; sent once.
 
     Attributes:
         vertices: (V, 3) float32 at bind [m].
@@ -86,6 +86,8 @@ class BodyViewerState:
         pose: its rotations move the `BodyMesh`; its status, reason, flags and contacts are shown.
         joints_m: (22, 3) joints in the pose, world frame [m].
         sample: what the headset measured.
+        body: the skinned surface where it is another one than the viewer was made with, as after a calibration; in all
+            states from then on. It is sent when it is not the very object that the state shown before had.
         mesh: a surface posed elsewhere; shown instead of the skinned `BodyMesh`. Takes far more to send.
         hypotheses_m: (K, 22, 3) other poses that explain the sample, world frame [m].
         joint_std_m: (22,) standard deviation of each joint [m]; default: that of the pose.
@@ -105,6 +107,7 @@ class BodyViewerState:
     pose: BodyPose
     joints_m: Array
     sample: HeadsetSample | None = None
+    body: BodyMesh | None = None
     mesh: Mesh | None = None
     hypotheses_m: Array | None = None
     joint_std_m: Array | None = None
