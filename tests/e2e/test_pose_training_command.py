@@ -125,6 +125,9 @@ def test_a_trained_run_is_evaluated(capfd: pytest.CaptureFixture[str]) -> None:
     for row in (table["model"], *table["baselines"].values()):
         assert np.isfinite(row["mpjpe_cm"]) and row["mpjpe_cm"] > 0
     assert table["model"]["head_error_cm"] < 0.5, "refinement does not need a good network"
+    assert set(table["every_frame"]) == {"mu_H", "z = 0", "z = 0, before joint training", "regressor"}
+    for row in table["every_frame"].values():
+        assert 0 < row["mpjpe_upper_cm"] < 60 and 0 < row["mpjpe_cm"] < 60 and 0 < row["mpjre_deg"] < 180
     assert 0 <= table["likelihood_auc"] <= 1 and 0 <= table["invariance_cm"] < 0.1
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from bodystream.cli.evaluate_pose import clips_of
 from bodystream.cli.evaluation_progress import evaluation_progress
@@ -19,6 +20,7 @@ from bodystream.device import initialise_warp
 from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.geometry.skeleton import HEAD, JOINTS, LOWER_BODY
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
 from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk, mean_rotations
 from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
@@ -26,11 +28,10 @@ from bodystream.pose.evaluation.protocol import Estimator, auc, evaluate, invari
 from bodystream.pose.evaluation.table import as_json, comparison_table
 from bodystream.pose.features import FeatureConfig, encode_poses
 from bodystream.pose.limits import violate
-from bodystream.pose.sampler import Sampler
 from bodystream.sources.motion import find_takes
 from bodystream_training.pose.batches import collate
 from bodystream_training.pose.data import Examples, build_examples, split_of
-from bodystream_training.pose.losses import Normalisation
+from bodystream_training.pose.losses import Normalisation, joint_positions, rotation_matrices
 from bodystream_training.pose.model import PoseFlow
 from bodystream_training.pose.regressor import Regressor
 from bodystream_training.pose.samplers import TorchSampler, centre_of_flow, centre_of_region, regressed
@@ -86,7 +87,9 @@ class EvaluatePose:
         estimators = _estimators(samplers, clips[0])
         rows = [(estimator.name, estimator) for estimator in estimators]
         if self.neighbours:
-            known = list(clips_of([take for take in takes if split_of(take.subject) == "train"], [], None))
+            known = list(clips_of([take for take in takes if split_of(take.subject) == "train"], unread := [], None))
+            for problem in unread:
+                notes.print(f"left out of the nearest poses: {problem}")
             rows.append(("least_squares_ik, mean rest pose", LeastSquaresIk(rest=mean_rotations(known))))
             nearest = NearestPose(build_database(known))
             rows.append((nearest.name, nearest))
@@ -95,7 +98,9 @@ class EvaluatePose:
             with evaluation_progress(label, len(clips), notes) as progress:
                 results.append(replace(evaluate(estimator, clips, 60.0, progress), estimator=label))
             notes.print(f"{label}: done")
+        every = build_examples(clips_of(tested, [], None), features, variants=1)
         facts: dict[str, Any] = {
+            "every_frame": {name: every_frame(sampler, every) for name, sampler in samplers.items()},
             "likelihood_auc": likelihood_auc(flow, normalise, build_examples(clips, features, variants=1, stride=6)),
             "invariance_cm": invariance_cm(estimators[0], max(clips, key=len)),
         }
@@ -104,15 +109,46 @@ class EvaluatePose:
             return 0
         console = Console(highlight=False)
         console.print(comparison_table(results[0], results[1:]))
+        console.print(_every_frame_table(facts["every_frame"], len(every)))
         console.print(f"likelihood of real poses against joint-limit violations: AUC {facts['likelihood_auc']:.4f}")
         console.print(f"moved by 5 m and turned by 180 degrees: {facts['invariance_cm']:.2e} cm")
         return 0
 
 
-def _samplers(folder: Path) -> tuple[dict[str, Sampler], PoseFlow, Normalisation, FeatureConfig]:
+@torch.no_grad()
+def every_frame(sampler: TorchSampler, examples: Examples) -> dict[str, float]:
+    """Errors of a network alone on every example, whatever excerpts are evaluated as a motion.
+
+    Positions are relative to the head, which is where it was measured.
+    """
+    sums, upper = torch.zeros(3, dtype=torch.float64), [j for j in range(len(JOINTS)) if j not in LOWER_BODY]
+    for index in torch.arange(len(examples)).split(4096):
+        batch = collate(examples, index, torch.Generator())
+        vectors = sampler.poses(batch.condition, batch.tracked)
+        truth = batch.states[:, :, :3] - batch.states[:, HEAD : HEAD + 1, :3]
+        stature_m = examples.stature_m[examples.person[index].long()][:, None]
+        errors = torch.linalg.norm(joint_positions(vectors, batch.offsets) - truth, dim=-1) * stature_m
+        turns = (rotation_matrices(v.reshape(len(v), -1, 3)) for v in (vectors, batch.pose))
+        between = next(turns).mT @ next(turns)
+        cosine = (between.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0) / 2.0
+        angles = torch.rad2deg(torch.acos(cosine.clamp(-1.0, 1.0)))
+        means = (errors.mean(-1), errors[:, upper].mean(-1), angles.mean(-1))
+        sums += torch.stack([mean.double().sum() for mean in means])
+    total, above, angle = (sums / len(examples)).tolist()
+    return {"mpjpe_cm": 100.0 * total, "mpjpe_upper_cm": 100.0 * above, "mpjre_deg": angle}
+
+
+def _every_frame_table(rows: dict[str, dict[str, float]], frames: int) -> Table:
+    table = Table("network alone", "MPJPE cm", "upper cm", "MPJRE deg", title=f"all {frames} frames at 20 Hz")
+    for name, row in rows.items():
+        table.add_row(name, *(f"{value:.2f}" for value in row.values()))
+    return table
+
+
+def _samplers(folder: Path) -> tuple[dict[str, TorchSampler], PoseFlow, Normalisation, FeatureConfig]:
     flow, predictor, normalise, facts = load_networks(folder)
     features = FeatureConfig(tuple(facts["features"]["history_s"]))
-    out: dict[str, Sampler] = {
+    out: dict[str, TorchSampler] = {
         "mu_H": TorchSampler(centre_of_region(flow, predictor), normalise, features),
         "z = 0": TorchSampler(centre_of_flow(flow), normalise, features),
     }
@@ -136,7 +172,7 @@ def _as_regressor(model: torch.nn.Module, path: Path) -> Regressor:
     return model
 
 
-def _estimators(samplers: dict[str, Sampler], clip: MotionClip) -> list[Estimator]:
+def _estimators(samplers: dict[str, TorchSampler], clip: MotionClip) -> list[Estimator]:
     skeleton = clip.skeleton
     raw = EstimatorConfig(refine=False, foot_lock=False, smooth=False)
     out: list[Estimator] = [PoseEstimator(skeleton, sampler=samplers["mu_H"], name="bodystream")]

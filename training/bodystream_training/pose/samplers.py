@@ -19,7 +19,7 @@ from bodystream_training.pose.regressor import Regressor
 __all__ = ["TorchSampler", "centre_of_flow", "centre_of_region", "regressed"]
 
 Answer = Callable[[Tensor, Tensor], Tensor]
-"""Normalised condition (1, C) and tracked (1, 3) to a normalised pose (1, D)."""
+"""Normalised conditions (B, C) and tracked (B, 3) to normalised poses (B, D)."""
 
 
 class TorchSampler:
@@ -38,15 +38,19 @@ class TorchSampler:
     def step(self, observation: Array) -> Samples:
         """The pose of the `x_H` (3, token_size)."""
         seen = torch.from_numpy(np.asarray(observation, np.float32))[None]
-        condition = self._normalise.condition(torch.cat([seen.flatten(1), self._beta], dim=-1))
-        vectors = self._normalise.vectors(self._answer(condition, seen[:, :, 9])).numpy()
+        vectors = self.poses(torch.cat([seen.flatten(1), self._beta], dim=-1), seen[:, :, 9]).numpy()
         nothing = np.zeros(vectors.shape[-1], np.float32)
         return Samples(vectors, np.zeros(1, np.float32), nothing, None)
+
+    @torch.no_grad()
+    def poses(self, condition: Tensor, tracked: Tensor) -> Tensor:
+        """(B, D) rotation vectors [rad] of many observations: conditions (B, C) and what of them is tracked (B, 3)."""
+        return self._normalise.vectors(self._answer(self._normalise.condition(condition), tracked))
 
 
 def centre_of_flow(flow: PoseFlow) -> Answer:
     """The pose of z = 0."""
-    return lambda condition, _: flow.to_pose(torch.zeros(1, flow.config.pose_size), condition)[0]
+    return lambda condition, _: flow.to_pose(torch.zeros(len(condition), flow.config.pose_size), condition)[0]
 
 
 def centre_of_region(flow: PoseFlow, predictor: LatentPredictor) -> Answer:
