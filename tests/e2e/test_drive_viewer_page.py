@@ -154,6 +154,15 @@ def test_another_body_takes_the_place_of_the_first(driver: Driver, browser: Any)
     still = picture(browser)
     driver.states = [replace(state, body=body) for state in walking(SKELETON, 150)]
     wait_for(lambda: (np.abs(picture(browser).astype(int) - still).max(axis=2) > 60).mean() > 0.002, "a moved body")
+    # and it is on a page that is opened only now, which knows nothing of the first one's past
+    driver.states = [replace(state, body=body) for state in driver.standing()]
+    limbs = driver.states[0].joints_m[[4, 5, 7, 8, 16, 17, 18, 19]]
+    wait_for(lambda: all(seen(driver, browser, limbs)), "the other body's limbs")
+    browser.refresh()
+    wait_for(lambda: browser.find_elements("tag name", "canvas"), "a canvas")
+    wait_for(lambda: driver.viewer.client_count == 1, "the connection")
+    wait_for(lambda: red() > before + 0.005, "the other body")
+    wait_for(lambda: all(seen(driver, browser, limbs)), "the other body's limbs")
     assert driver.viewer.warnings == [] and severe_messages(browser) == []
 
 

@@ -64,6 +64,7 @@ class BodyPage:
         self._view_yaw, self._subject = 0.0, np.zeros(3)  # where the person looked and stood when the view was fitted
         self._figures_shown: tuple[object, float] = (None, -math.inf)
         self._latest: BodyViewerState | None = None
+        self._bodies = 0
         self._framing = Framing(server, (0.0, 1.0, 0.0))
         self.bytes_sent = 0
         self._build_scene()
@@ -117,8 +118,9 @@ class BodyPage:
         )
 
     def _add_skinned(self, body: BodyMesh) -> viser.MeshSkinnedHandle:
+        self._bodies += 1
         return self._server.scene.add_mesh_skinned(
-            "/mesh/skinned",
+            f"/mesh/skinned{self._bodies}",
             np.asarray(body.vertices, np.float32),
             np.asarray(body.faces, np.uint32),
             bone_wxyzs=encode.rest_wxyz(body),
@@ -130,10 +132,14 @@ class BodyPage:
         )
 
     def _replace_body(self, body: BodyMesh) -> None:
-        """The person has other proportions now."""
+        """The person has other proportions now.
+
+        The old body is hidden and not removed: viser goes on sending the bones of a removed one, on which the page of a
+        browser that connects later breaks, and which move the new one where it has the same name.
+        """
         with self._server.atomic():
             if self._skinned is not None:
-                self._skinned.remove()
+                self._skinned.visible = False
             self._body, self._skinned = body, self._add_skinned(body)
             self._skinned.opacity = self._opacity()
 
