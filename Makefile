@@ -9,13 +9,14 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-openxr soak bench lint format clean
+.PHONY: help demo test test-openxr soak fuzz bench lint format clean
 
 help:
 	@echo "make demo    live capture of the synthetic camera, shown in a browser"
 	@echo "make test    install what tests need and run the whole suite"
 	@echo "make test-openxr  the OpenXR source against a real runtime without hardware (Debian, root)"
 	@echo "make soak    the long-running tests"
+	@echo "make fuzz    20,000 mutated inputs for every parser (about an hour)"
 	@echo "make bench   the benchmarks, compared with the committed baseline"
 	@echo "make lint    formatting, lint, types and layers"
 	@echo "make format  put the code into its format"
@@ -34,6 +35,11 @@ test-openxr: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow --timeout 7200 $(ARGS)
+
+# The number of mutations of each parser: make fuzz FUZZ=100000.
+FUZZ ?= 20000
+fuzz: $(VENV)/.dev
+	BODYSTREAM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q -k fuzz --timeout 7200 $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/bodystream bench $(ARGS)

@@ -1,4 +1,9 @@
-"""The kinds of error that a user can meet. Each message says what happened, where, and what to do."""
+"""The kinds of error that a user can meet. Each message says what happened, where, and what to do.
+
+Messages quote names and values out of files and streams. Whatever those hold, a message stays short and printable.
+"""
+
+from __future__ import annotations
 
 __all__ = [
     "BodystreamError",
@@ -8,11 +13,31 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "SourceError",
+    "excerpt",
 ]
+
+_MAX_MESSAGE = 1200
+
+
+def excerpt(value: object, limit: int = 60) -> str:
+    """A value from outside as it may stand in a message: printable, text in quotes, `limit` characters at most."""
+    text = repr(value[: limit + 1] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _printable(message: str) -> str:
+    """One message without control characters (a terminal obeys them), its middle left out where it is very long."""
+    if len(message) > _MAX_MESSAGE:
+        half = _MAX_MESSAGE // 2
+        message = f"{message[:half]} [...] {message[-half:]}"
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in message)
 
 
 class BodystreamError(Exception):
     """Base of all errors that the command line prints without a traceback."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_printable(message))
 
 
 class ConfigurationError(BodystreamError):

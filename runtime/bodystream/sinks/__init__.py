@@ -4,7 +4,6 @@ A sink that is slow or broken never stalls the capture: `SinkWorker` gives it a 
 """
 
 from bodystream.sinks.animation import Animation, AnimationRecorder
-from bodystream.sinks.atomic import atomic_path
 from bodystream.sinks.body_animation import BodyAnimationRecorder, write_body_animation
 from bodystream.sinks.bvh import BvhRecorder, BvhSummary
 from bodystream.sinks.drive_report import DriveReport, DriveReportBuilder, read_drive_report, write_drive_report
@@ -29,7 +28,6 @@ __all__ = [
     "ReportBuilder",
     "SinkWorker",
     "SourceSection",
-    "atomic_path",
     "describe_machine",
     "read_drive_report",
     "read_report",

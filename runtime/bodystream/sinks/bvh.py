@@ -18,8 +18,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
+from bodystream.files import atomic_path
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
-from bodystream.sinks.atomic import atomic_path
 from bodystream.types import Array, BodyPose
 
 __all__ = ["BvhRecorder", "BvhSummary", "BvhUnit", "euler_zxy_deg"]

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from bodystream.errors import InputError
-from bodystream.sinks.atomic import atomic_path
+from bodystream.files import atomic_path
 from bodystream.timing import Spans, SpanSummary, now_ns
 from bodystream.types import Status
 

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from bodystream.errors import InputError
+from bodystream.files import atomic_path
 from bodystream.geometry.rotations import quaternion_from_matrix
-from bodystream.sinks.atomic import atomic_path
 from bodystream.sinks.ply import check_mesh
 from bodystream.types import Array, Mesh
 

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.sinks.atomic import atomic_path
+from bodystream.files import atomic_path
 from bodystream.types import Mesh
 
 __all__ = ["check_mesh", "write_ply"]

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from bodystream.errors import InputError
+from bodystream.files import read_bounded
 from bodystream.sources.layouts import plain
-from bodystream.sources.layouts.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_bounded
+from bodystream.sources.layouts.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, MAX_IMAGE_BYTES, DamagedFileError
 from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import Recording
 from bodystream.types import Array
@@ -145,7 +146,7 @@ def read_graph(folder: Path, name: str | None = None) -> DeepDeformGraph:
 
 def _graph_array(path: Path, dtype: str, rows: int | None = None, columns: int | None = None) -> Array:
     """(rows, columns) after a header of one uint32 (rows, when `columns` is given) or two (rows, columns)."""
-    data = read_bounded(path)
+    data = read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError)
     header = 4 if columns is not None else 8
     if len(data) < header:
         raise InputError(f"{path}: truncated ({len(data)} bytes, the header alone has {header})")
@@ -162,7 +163,7 @@ def _graph_array(path: Path, dtype: str, rows: int | None = None, columns: int |
 
 
 def _flow_bytes(path: Path) -> bytes:
-    return read_bounded(path, _MAX_FLOW_BYTES)
+    return read_bounded(path, _MAX_FLOW_BYTES, DamagedFileError)
 
 
 def _six_digits(stem: str) -> bool:

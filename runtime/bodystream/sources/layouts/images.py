@@ -16,14 +16,15 @@ import cv2
 import numpy as np
 
 from bodystream.errors import InputError
+from bodystream.files import read_bounded
 from bodystream.types import Array
 
 __all__ = [
     "COLOUR_SUFFIXES",
     "DEPTH_SUFFIXES",
+    "MAX_IMAGE_BYTES",
     "DamagedFileError",
     "png_is_depth",
-    "read_bounded",
     "read_colour",
     "read_depth",
     "read_mask",
@@ -32,7 +33,7 @@ __all__ = [
 COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy")
 
-_MAX_IMAGE_BYTES = 256 << 20
+MAX_IMAGE_BYTES = 256 << 20
 _MAX_PIXELS = 64 << 20
 _JPEG_MASK_THRESHOLD = 127  # lossy masks ring around their edges
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -41,24 +42,6 @@ _PNG_HEADER_END = 33  # signature 8, length 4, "IHDR" 4, 13 bytes of content, ch
 
 class DamagedFileError(InputError):
     """One file of a recording is truncated, absent or unreadable; the frames around it may be whole."""
-
-
-def read_bounded(path: Path, limit_bytes: int = _MAX_IMAGE_BYTES) -> bytes:
-    """The content of a file of at most `limit_bytes`.
-
-    Raises:
-        DamagedFileError: it is absent, unreadable, empty or larger.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit_bytes + 1)
-    except OSError as error:
-        raise DamagedFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not data:
-        raise DamagedFileError(f"{path}: is empty (0 bytes)")
-    if len(data) > limit_bytes:
-        raise DamagedFileError(f"{path}: is larger than {limit_bytes >> 20} MiB, too large for one file of a recording")
-    return data
 
 
 def read_colour(path: Path) -> Array:
@@ -120,7 +103,7 @@ def png_is_depth(path: Path) -> bool | None:
 
 
 def _decode(path: Path, flags: int) -> Array:
-    data = read_bounded(path)
+    data = read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError)
     if data.startswith(_PNG_SIGNATURE):
         width, height = _check_png(path, data)
     elif data.startswith(b"\xff\xd8"):
@@ -179,7 +162,7 @@ def _check_jpeg(path: Path, data: bytes) -> tuple[int, int]:
 
 
 def _decode_npy(path: Path) -> Array:
-    data = read_bounded(path)
+    data = read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError)
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError, TypeError, SyntaxError, MemoryError, OverflowError) as error:

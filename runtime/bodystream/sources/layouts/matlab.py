@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.sources.layouts.images import read_bounded
+from bodystream.files import read_bounded
+from bodystream.sources.layouts.images import DamagedFileError
 from bodystream.sources.layouts.intrinsics import PinholeParameters, find_intrinsics
 from bodystream.sources.layouts.mat5 import MatVariable, list_variables, read_variable
 from bodystream.sources.layouts.pairing import files_of
@@ -101,7 +102,7 @@ def read_take(path: Path) -> Array:
     Raises:
         InputError: not a MATLAB 5 file with such an array, truncated, or larger than any take.
     """
-    data = read_bounded(path, _MAX_BYTES)
+    data = read_bounded(path, _MAX_BYTES, DamagedFileError)
     depth = read_variable(_choose(path, list_variables(data, str(path))), _MAX_BYTES, str(path))
     if depth.dtype.kind == "i" and depth.min() < 0:
         raise InputError(f"{path}: {_VARIABLE} holds negative depth")

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.sources.layouts.images import png_is_depth, read_bounded, read_colour, read_depth
+from bodystream.files import read_bounded
+from bodystream.sources.layouts.images import DamagedFileError, png_is_depth, read_colour, read_depth
 from bodystream.sources.layouts.intrinsics import find_intrinsics
 from bodystream.sources.layouts.plain import INTRINSICS_WANTED
 from bodystream.sources.layouts.record import FrameRecord, Recording
@@ -191,4 +192,4 @@ def _after(frames: list[tuple[int, str | None, str | None, str]]) -> int:
 
 
 def _text(path: Path) -> str:
-    return read_bounded(path, _MAX_LIST_BYTES).decode("utf-8", errors="replace")
+    return read_bounded(path, _MAX_LIST_BYTES, DamagedFileError).decode("utf-8", errors="replace")

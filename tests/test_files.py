@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bodystream.errors import InputError
-from bodystream.sinks import atomic_path
+from bodystream.files import atomic_path, read_bounded, read_text_bounded
 
 
 def test_new_file_appears_whole_and_keeps_its_suffix(tmp_path: Path) -> None:
@@ -89,3 +89,31 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
         seen.add(data[0])
     thread.join()
     assert len(seen) > 1
+
+
+def test_reading_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "take.bvh"
+    path.write_bytes(b"x" * 100)
+    assert read_bounded(path, 100) == b"x" * 100
+    with pytest.raises(InputError, match=r"take.bvh: is larger than 99 bytes"):
+        read_bounded(path, 99)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"take.bvh: is empty"):
+        read_bounded(path, 99)
+
+
+def test_text_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\xff")
+    assert read_text_bounded(path, 99) == "one\ufffd"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match="no ordinary file"):
+            read_bounded(path, 99)
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "nul\0"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_bounded(path, 99)

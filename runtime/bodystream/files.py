@@ -1,17 +1,22 @@
-"""Files that are either whole or absent: written beside their place under another name, then renamed."""
+"""Files, for every layer: written whole or not at all, and read within bounds.
+
+Writing goes to another name beside the place, which is renamed at the end. Reading takes ordinary files only, so that a
+FIFO or a device among somebody's frames never blocks, and never more bytes than the reader says it can use.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bodystream.errors import InputError
 
-__all__ = ["atomic_path"]
+__all__ = ["atomic_path", "read_bounded", "read_text_bounded"]
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
@@ -74,3 +79,42 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_bounded(path: str | os.PathLike[str], max_bytes: int, kind: type[InputError] = InputError) -> bytes:
+    """The content of an ordinary file (or a link to one) of 1 to `max_bytes` bytes.
+
+    Args:
+        kind: the error to raise, where a caller tells damaged files from other faults.
+
+    Raises:
+        InputError: it is absent, unreadable, empty, larger, or no ordinary file (folder, FIFO, device, socket).
+    """
+    path = Path(path)
+    try:
+        # Without O_NONBLOCK the open of a FIFO waits for somebody to write.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise kind(f"{path}: is no ordinary file, and is not read: give a file, or a copy of what it leads to")
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise kind(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not data:
+        raise kind(f"{path}: is empty (0 bytes)")
+    if len(data) > max_bytes:
+        raise kind(f"{path}: is larger than {_size(max_bytes)}, more than is read of a file of this sort: cut it")
+    return data
+
+
+def read_text_bounded(path: str | os.PathLike[str], max_bytes: int, kind: type[InputError] = InputError) -> str:
+    """The same as text in UTF-8, with or without a byte order mark; what is none is replaced, and no parser takes it.
+
+    Raises:
+        InputError: as `read_bounded`.
+    """
+    return read_bounded(path, max_bytes, kind).decode("utf-8-sig", errors="replace")
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB" if count >= 1 << 10 else f"{count} bytes"
