@@ -80,6 +80,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
         "EvaluatePose",
         "measure full-body poses against motion capture",
     ),
+    CommandEntry(("samples",), "bodystream.cli.samples", "Samples", "make sample recordings to try everything with"),
     CommandEntry(("bench",), "bodystream.cli.bench", "Bench", "measure speed and accuracy beside other packages"),
     CommandEntry(("doctor",), "bodystream.cli.doctor", "Doctor", "say what is installed, what works, and what to do"),
 )
