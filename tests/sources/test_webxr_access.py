@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from bodystream.errors import ConfigurationError
-from bodystream.sources.headset.webxr_access import AccessPolicy, is_loopback, make_token, page_url
 from bodystream.sources.headset.webxr_certificate import (
     configuration_folder,
     local_addresses,
@@ -20,6 +19,7 @@ from bodystream.sources.headset.webxr_certificate import (
     server_context,
     user_certificate,
 )
+from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
 
 x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not installed (extra `webxr`)")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from bodystream.errors import ConfigurationError, SourceError
 from bodystream.sources.base import SourceCounts
-from bodystream.sources.headset.webxr_access import AccessPolicy, is_loopback, make_token, page_url
 from bodystream.sources.headset.webxr_certificate import (
     Certificate,
     local_addresses,
@@ -26,6 +25,7 @@ from bodystream.sources.headset.webxr_limits import SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_server import HeadsetServer
 from bodystream.timing import Slot
 from bodystream.types import HeadsetSample
+from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
 
 __all__ = ["DEFAULT_PORT", "WebXrHeadset"]
 

@@ -26,12 +26,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from bodystream.errors import SourceError
-from bodystream.sources.headset.webxr_access import AccessPolicy
 from bodystream.sources.headset.webxr_limits import CloseCode, SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_messages import MAX_MESSAGE_BYTES, ServerMessage, encode
 from bodystream.sources.headset.webxr_session import HeadsetSession
 from bodystream.timing import now_ns
 from bodystream.types import HeadsetSample
+from bodystream.web.access import AccessPolicy
 
 __all__ = ["HeadsetServer"]
 

@@ -1,4 +1,4 @@
-"""Who may talk to the server: the address that was asked for, the page that asks, and the token."""
+"""Who may talk to a server of ours: the address that was asked for, the page that asks, and the token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["AccessPolicy", "Refusal", "is_loopback", "make_token", "page_url"]
 
 # Without letters that are taken for another: people type this on a keyboard that floats in front of them.
 _TOKEN_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-_TOKEN_LENGTH = 8
+_MIN_TOKEN_LENGTH = 8
 _MAX_TARGET = 1024
 
 
@@ -46,9 +46,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def make_token() -> str:
-    """A random token of about 40 bits; wrong ones are answered slowly, so it cannot be guessed."""
-    return "".join(secrets.choice(_TOKEN_LETTERS) for _ in range(_TOKEN_LENGTH))
+def make_token(length: int = _MIN_TOKEN_LENGTH) -> str:
+    """A random token of five bits per letter; wrong ones are answered slowly, so that 40 bits cannot be guessed."""
+    return "".join(secrets.choice(_TOKEN_LETTERS) for _ in range(length))
 
 
 def page_url(scheme: str, host: str, port: int, token: str | None) -> str:
@@ -79,9 +79,9 @@ class AccessPolicy:
     def __init__(self, host: str, token: str | None, scheme: str, origins: Sequence[str] = ()) -> None:
         if token is None and not is_loopback(host):
             raise ConfigurationError(f"{host} can be reached by other machines, which needs a token, and there is none")
-        if token is not None and not (len(token) >= _TOKEN_LENGTH and token.isascii() and token.isalnum()):
+        if token is not None and not (len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isalnum()):
             raise ConfigurationError(
-                f"a token must have at least {_TOKEN_LENGTH} letters and digits and nothing else, got {len(token)} "
+                f"a token must have at least {_MIN_TOKEN_LENGTH} letters and digits and nothing else, got {len(token)} "
                 "characters: leave it away to have one made"
             )
         for origin in origins:
