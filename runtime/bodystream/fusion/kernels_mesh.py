@@ -3,10 +3,10 @@
 
 import warp as wp
 
-from bodystream.deformation.kernels import warp_direction, warp_point
+from bodystream.deformation.kernels import gather_anchors, warp_direction, warp_point
 from bodystream.fusion.kernels_blocks import EDGE, LATTICE, LATTICE_POINTS, is_stale
 from bodystream.fusion.kernels_integrate import BLOCK_VOXELS
-from bodystream.fusion.kernels_surface import SLICE, SLICE_QUADS, octant_slots, quad_cells
+from bodystream.fusion.kernels_surface import SLICE, SLICE_QUADS, octant_slots, quad_cells, vec8i
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 
@@ -37,6 +37,19 @@ def gather_unanchored(
             target += 1
 
 
+@wp.func
+def nearest_of_all(nodes: wp.array(dtype=wp.vec3), count: int, p: wp.vec3) -> int:
+    """Index of the node nearest to p, however far it is."""
+    nearest = int(0)
+    least = float(1.0e10)
+    for i in range(count):
+        d2 = wp.length_sq(nodes[i] - p)
+        if d2 < least:
+            least = d2
+            nearest = i
+    return nearest
+
+
 @wp.kernel(enable_backward=False)
 def store_anchors(
     begin: wp.int32,
@@ -45,6 +58,11 @@ def store_anchors(
     weights: wp.array(dtype=wp.vec4),  # (P,)
     lattice_anchors: wp.array(dtype=wp.vec4i),  # (B * 64,)
     lattice_weights: wp.array(dtype=wp.vec4),
+    points: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
+    nodes: wp.array(dtype=wp.vec3),  # (capacity,) canonical [m]
+    node_count: wp.int32,  # at least 1
+    edges: wp.array2d(dtype=wp.int32),  # (capacity, K), -1 = unused
+    sigma: float,
     # Out, per cell (B * 512,):
     anchors_out: wp.array(dtype=wp.vec4i),
     weights_out: wp.array(dtype=wp.vec4),
@@ -62,6 +80,10 @@ def store_anchors(
         corner_index += LATTICE * LATTICE * ((cell >> 6) * 3 / 7)
         chosen = lattice_anchors[corner_index]
         w = lattice_weights[corner_index]
+    if w[0] + w[1] + w[2] + w[3] == 0.0:
+        # No node reaches it: it goes with the nearest one. Without weights it would go to the camera's origin.
+        nearest = nearest_of_all(nodes, node_count, points[i])
+        chosen, w = gather_anchors(points[i], nearest, nodes, edges, sigma)
     anchors_out[index] = chosen
     weights_out[index] = w
     anchored_out[index] = wp.uint8(1)
@@ -126,6 +148,52 @@ def emit_vertices(
             weights_out[base + k] = weights[index]
 
 
+@wp.func
+def quad_corners(
+    z_slice: int,
+    quad: int,
+    slots: vec8i,
+    ranks: wp.array(dtype=wp.uint8),
+    bases: wp.array(dtype=wp.int32),
+) -> wp.vec4i:
+    """Vertices of a listed quad; all -1 where one of them is in a slice that is left out."""
+    around = quad_cells(slots, wp.vec3i(quad & 7, (quad >> 3) & 7, z_slice % EDGE), (quad >> 6) & 3)
+    corners = wp.vec4i(-1, -1, -1, -1)
+    whole = bool(True)
+    for side in range(4):
+        if bases[around[side] / SLICE] < 0:
+            whole = False
+    if whole:
+        for side in range(4):
+            corners[side] = bases[around[side] / SLICE] + int(ranks[around[side]])
+    return corners
+
+
+@wp.kernel(enable_backward=False)
+def count_whole_quads(
+    begin: wp.int32,
+    slices: wp.array(dtype=wp.int32),  # (S,)
+    quads: wp.array(dtype=wp.uint16),
+    quad_counts: wp.array(dtype=wp.int32),
+    coords: wp.array(dtype=wp.vec3i),
+    table: wp.array3d(dtype=wp.int32),
+    origin: wp.vec3i,
+    ranks: wp.array(dtype=wp.uint8),  # per cell
+    bases: wp.array(dtype=wp.int32),  # (B * 8,) first vertex of a slice, -1 = left out
+    # Out:
+    whole_out: wp.array(dtype=wp.int32),  # (S,) quads without a vertex that is left out
+):
+    i = begin + wp.tid()
+    z_slice = slices[i]
+    slots = octant_slots(table, origin, coords[z_slice / EDGE], -1)
+    whole = int(0)
+    for k in range(quad_counts[z_slice]):
+        corners = quad_corners(z_slice, int(quads[z_slice * SLICE_QUADS + k]), slots, ranks, bases)
+        if corners[0] >= 0:
+            whole += 1
+    whole_out[i] = whole
+
+
 @wp.kernel(enable_backward=False)
 def emit_faces(
     begin: wp.int32,
@@ -136,7 +204,7 @@ def emit_faces(
     table: wp.array3d(dtype=wp.int32),
     origin: wp.vec3i,
     ranks: wp.array(dtype=wp.uint8),  # per cell
-    bases: wp.array(dtype=wp.int32),  # (B * 8,) first vertex of a slice
+    bases: wp.array(dtype=wp.int32),  # (B * 8,) first vertex of a slice, -1 = left out
     # Out:
     faces_out: wp.array(dtype=wp.vec3i),  # (F,) counter-clockwise seen from outside
 ):
@@ -144,21 +212,19 @@ def emit_faces(
     base = quad_bases[z_slice]
     if base >= 0 and quad_counts[z_slice] > 0:
         slots = octant_slots(table, origin, coords[z_slice / EDGE], -1)
+        target = int(2 * base)
         for k in range(quad_counts[z_slice]):
             quad = int(quads[z_slice * SLICE_QUADS + k])
-            around = quad_cells(slots, wp.vec3i(quad & 7, (quad >> 3) & 7, z_slice % EDGE), (quad >> 6) & 3)
-            a = bases[around[0] / SLICE] + int(ranks[around[0]])
-            b = bases[around[1] / SLICE] + int(ranks[around[1]])
-            c = bases[around[2] / SLICE] + int(ranks[around[2]])
-            d = bases[around[3] / SLICE] + int(ranks[around[3]])
-            target = 2 * (base + k)
-            # Inside at the lower end: outwards is along the axis, about which a, b, c, d turn right-handed.
-            if quad >= 256:
-                faces_out[target] = wp.vec3i(a, b, c)
-                faces_out[target + 1] = wp.vec3i(a, c, d)
-            else:
-                faces_out[target] = wp.vec3i(a, c, b)
-                faces_out[target + 1] = wp.vec3i(a, d, c)
+            q = quad_corners(z_slice, quad, slots, ranks, bases)
+            if q[0] >= 0:
+                # Inside at the lower end: outwards is along the axis, about which the corners turn right-handed.
+                if quad >= 256:
+                    faces_out[target] = wp.vec3i(q[0], q[1], q[2])
+                    faces_out[target + 1] = wp.vec3i(q[0], q[2], q[3])
+                else:
+                    faces_out[target] = wp.vec3i(q[0], q[2], q[1])
+                    faces_out[target + 1] = wp.vec3i(q[0], q[3], q[2])
+                target += 2
 
 
 @wp.kernel(enable_backward=False)

@@ -14,16 +14,17 @@ from bodystream.fusion import kernels_integrate, kernels_mesh, kernels_surface
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
-from bodystream.fusion.launches import LaunchCache, grown, upload
+from bodystream.fusion.launches import LaunchCache, upload
+from bodystream.fusion.pieces import Pieces
 from bodystream.types import Array, Mesh
 
 __all__ = ["Surface", "SurfaceExtractor"]
 
-_CELLS = int(kernels_integrate.BLOCK_VOXELS)
 _COMPONENTS_EVERY = 8  # extractions between two looks for loose pieces
-_SLICE_QUADS = int(kernels_surface.SLICE_QUADS)
 # Half of the 26 neighbours: the other half is met from the other side.
 _HALF_NEIGHBOURS = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)][14:], np.int64)
+# Blocks whose quads may have vertices in a block, but for itself.
+_JOINING = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)][1:], np.int64)
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class SurfaceExtractor:
         self._device = device
         self._launch = LaunchCache(device)
         self._watch = GraphWatch()
-        self._pieces = _Pieces(directory.capacity, device)
+        self._pieces = Pieces(directory.capacity, device)
         self._points = wp.zeros(0, dtype=wp.vec3, device=device)
         self._set_point_capacity(16384)
         self.surface = self._make_surface(16384, 32768)
@@ -126,6 +127,10 @@ class SurfaceExtractor:
             self._pieces.grow(self._directory.capacity)
             self.growth_count += 1
         if blocks == 0:
+            return self.surface
+        if field.count == 0:
+            # Nothing would carry the vertices: the surface stays what it was, with the anchors that it had.
+            self.surface.extracted_blocks = 0
             return self.surface
         self._mark_stale(field)
         extracted = self._extract_changed(voxels, colours, published, change, everything)
@@ -234,6 +239,7 @@ class SurfaceExtractor:
         self._launch(kernels_mesh.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices])
         field.anchor(self._points, total, self._point_anchors, self._point_weights)
         inputs = [self._point_indices, self._point_anchors, self._point_weights, lattice_anchors, lattice_weights]
+        inputs += [self._points, field.positions, field.count, field.edges, field.sigma_m]
         self._launch(kernels_mesh.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024)
         pending[slices] = 0
         if not self._device.is_cpu:
@@ -245,10 +251,14 @@ class SurfaceExtractor:
         p, d = self._pieces, self._directory
         slices = 8 * d.count
         counts = p.counts.numpy()[:slices]
-        kept = np.repeat(self._kept_blocks(counts.reshape(-1, 8).sum(axis=1)), 8)
+        block_counts = counts.reshape(-1, 8).sum(axis=1)
+        kept_blocks = self._kept_blocks(block_counts)
+        kept = np.repeat(kept_blocks, 8)
         vertex_counts = np.where(kept, counts, 0)
-        quad_counts = np.where(kept, p.quad_counts.numpy()[:slices], 0)
         vertex_ends = np.cumsum(vertex_counts, dtype=np.int32)
+        upload(p.vertex_bases, np.where(kept, vertex_ends - vertex_counts, -1))
+        quad_counts = np.where(kept, p.quad_counts.numpy()[:slices], 0)
+        self._leave_out_torn_quads(kept_blocks, (block_counts > 0) & ~kept_blocks, quad_counts)
         quad_ends = np.cumsum(quad_counts, dtype=np.int32)
         vertices, faces = int(vertex_ends[-1]), 2 * int(quad_ends[-1])
         if vertices > self.surface.vertices.size or faces > self.surface.faces.size:
@@ -261,13 +271,32 @@ class SurfaceExtractor:
             self.growth_count += 1
         s = self.surface
         s.vertex_count, s.face_count = vertices, faces
-        upload(p.vertex_bases, np.where(kept, vertex_ends - vertex_counts, -1))
         upload(p.quad_bases, np.where(kept, quad_ends - quad_counts, -1))
         inputs = [p.vertex_bases, p.cells, p.counts, p.positions, p.normals, p.colours, p.anchors, p.weights]
         inputs += [s.vertices, s.normals, s.colours, s.anchors, s.weights]
         self._launch(kernels_mesh.emit_vertices, slices, inputs)
         inputs = [p.quad_bases, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases, s.faces]
         self._launch(kernels_mesh.emit_faces, slices, inputs)
+
+    def _leave_out_torn_quads(self, kept: Array, hidden: Array, quad_counts: Array) -> None:
+        """Lower `quad_counts`, (slices,), by the quads of shown blocks that have a vertex in a hidden one.
+
+        Args:
+            kept, hidden: (blocks,) bool, blocks with vertices that are shown and that are not.
+        """
+        if not hidden.any():
+            return
+        p, d = self._pieces, self._directory
+        joining = d.find((d.host_coords[hidden][:, None] + _JOINING).reshape(-1, 3))
+        joining = np.unique(joining[joining >= 0])
+        joining = joining[kept[joining]]
+        if len(joining) == 0:
+            return
+        torn = (8 * joining[:, None] + np.arange(8)).astype(np.int32).ravel()
+        upload(p.slice_list, torn)
+        inputs = [p.slice_list, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases]
+        self._launch(kernels_mesh.count_whole_quads, len(torn), [*inputs, p.whole_quads])
+        quad_counts[torn] = p.whole_quads.numpy()[: len(torn)]
 
     def _kept_blocks(self, counts: Array) -> Array:
         """(blocks,) bool: blocks in pieces of surface large enough to be shown.
@@ -303,79 +332,3 @@ class SurfaceExtractor:
         keep[occupied] = sizes[labels] >= self._config.min_component_vertices
         self._keep = keep
         return keep & holds
-
-
-class _Pieces:
-    """Per-block buffers of the extractor: lists of vertices and quads per slice, anchors per cell."""
-
-    _PER_BLOCK = {
-        "changed": (wp.int32, 1),
-        "vertex_readers": (wp.int32, 1),
-        "quad_readers": (wp.int32, 1),
-        "listed": (wp.int32, 1),
-        "counts": (wp.int32, 8),
-        "unanchored": (wp.int32, 8),
-        "quad_counts": (wp.int32, 8),
-        "vertex_bases": (wp.int32, 8),
-        "quad_bases": (wp.int32, 8),
-        "slice_list": (wp.int32, 8),
-        "slice_begins": (wp.int32, 8),
-        "slice_limits": (wp.int32, 8),
-        "codes": (wp.uint8, _CELLS),
-        "ranks": (wp.uint8, _CELLS),
-        "cells": (wp.uint8, _CELLS),
-        "anchored": (wp.uint8, _CELLS),
-        "positions": (wp.vec3, _CELLS),
-        "normals": (wp.vec3, _CELLS),
-        "colours": (wp.vec3ub, _CELLS),
-        "anchors": (wp.vec4i, _CELLS),
-        "weights": (wp.vec4, _CELLS),
-        "quads": (wp.uint16, 8 * _SLICE_QUADS),
-    }
-    changed: wp.array
-    vertex_readers: wp.array
-    quad_readers: wp.array
-    listed: wp.array
-    counts: wp.array
-    unanchored: wp.array
-    quad_counts: wp.array
-    vertex_bases: wp.array
-    quad_bases: wp.array
-    slice_list: wp.array
-    slice_begins: wp.array
-    slice_limits: wp.array
-    codes: wp.array
-    ranks: wp.array
-    cells: wp.array
-    anchored: wp.array
-    positions: wp.array
-    normals: wp.array
-    colours: wp.array
-    anchors: wp.array
-    weights: wp.array
-    quads: wp.array
-
-    def __init__(self, capacity: int, device: wp.Device) -> None:
-        self._device = device
-        self.capacity = capacity
-        for name, (dtype, per_block) in self._PER_BLOCK.items():
-            setattr(self, name, wp.zeros(capacity * per_block, dtype=dtype, device=device))
-
-    @property
-    def bytes(self) -> int:
-        return sum(getattr(self, name).capacity for name in self._PER_BLOCK)
-
-    def grow(self, capacity: int) -> None:
-        for name, (_, per_block) in self._PER_BLOCK.items():
-            setattr(self, name, grown(getattr(self, name), capacity * per_block))
-        self.capacity = capacity
-
-    def clear(self) -> None:
-        for name in ("counts", "unanchored", "quad_counts", "codes", "anchored"):
-            getattr(self, name).zero_()
-
-    def list_marked(self, marks: wp.array, blocks: int) -> int:
-        """Fill `listed` with the marked blocks; returns how many."""
-        found = np.flatnonzero(marks.numpy()[:blocks]).astype(np.int32)
-        upload(self.listed, found)
-        return len(found)
