@@ -9,7 +9,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-openxr soak fuzz bench lint format clean
+.PHONY: help demo test test-openxr soak fuzz bench docs lint format clean
 
 help:
 	@echo "make demo    live capture of the synthetic camera, shown in a browser"
@@ -18,6 +18,7 @@ help:
 	@echo "make soak    the long-running tests"
 	@echo "make fuzz    20,000 mutated inputs for every parser (about an hour)"
 	@echo "make bench   the benchmarks, compared with the committed baseline"
+	@echo "make docs    the documentation as a site, into site/"
 	@echo "make lint    formatting, lint, types and layers"
 	@echo "make format  put the code into its format"
 	@echo "make clean   remove the environment and caches"
@@ -43,6 +44,10 @@ fuzz: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/bodystream bench $(ARGS)
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Hooks of the documentation site: pages that live in the repository's root become pages of the site, links and all.
 
-README.md is the start page; CONTRIBUTING.md and CHANGELOG.md come under Build on it. Links are written for readers of
+README.md is the start page; the others come under Build on it. Links are written for readers of
 the repository (`docs/capture.md`, `../runtime/...`); within the site they lead to the site's pages.
 """
 
@@ -13,7 +13,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "LICENSE": "license.md",
+}
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
 
@@ -21,6 +26,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the root's pages."""
     for name, page in PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
+        if not name.endswith(".md"):
+            text = f"# Licence\n\n```\n{text}\n```\n"
         files.append(File.generated(config, page, content=site_links(text)))
     return files
 
