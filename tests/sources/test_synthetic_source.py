@@ -14,10 +14,15 @@ import numpy as np
 import pytest
 
 import bodystream
+from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, DeviceError
+from bodystream.pipelines.capture import Capture
+from bodystream.pipelines.reader import SourceReader
+from bodystream.sources import SourceOptions, open_source
 from bodystream.sources.base import RgbdSource
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
-from bodystream.types import RgbdFrame
+from bodystream.sources.synthetic.truth import TruthSurface
+from bodystream.types import RgbdFrame, Status
 
 SMALL = {"width": 160, "height": 120}
 
@@ -134,9 +139,53 @@ def test_closing_wakes_a_waiting_consumer() -> None:
     assert time.monotonic() - start < 5.0
 
 
+def test_a_paced_camera_loses_nothing_however_slowly_it_is_read_and_makes_up_for_no_pause() -> None:
+    source = SyntheticSource(SyntheticConfig(rate_hz=20.0, paced=True, frames=7, **SMALL), device="cpu")
+    assert not source.live
+    given = []
+    frames = []
+    for frame in source:
+        given.append(time.monotonic())
+        frames.append(frame)
+        if frame.index == 2:
+            time.sleep(0.4)  # eight periods
+    assert [f.index for f in frames] == list(range(7)) and source.counts.lost == 0
+    assert np.diff([f.t_ns for f in frames]).tolist() == [50_000_000] * 6
+    assert np.diff([f.device_t_ns for f in frames if f.device_t_ns is not None]).tolist() == [50_000_000] * 6
+    assert np.diff(given).min() > 0.045  # at most 20 a second, also after the pause
+
+
+def test_a_slow_pipeline_keeps_the_model_of_a_paced_camera_whole() -> None:
+    """At five frames a second of the wall clock the body still moves by a thirtieth of a second per frame."""
+    options = SourceOptions(live=False, paced=True, frames=9, motion="limbs")
+    source = open_source("synthetic", options, select_device("cpu"))
+    reader = SourceReader(source)
+    capture = None
+    truth = TruthSurface(select_device("cpu"))
+    results = []
+    try:
+        while (arrival := reader.take(30.0)) is not None:
+            if capture is None:
+                capture = Capture(arrival.frame.intrinsics, select_device("cpu"))
+            time.sleep(0.2)  # the slow machine
+            results.append(capture.step(arrival.frame))
+            live = capture.warp_surface()
+            assert live is not None and arrival.frame.truth is not None
+            distance_m = truth.distance_m(live.vertices.numpy()[: live.vertex_count], arrival.frame.truth)
+        assert capture is not None and capture.restart_count == 0
+    finally:
+        reader.close()
+        if capture is not None:
+            capture.close()
+    assert len(results) == 9 and reader.dropped == 0 and source.counts.lost == 0
+    assert all(result.status is Status.TRACKED for result in results), [result.reason for result in results]
+    assert np.median(distance_m) < 0.01
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     (
+        ({"live": True, "paced": True}, "live or paced"),
         ({"width": 4}, "16 to 8192"),
         ({"height": 100_000}, "16 to 8192"),
         ({"rate_hz": 0.0}, "rate_hz"),

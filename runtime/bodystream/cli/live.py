@@ -57,7 +57,8 @@ class Live:
     """Where kernels run: auto, cpu, cuda or cuda:N."""
 
     pace: Literal["auto", "live", "all"] = "auto"
-    """Synthetic camera: live = 30 Hz and the newest wins, all = lose none. auto: live with a viewer."""
+    """Synthetic camera: all = every frame, as fast as it goes; live = 30 Hz of the wall clock, and the newest wins, so
+    that the body moves farther per frame on a slow machine. auto: every frame, with a viewer at most 30 a second."""
 
     mask: Literal["auto", "given", "find", "all"] = "auto"
     """Foreground: the source's mask where it has one, else found; given only; always found; every pixel in range."""
@@ -224,7 +225,8 @@ class Live:
 
         return SourceOptions(
             frames=self.frames,
-            live=self.pace == "live" or (self.pace == "auto" and not self.headless),
+            live=self.pace == "live",
+            paced=self.pace == "auto" and not self.headless,
             depth_scale_m=self.depth_scale,
             intrinsics=None if self.intrinsics is None else CameraIntrinsics(*self.intrinsics),
             rate_hz=self.rate,

@@ -23,6 +23,7 @@ class SourceOptions:
     Attributes:
         frames: the synthetic camera ends after so many frames unless it is live; None = endless.
         live: newest wins at the device's pace (synthetic camera only; cameras are live, recordings are not).
+        paced: every frame, at most `rate_hz` of them a second (synthetic camera only).
         depth_scale_m: metres per unit of a recording's depth files; None = from the layout.
         intrinsics: of a recording that has none.
         rate_hz: frame rate of a camera, or of a recording without timestamps.
@@ -33,6 +34,7 @@ class SourceOptions:
 
     frames: int | None = None
     live: bool = True
+    paced: bool = False
     depth_scale_m: float | None = None
     intrinsics: CameraIntrinsics | None = None
     rate_hz: float | None = None
@@ -93,5 +95,6 @@ def _open_synthetic(target: str, options: SourceOptions, device: wp.Device) -> R
         motion=options.motion,  # type: ignore[arg-type]  # checked by Motion against its names
         noise=options.noise,  # type: ignore[arg-type]  # checked by SyntheticConfig
         live=options.live,
+        paced=options.paced,
     )
     return SyntheticSource(config, device)

@@ -38,6 +38,8 @@ class SyntheticConfig:
         motion: what the body does; see `Motion`.
         background: draw a floor and a wall, else there is nothing behind the body.
         live: frames come at `rate_hz` of the wall clock, and those that nobody took in time are lost.
+        paced: no more than `rate_hz` frames come per second of the wall clock, and none is lost: however slowly they
+            are taken, the body moves by one frame's time from one to the next.
     """
 
     seed: int = 0
@@ -49,6 +51,7 @@ class SyntheticConfig:
     motion: MotionName = "limbs"
     background: bool = True
     live: bool = False
+    paced: bool = False
 
     def __post_init__(self) -> None:
         if not (16 <= self.width <= 8192 and 16 <= self.height <= 8192):
@@ -61,6 +64,8 @@ class SyntheticConfig:
             raise ConfigurationError(f"frames must be None or at least 0, got {self.frames}")
         if self.noise not in ("d400", "none"):
             raise ConfigurationError(f"noise must be d400 or none, got {self.noise!r}")
+        if self.live and self.paced:
+            raise ConfigurationError("a synthetic camera is live or paced, not both: live follows the wall clock")
         if self.seed < 0:
             raise ConfigurationError(f"seed must be at least 0, got {self.seed}")
 
@@ -112,9 +117,14 @@ class SyntheticSource:
         self._closed = threading.Event()
 
     def __iter__(self) -> Iterator[RgbdFrame]:
-        """Frames from the next one on; live pacing starts with the first frame that is asked for."""
+        """Frames from the next one on; pacing starts with the first frame that is asked for.
+
+        Timestamps are one period apart for each frame number. A live camera's keep up with the wall clock; those of
+        one that is not stay behind it where frames are taken slowly, as a recording's do.
+        """
         period_ns = 1e9 / self.config.rate_hz
         start_ns = now_ns() - round(self._next * period_ns)
+        given_ns: int | None = None
         while not self._closed.is_set():
             t_ns = start_ns + round(self._next * period_ns)
             if self.live:
@@ -131,6 +141,11 @@ class SyntheticSource:
             if self.live and self._closed.wait(max(0, t_ns - now_ns()) * 1e-9):
                 return
             frame = self.render(self._next, t_ns)
+            if self.config.paced and given_ns is not None:
+                # From when the last frame was given, so that a pause is not made up for by a burst.
+                if self._closed.wait(max(0.0, given_ns + period_ns - now_ns()) * 1e-9):
+                    return
+            given_ns = now_ns()
             self._next += 1
             self.counts.delivered += 1
             yield frame
