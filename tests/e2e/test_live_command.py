@@ -17,6 +17,7 @@ from pygltflib import GLTF2
 
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from e2e.command_line import Running, run
+from needs import needs
 
 STAGES = {"foreground", "flow", "match", "solve", "integrate", "surface", "warp"}
 FILES = ("canonical.ply", "live.ply", "capture.glb")
@@ -102,7 +103,7 @@ def test_depth_only_take(shared_data: Path, tmp_path: Path) -> None:
 
 def test_realsense_recording(tmp_path: Path) -> None:
     """Written by the SDK's own recorder from synthetic frames, played through the same code as a camera."""
-    pytest.importorskip("pyrealsense2", reason="pyrealsense2 is not installed (extra `realsense`)")
+    needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
     from sources.realsense_fixture import record_software_take
 
     frames = SyntheticSource(SyntheticConfig(frames=12), "cpu")

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'bodystream[train]'")
-pytest.importorskip("safetensors", reason="safetensors is not installed: pip install 'bodystream[train]'")
+from needs import needs
+
+torch = needs("torch", "pip install 'bodystream[train]'")
+needs("safetensors", "pip install 'bodystream[train]'")
 
 from bodystream.bundles import open_bundle  # noqa: E402
 from bodystream.pose.sampler import PoseSampler  # noqa: E402

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bodystream.types import Array
+from needs import needs
 
 __all__ = ["START_S", "body_text", "browser_at", "picture", "press", "set_checkbox", "severe_messages", "wait_for"]
 
@@ -27,7 +28,7 @@ def browser_at(url: str) -> Iterator[Any]:
     driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("the viewer's page is tested in chromium with chromedriver, which are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")
+    webdriver = needs("selenium.webdriver", "pip install 'bodystream[dev]'")
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()

@@ -9,8 +9,9 @@ import pytest
 
 from bodystream.engines import PROVIDERS, available_providers, open_engine, session
 from bodystream.errors import BundleError, ConfigurationError, DeviceError, InputError, MissingDependencyError
+from needs import needs
 
-onnx = pytest.importorskip("onnx", reason="graphs are made with the package onnx")
+onnx = needs("onnx", "pip install 'bodystream[export]'")
 
 RNG = np.random.default_rng(0)
 WEIGHTS, BIAS = RNG.normal(size=(3, 4)).astype(np.float32), RNG.normal(size=4).astype(np.float32)

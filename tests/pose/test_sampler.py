@@ -16,6 +16,7 @@ from bodystream.pose.features import POSE_SIZE
 from bodystream.pose.observation import History
 from bodystream.pose.sampler import GRAPH, MAX_HYPOTHESES, PoseSampler, Samples
 from bodystream.types import Array
+from needs import needs
 from sources.headset_motions import person, walking
 
 SAME_DEG = 0.5
@@ -72,7 +73,7 @@ def copied(folder: Path, **changes: object) -> Path:
 
 def foreign_graph(folder: Path, inputs: dict[str, list], outputs: dict[str, list]) -> Bundle:
     """A pose bundle whose graph has these shapes and does nothing but repeat constants."""
-    onnx = pytest.importorskip("onnx", reason="graphs are made with the package onnx")
+    onnx = needs("onnx", "pip install 'bodystream[export]'")
     from onnx import TensorProto, helper, numpy_helper
 
     def info(shapes: dict[str, list]) -> list:

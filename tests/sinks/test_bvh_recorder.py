@@ -113,8 +113,8 @@ def test_another_reader_finds_every_joint(tmp_path: Path, unit, per_metre: float
 
 
 def test_the_house_reader_reads_it(tmp_path: Path) -> None:
-    bvh = pytest.importorskip("bodystream.sources.motion.bvh")
-    rig = pytest.importorskip("bodystream.sources.motion.rig")
+    from bodystream.sources.motion import bvh, rig
+
     poses = [body_pose(i / RATE_HZ, POSES[name], [0.0, 0.9, i]) for i, name in enumerate(POSES)]
     with BvhRecorder(tmp_path / "drive.bvh", own_skeleton(), RATE_HZ) as recorder:
         for pose in poses:

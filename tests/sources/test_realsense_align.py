@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from bodystream.errors import SourceError
 from bodystream.sources.realsense_align import Aligner, LensCamera, RgbdCalibration, distort_normalised
 from bodystream.types import CameraIntrinsics
+from needs import needs
 
 DEPTH = CameraIntrinsics(300.0, 302.0, 158.3, 121.7, 320, 240)
 COLOUR = CameraIntrinsics(410.0, 408.0, 201.0, 148.5, 400, 300)
@@ -66,7 +67,7 @@ def smooth_colour() -> np.ndarray:
 
 @pytest.mark.parametrize("lens", LENSES, ids=[name for name, _ in LENSES])
 def test_lens_models_are_those_of_the_sdk(lens):
-    rs = pytest.importorskip("pyrealsense2")
+    rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
     intrinsics = rs.intrinsics()
     intrinsics.width, intrinsics.height, intrinsics.fx, intrinsics.fy = 400, 300, COLOUR.fx, COLOUR.fy
     intrinsics.ppx, intrinsics.ppy, intrinsics.model = COLOUR.cx, COLOUR.cy, getattr(rs.distortion, lens[0])
@@ -133,7 +134,7 @@ def test_bilinear_colour_matches_opencv(lens):
 
 def test_position_is_closer_than_the_sdk_alignment():
     """On a plane with a known baseline: our samples lie at the closed form, the SDK's within 1.5 pixels."""
-    rs = pytest.importorskip("pyrealsense2")
+    rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
     from realsense_fixture import SoftwareCamera
 
     transform = np.eye(4)

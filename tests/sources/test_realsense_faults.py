@@ -18,6 +18,7 @@ from bodystream.sources.realsense_device import load_sdk
 from bodystream.sources.realsense_doctor import diagnose
 from bodystream.sources.realsense_stream import CameraAbsentError, CameraInfo, ClockMapper, FramePairer, RawFrame
 from bodystream.types import CameraIntrinsics
+from needs import needs
 
 CAMERA = CameraIntrinsics(20.0, 20.0, 7.5, 5.5, 16, 12)
 QUICK = RealSenseConfig(timeout_s=0.05, start_timeout_s=0.08, reconnect_s=0.4, reset_s=0.3)
@@ -315,7 +316,7 @@ def test_doctor_never_raises():
     def bus_error():
         raise RuntimeError("failed to open usb interface")
 
-    pytest.importorskip("pyrealsense2")
+    needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
     assert any("failed to open usb" in what and not well for what, well, _ in diagnose(list_devices=bus_error))
     report = diagnose(list_devices=list)
     assert any(what.startswith("pyrealsense2 2.") and well for what, well, _ in report)

@@ -17,8 +17,9 @@ from bodystream.sources.realsense_doctor import diagnose
 from bodystream.sources.realsense_sdk import open_camera
 from bodystream.sources.realsense_stream import CameraAbsentError
 from bodystream.types import CameraIntrinsics
+from needs import needs
 
-rs = pytest.importorskip("pyrealsense2")
+rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
 
 CAMERA = CameraIntrinsics(150.0, 151.0, 79.5, 60.5, 160, 120)
 

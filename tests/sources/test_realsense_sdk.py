@@ -15,8 +15,9 @@ from bodystream.errors import InputError, SourceError
 from bodystream.sources.base import RgbdSource
 from bodystream.sources.realsense import RealSenseConfig, RealSenseSource
 from bodystream.types import CameraIntrinsics, RgbdFrame
+from needs import needs
 
-rs = pytest.importorskip("pyrealsense2")
+rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
 
 CAMERA = CameraIntrinsics(150.0, 151.0, 79.5, 60.5, 160, 120)
 FRAMES = 40

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from bodystream.avatar.body import load_body
+from needs import needs
 
-pytest.importorskip("anny", reason="anny is not installed: pip install bodystream[train]")
-bake_body = pytest.importorskip("bodystream_training.synthetic.bake_body", reason="training/ is not on the path")
+needs("anny", "pip install 'bodystream[body]'")
+from bodystream_training.synthetic import bake_body  # noqa: E402
 
 
 def test_the_recipe_reproduces_the_shipped_body(tmp_path: Path) -> None:

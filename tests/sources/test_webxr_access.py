@@ -21,7 +21,7 @@ from bodystream.sources.headset.webxr_certificate import (
 )
 from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
 
-x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not installed (extra `webxr`)")
+x509 = needs("cryptography.x509", "pip install 'bodystream[webxr]'")
 
 TOKEN = "abcd2345"
 

@@ -14,8 +14,9 @@ import pytest
 
 from bodystream.sources.headset.webxr import WebXrHeadset
 from bodystream.types import DeviceKind, HeadsetSample
+from needs import needs
 
-pytest.importorskip("cryptography", reason="cryptography is not installed (extra `webxr`)")
+needs("cryptography", "pip install 'bodystream[webxr]'")
 
 _START_S = 60.0
 
@@ -110,7 +111,7 @@ def browser() -> Iterator[Any]:
     driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("the headset's page is tested in chromium with chromedriver, which are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")
+    webdriver = needs("selenium.webdriver", "pip install 'bodystream[dev]'")
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from needs import needs
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'bodystream[train]'")
+torch = needs("torch", "pip install 'bodystream[train]'")
 
 from bodystream.pose.features import DEVICES  # noqa: E402
 from bodystream_training.pose.model import FlagConfig, LatentPredictor, PoseFlow, gaussian_nll  # noqa: E402

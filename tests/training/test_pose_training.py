@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'bodystream[train]'")
+from needs import needs
+
+torch = needs("torch", "pip install 'bodystream[train]'")
 
 from motions import person, wobble  # noqa: E402
 
