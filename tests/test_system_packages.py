@@ -1,4 +1,4 @@
-"""`tools/system_packages.sh` installs what is absent where it may, and else says how; no real package manager is called."""
+"""`tools/system_packages.sh` installs what is absent where it may, and else says how; no real manager is called."""
 
 from __future__ import annotations
 
