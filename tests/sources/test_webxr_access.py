@@ -20,6 +20,7 @@ from bodystream.sources.headset.webxr_certificate import (
     user_certificate,
 )
 from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
+from needs import needs
 
 x509 = needs("cryptography.x509", "pip install 'bodystream[webxr]'")
 
