@@ -29,7 +29,7 @@ def test_a_trace_is_shown_and_an_interrupt_ends_it(tmp_path: Path) -> None:
     words = ("drive", "--headset", "trace:walk.csv", "--hypotheses", "4", "--no-browser", "--port", "0")
     with Running(*words, "--report", "r.json", "--out", "out", cwd=tmp_path) as driving:
         url = driving.wait_for_line("viewer: ").removeprefix("viewer: ")
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url), "this machine only"
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\w{16}", url), "this machine only"
         driving.wait_for_line("pose ")
         with browser_at(url) as browser:
             wait_for(lambda: browser.find_elements("tag name", "canvas"), "a canvas")

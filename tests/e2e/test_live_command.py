@@ -124,7 +124,7 @@ def test_viewer_shows_a_page_and_ends_on_interrupt(tmp_path: Path) -> None:
         "live", "--no-browser", "--port", "0", "--report", "r.json", "--out", "out", cwd=tmp_path
     ) as viewer:  # fmt: skip
         url = viewer.wait_for_line("viewer: ").removeprefix("viewer: ")
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url), "this machine only"
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\w{16}", url), "this machine only"
         with urllib.request.urlopen(url, timeout=30) as answer:
             page = answer.read().decode()
         assert answer.status == 200

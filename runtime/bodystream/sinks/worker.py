@@ -61,10 +61,11 @@ class SinkWorker(Generic[T]):
     def record(self, error: BaseException, doing: str = "") -> None:
         """Add a warning for `error` unless the same was recorded before."""
         text = " ".join(str(error).split()) or "no message"
-        message = f"{self.name}{f', {doing}' if doing else ''}: {type(error).__name__}: {text}"
-        with self._lock:
-            if message not in self.warnings and len(self.warnings) < 100:
-                self.warnings.append(message)
+        self._add(f"{self.name}{f', {doing}' if doing else ''}: {type(error).__name__}: {text}")
+
+    def warn(self, text: str) -> None:
+        """Add a warning that is no error of the sink's, unless the same was recorded before."""
+        self._add(f"{self.name}: {text}")
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Consume the value that waits, if any, and stop; False where the sink did not come to its end in time."""
@@ -77,6 +78,11 @@ class SinkWorker(Generic[T]):
             self.record(TimeoutError(f"it did not stop within {timeout_s:g} s and was left behind"))
             return False
         return True
+
+    def _add(self, message: str) -> None:
+        with self._lock:
+            if message not in self.warnings and len(self.warnings) < 100:
+                self.warnings.append(message)
 
     def _run(self) -> None:
         failures = 0

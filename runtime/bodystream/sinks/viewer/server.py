@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
-import os
-import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypedDict, TypeVar, Unpack
 
 from bodystream.errors import ConfigurationError
 from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
+from bodystream.sinks.viewer.gate import Gate
 from bodystream.sinks.viewer.panel import Buttons
 from bodystream.sinks.viewer.state import ViewerState
+from bodystream.sinks.viewer.viser_server import quiet, start_viser, subprotocol
 from bodystream.sinks.worker import SinkWorker
 from bodystream.timing import now_ns
+from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
 
 if TYPE_CHECKING:
     import viser
 
 __all__ = ["BodyViewer", "CaptureViewer", "Page", "PageServer"]
 
-_PORTS_TRIED = 100
+_TOKEN_LENGTH = 16  # nobody types it: the address is opened by us, or clicked
 
 S = TypeVar("S")
 S_in = TypeVar("S_in", contravariant=True)
@@ -62,16 +61,20 @@ class PageServer(Generic[S]):
     one at most `max_rate_hz` times a second, and nothing is prepared while no browser is connected. A failure in
     that thread is recorded once in `warnings`.
 
+    Only who has the address with the token in it gets the page, and no page of another place gets anything: see
+    `bodystream.sinks.viewer.gate`.
+
     Args:
         make_page: puts the page on the server.
         port: the next free one is taken where it is busy; see `url`. 0 = any free one.
-        host: the interface to listen on. The page has no password, so others than this machine are refused
-            unless `allow_remote`.
+        host: the interface to listen on. What is sent is not encrypted, the token included, so others than this
+            machine are refused unless `allow_remote`.
         on_start, on_stop, on_reset: what the buttons do; called on another thread.
         max_rate_hz: states that are shown per second, at most.
 
     Raises:
         ConfigurationError: a host that is not this machine without `allow_remote`, or no port to listen on.
+        MissingDependencyError: a version of viser that is not supported.
     """
 
     def __init__(
@@ -86,8 +89,6 @@ class PageServer(Generic[S]):
         allow_remote: bool = False,
         max_rate_hz: float,
     ) -> None:
-        import viser  # a quarter of a second that a headless run does not spend
-
         self._callbacks = {"start": on_start, "stop": on_stop, "reset": on_reset}
         self._running = True
         self._closed = False
@@ -95,21 +96,25 @@ class PageServer(Generic[S]):
         self._latest: S | None = None
         self._last_published_ns = 0
         self._interval_ns = int(1e9 / max_rate_hz)
-        remote = not _is_loopback(host)
+        remote = not is_loopback(host)
         if remote and not allow_remote:
             raise ConfigurationError(
-                f"the viewer was asked to listen on {host}, where other machines could watch and press the page's "
-                f"buttons: it has no password. Use 127.0.0.1 (and an SSH tunnel from elsewhere), or allow "
-                f"remote clients explicitly"
+                f"the viewer was asked to listen on {host}, where other machines reach it, and what it sends is not "
+                f"encrypted, the token in its address included. Use 127.0.0.1 (and an SSH tunnel from elsewhere), or "
+                f"allow remote clients explicitly"
             )
-        self._host = host
-        with _quiet():
-            self._server = viser.ViserServer(host, _free_port(host, port), label="bodystream", verbose=False)
+        self._host, self._token = host, make_token(_TOKEN_LENGTH)
         self._worker: SinkWorker[S] = SinkWorker("viewer", self._show, max_rate_hz)
+        self._gate = Gate(AccessPolicy(host, self._token, "http"), self._token, subprotocol(), self._worker.warn)
+        try:
+            self._server = start_viser(host, port, self._gate)
+        except BaseException:
+            self._worker.close()
+            raise
         if remote:
-            self._worker.warnings.append(
-                f"viewer: listening on {host} without a password: everyone who reaches this machine can watch "
-                "and press the buttons"
+            self._worker.warn(
+                f"listening on {host} without encryption: who can read the network's traffic can watch and press the "
+                "buttons"
             )
         buttons = Buttons(
             start=lambda: self._press("start"),
@@ -123,11 +128,9 @@ class PageServer(Generic[S]):
 
     @property
     def url(self) -> str:
-        """The address to open in a browser."""
-        host = self._host
-        if host in ("0.0.0.0", "::", ""):
-            host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.get_port()}"
+        """The address to open in a browser, with the token in it."""
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host
+        return page_url("http", host, self._server.get_port(), self._token)
 
     @property
     def client_count(self) -> int:
@@ -150,6 +153,11 @@ class PageServer(Generic[S]):
     def warnings(self) -> list[str]:
         """What went wrong so far, each once."""
         return list(self._worker.warnings)
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Requests, connections and messages that were turned down, by kind."""
+        return self._gate.refused.copy()
 
     @property
     def shown(self) -> int:
@@ -186,7 +194,7 @@ class PageServer(Generic[S]):
                 return
             self._closed = True
         self._worker.close()
-        with _quiet():
+        with quiet():
             self._server.stop()
         self._latest = None
 
@@ -257,46 +265,3 @@ class BodyViewer(PageServer[BodyViewerState]):
         super().__init__(
             lambda server, buttons: BodyPage(server, buttons, body), port, host, max_rate_hz=max_rate_hz, **options
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _free_port(host: str, port: int) -> int:
-    """The first port from `port` on that can be bound; 0 stays 0, for which the system chooses."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for candidate in range(port, port + 1 if port == 0 else min(port + _PORTS_TRIED, 65536)):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            if os.name == "posix":  # as the server will; elsewhere the option means to share the port
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, candidate))
-                return candidate
-            except OSError as error:
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise ConfigurationError(
-                        f"the viewer cannot listen on {host}: {error.strerror or error}. Give an address of this "
-                        f"machine, such as 127.0.0.1"
-                    ) from error
-    raise ConfigurationError(
-        f"the viewer found no free port on {host} from {port} on ({_PORTS_TRIED} tried): give another port"
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the server's own lines off stdout, where results go; only what rich's shared console prints is hidden."""
-    import rich
-
-    console = rich.get_console()
-    before, console.quiet = console.quiet, True
-    try:
-        yield
-    finally:
-        console.quiet = before

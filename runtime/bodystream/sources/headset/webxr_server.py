@@ -21,7 +21,6 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -32,6 +31,7 @@ from bodystream.sources.headset.webxr_session import HeadsetSession
 from bodystream.timing import now_ns
 from bodystream.types import HeadsetSample
 from bodystream.web.access import AccessPolicy
+from bodystream.web.responses import text_response
 
 __all__ = ["HeadsetServer"]
 
@@ -171,16 +171,18 @@ class HeadsetServer:
             self._report(f"refused {refusal.kind}", f"a request was refused ({refusal.kind}): {refusal.message}")
             if refusal.guess:
                 await asyncio.sleep(_GUESS_DELAY_S)
-            return _response(refusal.status, refusal.message)
+            return text_response(refusal.status, refusal.message)
         if path == "/headset" and websocket:
             if self._connections >= _MAX_CONNECTIONS:
                 self._counts.refused["busy"] += 1
-                return _response(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections: close other pages.")
+                return text_response(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections: close other pages.")
             return None
         if path == "/" and not websocket:
-            return _response(HTTPStatus.OK, self._page, self._page_headers)
+            return text_response(HTTPStatus.OK, self._page, self._page_headers)
         self._counts.refused["path"] += 1
-        return _response(HTTPStatus.NOT_FOUND, "There is nothing here: the page is at /, the websocket at /headset.")
+        return text_response(
+            HTTPStatus.NOT_FOUND, "There is nothing here: the page is at /, the websocket at /headset."
+        )
 
     # Clients
 
@@ -292,25 +294,6 @@ async def _dismiss(socket: ServerConnection, session: HeadsetSession) -> None:
     with suppress(ConnectionClosed, TimeoutError):
         await _send(socket, farewell)
     await socket.close(CloseCode.REPLACED, text)
-
-
-def _response(status: HTTPStatus, text: str, more: dict[str, str] | None = None) -> Response:
-    body = text.encode()
-    html = text.startswith("<!doctype html>")
-    headers = {
-        "Content-Type": f"text/{'html' if html else 'plain'}; charset=utf-8",
-        "Content-Length": str(len(body)),
-        "Connection": "close",
-        "Cache-Control": "no-store",
-        "Referrer-Policy": "no-referrer",  # the address holds the token
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        # Isolated pages get a clock of 5 microseconds instead of 100.
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Embedder-Policy": "require-corp",
-        **(more or {}),
-    }
-    return Response(status.value, status.phrase, Headers(headers), body)
 
 
 def _load_page() -> tuple[str, dict[str, str]]:
