@@ -79,12 +79,12 @@ class Live:
     """Depth noise of the synthetic camera."""
 
     depth_scale: Annotated[float | None, optional("METRES")] = None
-    """Metres per unit of a recording's depth files, where they do not say (0.001 = millimetres)."""
+    """Metres per unit of a recording's depth files (0.001 = millimetres); default: as its files say, else its layout."""
 
     intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, optional("FX FY CX CY WIDTH HEIGHT")] = (
         None
     )
-    """Of a recording that has no calibration file, in pixels."""
+    """Of a folder's images, in pixels; before any calibration file in it, understood or not."""
 
     rate: Annotated[float | None, optional("HZ", name="rate-hz")] = None
     """Frame rate to ask of a camera, or of a recording without timestamps."""

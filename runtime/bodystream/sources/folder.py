@@ -20,6 +20,7 @@ from bodystream.sources.base import RgbdSource, SourceCounts
 from bodystream.sources.layouts import deepdeform, matlab, numbered, plain, tum
 from bodystream.sources.layouts.decode import DecodedFrame, FrameDecoder, check_sizes
 from bodystream.sources.layouts.images import DamagedFileError
+from bodystream.sources.layouts.intrinsics import UnreadIntrinsics
 from bodystream.sources.layouts.record import FrameRecord, LayoutReader, Recording
 from bodystream.sources.layouts.units import decide_scale, measured
 from bodystream.timing.clock import now_ns
@@ -135,13 +136,15 @@ class FolderSource(RgbdSource):
         root = Path(path).expanduser()
         recording = read_recording(root, layout)
         first, raw = _first_whole(root, recording.records)
-        camera = _camera(root, recording, first, raw, intrinsics)
+        camera, doubts = _camera(root, recording, first, raw, intrinsics)
         samples = _unit_samples(recording.records, first, raw)
-        unit = decide_scale(samples, recording.depth_scale_m, depth_scale_m, str(root))
+        unit = decide_scale(samples, recording.depth_scale_m, depth_scale_m, str(root), _stated_scale(recording))
         decoder = FrameDecoder(camera, unit.scale_m, max_depth_m, own_intrinsics=intrinsics is None)
         source = cls(root, recording, decoder, rate_hz, loop)
         if unit.warning:
             source.counts.warn(unit.warning)
+        for doubt in doubts:
+            source.counts.warn(doubt)
         if intrinsics is None and recording.intrinsics is not None and recording.intrinsics.distorted:
             source.counts.warn(f"{recording.intrinsics.origin}: its lens distortion is not applied")
         return source
@@ -266,7 +269,8 @@ def _first_whole(root: Path, records: Sequence[FrameRecord]) -> tuple[FrameRecor
 
 def _camera(
     root: Path, recording: Recording, first: FrameRecord, raw: Array, chosen: CameraIntrinsics | None
-) -> CameraIntrinsics:
+) -> tuple[CameraIntrinsics, tuple[str, ...]]:
+    """The camera to use, and what the user should know about it."""
     height, width = raw.shape
     if chosen is not None:
         if (chosen.width, chosen.height) != (width, height):
@@ -274,13 +278,23 @@ def _camera(
                 f"the intrinsics given are for {chosen.width}x{chosen.height} pixels, but {first.depth_file} is "
                 f"{width}x{height}: give those of the images as they are stored"
             )
-        return chosen
+        notes = () if recording.intrinsics is None else recording.intrinsics.notes
+        if isinstance(recording.intrinsics, UnreadIntrinsics):
+            notes += (f"{recording.intrinsics.problem}; the intrinsics given are used instead",)
+        return chosen, notes
     if recording.intrinsics is None:
         raise InputError(
             f"{root}: no camera intrinsics found. Add {recording.intrinsics_wanted}, or pass "
             f"--intrinsics fx fy cx cy width height (the images are {width}x{height})"
         )
-    return recording.intrinsics.for_size(width, height)
+    camera, doubts = recording.intrinsics.fitted(width, height)
+    return camera, (*recording.intrinsics.notes, *doubts)
+
+
+def _stated_scale(recording: Recording) -> tuple[float, str] | None:
+    """The depth unit that the recorder wrote beside the intrinsics, and where."""
+    found = recording.intrinsics
+    return None if found is None or found.depth_scale_m is None else (found.depth_scale_m, found.origin)
 
 
 def _unit_samples(records: Sequence[FrameRecord], first: FrameRecord, raw: Array) -> list[Array]:

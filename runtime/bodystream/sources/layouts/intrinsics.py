@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
+from bodystream.files import read_text_bounded
+from bodystream.sources.layouts.pinhole import PinholeParameters, UnreadIntrinsics
+from bodystream.sources.layouts.stated_scale import is_scale_key, scale_of
 from bodystream.sources.layouts.storage import find_numbers, find_scalar, keys_of
-from bodystream.types import CameraIntrinsics
 
 __all__ = [
     "INTRINSICS_STEMS",
     "INTRINSICS_SUFFIXES",
     "PinholeParameters",
+    "UnreadIntrinsics",
     "find_intrinsics",
     "parse_intrinsics",
     "read_intrinsics",
 ]
 
-INTRINSICS_STEMS = ("intrinsics", "intrinsic", "camera", "camera_intrinsics", "calibration", "calib", "K")
+INTRINSICS_STEMS = (
+    "intrinsics",
+    "intrinsic",
+    "depth_intrinsics",
+    "depth_intrinsic",
+    "intrinsics_depth",
+    "intrinsic_depth",
+    "camera_intrinsics",
+    "camera_intrinsic",
+    "camera",
+    "camera_info",
+    "camera_parameters",
+    "camera_params",
+    "calibration",
+    "calib",
+    "K",
+)
 INTRINSICS_SUFFIXES = (".txt", ".json", ".xml", ".yaml", ".yml")
 
 _MAX_TEXT_BYTES = 64 << 10
@@ -52,57 +72,61 @@ _DISTORTION_KEYS = (
 )
 _WIDTH_KEYS = ("width", "image_width", "image_Width")
 _HEIGHT_KEYS = ("height", "image_height", "image_Height")
+_NESTED_KEYS = ("depth_intrinsics", "camera_intrinsics", "intrinsics", "intrinsic", "camera")
+_MAX_LISTED = 200_000
 _EXAMPLE = "e.g. intrinsics.txt with one line `fx fy cx cy`"
 
 
-@dataclass(frozen=True, slots=True)
-class PinholeParameters:
-    """Intrinsics as a file gives them, often without the image size.
+def find_intrinsics(folder: Path) -> PinholeParameters | UnreadIntrinsics | None:
+    """The first intrinsics file of a folder (`intrinsics.txt`, `camera.json`, ...) that is understood.
 
-    Attributes:
-        fx, fy, cx, cy: [px].
-        origin: the file, for messages.
-        width, height: of the images they belong to, or None where the file does not say.
-        distorted: the file also holds lens distortion, which is not applied.
+    Returns:
+        None when there is none; an `UnreadIntrinsics` when none of those that are there is understood.
+
+    Raises:
+        InputError: the folder cannot be listed.
     """
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    origin: str
-    width: int | None = None
-    height: int | None = None
-    distorted: bool = False
-
-    def for_size(self, width: int, height: int) -> CameraIntrinsics:
-        """The camera of images of this size.
-
-        Raises:
-            InputError: the file belongs to images of another size.
-        """
-        stated = (self.width or width, self.height or height)
-        if stated != (width, height):
-            raise InputError(
-                f"{self.origin} is for images of {stated[0]}x{stated[1]}, but the depth images are {width}x{height}: "
-                "give the intrinsics of the images as they are stored"
-            )
-        if not (-0.5 <= self.cx <= width - 0.5 and -0.5 <= self.cy <= height - 0.5):
-            raise InputError(
-                f"{self.origin}: the principal point ({self.cx:g}, {self.cy:g}) lies outside the {width}x{height} "
-                "depth images, so it belongs to images of another size: give the intrinsics of the images as stored"
-            )
-        return CameraIntrinsics(self.fx, self.fy, self.cx, self.cy, width, height)
+    unread: UnreadIntrinsics | None = None
+    found: PinholeParameters | None = None
+    scales: list[float] = []
+    notes: list[str] = []
+    for path in _candidates(folder):
+        try:
+            text = read_text_bounded(path, _MAX_TEXT_BYTES)
+        except InputError as error:
+            unread = unread or UnreadIntrinsics(str(path), str(error))
+            continue
+        scale_m, note = _stated_scale(text, path.suffix.lower())
+        scales += [] if scale_m is None else [scale_m]
+        notes += [f"{path}: {note}"] if note else []
+        if found is not None:
+            continue
+        try:
+            found = parse_intrinsics(text, path.suffix.lower(), str(path))
+        except InputError as error:
+            unread = unread or UnreadIntrinsics(str(path), str(error))
+    scale_m = scales[0] if scales else None
+    if found is not None:
+        if unread is not None:
+            notes.append(f"{unread.problem}; {found.origin} is read instead")
+        scale_m = found.depth_scale_m if found.depth_scale_m is not None else scale_m
+        return dataclasses.replace(found, depth_scale_m=scale_m, notes=(*found.notes, *notes))
+    return None if unread is None else dataclasses.replace(unread, depth_scale_m=scale_m, notes=tuple(notes))
 
 
-def find_intrinsics(folder: Path) -> PinholeParameters | None:
-    """Read the first intrinsics file of a folder (`intrinsics.txt`, `camera.json`, ...); None when there is none."""
-    for stem in INTRINSICS_STEMS:
-        for suffix in INTRINSICS_SUFFIXES:
-            path = folder / (stem + suffix)
-            if path.is_file():
-                return read_intrinsics(path)
-    return None
+def _candidates(folder: Path) -> list[Path]:
+    """Files of the folder with the names of intrinsics, the likeliest first, whatever the case and the hyphens."""
+    ranks = {stem.lower(): rank for rank, stem in enumerate(INTRINSICS_STEMS)}
+    found: list[tuple[int, int, str, Path]] = []
+    try:
+        for path in itertools.islice(folder.iterdir(), _MAX_LISTED):
+            rank = ranks.get(path.stem.lower().replace("-", "_"))
+            suffix = path.suffix.lower()
+            if rank is not None and suffix in INTRINSICS_SUFFIXES and path.is_file():
+                found.append((rank, INTRINSICS_SUFFIXES.index(suffix), path.name, path))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from error
+    return [path for *_, path in sorted(found)]
 
 
 def read_intrinsics(path: Path) -> PinholeParameters:
@@ -111,14 +135,7 @@ def read_intrinsics(path: Path) -> PinholeParameters:
     Raises:
         InputError: it cannot be read or holds no intrinsics.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(data) > _MAX_TEXT_BYTES:
-        raise InputError(f"{path}: larger than {_MAX_TEXT_BYTES >> 10} KiB, which no intrinsics file is")
-    return parse_intrinsics(data.decode("utf-8", errors="replace"), path.suffix.lower(), str(path))
+    return parse_intrinsics(read_text_bounded(path, _MAX_TEXT_BYTES), path.suffix.lower(), str(path))
 
 
 def parse_intrinsics(text: str, suffix: str, origin: str) -> PinholeParameters:
@@ -134,10 +151,34 @@ def parse_intrinsics(text: str, suffix: str, origin: str) -> PinholeParameters:
         InputError: no intrinsics in there, or impossible ones.
     """
     if suffix == ".json":
-        return _parse_json(text, origin)
+        found = _parse_json(text, origin)
+    elif suffix in (".xml", ".yaml", ".yml"):
+        found = _parse_storage(text, suffix, origin)
+    else:
+        found = _parse_numbers(text, origin)
+    return dataclasses.replace(found, depth_scale_m=_stated_scale(text, suffix)[0])
+
+
+def _stated_scale(text: str, suffix: str) -> tuple[float | None, str]:
+    """The depth unit that a calibration file states, and what is not understood about it."""
+    if suffix == ".json":
+        try:
+            return scale_of(_entries(json.loads(text)))
+        except (ValueError, RecursionError):
+            return None, ""
     if suffix in (".xml", ".yaml", ".yml"):
-        return _parse_storage(text, suffix, origin)
-    return _parse_numbers(text, origin)
+        is_xml = suffix == ".xml"
+        keys = [key for key in keys_of(text, is_xml, limit=1000) if is_scale_key(key)]
+        return scale_of((key, find_scalar(text, is_xml, (key,))) for key in keys)
+    return None, ""
+
+
+def _entries(data: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Keys and values of a json object, the outer ones first, those of objects within it after them."""
+    if isinstance(data, dict) and depth < 4:
+        yield from data.items()
+        for value in data.values():
+            yield from _entries(value, depth + 1)
 
 
 def _parse_numbers(text: str, origin: str) -> PinholeParameters:
@@ -148,9 +189,9 @@ def _parse_numbers(text: str, origin: str) -> PinholeParameters:
         try:
             values.append(float(word))
         except ValueError:
-            raise InputError(f"{origin}: expected numbers, got {word[:40]!r}: {_EXAMPLE}") from None
+            raise InputError(f"{origin}: expected numbers, got {excerpt(word, 40)}: {_EXAMPLE}") from None
     if len(words) == 4:
-        return _checked(values, origin)
+        return dataclasses.replace(_checked(values, origin), named=False)
     shapes = {9: (3, 3), 12: (3, 4), 16: (4, 4)}
     if len(words) not in shapes:
         raise InputError(
@@ -163,12 +204,12 @@ def _parse_json(text: str, origin: str) -> PinholeParameters:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{origin}: is not valid json ({error})") from error
+        raise InputError(f"{origin}: is not valid json ({str(error)[:100]})") from error
     if isinstance(data, list):
         return _from_matrix(_matrix_of(data, origin), origin)
     if not isinstance(data, dict):
         raise InputError(f"{origin}: expected a json object with fx, fy, cx, cy, got {type(data).__name__}")
-    for key in ("intrinsics", "intrinsic", "camera"):  # one level of nesting, as several recorders write
+    for key in _NESTED_KEYS:  # one level of nesting, as several recorders write
         if isinstance(data.get(key), dict):
             data = data[key]
     size = _size(_first(data, _WIDTH_KEYS), _first(data, _HEIGHT_KEYS))
@@ -216,7 +257,7 @@ def _matrix_of(values: list[Any], origin: str) -> np.ndarray:
     try:
         flat = np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{origin}: the camera matrix must hold numbers only ({error})") from error
+        raise InputError(f"{origin}: the camera matrix must hold numbers only ({str(error)[:100]})") from error
     if flat.size not in (9, 12, 16):
         raise InputError(f"{origin}: a camera matrix must have 9, 12 or 16 numbers, got {flat.size}")
     return flat.reshape((3, 3) if flat.size == 9 else (-1, 4))
@@ -243,7 +284,7 @@ def _checked(
     try:
         fx, fy, cx, cy = (float(value) for value in values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{origin}: fx, fy, cx, cy must be numbers ({error})") from error
+        raise InputError(f"{origin}: fx, fy, cx, cy must be numbers ({str(error)[:100]})") from error
     if not all(math.isfinite(v) for v in (fx, fy, cx, cy)) or fx <= 0 or fy <= 0:
         raise InputError(
             f"{origin}: expected finite values with positive focal lengths, got fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g}"

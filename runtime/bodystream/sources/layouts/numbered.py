@@ -10,7 +10,12 @@ from pathlib import Path
 
 from bodystream.errors import InputError
 from bodystream.sources.layouts.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour, read_depth, read_mask
-from bodystream.sources.layouts.intrinsics import PinholeParameters, find_intrinsics, read_intrinsics
+from bodystream.sources.layouts.intrinsics import (
+    PinholeParameters,
+    UnreadIntrinsics,
+    find_intrinsics,
+    read_intrinsics,
+)
 from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import MILLIMETRE_M, FrameRecord, Recording
 from bodystream.types import Array
@@ -90,15 +95,13 @@ def _number(path: Path) -> str | None:
     return name if name.isascii() and name.isdecimal() and len(name) < 20 else None
 
 
-def _first_readable(cameras: list[Path]) -> PinholeParameters | None:
+def _first_readable(cameras: list[Path]) -> PinholeParameters | UnreadIntrinsics | None:
     """The first frame's camera that can be read; a damaged one only matters when no other is there."""
-    failure: InputError | None = None
+    failure: UnreadIntrinsics | None = None
     for camera in cameras:
         if camera.is_file():
             try:
                 return read_intrinsics(camera)
             except InputError as error:
-                failure = failure or error
-    if failure is not None:
-        raise failure
-    return None
+                failure = failure or UnreadIntrinsics(str(camera), str(error))
+    return failure

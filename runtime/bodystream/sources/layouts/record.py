@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bodystream.sources.layouts.intrinsics import PinholeParameters
+from bodystream.sources.layouts.intrinsics import PinholeParameters, UnreadIntrinsics
 from bodystream.types import Array
 
 __all__ = ["MILLIMETRE_M", "FrameRecord", "LayoutReader", "Recording"]
@@ -51,7 +51,7 @@ class Recording:
         layout: the reader's name.
         records: all frames, incomplete ones too, so that losses can be counted where they happened.
         depth_scale_m: metres per unit of integer depth, as the layout defines or assumes it.
-        intrinsics: of the whole recording, or None when none was found.
+        intrinsics: of the whole recording, perhaps from a file that is not understood; None when none was found.
         intrinsics_wanted: what to add when none was found: the files that were looked for.
         notes: what the user should know, each to be shown as a warning.
     """
@@ -59,7 +59,7 @@ class Recording:
     layout: str
     records: tuple[FrameRecord, ...]
     depth_scale_m: float
-    intrinsics: PinholeParameters | None
+    intrinsics: PinholeParameters | UnreadIntrinsics | None
     intrinsics_wanted: str
     notes: tuple[str, ...] = field(default=())
 

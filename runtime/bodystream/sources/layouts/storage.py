@@ -13,6 +13,7 @@ from collections.abc import Iterable
 __all__ = ["find_numbers", "find_scalar", "keys_of"]
 
 _MAX_NUMBERS = 64
+_MAX_KEY = 60
 _NUMBER_SEPARATORS = re.compile(r"[\s,\[\]]+")
 
 
@@ -48,8 +49,9 @@ def keys_of(text: str, is_xml: bool, limit: int = 10) -> list[str]:
     pattern = r"<([A-Za-z_]\w*)[\s>]" if is_xml else r"(?m)^([A-Za-z_]\w*)[ \t]*:"
     found: list[str] = []
     for match in re.finditer(pattern, text):
-        if match[1] not in found and match[1] != "opencv_storage":
-            found.append(match[1])
+        key = match[1][:_MAX_KEY]
+        if key not in found and key != "opencv_storage":
+            found.append(key)
         if len(found) == limit:
             break
     return found

@@ -24,6 +24,7 @@ __all__ = ["ScaleDecision", "decide_scale", "level_step", "measured", "to_metres
 _SATURATED = 65535  # what 16-bit recorders write for "beyond range"
 _PLAUSIBLE_MEDIAN_M = (0.2, 10.0)
 _FAR_MEDIAN_M = 5.0
+_STATED_MARGIN = 5.0
 _STEP_RANGE_PER_M = (0.4e-3, 4.5e-3)
 _INTEGER_SCALES_M = (0.001, 0.0002, 0.0001)  # millimetre, TUM RGB-D, RealSense at 100 micrometres
 _FLOAT_SCALES_M = (1.0, 0.001)
@@ -87,7 +88,13 @@ def level_step(raw: Array) -> float | None:
     return float(middle) if high <= _MAX_STEP_SPREAD * low else None
 
 
-def decide_scale(samples: Sequence[Array], default_m: float, chosen_m: float | None, origin: str) -> ScaleDecision:
+def decide_scale(
+    samples: Sequence[Array],
+    default_m: float,
+    chosen_m: float | None,
+    origin: str,
+    stated: tuple[float, str] | None = None,
+) -> ScaleDecision:
     """Choose the depth unit of a recording.
 
     Args:
@@ -95,13 +102,17 @@ def decide_scale(samples: Sequence[Array], default_m: float, chosen_m: float | N
         default_m: what the layout says, for integers; floats are taken as metres.
         chosen_m: the user's choice; it is obeyed, with a warning where it looks wrong.
         origin: names the recording in messages.
+        stated: what the recorder itself wrote for integers, and where; obeyed, never replaced by another unit.
 
     Raises:
-        InputError: no known unit gives a plausible scene, or several do and nothing tells them apart.
+        InputError: the stated unit makes no scene, no known unit gives a plausible one, or several do and nothing tells
+            them apart.
     """
     if chosen_m is not None and not (math.isfinite(chosen_m) and chosen_m > 0):
         raise InputError(f"depth_scale_m must be a positive number of metres per unit, got {chosen_m}")
     is_float = bool(samples) and samples[0].dtype.kind == "f"
+    if stated is not None:
+        default_m = stated[0]
     scale = chosen_m if chosen_m is not None else (1.0 if is_float else default_m)
     values = [s[measured(s)] for s in samples]
     values = [v for v in values if v.size]
@@ -116,6 +127,9 @@ def decide_scale(samples: Sequence[Array], default_m: float, chosen_m: float | N
         if scale in plausible:
             return ScaleDecision(scale)
         return ScaleDecision(scale, f"{seen}, which is unlikely; used because --depth-scale {scale:g} was given")
+
+    if stated is not None and not is_float:
+        return _obey(median, *stated)
 
     steps = [k for k in map(level_step, samples) if k is not None]
     agreeing: list[float] = []
@@ -142,3 +156,14 @@ def decide_scale(samples: Sequence[Array], default_m: float, chosen_m: float | N
         )
     options = ", ".join(f"{s:g} (median {median * s:.3g} m)" for s in candidates)
     raise InputError(f"{seen}: wrong unit, and several others fit: pass --depth-scale as one of {options}")
+
+
+def _obey(median: float, scale_m: float, where: str) -> ScaleDecision:
+    """The recorder's own unit, doubted where it makes no room, refused where it makes no scene at all."""
+    seen = f"{where} states {scale_m:g} m per unit of depth, with which the median depth is {median * scale_m:.3g} m"
+    low, high = _PLAUSIBLE_MEDIAN_M
+    if low <= median * scale_m <= high:
+        return ScaleDecision(scale_m)
+    if low / _STATED_MARGIN <= median * scale_m <= high * _STATED_MARGIN:
+        return ScaleDecision(scale_m, f"{seen}, which is unlikely; if that is wrong pass --depth-scale")
+    raise InputError(f"{seen}: that is no scene; correct the file or pass --depth-scale (metres per unit)")
