@@ -79,7 +79,7 @@ class Live:
     """Depth noise of the synthetic camera."""
 
     depth_scale: Annotated[float | None, optional("METRES")] = None
-    """Metres per unit of a recording's depth files (0.001 = millimetres); default: as its files say, else its layout."""
+    """Metres per unit of a recording's depth files (0.001 = millimetres); default: as its files or layout say."""
 
     intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, optional("FX FY CX CY WIDTH HEIGHT")] = (
         None
