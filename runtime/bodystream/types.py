@@ -261,6 +261,8 @@ class HeadsetSample:
         device_t_ns: the device's own clock, or None.
         truth: the pose it was made from, of a synthetic source, or None.
         origin_moved: the source knows that the world's origin moved since the sample before, as by recentring.
+        emulated: of `left` and `right`, the hands that are left out because the device only guesses where they are
+            (WebXR's `emulatedPosition`, an OpenXR pose that is valid and not tracked).
     """
 
     index: int
@@ -271,6 +273,7 @@ class HeadsetSample:
     device_t_ns: int | None = None
     truth: BodyPose | None = None
     origin_moved: bool = False
+    emulated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

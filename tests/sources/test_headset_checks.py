@@ -377,6 +377,16 @@ def test_a_source_that_knows_that_its_origin_moved():
     assert [result.flags for result in checked] == [(), ("time_backwards",), ("head_teleport",), ()]
 
 
+def test_a_hand_at_a_guessed_place_is_flagged_and_told_after_a_while():
+    samples = [replace(standing(k * 11_000_000, k), left=None, emulated=("left",)) for k in range(200)]
+    checker, checked = run(samples[:50])
+    assert all(result.flags == ("left_emulated",) for result in checked) and not checker.warnings
+    checker, _ = run(samples)
+    assert len(checker.warnings) == 1 and "the left hand" in checker.warnings[0] and "guesses" in checker.warnings[0]
+    _, checked = run(samples, HeadsetOptions(swap_hands=True))
+    assert checked[-1].flags == ("right_emulated",) and checked[-1].sample.emulated == ("right",)
+
+
 def test_fast_motion_is_no_teleport():
     clip = make_clip("dash", 3.0, lambda t: (DOWN,) * 4, place=lambda t: (0, 0, -4.0 * t), yaw=lambda t: 8.0 * t)
     checker, _ = run(samples_of(clip))

@@ -89,6 +89,68 @@ def test_columns_in_any_order_with_others_and_hands_that_come_and_go():
     assert trace.warnings == ("take.csv: columns left alone: 'note'",)
 
 
+@pytest.mark.parametrize(
+    "word", ["null", "NaN", "None", "NA", "n/a", "", " ", '""', '"null"', "-nan(ind)", "undefined", "-"]
+)
+def test_words_for_a_number_that_is_not_there_are_a_lost_device(word):
+    header = f"t_s,{HEAD_COLUMNS},{LEFT_COLUMNS},left_kind"
+    lost = ",".join([word] * 8)
+    rows = [f"0,{HEAD_CELLS},{HEAD_CELLS},grip", f"1,{HEAD_CELLS},{lost}", f"2,{','.join([word] * 7)},{HEAD_CELLS},"]
+    trace = parse_table("\n".join([header, *rows, ""]).encode(), "take.csv")
+    assert [s.left is not None for s in trace.samples] == [True, False, True]
+    assert [s.head is not None for s in trace.samples] == [True, True, False]
+    assert not trace.warnings
+
+
+def test_rows_may_end_before_a_device_that_is_not_tracked():
+    header = f"t_s,{HEAD_COLUMNS},{LEFT_COLUMNS}"
+    rows = [f"0,{HEAD_CELLS},{HEAD_CELLS}", f"1,{HEAD_CELLS}", f"2,{HEAD_CELLS},,", f"3,{HEAD_CELLS},{HEAD_CELLS},,"]
+    trace = parse_table("\n".join([header, *rows, ""]).encode(), "take.csv")
+    assert [s.left is not None for s in trace.samples] == [True, False, False, True]
+    with pytest.raises(InputError, match="line 3 has 10 cells, the header has 15"):
+        parse_table("\n".join([header, rows[0], f"1,{HEAD_CELLS},0.1,1.2", ""]).encode(), "take.csv")
+
+
+def test_a_table_whose_recorder_was_killed_is_read_but_for_its_last_line(tmp_path):
+    path = tmp_path / "take.csv"
+    write_headset_csv(path, [sample(0, 0), sample(1, 10), sample(2, 20, DeviceKind.GRIP, DeviceKind.GRIP)])
+    data = path.read_bytes()
+    last = len(data.splitlines(keepends=True)[-1])
+    assert len(parse_table(data[:-1], "take.csv").samples) == 3
+    for cut in range(2, last):
+        trace = parse_table(data[:-cut], "take.csv")
+        assert [s.t_ns for s in trace.samples] == [0, 10]
+        assert any("line, 4, is cut off" in warning for warning in trace.warnings)
+        for got, want in zip(trace.samples, [sample(0, 0), sample(1, 10)], strict=True):
+            assert_close(got.head, want.head)
+            assert_close(got.left, want.left)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_ends_of_lines_and_line_numbers(ends):
+    lines = ["", f"t_s,{HEAD_COLUMNS}", "", f"0,{HEAD_CELLS}", f"1,{HEAD_CELLS}", f"soon,{HEAD_CELLS}", f"2,{HEAD_CELLS}"]
+    data = ends.join(lines)
+    assert len(parse_table(data.replace("soon,", "1.5,").encode(), "take.csv").samples) == 4
+    with pytest.raises(InputError, match="line 6: the time"):
+        parse_table(data.encode(), "take.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [("t_ns", str(2**63)), ("t_ns", "9" * 30), ("t_s", "1e10"), ("t_ms", "1e13"), ("t_s", "-1e300"), ("t_s", "inf")],
+)
+def test_times_beyond_64_bits(column, cell):
+    with pytest.raises(InputError, match="within 250 years"):
+        parse_table(f"{column},{HEAD_COLUMNS}\n{cell},{HEAD_CELLS}\n".encode(), "take.csv")
+    with pytest.raises(InputError, match="line 3: the time is 57 years after the first"):
+        parse_table(f"t_s,{HEAD_COLUMNS}\n0,{HEAD_CELLS}\n1.8e9,{HEAD_CELLS}\n".encode(), "take.csv")
+
+
+def test_a_line_without_end_is_refused():
+    with pytest.raises(InputError, match="line 2 has over 65536 characters"):
+        parse_table(f"t_s,{HEAD_COLUMNS}\n".encode() + b"0," * 100_000, "take.csv")
+
+
 def test_a_half_empty_device_is_passed_on_for_the_checks():
     trace = parse_table(f"t_s,{HEAD_COLUMNS}\n0,1,,3,0,0,0,1\n".encode(), "take.csv")
     assert np.isnan(trace.samples[0].head.position_m[1])

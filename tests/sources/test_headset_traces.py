@@ -158,6 +158,79 @@ def test_aframe_gap_in_a_hand_track_is_a_lost_hand():
     assert [sample.right is not None for sample in parse(content).samples] == [True, False, False, False, False]
 
 
+LOST_POSES = {
+    "null numbers": lambda p: p.update(position=dict.fromkeys("xyz"), rotation=dict.fromkeys("xyz")),
+    "null parts": lambda p: p.update(position=None, rotation=None),
+    "null position": lambda p: p.update(position=None),
+    "no parts": lambda p: (p.pop("position"), p.pop("rotation")),
+    "empty parts": lambda p: p.update(position={}, rotation={}),
+    "one null": lambda p: p["position"].update(y=None),
+    "one missing": lambda p: p["rotation"].pop("z"),
+    "empty words": lambda p: p.update(position=dict.fromkeys("xyz", ""), rotation=dict.fromkeys("xyz", "")),
+    "words": lambda p: p.update(position=dict.fromkeys("xyz", "NaN"), rotation=dict.fromkeys("xyz", "undefined")),
+    "not numbers": lambda p: p["position"].update(x=float("nan")),
+}
+
+
+@pytest.mark.parametrize("lose", LOST_POSES.values(), ids=LOST_POSES)
+@pytest.mark.parametrize("side", ["left", "camera"])
+def test_aframe_poses_without_numbers_are_lost(side, lose):
+    whole, content = parse(aframe_content()), aframe_content()
+    lose(content[side]["poses"][2])
+    trace = parse_trace(json.dumps(content).encode(), "take.json")
+    assert not trace.warnings and [s.t_ns for s in trace.samples] == [s.t_ns for s in whole.samples]
+    heads = [sample.head is not None for sample in trace.samples]
+    lefts = [sample.left is not None for sample in trace.samples]
+    if side == "camera":
+        assert heads == [True, True, False, True, True] and all(lefts)
+    else:  # its times are 95, 105, ...: both samples beside the lost pose are
+        assert lefts == [True, False, False, True, True] and all(heads)
+    for got, want in zip(trace.samples, whole.samples, strict=True):
+        for name in ("head", "left", "right"):
+            if getattr(got, name) is not None:
+                np.testing.assert_array_equal(getattr(got, name).position_m, getattr(want, name).position_m)
+                np.testing.assert_array_equal(getattr(got, name).rotation_xyzw, getattr(want, name).rotation_xyzw)
+
+
+def test_aframe_null_in_the_place_of_a_pose():
+    content = aframe_content()
+    content["left"]["poses"][2] = None
+    trace = parse(content)
+    assert all(sample.left is not None for sample in trace.samples)  # 105 and 125 ms are near enough to each other
+    content["left"]["poses"] = [None, *([{"position": None, "rotation": None, "timestamp": None}] * 3)]
+    trace = parse(content)
+    assert all(sample.left is None for sample in trace.samples) and "left hand" in trace.warnings[0]
+
+
+LOST_INPUTS = {
+    "null": lambda frame: frame.__setitem__(8, None),
+    "null numbers": lambda frame: frame.__setitem__(8, [0, *[None] * 7, [None] * 7]),
+    "null grip": lambda frame: frame[8].__setitem__(8, None),
+    "one null": lambda frame: frame[8][8].__setitem__(1, None),
+    "words": lambda frame: frame.__setitem__(8, [0, *["nan"] * 7, [""] * 7]),
+    "not numbers": lambda frame: frame[8].__setitem__(8, [float("nan")] * 7),
+    "cut": lambda frame: frame.__setitem__(8, frame[8][:8]),
+}
+
+
+@pytest.mark.parametrize("lose", LOST_INPUTS.values(), ids=LOST_INPUTS)
+def test_iwer_inputs_without_numbers_are_lost(lose):
+    content = iwer_content()
+    lose(content["frames"][1])
+    trace = parse_trace(json.dumps(content).encode(), "take.json")
+    assert [sample.right is not None for sample in trace.samples] == [True, False, False, False]
+    assert [sample.left is not None for sample in trace.samples] == [True, True, False, True]
+
+
+def test_iwer_hand_with_null_joints_falls_back_to_its_grip_and_a_head_may_be_null():
+    content = iwer_content()
+    content["frames"][0][8][9][8:16] = [None] * 8
+    content["frames"][3][1:8] = [None] * 7
+    trace = parse(content)
+    assert trace.samples[0].left.kind is DeviceKind.GRIP
+    assert [sample.head is not None for sample in trace.samples] == [True, True, True, False]
+
+
 def test_aframe_rotation_takes_the_short_way():
     content = aframe_content()
     for k, pose in enumerate(content["left"]["poses"]):
@@ -248,7 +321,8 @@ def broken(change):
         (lambda c: c["schema"][1][1].update(jointSequence=["palm"]), "`wrist` among them"),
         (lambda c: c["frames"].__setitem__(2, [1.0, 2.0]), "frame 2"),
         (lambda c: c["frames"][1].__setitem__(0, "soon"), "frame 1: the time"),
-        (lambda c: c["frames"][1].__setitem__(3, None), "frame 1: the head, number 2.*another format"),
+        (lambda c: c["frames"][1].__setitem__(3, "1.5"), "frame 1: the head, number 2.*another format"),
+        (lambda c: c["frames"][1].__setitem__(0, 3e12), "frame 1: the time is 95 years after"),
         (lambda c: c["frames"][1].__setitem__(3, 1e300), "frame 1: the head"),
         (lambda c: c["frames"][0].append([7, *RAY]), "input 7 is not in `schema`"),
         (lambda c: c["frames"][0].append([[], *RAY]), "not in `schema`"),
@@ -270,7 +344,9 @@ def test_broken_iwer_files_are_named(change, says):
     [
         (lambda c: c["camera"].update(poses=[]), "camera.*no poses"),
         (lambda c: c["camera"].update(poses=4), "list `poses`"),
-        (lambda c: c["left"]["poses"][1].pop("position"), "left, pose 1: `position`"),
+        (lambda c: c["left"]["poses"][1].update(position=3), "left, pose 1: `position`"),
+        (lambda c: [pose.pop("position") for pose in c["camera"]["poses"]], "camera.*none with position"),
+        (lambda c: c["camera"]["poses"][-1].update(timestamp=3e12), "camera: the time is 95 years after"),
         (lambda c: c["left"]["poses"][1]["rotation"].update(w=1), "quaternion.*Euler degrees"),
         (lambda c: c["left"]["poses"][1]["rotation"].update(x="1"), "rotation.x"),
         (lambda c: c["right"]["poses"][0].pop("timestamp"), "right, pose 0: the timestamp"),
@@ -291,8 +367,10 @@ def test_broken_aframe_files_are_named(change, says):
         (b"", "empty"),
         (b"\x00" * 100, "empty"),
         (b'{"schema": [', "not valid JSON.*truncated"),
-        (b'{"schema": [], "frames": [[NaN]]}', "not valid JSON"),
+        (b'{"schema": [], "frames": [[NaN]]}', "frame 0: wanted"),
+        (b'{"schema": [], "frames": [NaN', "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
+        (b"[NaN," + b"[" * 100_000, "not valid JSON"),
         (b"[1, 2]", "no known recording format"),
         (b'{"tracks": []}', "no known recording format.*tracks"),
         (b"\xff\xfe\x00\x01binary", "neither JSON nor UTF-8"),

@@ -198,7 +198,9 @@ def test_lost_hands_guessed_hands_and_leaving(faked: Any, source: WebXrHeadset) 
     wait_for(lambda: reader.tracked() and reader.tracked()[-1][1].right, "a right hand")
     faked.execute_script("window.fake.hands = false; window.fake.emulate = true;")
     wait_for(lambda: not reader.tracked()[-1][1].right and not reader.tracked()[-1][1].left, "both hands gone")
-    assert source.wire.emulated > 0
+    assert source.wire.emulated > 0 and reader.tracked()[-1][1].emulated == ("left",)
+    wait_for(lambda: "only guesses where it is: left hand" in status(faked), "the reason in the page", 5)
+    wait_for(lambda: "left hand is not used" in faked.find_element("id", "notices").text, "the notice", 5)
     faked.execute_script("window.fake.space.onreset()")
     wait_for(lambda: source.wire.space_resets == 1, "the reset")
     faked.execute_script(

@@ -131,6 +131,41 @@ def test_a_predicted_pose_is_valid_at_the_predicted_time() -> None:
     assert abs(talk.samples[0].t_ns - read_ns - 25 * MS) < 0.1 * MS
 
 
+@pytest.mark.parametrize(
+    "display_ms",
+    [
+        lambda t: t + 1.7e9,
+        lambda t: t + 1.7e12,  # Date.now()
+        lambda t: t * 1e-3,  # seconds
+        lambda t: t * 1e3,  # microseconds
+        lambda t: 0.0,
+        lambda t: -1e300,
+        lambda t: 1e15,
+    ],
+)
+def test_a_display_time_of_another_clock_is_left_out_and_told(display_ms) -> None:
+    talk = Talk().enter()
+    for k in range(60):
+        read_ns = talk.t_ns
+        assert talk.pose(display_ms=display_ms(talk.device_ms())) == []
+        assert abs(talk.samples[k].t_ns - read_ns) < 0.1 * MS
+    assert len(talk.samples) == 60 and talk.session.close is None
+    assert talk.kinds().count("display clock") > 0 and set(talk.kinds()) == {"display clock"}
+    assert talk.counts.display_clock == 60 and not talk.counts.refused
+    # One that is near by chance must not make time jump.
+    read_ns = talk.t_ns
+    talk.pose(display_ms=talk.device_ms() - 900)
+    assert abs(talk.samples[-1].t_ns - read_ns) < 0.1 * MS
+
+
+def test_a_single_odd_display_time_is_no_other_clock() -> None:
+    talk = Talk().enter()
+    talk.pose(display_ms=0.0)
+    read_ns = talk.t_ns
+    talk.pose(display_ms=talk.device_ms() + 25.0)
+    assert abs(talk.samples[-1].t_ns - read_ns - 25 * MS) < 0.1 * MS and talk.kinds() == []
+
+
 def test_samples_that_the_client_did_not_send_are_gaps() -> None:
     talk = Talk().enter()
     for seq in (5, 6, 9, 2, 3):  # the last two: the page was reloaded within the session
@@ -145,8 +180,24 @@ def test_a_hand_at_a_guessed_place_is_left_out_and_a_guessed_head_is_reported() 
     talk.pose(RigidPose(HEAD.position_m, HEAD.rotation_xyzw, True), guessed, RIGHT)
     (sample,) = talk.samples
     assert sample.left is None and sample.right is not None and sample.head is not None
-    assert talk.counts.emulated == 1
+    assert talk.counts.emulated == 1 and sample.emulated == ("left",)
     assert "emulated head" in talk.kinds()
+
+
+def test_the_page_is_told_of_a_hand_that_stays_guessed() -> None:
+    talk = Talk().enter()
+    guessed = HandPose(RIGHT.position_m, RIGHT.rotation_xyzw, True, kind="grip")
+    notices = []
+    for k in range(400):
+        hand = RIGHT if k < 40 else guessed
+        replies = talk.pose(HEAD, LEFT, hand)
+        if replies:
+            notices.append((k, replies))
+        talk.t_ns += 8 * MS
+    ((k, (notice,)),) = notices
+    assert isinstance(notice, Notice) and "the right hand is not used" in notice.message
+    assert 130 <= k <= 150  # a second later
+    assert talk.samples[-1].emulated == ("right",) and talk.samples[-1].left is not None
 
 
 def test_an_untracked_head_is_a_sample_without_head() -> None:

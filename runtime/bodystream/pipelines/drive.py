@@ -44,6 +44,11 @@ _DEGRADING_FLAGS = {
     "head_tilted": "the head is tilted all the time",
 }
 """Of flags that make a pose doubtful, the reason that it gives; `sources.headset.checks` tells the remedies."""
+_EMULATED_FLAGS = {
+    "left_emulated": "the headset only guesses where the left hand is",
+    "right_emulated": "the headset only guesses where the right hand is",
+}
+"""Of flags that say why a hand counts as not tracked, the reason that is told beside that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,4 +354,7 @@ def _flagged(pose: BodyPose, flags: tuple[str, ...]) -> BodyPose:
     doubts = [doubt for flag, doubt in _DEGRADING_FLAGS.items() if flag in flags]
     if status is Status.TRACKED and doubts:
         status, reason = Status.DEGRADED, "; ".join(doubts)
+    guesses = [why for flag, why in _EMULATED_FLAGS.items() if flag in flags]
+    if guesses and status is not Status.TRACKED:
+        reason = f"{reason} ({'; '.join(guesses)})" if reason else "; ".join(guesses)
     return replace(pose, flags=tuple(dict.fromkeys((*pose.flags, *flags))), status=status, reason=reason)

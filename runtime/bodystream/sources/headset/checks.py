@@ -42,6 +42,10 @@ MESSAGES = {
     "head_height": "the head is below 0.3 m or above 2.6 m for long: the floor is not at y = 0 (set up the room, or "
     "use a floor-level reference space), or the units are wrong (--units cm)",
     "head_teleport": "the head jumped further than anybody moves: the view was recentred, or tracking was lost",
+    "left_emulated": "the left hand is left out while the headset only guesses where it is (emulated, not tracked): "
+    "hold it where the headset sees it, or switch its controller on",
+    "right_emulated": "the right hand is left out while the headset only guesses where it is (emulated, not tracked): "
+    "hold it where the headset sees it, or switch its controller on",
     "head_tilted": "the head's up axis is far from y all the time: z may be the vertical axis of the source (turn its "
     "poses by -90 degrees about x), unless the person lies down",
 }
@@ -55,6 +59,8 @@ _WINDOW = 60
 _SUSPECT_AFTER, _SUSPECT_UNTIL = 30, 300
 """A quaternion order is suspected after and until so many samples: later on, people stand on their heads."""
 _UPRIGHT = 0.7
+_EMULATED_SIDES = {"left_emulated": "left", "right_emulated": "right"}
+_EMULATED_PATIENCE_S = 1.0
 _JUMP_NS = 500_000_000
 _RESTART_COUNT = 10
 """So many samples in a row from before the last one are a clock that was set back."""
@@ -125,6 +131,8 @@ class SampleChecker:
         self._outside_s = 0.0
         self._last_head: tuple[int, TrackedDevice] | None = None
         self._origin_moved = False
+        self._emulated_s = {"left": 0.0, "right": 0.0}
+        self._told: set[str] = set()
         self._evidence = BodyEvidence()
 
     def check(self, sample: HeadsetSample) -> CheckedSample:
@@ -143,15 +151,20 @@ class SampleChecker:
         head = self._device(sample.head, flags)
         left = self._device(sample.left, flags)
         right = self._device(sample.right, flags)
+        emulated = sample.emulated
         if self._options.swap_hands:
             left, right = right, left
+            emulated = tuple("right" if side == "left" else "left" for side in emulated)
+        for side in self._emulated_s:
+            self._emulated_s[side] = self._emulated_s[side] + dt_s if side in emulated else 0.0
+        flags += [f"{side}_emulated" for side in emulated]
         if self._origin_moved:
             self._origin_moved, self._last_head = False, None
             flags.append("head_teleport")
         if head is not None:
             self._check_head(sample.t_ns, head, dt_s, flags)
             flags += self._evidence.add(head, left, right, dt_s)
-        return self._finish(replace(sample, head=head, left=left, right=right), flags)
+        return self._finish(replace(sample, head=head, left=left, right=right, emulated=emulated), flags)
 
     @property
     def units(self) -> str:
@@ -168,7 +181,10 @@ class SampleChecker:
     def _finish(self, sample: HeadsetSample | None, flags: list[str]) -> CheckedSample:
         unique = tuple(dict.fromkeys(flags))
         for flag in unique:
-            if not self.counts[flag]:
+            # Hands are out of sight for a moment now and then; the flag says so, and nobody need do anything.
+            passing = flag in _EMULATED_SIDES and self._emulated_s[_EMULATED_SIDES[flag]] < _EMULATED_PATIENCE_S
+            if flag not in self._told and not passing:
+                self._told.add(flag)
                 message = MESSAGES[flag].format(units=self._found_units)
                 corrected = (flag == "units_suspected" and self._options.units == "auto") or (
                     flag == "wxyz_suspected" and self._options.quaternion_order == "auto"

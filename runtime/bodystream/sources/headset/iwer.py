@@ -7,8 +7,8 @@ list of `[t_ms, head, input...]` with the head's position and quaternion as seve
 
 where the parts in brackets are there if the description says `hasGrip`, `hasHand`, `hasGamepad`. Numbers are rounded to
 three decimals, quaternions are xyzw. Hand joints are position, quaternion and radius, and they are relative to the
-target ray's pose, not to the world. A hand or controller that is not tracked in a frame is left out, and inputs of a
-frame come in any order.
+target ray's pose, not to the world. A hand or controller that is not tracked in a frame is left out, or has null in the
+place of its numbers, and inputs of a frame come in any order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.sources.headset.base import Trace
-from bodystream.sources.headset.records import MAX_SAMPLES, MAX_TIME_MS, number, numbers, raw_device, shown
+from bodystream.sources.headset.records import (
+    MAX_SAMPLES,
+    MAX_TIME_MS,
+    number,
+    numbers_or_lost,
+    raw_device,
+    shown,
+    since_start_ns,
+)
 from bodystream.types import Array, DeviceKind, HeadsetSample, TrackedDevice
 
 __all__ = ["is_iwer", "parse_iwer"]
@@ -67,12 +75,13 @@ def parse_iwer(content: dict[str, Any], name: str) -> Trace:
     if len(frames) > MAX_SAMPLES:
         raise InputError(f"{name} has {len(frames)} frames, at most {MAX_SAMPLES} are read: cut it")
     samples = []
+    start_ns = 0
     for index, frame in enumerate(frames):
         where = f"{name}, frame {index}"
         if not isinstance(frame, list) or len(frame) < 8:
             raise InputError(f"{where}: wanted [t_ms, 7 numbers of the head, inputs...], got {shown(frame)}")
         time_ms = number(frame[0], where, "time", MAX_TIME_MS)
-        head = numbers(frame[1:8], 7, where, "head")
+        head = numbers_or_lost(frame[1:8], 7, where, "head")
         hands: dict[str, TrackedDevice] = {}
         if len(frame) > 8 + _MAX_INPUTS:
             raise InputError(f"{where} has {len(frame) - 8} inputs, at most {_MAX_INPUTS} are read")
@@ -83,12 +92,12 @@ def parse_iwer(content: dict[str, Any], name: str) -> Trace:
             if found is not None and (found[0] not in hands or found[1].kind is DeviceKind.HAND_WRIST):
                 hands[found[0]] = found[1]
         device_ns = round(time_ms * 1e6)
-        start_ns = samples[0].device_t_ns if samples else device_ns
+        start_ns = device_ns if index == 0 else start_ns
         samples.append(
             HeadsetSample(
                 index=index,
-                t_ns=device_ns - start_ns,
-                head=raw_device(head, DeviceKind.VIEW),
+                t_ns=since_start_ns(device_ns, start_ns, where),
+                head=None if head is None else raw_device(head, DeviceKind.VIEW),
                 left=hands.get("left"),
                 right=hands.get("right"),
                 device_t_ns=device_ns,
@@ -135,32 +144,35 @@ def _read_schema(schema: Any, name: str) -> tuple[dict[int, _Input], list[str]]:
 
 
 def _read_input(record: Any, inputs: dict[int, _Input], where: str) -> tuple[str, TrackedDevice] | None:
+    if record is None:
+        return None
     if not isinstance(record, list) or len(record) < 8:
         raise InputError(f"{where}: an input must be [index, 7 numbers of its ray, ...], got {shown(record)}")
     index = record[0]
     description = inputs.get(index) if isinstance(index, int) and not isinstance(index, bool) else None
     if description is None:
         raise InputError(f"{where}: input {shown(index)} is not in `schema`, which has {sorted(inputs)[:16]}")
-    ray = numbers(record[1:8], 7, where, f"ray of input {index}")
+    ray = numbers_or_lost(record[1:8], 7, where, f"ray of input {index}")
     if description.side is None:
         return None
     if description.hand is not None:
         joints = _part(record, description.hand, where, "hand")
-        if joints is not None:
+        if joints is not None and ray is not None:
             at = description.wrist * _JOINT_SIZE
             if len(joints) != description.joints * _JOINT_SIZE:
                 raise InputError(
                     f"{where}: the hand of input {index} has {len(joints)} numbers, wanted {_JOINT_SIZE} for each of "
                     f"{description.joints} joints"
                 )
-            wrist = numbers(joints[at : at + 7], 7, where, f"wrist of input {index}")
+            wrist = numbers_or_lost(joints[at : at + 7], 7, where, f"wrist of input {index}")
             # An untracked joint is written as zeros.
-            if np.linalg.norm(ray[3:]) > _MIN_NORM and np.linalg.norm(wrist[3:]) > _MIN_NORM:
+            if wrist is not None and np.linalg.norm(ray[3:]) > _MIN_NORM and np.linalg.norm(wrist[3:]) > _MIN_NORM:
                 return description.side, _compose(np.array(ray), np.array(wrist), DeviceKind.HAND_WRIST)
     if description.grip is not None:
         grip = _part(record, description.grip, where, "grip")
-        if grip is not None:
-            return description.side, raw_device(numbers(grip, 7, where, f"grip of input {index}"), DeviceKind.GRIP)
+        pose = None if grip is None else numbers_or_lost(grip, 7, where, f"grip of input {index}")
+        if pose is not None:
+            return description.side, raw_device(pose, DeviceKind.GRIP)
     return None
 
 

@@ -103,6 +103,7 @@ class OpenXrHeadset:
         # Held by whoever is inside the connection, which one thread at a time may use.
         self._lock = threading.Lock()
         self._next_index = 0
+        self._refused: list[str] = []
         self._last_t_ns = -1
         self._origin_moved = False
         self._connection: XrConnection | None = None
@@ -258,6 +259,7 @@ class OpenXrHeadset:
         # A host clock of coarse steps must not give two samples the same time.
         t_ns = self._last_t_ns = max(t_ns, self._last_t_ns + 1)
         head, hands = None, dict.fromkeys(SIDES)
+        self._refused.clear()
         if self._running:
             head = self._head(connection, xr_time)
             hands = self._both_hands(connection, t_ns, xr_time)
@@ -271,6 +273,7 @@ class OpenXrHeadset:
             right=hands["right"],
             device_t_ns=xr_time,
             origin_moved=moved,
+            emulated=tuple(self._refused),
         )
 
     def _head(self, connection: XrConnection, xr_time: int) -> TrackedDevice | None:
@@ -298,8 +301,11 @@ class OpenXrHeadset:
                 )
             # Asked for only where no controller is held: locating 26 joints is the dearest call of all.
             device = chooser.choose(t_ns, grip=grip, palm=palm, wrist=None) if grip is not None else None
+            refused = grip is not None and chooser.refused
             if device is None:
                 device = chooser.choose(t_ns, grip=None, palm=None, wrist=connection.wrist(side, xr_time))
+                if device is None and (refused or chooser.refused):
+                    self._refused.append(side)
             devices[side] = device
         return devices
 

@@ -87,12 +87,16 @@ class HandChooser:
     Args:
         side: whose hand.
         inferred_s: how long a guessed pose is good for after the last measured one [s].
+
+    Attributes:
+        refused: whether the last choice left out a pose because it was guessed.
     """
 
     def __init__(self, side: Side, *, inferred_s: float = 0.3) -> None:
         self.side: Side = side
         self._inferred_ns = round(inferred_s * 1e9)
         self._tracked_ns: dict[str, int] = {}
+        self.refused = False
 
     def choose(
         self, t_ns: int, *, grip: Located | None, palm: Located | None, wrist: Located | None
@@ -105,6 +109,7 @@ class HandChooser:
             palm: of an active controller, where that is preferred to its grip.
             wrist: of hand tracking.
         """
+        self.refused = False
         if palm is not None and (device := self._usable("palm", t_ns, palm, DeviceKind.GRIP)) is not None:
             return wrist_from_palm(device, self.side)
         if grip is not None and (device := self._usable("grip", t_ns, grip, DeviceKind.GRIP)) is not None:
@@ -121,4 +126,7 @@ class HandChooser:
             self._tracked_ns[what] = t_ns
             return device
         tracked_ns = self._tracked_ns.get(what)
-        return device if tracked_ns is not None and t_ns - tracked_ns <= self._inferred_ns else None
+        if tracked_ns is not None and t_ns - tracked_ns <= self._inferred_ns:
+            return device
+        self.refused = True
+        return None

@@ -8,8 +8,9 @@ A header names the columns; their order is free, and columns of other names are 
 - `head_kind`, `left_kind`, `right_kind`: which point was tracked, by the names of `DeviceKind`. Without the column it
   is `view` for the head and `grip` for the hands.
 
-Cells of a device that is not tracked are empty (or `nan`) in all of its columns. Axes are right-handed, y up, the floor
-at y = 0. The separator is a comma, a semicolon or a tab.
+Cells of a device that is not tracked are empty in all of its columns, or hold what writers put there instead (`nan`,
+`null`, `None`, ...), or are absent from the end of the row. Axes are right-handed, y up, the floor at y = 0. The
+separator is a comma, a semicolon or a tab.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from bodystream.errors import InputError, SourceError
+from bodystream.errors import InputError, SourceError, excerpt
 from bodystream.sources.headset.base import Trace
-from bodystream.sources.headset.records import MAX_SAMPLES, raw_device
+from bodystream.sources.headset.records import MAX_SAMPLES, is_missing, raw_device, since_start_ns
 from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
 
 __all__ = ["HeadsetCsvWriter", "parse_table", "write_headset_csv"]
@@ -32,8 +33,11 @@ __all__ = ["HeadsetCsvWriter", "parse_table", "write_headset_csv"]
 _DEVICES = {"head": DeviceKind.VIEW, "left": DeviceKind.GRIP, "right": DeviceKind.GRIP}
 _PARTS = ("px", "py", "pz", "qx", "qy", "qz", "qw")
 _TIME_NS = {"t_ns": 1, "t_ms": 1_000_000, "t_s": 1_000_000_000}
-_MAX_TIME_NS = 1e20
+_UNITS = {"t_ns": "nanoseconds", "t_ms": "milliseconds", "t_s": "seconds"}
+_MAX_TIME_NS = 8e18
+"""Nanoseconds since 1970 are 1.8e18; beyond this they and a recording's length do not fit into 64 bits."""
 _MAX_COLUMNS = 1024
+_MAX_LINE = 1 << 16
 _HEADER = ["t_ns", *(f"{device}_{part}" for device in _DEVICES for part in (*_PARTS, "kind"))]
 
 
@@ -43,31 +47,67 @@ def parse_table(data: bytes, name: str) -> Trace:
     Raises:
         InputError: it is not one; the message names the line and the column.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is neither JSON nor UTF-8 text (byte {error.start}): wanted a headset recording in a CSV table"
-        ) from error
-    first = text.lstrip().splitlines()[0] if text.strip() else ""
+    lines = _Lines(data, name)
+    first = next(lines, "")
+    while first and not first.strip():
+        first = next(lines, "")
     separator = max(",;\t", key=first.count)
-    # Without quotes a row is a line, so that line numbers in messages are true and no field can swallow the file.
-    rows = csv.reader(io.StringIO(text.lstrip()), delimiter=separator, quoting=csv.QUOTE_NONE)
+    table = _Table([column.strip().strip('"') for column in first.strip("\n").split(separator)], name)
+    samples: list[HeadsetSample] = []
+    warnings = list(table.warnings)
     try:
-        header = [column.strip().strip('"') for column in next(rows, [])]
-        table = _Table(header, name)
-        samples: list[HeadsetSample] = []
-        for row in rows:
+        # Without quotes a row is a line, so that line numbers in messages are true and no field can swallow the file.
+        for row in csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE):
             if not any(cell.strip() for cell in row):
                 continue
             if len(samples) >= MAX_SAMPLES:
                 raise InputError(f"{name} has more than {MAX_SAMPLES} rows: cut it")
-            samples.append(table.sample(row, rows.line_num, samples))
+            line = lines.count
+            try:
+                samples.append(table.sample(row, line, samples))
+            except InputError:
+                # What a recorder that was killed wrote last has no end of line.
+                if not samples or lines.last_is_ended or next(lines, None) is not None:
+                    raise
+                warnings.append(f"{name}: the last line, {line}, is cut off and left out: the recorder was ended early")
     except csv.Error as error:
         raise InputError(f"{name}: not a CSV table ({error})") from error
     if not samples:
         raise InputError(f"{name} has a header and no rows: the recording was not finished")
-    return Trace(name, tuple(samples), table.warnings)
+    return Trace(name, tuple(samples), tuple(warnings))
+
+
+class _Lines:
+    """The lines of a text, decoded piece by piece: as a whole it would take several times its size.
+
+    Attributes:
+        count: lines so far.
+        last_is_ended: whether the text's last line has its end.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self._name = name
+        self._text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=None)
+        self.count = 0
+        self.last_is_ended = data.endswith((b"\n", b"\r"))
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        self.count += 1
+        try:
+            line = self._text.readline(_MAX_LINE + 1)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self._name} is neither JSON nor UTF-8 text (about line {self.count}): wanted a headset recording in "
+                "a CSV table"
+            ) from error
+        if len(line) > _MAX_LINE:
+            raise InputError(f"{self._name}, line {self.count} has over {_MAX_LINE} characters: is this a CSV table?")
+        if not line:
+            raise StopIteration
+        return line
 
 
 class _Table:
@@ -76,16 +116,17 @@ class _Table:
     def __init__(self, header: list[str], name: str) -> None:
         self._name = name
         self._header = header
+        self._written_here = header == _HEADER
         if len(header) > _MAX_COLUMNS:
             raise InputError(f"{name} has {len(header)} columns, at most {_MAX_COLUMNS} are read: is this a CSV table?")
         twice = sorted({column for column in header if header.count(column) > 1 and column})
         if twice:
             raise InputError(
-                f"{name}: the column {_short(twice[0])} is there twice: give each column a name of its own"
+                f"{name}: the column {excerpt(twice[0])} is there twice: give each column a name of its own"
             )
         times = [column for column in _TIME_NS if column in header]
         if len(times) != 1:
-            got = _short(", ".join(header))
+            got = excerpt(", ".join(header), 80)
             wanted = f"wanted one column of {', '.join(_TIME_NS)}"
             hint = "the first line must name the columns" if not times else "leave one"
             raise InputError(f"{name}: {wanted} for the time, got {', '.join(times) or got}: {hint}")
@@ -104,58 +145,77 @@ class _Table:
                 self._kinds[device] = header.index(f"{device}_kind")
         known = {self._time, *self._kinds.values(), *(place for places in self._places.values() for place in places)}
         others = [column for place, column in enumerate(header) if place not in known and column]
-        self.warnings = (f"{name}: columns left alone: {_short(', '.join(others))}",) if others else ()
+        self.warnings = (f"{name}: columns left alone: {excerpt(', '.join(others), 80)}",) if others else ()
 
     def sample(self, row: list[str], line: int, before: list[HeadsetSample]) -> HeadsetSample:
         where = f"{self._name}, line {line}"
         if len(row) != len(self._header):
-            raise InputError(
-                f"{where} has {len(row)} cells, the header has {len(self._header)}: a line that was cut off, or "
-                "commas as decimal signs"
-            )
+            row = self._completed(row, where)
         device_ns = self._time_ns(row, where)
         start_ns = before[0].device_t_ns if before else device_ns
         devices = {device: self._device(device, row, where) for device in self._places}
         return HeadsetSample(
             index=len(before),
-            t_ns=device_ns - (device_ns if start_ns is None else start_ns),
+            t_ns=since_start_ns(device_ns, device_ns if start_ns is None else start_ns, where),
             head=devices["head"],
             left=devices.get("left"),
             right=devices.get("right"),
             device_t_ns=device_ns,
         )
 
+    def _completed(self, row: list[str], where: str) -> list[str]:
+        """A row of another length: writers leave away devices at its end, or put a separator behind the last cell."""
+        wanted, got = len(self._header), len(row)
+        if got > wanted and not any(cell.strip() for cell in row[wanted:]):
+            return row[:wanted]
+        # Our own writer always has all cells: a row of it that is short was cut off between two devices.
+        whole = got < wanted and self._time < got and not self._written_here
+        for device, places in self._places.items():
+            there = [place for place in (*places, self._kinds.get(device, places[0])) if place < got]
+            half = 0 < len(there) < len(places) + (device in self._kinds and self._kinds[device] not in places)
+            whole = whole and not (half and not all(is_missing(row[place]) for place in there))
+        if not whole:
+            raise InputError(
+                f"{where} has {got} cells, the header has {wanted}: a line that was cut off, or commas as decimal signs"
+            )
+        return row + [""] * (wanted - got)
+
     def _time_ns(self, row: list[str], where: str) -> int:
-        cell = row[self._time].strip()
+        cell = row[self._time].strip().strip('"')
         try:
             # Nanoseconds since the epoch do not fit into a float.
             value = int(cell) if self._unit_ns == 1 and "." not in cell and "e" not in cell.lower() else float(cell)
         except ValueError:
             value = math.nan
         if not abs(value) * self._unit_ns <= _MAX_TIME_NS:
-            raise InputError(f"{where}: the time must be a number, got {_short(cell)}")
+            column = self._header[self._time]
+            raise InputError(
+                f"{where}: the time must be a number, got {excerpt(cell)}: {_UNITS[column]} within 250 years of 0"
+            )
         return round(value * self._unit_ns)
 
     def _device(self, device: str, row: list[str], where: str) -> TrackedDevice | None:
-        values = [self._value(row[place].strip(), place, where) for place in self._places[device]]
+        values = [self._value(row[place].strip().strip('"'), place, where) for place in self._places[device]]
         if all(math.isnan(value) for value in values):
             return None
-        kind = row[self._kinds[device]].strip() if device in self._kinds else ""
+        kind = row[self._kinds[device]].strip().strip('"') if device in self._kinds else ""
+        if self._written_here and not kind:
+            raise InputError(f"{where}: {device}_kind is empty: a line that was cut off")
         try:
-            return raw_device(values, DeviceKind(kind) if kind else _DEVICES[device])
+            return raw_device(values, _DEVICES[device] if is_missing(kind) else DeviceKind(kind))
         except ValueError as error:
             raise InputError(
-                f"{where}: {device}_kind is {_short(kind)}, wanted one of {', '.join(DeviceKind)}"
+                f"{where}: {device}_kind is {excerpt(kind)}, wanted one of {', '.join(DeviceKind)}"
             ) from error
 
     def _value(self, cell: str, place: int, where: str) -> float:
-        if not cell:
+        if is_missing(cell):
             return math.nan
         try:
             return float(cell)
         except ValueError as error:
             raise InputError(
-                f"{where}: {_short(self._header[place])} must be a number or empty, got {_short(cell)}"
+                f"{where}: {excerpt(self._header[place])} must be a number or empty, got {excerpt(cell)}"
             ) from error
 
 
@@ -245,7 +305,3 @@ def write_headset_csv(path: Path, samples: Iterable[HeadsetSample]) -> int:
             writer.write(sample)
             count += 1
     return count
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -6,11 +6,15 @@ Three formats are told apart by what is in the file: WebXR action captures of iw
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
+from bodystream.files import read_bounded
 from bodystream.sources.headset.aframe import is_aframe, parse_aframe
 from bodystream.sources.headset.base import Trace
 from bodystream.sources.headset.iwer import is_iwer, parse_iwer
@@ -21,24 +25,21 @@ __all__ = ["MAX_TRACE_BYTES", "TraceHeadset", "parse_trace", "read_trace"]
 
 MAX_TRACE_BYTES = 256 << 20
 """Half an hour of hand tracking in the most verbose format."""
+_MAX_DECODED_BYTES = 1 << 30
+_NOT_A_NUMBER = re.compile(rb"[\[,:]\s*-?(?:NaN|Infinity)\b")
+"""Python's and JavaScript's writers put these into JSON, which has no words for them."""
 
 
 def read_trace(path: Path) -> Trace:
     """Read a recording of any of the formats.
 
     Raises:
-        InputError: there is no such file, it is too large, or it is not a recording that can be used.
+        InputError: there is no such file, it is no ordinary one, too large, or not a recording that can be used.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_TRACE_BYTES:
-            raise InputError(
-                f"{path} has {size >> 20} MiB, recordings of up to {MAX_TRACE_BYTES >> 20} MiB are read: cut it"
-            )
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read the headset recording {path}: {reason}") from error
+        data = read_bounded(path, MAX_TRACE_BYTES)
+    except InputError as error:
+        raise InputError(f"cannot read the headset recording {error}") from error
     return parse_trace(data, path.name)
 
 
@@ -54,22 +55,35 @@ def parse_trace(data: bytes, name: str) -> Trace:
         raise InputError(f"{name} is empty: the recording was not finished, or its download failed")
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
         return parse_table(data, name)
-    try:
-        content = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InputError(
-            f"{name} is not valid JSON ({str(error)[:200]}): a truncated download, JavaScript instead of JSON, or "
-            "numbers written as NaN"
-        ) from error
+    content = _decoded(data.removeprefix(b"\xef\xbb\xbf"), name)
     if is_iwer(content):
         return parse_iwer(content, name)
     if is_aframe(content):
         return parse_aframe(content, name)
-    keys = ", ".join(sorted(map(str, content))[:8])[:100] if isinstance(content, dict) else type(content).__name__
+    keys = excerpt(", ".join(list(content)[:8]), 100) if isinstance(content, dict) else type(content).__name__
     raise InputError(
         f"{name} is JSON and of no known recording format (it holds: {keys}). Wanted an action capture of iwer with "
         "`schema` and `frames`, or an A-Frame capture with `camera`, `left` and `right`"
     )
+
+
+def _decoded(data: bytes, name: str) -> Any:
+    # Decoded, a number takes up to 40 bytes, a name and what belongs to it 100, a list or object 100.
+    names, lists = data.count(b":"), data.count(b"[") + data.count(b"{")
+    if 40 * data.count(b",") + 100 * (names + lists) > _MAX_DECODED_BYTES:
+        raise InputError(
+            f"{name} holds {lists} lists and objects, which would take over {_MAX_DECODED_BYTES >> 30} GiB of memory: "
+            "cut it"
+        )
+    try:
+        if _NOT_A_NUMBER.search(data):
+            return json.loads(data)
+        return msgspec.json.decode(data)
+    # ValueError: what json says of bad JSON, of bytes that are no text, and of numbers with thousands of digits.
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{name} is not valid JSON ({str(error)[:200]}): a truncated download, or JavaScript instead of JSON"
+        ) from error
 
 
 class TraceHeadset(ReplayedHeadset):

@@ -33,6 +33,7 @@ class SessionLimits:
         rate_hz, rate_burst: messages per second that are read, and how many may come at once after a hold-up.
         excess_per_s, excess_burst: messages above that which are dropped before the connection is closed.
         errors_per_s, errors_burst: the same for messages that were not accepted.
+        emulated_s: a hand whose position is guessed for so long is told of.
         late_s: a pose older than this is not used.
         misfit_s: poses with impossible times are dropped for so long, while the clocks are aligned anew, before each
             counts as a message that was not accepted.
@@ -52,6 +53,7 @@ class SessionLimits:
     excess_burst: float = 1000.0
     errors_per_s: float = 1.0
     errors_burst: float = 20.0
+    emulated_s: float = 1.0
     late_s: float = 5.0
     misfit_s: float = 3.0
     slow_hz: float = 40.0
@@ -69,6 +71,7 @@ class WireCounts:
         refused: messages by error code, also `late` and `oversize`; requests by `host`, `origin`, `token`, `path` and
             `busy`.
         emulated: hands left out because their position was a guess.
+        display_clock: display times left out because they were of another clock.
         space_resets: how often the user recentred.
     """
 
@@ -77,6 +80,7 @@ class WireCounts:
     stalls: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     emulated: int = 0
+    display_clock: int = 0
     space_resets: int = 0
 
 

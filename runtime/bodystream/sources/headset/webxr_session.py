@@ -29,6 +29,7 @@ from bodystream.sources.headset.webxr_messages import (
     WebXrMessageError,
     Welcome,
     decode_client,
+    display_ahead_ms,
     tracked_device,
 )
 from bodystream.types import HeadsetSample, TrackedDevice
@@ -37,6 +38,9 @@ __all__ = ["HeadsetSession", "Phase"]
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
+_SIDES = ("left", "right")
+_ODD_DISPLAYS = 3
+"""So many display times of another clock in a row, and the display is known to have one of its own."""
 
 
 class Phase(enum.Enum):
@@ -91,6 +95,10 @@ class HeadsetSession:
         self.next_index = 0
         self._last_seq: int | None = None
         self._last_t_ms: float | None = None
+        self._emulated_ns: dict[str, int] = {}
+        self._emulated_told: set[str] = set()
+        self._odd_displays = 0
+        self._own_display_clock = False
         self._second_ns = now_ns
         self._second_lags_s: list[float] = []
 
@@ -230,8 +238,8 @@ class HeadsetSession:
             self._report(
                 "emulated head", "the headset guesses its own position (it tracks rotation only, or sees too little)"
             )
-        ahead_ms = 0.0 if pose.display_ms is None else pose.display_ms - pose.t_ms
-        ahead_ns = round(ahead_ms * _NS_PER_MS)
+        ahead_ns = self._ahead_ns(pose)
+        emulated = tuple(side for side in _SIDES if (hand := getattr(pose, side)) is not None and hand.emulated)
         # It cannot have been read after it arrived.
         self._give(
             min(read_ns, now_ns) + ahead_ns,
@@ -239,8 +247,42 @@ class HeadsetSession:
             self._hand(pose.left),
             self._hand(pose.right),
             device_ns + ahead_ns,
+            emulated,
         )
-        return []
+        return self._guessed(emulated, now_ns)
+
+    def _guessed(self, emulated: tuple[str, ...], now_ns: int) -> list[ServerMessage]:
+        """Tell the page once of a hand that is refused for longer than a moment out of sight."""
+        notices: list[ServerMessage] = []
+        for side in _SIDES:
+            since_ns = self._emulated_ns.setdefault(side, now_ns) if side in emulated else None
+            if since_ns is None:
+                self._emulated_ns.pop(side, None)
+            elif now_ns - since_ns >= self._limits.emulated_s * _NS_PER_S and side not in self._emulated_told:
+                self._emulated_told.add(side)
+                text = (
+                    f"the {side} hand is not used while the browser only guesses its position (emulatedPosition): hold "
+                    "it where the headset sees it"
+                )
+                notices.append(Notice(text))
+        return notices
+
+    def _ahead_ns(self, pose: PoseMessage) -> int:
+        """How far the display time is ahead of the poses; 0 where it is not told, or by another clock."""
+        ahead_ms = display_ahead_ms(pose)
+        # After a few in a row none is used any more: one that lies near by chance would make time jump.
+        self._odd_displays = self._odd_displays + 1 if ahead_ms is None else 0
+        self._own_display_clock = self._own_display_clock or self._odd_displays >= _ODD_DISPLAYS
+        if ahead_ms is None or (self._own_display_clock and pose.display_ms is not None):
+            self._counts.display_clock += 1
+            if self._own_display_clock:
+                self._report(
+                    "display clock",
+                    "the browser's display time is on another clock than performance.now(): it is left out, and poses "
+                    "count for when they were read",
+                )
+            return 0
+        return round(ahead_ms * _NS_PER_MS)
 
     def _misfit(self, text: str, now_ns: int) -> list[ServerMessage]:
         """A pose whose time cannot be: its clock may have jumped, which the next pongs will tell."""
@@ -260,10 +302,11 @@ class HeadsetSession:
         left: TrackedDevice | None = None,
         right: TrackedDevice | None = None,
         device_t_ns: int | None = None,
+        emulated: tuple[str, ...] = (),
     ) -> None:
         index, self.next_index = self.next_index, self.next_index + 1
         moved, self._origin_moved = self._origin_moved, False
-        self._deliver(HeadsetSample(index, t_ns, head, left, right, device_t_ns, origin_moved=moved))
+        self._deliver(HeadsetSample(index, t_ns, head, left, right, device_t_ns, origin_moved=moved, emulated=emulated))
 
     def _hand(self, pose: RigidPose | None) -> TrackedDevice | None:
         if pose is None:
