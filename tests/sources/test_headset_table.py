@@ -128,7 +128,15 @@ def test_a_table_whose_recorder_was_killed_is_read_but_for_its_last_line(tmp_pat
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_ends_of_lines_and_line_numbers(ends):
-    lines = ["", f"t_s,{HEAD_COLUMNS}", "", f"0,{HEAD_CELLS}", f"1,{HEAD_CELLS}", f"soon,{HEAD_CELLS}", f"2,{HEAD_CELLS}"]
+    lines = [
+        "",
+        f"t_s,{HEAD_COLUMNS}",
+        "",
+        f"0,{HEAD_CELLS}",
+        f"1,{HEAD_CELLS}",
+        f"soon,{HEAD_CELLS}",
+        f"2,{HEAD_CELLS}",
+    ]
     data = ends.join(lines)
     assert len(parse_table(data.replace("soon,", "1.5,").encode(), "take.csv").samples) == 4
     with pytest.raises(InputError, match="line 6: the time"):
