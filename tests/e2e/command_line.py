@@ -85,6 +85,10 @@ class Running:
         """What Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        self._process.send_signal(number)
+
     def finish(self) -> int:
         """Wait for the end; the exit code."""
         try:

@@ -171,9 +171,14 @@ def test_second_interrupt_quits_at_once(tmp_path: Path) -> None:
         assert capture.finish() == 130, capture.text
         assert time.monotonic() - start < 20
     assert "Traceback" not in capture.text
-    # what was whole by then stays, and nothing that is half written
+    # what was whole by then stays, nothing that is half written, and what the rest can be made of
     left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert left < set(FILES)
+    (journal,) = [name for name in left if name.endswith(".journal")]
+    assert left - {journal} < set(FILES)
+    done = run("recover", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"wrote out/{journal.removesuffix('.journal')}.glb" in done.stdout.splitlines()
+    assert not (tmp_path / "out" / journal).exists()
 
 
 def test_doctor_finds_all_that_is_needed(tmp_path: Path) -> None:

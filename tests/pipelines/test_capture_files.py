@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +11,16 @@ import numpy as np
 import pytest
 import trimesh
 from pipeline_frames import empty, frames, new_capture
-from pygltflib import GLTF2
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
+from bodystream.foreground.planes import Plane
 from bodystream.pipelines.capture import Capture
-from bodystream.pipelines.outputs import CaptureFiles, prepare_folder
-from bodystream.types import Array
-
-_NUMBERS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
-_WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+from bodystream.pipelines.outputs import CaptureFiles, floor_of, prepare_folder
+from bodystream.pipelines.recovery import journals_in, recover_folder
+from bodystream.sinks.capture_take import CaptureTake, world_from_camera
+from bodystream.sinks.journal import JournalReader
+from gltf_player import Player
 
 
 def record(capture: Capture, files: CaptureFiles, first: int, end: int, gone: tuple[int, ...] = ()) -> None:
@@ -26,45 +28,22 @@ def record(capture: Capture, files: CaptureFiles, first: int, end: int, gone: tu
         files.add(capture.step(empty(frame) if frame.index in gone else frame), capture)
 
 
-def played(path: Path) -> tuple[Array, Array]:
-    """Key times (T,) [s] and vertices (T, V, 3) of the file's animation, in its own axes, in float64."""
-    gltf = GLTF2().load_binary(str(path))
-    assert gltf is not None
-    blob = gltf.binary_blob()
-    assert blob is not None
+def recording(capture: Capture, folder: Path, first: int = 0, end: int = 6) -> CaptureFiles:
+    files = CaptureFiles(folder)
+    record(capture, files, first, end)
+    return files
 
-    def array(index: int) -> Array:
-        accessor = gltf.accessors[index]
-        view = gltf.bufferViews[accessor.bufferView]
-        width = _WIDTHS[accessor.type]
-        start = (view.byteOffset or 0) + (accessor.byteOffset or 0)
-        flat = np.frombuffer(blob, _NUMBERS[accessor.componentType], accessor.count * width, start)
-        return flat.reshape(accessor.count, width)
 
-    def matrices(rotations: Array, translations: Array) -> Array:
-        out = np.tile(np.eye(4), (len(rotations), 1, 1))
-        out[:, :3, :3] = Rotation.from_quat(rotations).as_matrix()
-        out[:, :3, 3] = translations
-        return out
+def journal_of(folder: Path) -> Path:
+    (path,) = folder.glob("capture-*.journal")
+    return path
 
-    animation, skin = gltf.animations[0], gltf.skins[0]
-    times = array(animation.samplers[0].input)[:, 0]
-    tracks = {
-        (channel.target.node, channel.target.path): array(animation.samplers[channel.sampler].output)
-        for channel in animation.channels
-    }
-    root = gltf.nodes[gltf.scenes[0].nodes[0]]
-    base = matrices(np.array([root.rotation or [0, 0, 0, 1]], float), np.array([root.translation or [0, 0, 0]], float))
-    joints = np.stack([matrices(tracks[j, "rotation"], tracks[j, "translation"]) for j in skin.joints], axis=1)
-    inverse_bind = array(skin.inverseBindMatrices).reshape(-1, 4, 4).swapaxes(1, 2).astype(float)
-    moving = base @ joints @ inverse_bind
-    attributes = gltf.meshes[0].primitives[0].attributes
-    which, weight = array(attributes.JOINTS_0), array(attributes.WEIGHTS_0).astype(float)
-    if array(attributes.WEIGHTS_0).dtype != np.float32:
-        weight /= np.iinfo(array(attributes.WEIGHTS_0).dtype).max
-    rest = array(attributes.POSITION).astype(float)
-    rest = np.concatenate([rest, np.ones((len(rest), 1))], axis=1)
-    return times, np.stack([np.einsum("vk,vkij,vj->vi", weight, m[which], rest)[:, :3] for m in moving])
+
+@pytest.fixture
+def capture():
+    made = new_capture()
+    yield made
+    made.close()
 
 
 def test_files_hold_what_was_captured(tmp_path: Path) -> None:
@@ -85,55 +64,194 @@ def test_files_hold_what_was_captured(tmp_path: Path) -> None:
         np.testing.assert_allclose(read.vertices, mesh.vertices, atol=1e-6)
         np.testing.assert_array_equal(read.faces, mesh.faces)
         np.testing.assert_array_equal(np.asarray(read.visual.vertex_colors)[:, :3], mesh.colours)  # type: ignore[union-attr]
-    times, vertices = played(written.paths[2])
+    player = Player(written.paths[2])
     # The two frames without a person have no key; the time between them stays.
     expected = [frames()[i].t_ns * 1e-9 - frames()[0].t_ns * 1e-9 for i in (0, 1, 2, 3, 6, 7, 8, 9)]
-    np.testing.assert_allclose(times, expected, atol=1e-4)
-    turned = live.vertices * [1, -1, -1]  # camera axes (y down, z forward) to glTF's (y up, z backward)
-    np.testing.assert_allclose(vertices[-1], turned, atol=2e-4)
-    assert np.abs(vertices[0] - vertices[-1]).max() > 0.01, "it moves"
+    np.testing.assert_allclose(player.key_times, expected, atol=1e-4)
+    before, after = player.visible(0.0).vertices, player.visible(expected[-1]).vertices
+    # One rigid motion takes the camera's frame to the file's, at any time.
+    turn = Rotation.align_vectors(before - before.mean(0), canonical.vertices - canonical.vertices.mean(0))[0]
+    shift = before.mean(0) - turn.apply(canonical.vertices).mean(0)
+    np.testing.assert_allclose(after, turn.apply(live.vertices) + shift, atol=2e-4)
+    assert np.abs(before - after).max() > 0.01, "it moves"
+    # Upright on the floor, above the origin, and what faces the camera faces +z, as the format's assets do.
+    assert turn.apply([0, -1, 0])[1] > 0.97 and turn.apply([0, 0, -1])[2] > 0.97
+    assert -0.03 < before[:, 1].min() < 0.06 and 1.4 < before[:, 1].max() < 2.0
+    np.testing.assert_allclose(np.median(before[:, [0, 2]], axis=0), 0, atol=1e-3)
     assert written.notes == ()
 
 
-def test_nothing_captured_is_said_and_writes_nothing(tmp_path: Path) -> None:
-    capture, files = new_capture(), CaptureFiles(tmp_path / "out")
-    try:
-        with pytest.raises(InputError, match="nothing was captured"):
-            files.write(capture)
-        record(capture, files, 0, 3, gone=(0, 1, 2))
-        with pytest.raises(InputError, match="nothing was captured"):
-            files.write(capture)
-    finally:
-        capture.close()
+def test_nothing_captured_is_said_and_writes_nothing(tmp_path: Path, capture: Capture) -> None:
+    files = CaptureFiles(tmp_path / "out")
+    with pytest.raises(InputError, match="nothing was captured"):
+        files.write(capture)
+    record(capture, files, 0, 3, gone=(0, 1, 2))
+    with pytest.raises(InputError, match="nothing was captured"):
+        files.write(capture)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_restart_keeps_the_last_model_and_says_so(tmp_path: Path) -> None:
-    capture, files = new_capture(), CaptureFiles(tmp_path / "out")
-    try:
-        record(capture, files, 0, 7)
-        capture.reset()
-        record(capture, files, 7, 12)
-        assert capture.restart_count == 1
-        written = files.write(capture)
-    finally:
-        capture.close()
-    assert any("started anew 1 time" in note for note in written.notes)
-    times, vertices = played(written.paths[2])
-    assert len(times) == 5 and np.isfinite(vertices).all()
+def test_a_restart_begins_a_segment_and_drops_nothing(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path, 0, 7)
+    first = capture.live_mesh()
+    capture.reset()
+    record(capture, files, 7, 12)
+    capture.reset()
+    record(capture, files, 12, 15)
+    assert capture.restart_count == 2
+    last = capture.live_mesh()
+    written = files.write(capture)
+    assert first is not None and last is not None
+    assert any("started anew 2 time(s)" in note and "3 models" in note for note in written.notes)
+    player = Player(tmp_path / "capture.glb")
+    t_s = [(frame.t_ns - frames()[0].t_ns) * 1e-9 for frame in frames()[:15]]
+    np.testing.assert_allclose(player.key_times, t_s, atol=1e-4)
+    assert len(player.gltf.animations) == 1, "players show one animation, or all at once"
+    sizes = [len(mesh.vertices) for mesh in player.shown(0.0)]
+    assert len(sizes) == 3
+    for number, model in ((6, 0), (7, 1), (14, 2)):
+        shown = player.shown(t_s[number] + 1e-4)
+        assert [mesh.visible for mesh in shown] == [k == model for k in range(3)]
+    assert [mesh.visible for mesh in player.shown(None)] == [True, False, False], "and one where nothing is played"
+    # The same way to the floor for all: distances between models are those of the camera's frame.
+    a, b = player.visible(t_s[6]).vertices, player.visible(t_s[14]).vertices
+    assert len(a) == len(first.vertices) and len(b) == len(last.vertices)
+    turn = Rotation.align_vectors(a - a.mean(0), first.vertices - first.vertices.mean(0))[0]
+    shift = a.mean(0) - turn.apply(first.vertices).mean(0)
+    np.testing.assert_allclose(b, turn.apply(last.vertices) + shift, atol=3e-4)
 
 
-def test_writing_again_replaces_whole_files(tmp_path: Path) -> None:
-    capture, files = new_capture(), CaptureFiles(tmp_path / "out")
-    try:
-        record(capture, files, 0, 3)
+def test_saving_writes_the_files_as_they_stand_and_recording_goes_on(tmp_path: Path, capture: Capture) -> None:
+    told: list[str] = []
+    files = CaptureFiles(tmp_path, told.append)
+    files.save(capture)
+    assert told == ["nothing was captured yet, so there is nothing to save"]
+    record(capture, files, 0, 3)
+    files.save(capture)
+    assert files._saving is not None
+    files._saving.join()
+    assert "saved" in told[1] and "capture.glb" in told[1]
+    assert len(Player(tmp_path / "capture.glb").key_times) == 3
+    record(capture, files, 3, 6)
+    files.write(capture)
+    assert len(Player(tmp_path / "capture.glb").key_times) == 6
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_a_killed_capture_leaves_is_made_into_files(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path, 0, 8)
+    assert files._journal is not None and files._journal.flush()
+    assert journals_in(tmp_path) == [], "somebody is writing it"
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    copy = killed / journal_of(tmp_path).name
+    copy.write_bytes(journal_of(tmp_path).read_bytes()[:-100])  # the last record was cut off
+    (killed / "capture.glb").write_text("of the session before")
+    told: list[str] = []
+    assert recover_folder(killed, told.append) == 1
+    (line,) = told
+    assert line.startswith("recovered an earlier session in ") and "capture-" in line
+    session = copy.stem.removeprefix("capture-")
+    names = [
+        f"{stem}-{session}{suffix}" for stem, suffix in (("canonical", ".ply"), ("capture", ".glb"), ("live", ".ply"))
+    ]
+    assert sorted(path.name for path in killed.iterdir()) == sorted([*names, "capture.glb"])
+    assert (killed / "capture.glb").read_text() == "of the session before"
+    assert len(Player(killed / f"capture-{session}.glb").key_times) >= 7
+    live = trimesh.load(killed / f"live-{session}.ply", process=False)
+    assert isinstance(live, trimesh.Trimesh) and len(live.faces) > 500
+    files.write(capture)
+
+
+def test_recovering_twice_replaces_nothing(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path / "a", 0, 3)
+    assert files._journal is not None and files._journal.flush()
+    (tmp_path / "b").mkdir()
+    name = journal_of(tmp_path / "a").name
+    for _ in range(2):
+        (tmp_path / "b" / name).write_bytes(journal_of(tmp_path / "a").read_bytes())
+        assert recover_folder(tmp_path / "b", lambda line: None) == 1
+    assert len(list((tmp_path / "b").glob("capture-*.glb"))) == 2
+    files.write(capture)
+
+
+def test_a_file_that_fails_takes_no_other_along_and_the_journal_stays(tmp_path: Path, capture: Capture) -> None:
+    (tmp_path / "live.ply" / "in the way").mkdir(parents=True)
+    files = recording(capture, tmp_path)
+    with pytest.raises(InputError, match=r"live.ply.*written all the same: .*capture.glb; .*bodystream recover"):
         files.write(capture)
-        record(capture, files, 3, 6)
-        written = files.write(capture)
-    finally:
-        capture.close()
-    assert len(played(written.paths[2])[0]) == 6
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert (tmp_path / "canonical.ply").is_file() and (tmp_path / "capture.glb").is_file()
+    recover_folder(tmp_path, lambda line: None)
+    assert len(list(tmp_path.glob("live-*.ply"))) == 1 and not list(tmp_path.glob("*.journal"))
+
+
+def test_faces_that_refer_to_no_vertex_cost_themselves(
+    tmp_path: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = recording(capture, tmp_path)
+    surface = capture.surface
+    assert surface is not None
+    whole = type(surface).download
+
+    def torn(self):
+        mesh = whole(self)
+        faces, vertices = mesh.faces.copy(), mesh.vertices.copy()
+        faces[3], faces[7] = (-1, 0, 1), (0, 1, len(vertices))
+        vertices[11] = np.nan
+        return replace(mesh, faces=faces, vertices=vertices)
+
+    monkeypatch.setattr(type(surface), "download", torn)
+    count = surface.vertex_count
+    written = files.write(capture)
+    assert any(
+        "2 faces that refer to no vertex and 1 vertices that are not finite left out" in n for n in written.notes
+    )
+    for name in ("canonical.ply", "live.ply"):
+        mesh = trimesh.load(tmp_path / name, process=False)
+        assert isinstance(mesh, trimesh.Trimesh) and len(mesh.vertices) == count - 1
+    assert len(Player(tmp_path / "capture.glb").visible(0.0).vertices) == count - 1
+
+
+def test_a_disk_that_is_full_is_told_once_and_ends_nothing(
+    tmp_path: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    files = CaptureFiles(tmp_path, told.append)
+    record(capture, files, 0, 3)
+    assert files._journal is not None and files._journal.flush()
+    write, full = os.write, True
+
+    def refusing(descriptor: int, data: bytes) -> int:
+        if full and descriptor == files._journal._file:  # type: ignore[union-attr]
+            write(descriptor, bytes(data)[:50])  # as a disk does that takes a part
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", refusing)
+    record(capture, files, 3, 6)
+    assert not files._journal.flush(5.0)
+    record(capture, files, 6, 8)
+    assert not files._journal.flush(5.0)
+    assert len(told) == 1 and "No space left on device" in told[0] and "make room" in told[0]
+    assert len(CaptureTake(JournalReader(journal_of(tmp_path))).segments[0].recorder) == 3
+    full = False
+    files.write(capture)
+    assert len(Player(tmp_path / "capture.glb").key_times) == 8, "nothing is lost once there is room"
+    assert len(told) == 1
+
+
+def test_long_captures_keep_a_bounded_number_of_key_frames(
+    tmp_path: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bodystream.pipelines.outputs.MAX_KEY_FRAMES", 8)
+    files = recording(capture, tmp_path, 0, 30)
+    assert files._journal is not None and files._journal.flush()
+    take = CaptureTake(JournalReader(journal_of(tmp_path)), max_frames=8)
+    assert len(take.segments[0].recorder) <= 9
+    times = take.segments[0].recorder.result().frames_t_s
+    assert times[0] == 0 and times[-1] == pytest.approx((frames()[28].t_ns - frames()[0].t_ns) * 1e-9, abs=0.2)
+    assert any("long recording" in note for note in take.notes)
+    files.write(capture)
 
 
 def test_folders_that_cannot_be_written_are_refused_before_the_capture(tmp_path: Path) -> None:
@@ -146,14 +264,30 @@ def test_folders_that_cannot_be_written_are_refused_before_the_capture(tmp_path:
     assert list((tmp_path / "new" / "deep").iterdir()) == [], "the trial leaves nothing behind"
 
 
-def test_a_frame_whose_time_stands_still_has_no_key(tmp_path: Path) -> None:
-    capture, files = new_capture(), CaptureFiles(tmp_path / "out")
-    try:
-        record(capture, files, 0, 3)
-        again = replace(frames()[3], t_ns=frames()[2].t_ns)
-        files.add(capture.step(again), capture)
-        written = files.write(capture)
-    finally:
-        capture.close()
-    assert len(played(written.paths[2])[0]) == 3
+def test_a_frame_whose_time_stands_still_has_no_key(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path, 0, 3)
+    again = replace(frames()[3], t_ns=frames()[2].t_ns)
+    files.add(capture.step(again), capture)
+    written = files.write(capture)
+    assert len(Player(written.paths[2]).key_times) == 3
     assert any("did not increase" in note for note in written.notes)
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 25.0, -30.0])
+def test_the_floor_is_what_faces_up(tilt_deg: float) -> None:
+    tilt = Rotation.from_euler("x", tilt_deg, degrees=True)
+    floor = Plane(tilt.apply([0.0, -1.0, 0.0]), 1.2, 0.002)
+    wall = Plane(tilt.apply([0.0, 0.0, -1.0]), 3.0, 0.002)
+    ceiling = Plane(tilt.apply([0.0, 1.0, 0.0]), 1.0, 0.002)
+    found = floor_of([wall, ceiling, floor])
+    assert found is not None
+    np.testing.assert_allclose(found, [*floor.normal, 1.2])
+    assert floor_of([wall, ceiling]) is None and floor_of([]) is None
+    # A person who stands on it stands on y = 0 in the file, upright, facing the camera: +z.
+    feet, head, nose = (tilt.apply(p) for p in ([0.3, 1.2, 2.0], [0.3, -0.5, 2.0], [0.3, -0.4, 1.9]))
+    place = world_from_camera(np.stack([feet, head, feet, head]), found)
+    feet, head, nose = (place[:3, :3] @ p + place[:3, 3] for p in (feet, head, nose))
+    np.testing.assert_allclose(feet, [0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(head, [0, 1.7, 0], atol=1e-6)
+    np.testing.assert_allclose(nose, [0, 1.6, 0.1], atol=1e-6)
+    assert np.linalg.det(place[:3, :3]) == pytest.approx(1.0)

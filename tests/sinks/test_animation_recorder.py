@@ -58,30 +58,39 @@ def test_memory_is_bounded_and_time_stays_even() -> None:
     for i in range(1000):
         recorder.add(snapshot(i * 1000, v, rotations[i % 2], translations[1] * i))
         sizes.append(recorder.nbytes)
-    assert max(sizes) <= 64 * 10 * 28 + v.nbytes
+    assert max(sizes) <= 65 * 10 * 28 + v.nbytes  # and the last frame
     result = recorder.result()
-    assert 32 <= len(result.frames_t_s) <= 64
+    assert 32 <= len(result.frames_t_s) <= 65
     assert result.stride == 16 and "one of every 16 of 1000 frames" in result.notes[0]
     steps = np.diff(result.frames_t_s)
-    assert np.allclose(steps, 16e-6)
+    assert np.allclose(steps[:-1], 16e-6) and result.frames_t_s[-1] == pytest.approx(999e-6)
     index = np.round(result.frames_t_s * 1e6).astype(int)
     assert np.allclose(result.translations, translations[1][None] * index[:, None, None], rtol=1e-6)
 
 
-def test_a_restarted_model_drops_the_frames_of_the_old_one() -> None:
+def test_another_model_needs_a_recorder_of_its_own() -> None:
     v, _, _ = graph_of(tube(), 20)
     rotations, translations = motion(v, 10)
     recorder = AnimationRecorder()
     for i in range(5):
         recorder.add(snapshot(i, v, rotations[i], translations[i]))
-    for i in range(5, 8):  # fewer nodes
-        recorder.add(snapshot(i, v[:10], rotations[i, :10], translations[i, :10]))
-    assert len(recorder) == 3
-    for i in range(8, 10):  # other positions
-        recorder.add(snapshot(i, v + 0.01, rotations[i], translations[i]))
-    result = recorder.result()
-    assert len(result.frames_t_s) == 2 and result.node_positions == pytest.approx(v + 0.01)
-    assert "2 time(s)" in result.notes[0]
+    for positions in (v[:10], v + 0.01):
+        n = len(positions)
+        with pytest.raises(InputError, match="started anew"):
+            recorder.add(snapshot(9, positions, rotations[9, :n], translations[9, :n]))
+    assert len(recorder.result().frames_t_s) == 5
+
+
+def test_the_last_frame_is_kept_whatever_its_number() -> None:
+    v, _, _ = graph_of(tube(), 10)
+    rotations, translations = motion(v, 30)
+    recorder = AnimationRecorder(max_frames=8)
+    for i in range(30):
+        recorder.add(snapshot(i * 10, v, rotations[i], translations[i]))
+        result = recorder.result()
+        assert result.frames_t_s[-1] == pytest.approx(i * 1e-8) and result.frames_t_s[0] == 0
+        assert np.abs(result.rotations[-1] - rotations[i]).max() < 1e-6
+        assert len(result.frames_t_s) <= 9
 
 
 def test_frames_that_cannot_be_used() -> None:

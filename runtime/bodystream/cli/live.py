@@ -67,7 +67,7 @@ class Live:
     """A pixel (u v) on the person or object in the first frame; default: the nearest of a body's size."""
 
     keep_model: bool = False
-    """Never start the model anew, however badly it fits; a restart drops what was recorded before it."""
+    """Never start the model anew, however badly it fits; a restart shows as another model in capture.glb."""
 
     voxel_mm: float = 8.0
     """Edge of a voxel of the fused volume."""
@@ -133,13 +133,16 @@ class Live:
         from bodystream.pipelines.outputs import CaptureFiles, prepare_folder
         from bodystream.pipelines.quality import QualityMeter
         from bodystream.pipelines.reader import SourceReader
+        from bodystream.pipelines.recovery import recover_folder
         from bodystream.pipelines.session import LiveSession
         from bodystream.pipelines.warmup import warm_up
         from bodystream.sinks import ReportBuilder, SourceSection, write_report
         from bodystream.sources import open_source
 
         config = self._capture_config()
-        files = None if self.out is None else CaptureFiles(self.out)
+        files = None if self.out is None else CaptureFiles(self.out, line.print)
+        if self.out is not None:
+            recover_folder(self.out, line.print)
         if self.report is not None:
             prepare_folder(self.report.absolute().parent, "--report")
         warm_up(device, line.building)
@@ -167,6 +170,7 @@ class Live:
             quality_every=max(1, self.quality_every),
             files=files,
             on_progress=line.progress,
+            on_note=line.print,
         )
         viewer = None
         if not self.headless:

@@ -71,6 +71,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
         ("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"
     ),
     CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
+    CommandEntry(("recover",), "bodystream.cli.recover", "Recover", "make the files of a session that was killed"),
     CommandEntry(
         ("eval", "tracking"), "bodystream.cli.evaluate", "EvaluateTracking", "measure tracking against known scene flow"
     ),

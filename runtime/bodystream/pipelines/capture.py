@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -131,6 +132,9 @@ class Capture:
         device: where kernels run.
         estimator: correspondence; OpenCV DIS unless another is given.
         spans: where the durations of the stages go.
+
+    Attributes:
+        on_forget: is called before the model is forgotten, while its surface is still there.
     """
 
     def __init__(
@@ -162,6 +166,7 @@ class Capture:
         self._mask = wp.zeros(shape, dtype=wp.uint8, device=device)
         self._colour = wp.zeros(shape, dtype=wp.vec3ub, device=device)
         self.restart_count = -1
+        self.on_forget: Callable[[], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -171,6 +176,8 @@ class Capture:
 
     def _forget_model(self) -> None:
         """Forget model and motion, but not who is followed."""
+        if self.on_forget is not None:
+            self.on_forget()
         self.field.clear()
         self.volume.reset()
         self._keyframes.reset()

@@ -54,6 +54,7 @@ class LiveSession:
         quality: compares model and frame on every `quality_every`-th frame, or None.
         files: records the motion, or None.
         on_progress: called after each frame and when the source stalls.
+        on_note: called with lines for a person, when what they tell happens.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class LiveSession:
         quality_every: int = 1,
         files: CaptureFiles | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
         self._source = source
         self._capture = capture
@@ -81,9 +83,11 @@ class LiveSession:
         self._files = files
         self._viewer: CaptureViewer | None = None
         self._on_progress = on_progress
+        self._on_note = on_note
         self._stop = threading.Event()
         self._reset = threading.Event()
         self._paused = threading.Event()
+        self._save = threading.Event()
         self._processed = 0
         self._done_ns: deque[int] = deque(maxlen=FPS_FRAMES)
         self._started_ns = 0
@@ -108,6 +112,10 @@ class LiveSession:
         """Start the model anew with the next frame."""
         self._reset.set()
 
+    def save(self) -> None:
+        """Write the files as they stand, soon and beside the capture; may be called from any thread."""
+        self._save.set()
+
     def run(self) -> None:
         """Process frames. Errors of the source are raised after everything that came before was processed."""
         # What was made at start-up lives to the end: the collector need not look through it again and again.
@@ -115,6 +123,7 @@ class LiveSession:
         gc.freeze()
         self._started_ns = now_ns()
         while not self._stop.is_set() and (self._frames is None or self._processed < self._frames):
+            self._save_if_asked()
             if self._paused.is_set():
                 self._done_ns.clear()
                 self._stop.wait(0.05)
@@ -127,6 +136,14 @@ class LiveSession:
             if arrival is None:
                 return
             self._process(arrival)
+
+    def _save_if_asked(self) -> None:
+        if self._save.is_set():
+            self._save.clear()
+            if self._files is not None:
+                self._files.save(self._capture)
+            elif self._on_note is not None:
+                self._on_note("there is no folder to save to: start with --out FOLDER")
 
     def _next(self) -> Arrival[RgbdFrame] | None:
         if self._first is not None:

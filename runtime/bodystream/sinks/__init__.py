@@ -6,9 +6,10 @@ A sink that is slow or broken never stalls the capture: `SinkWorker` gives it a 
 from bodystream.sinks.animation import Animation, AnimationRecorder
 from bodystream.sinks.body_animation import BodyAnimationRecorder, write_body_animation
 from bodystream.sinks.bvh import BvhRecorder, BvhSummary
+from bodystream.sinks.capture_gltf import GltfSegment, write_capture_gltf
 from bodystream.sinks.drive_report import DriveReport, DriveReportBuilder, read_drive_report, write_drive_report
 from bodystream.sinks.figures import SourceSection
-from bodystream.sinks.gltf import GltfSummary, write_animated_gltf
+from bodystream.sinks.gltf import GltfSummary
 from bodystream.sinks.machine import MachineSection, describe_machine
 from bodystream.sinks.ply import write_ply
 from bodystream.sinks.report import CaptureReport, ReportBuilder, read_report, write_report
@@ -23,6 +24,7 @@ __all__ = [
     "CaptureReport",
     "DriveReport",
     "DriveReportBuilder",
+    "GltfSegment",
     "GltfSummary",
     "MachineSection",
     "ReportBuilder",
@@ -31,8 +33,8 @@ __all__ = [
     "describe_machine",
     "read_drive_report",
     "read_report",
-    "write_animated_gltf",
     "write_body_animation",
+    "write_capture_gltf",
     "write_drive_report",
     "write_ply",
     "write_report",

@@ -11,7 +11,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.types import Array, GraphSnapshot
 
-__all__ = ["Animation", "AnimationRecorder"]
+__all__ = ["Animation", "AnimationRecorder", "motion_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +43,28 @@ class Animation:
 
 
 class AnimationRecorder:
-    """Keeps the node motions of a capture: 28 bytes per node and key frame, never more than `max_frames` of them.
+    """Keeps the node motions of one model: 28 bytes per node and key frame, never more than `max_frames` of them.
 
     When it is full, every second key frame is dropped and from then on every second frame is recorded, and so on;
-    an hour at 30 Hz with 300 nodes stays below 25 MB. Nodes may be appended between frames; what the graph no
-    longer agrees with (fewer nodes, or other canonical positions) was another model, and its frames are dropped.
+    an hour at 30 Hz with 300 nodes stays below 25 MB. The last frame is always kept. Nodes may be appended between
+    frames; fewer nodes or other canonical positions are another model's, which needs a recorder of its own.
+
+    Args:
+        max_frames: most key frames that are kept; None = until `thin` is called.
+        stride: every so many frames become a key frame from the start.
     """
 
-    def __init__(self, max_frames: int = 3000) -> None:
-        if max_frames < 2:
+    def __init__(self, max_frames: int | None = 3000, stride: int = 1) -> None:
+        if max_frames is not None and max_frames < 2:
             raise InputError(f"an animation needs at least 2 key frames, got max_frames={max_frames}")
         self._max_frames = max_frames
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all frames."""
+        self._numbers: list[int] = []
         self._t_ns: list[int] = []
         self._motions: list[Array] = []  # each (N_f, 7): quaternion xyzw, translation
+        self._tail: tuple[int, int, Array] | None = None  # the newest frame, where it is no key frame
         self._positions = np.zeros((0, 3), np.float32)
-        self._stride = 1
+        self._stride = stride
         self._recorded = 0
-        self._restarts = 0
         self._skipped_time = 0
 
     def __len__(self) -> int:
@@ -74,47 +75,91 @@ class AnimationRecorder:
         return self._stride
 
     @property
+    def recorded(self) -> int:
+        """Frames that were offered and whose time increased."""
+        return self._recorded
+
+    @property
+    def node_positions(self) -> Array:
+        """(N, 3) float32 canonical positions of the nodes so far [m]."""
+        return self._positions
+
+    @property
+    def first_t_ns(self) -> int:
+        """Of the first key frame."""
+        return self._t_ns[0]
+
+    @property
     def nbytes(self) -> int:
         """Bytes held by the recorded motions."""
-        return sum(m.nbytes for m in self._motions) + self._positions.nbytes
+        tail = 0 if self._tail is None else self._tail[2].nbytes
+        return sum(m.nbytes for m in self._motions) + self._positions.nbytes + tail
 
     def add(self, graph: GraphSnapshot) -> None:
         """Record the motion of one frame. Frames must come in order of time; one that does not is left out.
 
         Raises:
-            InputError: a motion that is not finite, or arrays of different lengths.
+            InputError: a motion that is not finite, arrays of different lengths, or another model's graph.
         """
-        count = len(graph.positions)
-        if count == 0:
+        if len(graph.positions) == 0:
             return
-        if graph.rotations.shape != (count, 3, 3) or graph.translations.shape != (count, 3):
-            raise InputError(
-                f"graph at {graph.t_ns} ns: {count} nodes need rotations {(count, 3, 3)} and "
-                f"translations {(count, 3)}, got {graph.rotations.shape} and {graph.translations.shape}"
-            )
-        if self._is_other_graph(graph.positions):
-            restarts = self._restarts + 1
-            self.reset()
-            self._restarts = restarts
-        if self._t_ns and graph.t_ns <= self._t_ns[-1]:
+        self.add_nodes(graph.positions)
+        self.add_motion(self._recorded, graph.t_ns, motion_of(graph))
+
+    def add_nodes(self, positions: Array) -> None:
+        """Take up the (N, 3) canonical positions of all nodes [m], of which the first ones are known.
+
+        Raises:
+            InputError: they are another model's.
+        """
+        common = min(len(positions), len(self._positions))
+        if common < len(self._positions) or not np.allclose(
+            positions[:common], self._positions[:common], rtol=0, atol=1e-6
+        ):
+            raise InputError(f"{len(positions)} nodes are not those that were recorded: the model was started anew")
+        if len(positions) > common:
+            self._positions = np.array(positions, np.float32)
+
+    def add_motion(self, number: int, t_ns: int, motion: Array) -> None:
+        """Record the motion of nodes that are known.
+
+        Args:
+            number: of the frame, by which key frames are chosen.
+            motion: (N, 7), each node's quaternion xyzw and translation [m].
+
+        Raises:
+            InputError: another shape, or more nodes than are known.
+        """
+        before = self._tail[2] if self._tail is not None else self._motions[-1] if self._motions else motion[:1]
+        if motion.ndim != 2 or motion.shape[1] != 7 or not len(before) <= len(motion) <= len(self._positions):
+            raise InputError(f"motion of shape {motion.shape} for {len(self._positions)} nodes")
+        if self._t_ns and t_ns <= (self._t_ns[-1] if self._tail is None else self._tail[1]):
             self._skipped_time += 1
             return
-        due = self._recorded % self._stride == 0
         self._recorded += 1
-        if not due:
+        self._tail = (number, t_ns, motion)
+        if number % self._stride and self._t_ns:
             return
-        if not (np.isfinite(graph.rotations).all() and np.isfinite(graph.translations).all()):
-            raise InputError(f"graph at {graph.t_ns} ns: a node's motion is not finite; the frame is left out")
-        motion = np.empty((count, 7), np.float32)
-        motion[:, :4] = quaternion_from_matrix(graph.rotations)
-        motion[:, 4:] = graph.translations
-        self._t_ns.append(graph.t_ns)
+        self._keep_tail()
+        if self._max_frames is not None and len(self._t_ns) >= self._max_frames:
+            self.thin(2 * self._stride)
+
+    def thin(self, stride: int) -> None:
+        """Keep only every so many frames, and the first."""
+        self._stride = stride
+        kept = [i for i, number in enumerate(self._numbers) if number % stride == 0 or i == 0]
+        if self._tail is None and kept[-1] != len(self._numbers) - 1:
+            self._tail = (self._numbers[-1], self._t_ns[-1], self._motions[-1])
+        self._numbers = [self._numbers[i] for i in kept]
+        self._t_ns, self._motions = [self._t_ns[i] for i in kept], [self._motions[i] for i in kept]
+
+    def _keep_tail(self) -> None:
+        assert self._tail is not None
+        number, t_ns, motion = self._tail
+        self._numbers.append(number)
+        self._t_ns.append(t_ns)
         self._motions.append(motion)
-        if count > len(self._positions):
-            self._positions = np.array(graph.positions, np.float32)
-        if len(self._t_ns) >= self._max_frames:
-            self._t_ns, self._motions = self._t_ns[::2], self._motions[::2]
-            self._stride *= 2
+        self._tail = None
 
     def result(self, parents: Array | None = None) -> Animation:
         """Motion of all nodes at all key frames.
@@ -130,8 +175,10 @@ class AnimationRecorder:
         """
         if not self._motions:
             raise InputError("no motion was recorded: the capture tracked no frame")
-        nodes, frames = len(self._positions), len(self._motions)
-        counts = np.array([len(m) for m in self._motions])
+        tail = [] if self._tail is None else [self._tail]
+        motions, times = [*self._motions, *(t[2] for t in tail)], [*self._t_ns, *(t[1] for t in tail)]
+        counts = np.array([len(m) for m in motions])
+        nodes, frames = int(counts[-1]), len(motions)
         if parents is None:
             parents = self._nearest_older(counts)
         parents = np.asarray(parents)
@@ -143,10 +190,11 @@ class AnimationRecorder:
             )
         quaternions = np.zeros((frames, nodes, 4), np.float32)
         translations = np.zeros((frames, nodes, 3), np.float32)
-        for f, motion in enumerate(self._motions):
+        for f, motion in enumerate(motions):
             quaternions[f, : counts[f]] = motion[:, :4]
             translations[f, : counts[f]] = motion[:, 4:]
-        v = self._positions.astype(np.float64)
+        positions = self._positions[:nodes]
+        v = positions.astype(np.float64)
         for i in range(first, nodes):  # parents come before their children, so one pass is enough
             without = counts <= i
             p = int(parents[i])
@@ -154,22 +202,15 @@ class AnimationRecorder:
             arm = v[i] - v[p]
             quaternions[without, i] = q
             translations[without, i] = matrix_from_quaternion(q) @ arm - arm + translations[without, p]
-        t_ns = np.array(self._t_ns, np.int64)
+        t_ns = np.array(times, np.int64)
         return Animation(
-            (t_ns - t_ns[0]) * 1e-9, self._positions, quaternions, translations, self._stride, self._recorded,
+            (t_ns - t_ns[0]) * 1e-9, positions, quaternions, translations, self._stride, self._recorded,
             self._notes(),
         )  # fmt: skip
 
-    def _is_other_graph(self, positions: Array) -> bool:
-        known = len(self._positions)
-        if len(positions) < (len(self._motions[-1]) if self._motions else 0):
-            return True
-        common = min(known, len(positions))
-        return common > 0 and not np.allclose(positions[:common], self._positions[:common], rtol=0, atol=1e-6)
-
     def _nearest_older(self, counts: Array) -> Array:
         """For each node the nearest of the nodes that were there before its batch was added."""
-        parents = np.arange(len(self._positions), dtype=np.int32)
+        parents = np.arange(counts[-1], dtype=np.int32)
         sizes = np.unique(counts)
         for before, after in zip(sizes[:-1], sizes[1:], strict=True):
             tree = KDTree(self._positions[:before])
@@ -179,14 +220,27 @@ class AnimationRecorder:
     def _notes(self) -> tuple[str, ...]:
         notes = []
         if self._stride > 1:
-            notes.append(
-                f"long recording: one of every {self._stride} of {self._recorded} frames became a key frame "
-                f"(at most {self._max_frames})"
-            )
-        if self._restarts:
-            notes.append(
-                f"the model was started anew {self._restarts} time(s); the animation holds the frames of the last one"
-            )
+            notes.append(f"long recording: one of every {self._stride} of {self._recorded} frames became a key frame")
         if self._skipped_time:
             notes.append(f"{self._skipped_time} frame(s) were left out because their time did not increase")
         return tuple(notes)
+
+
+def motion_of(graph: GraphSnapshot) -> Array:
+    """(N, 7) float32: each node's quaternion xyzw and translation [m].
+
+    Raises:
+        InputError: values that are not finite, or arrays of different lengths.
+    """
+    count = len(graph.positions)
+    if graph.rotations.shape != (count, 3, 3) or graph.translations.shape != (count, 3):
+        raise InputError(
+            f"graph at {graph.t_ns} ns: {count} nodes need rotations {(count, 3, 3)} and "
+            f"translations {(count, 3)}, got {graph.rotations.shape} and {graph.translations.shape}"
+        )
+    if not (np.isfinite(graph.rotations).all() and np.isfinite(graph.translations).all()):
+        raise InputError(f"graph at {graph.t_ns} ns: a node's motion is not finite; the frame is left out")
+    motion = np.empty((count, 7), np.float32)
+    motion[:, :4] = quaternion_from_matrix(graph.rotations)
+    motion[:, 4:] = graph.translations
+    return motion

@@ -168,7 +168,10 @@ def write_body_animation(
             name, translation_m=place, children=[child for child, parent in enumerate(PARENTS) if parent == joint]
         )
     joint_nodes = list(range(len(JOINTS)))
-    document.skin("body", joint_nodes, body.bone_from_bind)
+    skin = document.skin("body", joint_nodes, body.bone_from_bind)
+    document.mesh("surface", primitive, skin)
     document.animation("driven", clock, joint_nodes, quaternions, {0: roots.astype(np.float32)})
-    size = document.save(path, primitive)
-    return GltfSummary(frames, float(clock[-1]), stride, len(JOINTS), len(mesh.vertices), len(mesh.faces), loose, size)
+    size = document.save(path)
+    return GltfSummary(
+        frames, float(clock[-1]), len(JOINTS), len(mesh.vertices), len(mesh.faces), loose, size, stride=stride
+    )

@@ -1,24 +1,16 @@
-"""A whole capture as one animated glTF: the canonical mesh skinned to the deformation graph.
-
-Nodes are joints, the four anchors of a vertex its four influences. glTF blends the matrices of the joints
-linearly, which is exactly the deformation of the graph, sum_i w_i (R_i (p - v_i) + v_i + t_i), with the inverse
-bind matrix `translate(-v_i)` and the joint at `v_i + t_i` with rotation `R_i` (glTF 2.0, sec. 3.7.3 "Skins").
-All data stays in the camera's frame; one node above the joints turns it to glTF's axes.
-"""
+"""Skinned, animated meshes as binary glTF 2.0: arrays, accessors and the JSON around them."""
 
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from bodystream.errors import InputError
 from bodystream.files import atomic_path
-from bodystream.geometry.rotations import quaternion_from_matrix
-from bodystream.sinks.ply import check_mesh
 from bodystream.types import Array, Mesh
 
 __all__ = [
@@ -28,10 +20,8 @@ __all__ = [
     "linear_colours_u16",
     "skin_influences",
     "vertex_normals",
-    "write_animated_gltf",
 ]
 
-_MAX_JOINTS = 65535  # joint indices are unsigned shorts
 _CLAY = np.array([200, 196, 190], np.uint8)
 
 
@@ -41,78 +31,21 @@ class GltfSummary:
 
     Attributes:
         key_frames, duration_s: of the animation.
-        stride: every so many of the given frames became a key frame.
         joints, vertices, faces: sizes. unanchored: vertices without anchors, bound to their nearest node.
         bytes: size of the file.
+        stride: every so many of the recorded frames became a key frame.
+        segments: models that it shows one after the other.
     """
 
     key_frames: int
     duration_s: float
-    stride: int
     joints: int
     vertices: int
     faces: int
     unanchored: int
     bytes: int
-
-
-def write_animated_gltf(
-    path: str | os.PathLike[str],
-    mesh: Mesh,
-    anchors: Array,
-    weights: Array,
-    node_positions: Array,
-    frames_t_s: Array,
-    rotations: Array,
-    translations: Array,
-    *,
-    max_key_frames: int = 3000,
-) -> GltfSummary:
-    """Write a binary glTF 2.0 with the mesh, its skin and one animation.
-
-    Args:
-        path: of the `.glb` file.
-        mesh: canonical surface; normals are computed and a clay colour is used where it has none.
-        anchors: (V, 4) int nodes of each vertex, -1 = unused.
-        weights: (V, 4) float; normalised here.
-        node_positions: (N, 3) float v_i [m].
-        frames_t_s: (T,) float seconds, increasing.
-        rotations: (T, N, 3, 3) rotation matrices or (T, N, 4) xyzw quaternions.
-        translations: (T, N, 3) float t_i [m].
-        max_key_frames: longer recordings keep every second, third, ... frame.
-
-    Raises:
-        InputError: broken or empty input, more nodes than glTF's joint indices allow, or a file that cannot be
-            written.
-    """
-    check_mesh(mesh, str(path))
-    _check_motion(path, mesh, anchors, weights, node_positions, frames_t_s, rotations, translations)
-    frames, nodes = translations.shape[:2]
-    stride = max(1, -(-frames // max_key_frames))
-    times = np.asarray(frames_t_s, np.float64)[::stride]
-    times = (times - times[0]).astype(np.float32)
-    # The quaternions of neighbouring frames must not flip sign: players interpolate along the longer arc otherwise.
-    quaternions = continuous_quaternions(_as_quaternions(rotations[::stride])).astype(np.float32)
-    positions = (translations[::stride] + node_positions).astype(np.float32)
-    joints, skin_weights, unanchored = skin_influences(mesh.vertices, anchors, weights, node_positions)
-
-    document = GltfDocument()
-    primitive = document.primitive(mesh, joints, skin_weights)
-    # Joints 1..N below node 0, which turns x right, y down, z forward to x right, y up, z backward.
-    joint_nodes = list(range(1, nodes + 1))
-    document.node("camera_axes", rotation_xyzw=np.array([1.0, 0.0, 0.0, 0.0]), children=joint_nodes)
-    for i in range(nodes):
-        document.node(f"node_{i}", rotation_xyzw=quaternions[0, i], translation_m=positions[0, i])
-    inverse_bind = np.tile(np.eye(4, dtype=np.float32), (nodes, 1, 1))
-    inverse_bind[:, :3, 3] = -node_positions
-    document.skin("graph", joint_nodes, inverse_bind)
-    document.animation(
-        "capture", times, joint_nodes, quaternions, dict(zip(joint_nodes, positions.swapaxes(0, 1), strict=True))
-    )
-    size = document.save(path, primitive)
-    return GltfSummary(
-        len(times), float(times[-1]), stride, nodes, len(mesh.vertices), len(mesh.faces), unanchored, size
-    )
+    stride: int = 1
+    segments: int = 1
 
 
 def continuous_quaternions(quaternions: Array) -> Array:
@@ -150,40 +83,6 @@ def _unit(vectors: Array) -> Array:
     return np.where(good, vectors / np.where(good, length, 1.0), (0.0, 0.0, 1.0)).astype(np.float32)
 
 
-def _as_quaternions(rotations: Array) -> Array:
-    if rotations.shape[-2:] == (3, 3):
-        return quaternion_from_matrix(rotations)
-    return rotations / np.linalg.norm(rotations, axis=-1, keepdims=True)
-
-
-def _check_motion(
-    path: Any, mesh: Mesh, anchors: Array, weights: Array, v: Array, t: Array, rotations: Array, translations: Array
-) -> None:
-    count = len(mesh.vertices)
-    if len(mesh.faces) == 0:
-        raise InputError(f"{path}: the mesh has no faces, so there is nothing to show")
-    if not 0 < len(v) <= _MAX_JOINTS:
-        raise InputError(f"{path}: glTF takes 1 to {_MAX_JOINTS} joints, got a graph of {len(v)} nodes")
-    frames, nodes = len(t), len(v)
-    wanted = {
-        "anchors": (anchors.shape, [(count, 4)]),
-        "weights": (weights.shape, [(count, 4)]),
-        "node_positions": (v.shape, [(nodes, 3)]),
-        "translations": (translations.shape, [(frames, nodes, 3)]),
-        "rotations": (rotations.shape, [(frames, nodes, 3, 3), (frames, nodes, 4)]),
-    }
-    for name, (got, shapes) in wanted.items():
-        if got not in shapes:
-            raise InputError(f"{path}: {name} must have shape {' or '.join(map(str, shapes))}, got {got}")
-    if frames == 0 or not np.isfinite(t).all() or (np.diff(np.asarray(t)) <= 0).any():
-        raise InputError(f"{path}: key frames need finite, increasing times, got {frames} of them")
-    for name, values in (("weights", weights), ("node_positions", v), ("rotations", rotations), ("translations", translations)):  # fmt: skip # noqa: E501
-        if not np.isfinite(values).all():
-            raise InputError(f"{path}: {name} hold values that are not finite")
-    if anchors.max() >= nodes:
-        raise InputError(f"{path}: anchors refer to node {anchors.max()}, but the graph has {nodes}")
-
-
 def skin_influences(vertices: Array, anchors: Array, weights: Array, v: Array) -> tuple[Array, Array, int]:
     """Joints (V, 4) uint16 and weights (V, 4) float32 as glTF wants them: each joint of a vertex named once,
     unused ones 0 with weight 0, weights that sum to 1."""
@@ -209,9 +108,10 @@ def skin_influences(vertices: Array, anchors: Array, weights: Array, v: Array) -
 
 
 class GltfDocument:
-    """A skinned, animated mesh as glTF 2.0: collects arrays into one buffer and the JSON around them.
+    """Skinned, animated meshes as glTF 2.0: collects arrays into one buffer and the JSON around them.
 
-    The first node is the skeleton's root and stands in the scene with the mesh.
+    The first node is the root of all skeletons and stands in the scene beside the meshes: glTF leaves the transform of
+    a skinned mesh's own node aside, so only what is above its joints moves it.
     """
 
     def __init__(self) -> None:
@@ -223,6 +123,7 @@ class GltfDocument:
             scene=0,
             scenes=[pygltflib.Scene(nodes=[])],
         )
+        self._in_scene = [0]
         self._parts: list[bytes] = []
         self._length = 0
 
@@ -264,6 +165,8 @@ class GltfDocument:
         # 65535 itself is the restart value of short indices.
         kind = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
         faces = self._add(mesh.faces.astype(kind).reshape(-1, 1), "SCALAR", index)
+        if self.gltf.materials:
+            return lib.Primitive(attributes=attributes, indices=faces, material=0, mode=lib.TRIANGLES)
         self.gltf.materials.append(
             lib.Material(
                 name="surface",
@@ -294,16 +197,25 @@ class GltfDocument:
         self.gltf.nodes.append(node)
         return len(self.gltf.nodes) - 1
 
-    def skin(self, name: str, joint_nodes: list[int], inverse_bind: Array) -> None:
-        """The skin: its joints below node 0 (or node 0 among them), and (J, 4, 4) joint from mesh at bind."""
+    def skin(self, name: str, joint_nodes: list[int], inverse_bind: Array, root: int = 0) -> int:
+        """A skin: its joints below the node `root` (or that among them), and (J, 4, 4) joint from mesh at bind."""
         columns = np.ascontiguousarray(inverse_bind.swapaxes(1, 2), np.float32)  # glTF is column-major
         accessor = self._add(columns, "MAT4")
-        self.gltf.skins.append(self._lib.Skin(name=name, skeleton=0, joints=joint_nodes, inverseBindMatrices=accessor))
+        self.gltf.skins.append(
+            self._lib.Skin(name=name, skeleton=root, joints=joint_nodes, inverseBindMatrices=accessor)
+        )
+        return len(self.gltf.skins) - 1
+
+    def mesh(self, name: str, primitive: Any, skin: int) -> None:
+        """Put a skinned mesh into the scene."""
+        self.gltf.meshes.append(self._lib.Mesh(name=name, primitives=[primitive]))
+        self.gltf.nodes.append(self._lib.Node(name=name, mesh=len(self.gltf.meshes) - 1, skin=skin))
+        self._in_scene.append(len(self.gltf.nodes) - 1)
 
     def animation(
         self, name: str, times_s: Array, nodes: list[int], quaternions: Array, translations: dict[int, Array]
     ) -> None:
-        """Linear channels.
+        """Linear channels of the file's one animation: players show one at a time, or all at once.
 
         Args:
             times_s: (T,) float32. nodes: N node indices.
@@ -311,7 +223,7 @@ class GltfDocument:
         """
         lib = self._lib
         clock = self._add(times_s[:, None], "SCALAR")
-        animation = lib.Animation(name=name, samplers=[], channels=[])
+        animation = self._animation(name)
         rotated = (quaternions.swapaxes(0, 1), "VEC4", "rotation", nodes)
         moved = (np.stack(list(translations.values())), "VEC3", "translation", list(translations))
         for data, kind, target, targets in (rotated, moved):
@@ -322,18 +234,46 @@ class GltfDocument:
                 animation.samplers.append(lib.AnimationSampler(input=clock, output=output, interpolation="LINEAR"))
                 channel = lib.AnimationChannelTarget(node=node, path=target)
                 animation.channels.append(lib.AnimationChannel(sampler=len(animation.samplers) - 1, target=channel))
-        self.gltf.animations.append(animation)
 
-    def save(self, path: str | os.PathLike[str], primitive: Any) -> int:
-        """Put the mesh into the scene and write the file; gives its size."""
-        lib = self._lib
-        self.gltf.meshes.append(lib.Mesh(name="surface", primitives=[primitive]))
-        self.gltf.nodes.append(lib.Node(name="surface", mesh=0, skin=0))
-        self.gltf.scenes[0].nodes = [0, len(self.gltf.nodes) - 1]
-        self.gltf.buffers.append(lib.Buffer(byteLength=self._length))
-        self.gltf.set_binary_blob(b"".join(self._parts))
+    def visibility(self, name: str, node: int, times_s: Array, shown: Array) -> None:
+        """Show what hangs on a node from some times on and hide it from others, by its scale of 1 or 0 (glTF 2.0,
+        sec. 3.5.3: a scale of zero lets players leave a mesh out, a skinned one where all of its joints have it).
+
+        Args:
+            times_s: (T,) float32, increasing. shown: (T,) bool.
+        """
+        lib, animation = self._lib, self._animation(name)
+        scales = np.repeat(np.asarray(shown, np.float32)[:, None], 3, axis=1)
+        sampler = lib.AnimationSampler(
+            input=self._add(np.asarray(times_s, np.float32)[:, None], "SCALAR"),
+            output=self._add(scales, "VEC3"),
+            interpolation="STEP",
+        )
+        animation.samplers.append(sampler)
+        channel = lib.AnimationChannelTarget(node=node, path="scale")
+        animation.channels.append(lib.AnimationChannel(sampler=len(animation.samplers) - 1, target=channel))
+        if not shown[0]:
+            self.gltf.nodes[node].scale = [0.0, 0.0, 0.0]
+
+    def _animation(self, name: str) -> Any:
+        if not self.gltf.animations:
+            self.gltf.animations.append(self._lib.Animation(name=name, samplers=[], channels=[]))
+        return self.gltf.animations[0]
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the file, whole or not at all; gives its size.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        self.gltf.scenes[0].nodes = self._in_scene
+        self.gltf.buffers.append(self._lib.Buffer(byteLength=self._length))
+        text = self.gltf.gltf_to_json(separators=(",", ":"), indent=None).encode()
+        text += b" " * (-len(text) % 4)
+        size = 12 + 8 + len(text) + 8 + self._length
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            for chunk in self.gltf.save_to_bytes():
-                file.write(chunk)
-            size = file.tell()
+            # Chunk by chunk, so that the arrays are in memory once (glTF 2.0, sec. 4.4 "Binary glTF").
+            file.write(struct.pack("<4sII", b"glTF", 2, size) + struct.pack("<I4s", len(text), b"JSON") + text)
+            file.write(struct.pack("<I4s", self._length, b"BIN\x00"))
+            file.writelines(self._parts)
         return size

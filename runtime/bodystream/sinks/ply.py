@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
 from bodystream.errors import InputError
 from bodystream.files import atomic_path
-from bodystream.types import Mesh
+from bodystream.types import Array, Mesh
 
-__all__ = ["check_mesh", "write_ply"]
+__all__ = ["check_mesh", "usable_mesh", "write_ply"]
 
 
 def check_mesh(mesh: Mesh, where: str) -> None:
@@ -32,6 +33,39 @@ def check_mesh(mesh: Mesh, where: str) -> None:
     if len(mesh.faces) and (mesh.faces.min() < 0 or mesh.faces.max() >= count):
         low, high = int(mesh.faces.min()), int(mesh.faces.max())
         raise InputError(f"{where}: faces refer to vertices {low}..{high}, but there are {count}")
+
+
+def usable_mesh(mesh: Mesh) -> tuple[Mesh, Array, str]:
+    """The part of a mesh that readers can use: what is broken costs itself and not the file.
+
+    Returns:
+        The mesh without vertices that are not finite and without faces that refer to those or to none; (V,) bool, the
+        vertices that are kept; and what was left out, or nothing.
+    """
+    count, faces = len(mesh.vertices), np.asarray(mesh.faces)
+    kept = np.isfinite(mesh.vertices).all(axis=1)
+    whole = ((faces >= 0) & (faces < count)).all(axis=1) if len(faces) else np.zeros(0, bool)
+    strays = len(faces) - int(np.count_nonzero(whole))
+    lost = count - int(np.count_nonzero(kept))
+    if not strays and not lost:
+        return mesh, kept, ""
+    faces = faces[whole]
+    faces = faces[kept[faces].all(axis=1)] if len(faces) else faces
+    number = np.cumsum(kept) - 1
+    told = [f"{strays} faces that refer to no vertex"] if strays else []
+    told += [f"{lost} vertices that are not finite"] if lost else []
+
+    def rows(values: Array | None) -> Array | None:
+        return None if values is None or len(values) != count else values[kept]
+
+    cut = replace(
+        mesh,
+        vertices=mesh.vertices[kept],
+        faces=number[faces].astype(np.int32),
+        normals=rows(mesh.normals),
+        colours=rows(mesh.colours),
+    )
+    return cut, kept, f"{' and '.join(told)} left out"
 
 
 def write_ply(path: str | os.PathLike[str], mesh: Mesh) -> None:

@@ -1,0 +1,84 @@
+"""What sessions that were killed left behind: found in a folder, and made into files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bodystream.errors import InputError
+from bodystream.pipelines.take_files import FileSet, WrittenFiles, write_take
+from bodystream.sinks.capture_take import CaptureTake
+from bodystream.sinks.journal import JournalReader, is_being_written
+
+__all__ = ["journals_in", "recover_folder", "recover_journal"]
+
+_SUFFIX = ".journal"
+
+
+def journals_in(folder: Path) -> list[Path]:
+    """Journals of sessions that ended without making their files, the oldest first.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX and path.is_file())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error}): give the folder of --out") from error
+    return [path for path in found if not is_being_written(path)]
+
+
+def recover_journal(path: Path) -> WrittenFiles:
+    """Make the files of one session, each under its own name and the session's: `capture-20261231-235959.glb`.
+
+    Nothing that is there is replaced. The journal is removed when all of it is in files.
+
+    Raises:
+        InputError: it is no journal, holds nothing, or a file could not be written; the journal is kept then.
+    """
+    reader = JournalReader(path)
+    files = FileSet()
+    kind = next((record.fields.get("what") for record in reader if record.kind == "session"), None)
+    if kind == "capture":
+        take = CaptureTake(reader)
+        if take.segments:
+            write_take(take, _names(path), files)
+    else:
+        raise InputError(f"{path}: is a journal of another version of bodystream: recover it with that one")
+    if reader.passed_over:
+        files.notes.append(f"{reader.passed_over} damaged bytes of {path.name} were passed over")
+    written = files.result(f"the journal is kept: {path}")
+    path.unlink(missing_ok=True)
+    return written
+
+
+def recover_folder(folder: Path, on_note: Callable[[str], None]) -> int:
+    """Recover all that killed sessions left in a folder, and tell it in a line each; gives how many there were.
+
+    A session whose files cannot be made is told, too, and left for another time.
+    """
+    journals = journals_in(folder) if folder.is_dir() else []
+    for path in journals:
+        try:
+            written = recover_journal(path)
+        except InputError as error:
+            on_note(f"warning: {error}")
+            continue
+        names = ", ".join(p.name for p in written.paths)
+        on_note(f"recovered an earlier session in {folder}: {names or 'it had recorded nothing'}")
+    return len(journals)
+
+
+def _names(journal: Path) -> Callable[[str], Path]:
+    """`capture-DATE.journal` and `live.ply` to `live-DATE.ply`, or `live-DATE-2.ply` where that is there."""
+    session = journal.stem.partition("-")[2] or journal.stem
+    chosen: dict[str, Path] = {}
+
+    def name(file: str) -> Path:
+        if file not in chosen:
+            stem, suffix = Path(file).stem, Path(file).suffix
+            tries = [f"{stem}-{session}{suffix}", *(f"{stem}-{session}-again{n}{suffix}" for n in range(1, 1000))]
+            chosen[file] = next(p for p in (journal.with_name(each) for each in tries) if not p.exists())
+        return chosen[file]
+
+    return name
