@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "tools" / "system_packages.sh"
-TOOLS = ("sh", "cat", "sed", "grep", "env", "ls")
+TOOLS = ("sh", "cat", "sed", "grep", "env", "ls", "uname")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="make targets are not for Windows")
 
 
@@ -63,7 +63,7 @@ def test_root_gets_what_is_absent(tmp_path: Path) -> None:
 
 def test_nothing_is_done_where_all_is_there(tmp_path: Path) -> None:
     machine = Machine(tmp_path, 0, "apt-get")
-    machine.add("ldconfig", "echo libusb-1.0.so.0")
+    machine.add("ldconfig", "echo libusb-1.0.so.0; echo libGL.so.1")
     machine.add("chromium", "")
     machine.add("chromedriver", "")
     assert machine.tests() == (0, "", [])

@@ -65,9 +65,9 @@ want() { # PACKAGES PURPOSE
     why="$why
   $1: $2"
 }
-libusb=libusb-1.0-0 chromium=chromium driver=chromium-driver
+libusb=libusb-1.0-0 opengl=libgl1 chromium=chromium driver=chromium-driver
 case $manager in
-dnf) libusb=libusb1 driver=chromedriver ;;
+dnf) libusb=libusb1 opengl=libglvnd-glx driver=chromedriver ;;
 brew) libusb=libusb chromium=google-chrome driver=chromedriver ;;
 apt-get)
     # On Ubuntu the browser has another name.
@@ -76,6 +76,7 @@ apt-get)
     fi ;;
 esac
 has_library 'libusb-1\.0' || want "$libusb" "tests of RealSense cameras and recordings"
+[ "$(uname -s)" != Linux ] || has_library 'libGL\.so\.1' || want "$opengl" "tests of headsets through OpenXR"
 has_one_of chromium chromium-browser google-chrome || [ -d "/Applications/Google Chrome.app" ] ||
     want "$chromium" "tests of the viewer's and the headset's page"
 has_one_of chromedriver || want "$driver" "the same"

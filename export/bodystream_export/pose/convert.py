@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bodystream.engines import open_engine
+from bodystream.engines import load_onnxruntime, open_engine
 from bodystream.types import Array
 from bodystream_export.pose.graph import SamplerGraph
 from bodystream_training.pose.train import load_networks
@@ -61,6 +61,7 @@ def to_8_bit(source: Path, target: Path) -> None:
 
     A single pose is bound by reading weights: a quarter of the bytes is half of the time, on processors with VNNI.
     """
+    load_onnxruntime()
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process

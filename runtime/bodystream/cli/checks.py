@@ -129,8 +129,9 @@ def check_opencv() -> Iterator[Check]:
 
 def check_onnxruntime() -> Iterator[Check]:
     """ONNX Runtime, its providers, and the devices of its plugins."""
-    import onnxruntime
+    from bodystream.engines import load_onnxruntime
 
+    onnxruntime = load_onnxruntime()
     yield Check("onnxruntime", "ok", onnxruntime.__version__)
     providers = onnxruntime.get_available_providers()
     cpu = "CPUExecutionProvider" in providers

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import warp as wp
 
+from bodystream.device.kernel_cache import heal_kernel_cache, use_own_folder
 from bodystream.errors import ConfigurationError, DeviceError
 
 __all__ = ["describe_device", "initialise_warp", "select_device"]
@@ -21,14 +22,24 @@ _initialised = False
 
 
 def initialise_warp() -> None:
-    """Start Warp quietly; safe to call again."""
+    """Start Warp quietly, with a kernel cache that can be used; safe to call again.
+
+    Raises:
+        DeviceError: there is no place for kernels.
+    """
     global _initialised
     if _initialised:
         return
     wp.config.log_level = wp.LOG_ERROR
-    with _without_line(_NO_DRIVER):
-        wp.init()
+    try:
+        with _without_line(_NO_DRIVER):
+            wp.init()
+    except OSError as error:  # Warp makes its cache folder
+        use_own_folder(error)
+        with _without_line(_NO_DRIVER):
+            wp.init()
     _initialised = True
+    heal_kernel_cache()
 
 
 def select_device(name: str = "auto") -> wp.Device:

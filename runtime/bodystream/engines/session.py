@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from bodystream.engines.onnx_runtime import load_onnxruntime
 from bodystream.errors import BundleError, ConfigurationError, DeviceError, InputError, MissingDependencyError
 from bodystream.types import Array
 
@@ -75,8 +76,7 @@ class Engine:
 
 def available_providers() -> dict[str, str]:
     """Of each provider that cannot be used here, why; of each that can, an empty string."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     have = onnxruntime.get_available_providers()
     out = {"cpu": ""}
     out["cuda"] = (
@@ -125,8 +125,7 @@ def open_engine(
 
 
 def _open(path: Path, provider: str, reason: str, threads: int, dimensions: Mapping[str, int]) -> Engine:
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import warp as wp
 
+from bodystream.device import heal_kernel_cache, kernels_are_built, load_kernels
+
 __all__ = ["DRIVE_MODULES", "KERNEL_MODULES", "warm_up"]
 
 KERNEL_MODULES = (
@@ -36,18 +38,31 @@ DRIVE_MODULES = ("bodystream.avatar.kernels", "bodystream.pose.refine_kernels")
 
 def warm_up(
     device: wp.Device,
-    on_module: Callable[[str, int, int], None] | None = None,
+    on_build: Callable[[str, int, int], None] | None = None,
     modules: Sequence[str] = KERNEL_MODULES,
-) -> None:
+) -> list[str]:
     """Load the kernels from Warp's cache in the user's cache folder, building those that are missing or changed.
 
     Args:
-        on_module: called before each with its name, its number from 1, and how many there are.
+        on_build: called before each module that has to be built, and not where all are there, with its name, its
+            number from 1, and how many have to be built.
         modules: those that are needed.
+
+    Returns:
+        The modules that were built.
+
+    Raises:
+        DeviceError: kernels cannot be built; says where and what to do.
     """
     # Stages run side by side on threads of their own; OpenCV's pool on top of them only makes the cores spin.
     cv2.setNumThreads(1)
-    for number, name in enumerate(modules, start=1):
-        if on_module is not None:
-            on_module(name, number, len(modules))
-        wp.load_module(importlib.import_module(name), device=device)
+    for name in modules:
+        importlib.import_module(name)
+    missing = [name for name in modules if not kernels_are_built(name, device)]
+    for name in modules:
+        if name in missing and on_build is not None:
+            on_build(name, missing.index(name) + 1, len(missing))
+        load_kernels(name, device)
+    if missing:
+        heal_kernel_cache()  # records them
+    return missing
