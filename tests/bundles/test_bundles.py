@@ -207,7 +207,7 @@ def test_sizes_are_bounded_before_anything_is_unpacked(tmp_path: Path) -> None:
     assert (tmp_path / "bomb.npz").stat().st_size < 100_000
     with pytest.raises(InputError, match=r"take 50000128 bytes, at most 1000000"):
         load_npz(tmp_path / "bomb.npz", max_bytes=1_000_000)
-    with pytest.raises(InputError, match="more than 1000 bytes"):
+    with pytest.raises(InputError, match="larger than 1000 bytes"):
         load_npz(tmp_path / "bomb.npz", max_bytes=1000)
 
 
@@ -223,7 +223,7 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, shape: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"cannot be read \(No such file"):
         load_npz(tmp_path / "absent.npz")
 
 

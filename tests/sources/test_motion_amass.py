@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS
+from bodystream.sources.motion import amass
 from bodystream.sources.motion.amass import read_amass, smpl_joints
 from bodystream.sources.motion.canonical import TakeFacts
 
@@ -119,6 +120,15 @@ def test_poses_by_joint(tmp_path: Path) -> None:
         ({"trans": None}, "holds no array 'trans'"),
         ({"poses": np.zeros((7, 60))}, r"poses must be \(frames, 156\) .* got \(7, 60\)"),
         ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "poses must be"),
+        ({"poses": np.zeros((0, 52, 3)), "trans": np.zeros((0, 3))}, "poses must be"),
+        ({"poses": np.array(3.0)}, r"poses must be .* got \(\)"),
+        ({"trans": np.array(3.0)}, r"trans must be \(7, 3\), one per pose, got \(\)"),
+        ({"trans": np.full((7, 3), 1e300)}, "trans goes as far as 1e.300, wanted metres of a person"),
+        ({"trans": np.full((7, 3), 1e39)}, "trans goes as far as 1e.39"),
+        ({"poses": np.full((7, 156), 1e200)}, "look like degrees"),
+        ({"poses": np.zeros((7, 156), np.complex128)}, "'poses' does not hold numbers"),
+        ({"poses": np.zeros((7, 156), "datetime64[s]")}, "'poses' does not hold numbers"),
+        ({"poses": np.zeros((7, 156), [("a", "f4")])}, "'poses' does not hold numbers"),
         ({"trans": np.zeros((6, 3))}, r"trans must be \(7, 3\)"),
         ({"poses": np.full((7, 156), np.nan)}, "'poses' holds values that are not finite"),
         ({"poses": np.full((7, 156), 170.0)}, "look like degrees"),
@@ -134,6 +144,48 @@ def test_a_wrong_file_is_named(tmp_path: Path, changes: dict, message: str) -> N
     with pytest.raises(InputError, match=message) as caught:
         read_amass(tmp_path / "take.npz", FACTS)
     assert "take.npz" in str(caught.value)
+
+
+class Unpicklable:
+    """Whoever loads this pickle fails."""
+
+    def __reduce__(self) -> tuple:
+        return (pytest.fail, ("a pickle was loaded",))
+
+
+@pytest.mark.parametrize("name", ["markers_latent_vids", "labels", "gender"])
+def test_a_pickled_array_that_nobody_needs_is_not_loaded(tmp_path: Path, name: str) -> None:
+    write_take(tmp_path / "plain.npz")
+    write_take(tmp_path / "take.npz", **{name: np.array({"a": Unpicklable()}, dtype=object)})
+    plain, found = (read_amass(tmp_path / f"{n}.npz", FACTS) for n in ("plain", "take"))
+    np.testing.assert_array_equal(found.rotations_xyzw, plain.rotations_xyzw)
+
+
+@pytest.mark.parametrize("keys", [("root_orient", "pose_body", "trans"), ("global_orient", "body_pose", "transl")])
+def test_poses_in_parts(tmp_path: Path, keys: tuple[str, str, str]) -> None:
+    arrays = write_take(tmp_path / "whole.npz")
+    parts = {keys[0]: arrays["poses"][:, :3], keys[1]: arrays["poses"][:, 3:66].reshape(7, 21, 3)}
+    write_take(tmp_path / "parts.npz", poses=None, **({"trans": None} | parts | {keys[2]: arrays["trans"]}))
+    whole, found = (read_amass(tmp_path / f"{n}.npz", FACTS) for n in ("whole", "parts"))
+    np.testing.assert_array_equal(found.rotations_xyzw, whole.rotations_xyzw)
+    write_take(tmp_path / "short.npz", poses=None, **({"trans": arrays["trans"]} | parts | {keys[0]: np.zeros((6, 3))}))
+    with pytest.raises(InputError, match=f"{keys[0]} .*must be"):
+        read_amass(tmp_path / "short.npz", FACTS)
+
+
+def test_shapes_are_bounded(tmp_path: Path) -> None:
+    write_model(tmp_path / "model.npz")
+    write_take(tmp_path / "take.npz", betas=np.full(10, 1e30))
+    with pytest.raises(InputError, match="betas holds 1e.30, wanted 1000 at most"):
+        read_amass(tmp_path / "take.npz", FACTS, tmp_path / "model.npz")
+
+
+def test_what_unpacks_to_gigabytes_is_refused_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amass, "_MAX_BYTES", 1 << 20)
+    np.savez_compressed(tmp_path / "take.npz", poses=np.zeros((2000, 165), np.float32), trans=np.zeros((2000, 3)))
+    assert (tmp_path / "take.npz").stat().st_size < 10_000
+    with pytest.raises(InputError, match="its arrays take .* bytes, at most 1048576"):
+        read_amass(tmp_path / "take.npz", FACTS)
 
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:

@@ -143,6 +143,28 @@ def test_a_damaged_motion_is_named(old: str, new: str, message: str) -> None:
     assert str(caught.value).startswith("small.amc")
 
 
+@pytest.mark.parametrize(("skeleton", "motion"), [("rad", ":DEGREES"), ("deg", ":DEGREES"), ("deg", "")])
+def test_degrees_by_the_motions_own_word(skeleton: str, motion: str) -> None:
+    usual = parse_amc(AMC, parse_asf(ASF, "a"), "b").rotations[:, 0]
+    asf = parse_asf(ASF.replace("angle deg", f"angle {skeleton}"), "a")
+    np.testing.assert_allclose(parse_amc(AMC.replace(":DEGREES", motion), asf, "b").rotations[:, 0], usual)
+
+
+@pytest.mark.parametrize(("skeleton", "motion"), [("rad", ""), ("rad", ":RADIANS"), ("deg", ":RADIANS")])
+def test_radians(skeleton: str, motion: str) -> None:
+    asf = parse_asf(ASF.replace("angle deg", f"angle {skeleton}"), "a")
+    root = parse_amc(AMC.replace(":DEGREES", motion), asf, "b").rotations[0, 0]
+    np.testing.assert_allclose(root, Rotation.from_euler("xyz", [10, 20, 30]).as_matrix(), atol=1e-12)
+
+
+def test_a_bone_that_stretches_keeps_its_length_at_rest() -> None:
+    asf = parse_asf(ASF.replace("dof rx\n", "dof rx l\n"), "a")
+    text = AMC.replace("ltibia 40", "ltibia 40 0.5").replace("ltibia 0", "ltibia 0 0.1")
+    stretched, usual = parse_amc(text, asf, "b"), parse_amc(AMC, parse_asf(ASF, "a"), "b")
+    np.testing.assert_array_equal(stretched.rotations, usual.rotations)
+    np.testing.assert_array_equal(stretched.end_sites[2], usual.end_sites[2])
+
+
 def test_no_frames() -> None:
     with pytest.raises(InputError, match="holds no frames"):
         parse_amc(":DEGREES\n", parse_asf(ASF, "a"), "b")

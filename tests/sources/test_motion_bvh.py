@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +69,121 @@ def test_reads_hierarchy_channels_and_times() -> None:
         lambda text: text.replace("Hips\n{", "Hips {"),
         lambda text: text + "\n\n",
         lambda text: text.rstrip("\n"),
+        lambda text: text.replace("End Site", "End site"),
+        lambda text: text.replace("End Site", "EndSite"),
+        lambda text: text.replace("End Site", "End Site Chest_end"),
+        str.lower,
+        str.upper,
+        lambda text: text.replace("20 30 4", "20 +30 4").replace("1 2 3", "+1+2 3"),
+        lambda text: text.replace("10 20 30", "10,0 20,000 3,0e1").replace("OFFSET 0 10 0", "OFFSET 0,00 10,00 0"),
+        lambda text: text.replace("10 20 30 4 5 6", "10, 20, 30, 4, 5, 6").replace("0 10 0", "0, 10, 0"),
+        lambda text: text.replace("Frames: 2", "Frames 2").replace("Frame Time: ", "Frame Time "),
+        lambda text: text.replace("Frame Time:", "FrameTime:"),
+        lambda text: text.replace("0.0333333", "0,0333333"),
+        lambda text: text.replace("\n", "\r"),
+        lambda text: text.replace("    OFFSET 0 10 0\n    CHANNELS", "    CHANNELS").replace(
+            "Yrotation\n    End", "Yrotation\n    OFFSET 0 10 0\n    End"
+        ),
     ],
 )
 def test_takes_the_spellings_of_exporters(change) -> None:
     np.testing.assert_array_equal(parse_bvh(change(SMALL), "x").frames, parse_bvh(SMALL, "x").frames)
+
+
+SIGNED = SMALL.replace("1 2 3 10 20 30 4 5 6", "1.5 -2.25 -3e-05 -10.5 20.5 -30.5 -4.5 5.5 -6.5")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1.5-2.25-3e-05-10.5 20.5-30.5-4.5 5.5-6.5",  # fixed columns: no room for a space before a sign
+        "1.5-2.25 -3E-05-10.5 +20.5-30.5 -4.5+5.5 -6.5",
+        "1,5-2,25-3e-05-10,5 20,5 -30,5 -4,5 5,5-6,5",
+        "1,5\t-2,25\t-0,00003\t-10,5\t20,5\t-30,5\t-4,5\t5,5\t-6,5",
+        "1.5,-2.25,-0.00003,-10.5,20.5,-30.5,-4.5,5.5,-6.5",
+    ],
+)
+def test_numbers_are_read_as_they_are_meant(row: str) -> None:
+    text = SIGNED.replace("1.5 -2.25 -3e-05 -10.5 20.5 -30.5 -4.5 5.5 -6.5", row)
+    np.testing.assert_array_equal(parse_bvh(text, "x").frames, parse_bvh(SIGNED, "x").frames)
+
+
+def test_an_offset_whose_numbers_touch() -> None:
+    file = parse_bvh(SMALL.replace("OFFSET 0 10 0", "OFFSET -1.5-10.25-3"), "x")
+    np.testing.assert_array_equal(file.joints[1].offset, [-1.5, -10.25, -3.0])
+
+
+@pytest.mark.parametrize("frames", ["Frames:", "Frames: 0", "Frames:              ", "Frames: 0000000000", ""])
+def test_a_recorder_that_was_killed_leaves_its_whole_frames(frames: str) -> None:
+    text = SMALL.replace("Frames: 2\n", frames + "\n" if frames else "")
+    file = parse_bvh(text, "x")
+    np.testing.assert_array_equal(file.frames, parse_bvh(SMALL, "x").frames)
+    assert "gives no number of frames" in file.notes[0]
+    assert "cut" not in file.notes[0]
+    assert file.motion().notes == file.notes
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "9 9 9 1",
+        "9 9 9 1\n",
+        "9 9 9 1 2 3 4 5 6.0",  # of which a digit may be missing
+        "9 9 9 -",
+        "9 9 9 1e\n",
+        "9 9" + "\x00" * 500,
+    ],
+)
+def test_a_last_line_that_is_cut_is_left_out(end: str) -> None:
+    file = parse_bvh(SMALL.replace("Frames: 2", "Frames:") + end, "x")
+    np.testing.assert_array_equal(file.frames, parse_bvh(SMALL, "x").frames)
+    assert "a last one that is cut was left out" in file.notes[0]
+
+
+@pytest.mark.parametrize("at", range(1, 60))
+def test_a_recording_cut_anywhere_gives_its_whole_frames(at: int) -> None:
+    rows = ["1.25 2 3 10 20 30 4 5 6", "-7.5 8 9 0 0.125 0 0 0 0", "3 2 1 0 0 0 1 1 -1.75"]
+    whole = SMALL[: SMALL.index("1 2 3 10")].replace("Frames: 2", "Frames:")
+    body = "\n".join(rows) + "\n"
+    complete = body[:at].count("\n")
+    if complete == 0:
+        with pytest.raises(InputError, match="holds no whole frame"):
+            parse_bvh(whole + body[:at], "x")
+        return
+    wanted = np.array([row.split() for row in rows[:complete]], np.float64)
+    np.testing.assert_array_equal(parse_bvh(whole + body[:at], "x").frames, wanted)
+
+
+def test_without_a_count_a_lost_number_is_no_frame() -> None:
+    text = SMALL.replace("Frames: 2", "Frames:").replace("1 2 3 10", "1 2 10")
+    with pytest.raises(InputError, match=r"line 19 \(frame 1\): 8 numbers, but the hierarchy has 9 channels"):
+        parse_bvh(text, "x")
+
+
+def test_names_in_any_script(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
+        (tmp_path / "a.bvh").write_bytes(SMALL.replace("Chest", "Tórax").encode(encoding))
+        assert read_bvh(tmp_path / "a.bvh").joints[1].name == "Tórax"
+
+
+def test_a_small_file_of_many_rotations_is_refused() -> None:
+    joints = "JOINT x { OFFSET 0 1 0 } " * 500
+    text = "HIERARCHY ROOT a { OFFSET 0 0 0 CHANNELS 1 Xrotation " + joints + "}\nMOTION\nFrames: 40000\n"
+    with pytest.raises(InputError, match="40000 frames of 501 joints, more than the 16000000 rotations"):
+        parse_bvh(text + "Frame Time: 0.01\n" + "0\n" * 40000, "x")
+
+
+def test_positions_on_top_of_the_offset() -> None:
+    text = SMALL.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace("30 4", "30 0 0.5 0 4")
+    motion = parse_bvh(text.replace("0 0 0 0 0 0\n", "0 0 0 0 -0.5 0 0 0 0\n"), "x").motion()
+    np.testing.assert_array_equal(motion.translations[1], [[0, 10.5, 0], [0, 9.5, 0]])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.bvh")
+    with pytest.raises(InputError, match="no ordinary file"):
+        read_bvh(tmp_path / "a.bvh")
 
 
 def test_a_joint_may_have_positions() -> None:
@@ -97,9 +209,10 @@ def test_zero_positions_of_a_joint_mean_its_offset() -> None:
         ("Frames: 2", "Frames: 3", "'Frames: 3' is announced and 2 are there: the file is cut off"),
         ("Frames: 2", "Frames: 1", "2 are there: the header was not updated"),
         ("Frames: 2", "Frames: two", "whole number"),
-        ("Frames: 2", "Frames: 0", "whole number"),
+        ("Frames: 2", "Frames: -1", "whole number"),
+        ("Frames: 2", "Frames: " + "9" * 5000, "whole number"),
         ("Frames: 2", "Frames: 99999999999", "whole number"),
-        ("Frames: 2", "", "must follow MOTION"),
+        ("Frame Time: 0.0333333", "", "must follow MOTION"),
         ("0.0333333", "30", "may be frames per second"),
         ("0.0333333", "nan", "Frame Time: nan"),
         ("7 8 9 0 0 0 0 0 0", "7 8 9 0 0", r"line 20 \(frame 2 of 2\): 5 of 9 numbers: the file is cut off"),
@@ -107,11 +220,13 @@ def test_zero_positions_of_a_joint_mean_its_offset() -> None:
         ("1 2 3 10", "1 2 nan 10", r"line 19 .*nan is not a usable number"),
         ("1 2 3 10", "1 2 inf 10", "inf is not a usable number"),
         ("1 2 3 10", "1 2 1e300 10", "1e300 is not a usable number"),
-        ("1 2 3 10", "1 2 3,5 10", r"line 19 .*'3,5' is not a number"),
+        ("1 2 3 10", "1 2 3;5 10", r"line 19 .*'3;5' is not a number"),
+        ("1 2 3 10", "1 2 3-4 10", r"line 19 .*: 10 numbers, but"),
         ("OFFSET 0 10 0", "OFFSET 0 10", "line 9: an OFFSET holds 'CHANNELS'"),
         ("OFFSET 0 10 0", "OFFSET 0 nan 0", "line 8: an OFFSET holds 'nan'"),
         ("CHANNELS 3 Z", "CHANNELS 4 Z", "the channel 'End' is unknown"),
         ("CHANNELS 3 Z", "CHANNELS 99 Z", "'99' channels, wanted 0 to 6"),
+        ("CHANNELS 3 Z", f"CHANNELS {'9' * 5000} Z", r"channels, wanted 0 to 6"),
         ("CHANNELS 3 Z", "CHANNELS 3 W", "the channel 'Wrotation' is unknown"),
         ("JOINT Chest", "BONE Chest", "line 6: 'BONE' where ROOT, JOINT"),
         ("    }\n  }\n}\n", "    }\n  }\n", "a } is missing"),

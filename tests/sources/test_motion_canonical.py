@@ -13,8 +13,9 @@ from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
 from bodystream.sources.motion.bvh import BvhFile, BvhJoint
-from bodystream.sources.motion.canonical import TakeFacts, canonical_clip, guess_unit
-from bodystream.sources.motion.mapping import normalised_name
+from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
+from bodystream.sources.motion.naming import normalised_name
+from bodystream.sources.motion.units import guess_unit
 
 TOLERANCE_M = 1e-5  # float32 quaternions, seven bones in a row
 OURS_FROM_FILE = np.diag([-1.0, 1.0, -1.0])  # half a turn about y: files face +z, we face -z
@@ -182,14 +183,28 @@ def test_a_first_t_pose_is_dropped_and_a_lying_header_overruled() -> None:
 
 
 def test_missing_ends_of_limbs_are_listed() -> None:
-    motion = rig_file("mixamo").motion()
-    names = tuple(name.replace("LeftForeArm", "Tentacle").replace("Head", "Crown") for name in motion.joints)
+    # An arm that ends at the elbow: neither names nor bones give a wrist.
+    file = without(without(rig_file("mixamo"), "mixamorig:LeftHand"), "mixamorig:Neck")
+    motion = file.motion()
+    names = tuple(name.replace("LeftForeArm", "LeftTentacle") for name in motion.joints)
     with pytest.raises(InputError) as caught:
         canonical_clip(replace(motion, joints=names), FACTS)
     message = str(caught.value)
-    assert "no joint for left_elbow, head" in message
+    assert "no joint for left_elbow, left_wrist. Found: " in message
     assert "right_elbow" in message
-    assert "mixamorig:Tentacle" in message
+    assert "mixamorig:LeftTentacle" in message
+
+
+def test_names_that_say_little_are_settled_by_the_bones() -> None:
+    motion = rig_file("mixamo").motion()
+    names = tuple(
+        name.replace("LeftForeArm", "LeftTentacle").replace("RightLeg", "RightMiddle").replace("Head", "Crown")
+        for name in motion.joints
+    )
+    np.testing.assert_array_equal(
+        canonical_clip(replace(motion, joints=names), FACTS).rotations_xyzw,
+        canonical_clip(motion, FACTS).rotations_xyzw,
+    )
 
 
 def without(file: BvhFile, name: str) -> BvhFile:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -213,7 +215,7 @@ def test_amass_names_its_subjects_by_folders(tmp_path: Path) -> None:
     assert [(take.name, take.subject) for take in one] == [("KIT/3/walk", "KIT_3")]
     model = find_takes(f"amass:{tmp_path}?model={tmp_path / 'model.npz'}")[0]
     assert model.model == tmp_path / "model.npz"
-    with pytest.raises(InputError, match=r"model.npz cannot be read"):
+    with pytest.raises(InputError, match=r"model.npz: cannot be read"):
         model.load()
 
 
@@ -255,3 +257,59 @@ def test_motions_survive_resampling(tmp_path: Path) -> None:
     (clip,) = load_takes(str(tmp_path), 30.0, warnings=[])
     (whole,) = load_takes(str(tmp_path), warnings=[])
     np.testing.assert_allclose(clip.root_positions_m, whole.root_positions_m[::2], atol=1e-5)
+
+
+def test_a_table_of_a_spreadsheet_with_decimal_commas(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_bytes(("\ufeff" + INDEX + "60,60_01,,,0,x,\n").replace(",", ";").encode())
+    assert index_rows(tmp_path)["60_01"].subject == "60"
+    (tmp_path / "index.csv").write_text("clip;unit_m;fps\n60_01;0,0254;59,94\n")
+    row = index_rows(tmp_path)["60_01"]
+    assert (row.metres_per_unit, row.rate_hz) == (0.0254, 59.94)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"clip,fps\na," + b"9" * 5000, "fps is '9"),
+        (b"clip,fps\n" + b"a" * 200_000 + b",60", "line 1: the table cannot be read: field larger than"),
+        (b"clip,unit_m\na,1e-40", "unit_m is '1e-40', wanted a positive number"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_damaged_index_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    write_bvh(tmp_path / "a.bvh")
+    (tmp_path / "index.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        find_takes(str(tmp_path))
+    assert "index.csv" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_fifos_among_takes_are_no_takes(tmp_path: Path) -> None:
+    write_bvh(tmp_path / "a.bvh")
+    os.mkfifo(tmp_path / "b.bvh")
+    os.mkfifo(tmp_path / "index.csv")
+    assert names(find_takes(str(tmp_path))) == ["a"]
+    with pytest.raises(InputError, match="b.bvh is no ordinary file and no folder"):
+        find_takes(str(tmp_path / "b.bvh"))
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bvh(tmp_path / "a" / "a.bvh")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(place: str) -> object:
+        if str(place).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match=r"the folder .*closed cannot be read \(Permission denied\)"):
+        find_takes(str(tmp_path))
+
+
+def test_a_name_that_cannot_be() -> None:
+    with pytest.raises(InputError, match="cannot be looked at|is not there"):
+        find_takes("bvh:a\x00b")

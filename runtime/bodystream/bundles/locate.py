@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import re
+import struct
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import numpy as np
 
 from bodystream.bundles.manifest import MANIFEST_NAME, Manifest, read_manifest, sha256_of
 from bodystream.errors import BundleError, InputError
+from bodystream.files import read_bounded
 from bodystream.types import Array
 
 __all__ = [
@@ -31,6 +35,8 @@ ENVIRONMENT_VARIABLE = "BODYSTREAM_BUNDLES"
 _SHIPPED = Path(__file__).resolve().parent
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MAX_ARRAYS = 10_000
+_DAMAGE = (ArithmeticError, AttributeError, lzma.LZMAError, struct.error, tokenize.TokenError)
+"""What else numpy and zipfile raise for a damaged header or stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,38 +129,36 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def load_npz(path: Path, max_bytes: int = 1 << 30) -> dict[str, Array]:
+def load_npz(path: Path, max_bytes: int = 1 << 30, only: Collection[str] | None = None) -> dict[str, Array]:
     """Read the arrays of an `.npz` file; never runs code from it and never takes more than `max_bytes`.
 
     Args:
         max_bytes: bound of the file's size and of all arrays together [bytes].
+        only: names of the arrays that are read, as far as they are there; others are not looked at, so that a pickled
+            one that nobody needs does no harm. None reads all.
 
     Raises:
         InputError: it cannot be read, is not such a file, holds Python objects, is larger than `max_bytes`, or an
             array's header does not fit its content.
     """
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(max_bytes + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > max_bytes:
-        raise InputError(f"{path} has more than {max_bytes} bytes, which is more than is accepted here")
+    content = read_bounded(path, max_bytes)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return dict(_read_arrays(archive, max_bytes))
+            return dict(_read_arrays(archive, max_bytes, only))
     # The parsers of numpy and zipfile signal damage by any of these.
     except (zipfile.BadZipFile, zlib.error, ValueError, TypeError, EOFError, OSError, SyntaxError) as error:
         raise InputError(f"{path} is not a readable .npz file: {error}") from error
-    except (NotImplementedError, RuntimeError, MemoryError, RecursionError, KeyError, OverflowError) as error:
+    except (*_DAMAGE, NotImplementedError, RuntimeError, MemoryError, RecursionError, LookupError) as error:
         raise InputError(f"{path} is not a readable .npz file: {type(error).__name__}: {error}") from error
 
 
-def _read_arrays(archive: zipfile.ZipFile, max_bytes: int) -> Iterator[tuple[str, Array]]:
+def _read_arrays(archive: zipfile.ZipFile, max_bytes: int, only: Collection[str] | None) -> Iterator[tuple[str, Array]]:
     """Name and array of each member; the sizes that headers claim are checked before anything is allocated."""
     members = archive.infolist()
     if len(members) > _MAX_ARRAYS:
         raise ValueError(f"it holds {len(members)} arrays, at most {_MAX_ARRAYS} are accepted")
+    if only is not None:
+        members = [member for member in members if member.filename.removesuffix(".npy") in only]
     total = sum(member.file_size for member in members)
     if total > max_bytes:
         raise ValueError(f"its arrays take {total} bytes, at most {max_bytes} are accepted")
@@ -168,6 +172,8 @@ def _read_arrays(archive: zipfile.ZipFile, max_bytes: int) -> Iterator[tuple[str
                 np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             )
             shape, fortran_order, dtype = read_header(stream)
+            if dtype.itemsize == 0:  # any number of them fits into a file without content
+                raise ValueError(f"array {name!r} has elements without a size")
             if dtype.hasobject:
                 raise ValueError(f"array {name!r} holds Python objects, which are never loaded")
             if any(extent < 0 for extent in shape):

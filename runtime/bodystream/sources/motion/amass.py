@@ -8,6 +8,7 @@ same, and a warning says so.
 
 from __future__ import annotations
 
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,20 +16,25 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bodystream.bundles import find_bundle, load_npz
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.skeleton import JOINTS, PARENTS, Skeleton, align_rest
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
-from bodystream.sources.motion.rig import RigMotion
+from bodystream.sources.motion.rig import RigMotion, check_length
 from bodystream.types import Array
 
 __all__ = ["read_amass", "smpl_joints"]
 
-_MAX_BYTES = 1 << 30
-_MAX_FRAMES = 2_000_000
+_MAX_BYTES = 512 << 20
 _MAX_RATE_HZ = 2000
 _MAX_ANGLE_RAD = 100.0
+_MAX_TRANS_M = 10_000.0
+_MAX_BETA = 1000.0
+_MAX_POSE = 1024
 _RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "frame_rate", "fps")
+_PARTS = (("root_orient", "pose_body"), ("global_orient", "body_pose"))
+_WANTED = ("poses", *_PARTS[0], *_PARTS[1], "trans", "transl", "betas", *_RATE_KEYS)
+_MODEL = ("v_template", "shapedirs", "J_regressor")
 _Y_UP_FROM_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
@@ -38,8 +44,9 @@ def read_amass(
     """One take of AMASS on the canonical skeleton.
 
     Args:
-        path: `poses` (T, 66 or more: 22 body joints of axis times angle, then hands), `trans` (T, 3), `betas`, and
-            `mocap_framerate` or `mocap_frame_rate`.
+        path: `poses` (T, 66 or more: 22 body joints of axis times angle, then hands), or `root_orient` (T, 3) and
+            `pose_body` (T, 63); `trans` (T, 3), `betas`, and `mocap_framerate` or `mocap_frame_rate`. Other arrays are
+            not looked at: SMPL-X's `*_stageii.npz` hold a pickled one.
         facts: name, subject and what an index says.
         model: a model of the SMPL family, or None for the shipped body's proportions.
         warnings: guesses are appended.
@@ -47,27 +54,25 @@ def read_amass(
     Raises:
         InputError: the file is no AMASS take or holds unusable numbers; the message says which array and why.
     """
-    arrays = load_npz(path, _MAX_BYTES)
-    poses = _array(arrays, "poses", path)
-    if poses.ndim == 3 and poses.shape[2] == 3:
-        poses = poses.reshape(len(poses), -1)
-    if poses.ndim != 2 or poses.shape[1] < 66 or poses.shape[1] % 3 or not 0 < len(poses) <= _MAX_FRAMES:
-        hint = "; a file of the body's shape only (`shape.npz`) has no motion" if "poses" not in arrays else ""
-        raise InputError(
-            f"{path}: poses must be (frames, 156) as in SMPL-H, at least the 22 body joints' 66 numbers, got "
-            f"{poses.shape}{hint}"
-        )
-    trans = _array(arrays, "trans", path)
+    arrays = load_npz(path, _MAX_BYTES, _WANTED)
+    poses, trans = _poses(arrays, path), _array(arrays, "transl" if "transl" in arrays else "trans", path)
     if trans.shape != (len(poses), 3):
         raise InputError(f"{path}: trans must be ({len(poses)}, 3), one per pose, got {trans.shape}: it is damaged")
-    largest = float(np.abs(poses[:, :66]).max())
+    if np.abs(trans).max() > _MAX_TRANS_M:
+        raise InputError(
+            f"{path}: trans goes as far as {np.abs(trans).max():.3g}, wanted metres of a person, {_MAX_TRANS_M:.0f} at "
+            "most: it is damaged or in another unit"
+        )
+    largest = float(np.abs(poses).max())
     if largest > _MAX_ANGLE_RAD:
-        raise InputError(f"{path}: a pose has an angle of {largest:.0f}: AMASS has radians, these look like degrees")
+        raise InputError(f"{path}: a pose has an angle of {largest:.3g}: AMASS has radians, these look like degrees")
     rate_hz = _rate_hz(arrays, path)
     if facts.rate_hz is None and rate_hz is None:
         raise InputError(f"{path} says no frame rate: it should hold mocap_framerate in Hz, from 1 to {_MAX_RATE_HZ}")
     if model is not None:
-        betas = np.asarray(arrays["betas"], np.float64).reshape(-1) if "betas" in arrays else np.zeros(0)
+        betas = _array(arrays, "betas", path).reshape(-1) if "betas" in arrays else np.zeros(0)
+        if np.abs(betas).max(initial=0.0) > _MAX_BETA:
+            raise InputError(f"{path}: betas holds {np.abs(betas).max():.3g}, wanted {_MAX_BETA:.0f} at most")
         joints = smpl_joints(model, betas)
     else:
         joints = _shipped_joints()
@@ -76,7 +81,7 @@ def read_amass(
                 f"{facts.name}: AMASS files hold no bone lengths; the shipped body's were taken (name a model for the "
                 "subject's own: amass:PATH?model=FILE.npz)"
             )
-    rotations = Rotation.from_rotvec(poses[:, :66].reshape(-1, 3)).as_matrix().reshape(-1, len(JOINTS), 3, 3)
+    rotations = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(-1, len(JOINTS), 3, 3)
     rotations[:, 0] = _Y_UP_FROM_Z_UP @ rotations[:, 0]
     offsets = joints - joints[[max(parent, 0) for parent in PARENTS]]
     # SMPL's trans moves the whole body, whose pelvis is not at the origin of the model.
@@ -92,6 +97,30 @@ def read_amass(
         metres_per_unit=1.0,
     )
     return canonical_clip(motion, facts, warnings)
+
+
+def _poses(arrays: dict[str, Array], path: Path) -> Array:
+    """(T, 66) rotation vectors of the body: from `poses`, or from the parts that SMPL-X's files have beside it."""
+    parts = next((keys for keys in _PARTS if all(key in arrays for key in keys)), None)
+    if "poses" in arrays or parts is None:
+        poses = _flat(_array(arrays, "poses", path))
+    else:
+        root, body = (_flat(_array(arrays, key, path)) for key in parts)
+        if root.ndim != 2 or body.ndim != 2 or root.shape[1:] != (3,) or len(root) != len(body):
+            raise InputError(f"{path}: {parts[0]} {root.shape} and {parts[1]} {body.shape} must be (T, 3) and (T, 63)")
+        poses = np.concatenate([root, body], axis=1)
+    if poses.ndim != 2 or not 66 <= poses.shape[1] <= _MAX_POSE or poses.shape[1] % 3 or not len(poses):
+        raise InputError(
+            f"{path}: poses must be (frames, 156) as in SMPL-H, at least the 22 body joints' 66 numbers, got "
+            f"{poses.shape}"
+        )
+    check_length(len(poses), len(JOINTS), str(path))
+    return poses[:, :66]
+
+
+def _flat(poses: Array) -> Array:
+    """(T, J, 3) as (T, 3 J)."""
+    return poses.reshape(len(poses), poses.shape[1] * 3) if poses.ndim == 3 and poses.shape[2] == 3 else poses
 
 
 def _rate_hz(arrays: dict[str, Array], path: Path) -> float | None:
@@ -122,9 +151,9 @@ def smpl_joints(model: Path, betas: Array) -> Array:
 
 @lru_cache(maxsize=2)
 def _model(path: Path) -> tuple[Array, Array, Array]:
-    arrays = load_npz(path, _MAX_BYTES)
+    arrays = load_npz(path, 2 * _MAX_BYTES, _MODEL)
     template, directions, regressor = (_array(arrays, key, path) for key in ("v_template", "shapedirs", "J_regressor"))
-    count = len(template)
+    count = template.size // 3
     if (
         template.shape != (count, 3)
         or directions.ndim != 3
@@ -150,12 +179,19 @@ def _shipped_joints() -> Array:
 
 def _array(arrays: dict[str, Array], key: str, path: Path) -> Array:
     if key not in arrays:
-        have = ", ".join(sorted(arrays)[:20]) or "nothing"
-        raise InputError(f"{path} holds no array {key!r}; it has {have}")
-    try:
-        values = np.asarray(arrays[key], np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: the array {key!r} does not hold numbers") from error
+        have = ", ".join(excerpt(name, 40)[1:-1] for name in _names(path)) or "nothing"
+        hint = "; a file of the body's shape only (`shape.npz`) has no motion" if key == "poses" else ""
+        raise InputError(f"{path} holds no array {key!r}; it has {have}{hint}")
+    if arrays[key].dtype.kind not in "fiu":
+        raise InputError(f"{path}: the array {key!r} does not hold numbers")
+    with np.errstate(over="ignore"):  # longer floats than ours become infinite
+        values = arrays[key].astype(np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{path}: the array {key!r} holds values that are not finite")
     return values
+
+
+def _names(path: Path) -> list[str]:
+    """Some of the arrays that the archive has, for messages."""
+    with zipfile.ZipFile(path) as archive:
+        return sorted(name.removesuffix(".npy") for name in archive.namelist())[:20]

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bodystream.errors import InputError
-from bodystream.sources.motion.rig import RigMotion, axis_rotations
+from bodystream.errors import InputError, excerpt
+from bodystream.files import read_bounded
+from bodystream.sources.motion.numerals import MAX_NUMBER, decoded, number_words
+from bodystream.sources.motion.rig import RigMotion, axis_rotations, check_length
 from bodystream.types import Array
 
 __all__ = ["AsfSkeleton", "parse_amc", "parse_asf", "read_asf_amc"]
@@ -22,7 +24,6 @@ __all__ = ["AsfSkeleton", "parse_amc", "parse_asf", "read_asf_amc"]
 MAX_BYTES = 256 << 20
 _MAX_BONES = 256
 _MAX_FRAMES = 2_000_000
-_MAX_NUMBER = 1e7
 _INCH_M = 0.0254
 _AXES = {"x": 0, "y": 1, "z": 2}
 _BONE_NAMES = {
@@ -104,14 +105,7 @@ def _skeleton_beside(path: Path) -> Path:
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path} has more than {MAX_BYTES >> 20} MiB, which is more than is accepted here")
-    return content.decode("latin-1")
+    return decoded(read_bounded(path, MAX_BYTES))
 
 
 def parse_asf(text: str, name: str) -> AsfSkeleton:
@@ -200,7 +194,7 @@ def _bones(lines: list[tuple[int, list[str]]], name: str, degrees: bool) -> list
             direction = np.array([_number(word, name, number, "direction") for word in bone["direction"]])
             angles = np.array([_number(word, name, number, "axis") for word in bone["axis"][:3]])
             axes = _axes(angles, bone["axis"][3].lower(), name, number, degrees)
-            channels = _channels([c for c in bone.get("dof", []) if c.lower() != "l"], name, number)
+            channels = _channels(bone.get("dof", []), name, number)
             length = _number(bone["length"][0], name, number, "length")
             out.append((bone["name"][0], (direction * length, axes, channels)))
         else:
@@ -228,19 +222,21 @@ def _tree(lines: list[tuple[int, list[str]]], bones: dict[str, _Bone], name: str
 
 def _number(word: str, name: str, line: int, what: str) -> float:
     try:
-        value = float(word)
+        value = float(number_words(word)[0])
     except ValueError:
         value = float("nan")
-    if not abs(value) < _MAX_NUMBER:
-        raise InputError(f"{name}, line {line}: {what} {word[:40]!r} is not a usable number")
+    if not abs(value) < MAX_NUMBER:
+        raise InputError(f"{name}, line {line}: {what} {excerpt(word)} is not a usable number")
     return value
 
 
 def _channels(words: list[str], name: str, line: int) -> tuple[str, ...]:
     out = tuple(word.lower() for word in words)
     for word in out:
-        if not re.fullmatch("[rt][xyz]", word):
-            raise InputError(f"{name}, line {line}: the channel {word!r} is unknown: wanted tx, ty, tz, rx, ry or rz")
+        if not re.fullmatch("[rt][xyz]|l", word):
+            raise InputError(
+                f"{name}, line {line}: the channel {excerpt(word)} is unknown: wanted tx, ty, tz, rx, ry, rz or l"
+            )
     return out
 
 
@@ -261,14 +257,19 @@ def parse_amc(text: str, skeleton: AsfSkeleton, name: str) -> RigMotion:
         InputError: with the file, the line and the likely cause.
     """
     frames = _frames(text, skeleton, name)
-    degrees = skeleton.degrees and ":RADIANS" not in text[:2000].upper()
+    header = text[:2000].upper()
+    # The motion's own word goes before its skeleton's.
+    degrees = ":DEGREES" in header or (skeleton.degrees and ":RADIANS" not in header)
     count = len(frames["root"])
+    check_length(count, len(skeleton.bones), name)
     rotations = np.empty((count, len(skeleton.bones), 3, 3))
     root_positions = np.zeros((count, 3))
     for index, bone in enumerate(skeleton.bones):
         axes, turn = skeleton.axes[index], np.tile(np.eye(3), (count, 1, 1))
         for column, channel in enumerate(skeleton.channels[index]):
             values = frames[bone][:, column]
+            if channel == "l":
+                continue  # a bone that stretches; its length at rest is kept
             axis = _AXES[channel[1]]
             if channel[0] == "t":
                 root_positions[:, axis] += values if index == 0 else 0.0
@@ -335,8 +336,8 @@ def _values(words: list[str], frames: int, columns: int, seen: int, bone: str, n
         values = np.array(words, np.float64).reshape(frames, columns)
     except ValueError as error:
         raise InputError(f"{name}: {bone} has a value that is not a number: {error}") from error
-    if not (np.abs(values) < _MAX_NUMBER).all():
-        row = int(np.argmin((np.abs(values) < _MAX_NUMBER).all(axis=1)))
+    if not (np.abs(values) < MAX_NUMBER).all():
+        row = int(np.argmin((np.abs(values) < MAX_NUMBER).all(axis=1)))
         raise InputError(f"{name}: {bone} has an unusable number in frame {row + 1}; the capture was broken there")
     return values
 

@@ -27,19 +27,11 @@ from bodystream.geometry.skeleton import (
 from bodystream.sources.motion.mapping import JointMap, map_joints
 from bodystream.sources.motion.rest import Rest, find_rest, zero_pose
 from bodystream.sources.motion.rig import RigMotion, rig_kinematics
+from bodystream.sources.motion.units import metres_per_unit
 from bodystream.types import Array
 
-__all__ = ["TakeFacts", "canonical_clip", "guess_unit"]
+__all__ = ["TakeFacts", "canonical_clip"]
 
-UNITS_M = {
-    "metres": 1.0,
-    "centimetres": 0.01,
-    "inches": 0.0254,
-    "CMU's 1/0.45 inch": 0.0254 / 0.45,
-    "millimetres": 1e-3,
-}
-_HEAD_JOINT_M = (1.02, 1.88)
-"""Heights of the head joint above the toes that a person of 1.2 to 2.1 m has."""
 _SOLE_M = 0.02
 """Height of a standing foot's toe joint above the floor."""
 _MOST_FLOOR_SHIFT_M = 0.15
@@ -82,17 +74,16 @@ def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | No
     Raises:
         InputError: joints are missing, the pose at rest is no person's, or no unit gives a person's size.
     """
-    notes: list[str] = []
+    notes = list(motion.notes)
     if facts.skip_first and len(motion) > 1:
         motion = _without_first(motion)
     joint_map = map_joints(motion, zero_pose(motion)[0])
     rest = find_rest(motion, joint_map, notes)
     turned = (rest.positions - rest.positions[_PELVIS]) @ rest.ours_from_file.T
     skeleton, rest_from_canonical = align_rest(_in_range(turned, motion.name))
-    given = motion.metres_per_unit if motion.metres_per_unit is not None else facts.metres_per_unit
-    if given is None:
-        name, given = guess_unit(skeleton.stature_m * _range_factor(turned), motion.name)
-        notes.append(f"its unit was taken to be {name}, from the size of its skeleton")
+    given = metres_per_unit(
+        skeleton.stature_m * _range_factor(turned), motion.metres_per_unit, facts.metres_per_unit, motion.name, notes
+    )
     skeleton = Skeleton(skeleton.offsets_m * _range_factor(turned) * given)
     positions, world = _world_motion(motion, joint_map, rest, given)
     _palms_down(rest_from_canonical, joint_map, motion, rest)
@@ -121,21 +112,6 @@ def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | No
         root_positions_m=roots.astype(np.float32),
         description=facts.description,
         origin=facts.origin,
-    )
-
-
-def guess_unit(head_height: float, name: str) -> tuple[str, float]:
-    """Name and metres of the unit in which a head joint `head_height` above the toes is a person's.
-
-    Raises:
-        InputError: no unit fits.
-    """
-    for unit, metres in UNITS_M.items():
-        if _HEAD_JOINT_M[0] <= head_height * metres <= _HEAD_JOINT_M[1]:
-            return unit, metres
-    raise InputError(
-        f"{name}: its skeleton is {head_height:.4g} units from the toes to the head, which is no person's size in "
-        f"{', '.join(UNITS_M)}: scale it, or list it with its unit_m in an index.csv beside it"
     )
 
 

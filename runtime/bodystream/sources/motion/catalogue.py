@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
+from bodystream.files import read_bounded
+from bodystream.sources.motion.numerals import decoded, number_words
 
 __all__ = ["UNIDENTIFIED", "IndexRow", "index_rows", "known_subject"]
 
@@ -64,21 +66,31 @@ def index_rows(folder: Path) -> dict[str, IndexRow]:
     """The rows of the `index.csv` in the folder or the nearest one above it, at most two levels; by clip.
 
     Raises:
-        InputError: the table has no column `clip`, or a number in it is none.
+        InputError: the table cannot be read, or a number in it is none.
     """
     for place in (folder, *folder.parents[:2]):
         path = place / "index.csv"
-        if path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError:  # a folder above that may not be entered has nothing to say
+            is_there = False
+        if is_there:
             return _read(path)
     return {}
 
 
 def _read(path: Path) -> dict[str, IndexRow]:
-    with path.open("rb") as stream:
-        content = stream.read(_MAX_INDEX_BYTES + 1)
-    if len(content) > _MAX_INDEX_BYTES:
-        raise InputError(f"{path} has more than {_MAX_INDEX_BYTES >> 20} MiB, which is more than is accepted here")
-    reader = csv.DictReader(io.StringIO(content.decode("utf-8", errors="replace")))
+    text = decoded(read_bounded(path, _MAX_INDEX_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
+    header = text.partition("\n")[0]
+    # Spreadsheets of countries with a decimal comma part their columns by semicolons.
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",")
+    try:
+        return _rows(reader, path)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: the table cannot be read: {error}") from error
+
+
+def _rows(reader: csv.DictReader[str], path: Path) -> dict[str, IndexRow]:
     if "clip" not in (reader.fieldnames or ()):
         return {}  # some other table
     rows: dict[str, IndexRow] = {}
@@ -101,11 +113,11 @@ def _positive(word: str | None, where: str, column: str) -> float | None:
     if not word:
         return None
     try:
-        value = float(word)
+        value = float(number_words(word.strip())[0])
     except ValueError:
         value = math.nan
-    if not 0.0 < value < 1e6:
-        raise InputError(f"{where}: {column} is {word!r}, wanted a positive number")
+    if not 1e-6 < value < 1e6:
+        raise InputError(f"{where}: {column} is {excerpt(word)}, wanted a positive number")
     return value
 
 

@@ -1,13 +1,12 @@
 """Which joints of a file are which of the 22: names of the usual rigs, then the chains between them.
 
-The ends of the limbs are found by name. What lies between (spine, neck, collars) is found by the tree, since the same
-word means different joints in different rigs: `Spine` is the second joint of CMU's back and the first of Mixamo's, and
-`LeftShoulder` is a collar in one file and the upper arm in another.
+The ends of the limbs are found by name, else by their bones (`limbs`). What lies between (spine, neck, collars) is
+found by the tree, since the same word means different joints in different rigs: `Spine` is the second joint of CMU's
+back and the first of Mixamo's, and `LeftShoulder` is a collar in one file and the upper arm in another.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -15,31 +14,15 @@ import numpy as np
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX
+from bodystream.sources.motion.limbs import ancestors, found_joints
 from bodystream.sources.motion.rig import RigMotion
 from bodystream.types import Array
 
-__all__ = ["JointMap", "map_joints", "normalised_name"]
+__all__ = ["JointMap", "map_joints"]
 
-_PREFIX = re.compile(r"^(?:.*[:|]|mixamorig\d*[_ ]?|bip\d+[_ ]?|[fm]_avg_|def[-_]|j_bip_(?:c_)?)", re.I)
-_STEMS = {
-    "hip": ("upleg", "thigh", "upperleg", "femur", "hip"),
-    "knee": ("leg", "shin", "knee", "lowerleg", "tibia", "calf"),
-    "ankle": ("ankle", "foot"),
-    "foot": ("toebase", "toe", "toes", "toe0", "ball", "foot"),
-    "shoulder": ("arm", "shldr", "upperarm", "humerus", "uparm", "shoulder"),
-    "elbow": ("forearm", "elbow", "lowerarm", "radius", "lowarm"),
-    "wrist": ("wrist", "hand"),
-    "hand": ("fingerbase",),
-    "thumb": ("thumb", "thumb1", "handthumb1", "thumbproximal", "thumb01"),
-}
 _SPINE_FRACTIONS = {"spine1": 0.22, "spine2": 0.49, "spine3": 0.60}
 """Where SMPL's template has its spine joints, as fractions of the height from the pelvis to the neck."""
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-
-
-def normalised_name(name: str) -> str:
-    """A joint's name without prefix, case, spaces and punctuation."""
-    return re.sub(r"[^a-z0-9]", "", _PREFIX.sub("", name).lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +51,20 @@ def map_joints(motion: RigMotion, rest_positions: Array) -> JointMap:
 
     Args:
         motion: names and tree.
-        rest_positions: (J, 3) joints in the zero pose, in any unit: only lengths along the spine are used.
+        rest_positions: (J, 3) joints in the zero pose, in any unit: only lengths along chains are used.
 
     Raises:
         InputError: a hip, knee, ankle, shoulder, elbow, wrist or the head is not there; the message lists names.
     """
-    names = {}
-    for index, name in enumerate(motion.joints):
-        names.setdefault(normalised_name(name), index)
-    found: dict[str, int] = {}
-    for side in ("left", "right"):
-        used: set[int] = set()
-        for part, stems in _STEMS.items():
-            variants = [v for stem in stems for v in (side + stem, side[0] + stem, stem + side[0], stem + side)]
-            index = next((names[v] for v in variants if v in names and names[v] not in used), None)
-            if index is not None:
-                found[f"{side}_{part}"] = index
-                used.add(index)
-    if "head" in names:
-        found["head"] = names["head"]
+    found = found_joints(motion, rest_positions)
     needed = [f"{side}_{part}" for side in ("left", "right") for part in _NEEDED] + ["head"]
     missing = [name for name in needed if name not in found]
     if missing:
         raise InputError(
             f"{motion.name}: the skeleton has no joint for {', '.join(missing)}. Found: "
             f"{', '.join(sorted(set(needed) - set(missing))) or 'nothing'}. Its joints are "
-            f"{', '.join(motion.joints[:60])}. Rename them as CMU, Mixamo, Daz or SMPL do"
+            f"{', '.join(motion.joints[:60])}. Rename them as CMU, Mixamo, Daz or SMPL "
+            "do, or at least begin those of each side with Left and Right"
         )
     _check_limbs(motion, found)
     joints = {JOINT_INDEX[name]: index for name, index in found.items() if name in JOINT_INDEX}
@@ -128,21 +99,13 @@ def _only_twists(motion: RigMotion, joint: int, child: int) -> bool:
     return bool(np.abs(at - np.median(at, axis=0)).max() <= 1e-4 * max(np.abs(motion.offsets[joint]).max(), 1e-9))
 
 
-def _ancestors(motion: RigMotion, joint: int) -> list[int]:
-    """The joint's ancestors from its parent up to the root."""
-    out = []
-    while (joint := motion.parents[joint]) >= 0:
-        out.append(joint)
-    return out
-
-
 def _check_limbs(motion: RigMotion, found: dict[str, int]) -> None:
     """Each limb must be one chain, or names mislead."""
     for side in ("left", "right"):
         for chain in (("hip", "knee", "ankle", "foot"), ("shoulder", "elbow", "wrist")):
             for above, below in zip(chain, chain[1:], strict=False):
                 upper, lower = found[f"{side}_{above}"], found.get(f"{side}_{below}")
-                if lower is not None and upper not in _ancestors(motion, lower):
+                if lower is not None and upper not in ancestors(motion.parents, lower):
                     raise InputError(
                         f"{motion.name}: {motion.joints[lower]} (taken for the {side} {below}) does not hang on "
                         f"{motion.joints[upper]} (taken for the {side} {above}): the skeleton's names or its tree are "
@@ -152,11 +115,11 @@ def _check_limbs(motion: RigMotion, found: dict[str, int]) -> None:
 
 def _trunk(motion: RigMotion, rest: Array, found: dict[str, int], joints: dict[int, int]) -> None:
     """Pelvis, spine, neck and collars from the tree; written into `joints`."""
-    lines = {name: _ancestors(motion, found[name]) for name in ("left_hip", "right_hip", "head")}
-    arms = {side: _ancestors(motion, found[f"{side}_shoulder"]) for side in ("left", "right")}
+    lines = {name: ancestors(motion.parents, found[name]) for name in ("left_hip", "right_hip", "head")}
+    arms = {side: ancestors(motion.parents, found[f"{side}_shoulder"]) for side in ("left", "right")}
     pelvis = next((j for j in lines["head"] if j in lines["left_hip"] and j in lines["right_hip"]), None)
     chest = next((j for j in lines["head"] if j in arms["left"] and j in arms["right"]), None)
-    if pelvis is None or chest is None or pelvis not in [chest, *_ancestors(motion, chest)]:
+    if pelvis is None or chest is None or pelvis not in [chest, *ancestors(motion.parents, chest)]:
         raise InputError(
             f"{motion.name}: legs, arms and head do not hang on one spine; its root is {motion.joints[0]!r}. "
             "The export must hold the whole skeleton as one tree"

@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, JOINTS, MIRROR
-from bodystream.sources.motion.mapping import JointMap, normalised_name
+from bodystream.sources.motion.mapping import JointMap
+from bodystream.sources.motion.naming import normalised_name
 from bodystream.sources.motion.references import STANDING_XYZW
 from bodystream.sources.motion.rig import RigMotion, rig_kinematics
 from bodystream.types import Array

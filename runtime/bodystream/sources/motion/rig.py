@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["RigMotion", "axis_rotations", "rig_kinematics"]
+__all__ = ["RigMotion", "axis_rotations", "check_length", "rig_kinematics"]
+
+_MAX_ROTATIONS = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class RigMotion:
         end_sites: of joints without children, where their bone ends, (3,) in their frame.
         kind: `bvh`, `amc` or `amass`.
         metres_per_unit: where the format says, or None.
+        root_offset: (3,) of the root in the hierarchy, on top of which some exporters mean its channels; else zero.
+        notes: what had to be assumed in reading it.
     """
 
     name: str
@@ -40,9 +45,24 @@ class RigMotion:
     end_sites: dict[int, Array] = field(default_factory=dict)
     kind: str = "bvh"
     metres_per_unit: float | None = None
+    root_offset: Array = field(default_factory=lambda: np.zeros(3))
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.root_positions)
+
+
+def check_length(frames: int, joints: int, name: str) -> None:
+    """Refuse what would not fit into memory: a small file can hold many frames of joints without channels.
+
+    Raises:
+        InputError: it names the file.
+    """
+    if frames * joints > _MAX_ROTATIONS:
+        raise InputError(
+            f"{name} has {frames} frames of {joints} joints, more than the {_MAX_ROTATIONS} rotations that are "
+            "accepted (an hour of 60 joints at 60 Hz has 13 million): cut it into pieces"
+        )
 
 
 def rig_kinematics(motion: RigMotion, wanted: set[int] | None = None) -> tuple[dict[int, Array], dict[int, Array]]:

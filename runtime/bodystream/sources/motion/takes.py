@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
 from bodystream.geometry.motion import MotionClip
 from bodystream.sources.motion.amass import read_amass
 from bodystream.sources.motion.archives import unpacked
@@ -145,8 +146,10 @@ def load_takes(
 def _takes_of(part: str, indices: dict[Path, dict[str, IndexRow]]) -> Iterator[tuple[int, Take]]:
     """Takes of one specification, each with its rank: 1 out of an archive, else 0."""
     kind, path, model = _parsed(part)
-    if not path.exists():
+    if not _exists(path):
         raise InputError(f"{path} is not there: motion data is given as bvh:PATH, asf:PATH, amass:PATH or a path")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{path} is no ordinary file and no folder: give a file, or a copy of what it leads to")
     endings = _KINDS[kind] if kind else tuple(_KIND_OF)
     count = 0
     for rank, file, home, tags in _files(path, endings):
@@ -158,6 +161,33 @@ def _takes_of(part: str, indices: dict[Path, dict[str, IndexRow]]) -> Iterator[t
         yield rank, _take(file, path, indices[home].get(file.stem), (str(path), *tags), model)
     if not count:
         raise InputError(f"{path} holds no {' or '.join(endings)} files, nor archives ({_ARCHIVE}) of them")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{excerpt(str(path))} cannot be looked at: {error}") from error
+
+
+def _ordinary_files(folder: Path) -> list[Path]:
+    """All ordinary files in a folder and those in it, in order; FIFOs and devices are none.
+
+    Raises:
+        InputError: a folder may not be read; left out without a word, its takes would be missed by nobody.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"the folder {error.filename} cannot be read ({error.strerror}): allow it, or name other folders"
+        ) from error
+
+    return sorted(
+        path
+        for place, _, names in os.walk(folder, onerror=refuse)
+        for path in (Path(place, name) for name in names)
+        if path.is_file()
+    )
 
 
 def _parsed(part: str) -> tuple[str | None, Path, Path | None]:
@@ -178,7 +208,7 @@ def _files(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[int, Path, Pa
             raise InputError(f"{path} is no {' or '.join(endings)} file")
         yield 0, path, path.parent, ()
         return
-    inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    inside = [path] if path.is_file() else _ordinary_files(path)
     for file in inside:
         if _NO_MOTION.fullmatch(file.name):
             continue
