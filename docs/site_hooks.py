@@ -17,9 +17,11 @@ PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "findings/README.md": "findings.md",
     "LICENSE": "license.md",
 }
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+_SCRIPT_LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+\.sh\)")  # scripts are no pages
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -39,7 +41,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def site_links(text: str) -> str:
     """Links of a page in the root, as the site has them."""
-    return _LINK.sub(lambda match: match[1] + _from_root(match[2]) + match[3], text)
+    return _LINK.sub(lambda match: match[1] + _from_root(match[2]) + match[3], _SCRIPT_LINK.sub(r"`\1`", text))
 
 
 def _from_root(target: str) -> str:
