@@ -87,7 +87,7 @@ class Live:
     """Of a folder's images, in pixels; before any calibration file in it, understood or not."""
 
     rate: Annotated[float | None, optional("HZ", name="rate-hz")] = None
-    """Frame rate to ask of a camera, or of a recording without timestamps."""
+    """Frame rate to ask of a camera, or of a folder, instead of the times in its lists and names."""
 
     loop: bool = False
     """Start a recording anew when it ends."""

@@ -36,6 +36,7 @@ ASSUMED_RATE_HZ = 30.0
 _READERS = tuple(cast(LayoutReader, module) for module in (tum, deepdeform, numbered, matlab, plain))
 _AHEAD = 3  # frames decoded ahead of the consumer
 _NAMED_LOSSES = 10
+_LONGEST_NS = 2**62
 _UNIT_SAMPLES = 3
 _UNIT_TRIES = 12
 
@@ -141,6 +142,8 @@ class FolderSource(RgbdSource):
         unit = decide_scale(samples, recording.depth_scale_m, depth_scale_m, str(root), _stated_scale(recording))
         decoder = FrameDecoder(camera, unit.scale_m, max_depth_m, own_intrinsics=intrinsics is None)
         source = cls(root, recording, decoder, rate_hz, loop)
+        if recording.time_note and rate_hz is None:
+            source.counts.warn(recording.time_note)
         if unit.warning:
             source.counts.warn(unit.warning)
         for doubt in doubts:
@@ -336,6 +339,11 @@ def _timed(records: Sequence[FrameRecord], rate_hz: float | None) -> tuple[list[
                 record = dataclasses.replace(record, problem="it has the time stamp of the frame before it")
         kept.append(record)
         times_ns.append(time_ns)
+    if times_ns and times_ns[-1] > _LONGEST_NS:
+        raise InputError(
+            f"frames {records[0].name} and {records[-1].name} are {times_ns[-1] / 1e9:.3g} s apart by their numbers or "
+            "times: take the stray one out, or pass --rate-hz where the names are no frame numbers"
+        )
     return kept, times_ns
 
 

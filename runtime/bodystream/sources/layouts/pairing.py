@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bodystream.errors import InputError
 from bodystream.sources.layouts.images import read_colour, read_depth, read_mask
+from bodystream.sources.layouts.matching import match_files
+from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.record import FrameRecord
 from bodystream.types import Array
 
-__all__ = ["COLOUR_FOLDERS", "DEPTH_FOLDERS", "MASK_FOLDERS", "files_of", "find_folder", "pair_by_name"]
+__all__ = ["COLOUR_FOLDERS", "DEPTH_FOLDERS", "MASK_FOLDERS", "PairedFiles", "files_of", "find_folder", "pair_by_name"]
 
 COLOUR_FOLDERS = ("color", "colour", "rgb", "image", "images")
 DEPTH_FOLDERS = ("depth",)
@@ -41,52 +44,62 @@ def files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
                 raise InputError(f"{folder}: more than {_MAX_FILES} files")
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from error
-    return sorted(found, key=lambda path: _natural(path.stem))
+    return sorted(found, key=lambda path: natural(path.stem))
+
+
+@dataclass(frozen=True, slots=True)
+class PairedFiles:
+    """The frames of two folders.
+
+    Attributes:
+        records: in order, incomplete ones with their problem.
+        notes: what the user should know.
+        time_note: the same about the times, which is void where the user gives the rate.
+    """
+
+    records: tuple[FrameRecord, ...]
+    notes: tuple[str, ...]
+    time_note: str = ""
 
 
 def pair_by_name(
     depth_files: Sequence[Path], colour_files: Sequence[Path], mask_files: Sequence[Path] = (), number: bool = False
-) -> tuple[list[FrameRecord], list[str]]:
-    """Frames from two folders: equal names, else equal last numbers in the names, else order where counts agree.
+) -> PairedFiles:
+    """Frames from two folders: by equal names, times or numbers in the names, else by order where counts agree.
 
     Args:
         mask_files: named `<frame>.png` or `<frame>_<object>.png`; several objects of one frame are united.
-        number: the names are frame numbers.
-
-    Returns:
-        The records in order, incomplete ones with their problem, and notes for the user.
+        number: the names are frame numbers, unless they are plainly times.
 
     Raises:
         InputError: nothing pairs up.
     """
-    depth, colour = _keyed(depth_files, colour_files)
+    depth_files, colour_files = in_order_of_time(depth_files), in_order_of_time(colour_files)
+    names = NameNumbers.of(depth_files)
     notes: list[str] = []
-    if colour and not depth.keys() & colour.keys():
-        where = f"{depth_files[0].parent} and {colour_files[0].parent}"
-        if len(depth_files) != len(colour_files):
-            raise InputError(
-                f"{where}: no colour file has the name or number of a depth file, and their counts differ "
-                f"({len(colour_files)} and {len(depth_files)}): name the two files of a frame alike"
-            )
-        notes.append(f"{where}: the names do not agree, so files are paired in their order")
-        depth = dict(enumerate(depth_files))
-        colour = dict(enumerate(colour_files))
-    masks: dict[str, list[Path]] = {}
-    for path in mask_files:
-        masks.setdefault(path.stem, []).append(path)
-        if "_" in path.stem:
-            masks.setdefault(path.stem.split("_", 1)[0], []).append(path)
-    keys = sorted(depth.keys() | colour.keys(), key=lambda key: _natural(str(key)))
-    return [
-        _record(depth.get(key), colour.get(key), bool(colour), masks, int((depth.get(key) or colour[key]).stem))
-        if number
-        else _record(depth.get(key), colour.get(key), bool(colour), masks, None)
-        for key in keys
-    ], notes
+    pairs: Sequence[tuple[int | None, int | None]] = [(index, None) for index in range(len(depth_files))]
+    if colour_files:
+        matches = match_files(depth_files, colour_files, names, NameNumbers.of(colour_files))
+        pairs = matches.pairs
+        notes += matches.notes
+    frames = [(None if i is None else depth_files[i], None if j is None else colour_files[j]) for i, j in pairs]
+    masks = _masks_of(frames, mask_files, notes)
+    times = {} if names.times_ns is None else dict(zip(depth_files, names.times_ns, strict=True))
+    records = [
+        _record(depth, colour, bool(colour_files), own_masks, number, None if depth is None else times.get(depth))
+        for (depth, colour), own_masks in zip(frames, masks, strict=True)
+    ]
+    note = f"{depth_files[0].parent}: {names.note}" if names.note else ""
+    return PairedFiles(tuple(_with_later_times(records) if times else records), tuple(notes), note)
 
 
 def _record(
-    depth: Path | None, colour: Path | None, wants_colour: bool, masks: dict[str, list[Path]], number: int | None
+    depth: Path | None,
+    colour: Path | None,
+    wants_colour: bool,
+    masks: Sequence[Path],
+    number: bool,
+    time_ns: int | None,
 ) -> FrameRecord:
     present = depth if depth is not None else colour
     assert present is not None
@@ -95,17 +108,64 @@ def _record(
         problem = f"{present} has no depth file"
     elif wants_colour and colour is None:
         problem = f"{present} has no colour file"
-    own_masks = masks.get(present.stem, [])
     return FrameRecord(
         name=present.stem,
         read_depth=None if depth is None else partial(read_depth, depth),
         read_colour=None if colour is None else partial(read_colour, colour),
-        read_mask=partial(_union, tuple(own_masks)) if own_masks else None,
+        read_mask=partial(_union, tuple(masks)) if masks else None,
         depth_file="" if depth is None else str(depth),
         colour_file="" if colour is None else str(colour),
-        number=number,
+        time_ns=time_ns,
+        number=int(present.stem) if number and time_ns is None else None,
         problem=problem,
     )
+
+
+def _with_later_times(records: Sequence[FrameRecord]) -> list[FrameRecord]:
+    """A frame without depth has no time of its own: it gets the next after the frame before it."""
+    result: list[FrameRecord] = []
+    first = next(record.time_ns for record in records if record.time_ns is not None)
+    before_ns = max(0, first - len(records))
+    for record in records:
+        before_ns = before_ns + 1 if record.time_ns is None else record.time_ns
+        result.append(dataclasses.replace(record, time_ns=before_ns))
+    return result
+
+
+def _masks_of(
+    frames: Sequence[tuple[Path | None, Path | None]], mask_files: Sequence[Path], notes: list[str]
+) -> list[list[Path]]:
+    """The mask files of each frame, by the name of either image, else by the number in their names, else in order."""
+    if not mask_files:
+        return [[] for _ in frames]
+    by_name: dict[str, list[Path]] = {}
+    for path in mask_files:
+        by_name.setdefault(path.stem, []).append(path)
+        if "_" in path.stem:
+            by_name.setdefault(path.stem.split("_", 1)[0], []).append(path)
+    found = [
+        next((by_name[file.stem] for file in frame if file is not None and file.stem in by_name), [])
+        for frame in frames
+    ]
+    if any(found):
+        return found
+    where = mask_files[0].parent
+    by_number: dict[int, list[Path]] = {}
+    for path in mask_files:
+        for number in numbers_of(path.stem)[-1:]:
+            by_number.setdefault(number, []).append(path)
+    numbers = [numbers_of((depth or colour).stem)[-1:] for depth, colour in frames]  # type: ignore[union-attr]
+    found = [by_number.get(number[0], []) if number else [] for number in numbers]
+    if 2 * sum(map(bool, found)) >= len(frames) and all(len(own) < 2 for own in found):
+        return found
+    if len(mask_files) == len(frames):
+        notes.append(f"{where}: the names agree with no frame's, so masks are used in their order")
+        return [[path] for path in mask_files]
+    notes.append(
+        f"{where}: none of its {len(mask_files)} masks has the name or number of a frame, so they are not used: name "
+        "a mask as its frame"
+    )
+    return [[] for _ in frames]
 
 
 def _union(paths: tuple[Path, ...], raw_depth: Array) -> Array:
@@ -116,32 +176,3 @@ def _union(paths: tuple[Path, ...], raw_depth: Array) -> Array:
             raise InputError(f"{path} and {paths[0]}: masks of one frame differ in size")
         mask = mask | other
     return mask
-
-
-def _keyed(
-    depth_files: Sequence[Path], colour_files: Sequence[Path]
-) -> tuple[dict[str | int, Path], dict[str | int, Path]]:
-    depth: dict[str | int, Path] = {path.stem: path for path in depth_files}
-    colour: dict[str | int, Path] = {path.stem: path for path in colour_files}
-    if not colour or depth.keys() & colour.keys():
-        return depth, colour
-    by_number = []
-    for files in (depth_files, colour_files):
-        numbered = {_last_number(path.stem): path for path in files}
-        if None in numbered or len(numbered) != len(files):
-            return depth, colour
-        by_number.append({number: path for number, path in numbered.items() if number is not None})
-    return by_number[0], by_number[1]
-
-
-def _last_number(stem: str) -> int | None:
-    digits = re.findall(r"[0-9]+", stem)
-    return int(digits[-1]) if digits and len(digits[-1]) < 20 else None
-
-
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    return [
-        (0, int(part), part) if part.isdigit() and part.isascii() else (1, 0, part)
-        for part in re.split(r"([0-9]+)", text)
-        if part
-    ]

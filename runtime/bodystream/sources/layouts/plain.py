@@ -56,12 +56,13 @@ def read(path: Path, numbered: bool = False, layout: str = NAME) -> Recording:
         notes.append(f"{path}: no colour images ({'|'.join(COLOUR_FOLDERS)}/), so only depth is used")
     mask_folder = find_folder(path, MASK_FOLDERS)
     mask_files = [] if mask_folder is None else files_of(mask_folder, COLOUR_SUFFIXES)
-    records, pairing_notes = pair_by_name(depth_files, colour_files, mask_files, numbered)
+    paired = pair_by_name(depth_files, colour_files, mask_files, numbered)
     return Recording(
         layout=layout,
-        records=tuple(records),
+        records=paired.records,
         depth_scale_m=MILLIMETRE_M,
         intrinsics=find_intrinsics(path),
         intrinsics_wanted=INTRINSICS_WANTED,
-        notes=(*notes, *pairing_notes),
+        notes=(*notes, *paired.notes),
+        time_note=paired.time_note,
     )

@@ -54,6 +54,7 @@ class Recording:
         intrinsics: of the whole recording, perhaps from a file that is not understood; None when none was found.
         intrinsics_wanted: what to add when none was found: the files that were looked for.
         notes: what the user should know, each to be shown as a warning.
+        time_note: the same about the frames' times, which is void where the user gives the rate.
     """
 
     layout: str
@@ -62,6 +63,7 @@ class Recording:
     intrinsics: PinholeParameters | UnreadIntrinsics | None
     intrinsics_wanted: str
     notes: tuple[str, ...] = field(default=())
+    time_note: str = ""
 
 
 class LayoutReader(Protocol):

@@ -6,16 +6,15 @@ the depth column is found from the paths or, where they do not tell, from the fi
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
 from bodystream.files import read_bounded
 from bodystream.sources.layouts.images import DamagedFileError, png_is_depth, read_colour, read_depth
 from bodystream.sources.layouts.intrinsics import find_intrinsics
+from bodystream.sources.layouts.matching import MAX_DIFFERENCE_NS, mutually_nearest, told_of_few
+from bodystream.sources.layouts.number_times import E9, MAX_TIME_NS, NumberMeaning, meaning_of_times
 from bodystream.sources.layouts.plain import INTRINSICS_WANTED
 from bodystream.sources.layouts.record import FrameRecord, Recording
 
@@ -27,10 +26,13 @@ TUM_SCALE_M = 1.0 / 5000.0
 
 _ASSOCIATION_FILES = ("associations.txt", "associate.txt", "associated.txt")
 _MAX_LIST_BYTES = 64 << 20
-_MAX_DIFFERENCE_NS = 20_000_000  # as the benchmark's associate.py
+_FRAMES_HZ = 30
+_MAX_WORD = 40
+_LARGEST = 10**19
 _PROBE = 20
 
-Row = tuple[int, str]  # time [ns], path as written
+Row = tuple[int, str]  # time, path as written
+Frame = tuple[int, str | None, str | None, str]  # time [ns], path of depth, of colour, problem
 
 
 def fits(path: Path) -> bool:
@@ -47,20 +49,23 @@ def read(path: Path) -> Recording:
     """
     association = next((path / name for name in _ASSOCIATION_FILES if (path / name).is_file()), None)
     notes: list[str] = []
-    frames: list[tuple[int, str | None, str | None, str]]
+    frames: list[Frame]
     if association is not None:
         rows, cut = parse_list(_text(association), 4, str(association))
         depth_column = _depth_column(path, association, rows)
-        frames = [(row[depth_column][0], row[depth_column][1], row[1 - depth_column][1], "") for row in rows]
-        if cut:
-            frames.append((_after(frames), None, None, f"the last line of {association} is cut off"))
+        lists = [[row[depth_column] for row in rows]]
+        meaning = _meaning(lists[0])
+        times = _times(lists[0], meaning, association)
+        frames = [(t, row[depth_column][1], row[1 - depth_column][1], "") for t, row in zip(times, rows, strict=True)]
+        origin, cut_file = association, association if cut else None
     else:
-        depth_rows, depth_cut = parse_list(_text(path / "depth.txt"), 2, str(path / "depth.txt"))
-        colour_rows, colour_cut = parse_list(_text(path / "rgb.txt"), 2, str(path / "rgb.txt"))
-        frames = associate([row[0] for row in depth_rows], [row[0] for row in colour_rows])
-        if depth_cut or colour_cut:
-            cut_file = path / ("depth.txt" if depth_cut else "rgb.txt")
-            frames.append((_after(frames), None, None, f"the last line of {cut_file} is cut off"))
+        origin = path / "depth.txt"
+        depth, colour, meaning, cut_file = _two_lists(path)
+        frames = associate(depth, colour)
+        complete = sum(frame[2] is not None and frame[1] is not None for frame in frames)
+        notes += told_of_few(f"{path}: by time", complete, len(depth))
+    if cut_file is not None:
+        frames.append((_after(frames), None, None, f"the last line of {cut_file} is cut off"))
     if not any(depth for _, depth, _, _ in frames):
         raise InputError(f"{path}: its lists name no frame")
     if any(b[0] < a[0] for a, b in zip(frames, frames[1:], strict=False)):
@@ -68,12 +73,49 @@ def read(path: Path) -> Recording:
         frames.sort(key=lambda frame: frame[0])
     return Recording(
         layout=NAME,
-        records=tuple(_record(path, *frame) for frame in frames),
+        records=tuple(_record(path, *frame, numbered=meaning.unit_ns is None) for frame in frames),
         depth_scale_m=TUM_SCALE_M,
         intrinsics=find_intrinsics(path),
         intrinsics_wanted=INTRINSICS_WANTED,
         notes=tuple(notes),
+        time_note=f"{origin}: {meaning.note}" if meaning.note else "",
     )
+
+
+def _two_lists(path: Path) -> tuple[list[Row], list[Row], NumberMeaning, Path | None]:
+    """Depth and colour with their times [ns], what the times are, and the list that is cut off."""
+    lists: list[list[Row]] = []
+    meanings: list[NumberMeaning] = []
+    cut_file: Path | None = None
+    for name in ("depth.txt", "rgb.txt"):
+        rows, cut = parse_list(_text(path / name), 2, str(path / name))
+        written = [row[0] for row in rows]
+        meanings.append(_meaning(written))
+        times = _times(written, meanings[-1], path / name)
+        lists.append([(time_ns, file) for time_ns, (_, file) in zip(times, written, strict=True)])
+        cut_file = cut_file or (path / name if cut else None)
+    numbered = [meaning.unit_ns is None for meaning in meanings]
+    if all(lists) and numbered[0] != numbered[1]:
+        raise InputError(
+            f"{path}: one of depth.txt and rgb.txt holds frame numbers and the other times, so that nothing pairs "
+            "their images: write times into both, or an associations.txt"
+        )
+    return lists[0], lists[1], meanings[0], cut_file
+
+
+def _meaning(rows: list[Row]) -> NumberMeaning:
+    return meaning_of_times([value_e9 for value_e9, _ in rows])
+
+
+def _times(rows: list[Row], meaning: NumberMeaning, origin: Path) -> list[int]:
+    """Times [ns]; of frame numbers, those of a camera of 30 Hz."""
+    times: list[int] = []
+    for value_e9, _ in rows:
+        time_ns = meaning.time_ns(value_e9)
+        times.append(round(value_e9 / _FRAMES_HZ) if time_ns is None else time_ns)
+    if times and max(times) > MAX_TIME_NS:
+        raise InputError(f"{origin}: its times reach {max(times) / 1e9:.3g} s, which is no time since 1970 or a start")
+    return times
 
 
 def parse_list(text: str, columns: int, origin: str) -> tuple[list[list[Row]], bool]:
@@ -83,7 +125,8 @@ def parse_list(text: str, columns: int, origin: str) -> tuple[list[list[Row]], b
         columns: 2 (`timestamp path`) or 4 (two of them).
 
     Returns:
-        Per line its (time_ns, path) pairs, and whether the last line is incomplete (the recording was cut off).
+        Per line its (time, path) pairs, the time as written times 1e9 (nanoseconds where it is in seconds), and whether
+        the last line is incomplete (the recording was cut off).
 
     Raises:
         InputError: a line before the last has not the right columns, or a path that leaves the folder.
@@ -106,7 +149,7 @@ def parse_list(text: str, columns: int, origin: str) -> tuple[list[list[Row]], b
     return rows, False
 
 
-def associate(depth: list[Row], colour: list[Row]) -> list[tuple[int, str | None, str | None, str]]:
+def associate(depth: list[Row], colour: list[Row]) -> list[Frame]:
     """Pair depth and colour that are mutually nearest in time, at most 20 ms apart.
 
     Returns:
@@ -116,31 +159,21 @@ def associate(depth: list[Row], colour: list[Row]) -> list[tuple[int, str | None
     if not depth or not colour:
         return [(t, p, None, f"{p} has no colour image") for t, p in depth]
     depth, colour = sorted(depth), sorted(colour)
-    depth_ns = np.array([t for t, _ in depth], np.int64)
-    colour_ns = np.array([t for t, _ in colour], np.int64)
-    nearest_colour = _nearest(colour_ns, depth_ns)
-    nearest_depth = _nearest(depth_ns, colour_ns)
-    frames: list[tuple[int, str | None, str | None, str]] = []
+    pairs = mutually_nearest([t for t, _ in depth], [t for t, _ in colour])
+    frames: list[Frame] = []
     for i, (time_ns, depth_path) in enumerate(depth):
-        j = int(nearest_colour[i])
-        if nearest_depth[j] == i and abs(colour_ns[j] - time_ns) <= _MAX_DIFFERENCE_NS:
-            frames.append((time_ns, depth_path, colour[j][1], ""))
+        if i in pairs:
+            frames.append((time_ns, depth_path, colour[pairs[i]][1], ""))
         else:
             frames.append((time_ns, depth_path, None, f"{depth_path} has no colour image within 20 ms"))
-    last_ns = depth[-1][0] + _MAX_DIFFERENCE_NS
+    last_ns = depth[-1][0] + MAX_DIFFERENCE_NS
     frames += [(t, None, p, f"{p} has no depth image: the recording ended there") for t, p in colour if t > last_ns]
     return frames
 
 
-def _nearest(sorted_ns: np.ndarray, wanted_ns: np.ndarray) -> np.ndarray:
-    right = np.clip(np.searchsorted(sorted_ns, wanted_ns), 1, len(sorted_ns) - 1) if len(sorted_ns) > 1 else None
-    if right is None:
-        return np.zeros(len(wanted_ns), np.int64)
-    left_is_nearer = wanted_ns - sorted_ns[right - 1] <= sorted_ns[right] - wanted_ns
-    return np.where(left_is_nearer, right - 1, right)
-
-
-def _record(root: Path, time_ns: int, depth: str | None, colour: str | None, problem: str) -> FrameRecord:
+def _record(
+    root: Path, time_ns: int, depth: str | None, colour: str | None, problem: str, *, numbered: bool
+) -> FrameRecord:
     depth_path = None if depth is None else root / depth
     colour_path = None if colour is None else root / colour
     return FrameRecord(
@@ -149,28 +182,30 @@ def _record(root: Path, time_ns: int, depth: str | None, colour: str | None, pro
         read_colour=None if colour_path is None else partial(read_colour, colour_path),
         depth_file=str(depth_path or ""),
         colour_file=str(colour_path or ""),
-        time_ns=time_ns,
+        time_ns=None if numbered else time_ns,
+        number=round(time_ns * _FRAMES_HZ / 1e9) if numbered else None,
         problem=problem,
     )
 
 
 def _row(time_text: str, path_text: str, origin: str, index: int) -> Row:
     try:
-        seconds, _, fraction = time_text.partition(".")
-        if seconds.isdecimal() and (not fraction or fraction.isdecimal()) and len(seconds) <= 10:
+        whole, _, fraction = time_text.partition(".")
+        if not time_text.isascii() or "_" in time_text or len(time_text) > _MAX_WORD:
+            raise ValueError
+        if whole.isdecimal() and (not fraction or fraction.isdecimal()):
             # Kept in integers: a double resolves today's epoch seconds only to 0.2 microseconds.
-            time_ns = int(seconds) * 10**9 + int((fraction + "000000000")[:9])
+            value_e9 = int(whole) * E9 + int((fraction + "000000000")[:9])
         else:
-            value = float(time_text)
-            if not math.isfinite(value) or not 0 <= value < 9e9:
-                raise ValueError
-            time_ns = round(value * 1e9)
-    except ValueError:
-        raise InputError(f"{origin} line {index + 1}: {time_text[:40]!r} is no time in seconds") from None
+            value_e9 = round(float(time_text) * E9)  # nan and infinity raise
+        if not 0 <= value_e9 < _LARGEST * E9:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InputError(f"{origin} line {index + 1}: {excerpt(time_text, 44)} is no time") from None
     pure = PurePosixPath(path_text)
     if pure.is_absolute() or ".." in pure.parts or "\0" in path_text:
-        raise InputError(f"{origin} line {index + 1}: {path_text[:80]!r} leaves the recording's folder")
-    return time_ns, path_text
+        raise InputError(f"{origin} line {index + 1}: {excerpt(path_text, 80)} leaves the recording's folder")
+    return value_e9, path_text
 
 
 def _depth_column(root: Path, association: Path, rows: list[list[Row]]) -> int:
@@ -187,7 +222,7 @@ def _depth_column(root: Path, association: Path, rows: list[list[Row]]) -> int:
     )
 
 
-def _after(frames: list[tuple[int, str | None, str | None, str]]) -> int:
+def _after(frames: list[Frame]) -> int:
     return max((frame[0] for frame in frames), default=0) + 1
 
 
