@@ -19,7 +19,7 @@ help:
 	@echo "make test-openxr  the OpenXR source against a real runtime without hardware (Debian, root)"
 	@echo "make soak    the long-running tests"
 	@echo "make fuzz    20,000 mutated inputs for every parser (about an hour)"
-	@echo "make bench   the benchmarks, compared with the committed baseline"
+	@echo "make bench   the benchmarks, their ratios to other packages compared with the committed ones"
 	@echo "make docs    the documentation as a site, into site/"
 	@echo "make lint    formatting, lint, types and layers"
 	@echo "make format  put the code into its format"
@@ -44,8 +44,10 @@ FUZZ ?= 20000
 fuzz: $(VENV)/.dev
 	BODYSTREAM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q -k fuzz --timeout 7200 $(ARGS)
 
+# Of each suite the one counts that was measured on the same frames: recordings, or generated ones.
+BASELINES := $(addprefix benchmarks/bodystream_bench/,baseline.json baseline_generated.json)
 bench: $(VENV)/.bench
-	$(BIN)/bodystream bench $(ARGS)
+	$(BIN)/bodystream bench --judge ratios --compare $(BASELINES) $(ARGS)
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -50,12 +50,14 @@ class Context:
         only: keys or beginnings of keys that are wanted; none = all.
         repeats: steps per timing, or None for the usual number.
         metrics: results so far.
+        frames: by suite, the recording that it was measured on.
     """
 
     device: wp.Device
     only: tuple[str, ...] = ()
     repeats: int | None = None
     metrics: list[Metric] = field(default_factory=list)
+    frames: dict[str, str] = field(default_factory=dict)
 
     def wants(self, key: str) -> bool:
         """Whether `key`, or anything below it, is to be measured."""
@@ -63,6 +65,10 @@ class Context:
 
     def steps(self, usual: int = DEFAULT_REPEATS) -> int:
         return usual if self.repeats is None else self.repeats
+
+    def measured_on(self, suite: str, frames: str) -> None:
+        """Remember what a suite was measured on: figures of other frames are not to be compared."""
+        self.frames[suite] = frames
 
     def note(self, message: str) -> None:
         """Tell the user on stderr."""

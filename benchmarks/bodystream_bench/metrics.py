@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
+from bodystream.files import atomic_path, read_text_bounded
 
-__all__ = ["Comparison", "Direction", "Metric", "compare", "load_baseline", "metrics_json", "save_baseline"]
+__all__ = [
+    "Baseline",
+    "Comparison",
+    "Direction",
+    "Metric",
+    "compare",
+    "load_baseline",
+    "metrics_json",
+    "save_baseline",
+]
+
+_MAX_BASELINE_BYTES = 1 << 20
 
 Direction = Literal["lower", "higher"]
 _FIELDS = ("key", "value", "unit", "direction", "tolerance")
@@ -58,7 +69,8 @@ class Comparison:
 
     Attributes:
         ratio: value / baseline; nan where one of them is missing or the baseline is 0.
-        regressed: worse than the baseline by more than the metric's tolerance.
+        regressed, improved: worse, or better, than the baseline by more than the metric's tolerance.
+        not_judged: why the two say nothing of each other; empty where they are compared.
     """
 
     key: str
@@ -67,6 +79,24 @@ class Comparison:
     unit: str
     ratio: float
     regressed: bool
+    improved: bool = False
+    not_judged: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """An earlier run.
+
+    Attributes:
+        path: of its file.
+        machine: what it says of the machine; empty where it says nothing.
+        frames: by suite, the recording that it was measured on; a suite that is absent has the same input everywhere.
+    """
+
+    path: Path
+    metrics: list[Metric]
+    machine: dict[str, Any] = field(default_factory=dict)
+    frames: dict[str, str] = field(default_factory=dict)
 
 
 def metrics_json(metrics: Iterable[Metric]) -> str:
@@ -85,9 +115,9 @@ def parse_metrics(rows: Any, origin: str) -> list[Metric]:
     metrics = []
     for row in rows:
         if not isinstance(row, dict) or set(row) != set(_FIELDS):
-            raise InputError(f"{origin}: each metric must have exactly {', '.join(_FIELDS)}, got {row!r}")
+            raise InputError(f"{origin}: each metric must have exactly {', '.join(_FIELDS)}, got {excerpt(row)}")
         if not isinstance(row["key"], str):
-            raise InputError(f"{origin}: a metric's key must be text, got {row['key']!r}")
+            raise InputError(f"{origin}: a metric's key must be text, got {excerpt(row['key'])}")
         metrics.append(Metric(**row))
     keys = [metric.key for metric in metrics]
     if len(set(keys)) != len(keys):
@@ -96,59 +126,88 @@ def parse_metrics(rows: Any, origin: str) -> list[Metric]:
     return metrics
 
 
-def save_baseline(path: Path, metrics: Sequence[Metric], machine: dict[str, Any]) -> None:
-    """Write `{machine, metrics}`; the file is whole or not there."""
-    content = json.dumps({"machine": machine, "metrics": [asdict(m) for m in metrics]}, indent=2) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another place") from error
+def save_baseline(
+    path: Path, metrics: Sequence[Metric], machine: dict[str, Any], frames: Mapping[str, str] | None = None
+) -> None:
+    """Write `{machine, frames, metrics}`; the file is whole or not there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    content = {"machine": machine, "frames": dict(frames or {}), "metrics": [asdict(m) for m in metrics]}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load_baseline(path: Path) -> tuple[list[Metric], dict[str, Any]]:
-    """Metrics and machine of a saved baseline, or of a list that `--json` printed (machine empty).
+def load_baseline(path: Path) -> Baseline:
+    """A saved baseline, or a list that `--json` printed, which says nothing of machine and frames.
 
     Raises:
         InputError: it cannot be read or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+        content = json.loads(read_text_bounded(path, _MAX_BASELINE_BYTES))
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not JSON ({error}): make it with `bodystream bench --save-baseline {path}`"
         ) from error
-    if isinstance(content, dict):
-        machine = content.get("machine", {})
-        return parse_metrics(content.get("metrics"), str(path)), machine if isinstance(machine, dict) else {}
-    return parse_metrics(content, str(path)), {}
+    if not isinstance(content, dict):
+        return Baseline(path, parse_metrics(content, str(path)))
+    machine, frames = content.get("machine", {}), content.get("frames", {})
+    if not isinstance(machine, dict) or not isinstance(frames, dict):
+        raise InputError(f"{path}: machine and frames must be objects, got {excerpt(machine)} and {excerpt(frames)}")
+    return Baseline(
+        path, parse_metrics(content.get("metrics"), str(path)), machine, {k: str(v) for k, v in frames.items()}
+    )
 
 
-def _regressed(metric: Metric, baseline: float) -> bool:
+def _beyond(metric: Metric, baseline: float, direction: Direction) -> bool:
+    """Whether a figure differs from the baseline by more than its tolerance, against `direction`."""
     allowed = metric.tolerance * abs(baseline)
-    if metric.direction == "lower":
+    if direction == "lower":
         return metric.value > baseline + allowed
     return metric.value < baseline - allowed
 
 
-def compare(metrics: Sequence[Metric], baseline: Sequence[Metric]) -> list[Comparison]:
+def compare(
+    metrics: Sequence[Metric],
+    baseline: Sequence[Metric],
+    *,
+    other_frames: Mapping[str, str] | None = None,
+    times: bool = True,
+) -> list[Comparison]:
     """Each figure beside its baseline, in the run's order, then what only the baseline has.
 
     The run's own direction and tolerance count. A figure without a counterpart is no regression.
+
+    Args:
+        other_frames: suites whose input is not the baseline's, and why: they are shown and not judged.
+        times: judge milliseconds too; a machine's times say nothing of another's, while ratios and errors do.
     """
     before = {metric.key: metric for metric in baseline}
+    reasons = other_frames or {}
     rows = []
     for metric in metrics:
         old = before.pop(metric.key, None)
         if old is None:
             rows.append(Comparison(metric.key, metric.value, None, metric.unit, math.nan, False))
             continue
+        reason = reasons.get(metric.key.split(".")[0], "")
+        if not reason and metric.unit == "ms" and not times:
+            reason = "another machine's time"
         ratio = metric.value / old.value if old.value != 0 else math.nan
-        regressed = _regressed(metric, old.value)
-        rows.append(Comparison(metric.key, metric.value, old.value, metric.unit, ratio, regressed))
+        worse, better = metric.direction, "higher" if metric.direction == "lower" else "lower"
+        rows.append(
+            Comparison(
+                metric.key,
+                metric.value,
+                old.value,
+                metric.unit,
+                ratio,
+                not reason and _beyond(metric, old.value, worse),
+                not reason and _beyond(metric, old.value, better),
+                reason,
+            )
+        )
     rows += [Comparison(old.key, None, old.value, old.unit, math.nan, False) for old in before.values()]
     return rows

@@ -12,7 +12,7 @@ from bodystream.errors import ConfigurationError
 from bodystream_bench.measuring import Context
 from bodystream_bench.metrics import Metric
 
-__all__ = ["SUITES", "run_suites"]
+__all__ = ["SUITES", "measure_suites", "run_suites"]
 
 # First word of the keys, and the module with `run(context)` that measures them.
 SUITES = {
@@ -26,9 +26,19 @@ SUITES = {
     "drive": "bodystream_bench.suites.drive",
 }
 
+# Seconds that a suite takes with all its peers on two cores of 2020: how the time left is guessed until more is known.
+_USUAL_S = {
+    "solver": 25, "icp": 15, "skinning": 20, "fusion": 60, "flow": 10, "foreground": 10, "pose": 15, "drive": 15,
+}  # fmt: skip
+
 
 def run_suites(device: wp.Device, only: Sequence[str] = (), repeats: int | None = None) -> list[Metric]:
-    """Measure.
+    """The figures of `measure_suites`."""
+    return measure_suites(device, only, repeats).metrics
+
+
+def measure_suites(device: wp.Device, only: Sequence[str] = (), repeats: int | None = None) -> Context:
+    """Measure, and say on stderr how far it is.
 
     Args:
         device: where our kernels run.
@@ -45,14 +55,23 @@ def run_suites(device: wp.Device, only: Sequence[str] = (), repeats: int | None 
     if repeats is not None and repeats < 1:
         raise ConfigurationError(f"repeats must be at least 1, got {repeats}")
     context = Context(device, tuple(only), repeats)
-    for name, module in SUITES.items():
-        if not context.wants(name):
-            continue
+    wanted = [name for name in SUITES if context.wants(name)]
+    began = time.perf_counter()
+    for index, name in enumerate(wanted):
         start = time.perf_counter()
-        context.note(f"{name} ...")
-        importlib.import_module(module).run(context)
-        context.note(f"{name} done in {time.perf_counter() - start:.1f} s")
+        context.note(f"[{index + 1}/{len(wanted)}] {name} ...{_time_left(wanted, index, start - began)}")
+        importlib.import_module(SUITES[name]).run(context)
+        context.note(f"[{index + 1}/{len(wanted)}] {name} done in {time.perf_counter() - start:.1f} s")
+    context.note(f"{len(context.metrics)} figures of {len(wanted)} suites in {time.perf_counter() - began:.0f} s")
     missed = [key for key in only if not any(m.key == key or m.key.startswith(f"{key}.") for m in context.metrics)]
     if missed:
         context.note(f"nothing was measured for {', '.join(missed)}; keys: {', '.join(m.key for m in context.metrics)}")
-    return context.metrics
+    return context
+
+
+def _time_left(wanted: Sequence[str], done: int, spent_s: float) -> str:
+    """What is left at the pace so far; nothing before the first suite is done."""
+    if done == 0:
+        return ""
+    pace = spent_s / sum(_USUAL_S[name] for name in wanted[:done])
+    return f" about {max(1, round(pace * sum(_USUAL_S[name] for name in wanted[done:])))} s left"

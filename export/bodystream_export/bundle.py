@@ -8,6 +8,7 @@ from typing import Any
 
 from bodystream.bundles import Bundle, open_bundle, sha256_of
 from bodystream.bundles.manifest import MANIFEST_NAME
+from bodystream.files import atomic_path
 
 __all__ = ["write_manifest"]
 
@@ -38,5 +39,6 @@ def write_manifest(
         "metrics": metrics,
         **section,
     }
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(folder / MANIFEST_NAME) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return open_bundle(folder)

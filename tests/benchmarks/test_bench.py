@@ -70,17 +70,27 @@ def test_comparison_sets_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFix
         changed = tmp_path / f"{code}.json"
         changed.write_text(json.dumps(content))
         content["metrics"][0]["value"] /= factor
-        assert Bench(only=only, repeats=3, compare=changed, device=cpu).run() == code
+        assert Bench(only=only, repeats=3, compare=(changed,), device=cpu).run() == code
         printed = capsys.readouterr().out
         assert key in printed and ("REGRESSED" in printed) == bool(code)
-    assert Bench(json=True, only=only, repeats=3, compare=changed, device=cpu).run() == 1
+    assert Bench(json=True, only=only, repeats=3, compare=(changed,), device=cpu).run() == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out)[0]["key"] == key and "REGRESSED" in captured.err
+    # Of another machine the time is shown and says nothing; then nothing at all was judged, which is no success.
+    content["machine"]["processors"] += 1
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content))
+    assert Bench(only=only, repeats=3, compare=(other,), device=cpu).run() == 1
+    captured = capsys.readouterr()
+    assert "another machine's time" in captured.out and "REGRESSED" not in captured.out
+    assert "nothing could be judged" in captured.err
+    assert Bench(only=("skinning.14k",), repeats=3, compare=(other,), judge="all", device=cpu).run() in (0, 1)
+    assert "1 figures judged" in capsys.readouterr().out
 
 
 def test_wrong_paths_are_found_before_measuring(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gone.json"):
-        Bench(only=("solver",), compare=tmp_path / "gone.json", device="cpu").run()
+        Bench(only=("solver",), compare=(tmp_path / "gone.json",), device="cpu").run()
     with pytest.raises(ConfigurationError, match="deep"):
         Bench(only=("solver",), save_baseline=tmp_path / "deep" / "b.json", device="cpu").run()
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodystream.errors import InputError
-from bodystream_bench.metrics import Metric, compare, load_baseline, metrics_json, save_baseline
+from bodystream_bench.metrics import Baseline, Metric, compare, load_baseline, metrics_json, save_baseline
 
 SOLVER = Metric("solver.10k.p50_ms", 10.0, "ms", "lower", 0.25)
 SPEEDUP = Metric("solver.10k.speedup_vs_dense", 80.0, "x", "higher", 0.4)
@@ -93,22 +93,24 @@ def test_figures_without_a_counterpart_are_listed_and_no_regression() -> None:
 def test_baseline_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     file = tmp_path / "baseline.json"
     save_baseline(file, [SOLVER, SPEEDUP], {"processor": "abc"})
-    assert load_baseline(file) == ([SOLVER, SPEEDUP], {"processor": "abc"})
-    save_baseline(file, [SOLVER], {})
-    assert load_baseline(file) == ([SOLVER], {})
+    assert load_baseline(file) == Baseline(file, [SOLVER, SPEEDUP], {"processor": "abc"})
+    save_baseline(file, [SOLVER], {}, {"solver": "generated"})
+    assert load_baseline(file) == Baseline(file, [SOLVER], {}, {"solver": "generated"})
     assert [entry.name for entry in tmp_path.iterdir()] == ["baseline.json"]
 
 
 def test_output_of_json_is_a_baseline_too(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     file.write_text(metrics_json([SOLVER]))
-    assert load_baseline(file) == ([SOLVER], {})
+    assert load_baseline(file) == Baseline(file, [SOLVER])
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        "", "{", "3", '"text"', "{}", '{"metrics": 3}', "[3]", '[{"key": "a"}]',
+        "", "{", "3", 
+        "[" * 100_000, '{"metrics": [], "frames": 3}', '{"metrics": [], "machine": []}',
+         '"text"', "{}", '{"metrics": 3}', "[3]", '[{"key": "a"}]',
         '[{"key": "a", "value": 1, "unit": "ms", "direction": "lower", "tolerance": 0, "more": 1}]',
         '[{"key": 1, "value": 1, "unit": "ms", "direction": "lower", "tolerance": 0}]',
         '[{"key": "a", "value": NaN, "unit": "ms", "direction": "lower", "tolerance": 0}]',
@@ -126,6 +128,7 @@ def test_files_that_cannot_be_read_or_written_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere.json"):
         load_baseline(tmp_path / "nowhere.json")
     with pytest.raises(InputError, match="deep"):
+        (tmp_path / "deep").write_text("a file")
         save_baseline(tmp_path / "deep" / "b.json", [SOLVER], {})
 
 
@@ -138,8 +141,29 @@ def test_committed_baseline_is_readable() -> None:
         pytest.skip(
             "no baseline.json: run `bodystream bench --save-baseline benchmarks/bodystream_bench/baseline.json`"
         )
-    metrics, machine = load_baseline(file)
+    baseline = load_baseline(file)
+    metrics, machine = baseline.metrics, baseline.machine
+    assert set(baseline.frames) == {"solver", "icp", "fusion", "flow", "foreground"}
     assert {"solver.10k.p50_ms", "solver.10k.speedup_vs_dense", "solver.all.p50_ms"} <= {m.key for m in metrics}
     assert {"fusion.integrate.p50_ms", "fusion.surface.p50_ms"} <= {m.key for m in metrics}
     assert {"pose.sample.p50_ms", "drive.p50_ms", "drive.p99_ms"} <= {m.key for m in metrics}
     assert machine["processor"]
+
+
+def test_times_of_another_machine_and_figures_of_other_frames_are_shown_and_not_judged() -> None:
+    now = [at(SOLVER, 30.0), at(SPEEDUP, 10.0)]
+    time, ratio = compare(now, [SOLVER, SPEEDUP], times=False)
+    assert (time.regressed, time.not_judged) == (False, "another machine's time")
+    assert ratio.regressed and not ratio.not_judged
+    for row in compare(now, [SOLVER, SPEEDUP], other_frames={"solver": "measured on generated"}):
+        assert not row.regressed and row.not_judged == "measured on generated"
+    (better,) = compare([at(SPEEDUP, 200.0)], [SPEEDUP])
+    assert better.improved and not better.regressed
+
+
+@given(st.binary(max_size=200))
+def test_fuzz_bytes_that_are_no_baseline_are_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.mktemp("baseline") / "b.json"
+    file.write_bytes(data)
+    with pytest.raises(InputError):
+        load_baseline(file)

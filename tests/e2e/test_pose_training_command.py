@@ -46,7 +46,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     for name, make in (MOTIONS | HELD_OUT).items():
         write_bvh(folder / "takes" / f"{name}.bvh", make(3.0), rate_hz=60.0)
+    for name, make in OWN.items():
+        write_bvh(folder / "own" / f"{name}.bvh", make(3.0), rate_hz=60.0)
     return folder
+
+
+OWN = {"anna/walk": walking, "ben/work": working, "carla/crouch": crouching}
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +138,48 @@ def test_a_trained_run_is_evaluated(capfd: pytest.CaptureFixture[str]) -> None:
     assert 0 <= table["likelihood_auc"] <= 1 and 0 <= table["invariance_cm"] < 0.1
 
 
+def test_ones_own_people_are_trained_validated_and_tested(capfd: pytest.CaptureFixture[str]) -> None:
+    """Subjects by their folders, none of them CMU's."""
+    words = ["pose", "--data", "bvh:own", "--out", "runs/own", *SETTINGS, "--epochs", "3", "--json"]
+    stages = ["--stages", "flow", "predictor"]
+    assert train([*words, *stages, "--validation", "ben", "--test", "carla"]) == 0
+    said = capfd.readouterr()
+    done = json.loads(said.out)
+    assert done["finished"] and list(done["stages"]) == ["flow", "predictor"] and done["out"] == "runs/own"
+    for name, stage in done["stages"].items():
+        assert stage["step"] == stage["steps"] > 0 and 0 < stage["mpjpe_cm"] < 200 and Path(stage["file"]).is_file()
+        assert (
+            f"{name}: {stage['file']} ({stage['steps']} steps in" in said.err
+            and "off on validation subjects" in said.err
+        )
+    assert "2 stages trained in" in said.err
+    facts = json.loads(Path("runs/own/run.json").read_text(encoding="utf-8"))
+    assert facts["subjects"] == ["anna"] and facts["splits"] == {"test": ["carla"], "validation": ["ben"]}
+    assert "--validation ben" in facts["recipes"]["flow"] and "--test carla" in facts["recipes"]["flow"]
+    # A later stage that would have seen the validation's people does not go with the earlier ones.
+    assert train([*words, "--stages", "joint", "--validation", "anna", "--test", "carla"]) == 2
+    assert "was begun with other splits (validation ben; test carla)" in capfd.readouterr().err
+    assert train([*words, *stages, "--validation-share", "0.3", "--test-share", "0.3", "--out", "runs/drawn"]) == 0
+    drawn = json.loads(Path("runs/drawn/run.json").read_text(encoding="utf-8"))
+    assert sorted([*drawn["subjects"], *drawn["splits"]["test"], *drawn["splits"]["validation"]]) == [
+        "anna",
+        "ben",
+        "carla",
+    ]
+    # Evaluation and export know whom the run left out.
+    capfd.readouterr()
+    options = ["--run", "runs/own", "--no-neighbours", "--excerpt-s", "1.1", "9", "--json"]
+    assert train(["eval", "pose", "--data", "bvh:own", *options]) == 0
+    said = capfd.readouterr()
+    assert [clip["subject"] for clip in json.loads(said.out)["clips"]] == ["carla"]
+    assert "estimators on 1 clips of 1 people" in said.err
+    made = ["pose", "--checkpoint", "runs/own", "--full", "--json", "--data", "bvh:own"]
+    assert export(made) == 0
+    written = json.loads(capfd.readouterr().out)
+    assert written["out"] == "bundles/pose" and written["export_mean_deg"] < 1e-3
+    assert open_bundle(Path("bundles/pose")).manifest.kind == "pose"
+
+
 def test_an_export_is_the_same_network(capfd: pytest.CaptureFixture[str]) -> None:
     assert export(["pose", "--checkpoint", "runs/pose", "--out", "bundles/pose", "--full"]) == 0
     said = capfd.readouterr().err
@@ -168,6 +215,18 @@ def test_an_export_is_the_same_network(capfd: pytest.CaptureFixture[str]) -> Non
         (train, ["pose", "--data", "bvh:takes/35_01.bvh"], "no clip of a validation subject"),
         (
             train,
+            ["pose", "--data", "bvh:own"],
+            "--validation NAME ... or --validation-share 0.1; subjects here: anna, ben",
+        ),
+        (
+            train,
+            ["pose", "--data", "bvh:own", "--validation", "dora"],
+            "has no subject 'dora'; subjects: anna, ben, carla",
+        ),
+        (train, ["pose", "--data", "bvh:own", "--validation", "anna", "--validation-share", "0.5"], "not both"),
+        (train, ["pose", "--data", "bvh:own", "--validation", "anna", "ben", "carla"], "nobody is left to train"),
+        (
+            train,
             ["pose", "--data", "bvh:takes", "--stages", "predictor", "--out", "runs/new", *SETTINGS],
             "train it first",
         ),
@@ -181,6 +240,34 @@ def test_what_cannot_be_done_is_told(command, words: list[str], said: str, capfd
     assert command(words) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and said in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "extra"),
+    [
+        ("bodystream_training", ["pose", "--data", "bvh:takes"], "train"),
+        ("bodystream_training", ["eval", "pose", "--data", "bvh:takes"], "train"),
+        ("bodystream_export", ["pose", "--checkpoint", "runs/pose"], "export"),
+    ],
+)
+def test_without_the_extra_its_command_is_told(program: str, words: list[str], extra: str, workshop: Path) -> None:
+    """PyTorch is hidden from a fresh process, as if it were not installed."""
+    code = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'safetensors', 'onnx'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        f"from {program}.cli import main\nsys.exit(main({words!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=workshop, env=training_environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: torch is needed to ") and f"pip install 'bodystream[{extra}]'" in line
 
 
 @pytest.mark.parametrize("program", ["bodystream_training", "bodystream_export"])

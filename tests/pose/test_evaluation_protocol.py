@@ -270,6 +270,20 @@ def test_the_table_marks_the_best_and_shows_the_truth(results):
     assert "\x1b[1m1.00\x1b[0m" in text and "\x1b[1m2.00\x1b[0m" not in text
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_fits_a_terminal_and_no_figure_is_cut(results, width: int):
+    model, baselines = results
+    named = [replace(result, estimator="z = 0, no intermediate supervision, network alone") for result in baselines[:1]]
+    console = Console(width=width, record=True)
+    with console.capture() as capture:
+        console.print(comparison_table(model, [*named, *baselines[1:]]))
+    lines = capture.get().splitlines()
+    assert max(len(line) for line in lines) <= width and "…" not in capture.get()
+    figures = [f"{model.metrics[metric]:.2f}" for metric in METRICS]
+    rows = " ".join(line for line in lines if "flow (model)" in line)
+    assert [word for word in rows.replace("│", " ").split() if word[0].isdigit()] == figures
+
+
 def test_results_of_different_clips_are_not_compared(results):
     model, baselines = results
     other = evaluate(Replay([walking(1.2)], "other"), [walking(1.2)])

@@ -21,8 +21,9 @@ from bodystream.geometry.skeleton import Skeleton  # noqa: E402
 from bodystream.pose.features import FeatureConfig, beta_of_skeleton  # noqa: E402
 from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
 from bodystream_training.pose.batches import Augmentation, collate  # noqa: E402
-from bodystream_training.pose.data import build_examples, foot_contacts, reproportioned, split_of  # noqa: E402
+from bodystream_training.pose.data import build_examples, foot_contacts, reproportioned  # noqa: E402
 from bodystream_training.pose.losses import joint_positions, rotation_matrices  # noqa: E402
+from bodystream_training.pose.splits import split_of  # noqa: E402
 from bodystream_training.pose.train import TrainConfig, Trainer, load_model  # noqa: E402
 
 FEATURES = FeatureConfig((2 / 60, 8 / 60))

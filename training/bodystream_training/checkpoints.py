@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bodystream.errors import InputError
+from bodystream.files import atomic_path
 
 __all__ = ["load_checkpoint", "load_optimiser", "optimiser_tensors", "save_checkpoint"]
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors and facts to one file; a crash leaves the last whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    waiting = path.with_name(path.name + ".part")
+    """Write tensors and facts to one file; a crash or a full disk leaves the last whole one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(whole, waiting, metadata={"facts": json.dumps(facts)})
-    os.replace(waiting, path)
+    with atomic_path(path) as waiting:
+        save_file(whole, waiting, metadata={"facts": json.dumps(facts)})
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -38,9 +40,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = stored.metadata()
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is not a readable checkpoint ({error}): train again, or name another one") from error
-    if not metadata or "facts" not in metadata:
+    try:
+        facts = json.loads((metadata or {})["facts"])
+    except (KeyError, ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
         raise InputError(f"{path} holds tensors, but it is no checkpoint of bodystream-train")
-    return tensors, json.loads(metadata["facts"])
+    return tensors, facts
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ _LEAST_MATCHED = 0.4
 def run(context: Context) -> None:
     """`flow.dis_live.p50_ms|p99_ms`, and `flow.dis_live.matched`: share of the person's pixels that get a weight."""
     name, frames = person_frames(_FRAMES, context.device)
+    context.measured_on("flow", name)
     masks = [person_mask(frame) for frame in frames]
     context.note(f"flow: {name}, {len(frames)} frames of {frames[0].intrinsics.width}x{frames[0].intrinsics.height}")
     estimator = DisCorrespondence(DisConfig.live())

@@ -22,6 +22,7 @@ def run(context: Context) -> None:
     """`foreground.p50_ms|p99_ms`, and `foreground.iou`: mean overlap with the recording's masks."""
     name, frames = person_frames(_FRAMES, context.device)
     context.note(f"foreground: {name}, {len(frames)} frames")
+    context.measured_on("foreground", name)
     masks = [person_mask(frame) for frame in frames]
     bare = [dataclasses.replace(frame, mask=None, truth=None) for frame in frames]
     segmenter = ForegroundSegmenter(ForegroundConfig(), frames[0].intrinsics)

@@ -25,6 +25,7 @@ _RESIDUAL_LIMIT_MM = 15.0
 def run(context: Context) -> None:
     """`fusion.integrate.*` and `fusion.surface.*` (extraction of changed blocks and warp), with ratios to Open3D."""
     subject = moving_person(_FRAMES, context.device)
+    context.measured_on("fusion", subject.name)
     order = _order(len(subject.frames), context.steps())
     integrate, surface, residual_mm, vertices = _ours(context, subject, order)
     context.note(

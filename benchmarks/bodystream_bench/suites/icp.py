@@ -29,6 +29,7 @@ _LIMIT_MM = 4.0
 def run(context: Context) -> None:
     """`icp.p50_ms|p99_ms` of ten iterations, `icp.error_mm` against the known motion, `icp.ratio_vs_open3d`."""
     name, frames = person_frames(1, context.device)
+    context.measured_on("icp", name)
     frame = frames[0]
     mask = person_mask(frame)
     depth_m = np.where(mask, frame.depth_m, np.float32(0))

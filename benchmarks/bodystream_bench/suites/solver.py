@@ -28,6 +28,7 @@ DENSE_RUNS = 3
 def run(context: Context) -> None:
     """`solver.nodes`, `solver.10k.*`, `solver.all.*`; the peer is run for `solver.10k.speedup_vs_dense`."""
     surface = matched_surface()
+    context.measured_on("solver", surface.name)
     sigma_m, graph = graph_of(surface, NODES)
     matches = np.flatnonzero(surface.matched)
     context.note(

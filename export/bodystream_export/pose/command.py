@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from bodystream import bundles
 from bodystream.bundles import Bundle, open_bundle
 from bodystream.errors import ConfigurationError, InputError
+from bodystream.files import atomic_path, read_text_bounded
 
 __all__ = ["ExportPose"]
 
+_SHIPPED = Path(bundles.__file__).resolve().parent
 WORST_MEAN_DEG = 0.5
 """Mean difference of rotations between PyTorch and the bundle beyond which an export is refused."""
 WORST_CONTACTS = 0.05
 """The same of the probabilities that a foot stands."""
+_MAX_METRICS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,13 @@ class ExportPose:
     The graph is compared with PyTorch on observations of people that were not trained on; a larger difference than
     half a degree, or 5 % of contact, is refused. Examples:
       bodystream-export pose --checkpoint runs/pose
-      BODYSTREAM_BUNDLES=bundles bodystream-export pose --checkpoint runs/pose --out bundles/pose
+      bodystream-export pose --checkpoint runs/pose --out runtime/bodystream/bundles/pose      (in a checkout)
     """
 
     checkpoint: Path
     """Folder of the training run; its joint training counts where there was one."""
 
-    out: Path = Path(__file__).resolve().parents[3] / "runtime" / "bodystream" / "bundles" / "pose"
+    out: Path = Path("bundles/pose")
     """Folder of the bundle; its name must be `pose`."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
@@ -51,6 +55,9 @@ class ExportPose:
     bundle_version: int = 1
     """Grows with every change of the bundle."""
 
+    json: bool = False
+    """Print one JSON object at the end: folder, bytes, and the differences from PyTorch."""
+
     def run(self) -> int:
         from rich.console import Console
 
@@ -61,15 +68,20 @@ class ExportPose:
         if self.out.name != "pose":
             raise ConfigurationError(f"--out must be a folder named pose, got {self.out}")
         console = Console(stderr=True, highlight=False)
+        console.print("[1/3] reading the trained networks", markup=False, soft_wrap=True)
         graph, history, facts = load_sampler(self.checkpoint)
         facts |= self._run_facts()
         observations, betas = self._observations(history, facts)
         with tempfile.TemporaryDirectory() as made:
             path = Path(made) / GRAPH
             full = path if self.full else path.with_suffix(".full.onnx")
+            console.print("[2/3] making the graph: a minute or two", markup=False, soft_wrap=True)
             to_onnx(graph, observations.shape[-1], full)
             if not self.full:
                 to_8_bit(full, path)
+            console.print(
+                f"[3/3] comparing it with PyTorch on {len(observations)} observations", markup=False, soft_wrap=True
+            )
             found = compare(graph, path, observations, betas)
             console.print(
                 f"PyTorch against the bundle: {found.mean_deg:.3f} degrees mean, {found.worst_deg:.2f} at most of any "
@@ -98,7 +110,16 @@ class ExportPose:
                 trained_on=facts["subjects"],
             )
             bundle = _put_in_place(folder, self.out)
-        console.print(f"wrote {self.out} ({sum(file.bytes for file in bundle.manifest.files) / 1e6:.1f} MB)")
+        size = sum(file.bytes for file in bundle.manifest.files)
+        console.print(f"wrote {self.out} ({size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+        if not self.out.resolve().is_relative_to(_SHIPPED):
+            console.print(
+                f"`bodystream drive` runs the shipped one; in Python: PoseSampler(open_bundle({str(self.out)!r}))",
+                markup=False,
+                soft_wrap=True,
+            )
+        if self.json:
+            print(json.dumps({"out": str(self.out), "bytes": size, **figures}))
         return 0
 
     def _observations(self, history: tuple[float, ...], facts: dict[str, Any]) -> tuple[Any, Any]:
@@ -107,12 +128,16 @@ class ExportPose:
         from bodystream.pose.features import FeatureConfig
         from bodystream.sources.motion import find_takes
         from bodystream_training.checkpoints import load_checkpoint
-        from bodystream_training.pose.data import build_examples, split_of
+        from bodystream_training.pose.data import build_examples
+        from bodystream_training.pose.splits import split_of
 
         if self.data is not None:
-            takes = [take for take in find_takes(self.data) if split_of(take.subject) in ("validation", "test")]
+            splits = facts["splits"]
+            takes = [take for take in find_takes(self.data) if split_of(take.subject, splits) != "train"]
+            takes = [take for take in takes if split_of(take.subject, splits) != "none"]
             if not takes:
-                raise InputError(f"{self.data} has no take of a validation or test subject")
+                kept = ", ".join(name for split in splits.values() for name in split)
+                raise InputError(f"{self.data} has no take of a validation or test subject (of this run: {kept})")
             made = build_examples((take.load() for take in takes), FeatureConfig(history), variants=1)
             observation, person, beta = made.observation, made.person, made.beta
         else:
@@ -125,13 +150,9 @@ class ExportPose:
         return observation[chosen].float().numpy(), beta[person[chosen].long()].numpy()
 
     def _run_facts(self) -> dict[str, Any]:
-        from bodystream_training.pose.command import RUN_FACTS
+        from bodystream_training.pose.splits import read_run
 
-        path = self.checkpoint / RUN_FACTS
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}, which bodystream-train pose writes, cannot be read: {error}") from error
+        return read_run(self.checkpoint)
 
     def _provenance(self, facts: dict[str, Any]) -> dict[str, Any]:
         words = {
@@ -152,22 +173,16 @@ class ExportPose:
         if self.metrics is None:
             return {}
         try:
-            model = json.loads(self.metrics.read_text(encoding="utf-8"))["model"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            model = json.loads(read_text_bounded(self.metrics, _MAX_METRICS_BYTES))["model"]
+            return {name: value for name, value in model.items() if isinstance(value, int | float)}
+        except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{self.metrics} is not the output of bodystream eval pose --json: {error}") from error
-        return {name: value for name, value in model.items() if isinstance(value, int | float)}
 
 
 def _put_in_place(made: Path, out: Path) -> Bundle:
     """Replace a bundle by a new one; one that cannot be written whole leaves the old one as it was."""
-    out.mkdir(parents=True, exist_ok=True)
-    names = sorted(path.name for path in made.iterdir())
-    try:
-        for name in names:
-            shutil.copyfile(made / name, out / f".{name}.new")
-        for name in names:
-            os.replace(out / f".{name}.new", out / name)
-    finally:
-        for name in names:
-            (out / f".{name}.new").unlink(missing_ok=True)
+    with ExitStack() as every:
+        # All are written before the first takes its place.
+        for path in sorted(made.iterdir()):
+            shutil.copyfile(path, every.enter_context(atomic_path(out / path.name)))
     return open_bundle(out)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from bodystream.errors import ConfigurationError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from bodystream_bench.metrics import Comparison, Metric
+    from bodystream_bench.measuring import Context
+    from bodystream_bench.metrics import Baseline, Comparison
 
 __all__ = ["Bench"]
 
@@ -22,8 +22,8 @@ __all__ = ["Bench"]
 class Bench:
     """Measure speed and accuracy beside other packages, and compare with an earlier run.
 
-    Recordings are taken from BODYSTREAM_DATA; where there are none, frames are generated. Exit code 1 when --compare
-    is given and a figure is worse than there by more than its tolerance.
+    Recordings are taken from BODYSTREAM_DATA; where there are none, frames are generated. With --compare the exit code
+    is 1 when a figure is worse than there by more than its tolerance, or when none could be compared.
     """
 
     json: bool = False
@@ -38,8 +38,13 @@ class Bench:
     save_baseline: Path | None = None
     """Write the figures and a description of the machine to this file."""
 
-    compare: Path | None = None
-    """Compare with this file, made by --save-baseline or --json."""
+    compare: tuple[Path, ...] = ()
+    """Compare with these files, made by --save-baseline or --json. Of several, each suite takes the first one that was
+    measured on the same frames."""
+
+    judge: Literal["auto", "all", "ratios"] = "auto"
+    """What counts as worse: ratios = ratios to the peers of the same run, and errors, which travel between machines;
+    all = times, too; auto: all where the file was made on a machine like this one."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""
@@ -47,8 +52,8 @@ class Bench:
     def run(self) -> int:
         try:
             from bodystream_bench.machine import describe_machine
-            from bodystream_bench.metrics import compare, load_baseline, metrics_json, save_baseline
-            from bodystream_bench.runner import run_suites
+            from bodystream_bench.metrics import load_baseline, metrics_json, save_baseline
+            from bodystream_bench.runner import measure_suites
         except ImportError as error:
             raise MissingDependencyError(
                 "bodystream_bench",
@@ -58,7 +63,7 @@ class Bench:
         from bodystream.device import describe_device, select_device
 
         # Read first: a wrong path should not cost minutes.
-        reference = None if self.compare is None else load_baseline(self.compare)
+        baselines = [load_baseline(path) for path in self.compare]
         if self.save_baseline is not None and not self.save_baseline.absolute().parent.is_dir():
             raise ConfigurationError(
                 f"--save-baseline: {self.save_baseline.absolute().parent} is no folder: make it first"
@@ -66,38 +71,85 @@ class Bench:
         device = select_device(self.device)
         print(f"bench: kernels run on {describe_device(device)}", file=sys.stderr)
         with contextlib.redirect_stdout(sys.stderr):
-            metrics = run_suites(device, self.only, self.repeats)
+            measured = measure_suites(device, self.only, self.repeats)
+        machine = describe_machine(device)
         if self.save_baseline is not None:
-            save_baseline(self.save_baseline, metrics, describe_machine(device))
+            save_baseline(self.save_baseline, measured.metrics, machine, measured.frames)
             print(f"bench: written to {self.save_baseline}", file=sys.stderr)
         if self.json:
-            print(metrics_json(metrics))
-        elif reference is None:
-            _print_metrics(metrics)
-        if reference is None:
+            print(metrics_json(measured.metrics))
+        elif not baselines:
+            for metric in measured.metrics:
+                print(f"{metric.key:{_WIDTH}}  {_number(metric.value):>9} {metric.unit}")
+        if not baselines:
             return 0
-        rows = compare(metrics, reference[0])
+        return self._judge(measured, baselines, machine)
+
+    def _judge(self, measured: Context, baselines: list[Baseline], machine: dict[str, Any]) -> int:
+        """Print the run beside the baselines; the exit code."""
+        from bodystream_bench.metrics import compare
+
+        rows: list[Comparison] = []
+        origins: list[str] = []
+        for suite in dict.fromkeys(metric.key.split(".")[0] for metric in measured.metrics):
+            frames = measured.frames.get(suite, "")
+            baseline = next((b for b in baselines if b.frames.get(suite, frames) == frames), baselines[0])
+            theirs = baseline.frames.get(suite, frames)
+            other = {} if theirs == frames else {suite: f"measured on {theirs}"}
+            times = self.judge == "all" or (self.judge == "auto" and _alike(baseline.machine, machine))
+            ours = [metric for metric in measured.metrics if metric.key.split(".")[0] == suite]
+            before = [metric for metric in baseline.metrics if metric.key.split(".")[0] == suite]
+            rows += compare(ours, before, other_frames=other, times=times)
+            origins.append(f"{baseline.path} ({_place(baseline.machine)})")
         if self.only:
             rows = [row for row in rows if row.value is not None]
-        _print_comparison(rows, reference[1], to_stderr=self.json)
-        return 1 if any(row.regressed for row in rows) else 0
+        file = sys.stderr if self.json else sys.stdout
+        print(f"compared with {', '.join(dict.fromkeys(origins))}", file=file)
+        print(f"{'figure':{_WIDTH}}  {'now':>9}  {'before':>9}  {'ratio':>5}  unit", file=file)
+        for row in rows:
+            print(_line(row), file=file)
+        judged = [row for row in rows if row.value is not None and row.baseline is not None and not row.not_judged]
+        worse = [row for row in judged if row.regressed]
+        gone = [row.key for row in rows if row.value is None]
+        better = sum(row.improved for row in judged)
+        print(
+            f"{len(judged)} figures judged: {len(worse)} worse than tolerated, {better} better by as much; "
+            f"{len(rows) - len(judged)} only shown",
+            file=file,
+        )
+        if gone:
+            print(f"not measured in this run: {', '.join(gone)}", file=file)
+        if not judged:
+            print(
+                "error: nothing could be judged: give --compare a run of the same figures and frames", file=sys.stderr
+            )
+        return 1 if worse or not judged else 0
 
 
-def _print_metrics(metrics: Sequence[Metric]) -> None:
-    width = max((len(metric.key) for metric in metrics), default=0)
-    for metric in metrics:
-        print(f"{metric.key.ljust(width)}  {metric.value:12.3f} {metric.unit}")
+_WIDTH = 31
 
 
-def _print_comparison(rows: Sequence[Comparison], machine: dict[str, object], to_stderr: bool) -> None:
-    """A table with the ratio to the baseline; what regressed is marked."""
-    file = sys.stderr if to_stderr else sys.stdout
-    if machine:
-        print(f"baseline: {machine.get('processor')}, {machine.get('device')}", file=file)
-    width = max((len(row.key) for row in rows), default=0)
-    print(f"{'key'.ljust(width)}  {'now':>12}  {'baseline':>12}  {'ratio':>6}  unit", file=file)
-    for row in rows:
-        now, before = (f"{x:12.3f}" if x is not None else f"{'-':>12}" for x in (row.value, row.baseline))
-        ratio = f"{row.ratio:6.2f}" if math.isfinite(row.ratio) else f"{'-':>6}"
-        mark = "  REGRESSED" if row.regressed else ""
-        print(f"{row.key.ljust(width)}  {now}  {before}  {ratio}  {row.unit}{mark}", file=file)
+def _alike(theirs: dict[str, Any], ours: dict[str, Any]) -> bool:
+    """Whether times of the two machines may be compared."""
+    return all(theirs.get(key) == ours[key] for key in ("processor", "processors", "device"))
+
+
+def _place(machine: dict[str, Any]) -> str:
+    if not machine:
+        return "machine unknown"
+    return f"{machine.get('processor')}, {machine.get('processors')} processors, {machine.get('device')}"
+
+
+def _number(value: float | None) -> str:
+    """Four digits, and no exponent."""
+    if value is None:
+        return "-"
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    return f"{value:.{max(0, 4 - whole)}f}"
+
+
+def _line(row: Comparison) -> str:
+    ratio = f"{row.ratio:.2f}" if math.isfinite(row.ratio) else "-"
+    mark = "REGRESSED" if row.regressed else "better" if row.improved else row.not_judged
+    text = f"{row.key:{_WIDTH}}  {_number(row.value):>9}  {_number(row.baseline):>9}  {ratio:>5}  {row.unit:5} {mark}"
+    return text.rstrip()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,7 +65,7 @@ class EvaluatePose:
     def run(self) -> int:
         from rich.console import Console
 
-        from bodystream.cli.evaluation_progress import evaluation_progress
+        from bodystream.cli.counted_progress import counted_progress, duration_text
         from bodystream.device import initialise_warp
         from bodystream.geometry.tracker_noise import TrackerNoise
         from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
@@ -104,14 +105,25 @@ class EvaluatePose:
             raise InputError(f"none of the {len(chosen)} takes of {self.data} can be read; the first: {problems[0]}")
         estimators.insert(0, PoseEstimator(first.skeleton, config, sampler=sampler))
         problems.clear()  # the evaluation meets them again
+        began_s = time.monotonic()
         results = []
         for number, estimator in enumerate(estimators):
-            with evaluation_progress(estimator.name, len(chosen), notes) as progress:
-                clips = clips_of(chosen, problems if number == 0 else [], self.excerpt_s)
+            name = f"[{number + 1}/{len(estimators)}] {estimator.name}"
+            with counted_progress(name, len(chosen), notes) as advance:
+                clips = clips_of(chosen, problems if number == 0 else [], self.excerpt_s, advance)
                 noise = TrackerNoise() if self.noise else None
-                results.append(evaluate(estimator, clips, self.rate, progress, noise))
+                results.append(evaluate(estimator, clips, self.rate, noise=noise))
         for problem in problems:
-            notes.print(f"left out: {problem}")
+            notes.print(f"left out: {problem}", markup=False, soft_wrap=True)
+        first, took = results[0], duration_text(time.monotonic() - began_s)
+        for clip in first.skipped:
+            notes.print(f"left out: {clip.name}: {clip.reason}", markup=False, soft_wrap=True)
+        notes.print(
+            f"{len(results)} estimators on {len(first.clips)} clips of {len({c.subject for c in first.clips})} people, "
+            f"{first.frames} frames, in {took}; left out: {len(problems)} takes that cannot be read, "
+            f"{len(first.skipped)} clips that are too short",
+            soft_wrap=True,
+        )
         if self.json:
             print(as_json(results[0], results[1:]))
         else:
@@ -136,11 +148,18 @@ def held_out(takes: list[Take], trained_on: tuple[str, ...], data: str) -> list[
     return chosen
 
 
-def clips_of(takes: list[Take], problems: list[str], excerpt_s: tuple[float, float] | None) -> Iterator[MotionClip]:
-    """Load takes one by one; what cannot be read is told in `problems`."""
+def clips_of(
+    takes: list[Take],
+    problems: list[str],
+    excerpt_s: tuple[float, float] | None,
+    advance: Callable[[int, str], None] | None = None,
+) -> Iterator[MotionClip]:
+    """Load takes one by one; what cannot be read is told in `problems`, and how many are done to `advance`."""
     from bodystream.pose.evaluation.protocol import excerpts
 
-    for take in takes:
+    for number, take in enumerate(takes):
+        if advance is not None:
+            advance(number, take.name)
         try:
             clip = take.load()
         except InputError as error:

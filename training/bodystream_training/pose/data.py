@@ -22,25 +22,11 @@ from bodystream.pose.features import (
     encode_poses,
     heading_rotation,
 )
-from bodystream.sources.motion import UNIDENTIFIED
 from bodystream.types import Array
 
-__all__ = ["RATE_HZ", "SPLITS", "Examples", "build_examples", "reproportioned", "split_of"]
+__all__ = ["RATE_HZ", "Examples", "build_examples", "reproportioned"]
 
 RATE_HZ = 60.0
-
-SPLITS = {
-    "test": ("cmu_02", "cmu_08", "cmu_16", "cmu_17"),
-    "validation": ("cmu_09", "cmu_06"),
-}
-"""Whole subjects that no training sees; everybody else trains, if it is known who they are."""
-
-
-def split_of(subject: str) -> str:
-    """Which split a subject belongs to; takes of nobody knows whom may be of a tested person: `none`."""
-    if subject.startswith(UNIDENTIFIED):
-        return "none"
-    return next((name for name, subjects in SPLITS.items() if subject in subjects), "train")
 
 
 @dataclass

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from bodystream.cli.counted_progress import counted_progress, duration_text
 from bodystream.cli.evaluate_pose import clips_of
-from bodystream.cli.evaluation_progress import evaluation_progress
 from bodystream.device import initialise_warp
 from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
@@ -30,11 +31,12 @@ from bodystream.pose.features import FeatureConfig, encode_poses
 from bodystream.pose.limits import violate
 from bodystream.sources.motion import find_takes
 from bodystream_training.pose.batches import collate
-from bodystream_training.pose.data import Examples, build_examples, split_of
+from bodystream_training.pose.data import Examples, build_examples
 from bodystream_training.pose.losses import Normalisation, joint_positions, rotation_matrices
 from bodystream_training.pose.model import PoseFlow
 from bodystream_training.pose.regressor import Regressor
 from bodystream_training.pose.samplers import TorchSampler, centre_of_flow, centre_of_region, regressed
+from bodystream_training.pose.splits import RUN_FACTS, SPLITS, read_run, split_of
 from bodystream_training.pose.train import load_model, load_networks
 
 __all__ = ["EvaluatePose", "likelihood_auc"]
@@ -51,12 +53,12 @@ class EvaluatePose:
     """
 
     data: str
-    """Motion files, as they were trained on; the test subjects among them are evaluated."""
+    """Motion files, as they were trained on; the run's test subjects among them are evaluated."""
 
     run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/pose")
     """Folder of the training run."""
 
-    split: str = "test"
+    split: Literal["test", "validation"] = "test"
     """Which subjects: test or validation."""
 
     excerpt_s: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LENGTH EVERY", help_behavior_hint="")] = (
@@ -75,35 +77,47 @@ class EvaluatePose:
         notes = Console(stderr=True, highlight=False)
         torch.set_num_threads(1)  # single poses are slower on several
         takes = find_takes(self.data)
-        tested = [take for take in takes if split_of(take.subject) == self.split]
+        splits = read_run(self.run_folder)["splits"] if (self.run_folder / RUN_FACTS).exists() else SPLITS
+        tested = [take for take in takes if split_of(take.subject, splits) == self.split]
         if not tested:
-            raise InputError(f"{self.data} has no take of a {self.split} subject: give the whole data set")
+            raise InputError(
+                f"{self.data} has no take of a {self.split} subject (of this run: {', '.join(splits[self.split])}): "
+                "give the whole data set, or --split validation"
+            )
         samplers, flow, normalise, features = _samplers(self.run_folder)
         clips = list(clips_of(tested, problems := [], self.excerpt_s))
         for problem in problems:
-            notes.print(f"left out: {problem}")
+            notes.print(f"left out: {problem}", markup=False, soft_wrap=True)
         if not clips:
             raise InputError(f"no {self.split} subject's clip of {self.data} can be read")
         estimators = _estimators(samplers, clips[0])
         rows = [(estimator.name, estimator) for estimator in estimators]
         if self.neighbours:
-            known = list(clips_of([take for take in takes if split_of(take.subject) == "train"], unread := [], None))
+            trained = [take for take in takes if split_of(take.subject, splits) == "train"]
+            known = list(clips_of(trained, unread := [], None))
             for problem in unread:
-                notes.print(f"left out of the nearest poses: {problem}")
+                notes.print(f"left out of the nearest poses: {problem}", markup=False, soft_wrap=True)
             rows.append(("least_squares_ik, mean rest pose", LeastSquaresIk(rest=mean_rotations(known))))
             nearest = NearestPose(build_database(known))
             rows.append((nearest.name, nearest))
+        began_s = time.monotonic()
         results = []
-        for label, estimator in rows:
-            with evaluation_progress(label, len(clips), notes) as progress:
-                results.append(replace(evaluate(estimator, clips, 60.0, progress), estimator=label))
-            notes.print(f"{label}: done")
+        for number, (label, estimator) in enumerate(rows):
+            with counted_progress(f"[{number + 1}/{len(rows)}] {label}", len(clips), notes) as advance:
+                counted = _counted(clips, advance)
+                results.append(replace(evaluate(estimator, counted, 60.0), estimator=label))
+            left_s = (time.monotonic() - began_s) / (number + 1) * (len(rows) - number - 1)
+            notes.print(f"{label}: done, about {duration_text(left_s)} left", markup=False, soft_wrap=True)
         every = build_examples(clips_of(tested, [], None), features, variants=1)
         facts: dict[str, Any] = {
             "every_frame": {name: every_frame(sampler, every) for name, sampler in samplers.items()},
             "likelihood_auc": likelihood_auc(flow, normalise, build_examples(clips, features, variants=1, stride=6)),
             "invariance_cm": invariance_cm(estimators[0], max(clips, key=len)),
         }
+        notes.print(
+            f"{len(results)} estimators on {len(results[0].clips)} clips of {len({c.subject for c in clips})} people, "
+            f"{results[0].frames} frames, in {duration_text(time.monotonic() - began_s)}"
+        )
         if self.json:
             print(json.dumps(json.loads(as_json(results[0], results[1:])) | facts))
             return 0
@@ -113,6 +127,12 @@ class EvaluatePose:
         console.print(f"likelihood of real poses against joint-limit violations: AUC {facts['likelihood_auc']:.4f}")
         console.print(f"moved by 5 m and turned by 180 degrees: {facts['invariance_cm']:.2e} cm")
         return 0
+
+
+def _counted(clips: Sequence[MotionClip], advance: Callable[[int, str], None]) -> Iterator[MotionClip]:
+    for number, clip in enumerate(clips):
+        advance(number, clip.name)
+        yield clip
 
 
 @torch.no_grad()

@@ -9,15 +9,16 @@ from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
+from bodystream.cli.counted_progress import counted_progress
 from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
 from bodystream.pose.features import FeatureConfig
 from bodystream.sources.motion import Take, find_takes
 from bodystream_training.checkpoints import load_checkpoint, save_checkpoint
-from bodystream_training.pose.data import SPLITS, Examples, build_examples, split_of
+from bodystream_training.pose.data import Examples, build_examples
+from bodystream_training.pose.splits import SplitChoice, Splits, split_of
 
 __all__ = ["cached_examples"]
 
@@ -32,21 +33,24 @@ def cached_examples(
     leave_out: tuple[str, ...],
     folder: Path,
     console: Console,
-) -> tuple[Examples, Examples, list[str], str]:
-    """Examples to train on, those of the validation subjects, who is trained on, and a digest of that choice.
+    choice: SplitChoice | None = None,
+) -> tuple[Examples, Examples, list[str], Splits, str]:
+    """Examples to train on, those of the validation subjects, who is trained on, the splits, and a digest of it all.
 
     The digest begins the names of the files: `<digest>-train.safetensors` and `<digest>-validation.safetensors`.
 
     Raises:
         InputError: a split has no usable clip.
+        ConfigurationError: the splits that are asked for are impossible.
     """
     takes = [take for take in find_takes(data) if not take.subject.startswith(leave_out or ("\0",))]
+    splits = (choice or SplitChoice()).resolve([take.subject for take in takes], data)
     key = {
         "version": _VERSION,
         "features": list(features.history_s),
         "variants": variants,
         "seed": seed,
-        "splits": SPLITS,
+        "splits": {name: list(subjects) for name, subjects in splits.items()},
         "takes": sorted((take.name, take.subject, take.path.stat().st_size) for take in takes),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -57,26 +61,24 @@ def cached_examples(
             tensors, facts = load_checkpoint(path)
             out.append(Examples(**tensors, base=facts["base"]))
             continue
-        chosen = [take for take in takes if split_of(take.subject) == split]
-        if not chosen:
-            raise InputError(
-                f"{data} has no clip of a {split} subject: validation subjects are {', '.join(SPLITS['validation'])}; "
-                "give the whole data set"
-            )
+        chosen = [take for take in takes if split_of(take.subject, splits) == split]
         problems: list[str] = []
         examples = build_examples(_clips(chosen, problems, console, split), features, variants=copies, seed=seed)
         for problem in problems:
-            console.print(f"left out: {problem}")
+            console.print(f"left out: {problem}", markup=False, soft_wrap=True)
         tensors = {f.name: getattr(examples, f.name) for f in fields(examples) if f.name != "base"}
         assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
         save_checkpoint(path, tensors, {"base": examples.base})
         out.append(examples)
-    return out[0], out[1], sorted({take.subject for take in takes if split_of(take.subject) == "train"}), digest
+    trained = sorted({take.subject for take in takes if split_of(take.subject, splits) == "train"})
+    return out[0], out[1], trained, splits, digest
 
 
 def _clips(takes: list[Take], problems: list[str], console: Console, split: str) -> Iterator[MotionClip]:
-    for take in track(takes, description=f"reading {split} clips", console=console, disable=not console.is_terminal):
-        try:
-            yield take.load()
-        except InputError as error:
-            problems.append(str(error))
+    with counted_progress(f"reading {split} clips", len(takes), console) as advance:
+        for number, take in enumerate(takes):
+            advance(number, take.name)
+            try:
+                yield take.load()
+            except InputError as error:
+                problems.append(str(error))

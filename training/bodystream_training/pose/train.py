@@ -193,6 +193,17 @@ class Trainer:
         self.save()
         return self.step >= self.steps
 
+    def last_error_cm(self) -> float | None:
+        """Mean joint error on the validation subjects that the log's last line with one says; None without any."""
+        log = self.path.with_suffix(".jsonl")
+        if not log.is_file():
+            return None
+        for line in reversed(log.read_text(encoding="utf-8").splitlines()):
+            entry = json.loads(line)
+            if "mpjpe_cm" in entry:
+                return entry["mpjpe_cm"]
+        return None
+
     def _step(self, batch: Batch) -> dict[str, float]:
         progress = self.step / self.steps
         warm = min(1.0, (self.step + 1) / min(200, 1 + self.steps // 10))
@@ -358,7 +369,7 @@ def mean_joint_error_cm(
 
 @contextmanager
 def _interrupt() -> Iterator[list[int]]:
-    """A list that is filled by the first Ctrl-C; the second one quits."""
+    """A list that is filled by the first Ctrl-C, SIGTERM or SIGHUP; the second one quits."""
     seen: list[int] = []
 
     def note(number: int, _frame: object) -> None:
@@ -366,7 +377,9 @@ def _interrupt() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         seen.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A closed terminal ends a training as Ctrl-C does.
+    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.signal(number, note) for number in wanted}
     try:
         yield seen
     finally:

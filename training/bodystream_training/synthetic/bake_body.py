@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bodystream.files import atomic_path
+
 __all__ = ["PHENOTYPE", "bake_body", "main"]
 
 Array = npt.NDArray[Any]
@@ -268,10 +270,9 @@ def bake_body(folder: Path) -> dict[str, Any]:
         "skin_weights": skin_weights.astype(np.float32),  # (V, 4)
         "colours": _paint(rest, joints, weights, eyes),  # (V, 3) sRGB
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "body.partial.npz"
-    np.savez_compressed(temporary, **data)  # type: ignore[arg-type]
-    path = temporary.replace(folder / "body.npz")
+    path = folder / "body.npz"
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **data)  # type: ignore[arg-type]
     content = path.read_bytes()
     manifest = {
         "name": "body",
@@ -294,7 +295,8 @@ def bake_body(folder: Path) -> dict[str, Any]:
         "vertices": len(data["vertices"]),
         "faces": len(data["faces"]),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(folder / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
 

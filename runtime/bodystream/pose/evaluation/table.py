@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from bodystream.errors import InputError
@@ -22,12 +23,15 @@ _TITLES = {
     "mpjre_deg": "MPJRE\n[deg]",
     "mpjve_cm_s": "MPJVE\n[cm/s]",
     "jitter_km_s3": "jitter\n[km/s3]",
-    "foot_skate_cm_s": "foot skate\n[cm/s]",
+    "foot_skate_cm_s": "skating\n[cm/s]",
     "head_error_cm": "head\n[cm]",
     "hand_error_cm": "hands\n[cm]",
     "head_error_deg": "head\n[deg]",
     "hand_error_deg": "hands\n[deg]",
 }
+# Errors of the whole body, and what a person would notice first; side by side they would not fit a terminal.
+_TABLES = (METRICS[:5], METRICS[5:])
+_LABEL_WIDTH = 22
 
 
 def comparison(model: EvaluationResult | None, baselines: Sequence[EvaluationResult]) -> dict[str, Any]:
@@ -66,33 +70,37 @@ def as_json(model: EvaluationResult | None, baselines: Sequence[EvaluationResult
     return json.dumps(comparison(model, baselines), indent=2, allow_nan=False)
 
 
-def comparison_table(model: EvaluationResult | None, baselines: Sequence[EvaluationResult]) -> Table:
-    """One row per estimator and one for the truth, the best figure of each column in bold."""
+def comparison_table(model: EvaluationResult | None, baselines: Sequence[EvaluationResult]) -> Group:
+    """A row per estimator and one for the truth, the best figure of each column in bold; 80 characters are enough."""
     named = _named(model, baselines)
     first = next(iter(named.values()))
     seconds = first.frames / first.rate_hz
-    table = Table(
-        title=f"{len(first.clips)} clips, {first.frames} frames ({seconds / 60:.1f} min) at {first.rate_hz:g} Hz"
-    )
-    table.add_column("")
-    for metric in METRICS:
-        table.add_column(_TITLES[metric], justify="right")
+    title = f"{len(first.clips)} clips, {first.frames} frames ({seconds / 60:.1f} min) at {first.rate_hz:g} Hz"
+    return Group(*(_table(named, metrics, title if index == 0 else "") for index, metrics in enumerate(_TABLES)))
+
+
+def _table(named: Mapping[str, EvaluationResult], metrics: Sequence[str], title: str) -> Table:
+    table = Table(title=title or None)
+    table.add_column("", overflow="fold", max_width=_LABEL_WIDTH)
+    for metric in metrics:
+        table.add_column(_TITLES[metric], justify="right", no_wrap=True)
     figures = {name: result.metrics for name, result in named.items()}
-    best = {metric: _best([float(figures[name][metric]) for name in figures]) for metric in METRICS}
+    best = {metric: _best([float(figures[name][metric]) for name in figures]) for metric in metrics}
     for name, row in figures.items():
         cells = []
-        for metric in METRICS:
+        for metric in metrics:
             value = float(row[metric])
             text = _text(value)
             # The least jitter or sliding is not the best: a statue has none.
             marked = metric not in TRUTH_METRICS and len(figures) > 1 and value == best[metric]
             cells.append(f"[bold]{text}[/bold]" if marked else text)
         table.add_row(_label(name, named[name]), *cells)
-    truth = first.metrics["truth"]
-    table.add_section()
-    table.add_row(
-        "truth", *[_text(truth[metric]) if metric in TRUTH_METRICS else "" for metric in METRICS], style="dim"
-    )
+    if any(metric in TRUTH_METRICS for metric in metrics):
+        truth = next(iter(named.values())).metrics["truth"]
+        table.add_section()
+        table.add_row(
+            "truth", *[_text(truth[metric]) if metric in TRUTH_METRICS else "" for metric in metrics], style="dim"
+        )
     return table
 
 
