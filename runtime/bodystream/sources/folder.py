@@ -17,23 +17,26 @@ import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError, SourceError
 from bodystream.sources.base import RgbdSource, SourceCounts
-from bodystream.sources.layouts import deepdeform, matlab, numbered, plain, tum
+from bodystream.sources.layouts import deepdeform, frames, matlab, numbered, plain, scannet, tum
 from bodystream.sources.layouts.decode import DecodedFrame, FrameDecoder, check_sizes
 from bodystream.sources.layouts.images import DamagedFileError
 from bodystream.sources.layouts.intrinsics import UnreadIntrinsics
 from bodystream.sources.layouts.record import FrameRecord, LayoutReader, Recording
+from bodystream.sources.layouts.registration import Registration
+from bodystream.sources.layouts.rigs import choose_rig
 from bodystream.sources.layouts.units import decide_scale, measured
 from bodystream.timing.clock import now_ns
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 
 __all__ = ["ASSUMED_RATE_HZ", "FolderSource", "Layout", "read_recording"]
 
-Layout = Literal["auto", "deepdeform", "tum", "plain", "numbered", "matlab"]
+Layout = Literal["auto", "deepdeform", "tum", "plain", "numbered", "matlab", "frames", "scannet"]
 
 ASSUMED_RATE_HZ = 30.0
 
 # In order of how much each asks for: the first that fits is taken.
-_READERS = tuple(cast(LayoutReader, module) for module in (tum, deepdeform, numbered, matlab, plain))
+_READERS = tuple(cast(LayoutReader, module) for module in (tum, frames, scannet, deepdeform, numbered, matlab, plain))
+_FILE_SUFFIXES = tuple(suffix for reader in _READERS for suffix in getattr(reader, "FILE_SUFFIXES", ()))
 _AHEAD = 3  # frames decoded ahead of the consumer
 _NAMED_LOSSES = 10
 _LONGEST_NS = 2**62
@@ -52,16 +55,20 @@ def read_recording(path: Path, layout: Layout = "auto") -> Recording:
         raise ConfigurationError(f"unknown layout {layout!r}: choose one of {', '.join(get_args(Layout))}")
     if not path.exists():
         raise InputError(f"{path}: does not exist: give the folder of a recording")
-    if path.is_file() and path.suffix.lower() != ".mat":
-        raise InputError(f"{path}: is a file; give the folder that holds the recording (only .mat takes are files)")
     readers = [reader for reader in _READERS if layout in ("auto", reader.NAME)]
-    if path.is_file():
-        readers = [reader for reader in readers if reader.NAME == matlab.NAME]
+    if not path.is_dir():
+        suffix = path.suffix.lower()
+        if suffix not in _FILE_SUFFIXES or not path.is_file():
+            raise InputError(
+                f"{path}: is a file; give the folder that holds the recording (only {', '.join(_FILE_SUFFIXES)} "
+                "recordings are files)"
+            )
+        readers = [reader for reader in readers if suffix in getattr(reader, "FILE_SUFFIXES", ())]
+        if not readers:
+            raise InputError(f"{path}: the layout {layout!r} does not cover {suffix} files; use auto")
     for reader in readers:
         if reader.fits(path):
             return reader.read(path)
-    if path.is_file():
-        raise InputError(f"{path}: is a MATLAB take, which the layout {layout!r} does not cover; use matlab or auto")
     listing = sorted(itertools.islice((entry.name for entry in path.iterdir()), 200))
     there = ", ".join(listing[:8]) + (", ..." if len(listing) > 8 else "")
     there = there or "nothing: the folder is empty"
@@ -97,6 +104,7 @@ class FolderSource(RgbdSource):
         self.rate_hz: float | None = rate_hz or _rate_of(recording.records)
         self._times_ns = times_ns
         self._loop = loop
+        self._release = recording.close
         self._start_ns = now_ns()
         self._closed = threading.Event()
         self._named_losses: set[str] = set()
@@ -136,19 +144,29 @@ class FolderSource(RgbdSource):
                 raise ConfigurationError(f"{option} must be a positive number, got {value}")
         root = Path(path).expanduser()
         recording = read_recording(root, layout)
-        first, raw = _first_whole(root, recording.records)
-        camera, doubts = _camera(root, recording, first, raw, intrinsics)
+        has_colour = any(record.read_colour is not None for record in recording.records)
+        found = choose_rig(root, recording, intrinsics, has_colour)
+        first, raw, colour_size = _first_whole(root, recording.records, registered=found.rig is None)
+        registration: Registration | None = None
+        if found.rig is not None:
+            registration = Registration(found.rig, (raw.shape[1], raw.shape[0]), colour_size)
+            camera, doubts = registration.intrinsics, registration.doubts
+        else:
+            if found.intrinsics is not None:
+                recording = dataclasses.replace(recording, intrinsics=found.intrinsics)
+            camera, doubts = _camera(root, recording, first, raw, intrinsics)
         samples = _unit_samples(recording.records, first, raw)
         unit = decide_scale(samples, recording.depth_scale_m, depth_scale_m, str(root), _stated_scale(recording))
-        decoder = FrameDecoder(camera, unit.scale_m, max_depth_m, own_intrinsics=intrinsics is None)
+        decoder = FrameDecoder(
+            camera, unit.scale_m, max_depth_m, own_intrinsics=intrinsics is None, registration=registration
+        )
         source = cls(root, recording, decoder, rate_hz, loop)
-        if recording.time_note and rate_hz is None:
-            source.counts.warn(recording.time_note)
-        if unit.warning:
-            source.counts.warn(unit.warning)
-        for doubt in doubts:
-            source.counts.warn(doubt)
-        if intrinsics is None and recording.intrinsics is not None and recording.intrinsics.distorted:
+        time_note = recording.time_note if rate_hz is None else ""
+        for warning in (time_note, unit.warning, *found.notes, *doubts):
+            if warning:
+                source.counts.warn(warning)
+        distorted = recording.intrinsics is not None and recording.intrinsics.distorted
+        if distorted and registration is None and intrinsics is None:
             source.counts.warn(f"{recording.intrinsics.origin}: its lens distortion is not applied")
         return source
 
@@ -186,6 +204,8 @@ class FolderSource(RgbdSource):
     def close(self) -> None:
         """Stop; the iteration under way ends before its next frame. Safe to call twice and from another thread."""
         self._closed.set()
+        if self._release is not None:
+            self._release()
 
     def __enter__(self) -> FolderSource:
         return self
@@ -253,8 +273,10 @@ class FolderSource(RgbdSource):
             self.counts.warn(f"{self.name}: more than {_NAMED_LOSSES} frames are damaged; the others are only counted")
 
 
-def _first_whole(root: Path, records: Sequence[FrameRecord]) -> tuple[FrameRecord, Array]:
-    """The first frame that can be read, and its raw depth; how it looks is how all must look."""
+def _first_whole(
+    root: Path, records: Sequence[FrameRecord], registered: bool
+) -> tuple[FrameRecord, Array, tuple[int, int] | None]:
+    """The first frame that can be read, its raw depth, and its colour's (width, height): all must look like it."""
     failure = "it lists no frame"
     for record in records:
         if record.problem or record.read_depth is None:
@@ -262,11 +284,13 @@ def _first_whole(root: Path, records: Sequence[FrameRecord]) -> tuple[FrameRecor
             continue
         try:
             raw = record.read_depth()
-            check_sizes(record, raw, None if record.read_colour is None else record.read_colour())
+            colour = None if record.read_colour is None else record.read_colour()
+            if registered:
+                check_sizes(record, raw, colour)
         except DamagedFileError as error:
             failure = str(error)
             continue
-        return record, raw
+        return record, raw, None if colour is None else (colour.shape[1], colour.shape[0])
     raise InputError(f"{root}: not one of its {len(records)} frames is whole; the last: {failure}")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bodystream.errors import InputError
 from bodystream.sources.layouts.images import DamagedFileError
 from bodystream.sources.layouts.record import FrameRecord
+from bodystream.sources.layouts.registration import Registration
 from bodystream.sources.layouts.units import to_metres
 from bodystream.types import Array, CameraIntrinsics
 
@@ -34,13 +35,22 @@ class DecodedFrame:
     notes: tuple[str, ...]
 
 
-def check_sizes(record: FrameRecord, raw_depth: Array, colour: Array | None) -> None:
-    """Refuse a frame whose colour and depth are not on the same pixels.
+def check_sizes(
+    record: FrameRecord, raw_depth: Array, colour: Array | None, registration: Registration | None = None
+) -> None:
+    """Refuse a frame whose colour and depth are not on the same pixels, and cannot be brought there.
 
     Raises:
         InputError: names both files and both sizes.
     """
-    if colour is not None and colour.shape[:2] != raw_depth.shape:
+    if colour is not None and registration is not None:
+        width, height = registration.colour_size
+        if colour.shape[:2] != (height, width):
+            raise InputError(
+                f"{record.colour_file} is {colour.shape[1]}x{colour.shape[0]}, but the recording began with "
+                f"{width}x{height}"
+            )
+    elif colour is not None and colour.shape[:2] != raw_depth.shape:
         raise InputError(
             f"{record.colour_file} is {colour.shape[1]}x{colour.shape[0]}, but {record.depth_file} is "
             f"{raw_depth.shape[1]}x{raw_depth.shape[0]}: colour and depth must be registered to the same pixels; "
@@ -57,12 +67,14 @@ class FrameDecoder:
         depth_scale_m: metres per raw unit.
         max_depth_m: depth beyond it is no measurement; None keeps all.
         own_intrinsics: use the camera that a frame brings along rather than the recording's.
+        registration: brings colour to the pixels of depth, and depth to a pinhole; None = they are there.
     """
 
     intrinsics: CameraIntrinsics
     depth_scale_m: float
     max_depth_m: float | None = None
     own_intrinsics: bool = True
+    registration: Registration | None = None
 
     def decode(self, record: FrameRecord) -> DecodedFrame:
         """Read and check one frame.
@@ -80,13 +92,18 @@ class FrameDecoder:
                 f"{size[1]}x{size[0]}"
             )
         colour = None if record.read_colour is None else record.read_colour()
-        check_sizes(record, raw, colour)
+        check_sizes(record, raw, colour, self.registration)
         notes: list[str] = []
         depth_m = to_metres(raw, self.depth_scale_m, self.max_depth_m)
+        mask = self._mask(record, raw, notes)
+        if self.registration is not None:
+            depth_m = self.registration.depth(depth_m)
+            mask = None if mask is None else self.registration.mask(mask)
+            colour = None if colour is None else self.registration.colour(colour, depth_m)
         return DecodedFrame(
             depth_m=depth_m,
             colour=colour,
-            mask=self._mask(record, raw, notes),
+            mask=mask,
             intrinsics=self._camera(record, notes),
             empty=not depth_m.any(),
             notes=tuple(notes),

@@ -21,9 +21,10 @@ from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import MILLIMETRE_M, FrameRecord, Recording
 from bodystream.types import Array
 
-__all__ = ["NAME", "WANTED", "fits", "read", "read_take"]
+__all__ = ["FILE_SUFFIXES", "NAME", "WANTED", "fits", "read", "read_take"]
 
 NAME = "matlab"
+FILE_SUFFIXES = (".mat",)
 WANTED = "one *_depth.mat with d_depth (H, W, frames)"
 
 _VARIABLE = "d_depth"

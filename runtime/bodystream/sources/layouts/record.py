@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bodystream.sources.layouts.intrinsics import PinholeParameters, UnreadIntrinsics
+from bodystream.sources.layouts.lenses import SizedRig
 from bodystream.types import Array
 
 __all__ = ["MILLIMETRE_M", "FrameRecord", "LayoutReader", "Recording"]
@@ -55,6 +56,11 @@ class Recording:
         intrinsics_wanted: what to add when none was found: the files that were looked for.
         notes: what the user should know, each to be shown as a warning.
         time_note: the same about the frames' times, which is void where the user gives the rate.
+        rig: the two cameras of images that are not registered, or None where they are (or there is no colour).
+        unregistered: why colour cannot be used as it is although no rig is known, and what to do; empty = it can. A
+            user who gives intrinsics says that one camera serves both images.
+        folder: where calibration files lie, if not in the folder that was given; or None.
+        close: lets go of files that stay open while the recording plays, or None.
     """
 
     layout: str
@@ -64,6 +70,10 @@ class Recording:
     intrinsics_wanted: str
     notes: tuple[str, ...] = field(default=())
     time_note: str = ""
+    rig: SizedRig | None = None
+    unregistered: str = ""
+    folder: Path | None = None
+    close: Callable[[], None] | None = None
 
 
 class LayoutReader(Protocol):
