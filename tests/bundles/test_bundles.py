@@ -91,11 +91,11 @@ def test_names_are_names(name: str, elsewhere: Path) -> None:
 @pytest.mark.parametrize(
     ("description", "said"),
     [
-        (b"", "not a bundle's manifest"),
+        (b"", "is empty"),
         (b"[" * 100_000, "not a bundle's manifest"),
         (b"\xff\xfe", "not a bundle's manifest"),
         (b"{}", "missing required field"),
-        (b" " * (2 << 20), "at most"),
+        (b" " * (2 << 20), "larger than 1 MiB"),
         (described(name="../walker"), "name must match"),
         (described(version="2"), "Expected `int`"),
         (described(files=[]), "1 to 1000 files"),

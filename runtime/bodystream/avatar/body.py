@@ -15,7 +15,10 @@ from bodystream.types import Array
 __all__ = ["Body", "bone_transforms", "load_body", "skin"]
 
 _ARRAYS = ("vertices", "faces", "joints", "parents", "skin_joints", "skin_weights", "colours")
+_NUMBERS = ("vertices", "joints", "skin_weights")
 _MAX_BYTES = 64 << 20
+_MOST_M = 10.0
+"""No coordinate of a person at rest is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ def load_body(folder: Path | None = None) -> Body:
     """The body in `folder` (default: the one that is shipped).
 
     Raises:
-        BundleError: a file is missing, its hash is not the manifest's, or an array is absent or has the wrong shape.
+        BundleError: a file is missing, its hash is not the manifest's, or an array is absent, has the wrong shape or
+            values that no body has: not finite, an index out of range, weights that do not sum to one.
         InputError: the file of arrays is not a readable `.npz`.
     """
     bundle = find_bundle("body") if folder is None else open_bundle(folder)
@@ -55,10 +59,10 @@ def load_body(folder: Path | None = None) -> Body:
     if missing:
         raise BundleError(f"{path} lacks the arrays {', '.join(missing)}: install bodystream again")
     joints = len(JOINTS)
-    vertices = len(arrays["vertices"])
+    vertices, faces = (arrays[name].shape[0] if arrays[name].ndim else 0 for name in ("vertices", "faces"))
     shapes = {
         "vertices": (vertices, 3),
-        "faces": (len(arrays["faces"]), 3),
+        "faces": (faces, 3),
         "joints": (joints, 3),
         "parents": (joints,),
         "skin_joints": (vertices, 4),
@@ -70,17 +74,49 @@ def load_body(folder: Path | None = None) -> Body:
             raise BundleError(
                 f"{path}: {name} must have shape {shape}, got {arrays[name].shape}: install bodystream again"
             )
-    integers = {name: arrays[name].astype(np.int32) for name in ("faces", "parents", "skin_joints")}
+    problem = _problem(arrays)
+    if problem:
+        raise BundleError(f"{path}: {problem}: install bodystream again")
     body = Body(
-        vertices=arrays["vertices"].astype(np.float32),
-        joints=arrays["joints"].astype(np.float32),
-        skin_weights=arrays["skin_weights"].astype(np.float32),
+        **{name: arrays[name].astype(np.float32) for name in _NUMBERS},
+        **{name: arrays[name].astype(np.int32) for name in ("faces", "parents", "skin_joints")},
         colours=arrays["colours"].astype(np.uint8),
-        **integers,
     )
     for array in (body.vertices, body.faces, body.joints, body.skin_joints, body.skin_weights, body.colours):
         array.flags.writeable = False  # frames share them
     return body
+
+
+def _problem(arrays: dict[str, Array]) -> str:
+    """What is wrong with the values of a body's arrays, or nothing. A kernel reads by these indices without a look."""
+    for name in _ARRAYS:
+        kinds, wanted = ("f", "floating-point numbers") if name in _NUMBERS else ("iu", "whole numbers")
+        if arrays[name].dtype.kind not in kinds:
+            return f"{name} must hold {wanted}, got {arrays[name].dtype}"
+    vertices, faces = len(arrays["vertices"]), len(arrays["faces"])
+    if not vertices or not faces:
+        return f"a body has vertices and faces, got {vertices} and {faces}"
+    for name in _NUMBERS:
+        most = _MOST_M if name != "skin_weights" else 1.001
+        if not (np.abs(arrays[name]) <= most).all():  # nan fails, too
+            return f"{name} must be finite and at most {most:g}, got others"
+    ranges = {
+        "faces": (0, vertices),
+        "skin_joints": (0, len(JOINTS)),
+        "parents": (-1, len(JOINTS)),
+        "colours": (0, 256),
+    }
+    for name, (low, high) in ranges.items():
+        least, most = int(arrays[name].min()), int(arrays[name].max())
+        if least < low or most >= high:
+            return f"{name} must lie in {low} to {high - 1}, got {least} to {most}"
+    parents = arrays["parents"].astype(np.int64)
+    if parents[0] != -1 or (parents[1:] < 0).any() or (parents >= np.arange(len(parents))).any():
+        return "parents must begin with -1, and each parent must come before its children"
+    weights = arrays["skin_weights"].astype(np.float64)
+    if weights.min() < 0.0 or np.abs(weights.sum(axis=1) - 1.0).max() > 1e-3:
+        return "skin_weights must not be negative, and each row must sum to one"
+    return ""
 
 
 def bone_transforms(body: Body, rotations: Array, root_translation: Array) -> Array:

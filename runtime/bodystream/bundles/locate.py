@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import re
+import stat
 import struct
 import tokenize
 import zipfile
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -35,6 +37,7 @@ ENVIRONMENT_VARIABLE = "BODYSTREAM_BUNDLES"
 _SHIPPED = Path(__file__).resolve().parent
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MAX_ARRAYS = 10_000
+_MAX_HEADER_BYTES = 1 << 16
 _DAMAGE = (ArithmeticError, AttributeError, lzma.LZMAError, struct.error, tokenize.TokenError)
 """What else numpy and zipfile raise for a damaged header or stream."""
 
@@ -87,7 +90,7 @@ def find_bundle(name: str) -> Bundle:
         raise BundleError(f"a bundle's name must match {_NAME.pattern}, got {name!r}")
     folders = bundle_folders()
     for folder in folders:
-        if (folder / name / MANIFEST_NAME).is_file():
+        if os.path.isfile(folder / name / MANIFEST_NAME):  # false also where a folder must not be looked into
             return open_bundle(folder / name)
     searched = ", ".join(str(folder) for folder in folders)
     raise BundleError(f"there is no bundle {name!r} in {searched}: put its folder there, or set {ENVIRONMENT_VARIABLE}")
@@ -101,17 +104,20 @@ def open_bundle(folder: Path) -> Bundle:
             the folder, or not the one that was hashed.
     """
     manifest = read_manifest(folder)
-    if manifest.name != folder.resolve().name:
+    root = _resolved(folder)
+    if manifest.name != root.name:
         raise BundleError(
             f"{folder} holds the bundle {manifest.name!r}: a bundle's folder has its name, so rename one of them"
         )
-    root = folder.resolve()
     for file in manifest.files:
         path = folder / file.path
-        if not path.resolve().is_relative_to(root):
+        if not _resolved(path).is_relative_to(root):
             raise BundleError(f"bundle {manifest.name!r}: {file.path} is a link to a place outside of {root}")
         try:
-            size = path.stat().st_size
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # opening a FIFO would wait for ever
+                raise BundleError(f"bundle {manifest.name!r}: {path} is no ordinary file: install it again")
+            size = found.st_size
             digest = sha256_of(path) if size == file.bytes else ""
         except OSError as error:
             raise BundleError(
@@ -129,6 +135,18 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
+def _resolved(path: Path) -> Path:
+    """Without links.
+
+    Raises:
+        BundleError: the links lead in a circle, or a name is impossible.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{path} cannot be found ({error}): install the bundle again") from error
+
+
 def load_npz(path: Path, max_bytes: int = 1 << 30, only: Collection[str] | None = None) -> dict[str, Array]:
     """Read the arrays of an `.npz` file; never runs code from it and never takes more than `max_bytes`.
 
@@ -142,6 +160,9 @@ def load_npz(path: Path, max_bytes: int = 1 << 30, only: Collection[str] | None 
             array's header does not fit its content.
     """
     content = read_bounded(path, max_bytes)
+    # Before the list of members is read, which takes memory for each of them.
+    if content.count(b"PK\x01\x02") > 2 * _MAX_ARRAYS:
+        raise InputError(f"{path} is not a readable .npz file: it lists far more than {_MAX_ARRAYS} arrays")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return dict(_read_arrays(archive, max_bytes, only))
@@ -159,11 +180,15 @@ def _read_arrays(archive: zipfile.ZipFile, max_bytes: int, only: Collection[str]
         raise ValueError(f"it holds {len(members)} arrays, at most {_MAX_ARRAYS} are accepted")
     if only is not None:
         members = [member for member in members if member.filename.removesuffix(".npy") in only]
+    if len({member.filename for member in members}) != len(members):
+        raise ValueError("it holds two arrays of one name")
     total = sum(member.file_size for member in members)
     if total > max_bytes:
         raise ValueError(f"its arrays take {total} bytes, at most {max_bytes} are accepted")
     for member in members:
         name = member.filename.removesuffix(".npy")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"array {name!r} is compressed as numpy never does (method {member.compress_type})")
         with archive.open(member) as stream:
             version = np.lib.format.read_magic(stream)
             if version not in ((1, 0), (2, 0)):
@@ -171,7 +196,7 @@ def _read_arrays(archive: zipfile.ZipFile, max_bytes: int, only: Collection[str]
             read_header = (
                 np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             )
-            shape, fortran_order, dtype = read_header(stream)
+            shape, fortran_order, dtype = read_header(_header(stream, version))
             if dtype.itemsize == 0:  # any number of them fits into a file without content
                 raise ValueError(f"array {name!r} has elements without a size")
             if dtype.hasobject:
@@ -189,3 +214,12 @@ def _read_arrays(archive: zipfile.ZipFile, max_bytes: int, only: Collection[str]
             raise ValueError(f"array {name!r} should have {size} bytes, the file holds another number")
         array = np.frombuffer(bytearray(content), dtype=dtype, count=count) if size else np.empty(count, dtype)
         yield name, array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _header(stream: IO[bytes], version: tuple[int, int]) -> io.BytesIO:
+    """Length and text of an array's header; numpy reads as much as the length says before it looks at it."""
+    length_bytes = stream.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(length_bytes, "little")
+    if length > _MAX_HEADER_BYTES:
+        raise ValueError(f"an array's header should have {length} bytes, at most {_MAX_HEADER_BYTES} are accepted")
+    return io.BytesIO(length_bytes + stream.read(length))

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from bodystream.errors import BundleError
+from bodystream.errors import BundleError, InputError, excerpt
+from bodystream.files import read_bounded
 
 __all__ = ["MANIFEST_NAME", "MAX_FILE_BYTES", "BundleFile", "Manifest", "read_manifest", "sha256_of"]
 
@@ -65,14 +66,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
-        raise BundleError(
-            f"bundle {folder}: {MANIFEST_NAME} cannot be read ({error.strerror}): install it again"
-        ) from error
-    if len(content) > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"{path}: a manifest has at most {_MAX_MANIFEST_BYTES} bytes: install the bundle again")
+        content = read_bounded(path, _MAX_MANIFEST_BYTES)
+    except InputError as error:
+        raise BundleError(f"bundle {folder}: {error}. Install the bundle again") from error
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -86,7 +82,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _problem(manifest: Manifest) -> str:
     """What is wrong with the manifest's values, or nothing."""
     if not _NAME.fullmatch(manifest.name):
-        return f"name must match {_NAME.pattern}, got {manifest.name!r}"
+        return f"name must match {_NAME.pattern}, got {excerpt(manifest.name)}"
     if not 1 <= len(manifest.files) <= _MAX_FILES:
         return f"a bundle has 1 to {_MAX_FILES} files, got {len(manifest.files)}"
     if len({file.path for file in manifest.files}) != len(manifest.files):
@@ -95,11 +91,13 @@ def _problem(manifest: Manifest) -> str:
         parts = PurePosixPath(file.path).parts
         strange = "\\" in file.path or ":" in file.path or "\0" in file.path
         if not parts or strange or PurePosixPath(file.path).is_absolute() or ".." in parts:
-            return f"path of a file must stay inside the bundle, got {file.path!r}"
+            return f"path of a file must stay inside the bundle, got {excerpt(file.path)}"
         if not _SHA256.fullmatch(file.sha256):
-            return f"sha256 of {file.path!r} must be 64 lower-case hexadecimal digits, got {file.sha256!r}"
+            return (
+                f"sha256 of {excerpt(file.path)} must be 64 lower-case hexadecimal digits, got {excerpt(file.sha256)}"
+            )
         if not 0 <= file.bytes <= MAX_FILE_BYTES:
-            return f"size of {file.path!r} must be 0 to {MAX_FILE_BYTES} bytes, got {file.bytes}"
+            return f"size of {excerpt(file.path)} must be 0 to {MAX_FILE_BYTES} bytes, got {file.bytes}"
     return ""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
 from bodystream.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, LEFT_HAND, PARENTS, RIGHT_HAND, Skeleton, forward_kinematics
 from bodystream.types import Array
@@ -36,6 +36,10 @@ BETA_SIZE = 10
 _STATE = 9
 
 
+_MOST_STATES = 64
+_OLDEST_S = 10.0
+
+
 class FeatureConfig(msgspec.Struct, frozen=True):
     """How much of the past the networks see.
 
@@ -47,7 +51,13 @@ class FeatureConfig(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if any(not age > 0 for age in self.history_s) or list(self.history_s) != sorted(self.history_s):
-            raise InputError(f"history must be ascending positive ages in seconds, got {self.history_s}")
+            raise InputError(f"history must be ascending positive ages in seconds, got {excerpt(self.history_s)}")
+        # Live, as many samples as this is old are kept.
+        if len(self.history_s) > _MOST_STATES or any(age > _OLDEST_S for age in self.history_s):
+            raise InputError(
+                f"history must have at most {_MOST_STATES} ages of at most {_OLDEST_S:g} s, "
+                f"got {excerpt(self.history_s)}"
+            )
 
     @property
     def ages_s(self) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from bodystream.bundles import Bundle, find_bundle
 from bodystream.engines import ProviderName, open_engine
 from bodystream.errors import BundleError, ConfigurationError, InputError
+from bodystream.files import read_bounded
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pose.features import BETA_SIZE, DEVICES, POSE_SIZE, FeatureConfig, beta_of_skeleton
 from bodystream.types import Array
@@ -22,6 +23,7 @@ from bodystream.types import Array
 __all__ = ["PoseSampler", "Sampler", "SamplerSection", "Samples"]
 
 GRAPH = "sampler.onnx"
+_MAX_MANIFEST_BYTES = 1 << 20
 MAX_HYPOTHESES = 64
 
 
@@ -101,9 +103,9 @@ class PoseSampler:
             )
         path = self.bundle.folder / "manifest.json"
         try:
-            section = msgspec.json.decode(path.read_bytes(), type=SamplerSection)
+            section = msgspec.json.decode(read_bounded(path, _MAX_MANIFEST_BYTES), type=SamplerSection)
             self.features = FeatureConfig(section.history_s)
-        except (msgspec.DecodeError, InputError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InputError) as error:
             raise BundleError(f"{path} does not say which history the network sees: {error}") from error
         self.trained_on = section.trained_on
         self.engine = open_engine(self.bundle.path(GRAPH), provider, threads, {"hypotheses": hypotheses})
@@ -129,6 +131,22 @@ class PoseSampler:
             "beta": np.zeros(wanted["beta"], np.float32),
             "noise": noise.astype(np.float32),
         }
+        self._try()
+
+    def _try(self) -> None:
+        """One pose of nothing, so that weights that are not finite are found here and not while somebody moves.
+
+        Raises:
+            BundleError: an answer is not finite or out of range.
+        """
+        out = self.engine.run(self._feed)
+        finite = all(np.isfinite(values).all() for values in out.values())
+        contacts = out["contacts"]
+        if not finite or (out["spread"] < 0).any() or (contacts < 0).any() or (contacts > 1).any():
+            raise BundleError(
+                f"{GRAPH} of bundle {self.bundle.manifest.name!r} answers with numbers that are not finite or out of "
+                "range: train or export it again"
+            )
 
     def set_person(self, skeleton: Skeleton) -> None:
         """The proportions that following observations belong to."""
