@@ -23,7 +23,6 @@ from bodystream.pose.sampler import PoseSampler
 from bodystream.types import Array
 from fuzzing import fuzz, fuzz_file
 
-
 shipped = functools.cache(load_body)
 
 
