@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -114,6 +116,37 @@ def rig_file(rig: str, frames: int = 12, seed: int = 0, bend_deg: float = 35.0, 
             BvhJoint(name, names.index(parent) if parent else -1, np.array(offset), channels, site if ends else None)
         )
     return BvhFile(f"{rig}.bvh", tuple(joints), 1.0 / 60.0, np.concatenate(columns, axis=1))
+
+
+def walking_file(frames: int = 60, head_deg: float = 0.0) -> BvhFile:
+    """A person of the Mixamo-like rig who walks along +z at 1.1 m/s with hanging arms, in centimetres.
+
+    Args:
+        head_deg: how far down the head looks all the time.
+    """
+    file = rig_file("mixamo", frames=frames, bend_deg=0.0)
+    values, column = file.frames.copy(), 0
+    phase = 2 * np.pi * np.arange(frames) / 60.0 * 1.8
+    for joint in file.joints:
+        part = joint.name.split(":")[1].removeprefix("Left").removeprefix("Right")
+        beat = np.sin(phase) * (1.0 if "Left" in joint.name else -1.0)
+        # Channels are Zrotation Yrotation Xrotation.
+        if part == "Hips":
+            values[:, column : column + 3] = 0.0
+            values[:, column + 1] = 99.0 + np.abs(np.sin(phase)) * 1.5
+            values[:, column + 2] = np.arange(frames) / 60.0 * 110.0
+            column += 3
+        turns = values[:, column : column + 3]
+        if part == "UpLeg":
+            turns[:, 2] = -25.0 * beat
+        elif part == "Leg":
+            turns[:, 2] = 12.0 - 10.0 * beat
+        elif part == "Arm":
+            turns[:, 0] = -75.0 if "Left" in joint.name else 75.0
+        elif part == "Head":
+            turns[:, 2] = head_deg
+        column += 3
+    return replace(file, frames=values)
 
 
 def reference_kinematics(file: BvhFile) -> dict[str, np.ndarray]:

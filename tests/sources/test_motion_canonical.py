@@ -151,16 +151,37 @@ def test_the_root_offset_is_ignored() -> None:
 def test_feet_stand_on_the_floor_where_they_nearly_do() -> None:
     file = rig_file("mixamo", bend_deg=1.0, frames=30)
     frames = file.frames.copy()
-    frames[:, :3] = (0.0, 110.0, 0.0)  # the toes are about 9 cm above the floor
+    frames[:, :3] = np.linspace((0.0, 110.0, 0.0), (1.0, 110.0, 0.0), 30)  # the toes are about 9 cm above the floor
     warnings: list[str] = []
     clip = canonical_clip(replace(file, frames=frames).motion(), FACTS, warnings)
-    lowest = clip.joints()[0][:, [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]], 1].min(axis=1)
-    assert np.percentile(lowest, 5) == pytest.approx(0.02, abs=1e-4)
+    assert lowest_percentile(clip) == pytest.approx(0.02, abs=1e-4)
     assert not warnings
-    frames[:, 1] = 160.0  # hanging
+
+
+@pytest.mark.parametrize("pelvis_cm", [160.0, 0.0, -70.0])
+def test_feet_that_never_leave_one_height_are_on_the_floor(pelvis_cm: float) -> None:
+    file = rig_file("mixamo", bend_deg=1.0, frames=30)
+    frames = file.frames.copy()
+    frames[:, :3] = np.linspace((0.0, pelvis_cm, 0.0), (1.0, pelvis_cm, 0.0), 30)
+    warnings: list[str] = []
     clip = canonical_clip(replace(file, frames=frames).motion(), FACTS, warnings)
-    assert clip.root_positions_m[0, 1] == pytest.approx(1.6, abs=1e-6)
-    assert "the file's own floor was kept" in warnings[0]
+    assert lowest_percentile(clip) == pytest.approx(0.02, abs=1e-4)
+    assert f"its feet stand {pelvis_cm - 101:.0f} cm above the file's zero" in warnings[0]
+
+
+def test_feet_at_changing_heights_keep_the_files_floor() -> None:
+    file = rig_file("mixamo", bend_deg=1.0, frames=30)
+    frames = file.frames.copy()
+    frames[:, :3] = np.linspace((0.0, 130.0, 0.0), (100.0, 330.0, 0.0), 30)  # up a ladder
+    warnings: list[str] = []
+    clip = canonical_clip(replace(file, frames=frames).motion(), FACTS, warnings)
+    assert clip.root_positions_m[0, 1] == pytest.approx(1.3, abs=1e-6)
+    assert "own floor was kept" in warnings[0]
+
+
+def lowest_percentile(clip: MotionClip) -> float:
+    feet = clip.joints()[0][:, [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]], 1]
+    return float(np.percentile(feet.min(axis=1), 5))
 
 
 def test_a_motion_in_other_axes_than_its_zero_pose_is_reported() -> None:

@@ -95,6 +95,7 @@ def read_amass(
         rate_hz=rate_hz,
         kind="amass",
         metres_per_unit=1.0,
+        file_from_motion=_Y_UP_FROM_Z_UP.T,
     )
     return canonical_clip(motion, facts, warnings)
 

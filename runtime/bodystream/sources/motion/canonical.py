@@ -28,19 +28,16 @@ from bodystream.sources.motion.mapping import JointMap, map_joints
 from bodystream.sources.motion.rest import Rest, find_rest, zero_pose
 from bodystream.sources.motion.rig import RigMotion, rig_kinematics
 from bodystream.sources.motion.units import metres_per_unit
+from bodystream.sources.motion.upright import floor_shift_m, turn_upright
 from bodystream.types import Array
 
 __all__ = ["TakeFacts", "canonical_clip"]
 
-_SOLE_M = 0.02
-"""Height of a standing foot's toe joint above the floor."""
-_MOST_FLOOR_SHIFT_M = 0.15
 _TRUNK = 0.4
 """Length from the pelvis to the head, as a part of the height of the head."""
 _RIGID_M = 1e-5
 _USUAL_RATE_HZ = 120.0
 _PELVIS = JOINT_INDEX["pelvis"]
-_FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +49,7 @@ class TakeFacts:
         rate_hz: the true rate where the file's header lies, else None.
         metres_per_unit: None where it must be inferred.
         skip_first: the first frame is a T-pose and no part of the motion.
+        up: the axis of the motion that is up (`y`, `-y`, `z`...); None where it must be found out.
     """
 
     name: str
@@ -61,6 +59,7 @@ class TakeFacts:
     rate_hz: float | None = None
     metres_per_unit: float | None = None
     skip_first: bool = False
+    up: str | None = None
 
 
 def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | None = None) -> MotionClip:
@@ -86,6 +85,12 @@ def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | No
     )
     skeleton = Skeleton(skeleton.offsets_m * _range_factor(turned) * given)
     positions, world = _world_motion(motion, joint_map, rest, given)
+    file_from_ours = motion.file_from_motion @ rest.ours_from_file.T
+    axes_notes: list[str] = []
+    upright = turn_upright(positions, skeleton.stature_m, file_from_ours, facts.up, axes_notes)
+    notes += axes_notes
+    if not np.array_equal(upright, np.eye(3)):
+        positions, world = {joint: at @ upright.T for joint, at in positions.items()}, upright @ world
     _palms_down(rest_from_canonical, joint_map, motion, rest)
     skeleton, world, residual_m = _rigid(skeleton, world @ rest_from_canonical, positions)
     if residual_m > 0.02:
@@ -94,9 +99,14 @@ def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | No
             f"{100 * residual_m:.1f} cm"
         )
     roots = positions[_PELVIS].copy()
-    if np.median(np.abs((positions[HEAD] - roots)[:, 1])) < 0.3 * skeleton.stature_m * _TRUNK:
-        notes.append("the person mostly lies or crawls; if not, its motion has other axes than its zero pose")
-    _to_floor(skeleton, world, roots, notes)
+    lies = np.median(np.abs((positions[HEAD] - roots)[:, 1])) < 0.3 * skeleton.stature_m * _TRUNK
+    if lies and not axes_notes and facts.up is None:
+        notes.append(
+            "the person mostly lies or crawls; if not, its motion has other axes than its zero pose, and up=z (or the "
+            "axis that it is) in an index.csv beside it settles that"
+        )
+    on_top = rest.ours_from_file @ motion.root_offset * given
+    roots[:, 1] += floor_shift_m(skeleton, world, roots, (on_top[1], (upright @ on_top)[1]), notes)
     rate_hz = facts.rate_hz or motion.rate_hz
     if rate_hz is None:
         rate_hz = _USUAL_RATE_HZ
@@ -197,13 +207,3 @@ def _rigid(skeleton: Skeleton, world: Array, positions: dict[int, Array]) -> tup
     fitted, _ = forward_kinematics(offsets, local_rotations(world), positions[_PELVIS])
     residual = max(float(np.linalg.norm(fitted[:, j] - at, axis=1).max()) for j, at in positions.items())
     return Skeleton(offsets), world, residual
-
-
-def _to_floor(skeleton: Skeleton, world: Array, roots: Array, notes: list[str]) -> None:
-    """Shift the motion so that its lowest foot stands on y = 0; changes `roots` in place."""
-    joints, _ = forward_kinematics(skeleton.offsets_m, local_rotations(world), roots)
-    shift = _SOLE_M - float(np.percentile(joints[:, _FEET, 1].min(axis=1), 5.0))
-    if abs(shift) <= _MOST_FLOOR_SHIFT_M:
-        roots[:, 1] += shift
-    else:
-        notes.append(f"its feet stay {-100 * shift:.0f} cm off the floor, so the file's own floor was kept")

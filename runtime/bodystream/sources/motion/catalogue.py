@@ -12,6 +12,7 @@ from pathlib import Path
 from bodystream.errors import InputError, excerpt
 from bodystream.files import read_bounded
 from bodystream.sources.motion.numerals import decoded, number_words
+from bodystream.sources.motion.upright import axis_named
 
 __all__ = ["UNIDENTIFIED", "IndexRow", "index_rows", "known_subject"]
 
@@ -51,6 +52,7 @@ class IndexRow:
         skip_first: whether the first frame is a T-pose.
         description: of the motion.
         origin: which conversion it is from.
+        up: the axis that is up in the motion, or None.
     """
 
     clip: str
@@ -60,6 +62,7 @@ class IndexRow:
     skip_first: bool
     description: str
     origin: str
+    up: str | None = None
 
 
 def index_rows(folder: Path) -> dict[str, IndexRow]:
@@ -105,6 +108,7 @@ def _rows(reader: csv.DictReader[str], path: Path) -> dict[str, IndexRow]:
             skip_first=(row.get("tpose_first") or "0").strip() == "1",
             description=row.get("description") or "",
             origin=row.get("origin") or "",
+            up=_axis(row.get("up"), where),
         )
     return rows
 
@@ -119,6 +123,14 @@ def _positive(word: str | None, where: str, column: str) -> float | None:
     if not 1e-6 < value < 1e6:
         raise InputError(f"{where}: {column} is {excerpt(word)}, wanted a positive number")
     return value
+
+
+def _axis(word: str | None, where: str) -> str | None:
+    if not word or not word.strip():
+        return None
+    if axis_named(word) is None:
+        raise InputError(f"{where}: up is {excerpt(word)}, wanted an axis of the file: x, y, z, -x, -y or -z")
+    return word.strip().lower()
 
 
 def known_subject(clip: str, listed: str, numbered: bool = True) -> str:

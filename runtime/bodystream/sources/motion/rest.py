@@ -11,6 +11,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, JOINTS, MIRROR
 from bodystream.sources.motion.mapping import JointMap
 from bodystream.sources.motion.naming import normalised_name
+from bodystream.sources.motion.neutral import neutral_orientations
 from bodystream.sources.motion.references import STANDING_XYZW
 from bodystream.sources.motion.rig import RigMotion, rig_kinematics
 from bodystream.types import Array
@@ -69,13 +70,15 @@ def find_rest(motion: RigMotion, joint_map: JointMap, notes: list[str]) -> Rest:
     if candidates:
         return min(candidates, key=lambda rest: rest.asymmetry)
     positions, frames_of = rig_kinematics(motion)
+    upright: dict[tuple[int, ...], list[tuple[float, int, Rest]]] = {}
     for frame in range(0, len(motion), max(1, len(motion) // _MOST_FRAMES_TRIED)):
         at = np.stack([positions[joint][frame] for joint in range(len(motion.joints))])
         frames = {joint: frames_of[joint][frame] for joint in range(len(motion.joints))}
         rest = _as_rest(motion, joint_map, at, frames, snapped=False)
         if rest is not None:
-            candidates.append(rest)
-    if not candidates:
+            up = tuple(np.rint(rest.ours_from_file[1]).astype(int).tolist())
+            upright.setdefault(up, []).append((rest.asymmetry, frame, rest))
+    if not upright:
         at, frames = zero_pose(motion)
         if _as_rest(_mirrored(motion), joint_map, at * _X_NEGATED, frames, snapped=True) is not None:
             raise InputError(
@@ -87,7 +90,11 @@ def find_rest(motion: RigMotion, joint_map: JointMap, notes: list[str]) -> Rest:
             "frame to take in its place: export it with a T-pose as the zero pose or as the first frame"
         )
     notes.append("its zero pose is no standing person; the most upright frame was taken for one")
-    return min(candidates, key=lambda rest: rest.asymmetry)
+    # Somebody who lies down for a moment is as straight along another axis: the axis of most frames is up.
+    _, frame, rest = min(max(upright.values(), key=len), key=lambda found: found[0])
+    up, ahead = rest.ours_from_file[1], -rest.ours_from_file[2]
+    orientations = neutral_orientations(motion, joint_map.joints, positions, frames_of, frame, up, ahead, notes)
+    return replace(rest, orientations=orientations)
 
 
 def _as_rest(

@@ -32,6 +32,7 @@ class RigMotion:
         metres_per_unit: where the format says, or None.
         root_offset: (3,) of the root in the hierarchy, on top of which some exporters mean its channels; else zero.
         notes: what had to be assumed in reading it.
+        file_from_motion: (3, 3) the file's axes where the reader has turned the motion, for messages.
     """
 
     name: str
@@ -47,6 +48,7 @@ class RigMotion:
     metres_per_unit: float | None = None
     root_offset: Array = field(default_factory=lambda: np.zeros(3))
     notes: tuple[str, ...] = ()
+    file_from_motion: Array = field(default_factory=lambda: np.eye(3))
 
     def __len__(self) -> int:
         return len(self.root_positions)

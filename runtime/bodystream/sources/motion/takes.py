@@ -240,6 +240,7 @@ def _take(file: Path, root: Path, row: IndexRow | None, tags: tuple[str, ...], m
         rate_hz=row.rate_hz if row is not None else None,
         metres_per_unit=row.metres_per_unit if row is not None else None,
         skip_first=row is not None and row.skip_first and kind == "bvh",
+        up=row.up if row is not None else None,
     )
     return Take(
         name, subject, file, kind, facts.rate_hz, facts.description, facts.origin, tags, facts=facts, model=model
