@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bodystream.errors import InputError
 
-__all__ = ["atomic_path", "read_bounded", "read_text_bounded"]
+__all__ = ["atomic_path", "read_bounded", "read_head", "read_text_bounded"]
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
@@ -91,20 +91,30 @@ def read_bounded(path: str | os.PathLike[str], max_bytes: int, kind: type[InputE
         InputError: it is absent, unreadable, empty, larger, or no ordinary file (folder, FIFO, device, socket).
     """
     path = Path(path)
+    data = read_head(path, max_bytes + 1, kind)
+    if not data:
+        raise kind(f"{path}: is empty (0 bytes)")
+    if len(data) > max_bytes:
+        raise kind(f"{path}: is larger than {_size(max_bytes)}, more than is read of a file of this sort: cut it")
+    return data
+
+
+def read_head(path: str | os.PathLike[str], count: int, kind: type[InputError] = InputError) -> bytes:
+    """The first `count` bytes of an ordinary file, fewer where it ends before.
+
+    Raises:
+        InputError: it is absent, unreadable, or no ordinary file (folder, FIFO, device, socket).
+    """
+    path = Path(path)
     try:
         # Without O_NONBLOCK the open of a FIFO waits for somebody to write.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise kind(f"{path}: is no ordinary file, and is not read: give a file, or a copy of what it leads to")
-            data = file.read(max_bytes + 1)
+            return file.read(count)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise kind(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if not data:
-        raise kind(f"{path}: is empty (0 bytes)")
-    if len(data) > max_bytes:
-        raise kind(f"{path}: is larger than {_size(max_bytes)}, more than is read of a file of this sort: cut it")
-    return data
 
 
 def read_text_bounded(path: str | os.PathLike[str], max_bytes: int, kind: type[InputError] = InputError) -> str:

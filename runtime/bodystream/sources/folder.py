@@ -53,6 +53,15 @@ def read_recording(path: Path, layout: Layout = "auto") -> Recording:
     """
     if layout not in get_args(Layout):
         raise ConfigurationError(f"unknown layout {layout!r}: choose one of {', '.join(get_args(Layout))}")
+    try:
+        return _read_recording(path, layout)
+    except OSError as error:  # a folder on the way that may not be entered or listed, a name that is too long
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}): check the name and who may read it"
+        ) from error
+
+
+def _read_recording(path: Path, layout: Layout) -> Recording:
     if not path.exists():
         raise InputError(f"{path}: does not exist: give the folder of a recording")
     readers = [reader for reader in _READERS if layout in ("auto", reader.NAME)]
@@ -162,7 +171,8 @@ class FolderSource(RgbdSource):
         )
         source = cls(root, recording, decoder, rate_hz, loop)
         time_note = recording.time_note if rate_hz is None else ""
-        for warning in (time_note, unit.warning, *found.notes, *doubts):
+        mask_notes = () if recording.masks is None else recording.masks.notes
+        for warning in (time_note, unit.warning, *found.notes, *doubts, *mask_notes):
             if warning:
                 source.counts.warn(warning)
         distorted = recording.intrinsics is not None and recording.intrinsics.distorted

@@ -117,7 +117,7 @@ class FrameDecoder:
         except InputError as error:
             notes.append(f"frame {record.name} is used without its mask: {error}")
             return None
-        if mask.shape != raw.shape:
+        if mask is not None and mask.shape != raw.shape:
             notes.append(
                 f"frame {record.name} is used without its mask, which is {mask.shape[1]}x{mask.shape[0]} while depth "
                 f"is {raw.shape[1]}x{raw.shape[0]}"

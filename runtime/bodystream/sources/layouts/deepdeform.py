@@ -28,7 +28,7 @@ WANTED = "color/NNNNNN.jpg + depth/NNNNNN.png + intrinsics.txt (+ mask/NNNNNN_<o
 
 _HEADER_BYTES = 12
 _MAX_SIDE = 16384
-_MAX_FLOW_BYTES = 1 << 30
+_MAX_FLOW_BYTES = 256 << 20
 _MAX_NODES = 1_000_000
 _MAX_NEIGHBOURS = 64
 

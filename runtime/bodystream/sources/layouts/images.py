@@ -7,7 +7,6 @@ file must therefore be complete before it is decoded: a PNG's chunks are walked 
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -16,7 +15,8 @@ import cv2
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.files import read_bounded
+from bodystream.files import read_bounded, read_head
+from bodystream.sources.layouts.npy import parse_npy
 from bodystream.types import Array
 
 __all__ = [
@@ -24,18 +24,20 @@ __all__ = [
     "DEPTH_SUFFIXES",
     "MAX_IMAGE_BYTES",
     "DamagedFileError",
+    "png_has_alpha",
     "png_is_depth",
     "read_colour",
     "read_depth",
-    "read_mask",
+    "read_mask_image",
 ]
 
 COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy")
 
-MAX_IMAGE_BYTES = 256 << 20
-_MAX_PIXELS = 64 << 20
-_JPEG_MASK_THRESHOLD = 127  # lossy masks ring around their edges
+MAX_IMAGE_BYTES = 128 << 20
+_MAX_PIXELS = 16 << 20  # 4096x3072 and 4K have fewer
+_MAX_UNPACKED_BYTES = 96 << 20
+_MAX_SCANS = 100  # of a progressive jpg, each decoded over the whole image
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_END = 33  # signature 8, length 4, "IHDR" 4, 13 bytes of content, checksum 4
 
@@ -77,41 +79,51 @@ def read_depth(path: Path) -> Array:
     return raw
 
 
-def read_mask(path: Path) -> Array:
-    """A mask image as (H, W) bool: any non-zero png pixel, or any jpg pixel above 127.
+def read_mask_image(path: Path) -> Array:
+    """A mask file as it is stored, (H, W) or (H, W, 3 | 4) blue first; `masks` tells what it means.
 
     Raises:
         DamagedFileError: the file is absent, truncated or cannot be decoded.
     """
     image = _decode(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image.ndim == 3:
-        image = image[..., :3].max(axis=2)
-    threshold = 0 if path.suffix.lower() == ".png" else _JPEG_MASK_THRESHOLD
-    return image > threshold
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: a mask must be an image of 8 or 16 bits, got {image.dtype}")
+    return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+
+
+def png_has_alpha(path: Path) -> bool:
+    """Whether a png's header says that it has alpha."""
+    head = _png_head(path)
+    return head is not None and head[25] in (4, 6)
 
 
 def png_is_depth(path: Path) -> bool | None:
     """Whether a png's header says 16-bit grey (depth); None when there is no readable png."""
+    head = _png_head(path)
+    return None if head is None else head[24] == 16 and head[25] == 0
+
+
+def _png_head(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            head = file.read(_PNG_HEADER_END)
-    except OSError:
+        head = read_head(path, _PNG_HEADER_END)
+    except InputError:
         return None
-    if len(head) < _PNG_HEADER_END or not head.startswith(_PNG_SIGNATURE):
-        return None
-    return head[24] == 16 and head[25] == 0
+    return head if len(head) == _PNG_HEADER_END and head.startswith(_PNG_SIGNATURE) else None
 
 
 def _decode(path: Path, flags: int) -> Array:
     data = read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError)
     if data.startswith(_PNG_SIGNATURE):
-        width, height = _check_png(path, data)
+        width, height, pixel_bytes = _check_png(path, data)
     elif data.startswith(b"\xff\xd8"):
         width, height = _check_jpeg(path, data)
+        pixel_bytes = 3
     else:
         raise DamagedFileError(f"{path}: is neither a png nor a jpg (starts with {data[:4].hex(' ')})")
-    if width * height > _MAX_PIXELS:
-        raise DamagedFileError(f"{path}: {width}x{height} pixels are more than a camera gives; not decoded")
+    if not (width and height) or width * height > _MAX_PIXELS or width * height * pixel_bytes > _MAX_UNPACKED_BYTES:
+        raise DamagedFileError(
+            f"{path}: {width}x{height} pixels of {pixel_bytes} bytes are not what a camera gives; not decoded"
+        )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -121,8 +133,8 @@ def _decode(path: Path, flags: int) -> Array:
     return image
 
 
-def _check_png(path: Path, data: bytes) -> tuple[int, int]:
-    """Walk the chunks to IEND; returns (width, height)."""
+def _check_png(path: Path, data: bytes) -> tuple[int, int, int]:
+    """Walk the chunks to IEND; returns (width, height, bytes of a pixel when it is unpacked)."""
     if len(data) < _PNG_HEADER_END or data[12:16] != b"IHDR":
         raise DamagedFileError(f"{path}: truncated png (header incomplete)")
     position = len(_PNG_SIGNATURE)
@@ -138,7 +150,10 @@ def _check_png(path: Path, data: bytes) -> tuple[int, int]:
         if zlib.crc32(view[position + 4 : end - 4]) != checksum:
             raise DamagedFileError(f"{path}: damaged png (checksum of the chunk at byte {position} is wrong)")
         if data[position + 4 : position + 8] == b"IEND":
-            return struct.unpack_from(">II", data, 16)
+            width, height = struct.unpack_from(">II", data, 16)
+            depth_bits, colour_type = data[24], data[25]
+            # A palette may hold alpha, and grey with alpha is unpacked to colour with alpha.
+            return width, height, (1 if colour_type == 0 else 4) * (2 if depth_bits == 16 else 1)
         position = end
 
 
@@ -147,6 +162,8 @@ def _check_jpeg(path: Path, data: bytes) -> tuple[int, int]:
     scan = data.rfind(b"\xff\xda")
     if scan < 0 or data.rfind(b"\xff\xd9") < scan:
         raise DamagedFileError(f"{path}: truncated jpg (ends after {len(data)} bytes, without its end marker)")
+    if data.count(b"\xff\xda") > _MAX_SCANS:
+        raise DamagedFileError(f"{path}: a jpg of more than {_MAX_SCANS} scans, as no camera writes; not decoded")
     position = 2
     while position + 9 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -162,8 +179,4 @@ def _check_jpeg(path: Path, data: bytes) -> tuple[int, int]:
 
 
 def _decode_npy(path: Path) -> Array:
-    data = read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError)
-    try:
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
-        raise DamagedFileError(f"{path}: truncated or damaged npy ({error})") from error
+    return parse_npy(read_bounded(path, _MAX_UNPACKED_BYTES + 4096, DamagedFileError), str(path), DamagedFileError)

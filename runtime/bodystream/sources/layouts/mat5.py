@@ -37,7 +37,10 @@ _CLASSES = {
 _COMPLEX_FLAG = 0x0800
 _HEAD_BYTES = 4096  # flags, dimensions and name of any array that is read here
 _MAX_DIMENSIONS = 8
+_MAX_NAME = 63  # as MATLAB allows
 _MAX_VARIABLES = 1000
+_FREE_BYTES = 64 << 20
+_MAX_RATIO = 200  # of depth with a person cut out, deflated, to its stored size; zeros alone reach 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,11 @@ def read_variable(variable: MatVariable, max_bytes: int, origin: str) -> Array:
         )
     if length > max_bytes:
         raise InputError(f"{origin}: {variable.name} has {length} bytes; at most {max_bytes} are read")
+    if variable._compressed and length > max(_FREE_BYTES, _MAX_RATIO * len(variable._payload)):
+        raise InputError(
+            f"{origin}: {variable.name} unpacks from {len(variable._payload)} to {length} bytes, as no recording does: "
+            "save it again without compression (`save -v6`)"
+        )
     body = _unpack(variable._payload, variable._compressed, start + length, origin)
     if len(body) < start + length:
         raise InputError(f"{origin}: truncated within {variable.name}")
@@ -147,7 +155,7 @@ def _variable(payload: memoryview, compressed: bool, order: str, origin: str) ->
         raise InputError(f"{origin}: damaged (an array of shape {shape})")
     if flag & _COMPLEX_FLAG:
         kind = "other"
-    return MatVariable(name.decode("latin-1"), shape, kind, order, payload, compressed, position)
+    return MatVariable(name.decode("latin-1")[:_MAX_NAME], shape, kind, order, payload, compressed, position)
 
 
 def _tag(buffer: bytes | memoryview, position: int, order: str, origin: str) -> tuple[int, int, int]:

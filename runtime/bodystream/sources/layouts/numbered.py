@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 
 from bodystream.errors import InputError
-from bodystream.sources.layouts.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour, read_depth, read_mask
+from bodystream.sources.layouts.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour, read_depth
 from bodystream.sources.layouts.intrinsics import (
     PinholeParameters,
     UnreadIntrinsics,
     find_intrinsics,
     read_intrinsics,
 )
+from bodystream.sources.layouts.masks import MaskReader
 from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import MILLIMETRE_M, FrameRecord, Recording
-from bodystream.types import Array
 
 __all__ = ["NAME", "WANTED", "fits", "read"]
 
@@ -47,8 +47,15 @@ def read(path: Path) -> Recording:
     cameras = [path / f"{name}_camera.xml" for name in names]
     shared = find_intrinsics(path) or _first_readable(cameras)
     masks = {f.stem: f for f in files_of(path, COLOUR_SUFFIXES) if f.stem.endswith("_mask")}
+    reader = MaskReader(
+        [
+            ((masks[f"{name}_mask"],), partial(read_depth, depth[name]))
+            for name in names
+            if name in depth and f"{name}_mask" in masks
+        ]
+    )
     records = [
-        _record(path, name, depth.get(name), colour.get(name), bool(colour), masks.get(f"{name}_mask"))
+        _record(reader, path, name, depth.get(name), colour.get(name), bool(colour), masks.get(f"{name}_mask"))
         for name in names
     ]
     return Recording(
@@ -57,12 +64,19 @@ def read(path: Path) -> Recording:
         depth_scale_m=MILLIMETRE_M,
         intrinsics=shared,
         intrinsics_wanted=f"{names[0]}_camera.xml (OpenCV storage with `intrinsic`), or intrinsics.txt for all frames",
+        masks=reader,
         notes=() if colour else (f"{path}: no colour images (<number>.jpg), so only depth is used",),
     )
 
 
 def _record(
-    root: Path, name: str, depth: Path | None, colour: Path | None, wants_colour: bool, mask: Path | None
+    reader: MaskReader,
+    root: Path,
+    name: str,
+    depth: Path | None,
+    colour: Path | None,
+    wants_colour: bool,
+    mask: Path | None,
 ) -> FrameRecord:
     problem = ""
     if depth is None:
@@ -74,17 +88,13 @@ def _record(
         name=name,
         read_depth=None if depth is None else partial(read_depth, depth),
         read_colour=None if colour is None else partial(read_colour, colour),
-        read_mask=None if mask is None else partial(_mask, mask),
+        read_mask=None if mask is None else partial(reader.read, (mask,)),
         read_intrinsics=partial(read_intrinsics, camera) if camera.is_file() else None,
         depth_file="" if depth is None else str(depth),
         colour_file="" if colour is None else str(colour),
         number=int(name),
         problem=problem,
     )
-
-
-def _mask(path: Path, raw_depth: Array) -> Array:
-    return read_mask(path)
 
 
 def _number(path: Path) -> str | None:

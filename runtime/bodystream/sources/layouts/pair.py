@@ -8,7 +8,7 @@ from pathlib import Path
 from bodystream.errors import InputError
 from bodystream.sources.layouts import deepdeform
 from bodystream.sources.layouts.decode import FrameDecoder
-from bodystream.sources.layouts.images import read_mask
+from bodystream.sources.layouts.masks import read_mask
 from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import FrameRecord, Recording
 from bodystream.timing.clock import now_ns

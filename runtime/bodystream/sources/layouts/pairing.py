@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from bodystream.errors import InputError
-from bodystream.sources.layouts.images import read_colour, read_depth, read_mask
+from bodystream.sources.layouts.images import png_has_alpha, read_colour, read_depth
+from bodystream.sources.layouts.masks import MaskReader
 from bodystream.sources.layouts.matching import match_files
 from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.record import FrameRecord
-from bodystream.types import Array
 
 __all__ = ["COLOUR_FOLDERS", "DEPTH_FOLDERS", "MASK_FOLDERS", "PairedFiles", "files_of", "find_folder", "pair_by_name"]
 
@@ -55,11 +55,13 @@ class PairedFiles:
         records: in order, incomplete ones with their problem.
         notes: what the user should know.
         time_note: the same about the times, which is void where the user gives the rate.
+        masks: reads the masks, and knows how they are meant.
     """
 
     records: tuple[FrameRecord, ...]
     notes: tuple[str, ...]
-    time_note: str = ""
+    time_note: str
+    masks: MaskReader
 
 
 def pair_by_name(
@@ -84,13 +86,26 @@ def pair_by_name(
         notes += matches.notes
     frames = [(None if i is None else depth_files[i], None if j is None else colour_files[j]) for i, j in pairs]
     masks = _masks_of(frames, mask_files, notes)
+    # Cut-outs: the colour images' own alpha, where they have some.
+    by_alpha = not mask_files and bool(colour_files) and png_has_alpha(colour_files[0])
+    if by_alpha:
+        masks = [[] if colour is None or colour.suffix.lower() != ".png" else [colour] for _, colour in frames]
+    reader = MaskReader(
+        [
+            (tuple(own), None if depth is None else partial(read_depth, depth))
+            for (depth, _), own in zip(frames, masks, strict=True)
+        ],
+        alpha_only=by_alpha,
+    )
     times = {} if names.times_ns is None else dict(zip(depth_files, names.times_ns, strict=True))
     records = [
-        _record(depth, colour, bool(colour_files), own_masks, number, None if depth is None else times.get(depth))
+        _record(
+            depth, colour, bool(colour_files), own_masks, number, None if depth is None else times.get(depth), reader
+        )
         for (depth, colour), own_masks in zip(frames, masks, strict=True)
     ]
     note = f"{depth_files[0].parent}: {names.note}" if names.note else ""
-    return PairedFiles(tuple(_with_later_times(records) if times else records), tuple(notes), note)
+    return PairedFiles(tuple(_with_later_times(records) if times else records), tuple(notes), note, reader)
 
 
 def _record(
@@ -100,6 +115,7 @@ def _record(
     masks: Sequence[Path],
     number: bool,
     time_ns: int | None,
+    reader: MaskReader,
 ) -> FrameRecord:
     present = depth if depth is not None else colour
     assert present is not None
@@ -112,7 +128,7 @@ def _record(
         name=present.stem,
         read_depth=None if depth is None else partial(read_depth, depth),
         read_colour=None if colour is None else partial(read_colour, colour),
-        read_mask=partial(_union, tuple(masks)) if masks else None,
+        read_mask=partial(reader.read, tuple(masks)) if masks else None,
         depth_file="" if depth is None else str(depth),
         colour_file="" if colour is None else str(colour),
         time_ns=time_ns,
@@ -166,13 +182,3 @@ def _masks_of(
         "a mask as its frame"
     )
     return [[] for _ in frames]
-
-
-def _union(paths: tuple[Path, ...], raw_depth: Array) -> Array:
-    mask = read_mask(paths[0])
-    for path in paths[1:]:
-        other = read_mask(path)
-        if other.shape != mask.shape:
-            raise InputError(f"{path} and {paths[0]}: masks of one frame differ in size")
-        mask = mask | other
-    return mask

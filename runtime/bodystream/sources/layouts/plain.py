@@ -65,4 +65,5 @@ def read(path: Path, numbered: bool = False, layout: str = NAME) -> Recording:
         intrinsics_wanted=INTRINSICS_WANTED,
         notes=(*notes, *paired.notes),
         time_note=paired.time_note,
+        masks=paired.masks,
     )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from bodystream.sources.layouts.intrinsics import PinholeParameters, UnreadIntrinsics
 from bodystream.sources.layouts.lenses import SizedRig
+from bodystream.sources.layouts.masks import MaskReader
 from bodystream.types import Array
 
 __all__ = ["MILLIMETRE_M", "FrameRecord", "LayoutReader", "Recording"]
@@ -24,7 +25,7 @@ class FrameRecord:
         name: what messages call it.
         read_depth: gives (H, W) unsigned integers in the recording's unit, or floats; None when `problem` is set.
         read_colour: gives (H, W, 3) uint8 RGB, or None where the recording has no colour.
-        read_mask: gives (H, W) bool from the raw depth, or None where the frame has no mask.
+        read_mask: gives (H, W) bool (or None: no mask after all) from the raw depth; None where the frame has no mask.
         read_intrinsics: of this frame alone, or None where one camera serves the whole recording.
         depth_file, colour_file: named in messages.
         time_ns: the recording's own time, or None.
@@ -35,7 +36,7 @@ class FrameRecord:
     name: str
     read_depth: Callable[[], Array] | None
     read_colour: Callable[[], Array] | None = None
-    read_mask: Callable[[Array], Array] | None = None
+    read_mask: Callable[[Array], Array | None] | None = None
     read_intrinsics: Callable[[], PinholeParameters] | None = None
     depth_file: str = ""
     colour_file: str = ""
@@ -55,6 +56,7 @@ class Recording:
         intrinsics: of the whole recording, perhaps from a file that is not understood; None when none was found.
         intrinsics_wanted: what to add when none was found: the files that were looked for.
         notes: what the user should know, each to be shown as a warning.
+        masks: reads the masks, if it is known only from them how they are meant.
         time_note: the same about the frames' times, which is void where the user gives the rate.
         rig: the two cameras of images that are not registered, or None where they are (or there is no colour).
         unregistered: why colour cannot be used as it is although no rig is known, and what to do; empty = it can. A
@@ -74,6 +76,7 @@ class Recording:
     unregistered: str = ""
     folder: Path | None = None
     close: Callable[[], None] | None = None
+    masks: MaskReader | None = None
 
 
 class LayoutReader(Protocol):
