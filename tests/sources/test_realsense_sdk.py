@@ -12,6 +12,7 @@ import pytest
 from realsense_fixture import DEPTH_SCALE_M, SoftwareCamera, record_software_take
 
 from bodystream.errors import InputError, SourceError
+from bodystream.sources import realsense
 from bodystream.sources.base import RgbdSource
 from bodystream.sources.realsense import RealSenseConfig, RealSenseSource
 from bodystream.types import CameraIntrinsics, RgbdFrame
@@ -36,6 +37,13 @@ def synthetic_frames(count: int = FRAMES, with_colour: bool = True) -> list[Rgbd
         image = colour + np.uint8(i) if with_colour else None
         frames.append(RgbdFrame(i, 10**12 + i * STEP_NS, seen, CAMERA, colour=image))
     return frames
+
+
+@pytest.fixture(autouse=True)
+def without_a_process_of_its_own(request, monkeypatch):
+    """To start one for each of these recordings takes longer than the tests; two of them do."""
+    if "a_recording_comes_back_whole" not in request.node.name and "other_bad_files" not in request.node.name:
+        monkeypatch.setattr(realsense, "probe_recording", lambda path, limit_s: None)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from typing import Literal
 from bodystream.errors import ConfigurationError, SourceError
 from bodystream.sources.base import SourceCounts
 from bodystream.sources.realsense_align import Aligner
+from bodystream.sources.realsense_probe import probe_recording
+from bodystream.sources.realsense_recording import check_recording
 from bodystream.sources.realsense_stream import CameraAbsentError, ClockMapper, FrameStream, RawFrame
 from bodystream.timing.clock import now_ns
 from bodystream.types import CameraIntrinsics, RgbdFrame
@@ -42,6 +44,8 @@ class RealSenseConfig:
         start_timeout_s: the same for the first frame after opening [s].
         reconnect_s: how long an unplugged camera is waited for [s].
         reset_s: how long a camera may take to come back after its hardware was reset [s].
+        probe_s: how long a recording may take to be opened in a process of its own, which is done first, since the
+            camera library spins on some damaged ones [s].
     """
 
     width: int = 640
@@ -61,10 +65,11 @@ class RealSenseConfig:
     start_timeout_s: float = 5.0
     reconnect_s: float = 60.0
     reset_s: float = 15.0
+    probe_s: float = 60.0
 
     def __post_init__(self) -> None:
         sizes = ("width", "height", "rate_hz", "colour_width", "colour_height", "exposure_us")
-        times = ("max_depth_m", "timeout_s", "start_timeout_s", "reconnect_s", "reset_s")
+        times = ("max_depth_m", "timeout_s", "start_timeout_s", "reconnect_s", "reset_s", "probe_s")
         for name in (*sizes, *times):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -151,7 +156,7 @@ class RealSenseSource:
         Raises:
             MissingDependencyError: pyrealsense2 or libusb-1.0 is not installed.
             SourceError: no such camera, a camera that is busy or cannot stream as asked, a recording without depth.
-            InputError: the file is absent or is not a whole recording.
+            InputError: the file is absent or is not a whole recording, or the camera library does not end with it.
             ConfigurationError: the camera has no such option or value.
         """
         from bodystream.sources import realsense_sdk as sdk
@@ -161,6 +166,8 @@ class RealSenseSource:
         rs = load_sdk()
         if is_recording(target):
             path = Path(target)
+            check_recording(path)
+            probe_recording(path, config.probe_s)
             return cls(
                 lambda _: sdk.open_recording(rs, path, config), config, name=f"realsense:{path.name}", live=False
             )
