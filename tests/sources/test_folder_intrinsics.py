@@ -129,6 +129,16 @@ def test_open3d_writes_the_matrix_column_by_column(tmp_path: Path, name: str) ->
     assert source.depth_scale_m == 0.001 and source.counts.warnings == []
 
 
+@pytest.mark.parametrize(("value", "rate_hz"), [(15, 15.0), (6.0, 6.0), (0, 30.0), ("15", 30.0), (1e9, 30.0)])
+@pytest.mark.parametrize("key", ["fps", "frame_rate"])
+def test_rate_beside_the_intrinsics(tmp_path: Path, key: str, value: object, rate_hz: float) -> None:
+    (_take(tmp_path) / "intrinsics.json").write_text(json.dumps({**NAMED, key: value}))
+    source = FolderSource.open(tmp_path)
+    first, second = source
+    assert source.rate_hz == rate_hz and second.t_ns - first.t_ns == round(1e9 / rate_hz)
+    assert FolderSource.open(tmp_path, rate_hz=10.0).rate_hz == 10.0
+
+
 @pytest.mark.parametrize("factor", [2, 1.5, 3, 0.5, 0.25])
 def test_intrinsics_of_resized_images_are_refused(tmp_path: Path, factor: float) -> None:
     values = [FX * factor, FY * factor, (CX + 0.5) * factor - 0.5, (CY + 0.5) * factor - 0.5]

@@ -219,6 +219,34 @@ def test_names_that_are_no_times(tmp_path: Path, written: Callable[[int], str]) 
     assert source.counts.warnings == []
 
 
+def test_numbered_files_that_are_times(tmp_path: Path) -> None:
+    for index in range(COUNT):
+        number = round(1000 * _seconds(index))
+        write_png(tmp_path / f"{number}.png", colour_rgb(index))
+        write_png(tmp_path / f"{number}_depth.png", depth_mm(index))
+    write_intrinsics(tmp_path)
+    source = FolderSource.open(tmp_path)
+    times_ns = _check_pairs(source, list(range(COUNT)))
+    assert source.layout == "numbered"
+    np.testing.assert_allclose(times_ns, [1e9 * _seconds(i) for i in range(COUNT)], atol=1.1e6)
+    (warning,) = source.counts.warnings
+    assert "read as milliseconds" in warning
+
+
+def test_six_digits_that_are_times(tmp_path: Path) -> None:
+    """The names of DeepDeform count frames; those of other recorders with as many digits may not."""
+    for index in range(COUNT):
+        name = f"{round(1000 * _seconds(index)):06d}.png"
+        write_png(tmp_path / "color" / name, colour_rgb(index))
+        write_png(tmp_path / "depth" / name, depth_mm(index))
+    write_intrinsics(tmp_path)
+    source = FolderSource.open(tmp_path)
+    assert source.layout == "deepdeform"
+    times_ns = _check_pairs(source, list(range(COUNT)))
+    np.testing.assert_allclose(times_ns, [1e9 * _seconds(i) for i in range(COUNT)], atol=1.1e6)
+    assert "read as milliseconds" in source.counts.warnings[0]
+
+
 def test_names_in_even_steps_name_the_option(tmp_path: Path) -> None:
     source = FolderSource.open(_write(tmp_path, lambda i: f"{100 * i:05d}", lambda i: f"{100 * i:05d}"))
     (warning,) = source.counts.warnings

@@ -139,7 +139,8 @@ class FolderSource(RgbdSource):
             layout: `auto` takes the first that fits; `source.layout` and `source.description` say which.
             depth_scale_m: metres per unit of depth; the layout's own unless given, checked against the values.
             intrinsics: used instead of any file.
-            rate_hz: frames per second; the recording's time stamps unless given, 30 where it has none.
+            rate_hz: frames per second; the recording's time stamps unless given, where it has none the rate that is
+                stated beside the intrinsics, else 30.
             loop: start again at the end, with time and index going on.
             max_depth_m: farther measurements are dropped.
 
@@ -153,6 +154,9 @@ class FolderSource(RgbdSource):
                 raise ConfigurationError(f"{option} must be a positive number, got {value}")
         root = Path(path).expanduser()
         recording = read_recording(root, layout)
+        stated_scale = _stated_scale(recording)
+        if rate_hz is None and any(record.time_ns is None for record in recording.records):
+            rate_hz = None if recording.intrinsics is None else recording.intrinsics.rate_hz
         has_colour = any(record.read_colour is not None for record in recording.records)
         found = choose_rig(root, recording, intrinsics, has_colour)
         first, raw, colour_size = _first_whole(root, recording.records, registered=found.rig is None)
@@ -165,7 +169,7 @@ class FolderSource(RgbdSource):
                 recording = dataclasses.replace(recording, intrinsics=found.intrinsics)
             camera, doubts = _camera(root, recording, first, raw, intrinsics)
         samples = _unit_samples(recording.records, first, raw)
-        unit = decide_scale(samples, recording.depth_scale_m, depth_scale_m, str(root), _stated_scale(recording))
+        unit = decide_scale(samples, recording.depth_scale_m, depth_scale_m, str(root), stated_scale)
         decoder = FrameDecoder(
             camera, unit.scale_m, max_depth_m, own_intrinsics=intrinsics is None, registration=registration
         )

@@ -16,7 +16,7 @@ import numpy as np
 from bodystream.errors import InputError, excerpt
 from bodystream.files import read_text_bounded
 from bodystream.sources.layouts.pinhole import PinholeParameters, UnreadIntrinsics
-from bodystream.sources.layouts.stated_scale import is_scale_key, scale_of
+from bodystream.sources.layouts.stated_scale import is_stated_key, rate_of, scale_of
 from bodystream.sources.layouts.storage import find_numbers, find_scalar, keys_of
 
 __all__ = [
@@ -89,6 +89,7 @@ def find_intrinsics(folder: Path) -> PinholeParameters | UnreadIntrinsics | None
     unread: UnreadIntrinsics | None = None
     found: PinholeParameters | None = None
     scales: list[float] = []
+    rates: list[float] = []
     notes: list[str] = []
     for path in _candidates(folder):
         try:
@@ -96,7 +97,8 @@ def find_intrinsics(folder: Path) -> PinholeParameters | UnreadIntrinsics | None
         except InputError as error:
             unread = unread or UnreadIntrinsics(str(path), str(error))
             continue
-        scale_m, note = _stated_scale(text, path.suffix.lower())
+        scale_m, rate_hz, note = _stated(text, path.suffix.lower())
+        rates += [] if rate_hz is None else [rate_hz]
         scales += [] if scale_m is None else [scale_m]
         notes += [f"{path}: {note}"] if note else []
         if found is not None:
@@ -105,13 +107,16 @@ def find_intrinsics(folder: Path) -> PinholeParameters | UnreadIntrinsics | None
             found = parse_intrinsics(text, path.suffix.lower(), str(path))
         except InputError as error:
             unread = unread or UnreadIntrinsics(str(path), str(error))
-    scale_m = scales[0] if scales else None
+    scale_m, rate_hz = scales[0] if scales else None, rates[0] if rates else None
     if found is not None:
         if unread is not None:
             notes.append(f"{unread.problem}; {found.origin} is read instead")
         scale_m = found.depth_scale_m if found.depth_scale_m is not None else scale_m
-        return dataclasses.replace(found, depth_scale_m=scale_m, notes=(*found.notes, *notes))
-    return None if unread is None else dataclasses.replace(unread, depth_scale_m=scale_m, notes=tuple(notes))
+        notes = [*found.notes, *notes]
+    result = found or unread
+    if result is None:
+        return None
+    return dataclasses.replace(result, depth_scale_m=scale_m, rate_hz=rate_hz, notes=tuple(notes))
 
 
 def _candidates(folder: Path) -> list[Path]:
@@ -156,21 +161,24 @@ def parse_intrinsics(text: str, suffix: str, origin: str) -> PinholeParameters:
         found = _parse_storage(text, suffix, origin)
     else:
         found = _parse_numbers(text, origin)
-    return dataclasses.replace(found, depth_scale_m=_stated_scale(text, suffix)[0])
+    scale_m, rate_hz, _ = _stated(text, suffix)
+    return dataclasses.replace(found, depth_scale_m=scale_m, rate_hz=rate_hz)
 
 
-def _stated_scale(text: str, suffix: str) -> tuple[float | None, str]:
-    """The depth unit that a calibration file states, and what is not understood about it."""
+def _stated(text: str, suffix: str) -> tuple[float | None, float | None, str]:
+    """Depth unit and rate that a calibration file states, and what is not understood about the unit."""
+    entries: list[tuple[str, Any]] = []
     if suffix == ".json":
         try:
-            return scale_of(_entries(json.loads(text)))
+            entries = [entry for entry in _entries(json.loads(text)) if is_stated_key(entry[0])]
         except (ValueError, RecursionError):
-            return None, ""
-    if suffix in (".xml", ".yaml", ".yml"):
+            pass
+    elif suffix in (".xml", ".yaml", ".yml"):
         is_xml = suffix == ".xml"
-        keys = [key for key in keys_of(text, is_xml, limit=1000) if is_scale_key(key)]
-        return scale_of((key, find_scalar(text, is_xml, (key,))) for key in keys)
-    return None, ""
+        keys = [key for key in keys_of(text, is_xml, limit=1000) if is_stated_key(key)]
+        entries = [(key, find_scalar(text, is_xml, (key,))) for key in keys]
+    scale_m, note = scale_of(entries)
+    return scale_m, rate_of(entries), note
 
 
 def _entries(data: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -90,7 +90,7 @@ def decide_rule(samples: Sequence[MaskSample], alpha_only: bool = False) -> Mask
     """
     alphas = [s.image[..., 3] for s in samples if s.image.ndim == 3 and s.image.shape[2] == 4]
     if alphas and min(map(np.min, alphas)) < max(map(np.max, alphas)):
-        return _told(MaskRule(by_alpha=True, above=max(int(a.max()) for a in alphas) // 2), samples)
+        return _told(MaskRule(by_alpha=True, above=max(int(a.max()) for a in alphas) // 2), samples, alpha_only)
     if not samples or alpha_only:
         return MaskRule()
     if any(_coloured(s.image) for s in samples):
@@ -230,15 +230,15 @@ def _median_depth(samples: Sequence[MaskSample], chosen: Sequence[Array]) -> flo
     return float(np.median(found)) if found.size >= _MIN_MEASURED else None
 
 
-def _told(rule: MaskRule, samples: Sequence[MaskSample]) -> MaskRule:
-    """The rule with what it makes of the samples, where that cannot be meant."""
+def _told(rule: MaskRule, samples: Sequence[MaskSample], of_colour: bool = False) -> MaskRule:
+    """The rule with what it makes of the samples, where that cannot be meant; colour images are never scaled."""
     shares = [float(rule.apply(s.image, s.lossy).mean()) for s in samples if _like(rule, s.image)]
     notes = list(rule.notes)
     if shares and min(shares) >= _EVERYTHING:
         notes.append(f"the masks cover everything, so that everything is captured; {_REMEDY}")
     elif shares and max(shares) == 0:
         notes.append(f"the masks hold nobody; {_REMEDY}")
-    sizes = [(s.image.shape[:2], s.depth.shape) for s in samples if s.depth is not None]
+    sizes = [(s.image.shape[:2], s.depth.shape) for s in samples if s.depth is not None and not of_colour]
     for (height, width), (depth_height, depth_width) in sizes[:1]:
         if (height, width) != (depth_height, depth_width) and height * depth_width == width * depth_height:
             notes.append(f"the masks are {width}x{height} and are brought to the {depth_width}x{depth_height} of depth")

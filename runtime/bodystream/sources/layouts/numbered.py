@@ -5,6 +5,7 @@ Depth is in millimetres, masks are jpg (foreground above 127), cameras are OpenC
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from bodystream.sources.layouts.intrinsics import (
     read_intrinsics,
 )
 from bodystream.sources.layouts.masks import MaskReader
+from bodystream.sources.layouts.matching import told_of_few
+from bodystream.sources.layouts.names import NameNumbers
 from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import MILLIMETRE_M, FrameRecord, Recording
 
@@ -54,10 +57,19 @@ def read(path: Path) -> Recording:
             if name in depth and f"{name}_mask" in masks
         ]
     )
+    times = NameNumbers.of([Path(f"{name}.x") for name in names])
+    notes = [] if colour else [f"{path}: no colour images (<number>.jpg), so only depth is used"]
+    if colour:
+        notes += told_of_few(str(path), len(depth.keys() & colour.keys()), len(depth))
     records = [
         _record(reader, path, name, depth.get(name), colour.get(name), bool(colour), masks.get(f"{name}_mask"))
         for name in names
     ]
+    if times.times_ns is not None:
+        records = [
+            dataclasses.replace(record, time_ns=time_ns, number=None)
+            for record, time_ns in zip(records, times.times_ns, strict=True)
+        ]
     return Recording(
         layout=NAME,
         records=tuple(records),
@@ -65,7 +77,8 @@ def read(path: Path) -> Recording:
         intrinsics=shared,
         intrinsics_wanted=f"{names[0]}_camera.xml (OpenCV storage with `intrinsic`), or intrinsics.txt for all frames",
         masks=reader,
-        notes=() if colour else (f"{path}: no colour images (<number>.jpg), so only depth is used",),
+        notes=tuple(notes),
+        time_note=f"{path}: {times.note}" if times.note else "",
     )
 
 

@@ -21,6 +21,7 @@ class PinholeParameters:
         width, height: of the images they belong to, or None where the file does not say.
         distorted: the file also holds lens distortion, which is not applied.
         depth_scale_m: metres per unit of depth that the file states, or None.
+        rate_hz: frames per second that the file states, or None.
         named: the file says which number is which; four bare numbers are only assumed to be fx fy cx cy.
         notes: what the user should know about the file.
     """
@@ -34,6 +35,7 @@ class PinholeParameters:
     height: int | None = None
     distorted: bool = False
     depth_scale_m: float | None = None
+    rate_hz: float | None = None
     named: bool = True
     notes: tuple[str, ...] = ()
 
@@ -93,13 +95,14 @@ class UnreadIntrinsics:
 
     Attributes:
         origin: the file. problem: what is wrong with it, the message of the error.
-        depth_scale_m: metres per unit of depth that it states all the same, or None.
+        depth_scale_m, rate_hz: what it states all the same, or None.
         notes, distorted: as of `PinholeParameters`.
     """
 
     origin: str
     problem: str
     depth_scale_m: float | None = None
+    rate_hz: float | None = None
     notes: tuple[str, ...] = ()
     distorted: bool = False
 

@@ -1,4 +1,4 @@
-"""The depth unit that a recorder wrote beside the intrinsics, under the names and in the ways that recorders use."""
+"""Depth unit and rate that a recorder wrote beside the intrinsics, under the names that recorders use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from bodystream.errors import excerpt
 
-__all__ = ["SCALE_KEYS", "is_scale_key", "scale_of"]
+__all__ = ["SCALE_KEYS", "is_stated_key", "rate_of", "scale_of"]
 
 SCALE_KEYS = (
     "depth_scale",
@@ -32,6 +32,8 @@ SCALE_KEYS = (
 """As they read with words apart; spelling in other cases, with hyphens or without anything between is the same key."""
 
 _PLAIN_KEYS = {key.replace("_", "") for key in SCALE_KEYS}
+_RATE_KEYS = {"fps", "framerate", "framespersecond"}
+_RATES_HZ = (0.2, 300.0)
 _WORDS_M = {
     "m": 1.0,
     "meter": 1.0,
@@ -55,9 +57,21 @@ _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?"
 _QUOTIENT = re.compile(rf"\s*({_NUMBER})\s*(?:/\s*({_NUMBER}))?\s*([A-Za-z]*)\s*")
 
 
-def is_scale_key(key: object) -> bool:
-    """Whether a key of a calibration file names the depth unit."""
-    return isinstance(key, str) and len(key) < 40 and _plain(key) in _PLAIN_KEYS
+def is_stated_key(key: object) -> bool:
+    """Whether a key of a calibration file names the depth unit or the rate."""
+    return _is_one_of(key, _PLAIN_KEYS) or _is_one_of(key, _RATE_KEYS)
+
+
+def rate_of(entries: Iterable[tuple[str, Any]]) -> float | None:
+    """Frames per second among the entries of a calibration file (`fps`, `frame_rate`), or None."""
+    for key, value in entries:
+        if _is_one_of(key, _RATE_KEYS) and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value) if _RATES_HZ[0] <= value <= _RATES_HZ[1] else None
+    return None
+
+
+def _is_one_of(key: object, plain_keys: set[str]) -> bool:
+    return isinstance(key, str) and len(key) < 40 and _plain(key) in plain_keys
 
 
 def scale_of(entries: Iterable[tuple[str, Any]]) -> tuple[float | None, str]:
@@ -69,7 +83,7 @@ def scale_of(entries: Iterable[tuple[str, Any]]) -> tuple[float | None, str]:
         Metres per unit, or None where none is stated; and what to tell the user where a value is not understood.
     """
     for key, value in entries:
-        if is_scale_key(key):
+        if _is_one_of(key, _PLAIN_KEYS):
             scale_m = _metres(_plain(key), value)
             if scale_m is not None:
                 return scale_m, ""

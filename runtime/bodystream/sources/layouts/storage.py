@@ -47,14 +47,13 @@ def find_scalar(text: str, is_xml: bool, keys: Iterable[str]) -> float | None:
 def keys_of(text: str, is_xml: bool, limit: int = 10) -> list[str]:
     """The first keys of a file, for messages."""
     pattern = r"<([A-Za-z_]\w*)[\s>]" if is_xml else r"(?m)^([A-Za-z_]\w*)[ \t]*:"
-    found: list[str] = []
+    found: dict[str, None] = {}
     for match in re.finditer(pattern, text):
-        key = match[1][:_MAX_KEY]
-        if key not in found and key != "opencv_storage":
-            found.append(key)
+        if match[1] != "opencv_storage":
+            found[match[1][:_MAX_KEY]] = None
         if len(found) == limit:
             break
-    return found
+    return list(found)
 
 
 def _body(text: str, is_xml: bool, keys: Iterable[str]) -> str | None:
