@@ -72,8 +72,15 @@ class Drive:
     quaternion_order: Literal["auto", "xyzw", "wxyz"] = "auto"
     """Of the headset's rotations."""
 
+    axes: Annotated[str, optional("LETTERS")] = "auto"
+    """Where the headset's x, y and z point: RUB (right, up, back: OpenXR), RUF (Unity), FRU (Unreal), FLU (ROS), RFU
+    (Vicon, Blender), RDF (camera) or other letters; auto looks for another vertical axis than y."""
+
+    device_axes: Annotated[str | None, optional("LETTERS")] = None
+    """The same of the devices themselves, where a program converted the world alone; default: as --axes."""
+
     left_handed: bool = False
-    """The headset's z points ahead, as in Unity."""
+    """The headset's z points ahead, as in Unity: --axes RUF."""
 
     swap_hands: bool = False
     """Exchange left and right."""
@@ -128,6 +135,7 @@ class Drive:
         from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
         from bodystream.sinks import DriveReportBuilder, SourceSection, write_drive_report
+        from bodystream.sources.headset.trace import TraceHeadset
 
         if self.report is not None:
             prepare_folder(self.report.absolute().parent, "--report")
@@ -150,6 +158,8 @@ class Drive:
 
         driver = Driver(device, config, on_calibrated=calibrated)
         stack.callback(driver.close)
+        if isinstance(source, TraceHeadset):  # its units and axes are known before the first sample
+            driver.checker.prime(source.samples)
         driver.warm_up()
         if self.calibrate is not None:
             arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}[
@@ -238,7 +248,9 @@ class Drive:
                 )
             stored = Calibration.load(self.calibration)
         return DriveConfig(
-            headset=HeadsetOptions(self.units, self.quaternion_order, self.left_handed, self.swap_hands),
+            headset=HeadsetOptions(
+                self.units, self.quaternion_order, self.left_handed, self.swap_hands, self.axes, self.device_axes
+            ),
             estimator=EstimatorConfig(
                 hypotheses=self.hypotheses,
                 refine=self.refine,

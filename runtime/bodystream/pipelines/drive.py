@@ -42,6 +42,7 @@ _DEGRADING_FLAGS = {
     "axes_turned": "the head seems to look backwards",
     "wxyz_suspected": "quaternions seem to be wxyz",
     "head_tilted": "the head is tilted all the time",
+    "axes_unknown": "the vertical axis is another one than y",
 }
 """Of flags that make a pose doubtful, the reason that it gives; `sources.headset.checks` tells the remedies."""
 _EMULATED_FLAGS = {
@@ -222,7 +223,9 @@ class Driver:
             return None
         sample = checked.sample
         self._take_avatar()
-        if _RESTART_FLAGS.intersection(checked.flags):
+        if checked.reread:  # heights seen until now were none
+            self._stature = StatureEstimator()
+        if checked.reread or _RESTART_FLAGS.intersection(checked.flags):
             self.restart()
         self._measure_person(sample)
         failure = None

@@ -7,8 +7,10 @@ and names the likely cause of the rest.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
@@ -16,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from bodystream.errors import ConfigurationError
+from bodystream.sources.headset.axes import CONVENTIONS, OUR_AXES, AxesEvidence, AxesVerdict, conversion, mirrored
 from bodystream.sources.headset.evidence import BodyEvidence
 from bodystream.types import HeadsetSample, TrackedDevice
 
@@ -30,9 +33,12 @@ MESSAGES = {
     "wxyz. Use --quaternion-order wxyz",
     "units_suspected": "the head's height and the hands' distance look like {units}. Use --units {units}",
     "left_handed_axes": "raised hands are behind the head, or the person walks backwards all the time: the axes look "
-    "left-handed (Unity: z ahead). Use --left-handed",
+    "left-handed (Unity: z ahead). Use {mirrored}",
     "axes_turned": "the hands are behind the head and on each other's side: the head looks along +z instead of -z. "
-    "Turn poses by 180 degrees about y in the source",
+    "Use --axes {turned}",
+    "axes_suspected": "by where head and hands are, the axes have {up}: they look like {named}. Use {options}{doubt}",
+    "axes_unknown": "by where head and hands are, the axes have {up}, and which way is ahead cannot be told. Use "
+    "--axes with where x, y and z point: FLU (ROS), RFU (Vicon, Blender), FRU (Unreal), RDF (cameras)",
     "hands_swapped": "the left hand is on the right side and the right hand on the left most of the time: left and "
     "right are exchanged. Use --swap-hands",
     "time_backwards": "samples whose time is not after the one before were dropped: the clock was set back, or samples "
@@ -46,8 +52,8 @@ MESSAGES = {
     "hold it where the headset sees it, or switch its controller on",
     "right_emulated": "the right hand is left out while the headset only guesses where it is (emulated, not tracked): "
     "hold it where the headset sees it, or switch its controller on",
-    "head_tilted": "the head's up axis is far from y all the time: z may be the vertical axis of the source (turn its "
-    "poses by -90 degrees about x), unless the person lies down",
+    "head_tilted": "the head's up axis is far from y all the time: z may be the vertical axis of the source (use "
+    "--axes RFU --device-axes RUB, or turn its poses by -90 degrees about x), unless the person lies down",
 }
 """Of each flag, what it means for a person: likely cause and remedy."""
 
@@ -61,6 +67,7 @@ _SUSPECT_AFTER, _SUSPECT_UNTIL = 30, 300
 _UPRIGHT = 0.7
 _EMULATED_SIDES = {"left_emulated": "left", "right_emulated": "right"}
 _EMULATED_PATIENCE_S = 1.0
+_PRIME = 900
 _JUMP_NS = 500_000_000
 _RESTART_COUNT = 10
 """So many samples in a row from before the last one are a clock that was set back."""
@@ -79,20 +86,31 @@ class HeadsetOptions:
     Attributes:
         units: of positions. With auto they are taken for centimetres or millimetres where they can be nothing else.
         quaternion_order: of rotations. With auto wxyz is taken where the head would be upside down otherwise.
-        left_handed: z points ahead, as in Unity: z is flipped.
+        left_handed: z points ahead, as in Unity: the same as the axes RUF.
         swap_hands: exchange left and right.
+        axes: where x, y and z point, as `RUB` (`axes.CONVENTIONS`). With auto, streams whose vertical axis is another
+            one are found by where head and hands are.
+        device_axes: of the devices themselves, where they were not converted along with the world.
     """
 
     units: Literal["m", "cm", "mm", "auto"] = "auto"
     quaternion_order: Literal["xyzw", "wxyz", "auto"] = "auto"
     left_handed: bool = False
     swap_hands: bool = False
+    axes: str = "auto"
+    device_axes: str | None = None
 
     def __post_init__(self) -> None:
         if self.units not in (*_SCALES, "auto"):
             raise ConfigurationError(f"units must be one of m, cm, mm, auto, got {self.units!r}")
         if self.quaternion_order not in ("xyzw", "wxyz", "auto"):
             raise ConfigurationError(f"quaternion order must be one of xyzw, wxyz, auto, got {self.quaternion_order!r}")
+        if self.left_handed and self.axes != "auto":
+            raise ConfigurationError(f"--left-handed stands for --axes RUF, and --axes is {self.axes}: leave one")
+        if self.device_axes is not None and self.axes == "auto":
+            raise ConfigurationError("--device-axes needs --axes, those of the world")
+        if self.axes != "auto":
+            conversion(self.axes, self.device_axes)  # checks them
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +118,12 @@ class CheckedSample:
     """Attributes:
     sample: in metres, with unit quaternions xyzw with w >= 0, or None where it was dropped.
     flags: what was amiss, names of `MESSAGES`. After `time_jump` and `head_teleport` the past says nothing.
+    reread: units, axes or the quaternions' order are taken for others from this sample on: all before was wrong.
     """
 
     sample: HeadsetSample | None
     flags: tuple[str, ...] = ()
+    reread: bool = False
 
 
 class SampleChecker:
@@ -128,12 +148,24 @@ class SampleChecker:
         self._heads = 0
         self._found_units = "m"
         self._found_wxyz = False
+        self._axes = AxesEvidence()
+        self._verdict: AxesVerdict | None = None
+        self._last_verdict: AxesVerdict | None = None
+        self._drops: deque[int] = deque(maxlen=_WINDOW)
+        self._read_as = self._reading()
         self._outside_s = 0.0
         self._last_head: tuple[int, TrackedDevice] | None = None
         self._origin_moved = False
         self._emulated_s = {"left": 0.0, "right": 0.0}
         self._told: set[str] = set()
         self._evidence = BodyEvidence()
+
+    def prime(self, samples: Iterable[HeadsetSample]) -> None:
+        """Learn units, axes and the quaternions' order from a recording's beginning, before it is checked."""
+        for sample in itertools.islice(samples, _PRIME):
+            self._learn(sample, priming=True)
+        self._judge_axes(primed=True)
+        self._read_as = self._reading()
 
     def check(self, sample: HeadsetSample) -> CheckedSample:
         """Correct one sample and say what is amiss with it and with the stream so far."""
@@ -148,6 +180,12 @@ class SampleChecker:
             flags.append("units_suspected")
         if self._found_wxyz and self._options.quaternion_order != "wxyz" and self._heads >= _SUSPECT_AFTER:
             flags.append("wxyz_suspected")
+        if self._verdict is not None:
+            flags.append("axes_unknown" if self._verdict.axes is None else "axes_suspected")
+        reading = self._reading()
+        reread, self._read_as = reading != self._read_as, reading
+        if reread:
+            self._last_head, self._evidence = None, BodyEvidence()
         head = self._device(sample.head, flags)
         left = self._device(sample.left, flags)
         right = self._device(sample.right, flags)
@@ -161,10 +199,10 @@ class SampleChecker:
         if self._origin_moved:
             self._origin_moved, self._last_head = False, None
             flags.append("head_teleport")
-        if head is not None:
+        if head is not None and "axes_unknown" not in flags:  # heights and sides mean nothing then
             self._check_head(sample.t_ns, head, dt_s, flags)
             flags += self._evidence.add(head, left, right, dt_s)
-        return self._finish(replace(sample, head=head, left=left, right=right, emulated=emulated), flags)
+        return self._finish(replace(sample, head=head, left=left, right=right, emulated=emulated), flags, reread)
 
     @property
     def units(self) -> str:
@@ -178,20 +216,51 @@ class SampleChecker:
             return "wxyz" if self._found_wxyz else "xyzw"
         return self._options.quaternion_order
 
-    def _finish(self, sample: HeadsetSample | None, flags: list[str]) -> CheckedSample:
+    @property
+    def axes(self) -> str:
+        """What x, y and z are taken to point to."""
+        if self._options.axes != "auto":
+            return self._options.axes
+        if self._options.left_handed:
+            return "RUF"
+        return OUR_AXES if self._verdict is None or self._verdict.axes is None else self._verdict.axes
+
+    def _reading(self) -> tuple[str, str, str, str | None]:
+        device_axes = self._options.device_axes if self._verdict is None else self._verdict.device_axes
+        return self.units, self.quaternion_order, self.axes, device_axes
+
+    def _finish(self, sample: HeadsetSample | None, flags: list[str], reread: bool = False) -> CheckedSample:
         unique = tuple(dict.fromkeys(flags))
         for flag in unique:
             # Hands are out of sight for a moment now and then; the flag says so, and nobody need do anything.
             passing = flag in _EMULATED_SIDES and self._emulated_s[_EMULATED_SIDES[flag]] < _EMULATED_PATIENCE_S
             if flag not in self._told and not passing:
                 self._told.add(flag)
-                message = MESSAGES[flag].format(units=self._found_units)
-                corrected = (flag == "units_suspected" and self._options.units == "auto") or (
-                    flag == "wxyz_suspected" and self._options.quaternion_order == "auto"
+                message = self._message(flag)
+                corrected = (
+                    (flag == "units_suspected" and self._options.units == "auto")
+                    or (flag == "wxyz_suspected" and self._options.quaternion_order == "auto")
+                    or flag == "axes_suspected"
                 )
                 self.warnings.append(f"{message}{' to be sure; they are taken so now' if corrected else ''}")
             self.counts[flag] += 1
-        return CheckedSample(sample, unique)
+        return CheckedSample(sample, unique, reread)
+
+    def _message(self, flag: str) -> str:
+        axes, found = self.axes, self._verdict
+        named = f"{axes} ({CONVENTIONS[axes]})" if axes in CONVENTIONS else axes
+        doubt = ""
+        if found is not None and found.otherwise:
+            doubt = f" (or {found.otherwise})"
+        return MESSAGES[flag].format(
+            units=self._found_units,
+            mirrored="--left-handed" if axes == OUR_AXES else f"--axes {mirrored(axes)}",
+            turned=mirrored(axes, right=True),
+            up="" if found is None else found.up,
+            options="" if found is None else found.options,
+            named=named,
+            doubt=doubt,
+        )
 
     def _check_time(self, t_ns: int, flags: list[str]) -> float | None:
         """Time since the sample before [s]; None where the sample is to be dropped."""
@@ -212,7 +281,7 @@ class SampleChecker:
         self._last_t_ns = t_ns
         return dt_s
 
-    def _learn(self, sample: HeadsetSample) -> None:
+    def _learn(self, sample: HeadsetSample, priming: bool = False) -> None:
         """Units and the quaternions' order, from the numbers as they came."""
         if sample.head is None:
             return
@@ -226,11 +295,17 @@ class SampleChecker:
         self._ups.append(1 - 2 * (a * a + c * c) / square)
         if self._heads <= _SUSPECT_UNTIL or self._found_wxyz:
             up = median(self._ups)
-            # A headset that lay upside down on a table and was then put on clears itself.
-            self._found_wxyz = up < _UPRIGHT if self._found_wxyz else up < -_UPRIGHT
+            # A headset that lay upside down on a table and was then put on clears itself. Where the head is not above
+            # the hands along y, the axes are others, and its rotation says nothing of the order.
+            self._found_wxyz = up < _UPRIGHT if self._found_wxyz else up < -_UPRIGHT and self._above_hands()
+            if self._verdict is not None:
+                self._found_wxyz = self._verdict.order == "wxyz"
+        self._learn_axes(sample, (x, y, z), (a, b, c, d))
+        if not priming and self._axes.due():
+            self._judge_axes()
         if self._heads > _WINDOW:
             return
-        self._heights.append(abs(y))
+        self._heights.append(max(abs(x), abs(y), abs(z)) if self._verdict is not None else abs(y))
         for hand in (sample.left, sample.right):
             if hand is not None:
                 distance = math.dist((x, y, z), tuple(map(float, hand.position_m)))
@@ -239,6 +314,40 @@ class SampleChecker:
         # Near the low end: a hand that is lost far away must not turn metres into centimetres.
         near = sorted(self._distances)[len(self._distances) // 4] if self._distances else None
         self._found_units = _units_of(median(self._heights), near)
+
+    def _above_hands(self) -> bool:
+        return not self._drops or 2 * sum(self._drops) >= len(self._drops)
+
+    def _learn_axes(self, sample: HeadsetSample, head: tuple[float, ...], rotation: tuple[float, ...]) -> None:
+        """Gather evidence, and look at it from time to time."""
+        if self._options.axes != "auto" or self._options.left_handed or self._axes.settled:
+            return
+        hands = []
+        for hand in (sample.left, sample.right):
+            place = [math.nan] * 3 if hand is None else [float(value) for value in hand.position_m]
+            hands.append(place if all(map(math.isfinite, place)) and any(place) else [math.nan] * 3)
+            if hands[-1][1] == hands[-1][1]:
+                self._drops.append(1 if head[1] > hands[-1][1] else -1)
+        self._axes.add(sample.t_ns * 1e-9, list(head), list(rotation), *hands)
+
+    def _judge_axes(self, primed: bool = False) -> None:
+        near = sorted(self._distances)[len(self._distances) // 4] if self._distances else None
+        scale = _SCALES[self.units] if near is None or self._options.units != "auto" else _SCALES[_units_of(9e9, near)]
+        wanted = self._options.quaternion_order
+        found = self._axes.verdict(scale, ("xyzw", "wxyz") if wanted == "auto" else (wanted,))
+        before = self._verdict
+        if before is not None and before.axes is not None:
+            return
+        last, self._last_verdict = self._last_verdict, found
+        if found is None:
+            self._verdict = None if self._axes.says_y else before
+            return
+        if not primed and found != last:  # twice in a row, and it is believed
+            if last is None or found.up != last.up:
+                return
+            found = replace(found, axes=None)
+        self._verdict, self._found_wxyz = found, found.order == "wxyz"
+        self._found_units = {value: name for name, value in _SCALES.items()}[scale]
 
     def _device(self, device: TrackedDevice | None, flags: list[str]) -> TrackedDevice | None:
         """In metres, right-handed, with a unit quaternion; None where its numbers make no sense."""
@@ -258,9 +367,11 @@ class SampleChecker:
             flags.append("not_normalised")
         if self.quaternion_order == "wxyz":
             q = [q[1], q[2], q[3], q[0]]
-        if self._options.left_handed:
-            z, q = -z, [-q[0], -q[1], q[2], q[3]]
-        norm = math.copysign(norm, q[3])
+        if self._read_as[2] != OUR_AXES:
+            turn = conversion(self._read_as[2], self._read_as[3])
+            (x, y, z), q = turn.position([x, y, z]), turn.rotation(q)
+        # What has the right length already stays bit for bit what it is: a recording of checked samples is the same.
+        norm = math.copysign(1.0 if abs(norm - 1) < 1e-12 else norm, q[3])
         return TrackedDevice(np.array((x, y, z)), np.array([value / norm for value in q]), device.kind)
 
     def _check_head(self, t_ns: int, head: TrackedDevice, dt_s: float, flags: list[str]) -> None:

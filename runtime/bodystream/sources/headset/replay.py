@@ -35,6 +35,11 @@ class ReplayedHeadset:
         self._samples = samples
         self._closed = threading.Event()
 
+    @property
+    def samples(self) -> Sequence[HeadsetSample]:
+        """All of them, as given."""
+        return self._samples
+
     def __len__(self) -> int:
         return len(self._samples)
 
