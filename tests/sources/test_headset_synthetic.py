@@ -145,3 +145,9 @@ def test_lost_heads_and_dropped_samples(clip):
 def test_options_are_checked(clip, make, says):
     with pytest.raises(ConfigurationError, match=says):
         make(clip)
+
+
+def test_a_motion_of_days_is_refused_before_it_fills_the_memory(clip):
+    slow = replace(clip, rate_hz=1e-3)  # 360 frames of a quarter of an hour each
+    with pytest.raises(ConfigurationError, match=r"has more than 1000000 samples at 90 Hz: cut it, or choose a lower"):
+        MotionHeadset(slow)

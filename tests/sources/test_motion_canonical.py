@@ -362,3 +362,17 @@ def test_other_rigs_names(style: str) -> None:
     np.testing.assert_array_equal(
         canonical_clip(other, FACTS).rotations_xyzw, canonical_clip(motion, FACTS).rotations_xyzw
     )
+
+
+@pytest.mark.parametrize("fault", ["no thigh", "a bone of kilometres", "one point"])
+def test_a_skeleton_that_cannot_be_names_its_file(fault: str) -> None:
+    motion = rig_file("mixamo", frames=2).motion()
+    offsets = motion.offsets.copy()
+    if fault == "no thigh":
+        offsets[motion.joints.index("mixamorig:LeftLeg")] = 0.0
+    elif fault == "a bone of kilometres":
+        offsets[motion.joints.index("mixamorig:LeftHand"), 0] = 1e6
+    else:
+        offsets[:] = 0.0
+    with pytest.raises(InputError, match="mixamo.bvh"):
+        canonical_clip(replace(motion, offsets=offsets), FACTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import lzma
 import os
 import tarfile
 from pathlib import Path
@@ -14,10 +15,12 @@ from motion_files import rig_file
 from test_motion_amass import write_take
 
 from bodystream.errors import InputError
+from bodystream.sinks.bvh import BvhRecorder
 from bodystream.sources.motion import archives
 from bodystream.sources.motion.archives import cache_folder, unpacked
 from bodystream.sources.motion.catalogue import index_rows, known_subject
 from bodystream.sources.motion.takes import Take, find_takes, load_takes
+from bodystream.types import BodyPose
 
 INDEX = "subject,clip,fps,unit_m,tpose_first,origin,description\n"
 
@@ -257,6 +260,53 @@ def test_motions_survive_resampling(tmp_path: Path) -> None:
     (clip,) = load_takes(str(tmp_path), 30.0, warnings=[])
     (whole,) = load_takes(str(tmp_path), warnings=[])
     np.testing.assert_allclose(clip.root_positions_m, whole.root_positions_m[::2], atol=1e-5)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_motion_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_RATIO_FROM_BYTES", 1 << 20)
+    bomb = write_archive(tmp_path / "x.tar.xz", {"a.bvh": bytes(8 << 20)})
+    assert bomb.stat().st_size < 16 << 10
+    with pytest.raises(InputError, match="holds more than 20000 files or 1 MiB, which for its size is no motion data"):
+        unpacked(bomb)
+
+
+def test_an_archive_that_asks_for_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = write_archive(tmp_path / "x.tar.xz", {"a.bvh": rig_file("mixamo").text().encode()})
+    assert (unpacked(archive) / "a.bvh").is_file()
+    monkeypatch.setattr(archives, "_MAX_DECODER_BYTES", 1 << 20)
+    monkeypatch.setenv("BODYSTREAM_CACHE", str(tmp_path / "another"))
+    with pytest.raises(InputError, match="is damaged or no .tar.xz archive: Memory usage limit exceeded"):
+        unpacked(archive)
+
+
+def test_an_archive_of_two_streams_and_padding(tmp_path: Path) -> None:
+    # `cat a.xz b.xz` is one archive to xz, as is what parallel compressors write.
+    content = rig_file("mixamo", frames=100).text().encode()
+    whole = lzma.decompress(write_archive(tmp_path / "x.tar.xz", {"a.bvh": content}).read_bytes())
+    cut = len(whole) // 3
+    pieces = lzma.compress(whole[:cut]) + lzma.compress(whole[cut:]) + bytes(8)
+    (tmp_path / "x.tar.xz").write_bytes(pieces)
+    assert (unpacked(tmp_path / "x.tar.xz") / "a.bvh").read_bytes() == content
+
+
+def test_what_our_own_recorder_leaves_when_it_is_killed(tmp_path: Path) -> None:
+    rotations = np.tile([0.0, 0.0, 0.0, 1.0], (22, 1))
+    clip = find_takes(str(write_bvh(tmp_path / "person.bvh")))[0].load()
+    with BvhRecorder(tmp_path / "driven.bvh", clip.skeleton, 90.0) as recorder:
+        for frame in range(20):
+            recorder.add(BodyPose(round(frame * 1e9 / 90.0), rotations, np.array([0.01 * frame, 0.95, 0.0])))
+        (part,) = (p for p in tmp_path.iterdir() if "driven" in p.name)
+        killed = part.read_bytes()
+    for cut in (0, 1, 40):
+        (tmp_path / "killed.bvh").write_bytes(killed[: len(killed) - cut])
+        warnings: list[str] = []
+        found = find_takes(str(tmp_path / "killed.bvh"))[0].load(warnings)
+        assert any("gives no number of frames" in note for note in warnings)
+        assert 17 <= len(found) <= 20
+        np.testing.assert_allclose(found.rotations_xyzw[:, :, 3], 1.0, atol=1e-6)
+        steps = np.diff(found.root_positions_m, axis=0)
+        np.testing.assert_allclose(steps, np.tile([0.01, 0.0, 0.0], (len(steps), 1)), atol=1e-5)
+        np.testing.assert_allclose(found.skeleton.offsets_m, clip.skeleton.offsets_m, atol=1e-5)
 
 
 def test_a_table_of_a_spreadsheet_with_decimal_commas(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ __all__ = ["HANDS", "MotionHeadset", "TrackingLoss"]
 HANDS = {"joint": DeviceKind.JOINT, "grip": DeviceKind.GRIP, "hand": DeviceKind.HAND_WRIST}
 """What is tracked of the hands: the wrist joints themselves, held controllers, or hand tracking."""
 
+_MAX_SAMPLES = 1_000_000
+"""Three hours at 90 Hz; each takes about 2 kB."""
 _CARRIERS: tuple[tuple[Side, int], ...] = (("head", HEAD), ("left", LEFT_HAND), ("right", RIGHT_HAND))
 
 
@@ -89,6 +91,11 @@ class MotionHeadset(ReplayedHeadset):
             raise ConfigurationError(f"a headset's rate must be from 1 to 1000 Hz, got {rate_hz:g} Hz")
         if not len(clip):
             raise ConfigurationError(f"the motion {clip.name} has no frames")
+        if clip.duration_s * rate_hz > _MAX_SAMPLES:
+            raise ConfigurationError(
+                f"the motion {clip.name} of {clip.duration_s:.0f} s has more than {_MAX_SAMPLES} samples at "
+                f"{rate_hz:g} Hz: cut it, or choose a lower rate"
+            )
         self.clip = clip.resampled(rate_hz)
         rng = np.random.default_rng(seed)
         count = len(self.clip)

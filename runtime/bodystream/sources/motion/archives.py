@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -11,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from bodystream.errors import InputError
 
@@ -18,6 +20,12 @@ __all__ = ["cache_folder", "unpacked"]
 
 _MAX_MEMBERS = 20_000
 _MAX_BYTES = 8 << 30
+_MAX_ARCHIVE_BYTES = 4 << 30
+_MAX_RATIO, _RATIO_FROM_BYTES = 100, 64 << 20
+"""Text of motion shrinks to a tenth; what unpacks to far more than that is no motion."""
+_MAX_DECODER_BYTES = 256 << 20
+"""Of xz: its highest preset needs 65 MiB; a header may ask for gigabytes."""
+_CHUNK_BYTES = 1 << 16
 _LIST = ".unpacked.json"
 _ENDINGS = (".bvh", ".amc", ".asf", ".npz", ".csv")
 
@@ -42,6 +50,12 @@ def unpacked(archive: Path) -> Path:
         InputError: the archive is damaged, too large, or holds a path that leads outside.
     """
     try:
+        size = archive.stat().st_size
+        if not archive.is_file() or size > _MAX_ARCHIVE_BYTES:
+            raise InputError(
+                f"{archive} is no ordinary file or has more than {_MAX_ARCHIVE_BYTES >> 30} GiB; unpack it yourself "
+                "and name the folder"
+            )
         with archive.open("rb") as stream:
             key = hashlib.file_digest(stream, "sha256").hexdigest()[:24]
     except OSError as error:
@@ -82,21 +96,57 @@ def _is_whole(place: Path) -> bool:
         return False
 
 
+class _XzStream(io.RawIOBase):
+    """The content of an .xz file, read on with bounded memory: `lzma.open` knows no bound."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decoder: lzma.LZMADecompressor | None = None
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._decoder is None:  # at the beginning of the file, or of another stream in it
+                self._left = self._left or self._file.read(_CHUNK_BYTES)
+                if not self._left.strip(b"\x00"):
+                    return 0
+                self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_DECODER_BYTES)
+            if self._decoder.needs_input and not self._left:
+                self._left = self._file.read(_CHUNK_BYTES)
+                if not self._left:
+                    raise EOFError("it ends in the middle of its data")
+            data = self._decoder.decompress(self._left, max_length=len(buffer))
+            self._left = b""
+            if self._decoder.eof:
+                self._left, self._decoder = self._decoder.unused_data, None
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+
+
 def _extract(archive: Path, part: Path) -> None:
     taken = members = 0
+    most = min(_MAX_BYTES, max(_MAX_RATIO * archive.stat().st_size, _RATIO_FROM_BYTES))
     try:
-        with tarfile.open(archive, "r:xz") as tar:
+        with (
+            archive.open("rb") as file,
+            io.BufferedReader(_XzStream(file), _CHUNK_BYTES) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as tar,
+        ):
             for member in tar:
                 members += 1
                 taken += max(member.size, 0)
-                if members > _MAX_MEMBERS or taken > _MAX_BYTES:
+                if members > _MAX_MEMBERS or taken > most:
                     raise InputError(
-                        f"{archive} holds more than {_MAX_MEMBERS} files or {_MAX_BYTES >> 30} GiB; unpack it yourself "
-                        "and name the folder"
+                        f"{archive} holds more than {_MAX_MEMBERS} files or {most >> 20} MiB, which for its size is no "
+                        "motion data; unpack it yourself and name the folder"
                     )
                 if member.isfile() and member.name.lower().endswith(_ENDINGS):
                     tar.extract(member, part, filter="data")
     except tarfile.FilterError as error:
         raise InputError(f"{archive} holds a path that leads outside of it, and was not unpacked: {error}") from error
-    except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as error:
+    except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError, OverflowError, UnicodeError, LookupError) as error:
         raise InputError(f"{archive} is damaged or no .tar.xz archive: {error}") from error

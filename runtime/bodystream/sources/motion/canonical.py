@@ -73,6 +73,15 @@ def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | No
     Raises:
         InputError: joints are missing, the pose at rest is no person's, or no unit gives a person's size.
     """
+    try:
+        return _canonical(motion, facts, warnings)
+    except InputError as error:  # of a skeleton that knows no file
+        if motion.name in str(error):
+            raise
+        raise InputError(f"{motion.name}: {error}") from error
+
+
+def _canonical(motion: RigMotion, facts: TakeFacts, warnings: list[str] | None) -> MotionClip:
     notes = list(motion.notes)
     if facts.skip_first and len(motion) > 1:
         motion = _without_first(motion)
@@ -99,11 +108,11 @@ def canonical_clip(motion: RigMotion, facts: TakeFacts, warnings: list[str] | No
             f"{100 * residual_m:.1f} cm"
         )
     roots = positions[_PELVIS].copy()
-    lies = np.median(np.abs((positions[HEAD] - roots)[:, 1])) < 0.3 * skeleton.stature_m * _TRUNK
+    lies = np.median((positions[HEAD] - roots)[:, 1]) < 0.3 * skeleton.stature_m * _TRUNK
     if lies and not axes_notes and facts.up is None:
         notes.append(
-            "the person mostly lies or crawls; if not, its motion has other axes than its zero pose, and up=z (or the "
-            "axis that it is) in an index.csv beside it settles that"
+            "the person mostly lies, crawls or has the head below; if not, its motion has other axes than its zero "
+            "pose, and up=z (or the axis that it is) in an index.csv beside it settles that"
         )
     on_top = rest.ours_from_file @ motion.root_offset * given
     roots[:, 1] += floor_shift_m(skeleton, world, roots, (on_top[1], (upright @ on_top)[1]), notes)

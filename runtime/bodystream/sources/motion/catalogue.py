@@ -103,8 +103,8 @@ def _rows(reader: csv.DictReader[str], path: Path) -> dict[str, IndexRow]:
         rows[clip] = IndexRow(
             clip=clip,
             subject=row.get("subject") or "",
-            rate_hz=_positive(row.get("fps"), where, "fps"),
-            metres_per_unit=_positive(row.get("unit_m"), where, "unit_m"),
+            rate_hz=_positive(row.get("fps"), where, "fps", 1.0, 2000.0),
+            metres_per_unit=_positive(row.get("unit_m"), where, "unit_m", 1e-6, 1e6),
             skip_first=(row.get("tpose_first") or "0").strip() == "1",
             description=row.get("description") or "",
             origin=row.get("origin") or "",
@@ -113,15 +113,15 @@ def _rows(reader: csv.DictReader[str], path: Path) -> dict[str, IndexRow]:
     return rows
 
 
-def _positive(word: str | None, where: str, column: str) -> float | None:
+def _positive(word: str | None, where: str, column: str, low: float, high: float) -> float | None:
     if not word:
         return None
     try:
         value = float(number_words(word.strip())[0])
     except ValueError:
         value = math.nan
-    if not 1e-6 < value < 1e6:
-        raise InputError(f"{where}: {column} is {excerpt(word)}, wanted a positive number")
+    if not low <= value <= high:
+        raise InputError(f"{where}: {column} is {excerpt(word)}, wanted a positive number from {low:g} to {high:g}")
     return value
 
 

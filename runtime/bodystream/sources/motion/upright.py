@@ -21,12 +21,16 @@ _ARMS = tuple((JOINT_INDEX[f"{side}_shoulder"], JOINT_INDEX[f"{side}_wrist"]) fo
 _FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
 _BODY = tuple(joint for joint in range(len(JOINTS)) if joint not in _ANKLES + _FEET)
 _PELVIS = JOINT_INDEX["pelvis"]
-_LEAST_SHARE, _WITHIN = 0.8, np.cos(np.deg2rad(35.0))
-"""A take is upright along an axis where the body is within that angle of it, in so large a part of the frames."""
+_LEAST_SHARE, _SIDEWAYS_SHARE, _WITHIN = 0.6, 0.8, np.cos(np.deg2rad(40.0))
+"""A take is upright along an axis where the body is within that angle of it, in so large a part of the frames; more of
+them for an axis across, along which people lie, too."""
+_LEAST_LENGTH = 0.35
+"""From the feet to the head, as a part of the stature: somebody who crouches counts, somebody rolled up does not."""
 _ALONG_AN_AXIS = 0.9
 _OTHER_AXIS = 0.5
 """A mean direction whose part along the vertical is less than this is another axis."""
 _WALK_M, _BOB_M, _LIE_M = 0.7, 0.35, 0.25
+_TURN_RAD = np.deg2rad(150.0)
 _SOLE_M, _BODY_M = 0.02, 0.08
 """Heights of a standing foot's toe joint, and of other joints of a body that lies, above the floor."""
 _MOST_SHIFT_M = 0.15
@@ -58,7 +62,7 @@ def turn_upright(
         return _turn(file_from_ours.T @ stated)
     head_up = positions[HEAD] - (positions[_ANKLES[0]] + positions[_ANKLES[1]]) / 2
     lengths = np.linalg.norm(head_up, axis=1)
-    standing = lengths > 0.7 * stature_m
+    standing = lengths > _LEAST_LENGTH * stature_m
     if standing.sum() < _LEAST_SHARE * len(standing):
         return np.eye(3)
     directions = head_up[standing] / lengths[standing, None]
@@ -70,10 +74,16 @@ def turn_upright(
     axis[np.abs(in_file).argmax()] = np.sign(in_file[np.abs(in_file).argmax()])
     ours = file_from_ours.T @ axis
     along = directions @ ours
-    if np.abs(in_file).max() < _ALONG_AN_AXIS * np.linalg.norm(mean) or np.mean(along > _WITHIN) < _LEAST_SHARE:
+    is_down = ours[1] < -_ALONG_AN_AXIS
+    share = float(np.sum(along > _WITHIN)) / len(standing)
+    if np.abs(in_file).max() < _ALONG_AN_AXIS * np.linalg.norm(mean) or share < (
+        _LEAST_SHARE if is_down else _SIDEWAYS_SHARE
+    ):
         return np.eye(3)
     name = ("-" if axis.sum() < 0 else "") + "xyz"[int(np.abs(axis).argmax())]
-    certain = _is_upside_down(positions, ours) if ours[1] < -_ALONG_AN_AXIS else _stands_along(positions, ours)
+    straight = np.flatnonzero(standing)[along > _WITHIN]
+    while_straight = {joint: at[straight] for joint, at in positions.items()}
+    certain = _is_upside_down(while_straight, ours) if is_down else _stands_along(while_straight, ours)
     if certain is None:
         notes.append(
             f"the body is stretched out along the file's {name} axis all the time: either the person lies, which was "
@@ -114,6 +124,12 @@ def _stands_along(positions: dict[int, Array], up: Array) -> bool | None:
     if _spread(vertical) > _BOB_M:
         votes += 2  # nobody who lies is carried up and down by so much
     if np.linalg.norm([_spread(across[:, k]) for k in range(3)]) > _WALK_M and _spread(along) < _BOB_M:
+        votes += 1
+    left = positions[_ARMS[0][0]] - positions[_ARMS[1][0]]
+    ahead = np.cross(np.broadcast_to(up, left.shape), left)
+    first = left[0] - (left[0] @ up) * up
+    turn = np.unwrap(np.arctan2(ahead @ first, left @ first))
+    if _spread(turn) > _TURN_RAD:
         votes += 1
     ankles = np.minimum(positions[_ANKLES[0]] @ up, positions[_ANKLES[1]] @ up)
     if -0.05 < np.percentile(ankles, 5.0) < _LIE_M and _spread(ankles) < _LIE_M:
