@@ -318,6 +318,17 @@ def test_hands_of_bones_with_axes_of_their_own_are_straight_where_they_are() -> 
     assert np.abs(angles - 40.0).max() < 3.0
 
 
+def test_a_runner_with_bent_arms_will_do() -> None:
+    file = walking_file()
+    frames = file.frames.copy()
+    names = [joint.name for joint in file.joints]
+    for side, sign in (("Left", -1.0), ("Right", 1.0)):
+        frames[:, 4 + 3 * names.index(f"mixamorig:{side}ForeArm")] = 80.0 * sign
+    motion = with_crown(replace(file, frames=frames).motion())
+    found, wanted = (canonical_clip(m, FACTS).joints()[0] for m in (crumpled(motion), motion))
+    np.testing.assert_allclose(found[:, :, 1], wanted[:, :, 1], atol=0.02)
+
+
 def test_who_lies_down_for_a_moment_stands_for_the_rest() -> None:
     motion = walking_file(frames=60).motion()
     rotations, roots = motion.rotations.copy(), motion.root_positions.copy()

@@ -20,6 +20,8 @@ __all__ = ["Rest", "find_rest", "zero_pose"]
 
 _X_NEGATED = np.array([-1.0, 1.0, 1.0])
 _MOST_FRAMES_TRIED = 300
+_STRAIGHTNESS = ((0.9, 0.85), (0.9, 0.6), (0.75, 0.45))
+"""Of legs and arms in the frame that serves as the rest: as a person stands, else as one runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,16 @@ def find_rest(motion: RigMotion, joint_map: JointMap, notes: list[str]) -> Rest:
         return min(candidates, key=lambda rest: rest.asymmetry)
     positions, frames_of = rig_kinematics(motion)
     upright: dict[tuple[int, ...], list[tuple[float, int, Rest]]] = {}
-    for frame in range(0, len(motion), max(1, len(motion) // _MOST_FRAMES_TRIED)):
-        at = np.stack([positions[joint][frame] for joint in range(len(motion.joints))])
-        frames = {joint: frames_of[joint][frame] for joint in range(len(motion.joints))}
-        rest = _as_rest(motion, joint_map, at, frames, snapped=False)
-        if rest is not None:
-            up = tuple(np.rint(rest.ours_from_file[1]).astype(int).tolist())
-            upright.setdefault(up, []).append((rest.asymmetry, frame, rest))
+    for straightness in _STRAIGHTNESS:
+        for frame in range(0, len(motion), max(1, len(motion) // _MOST_FRAMES_TRIED)):
+            at = np.stack([positions[joint][frame] for joint in range(len(motion.joints))])
+            frames = {joint: frames_of[joint][frame] for joint in range(len(motion.joints))}
+            rest = _as_rest(motion, joint_map, at, frames, snapped=False, straightness=straightness)
+            if rest is not None:
+                up = tuple(np.rint(rest.ours_from_file[1]).astype(int).tolist())
+                upright.setdefault(up, []).append((rest.asymmetry, frame, rest))
+        if upright:
+            break
     if not upright:
         at, frames = zero_pose(motion)
         if _as_rest(_mirrored(motion), joint_map, at * _X_NEGATED, frames, snapped=True) is not None:
@@ -98,7 +103,12 @@ def find_rest(motion: RigMotion, joint_map: JointMap, notes: list[str]) -> Rest:
 
 
 def _as_rest(
-    motion: RigMotion, joint_map: JointMap, positions: Array, frames: dict[int, Array], snapped: bool
+    motion: RigMotion,
+    joint_map: JointMap,
+    positions: Array,
+    frames: dict[int, Array],
+    snapped: bool,
+    straightness: tuple[float, float] = (0.9, 0.85),
 ) -> Rest | None:
     """The pose as a rest pose, or None where it is not that of a person who stands and looks ahead."""
     ours = np.full((len(JOINTS), 3), np.nan)
@@ -129,15 +139,18 @@ def _as_rest(
     ours_from_file = np.stack([-left, up, -ahead])  # rows: x to the right, y up, -z ahead
     _fill(ours, ahead, up, stature)
     flat = (ours - hips.mean(axis=0)) @ ours_from_file.T / stature
-    if not _stands(flat):
+    if not _stands(flat, *straightness):
         return None
     mirrored = flat[list(MIRROR)]
     asymmetry = float(np.linalg.norm(flat - mirrored * _X_NEGATED, axis=1).mean())
     return Rest(ours, frames, ours_from_file, asymmetry)
 
 
-def _stands(positions: Array) -> bool:
-    """Whether (22, 3) joints in our axes, the stature 1, are those of a person who stands."""
+def _stands(positions: Array, leg_straightness: float, arm_straightness: float) -> bool:
+    """Whether (22, 3) joints in our axes, the stature 1, are those of a person who stands.
+
+    A limb's straightness is the distance of its ends over the length of its bones.
+    """
     at = {name: positions[joint] for name, joint in JOINT_INDEX.items()}
 
     def straight(first: str, middle: str, last: str) -> float:
@@ -146,9 +159,12 @@ def _stands(positions: Array) -> bool:
 
     for side, out in (("left", -1.0), ("right", 1.0)):
         leg = at[f"{side}_ankle"] - at[f"{side}_hip"]
-        if leg[1] > -0.85 * np.linalg.norm(leg) or straight(f"{side}_hip", f"{side}_knee", f"{side}_ankle") < 0.9:
+        if (
+            leg[1] > -0.85 * np.linalg.norm(leg)
+            or straight(f"{side}_hip", f"{side}_knee", f"{side}_ankle") < leg_straightness
+        ):
             return False
-        if straight(f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist") < 0.85:
+        if straight(f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist") < arm_straightness:
             return False
         arm = at[f"{side}_wrist"] - at[f"{side}_shoulder"]
         if at[f"{side}_shoulder"][0] * out <= 0.0 or arm[0] * out < -0.2 * np.linalg.norm(arm):
