@@ -1,6 +1,7 @@
 """Files, for every layer: written whole or not at all, and read within bounds.
 
-Writing goes to another name beside the place, which is renamed at the end. Reading takes ordinary files only, so that a
+Writing goes to another name beside the place, which is renamed at the end. A link is followed and stays; a device, a
+FIFO or a descriptor (/dev/null, /dev/stdout) is written through, never replaced. Reading takes ordinary files only, so that a
 FIFO or a device among somebody's frames never blocks, and never more bytes than the reader says it can use.
 """
 
@@ -9,14 +10,19 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bodystream.errors import InputError
 
-__all__ = ["atomic_path", "read_bounded", "read_head", "read_text_bounded"]
+__all__ = ["atomic_path", "check_output", "prepare_folder", "read_bounded", "read_head", "read_text_bounded"]
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/\d+)/fd/(\d+)$")
+_STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
@@ -27,6 +33,8 @@ _REMEDIES = {
     errno.EISDIR: "it is a folder: give the name of a file",
     errno.EEXIST: "a part of the path is a file: choose another folder",
     errno.ENOTDIR: "a part of the path is a file: choose another folder",
+    errno.ENXIO: "no program reads it: start the reader first, or give the name of a file",
+    errno.EPIPE: "the program that read it has ended: give the name of a file",
     errno.EFBIG: "the file system cannot hold a file of this size: choose another folder",
 }
 
@@ -39,10 +47,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     leaves the last whole file or the new whole file. When the block raises, an interrupt included, the temporary
     file is removed and `path` stays as it was. The temporary name keeps the suffix, which some writers go by.
 
+    A link stays and what it leads to is replaced. To what is no ordinary file (a character device, a FIFO that somebody
+    reads, an open descriptor such as /dev/stdout) the whole content is written instead.
+
     Raises:
-        InputError: the file system refused (disk full, no permission, ...); says which file and what to do.
+        InputError: the file system refused (disk full, no permission, ...); says which file and what to do. Where only
+            the rename failed, the whole file is kept beside it, under a name that is told.
     """
     target = Path(path)
+    if _is_written_through(target):
+        with tempfile.TemporaryDirectory(prefix="bodystream-") as folder:
+            temporary = Path(folder) / f"whole{target.suffix}"
+            try:
+                yield temporary
+                _write_through(temporary, target)
+            except OSError as error:
+                raise _refusal(target, error) from error
+        return
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +74,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        os.replace(temporary, target)
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            raise _refusal(target, error, _kept(temporary, target)) from error
         _flush_folder(target.parent)
     except OSError as error:
         raise _refusal(target, error) from error
@@ -59,10 +85,114 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _refusal(target: Path, error: OSError) -> InputError:
-    remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}: check the folder")
-    kept = " (the earlier file is unchanged)" if target.is_file() else ""
-    return InputError(f"{target} could not be written{kept}: {remedy}")
+def check_output(path: str | os.PathLike[str], option: str) -> None:
+    """Refuse a place where no file can be written, before the work that the file is of. Missing folders are made.
+
+    Args:
+        option: that named it (`--report`), for the message.
+
+    Raises:
+        InputError: it is a folder or has no name, its folder cannot be made or written to, it is a disk or a socket, or
+            a FIFO that nobody reads.
+    """
+    target = Path(path)
+    if str(target) in (".", ".."):
+        raise InputError(f"{option}: {str(path)!r} is no name of a file: give one, such as {option} report.json")
+    if target.is_dir():
+        raise InputError(f"{option}: {target} is a folder: give the name of a file in it")
+    if _is_written_through(target):
+        try:
+            os.close(_open_through(target))
+        except OSError as error:
+            raise InputError(f"{option}: cannot write to {target}: {_remedy(error)}") from error
+        return
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
+    if target.exists() and not target.is_file():
+        raise InputError(f"{option}: {target} is a disk or a socket and is not written to: give the name of a file")
+    prepare_folder(target.absolute().parent, option)
+
+
+def prepare_folder(folder: Path, option: str) -> None:
+    """Make a folder and try that files can be written there, so that a wrong path is known before a long session.
+
+    Args:
+        option: that named it (`--out`), for the message.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{option}: cannot write to the folder {folder} ({reason}): choose another folder") from error
+
+
+def _descriptor_of(path: Path) -> int | None:
+    """The open descriptor that a path such as /dev/stdout names."""
+    text = os.path.abspath(path)
+    for _ in range(8):
+        if text in _STANDARD:
+            return _STANDARD[text]
+        found = _DESCRIPTOR.match(text)
+        if found:
+            return int(found.group(1))
+        try:
+            text = os.path.normpath(os.path.join(os.path.dirname(text), os.readlink(text)))
+        except OSError:
+            return None
+    return None
+
+
+def _is_written_through(path: Path) -> bool:
+    """Whether the path names something that is written to, and that a file must not replace."""
+    if _descriptor_of(path) is not None:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def _open_through(path: Path) -> int:
+    number = _descriptor_of(path)
+    if number is not None:
+        return os.dup(number)
+    # Without O_NONBLOCK the open of a FIFO waits for somebody to read.
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _write_through(source: Path, path: Path) -> None:
+    descriptor = _open_through(path)
+    with open(source, "rb") as file, open(descriptor, "wb", buffering=0) as out:
+        while block := file.read(1 << 20):
+            view = memoryview(block)
+            while view:
+                view = view[out.write(view) or 0 :]
+
+
+def _kept(temporary: Path, target: Path) -> str:
+    """Give a whole file, whose last rename failed, a name that tells what it is."""
+    kept = target.with_name(f"{target.stem}.kept-{secrets.token_hex(2)}{target.suffix}")
+    try:
+        os.rename(temporary, kept)
+    except OSError:
+        return ""
+    return f"; the whole file is kept as {kept}"
+
+
+def _remedy(error: OSError) -> str:
+    return _REMEDIES.get(error.errno or 0, f"{error.strerror or error}: check the folder")
+
+
+def _refusal(target: Path, error: OSError, kept: str = "") -> InputError:
+    unchanged = " (the earlier file is unchanged)" if target.is_file() else ""
+    return InputError(f"{target} could not be written{unchanged}: {_remedy(error)}{kept}")
 
 
 def _flush(path: Path) -> None:

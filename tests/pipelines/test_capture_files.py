@@ -14,9 +14,10 @@ from pipeline_frames import empty, frames, new_capture
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
+from bodystream.files import prepare_folder
 from bodystream.foreground.planes import Plane
 from bodystream.pipelines.capture import Capture
-from bodystream.pipelines.outputs import CaptureFiles, floor_of, prepare_folder
+from bodystream.pipelines.outputs import CaptureFiles, floor_of
 from bodystream.pipelines.recovery import journals_in, recover_folder
 from bodystream.sinks.capture_take import CaptureTake, world_from_camera
 from bodystream.sinks.journal import JournalReader

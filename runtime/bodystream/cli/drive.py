@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from bodystream.cli.options import optional
 from bodystream.cli.session_end import run_and_write
 from bodystream.errors import BodystreamError, ConfigurationError
+from bodystream.files import check_output
 
 if TYPE_CHECKING:
     import warp as wp
@@ -119,6 +120,8 @@ class Drive:
             raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
+        if self.report is not None:
+            check_output(self.report, "--report")
         from bodystream.cli.status_line import StatusLine
         from bodystream.device import select_device
 
@@ -131,14 +134,11 @@ class Drive:
         from bodystream.pipelines.drive import Driver
         from bodystream.pipelines.drive_outputs import DriveFiles
         from bodystream.pipelines.drive_session import DriveSession
-        from bodystream.pipelines.outputs import prepare_folder
         from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
         from bodystream.sinks import DriveReportBuilder, SourceSection, write_drive_report
         from bodystream.sources.headset.trace import TraceHeadset
 
-        if self.report is not None:
-            prepare_folder(self.report.absolute().parent, "--report")
         source = self._open(line.print)
         stack.callback(source.close)
         config = self._config(source)

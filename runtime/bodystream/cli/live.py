@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from bodystream.cli.options import optional
 from bodystream.cli.session_end import run_and_write
 from bodystream.errors import ConfigurationError, SourceError
+from bodystream.files import check_output
 
 if TYPE_CHECKING:
     import warp as wp
@@ -120,6 +121,8 @@ class Live:
             raise ConfigurationError(f"--quality-every must be 0 or more, got {self.quality_every}")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
+        if self.report is not None:
+            check_output(self.report, "--report")
         from bodystream.cli.status_line import StatusLine
         from bodystream.device import select_device
 
@@ -130,7 +133,7 @@ class Live:
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.device import describe_device
         from bodystream.pipelines.capture import Capture
-        from bodystream.pipelines.outputs import CaptureFiles, prepare_folder
+        from bodystream.pipelines.outputs import CaptureFiles
         from bodystream.pipelines.quality import QualityMeter
         from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.recovery import recover_folder
@@ -143,8 +146,6 @@ class Live:
         files = None if self.out is None else CaptureFiles(self.out, line.print)
         if self.out is not None:
             recover_folder(self.out, line.print)
-        if self.report is not None:
-            prepare_folder(self.report.absolute().parent, "--report")
         warm_up(device, line.building)
         source = open_source(self.source, self._source_options(), device)
         stack.callback(source.close)

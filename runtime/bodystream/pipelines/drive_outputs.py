@@ -10,7 +10,8 @@ from pathlib import Path
 from bodystream.errors import BodystreamError, InputError
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.drive import Driver, DriveResult
-from bodystream.pipelines.outputs import WrittenFiles, prepare_folder
+from bodystream.files import prepare_folder
+from bodystream.pipelines.take_files import WrittenFiles
 from bodystream.sinks import BodyAnimationRecorder, BvhRecorder
 from bodystream.sources.headset.table import HeadsetCsvWriter
 from bodystream.types import BodyPose, Status

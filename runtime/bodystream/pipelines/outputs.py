@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bodystream.errors import InputError
+from bodystream.files import prepare_folder
 from bodystream.foreground.planes import Plane
 from bodystream.pipelines.capture import Capture, CaptureResult
 from bodystream.pipelines.take_files import FileSet, WrittenFiles, write_take
@@ -18,29 +18,11 @@ from bodystream.sinks.journal import JournalReader, JournalWriter, Record, sessi
 from bodystream.timing import now_ns
 from bodystream.types import Array, Status
 
-__all__ = ["CaptureFiles", "WrittenFiles", "floor_of", "prepare_folder"]
+__all__ = ["CaptureFiles", "WrittenFiles", "floor_of"]
 
 _LONGEST_GAP_NS = 400_000_000  # between recorded frames of a long capture, which keeps every n-th only
 _MESH_EVERY_NS = 60_000_000_000
 _FLOOR_COSINE = 0.75  # a floor's normal against the camera's up axis: cameras are tilted, walls are steeper
-
-
-def prepare_folder(folder: Path, option: str) -> None:
-    """Make a folder and try that files can be written there, so that a wrong path is known before a long capture.
-
-    Args:
-        option: that named it (`--out`), for the message.
-
-    Raises:
-        InputError: the folder cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(
-            f"{option}: cannot write to the folder {folder} ({error.strerror or error}): choose another folder"
-        ) from error
 
 
 def floor_of(planes: Sequence[Plane]) -> Array | None:

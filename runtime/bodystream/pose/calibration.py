@@ -15,6 +15,7 @@ import numpy as np
 
 from bodystream.avatar.body import load_body
 from bodystream.errors import InputError
+from bodystream.files import atomic_path
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import (
     HEAD,
@@ -97,22 +98,13 @@ class Calibration:
         return Skeleton(np.array(self.offsets_m))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write as JSON, under a temporary name first: a crash leaves the last whole file.
+        """Write as JSON, whole or not at all.
 
         Raises:
             InputError: the file system refused.
         """
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
             temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
-            os.replace(temporary, target)
-        except OSError as error:
-            raise InputError(f"{target} could not be written: {error.strerror}: choose another place") from error
-        finally:
-            if target.parent.is_dir():  # else nothing was written either
-                temporary.unlink(missing_ok=True)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Calibration:
