@@ -1,16 +1,16 @@
 """Files, for every layer: written whole or not at all, and read within bounds.
 
 Writing goes to another name beside the place, which is renamed at the end. A link is followed and stays; a device, a
-FIFO or a descriptor (/dev/null, /dev/stdout) is written through, never replaced. Reading takes ordinary files only, so that a
-FIFO or a device among somebody's frames never blocks, and never more bytes than the reader says it can use.
+FIFO or a descriptor (/dev/null, /dev/stdout) is written through, never replaced. Reading takes ordinary files only, so
+that a FIFO or a device among somebody's frames never blocks, and never more bytes than the reader says it can use.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 import re
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ def check_output(path: str | os.PathLike[str], option: str) -> None:
             a FIFO that nobody reads.
     """
     target = Path(path)
-    if str(target) in (".", ".."):
+    if str(target) in (".", "..") or "\0" in str(target):
         raise InputError(f"{option}: {str(path)!r} is no name of a file: give one, such as {option} report.json")
     if target.is_dir():
         raise InputError(f"{option}: {target} is a folder: give the name of a file in it")

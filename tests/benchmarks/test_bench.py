@@ -91,8 +91,10 @@ def test_comparison_sets_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFix
 def test_wrong_paths_are_found_before_measuring(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gone.json"):
         Bench(only=("solver",), compare=(tmp_path / "gone.json",), device="cpu").run()
-    with pytest.raises(ConfigurationError, match="deep"):
-        Bench(only=("solver",), save_baseline=tmp_path / "deep" / "b.json", device="cpu").run()
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file" / "b.json", tmp_path, Path("")):
+        with pytest.raises(InputError, match="--save-baseline: "):
+            Bench(only=("solver",), save_baseline=path, device="cpu").run()
 
 
 def test_wrong_numbers_of_repeats_are_refused() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from bodystream.cli.interrupts import StopOnInterrupt
 
+ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 @pytest.fixture(autouse=True)
 def restored():
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDS)}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_the_first_asks_and_the_second_raises() -> None:
@@ -61,3 +68,43 @@ def test_other_threads_change_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_what_ends_a_service_asks_once_and_never_breaks_off_the_writing(number: int) -> None:
+    asked: list[int] = []
+    before = signal.getsignal(number)
+    with StopOnInterrupt(lambda: asked.append(1)) as interrupt:
+        for each in (number, number, *ENDS):  # they may come together
+            signal.raise_signal(each)
+        assert asked == [1] and interrupt.number == number
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(number) == before
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    number = ENDS[-1]
+    signal.signal(number, signal.SIG_IGN)
+    with StopOnInterrupt(lambda: None) as interrupt:
+        signal.raise_signal(number)
+        assert not interrupt.requested
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a mutex of POSIX")
+def test_the_third_ends_a_process_that_is_stuck_in_a_call() -> None:
+    code = (
+        "import ctypes, sys\n"
+        "from bodystream.cli.interrupts import EndOnThirdInterrupt, StopOnInterrupt\n"
+        "lib, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)\n"
+        "with EndOnThirdInterrupt(), StopOnInterrupt(lambda: None):\n"
+        "    lib.pthread_mutex_lock(mutex); print('stuck', flush=True); lib.pthread_mutex_lock(mutex)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"stuck\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130

@@ -149,7 +149,8 @@ def test_head_only(drive: Drive, at_work: list[HeadsetSample]) -> None:
 
 def test_no_head_at_all(drive: Drive, at_work: list[HeadsetSample]) -> None:
     done = drive([replace(sample, head=None) for sample in at_work[:60]], "--out", "out")
-    assert done.code == 0 and done.report["tracking"]["status"] == {"tracked": 0, "degraded": 0, "lost": 60}
+    assert done.code == 2 and done.report["tracking"]["status"] == {"tracked": 0, "degraded": 0, "lost": 60}
+    assert "error: nothing was driven: all 60 poses were lost" in done.stderr
     assert done.report["flags"]["head_lost"] == 60
     assert "no pose was tracked, so there is no motion to write" in done.stderr
     assert sorted(path.name for path in Path("out").iterdir()) == ["headset.csv"]

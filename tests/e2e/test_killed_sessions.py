@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import trimesh
 
-from e2e.command_line import Running, run
+from e2e.command_line import COMMAND, Running, environment, run
 from gltf_player import Player
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -45,3 +48,37 @@ def test_a_killed_capture_loses_less_than_a_second(tmp_path: Path) -> None:
     assert isinstance(live, trimesh.Trimesh) and len(live.faces) > 500
     done = run("recover", "out", cwd=tmp_path)
     assert done.returncode == 0 and "nothing to recover" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_service_that_is_stopped_and_a_closed_terminal_end_a_capture_in_order(tmp_path: Path, name: str) -> None:
+    number = getattr(signal, name)
+    with Running("live", "--headless", "--report", "r.json", "--out", "out", cwd=tmp_path) as capture:
+        capture.wait_for_line("frame ")
+        capture.signal(number)
+        if name == "SIGHUP":  # a terminal that is closed may tell it twice, and with SIGTERM
+            capture.signal(signal.SIGTERM)
+        assert capture.finish() == 0, capture.text
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"canonical.ply", "live.ply", "capture.glb"}
+    frames = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["frames"]
+    assert len(Player(tmp_path / "out" / "capture.glb").key_times) == frames["processed"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&1 >/dev/null | head -n 1"])
+def test_progress_that_nobody_can_read_ends_nothing(tmp_path: Path, where: str) -> None:
+    words = " ".join(["set -o pipefail;", *COMMAND, "live --headless --frames 4 --out out", where])
+    done = subprocess.run(
+        ["bash", "-c", words], cwd=tmp_path, env=environment(), capture_output=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done
+    assert (tmp_path / "out" / "capture.glb").is_file()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_report_that_cannot_be_written_is_told_by_the_exit_code(tmp_path: Path) -> None:
+    done = run("live", "--headless", "--frames", "2", "--report", "/dev/full", cwd=tmp_path)
+    assert done.returncode == 2 and "/dev/full could not be written: the disk is full" in done.stderr
+    done = run("live", "--headless", "--frames", "2", "--report", "/dev/stdout", cwd=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["frames"]["processed"] == 2
+    assert done.stderr.splitlines()[-2].startswith("captured 2 frames at ")

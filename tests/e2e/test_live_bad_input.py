@@ -152,7 +152,12 @@ def test_recording_that_ends_mid_frame(take: Path, tmp_path: Path) -> None:
 def test_empty_frames_are_lost_and_reported(take: Path, tmp_path: Path) -> None:
     for path in (take / "depth").iterdir():
         assert cv2.imwrite(str(path), np.zeros((240, 320), np.uint16))
-    report = finished(live(tmp_path, "--source", "folder:take", "--report", "r.json"), tmp_path / "r.json")
+    done = live(tmp_path, "--source", "folder:take", "--report", "r.json")
+    assert done.returncode == 2, "nothing came of it"
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: nothing was captured: all {FRAMES} frames were lost (no depth"
+    )
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report["tracking"]["status"] == {"tracked": 0, "degraded": 0, "lost": FRAMES}
     assert report["quality"] == {"silhouette_iou_mean": None, "depth_residual_median_mm": None, "frames": 0}
     assert any("no depth at all" in warning for warning in report["source"]["warnings"])

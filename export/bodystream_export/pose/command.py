@@ -15,7 +15,7 @@ import tyro
 from bodystream import bundles
 from bodystream.bundles import Bundle, open_bundle
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.files import atomic_path, read_text_bounded
+from bodystream.files import atomic_path, prepare_folder, read_text_bounded
 
 __all__ = ["ExportPose"]
 
@@ -67,6 +67,7 @@ class ExportPose:
 
         if self.out.name != "pose":
             raise ConfigurationError(f"--out must be a folder named pose, got {self.out}")
+        prepare_folder(self.out, "--out")
         console = Console(stderr=True, highlight=False)
         console.print("[1/3] reading the trained networks", markup=False, soft_wrap=True)
         graph, history, facts = load_sampler(self.checkpoint)

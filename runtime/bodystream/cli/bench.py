@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bodystream.errors import ConfigurationError, MissingDependencyError
+from bodystream.errors import MissingDependencyError
+from bodystream.files import check_output
 
 if TYPE_CHECKING:
     from bodystream_bench.measuring import Context
@@ -64,10 +65,8 @@ class Bench:
 
         # Read first: a wrong path should not cost minutes.
         baselines = [load_baseline(path) for path in self.compare]
-        if self.save_baseline is not None and not self.save_baseline.absolute().parent.is_dir():
-            raise ConfigurationError(
-                f"--save-baseline: {self.save_baseline.absolute().parent} is no folder: make it first"
-            )
+        if self.save_baseline is not None:
+            check_output(self.save_baseline, "--save-baseline")
         device = select_device(self.device)
         print(f"bench: kernels run on {describe_device(device)}", file=sys.stderr)
         with contextlib.redirect_stdout(sys.stderr):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import webbrowser
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
 from bodystream.cli.session_end import run_and_write
 from bodystream.errors import BodystreamError, ConfigurationError
-from bodystream.files import check_output
+from bodystream.files import check_output, prepare_folder
 
 if TYPE_CHECKING:
     import warp as wp
@@ -122,6 +122,10 @@ class Drive:
             raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
         if self.report is not None:
             check_output(self.report, "--report")
+        if self.calibration is not None and self.calibrate is not None:
+            check_output(self.calibration, "--calibration")
+        if self.out is not None:
+            prepare_folder(self.out, "--out")
         from bodystream.cli.status_line import StatusLine
         from bodystream.device import select_device
 
@@ -201,7 +205,7 @@ class Drive:
             session.show_on(viewer)
             line.print(f"viewer: {viewer.url}")
             if not self.no_browser:
-                webbrowser.open(viewer.url)
+                open_page(viewer.url)
 
         def build() -> DriveReport:
             counts, checker = source.counts, driver.checker

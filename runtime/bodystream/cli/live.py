@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import webbrowser
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
 from bodystream.cli.session_end import run_and_write
 from bodystream.errors import ConfigurationError, SourceError
-from bodystream.files import check_output
+from bodystream.files import check_output, prepare_folder
 
 if TYPE_CHECKING:
     import warp as wp
@@ -123,6 +123,8 @@ class Live:
             raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
         if self.report is not None:
             check_output(self.report, "--report")
+        if self.out is not None:
+            prepare_folder(self.out, "--out")
         from bodystream.cli.status_line import StatusLine
         from bodystream.device import select_device
 
@@ -132,6 +134,7 @@ class Live:
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.device import describe_device
+        from bodystream.foreground import ForegroundSegmenter
         from bodystream.pipelines.capture import Capture
         from bodystream.pipelines.outputs import CaptureFiles
         from bodystream.pipelines.quality import QualityMeter
@@ -141,14 +144,18 @@ class Live:
         from bodystream.pipelines.warmup import warm_up
         from bodystream.sinks import ReportBuilder, SourceSection, write_report
         from bodystream.sources import open_source
+        from bodystream.sources.folder import FolderSource
 
+        # What the user gave is looked at before kernels are built, which may take minutes.
         config = self._capture_config()
+        source = open_source(self.source, self._source_options(), device)
+        stack.callback(source.close)
+        if isinstance(source, FolderSource):
+            ForegroundSegmenter(config.foreground, source.intrinsics)
         files = None if self.out is None else CaptureFiles(self.out, line.print)
         if self.out is not None:
             recover_folder(self.out, line.print)
         warm_up(device, line.building)
-        source = open_source(self.source, self._source_options(), device)
-        stack.callback(source.close)
         reader = SourceReader(source)
         stack.callback(reader.close)
         first = _first_frame(source, reader)
@@ -182,7 +189,7 @@ class Live:
             session.show_on(viewer)
             line.print(f"viewer: {viewer.url}")
             if not self.no_browser:
-                webbrowser.open(viewer.url)
+                open_page(viewer.url)
 
         def build() -> CaptureReport:
             counts = source.counts

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bodystream import __version__
+from bodystream.cli.interrupts import EndOnThirdInterrupt
 from bodystream.errors import BodystreamError, ConfigurationError
 
 __all__ = [
@@ -114,8 +115,10 @@ def main(argv: Sequence[str] | None = None, program: Program | None = None) -> i
         words.remove("--debug")
         debug = True
     try:
-        code = _dispatch(words, program)
-        sys.stdout.flush()
+        with EndOnThirdInterrupt():
+            code = _dispatch(words, program)
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         if not _output_closed():
@@ -127,6 +130,12 @@ def main(argv: Sequence[str] | None = None, program: Program | None = None) -> i
         if debug:
             raise
         _print_error(str(error))
+        return EXIT_ERROR
+    except OSError as error:
+        if debug or not _stdout_refuses():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_error(f"the output could not be written: {error.strerror or error}: make room, or send it elsewhere")
         return EXIT_ERROR
     except KeyboardInterrupt:
         if debug:
@@ -225,11 +234,23 @@ def _output_closed() -> bool:
         return False
 
 
+def _stdout_refuses() -> bool:
+    """Whether what is buffered for stdout cannot be written, as on a full disk."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    except (AttributeError, ValueError):
+        return False
+    return False
+
+
 def _print_error(message: str) -> None:
     line = " ".join(f"error: {message}".split())
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        line = f"\x1b[31m{line}\x1b[0m"
-    print(line, file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it: the exit code tells
+        if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+            line = f"\x1b[31m{line}\x1b[0m"
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

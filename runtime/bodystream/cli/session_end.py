@@ -1,4 +1,4 @@
-"""How a live session runs and ends, whatever it is of: Ctrl-C, failures, files, report."""
+"""How a live session runs and ends, whatever it is of: Ctrl-C and other signals, failures, files, report."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from bodystream.cli.interrupts import StopOnInterrupt
-from bodystream.cli.main import EXIT_INTERRUPTED
-from bodystream.errors import BodystreamError
+from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
+from bodystream.errors import BodystreamError, InputError
 
 if TYPE_CHECKING:
     from bodystream.cli.status_line import StatusLine
@@ -67,7 +66,7 @@ def run_and_write(
         if write_files is not None:
             try:
                 written = write_files()
-            except BodystreamError as error:
+            except Exception as error:
                 failures.append(error)
             else:
                 for path in written.paths:
@@ -80,14 +79,54 @@ def run_and_write(
         if report is not None:
             try:
                 write_report(report, built)
-            except BodystreamError as error:
+            except (BodystreamError, OSError) as error:
                 failures.append(error)
             else:
                 line.print(f"wrote {report}")
+        for told in _summary(built, done):
+            line.print(told)
         if json:
             line.print_json(built)
+    nothing = _nothing_came(built, done)
+    if nothing and not failures:
+        failures.append(InputError(nothing))
     if failures:
         for error in failures[1:]:
             line.print(f"error: {error}")
         raise failures[0]
-    return EXIT_INTERRUPTED if interrupt.requested and bounded else 0
+    return EXIT_BY_SIGNAL + interrupt.number if interrupt.number is not None and bounded else 0
+
+
+def _nothing_came(built: CaptureReport | DriveReport, done: str) -> str:
+    """Why nothing came of a session, or nothing."""
+    if built.frames.processed == 0:
+        return f"nothing was {done}: no {_noun(built)} was processed"
+    if built.tracking.status.get("lost", 0) < built.frames.processed:
+        return ""
+    reason = next(iter(built.tracking.reasons), "")
+    return (
+        f"nothing was {done}: all {built.frames.processed} {_noun(built)}s were lost{f' ({reason})' if reason else ''}"
+    )
+
+
+def _summary(built: CaptureReport | DriveReport, done: str) -> list[str]:
+    """What a session came to, in lines of 80 columns."""
+    count, rate = built.frames.processed, getattr(built, "fps", None)
+    if not count:
+        return []
+    head = f"{done} {count} {_noun(built)}{'s' if count != 1 else ''}"
+    if rate is not None:
+        head += f" at {rate:.1f} per second"
+    latency = built.latency
+    if latency.p50_ms is not None and latency.p99_ms is not None:
+        head += f", latency {latency.p50_ms:.1f} ms (99 %: {latency.p99_ms:.1f} ms)"
+    status = built.tracking.status
+    told = [f"{status.get(name, 0)} {name}" for name in ("tracked", "degraded", "lost")]
+    told.append(f"{built.frames.dropped} dropped")
+    if built.tracking.restarts:
+        told.append(f"started anew {built.tracking.restarts} time(s)")
+    return [head, f"  {', '.join(told)}"]
+
+
+def _noun(built: CaptureReport | DriveReport) -> str:
+    return "frame" if hasattr(built, "surface") and hasattr(built, "graph") else "pose"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -20,24 +21,35 @@ if TYPE_CHECKING:
 __all__ = ["StatusLine"]
 
 _PLAIN_EVERY_S = 2.0
-_BUILD_NOTICE_S = 1.0
+_WIDTH = 80  # where there is no terminal to ask
+
+
+class _Console(Console):
+    """Rich's own way with a pipe that broke is to end the program, and to send what goes to stdout nowhere, too."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class StatusLine:
-    """Progress on stderr, so that stdout stays for results."""
+    """Progress on stderr, so that stdout stays for results.
+
+    What cannot be printed (a closed terminal, a full disk, a reader that has gone) is not printed: the line falls
+    silent, and what it tells of goes on.
+    """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = _Console(stderr=True, highlight=False)
         self._live: RichLive | None = None
+        self._silent = False
         self._last_s = 0.0
-        self._build_start_s: float | None = None
         self._text = ""
         self._shown = ""
 
     def __enter__(self) -> StatusLine:
         if self._console.is_terminal:
-            self._live = RichLive(console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
+            self._live = RichLive(console=self._console, refresh_per_second=8, transient=True, auto_refresh=False)
+            self._try(self._live.start)
         return self
 
     def __exit__(
@@ -46,31 +58,32 @@ class StatusLine:
         self.finish()
 
     def building(self, module: str, number: int, total: int) -> None:
-        """Kernels are loaded in an instant, or built for some seconds each on a first start."""
-        now_s = time.monotonic()
-        if self._build_start_s is None:
-            self._build_start_s = now_s
-        if now_s - self._build_start_s > _BUILD_NOTICE_S:
-            self._show(f"building kernels {number}/{total} (first start only): {module}", _PLAIN_EVERY_S)
+        """A module of kernels is built, which takes some seconds; it is not called where they are there."""
+        self._show(f"building kernels {number}/{total} (first start only): {module}")
 
     def progress(self, p: Progress) -> None:
-        state = p.status.value + (f" ({p.reason})" if p.reason else "")
-        self._show(
-            f"frame {p.processed}  {p.fps:.1f} fps  {p.latency_ms:.0f} ms  {p.dropped} dropped  "
-            f"{p.nodes} nodes  {p.vertices} vertices  {state}",
-            _PLAIN_EVERY_S,
-        )
+        parts = [
+            _counted("frame", p.processed, p.done, p.total),
+            f"{p.fps:.1f} fps",
+            f"{p.latency_ms:.0f} ms",
+            f"{p.dropped} dropped",
+            f"{p.nodes} nodes",
+            f"{p.vertices} vertices",
+        ]
+        self._show(self._fitted(parts, p.status.value, p.reason, _left(p.done, p.total, p.fps)))
 
     def driving(self, p: DriveProgress) -> None:
-        state = p.status.value + (f" ({p.reason})" if p.reason else "")
-        self._show(
-            f"pose {p.processed}  {p.rate_hz:.0f} Hz  {p.latency_ms:.1f} ms  {p.dropped} dropped  {state}",
-            _PLAIN_EVERY_S,
-        )
+        parts = [
+            _counted("pose", p.processed, p.done, p.total),
+            f"{p.rate_hz:.0f} Hz",
+            f"{p.latency_ms:.1f} ms",
+            f"{p.dropped} dropped",
+        ]
+        self._show(self._fitted(parts, p.status.value, p.reason, _left(p.done, p.total, p.rate_hz)))
 
     def print(self, message: str) -> None:
         """A line that stays; a long one is not broken, so that it can be searched for and copied."""
-        self._console.print(Text(message), soft_wrap=True)
+        self._try(lambda: self._console.print(Text(message), soft_wrap=True))
 
     def print_json(self, report: CaptureReport | DriveReport) -> None:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -78,20 +91,57 @@ class StatusLine:
     def finish(self) -> None:
         """Leave the last progress on the screen."""
         if self._live is not None:
-            self._live.stop()
+            self._try(self._live.stop)
             self._live = None
             self._shown = ""
         if self._text != self._shown:
             self.print(self._text)
             self._shown = self._text
 
-    def _show(self, text: str, plain_every_s: float) -> None:
+    def _fitted(self, parts: list[str], state: str, reason: str, left: str) -> str:
+        """One line that is no wider than the terminal: figures from the end, then the reason's end, are left out."""
+        width = max(40, self._console.width if self._console.is_terminal else _WIDTH)
+        tail = [state] + ([left] if left else [])
+        while len(parts) > 2 and len("  ".join([*parts, *tail])) + min(len(reason) + 3, 40) > width:
+            parts = parts[:-1]
+        room = width - len("  ".join([*parts, *tail])) - len(" ()")
+        if reason and room >= 8:
+            tail[0] += f" ({reason if len(reason) <= room else reason[: room - 3] + '...'})"
+        return "  ".join([*parts, *tail])
+
+    def _show(self, text: str) -> None:
         self._text = text
-        if self._live is not None:
-            self._live.update(Text(text))
-            return
         now_s = time.monotonic()
-        if now_s - self._last_s >= plain_every_s:
+        if self._live is not None:
+            if now_s - self._last_s >= 0.1:
+                self._last_s = now_s
+                live = self._live
+                self._try(lambda: live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True))
+            return
+        if now_s - self._last_s >= _PLAIN_EVERY_S:
             self._last_s = now_s
             self._shown = text
             self.print(text)
+
+    def _try(self, output: Callable[[], object]) -> None:
+        if self._silent:
+            return
+        try:
+            output()
+        except (OSError, ValueError):  # ValueError: the file is closed
+            self._silent = True
+
+
+def _counted(what: str, processed: int, done: int, total: int | None) -> str:
+    """`frame 12`, or `frame 12/90` where the end is known."""
+    return f"{what} {processed}" if total is None else f"{what} {min(done, total)}/{total}"
+
+
+def _left(done: int, total: int | None, rate_hz: float) -> str:
+    """`0:42 left`, where the end is known."""
+    if total is None or rate_hz <= 0:
+        return ""
+    seconds = round(max(0, total - done) / rate_hz)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bodystream.errors import BodystreamError, InputError
+from bodystream.files import prepare_folder
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.drive import Driver, DriveResult
-from bodystream.files import prepare_folder
 from bodystream.pipelines.take_files import WrittenFiles
 from bodystream.sinks import BodyAnimationRecorder, BvhRecorder
 from bodystream.sources.headset.table import HeadsetCsvWriter

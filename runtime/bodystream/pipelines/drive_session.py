@@ -14,7 +14,7 @@ from bodystream.avatar import LbsAvatar
 from bodystream.errors import BodystreamError, SourceError
 from bodystream.pipelines.drive import Driver, DriveResult
 from bodystream.pipelines.drive_outputs import DriveFiles
-from bodystream.pipelines.reader import Arrival, SourceReader
+from bodystream.pipelines.reader import Arrival, SourceReader, length_of
 from bodystream.sinks import DriveReportBuilder
 from bodystream.sinks.viewer import BodyMesh, BodyViewer, BodyViewerState
 from bodystream.sources.headset.base import HeadsetSource
@@ -33,6 +33,7 @@ class DriveProgress:
 
     Attributes:
         processed, dropped: samples so far. rate_hz: over the last samples. latency_ms: of this sample.
+        done, total: how far the session is, in samples; total is None where nobody knows its end.
     """
 
     processed: int
@@ -42,6 +43,8 @@ class DriveProgress:
     status: Status
     reason: str
     flags: tuple[str, ...]
+    done: int = 0
+    total: int | None = None
 
 
 class DriveSession:
@@ -234,4 +237,16 @@ class DriveSession:
 
     def _progress(self, status: Status, reason: str, flags: tuple[str, ...]) -> DriveProgress:
         dropped = self._reader.dropped + self._source.counts.lost + self._driver.checker.dropped
-        return DriveProgress(self.processed, dropped, self._rate_hz(), self._latency_ns * 1e-6, status, reason, flags)
+        length = length_of(self._source)
+        total = length if self._samples is None or (length is not None and length < self._samples) else self._samples
+        return DriveProgress(
+            self.processed,
+            dropped,
+            self._rate_hz(),
+            self._latency_ns * 1e-6,
+            status,
+            reason,
+            flags,
+            self.processed + (dropped if total is length else 0),
+            total,
+        )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from bodystream.timing import Slot, now_ns
 
-__all__ = ["Arrival", "Source", "SourceReader"]
+__all__ = ["Arrival", "Source", "SourceReader", "length_of"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -31,6 +31,13 @@ class Arrival(Generic[T]):
 
     frame: T
     arrived_ns: int
+
+
+def length_of(source: object) -> int | None:
+    """How many frames or samples a source will give, where it knows."""
+    if isinstance(source, Sized):
+        return len(source)
+    return None if getattr(source, "loops", False) else getattr(source, "frame_count", None)
 
 
 class SourceReader(Generic[T]):

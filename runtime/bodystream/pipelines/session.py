@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bodystream.pipelines.capture import Capture, CaptureResult
 from bodystream.pipelines.outputs import CaptureFiles
 from bodystream.pipelines.quality import QualityMeter
-from bodystream.pipelines.reader import Arrival, SourceReader
+from bodystream.pipelines.reader import Arrival, SourceReader, length_of
 from bodystream.sinks import ReportBuilder
 from bodystream.sinks.viewer import CaptureViewer, ViewerState
 from bodystream.sources.base import RgbdSource
@@ -31,6 +31,7 @@ class Progress:
 
     Attributes:
         processed, dropped: frames so far. fps: over the last frames. latency_ms: of this frame.
+        done, total: how far the session is, in frames; total is None where nobody knows its end.
     """
 
     processed: int
@@ -41,6 +42,8 @@ class Progress:
     reason: str
     nodes: int
     vertices: int
+    done: int = 0
+    total: int | None = None
 
 
 class LiveSession:
@@ -222,6 +225,8 @@ class LiveSession:
     def _progress(self, status: Status, reason: str) -> Progress:
         dropped = self._reader.dropped + self._source.counts.lost
         capture = self._capture
+        length = length_of(self._source)
+        total = length if self._frames is None or (length is not None and length < self._frames) else self._frames
         return Progress(
             processed=self._processed,
             dropped=dropped,
@@ -231,6 +236,8 @@ class LiveSession:
             reason=reason,
             nodes=capture.field.count,
             vertices=0 if capture.surface is None else capture.surface.vertex_count,
+            done=self._processed + (dropped if total is length else 0),
+            total=total,
         )
 
 

@@ -43,7 +43,7 @@ def usable_mesh(mesh: Mesh) -> tuple[Mesh, Array, str]:
         vertices that are kept; and what was left out, or nothing.
     """
     count, faces = len(mesh.vertices), np.asarray(mesh.faces)
-    kept = np.isfinite(mesh.vertices).all(axis=1)
+    kept: Array = np.asarray(np.isfinite(mesh.vertices).all(axis=1))
     whole = ((faces >= 0) & (faces < count)).all(axis=1) if len(faces) else np.zeros(0, bool)
     strays = len(faces) - int(np.count_nonzero(whole))
     lost = count - int(np.count_nonzero(kept))

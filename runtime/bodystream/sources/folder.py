@@ -112,7 +112,7 @@ class FolderSource(RgbdSource):
         self.frame_count = len(self._records)
         self.rate_hz: float | None = rate_hz or _rate_of(recording.records)
         self._times_ns = times_ns
-        self._loop = loop
+        self._loop = self.loops = loop
         self._release = recording.close
         self._start_ns = now_ns()
         self._closed = threading.Event()

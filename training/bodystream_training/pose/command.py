@@ -13,6 +13,7 @@ import tyro
 from bodystream.cli.main import EXIT_INTERRUPTED
 from bodystream.cli.options import optional
 from bodystream.errors import ConfigurationError
+from bodystream.files import prepare_folder
 
 if TYPE_CHECKING:
     from bodystream_training.pose.splits import Splits
@@ -100,6 +101,7 @@ class TrainPose:
         from bodystream_training.pose.splits import SplitChoice
         from bodystream_training.pose.train import TrainConfig, Trainer
 
+        prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         console = Console(stderr=True, highlight=False)
