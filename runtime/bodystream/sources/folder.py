@@ -21,6 +21,7 @@ from bodystream.sources.layouts import deepdeform, frames, matlab, numbered, pla
 from bodystream.sources.layouts.decode import DecodedFrame, FrameDecoder, check_sizes
 from bodystream.sources.layouts.images import DamagedFileError
 from bodystream.sources.layouts.intrinsics import UnreadIntrinsics
+from bodystream.sources.layouts.orbslam import with_settings
 from bodystream.sources.layouts.record import FrameRecord, LayoutReader, Recording
 from bodystream.sources.layouts.registration import Registration
 from bodystream.sources.layouts.rigs import choose_rig
@@ -77,7 +78,8 @@ def _read_recording(path: Path, layout: Layout) -> Recording:
             raise InputError(f"{path}: the layout {layout!r} does not cover {suffix} files; use auto")
     for reader in readers:
         if reader.fits(path):
-            return reader.read(path)
+            recording = reader.read(path)
+            return with_settings(recording, path) if path.is_dir() else recording
     listing = sorted(itertools.islice((entry.name for entry in path.iterdir()), 200))
     there = ", ".join(listing[:8]) + (", ..." if len(listing) > 8 else "")
     there = there or "nothing: the folder is empty"
@@ -173,7 +175,8 @@ class FolderSource(RgbdSource):
         decoder = FrameDecoder(
             camera, unit.scale_m, max_depth_m, own_intrinsics=intrinsics is None, registration=registration
         )
-        source = cls(root, recording, decoder, rate_hz, loop)
+        untimed = any(record.time_ns is None for record in recording.records)
+        source = cls(root, recording, decoder, recording.rate_hz if rate_hz is None and untimed else rate_hz, loop)
         time_note = recording.time_note if rate_hz is None else ""
         mask_notes = () if recording.masks is None else recording.masks.notes
         for warning in (time_note, unit.warning, *found.notes, *doubts, *mask_notes):

@@ -17,6 +17,7 @@ import numpy as np
 from bodystream.errors import InputError
 from bodystream.files import read_bounded, read_head
 from bodystream.sources.layouts.npy import parse_npy
+from bodystream.sources.layouts.raster import RASTER_SUFFIXES, RasterError, parse_raster
 from bodystream.types import Array
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png")
-DEPTH_SUFFIXES = (".png", ".npy")
+DEPTH_SUFFIXES = (".png", ".npy", *RASTER_SUFFIXES)
 
 MAX_IMAGE_BYTES = 128 << 20
 _MAX_PIXELS = 16 << 20  # 4096x3072 and 4K have fewer
@@ -60,13 +61,17 @@ def read_colour(path: Path) -> Array:
 
 
 def read_depth(path: Path) -> Array:
-    """Raw depth as (H, W): uint16 of a png, or the numbers of an npy file.
+    """Raw depth as (H, W): uint16 of a png or pgm, or the numbers of a tiff or npy file.
 
     Raises:
         DamagedFileError: the file is absent, truncated or cannot be decoded.
         InputError: it is whole but no depth image (8 bits or several channels).
     """
-    raw = _decode_npy(path) if path.suffix.lower() == ".npy" else _decode(path, cv2.IMREAD_UNCHANGED)
+    suffix = path.suffix.lower()
+    if suffix in RASTER_SUFFIXES:
+        raw = _decode_raster(path)
+    else:
+        raw = _decode_npy(path) if suffix == ".npy" else _decode(path, cv2.IMREAD_UNCHANGED)
     if raw.ndim == 3 and raw.shape[2] == 1:
         raw = raw[..., 0]
     if raw.ndim != 2:
@@ -180,3 +185,10 @@ def _check_jpeg(path: Path, data: bytes) -> tuple[int, int]:
 
 def _decode_npy(path: Path) -> Array:
     return parse_npy(read_bounded(path, _MAX_UNPACKED_BYTES + 4096, DamagedFileError), str(path), DamagedFileError)
+
+
+def _decode_raster(path: Path) -> Array:
+    try:
+        return parse_raster(read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError))
+    except RasterError as error:
+        raise DamagedFileError(f"{path}: {error}") from error

@@ -62,6 +62,7 @@ class Recording:
         unregistered: why colour cannot be used as it is although no rig is known, and what to do; empty = it can. A
             user who gives intrinsics says that one camera serves both images.
         folder: where calibration files lie, if not in the folder that was given; or None.
+        rate_hz: of frames without times, or None where nothing says it.
         close: lets go of files that stay open while the recording plays, or None.
     """
 
@@ -75,6 +76,7 @@ class Recording:
     rig: SizedRig | None = None
     unregistered: str = ""
     folder: Path | None = None
+    rate_hz: float | None = None
     close: Callable[[], None] | None = None
     masks: MaskReader | None = None
 
