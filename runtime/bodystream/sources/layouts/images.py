@@ -25,6 +25,7 @@ __all__ = [
     "DEPTH_SUFFIXES",
     "MAX_IMAGE_BYTES",
     "DamagedFileError",
+    "decode_colour",
     "png_has_alpha",
     "png_is_depth",
     "read_colour",
@@ -53,10 +54,19 @@ def read_colour(path: Path) -> Array:
     Raises:
         DamagedFileError: the file is absent, truncated or cannot be decoded.
     """
+    return decode_colour(_read(path), path)
+
+
+def decode_colour(data: bytes, origin: Path | str) -> Array:
+    """The same from the content of a file.
+
+    Raises:
+        DamagedFileError: it is truncated or cannot be decoded.
+    """
     # The orientation tag is ignored: depth has none, and the two must stay on the same pixels.
-    image = _decode(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = _decode(data, origin, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if image.dtype != np.uint8:
-        raise InputError(f"{path}: colour must be an 8-bit image, got {image.dtype}")
+        raise InputError(f"{origin}: colour must be an 8-bit image, got {image.dtype}")
     return image
 
 
@@ -71,7 +81,7 @@ def read_depth(path: Path) -> Array:
     if suffix in RASTER_SUFFIXES:
         raw = _decode_raster(path)
     else:
-        raw = _decode_npy(path) if suffix == ".npy" else _decode(path, cv2.IMREAD_UNCHANGED)
+        raw = _decode_npy(path) if suffix == ".npy" else _decode(_read(path), path, cv2.IMREAD_UNCHANGED)
     if raw.ndim == 3 and raw.shape[2] == 1:
         raw = raw[..., 0]
     if raw.ndim != 2:
@@ -90,7 +100,7 @@ def read_mask_image(path: Path) -> Array:
     Raises:
         DamagedFileError: the file is absent, truncated or cannot be decoded.
     """
-    image = _decode(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = _decode(_read(path), path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{path}: a mask must be an image of 8 or 16 bits, got {image.dtype}")
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
@@ -116,8 +126,11 @@ def _png_head(path: Path) -> bytes | None:
     return head if len(head) == _PNG_HEADER_END and head.startswith(_PNG_SIGNATURE) else None
 
 
-def _decode(path: Path, flags: int) -> Array:
-    data = read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError)
+def _read(path: Path) -> bytes:
+    return read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError)
+
+
+def _decode(data: bytes, path: Path | str, flags: int) -> Array:
     if data.startswith(_PNG_SIGNATURE):
         width, height, pixel_bytes = _check_png(path, data)
     elif data.startswith(b"\xff\xd8"):
@@ -138,7 +151,7 @@ def _decode(path: Path, flags: int) -> Array:
     return image
 
 
-def _check_png(path: Path, data: bytes) -> tuple[int, int, int]:
+def _check_png(path: Path | str, data: bytes) -> tuple[int, int, int]:
     """Walk the chunks to IEND; returns (width, height, bytes of a pixel when it is unpacked)."""
     if len(data) < _PNG_HEADER_END or data[12:16] != b"IHDR":
         raise DamagedFileError(f"{path}: truncated png (header incomplete)")
@@ -162,7 +175,7 @@ def _check_png(path: Path, data: bytes) -> tuple[int, int, int]:
         position = end
 
 
-def _check_jpeg(path: Path, data: bytes) -> tuple[int, int]:
+def _check_jpeg(path: Path | str, data: bytes) -> tuple[int, int]:
     """The end marker must follow the last scan (a thumbnail's own lies before it); returns (width, height)."""
     scan = data.rfind(b"\xff\xda")
     if scan < 0 or data.rfind(b"\xff\xd9") < scan:
@@ -189,6 +202,6 @@ def _decode_npy(path: Path) -> Array:
 
 def _decode_raster(path: Path) -> Array:
     try:
-        return parse_raster(read_bounded(path, MAX_IMAGE_BYTES, DamagedFileError))
+        return parse_raster(_read(path))
     except RasterError as error:
         raise DamagedFileError(f"{path}: {error}") from error
