@@ -17,7 +17,7 @@ import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError, SourceError
 from bodystream.sources.base import RgbdSource, SourceCounts
-from bodystream.sources.layouts import deepdeform, frames, matlab, numbered, plain, r3d, scannet, sens, tum
+from bodystream.sources.layouts import deepdeform, frames, matlab, mkv, numbered, plain, r3d, scannet, sens, tum
 from bodystream.sources.layouts.decode import DecodedFrame, FrameDecoder, check_sizes
 from bodystream.sources.layouts.images import DamagedFileError
 from bodystream.sources.layouts.intrinsics import UnreadIntrinsics
@@ -31,13 +31,13 @@ from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 
 __all__ = ["ASSUMED_RATE_HZ", "FolderSource", "Layout", "read_recording"]
 
-Layout = Literal["auto", "deepdeform", "tum", "plain", "numbered", "matlab", "frames", "scannet", "sens", "r3d"]
+Layout = Literal["auto", "deepdeform", "tum", "plain", "numbered", "matlab", "frames", "scannet", "sens", "r3d", "mkv"]
 
 ASSUMED_RATE_HZ = 30.0
 
 # In order of how much each asks for: the first that fits is taken.
 _READERS = tuple(
-    cast(LayoutReader, module) for module in (tum, frames, scannet, deepdeform, numbered, matlab, plain, sens, r3d)
+    cast(LayoutReader, module) for module in (tum, frames, scannet, deepdeform, numbered, matlab, plain, sens, r3d, mkv)
 )
 _FILE_SUFFIXES = tuple(suffix for reader in _READERS for suffix in getattr(reader, "FILE_SUFFIXES", ()))
 _AHEAD = 3  # frames decoded ahead of the consumer
