@@ -95,7 +95,7 @@ def test_extras_are_those_that_are_documented() -> None:
 
 
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "warp": "warp-lang", "xr": "pyopenxr"}
-EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "cuda", "openvino", "tensorrt")
+EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "cuda", "openvino", "tensorrt")
 
 
 def imported_distributions(nodes: Iterable[ast.AST]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Recordings in folders, played as a source: DeepDeform, TUM RGB-D, plain colour + depth, numbered files, MATLAB."""
+"""Recordings in folders and files, played as a source; `layouts` has one module for each way to store them."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class FolderSource(RgbdSource):
         """Find out the layout, camera and depth unit of a recording.
 
         Args:
-            path: the folder, or one MATLAB take.
+            path: the folder, or a recording in one file (.mat, .sens, .r3d, .mkv).
             layout: `auto` takes the first that fits; `source.layout` and `source.description` say which.
             depth_scale_m: metres per unit of depth; the layout's own unless given, checked against the values.
             intrinsics: used instead of any file.
