@@ -55,6 +55,12 @@ def test_plain_takes_other_names_of_the_colour_folder(tmp_path: Path, colour: st
     np.testing.assert_array_equal(frames[1].colour, colour_rgb(1))
 
 
+def test_plain_passes_over_an_empty_colour_folder(tmp_path: Path) -> None:
+    write_plain(tmp_path, colour="rgb")
+    (tmp_path / "color").mkdir()
+    np.testing.assert_array_equal(list(FolderSource.open(tmp_path))[1].colour, colour_rgb(1))
+
+
 def test_plain_pairs_by_the_last_number_and_orders_naturally(tmp_path: Path) -> None:
     for index in (2, 10, 1):
         write_png(tmp_path / "rgb" / f"frame-{index}.png", colour_rgb(index))

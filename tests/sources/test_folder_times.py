@@ -131,6 +131,13 @@ def test_lists_that_hardly_meet(tmp_path: Path) -> None:
         FolderSource.open(tmp_path)
 
 
+def test_list_without_end_is_refused(tmp_path: Path) -> None:
+    _tum(tmp_path, lambda i: f"{_seconds(i):.6f}")
+    (tmp_path / "associations.txt").write_bytes(b"\n" * 600_000)
+    with pytest.raises(InputError, match="more than 500000 lines"):
+        FolderSource.open(tmp_path)
+
+
 @pytest.mark.parametrize("word", ["9" * 25, "9" * 400, "1e19", "1e400", "nan", "inf", "-1", "0x10", "²", "1_000", "٣"])
 def test_times_beyond_64_bits(tmp_path: Path, word: str) -> None:
     _tum(tmp_path, lambda i: f"{_seconds(i):.6f}")

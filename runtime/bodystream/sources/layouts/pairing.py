@@ -15,7 +15,7 @@ from bodystream.sources.layouts.matching import match_files
 from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.record import FrameRecord
 
-__all__ = ["COLOUR_FOLDERS", "DEPTH_FOLDERS", "MASK_FOLDERS", "PairedFiles", "files_of", "find_folder", "pair_by_name"]
+__all__ = ["COLOUR_FOLDERS", "DEPTH_FOLDERS", "MASK_FOLDERS", "PairedFiles", "files_in", "files_of", "pair_by_name"]
 
 COLOUR_FOLDERS = ("color", "colour", "rgb", "image", "images")
 DEPTH_FOLDERS = ("depth",)
@@ -24,9 +24,14 @@ MASK_FOLDERS = ("mask", "masks")
 _MAX_FILES = 1_000_000
 
 
-def find_folder(root: Path, names: Iterable[str]) -> Path | None:
-    """The first of `names` that is a folder in `root`."""
-    return next((root / name for name in names if (root / name).is_dir()), None)
+def files_in(root: Path, folders: Iterable[str], suffixes: Sequence[str]) -> list[Path]:
+    """The files of the first of `folders` in `root` that holds some with one of the suffixes, in natural order.
+
+    Raises:
+        InputError: a folder cannot be listed or holds more files than any take.
+    """
+    listings = (files_of(root / name, suffixes) for name in folders if (root / name).is_dir())
+    return next(filter(None, listings), [])
 
 
 def files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:

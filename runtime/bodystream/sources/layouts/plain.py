@@ -14,8 +14,7 @@ from bodystream.sources.layouts.pairing import (
     COLOUR_FOLDERS,
     DEPTH_FOLDERS,
     MASK_FOLDERS,
-    files_of,
-    find_folder,
+    files_in,
     pair_by_name,
 )
 from bodystream.sources.layouts.record import MILLIMETRE_M, Recording
@@ -32,8 +31,7 @@ INTRINSICS_WANTED = (
 
 def fits(path: Path) -> bool:
     """Whether there is a `depth` folder with depth files in it."""
-    folder = find_folder(path, DEPTH_FOLDERS)
-    return folder is not None and bool(files_of(folder, DEPTH_SUFFIXES))
+    return bool(files_in(path, DEPTH_FOLDERS, DEPTH_SUFFIXES))
 
 
 def read(path: Path, numbered: bool = False, layout: str = NAME) -> Recording:
@@ -45,17 +43,14 @@ def read(path: Path, numbered: bool = False, layout: str = NAME) -> Recording:
     Raises:
         InputError: there is no depth folder, it is empty, or its files pair with no colour file.
     """
-    folder = find_folder(path, DEPTH_FOLDERS)
-    depth_files = [] if folder is None else files_of(folder, DEPTH_SUFFIXES)
+    depth_files = files_in(path, DEPTH_FOLDERS, DEPTH_SUFFIXES)
     if not depth_files:
         raise InputError(f"{path}: no depth images ({', '.join(DEPTH_SUFFIXES)}) in {path / DEPTH_FOLDERS[0]}")
     notes: list[str] = []
-    colour_folder = find_folder(path, COLOUR_FOLDERS)
-    colour_files = [] if colour_folder is None else files_of(colour_folder, COLOUR_SUFFIXES)
+    colour_files = files_in(path, COLOUR_FOLDERS, COLOUR_SUFFIXES)
     if not colour_files:
         notes.append(f"{path}: no colour images ({'|'.join(COLOUR_FOLDERS)}/), so only depth is used")
-    mask_folder = find_folder(path, MASK_FOLDERS)
-    mask_files = [] if mask_folder is None else files_of(mask_folder, COLOUR_SUFFIXES)
+    mask_files = files_in(path, MASK_FOLDERS, COLOUR_SUFFIXES)
     paired = pair_by_name(depth_files, colour_files, mask_files, numbered)
     return Recording(
         layout=layout,

@@ -25,7 +25,8 @@ WANTED = "associations.txt, or rgb.txt + depth.txt, with the images they list"
 TUM_SCALE_M = 1.0 / 5000.0
 
 _ASSOCIATION_FILES = ("associations.txt", "associate.txt", "associated.txt")
-_MAX_LIST_BYTES = 64 << 20
+_MAX_LIST_BYTES = 32 << 20
+_MAX_LINES = 500_000  # four hours and a half at 30 Hz
 _FRAMES_HZ = 30
 _MAX_WORD = 40
 _LARGEST = 10**19
@@ -132,6 +133,8 @@ def parse_list(text: str, columns: int, origin: str) -> tuple[list[list[Row]], b
         InputError: a line before the last has not the right columns, or a path that leaves the folder.
     """
     lines = text.splitlines()
+    if len(lines) > _MAX_LINES:
+        raise InputError(f"{origin}: more than {_MAX_LINES} lines: cut the recording into shorter ones")
     complete = text.endswith(("\n", "\r"))
     rows: list[list[Row]] = []
     for index, line in enumerate(lines):
