@@ -279,6 +279,8 @@ def test_the_table_fits_a_terminal_and_no_figure_is_cut(results, width: int):
         console.print(comparison_table(model, [*named, *baselines[1:]]))
     lines = capture.get().splitlines()
     assert max(len(line) for line in lines) <= width and "…" not in capture.get()
+    for unit in ("[cm]", "[deg]", "[cm/s]", "[km/s3]"):
+        assert unit in capture.get(), "a unit is no markup"
     figures = [f"{model.metrics[metric]:.2f}" for metric in METRICS]
     rows = " ".join(line for line in lines if "flow (model)" in line)
     assert [word for word in rows.replace("│", " ").split() if word[0].isdigit()] == figures

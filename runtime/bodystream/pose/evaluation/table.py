@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from bodystream.errors import InputError
@@ -83,7 +84,7 @@ def _table(named: Mapping[str, EvaluationResult], metrics: Sequence[str], title:
     table = Table(title=title or None)
     table.add_column("", overflow="fold", max_width=_LABEL_WIDTH)
     for metric in metrics:
-        table.add_column(_TITLES[metric], justify="right", no_wrap=True)
+        table.add_column(escape(_TITLES[metric]), justify="right", no_wrap=True)
     figures = {name: result.metrics for name, result in named.items()}
     best = {metric: _best([float(figures[name][metric]) for name in figures]) for metric in metrics}
     for name, row in figures.items():
@@ -151,4 +152,4 @@ def _text(value: float) -> str:
 
 
 def _label(name: str, result: EvaluationResult) -> str:
-    return f"{result.estimator} (model)" if name == "model" else name.replace("_", " ")
+    return escape(f"{result.estimator} (model)" if name == "model" else name.replace("_", " "))
