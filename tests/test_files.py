@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bodystream.errors import InputError
-from bodystream.files import atomic_path, check_output, read_bounded, read_text_bounded
+from bodystream.files import atomic_path, check_output, growing_path, read_bounded, read_text_bounded
 
 
 def test_new_file_appears_whole_and_keeps_its_suffix(tmp_path: Path) -> None:
@@ -222,3 +222,20 @@ def test_a_folder_without_permission_is_refused_beforehand(tmp_path: Path) -> No
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(InputError, match="Permission denied.*choose another folder"):
         check_output(tmp_path / "locked" / "r.json", "--report")
+
+
+def test_a_growing_file_keeps_its_content_whatever_ends_it(tmp_path: Path) -> None:
+    with growing_path(tmp_path / "a.txt", tmp_path / "a.part.txt") as part:
+        part.write_text("whole")
+    assert (tmp_path / "a.txt").read_text() == "whole" and os.listdir(tmp_path) == ["a.txt"]
+    for number, error in enumerate((KeyboardInterrupt(), ValueError("broken"))):
+        with pytest.raises(type(error)), growing_path(tmp_path / "a.txt", tmp_path / f"{number}.part") as part:
+            part.write_text("so far")
+            raise error
+        assert (tmp_path / f"{number}.part").read_text() == "so far"
+    with pytest.raises(InputError, match="earlier file is unchanged.*disk is full.*what was recorded is in .*b.part"):
+        with growing_path(tmp_path / "a.txt", tmp_path / "b.part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(InputError, match="a.txt"), growing_path(tmp_path / "a.txt", tmp_path / "b.part"):
+        pass  # a part of another session is never taken over
+    assert (tmp_path / "a.txt").read_text() == "whole"

@@ -19,7 +19,15 @@ from pathlib import Path
 
 from bodystream.errors import InputError
 
-__all__ = ["atomic_path", "check_output", "prepare_folder", "read_bounded", "read_head", "read_text_bounded"]
+__all__ = [
+    "atomic_path",
+    "check_output",
+    "growing_path",
+    "prepare_folder",
+    "read_bounded",
+    "read_head",
+    "read_text_bounded",
+]
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/\d+)/fd/(\d+)$")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -83,6 +91,44 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _refusal(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def growing_path(path: str | os.PathLike[str], part: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield `part`, a name that nothing has, under which a file grows; it becomes `path` when the block ends well.
+
+    Whatever ends the block otherwise, what was written stays under the name of the part.
+
+    Raises:
+        InputError: the file system refused; says where the content is.
+    """
+    target, growing = Path(path), Path(part)
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise _refusal(target, error) from error
+    try:
+        yield growing
+        _flush(growing)
+        os.replace(growing, target)
+    except OSError as error:
+        raise _refusal(target, error, f"; what was recorded is in {growing}") from error
+
+
+def finish_part(part: Path, path: Path) -> None:
+    """Give a growing file, whose program is gone, its own name.
+
+    Raises:
+        InputError: the file system refused; it stays where it is.
+    """
+    try:
+        _flush(part)
+        os.replace(part, path)
+    except OSError as error:
+        raise _refusal(path, error, f"; what was recorded is in {part}") from error
 
 
 def check_output(path: str | os.PathLike[str], option: str) -> None:

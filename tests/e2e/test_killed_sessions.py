@@ -13,7 +13,9 @@ import pytest
 import trimesh
 
 from e2e.command_line import COMMAND, Running, environment, run
+from e2e.headset_takes import write_bvh
 from gltf_player import Player
+from sources.headset_motions import walking
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
@@ -82,3 +84,24 @@ def test_a_report_that_cannot_be_written_is_told_by_the_exit_code(tmp_path: Path
     done = run("live", "--headless", "--frames", "2", "--report", "/dev/stdout", cwd=tmp_path)
     assert done.returncode == 0 and json.loads(done.stdout)["frames"]["processed"] == 2
     assert done.stderr.splitlines()[-2].startswith("captured 2 frames at ")
+
+
+def test_a_killed_drive_leaves_parts_that_are_read_and_recovered(tmp_path: Path) -> None:
+    write_bvh(tmp_path / "walk.bvh", walking(60.0))
+    words = ("drive", "--headset", "motion:walk.bvh?rate=60", "--headless", "--bvh-hz", "30", "--out", "out")
+    with Running(*words, cwd=tmp_path) as driving:
+        driving.wait_for_line("pose ")
+        time.sleep(2.5)
+        driving.signal(signal.SIGKILL)
+        driving.finish()
+    driven_s = max(int(line.split()[1].split("/")[0]) for line in driving.lines if line.startswith("pose ")) / 60
+    done = run("recover", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = sorted(line.removeprefix("wrote out/") for line in done.stdout.splitlines() if line.startswith("wrote "))
+    assert [name.split("-")[0] for name in names] == ["driven", "driven", "headset"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    bvh, glb = (next(tmp_path / "out" / name for name in names if name.endswith(suffix)) for suffix in ("bvh", "glb"))
+    lines = bvh.read_text(encoding="ascii").split("MOTION\n")[1].splitlines()
+    count = int(lines[0].removeprefix("Frames:"))
+    assert len(lines) == count + 2 and lines[1] == "Frame Time: 0.033333333"
+    assert count / 30 > driven_s - 0.2 and Player(glb).key_times[-1] > driven_s - 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,14 @@ from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD
 from bodystream.pipelines.drive import Driver, DriveResult
 from bodystream.pipelines.drive_outputs import DriveFiles
+from bodystream.pipelines.recovery import recover_folder
+from bodystream.sinks.drive_take import DriveTake, person_record, poses_record
+from bodystream.sinks.journal import MAGIC, JournalReader, encode_record
 from bodystream.sources.headset.table import parse_table
 from bodystream.sources.motion import find_takes
-from bodystream.types import Status
+from bodystream.types import BodyPose, Status
+from fuzzing import fuzz_file
+from gltf_player import Player
 from sources.headset_motions import walking
 
 RATE_HZ = 45.0
@@ -193,20 +199,106 @@ def test_samples_that_cannot_be_written_keep_what_was_before(
 ) -> None:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    told: list[str] = []
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ, told.append)
     results = driven(driver)[:5]
     for result in results[:4]:
         files.add(result)
+    files.flush()
 
     class Full:
         def writerow(self, row: list[object]) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files._samples, "_rows", Full())
-    for _ in range(2):  # it is not tried again
-        with pytest.raises(InputError, match="No space left on device: what came before is in headset.csv.part"):
-            files.add(results[4])
-        monkeypatch.setattr(files._samples, "_rows", None)
+    for _ in range(2):
+        files.add(results[4])
+        files.flush()
+        monkeypatch.setattr(files._samples, "_rows", None)  # it is not tried again
+    (line,) = told
+    assert "No space left on device: what came before is in headset-" in line
+    assert line.endswith("nothing more is recorded in headset.csv, driving goes on")
     with pytest.raises(InputError, match=r"written all the same: \S*driven.bvh, \S*driven.glb$"):
         files.write(driver)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "driven.glb", "headset.csv.part"]
+    (part,) = tmp_path.glob("headset-*.part.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "driven.glb", part.name]
+    assert len(parse_table(part.read_bytes(), part.name).samples) == 4
+
+
+def test_a_pause_of_days_is_left_out_of_the_motions(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    results = driven(driver)
+    days_ns = 3 * 86_400 * 10**9
+    for k, result in enumerate(results):
+        files.add(replace(result, pose=replace(result.pose, t_ns=result.pose.t_ns + (days_ns if k >= 20 else 0))))
+    notes = files.write(driver).notes
+    assert notes == ("1 pause(s) of more than two seconds are left out of the motions",)
+    player = Player(tmp_path / "driven.glb")
+    assert len(player.key_times) == len(results)
+    assert player.key_times[-1] == pytest.approx((len(results) - 1) / RATE_HZ, abs=1e-3)
+
+
+def test_what_a_killed_session_left_is_made_into_files(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    (tmp_path / "live").mkdir()
+    files = DriveFiles(tmp_path / "live", CLIP.skeleton, RATE_HZ)
+    results = driven(driver)
+    for result in results:
+        files.add(result)
+    files.person(driver.avatar.skeleton)
+    files.flush()
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "live", killed)
+    (journal,) = killed.glob("drive-*.journal")
+    session = journal.stem.removeprefix("drive-")
+    # As they stand, parts are read by our own readers.
+    (take,) = find_takes(f"bvh:{killed / f'driven-{session}.part.bvh'}")
+    assert len(take.load()) >= len(results) - 1
+    table = killed / f"headset-{session}.part.csv"
+    assert len(parse_table(table.read_bytes()[:-9], "t").samples) == len(results) - 1
+    (killed / "driven.glb").write_text("of the session before")
+    told: list[str] = []
+    assert recover_folder(killed, told.append) == 1 and len(told) == 1
+    names = {f"driven-{session}.glb", f"driven-{session}.bvh", f"headset-{session}.csv", "driven.glb"}
+    assert {path.name for path in killed.iterdir()} == names
+    assert (killed / "driven.glb").read_text() == "of the session before"
+    files.write(driver)
+    ours, theirs = Player(killed / f"driven-{session}.glb"), Player(tmp_path / "live" / "driven.glb")
+    assert len(ours.key_times) == len(theirs.key_times) == len(results)
+    for t_s in (0.0, 0.5):
+        np.testing.assert_allclose(ours.visible(t_s).vertices, theirs.visible(t_s).vertices, atol=1e-4)
+    whole = tmp_path / "live"
+    assert {path.name for path in whole.iterdir()} == {"driven.glb", "driven.bvh", "headset.csv"}
+    assert (killed / f"driven-{session}.bvh").read_bytes() == (whole / "driven.bvh").read_bytes()
+    assert (killed / f"headset-{session}.csv").read_bytes() == (whole / "headset.csv").read_bytes()
+
+
+def test_saving_writes_the_motion_as_it_stands(driver: Driver, tmp_path: Path) -> None:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    told: list[str] = []
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ, told.append)
+    results = driven(driver)
+    for result in results[:10]:
+        files.add(result)
+    files.save(driver)
+    assert files._saving is not None
+    files._saving.join()
+    assert told[0].startswith("saved ") and len(Player(tmp_path / "driven.glb").key_times) == 10
+    for result in results[10:]:
+        files.add(result)
+    files.write(driver)
+    assert len(Player(tmp_path / "driven.glb").key_times) == len(results)
+
+
+def test_fuzz_journal_of_a_drive(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    poses = [
+        BodyPose(k * 10_000_000, rng.normal(size=(22, 4)).astype(np.float32), rng.normal(size=3).astype(np.float32))
+        for k in range(3)
+    ]
+    whole = MAGIC + encode_record(person_record(CLIP.skeleton)) + encode_record(poses_record(poses))
+    fuzz_file(lambda path: DriveTake(JournalReader(path)), [whole], tmp_path / "x.journal")

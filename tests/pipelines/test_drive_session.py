@@ -279,21 +279,29 @@ def test_a_session_of_which_no_sample_can_be_posed_is_an_error(driver: Driver, m
 def test_a_full_disk_ends_the_recording_and_not_the_session(
     driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0)
-    put, puts = files._bvh._put, []
+    notes: list[str] = []
+    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0, notes.append)
+    put = files._bvh._put
 
     def full(data: bytes) -> None:
-        puts.append(data)
-        if len(puts) == 7:  # the head of the file and five frames fit
+        if len(data) > 20:  # the number of frames has its place
             raise OSError(errno.ENOSPC, "No space left on device")
         put(data)
 
-    monkeypatch.setattr(files._bvh, "_put", full)
+    def fill(progress: DriveProgress) -> None:
+        if progress.processed == 5:
+            files.flush()
+            monkeypatch.setattr(files._bvh, "_put", full)
+        elif progress.processed == 10:
+            files.flush()
+            monkeypatch.setattr(files._bvh, "_put", put)
+
     with Harness(Scripted(samples_of(CLIP)[:20]), driver, files=files) as harness:
+        harness.after = fill
         harness.session.run()
-        assert harness.session.processed == 20
-        (note,) = harness.notes
-    assert "No space left" in note and "after 5 frames" in note and "nothing more is recorded" in note
+        assert harness.session.processed == 20 and harness.notes == []
+    (note,) = notes
+    assert "No space left" in note and "after 5 frames" in note and "nothing more is recorded in driven.bvh" in note
     with pytest.raises(InputError, match=r"No space left.*written all the same: .*headset.csv, .*bvh, .*glb$") as error:
         files.write(driver)
     assert str(error.value).count("No space left") == 1

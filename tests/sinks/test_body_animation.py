@@ -21,6 +21,7 @@ from bodystream.types import Array, BodyPose
 from needs import khronos_issues
 
 TOLERANCE_M = 2e-5  # float32 on both sides
+TURN = np.array([-1.0, 1.0, -1.0])  # the world, turned by 180 degrees about y: a person at rest looks along +z
 _COMPONENTS = {5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
@@ -114,8 +115,8 @@ def test_a_player_sees_what_the_avatar_showed(take) -> None:
     np.testing.assert_allclose(player.times, np.arange(12) / 90.0, atol=1e-6)
     for frame, pose in enumerate(poses):
         mesh = avatar.pose(pose.rotations_xyzw, pose.root_position_m)
-        np.testing.assert_allclose(player.skinned(frame), mesh.vertices, atol=TOLERANCE_M)
-        np.testing.assert_allclose(player.globals(frame)[:22, :3, 3], avatar.joints.numpy(), atol=TOLERANCE_M)
+        np.testing.assert_allclose(player.skinned(frame), mesh.vertices * TURN, atol=TOLERANCE_M)
+        np.testing.assert_allclose(player.globals(frame)[:22, :3, 3], avatar.joints.numpy() * TURN, atol=TOLERANCE_M)
     assert (summary.key_frames, summary.joints, summary.vertices, summary.unanchored) == (12, 22, 13492, 0)
     assert summary.bytes == path.stat().st_size and summary.duration_s == pytest.approx(11 / 90)
 
@@ -125,7 +126,12 @@ def test_at_rest_it_stands_in_the_tpose_on_the_floor(take) -> None:
     player = Player(path)
     height = avatar.skeleton.pelvis_height_m
     mesh = avatar.pose(IDENTITY, np.array([0.0, height, 0.0]))
-    np.testing.assert_allclose(player.skinned(None), mesh.vertices, atol=TOLERANCE_M)
+    np.testing.assert_allclose(player.skinned(None), mesh.vertices * TURN, atol=TOLERANCE_M)
+    joints = dict(zip(JOINTS, player.globals(None)[:22, :3, 3], strict=True))
+    assert joints["left_wrist"][0] > 0.2 > -0.2 > joints["right_wrist"][0]
+    assert joints["left_foot"][2] > joints["left_ankle"][2] + 0.03, "toes are ahead, on +z: the front of a glTF asset"
+    for matrix in player.globals(None)[:22]:
+        np.testing.assert_allclose(matrix[:3, :3], np.eye(3), atol=1e-9)
     assert player.globals(None)[:22, 1, 3].min() == pytest.approx(0.0, abs=1e-6)
 
 
@@ -136,7 +142,9 @@ def test_the_nodes_are_the_skeleton(take) -> None:
     for joint, parent in enumerate(PARENTS):
         assert (joint in (gltf.nodes[parent].children or [])) == (parent >= 0)
         if parent >= 0:
-            np.testing.assert_allclose(gltf.nodes[joint].translation, avatar.skeleton.offsets_m[joint], atol=1e-6)
+            np.testing.assert_allclose(
+                gltf.nodes[joint].translation, avatar.skeleton.offsets_m[joint] * TURN, atol=1e-6
+            )
     assert gltf.skins[0].joints == list(range(22)) and gltf.skins[0].skeleton == 0
     assert gltf.scenes[0].nodes == [0, 22] and gltf.nodes[22].skin == 0
     paths = [(c.target.node, c.target.path) for c in gltf.animations[0].channels]
@@ -180,7 +188,7 @@ def test_quaternions_do_not_flip(take) -> None:
 def test_trimesh_opens_it(take) -> None:
     path, _, avatar, _ = take
     (geometry,) = trimesh.load_scene(path).geometry.values()
-    np.testing.assert_allclose(geometry.vertices, avatar.body.vertices, atol=1e-6)
+    np.testing.assert_allclose(geometry.vertices, avatar.body.vertices * TURN, atol=1e-6)
     assert np.array_equal(geometry.faces, avatar.faces) and geometry.is_watertight
 
 
@@ -200,7 +208,7 @@ def test_a_long_recording_is_thinned_and_its_memory_bounded(tmp_path: Path) -> N
     player = Player(tmp_path / "long.glb")
     np.testing.assert_allclose(player.times, np.arange(0, 950, 16) * 0.011111111, atol=1e-5)
     moved = [player.globals(frame)[0, 0, 3] for frame in (0, 1, 59)]
-    assert moved == [0.0, 16.0, 944.0] and summary.stride == 16
+    assert moved == [0.0, -16.0, -944.0] and summary.stride == 16
 
 
 def test_recorded_poses_survive_the_doubling_and_the_reuse_of_buffers() -> None:

@@ -16,7 +16,7 @@ from avatar.avatar_poses import IDENTITY, POSES, SKELETONS, own_skeleton, random
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import JOINTS, Skeleton, forward_kinematics
-from bodystream.sinks.bvh import BvhRecorder, euler_zxy_deg
+from bodystream.sinks.bvh import BvhRecorder, euler_zxy_deg, finish_bvh
 from bodystream.types import Array, BodyPose
 
 TOLERANCE_M = 1e-4
@@ -82,7 +82,8 @@ def read(path: Path) -> tuple[dict[str, Array], float, Array]:
 
 
 def wanted_joints(skeleton: Skeleton, poses: list[BodyPose]) -> Array:
-    return np.stack(
+    """As the file has them: the world turned by 180 degrees about y, so that the T-pose looks along +z."""
+    return [-1.0, 1.0, -1.0] * np.stack(
         [
             forward_kinematics(
                 skeleton.offsets_m,
@@ -206,7 +207,7 @@ def test_a_jump_of_the_clock_does_not_fill_the_disk(tmp_path: Path) -> None:
     summary = recorder.close()
     assert (summary.frames, summary.gaps) == (4, 1)
     named, _, _ = read(tmp_path / "gap.bvh")
-    np.testing.assert_allclose(named["pelvis"][:, 0], [0, 1, 2, 3], atol=1e-4)
+    np.testing.assert_allclose(named["pelvis"][:, 0], [0, -1, -2, -3], atol=1e-4)
 
 
 def test_an_interrupt_keeps_what_was_recorded(tmp_path: Path) -> None:
@@ -286,7 +287,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         BvhRecorder(tmp_path / "drive.bvh", own_skeleton()) as other,
     ):
         other.add(body_pose(0, IDENTITY, np.zeros(3)))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["drive.bvh", "file"]
+    (kept,) = {p.name for p in tmp_path.iterdir()} - {"drive.bvh", "file"}
+    assert kept.startswith("drive.kept-"), "only the rename failed"
 
 
 @pytest.mark.parametrize(
@@ -296,3 +298,50 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_options_that_cannot_be_used(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         BvhRecorder(tmp_path / "x.bvh", own_skeleton(), **options)
+
+
+def test_a_person_at_rest_looks_along_z_with_the_left_side_on_x(tmp_path: Path) -> None:
+    """As glTF's front, and as most motion files have it."""
+    with BvhRecorder(tmp_path / "rest.bvh", own_skeleton(), RATE_HZ) as recorder:
+        recorder.add(body_pose(0, IDENTITY, np.array([0.0, 0.9, 0.0])))
+    named, _, _ = read(tmp_path / "rest.bvh")
+    assert named["left_wrist"][0, 0] > 0.4 and named["right_wrist"][0, 0] < -0.4
+    assert named["left_foot"][0, 2] > named["left_ankle"][0, 2] + 0.05, "toes are ahead"
+
+
+@pytest.mark.parametrize("rate_hz", [24.0, 25.0, 30.0, 59.94, 60.0, 90.0, 120.0])
+def test_other_rates_last_as_long(tmp_path: Path, rate_hz: float) -> None:
+    poses = [body_pose(i / 90.0, *swing(i / 90.0)) for i in range(181)]
+    with BvhRecorder(tmp_path / "r.bvh", own_skeleton(), rate_hz, "m") as recorder:
+        for pose in poses:
+            recorder.add(pose)
+    named, frame_time, _ = read(tmp_path / "r.bvh")
+    assert frame_time == pytest.approx(1 / rate_hz, abs=1e-8)
+    assert (len(named["pelvis"]) - 1) * frame_time == pytest.approx(2.0, abs=1 / rate_hz)
+    grid = np.arange(len(named["pelvis"])) / rate_hz
+    np.testing.assert_allclose(named["pelvis"][:, 0], -0.5 * grid, atol=1e-4)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 200])
+def test_what_a_killed_recorder_left_is_read_and_can_be_finished(tmp_path: Path, cut: int) -> None:
+    from bodystream.sources.motion import bvh
+
+    recorder = BvhRecorder(
+        tmp_path / "drive.bvh", own_skeleton(), RATE_HZ, part=tmp_path / "drive.part.bvh", flushing=False
+    )
+    for i in range(10):
+        recorder.add(body_pose(i / RATE_HZ, *swing(i / RATE_HZ)))
+    recorder.flush()
+    whole = (tmp_path / "drive.part.bvh").read_bytes()
+    part = tmp_path / "killed.part.bvh"
+    part.write_bytes(whole[: len(whole) - cut])
+    count = 10 if cut == 0 else 9
+    # A last row that lost its end of line only is whole to a reader, and cut to who cannot know.
+    assert len(bvh.read_bvh(part).frames) in (count, 10 if cut == 1 else count)
+    assert finish_bvh(part, tmp_path / "finished.bvh") == count
+    assert len(read(tmp_path / "finished.bvh")[2]) == count and not part.exists()
+    assert len(bvh.read_bvh(tmp_path / "finished.bvh").frames) == count
+    recorder.close()
+    assert len(read(tmp_path / "drive.bvh")[2]) == 10 and not (tmp_path / "drive.part.bvh").exists()
+    with pytest.raises(InputError, match="is no BVH file that was left unfinished"):
+        finish_bvh(tmp_path / "drive.bvh", tmp_path / "again.bvh")

@@ -49,6 +49,9 @@ class Drive:
     out: Annotated[Path | None, optional("FOLDER")] = None
     """Folder for driven.bvh, driven.glb (the skinned body, animated) and headset.csv (the samples, to be replayed)."""
 
+    bvh_hz: Annotated[float | None, optional("HZ")] = None
+    """Frames per second of driven.bvh: 24, 25, 30, 60, 90, 120 or any other; default: those of the headset."""
+
     report: Annotated[Path | None, optional("FILE")] = None
     """Write a JSON report: rate, latency per stage, flags, errors of head and hands, machine."""
 
@@ -116,6 +119,8 @@ class Drive:
     def run(self) -> int:
         if self.frames is not None and self.frames < 1:
             raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
+        if self.bvh_hz is not None and not 1 <= self.bvh_hz <= 1000:
+            raise ConfigurationError(f"--bvh-hz must be 1 to 1000 frames per second, got {self.bvh_hz}")
         if self.height is not None and not 1.0 <= self.height <= 2.3:
             raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
         if not 0 <= self.port <= 65535:
@@ -139,10 +144,13 @@ class Drive:
         from bodystream.pipelines.drive_outputs import DriveFiles
         from bodystream.pipelines.drive_session import DriveSession
         from bodystream.pipelines.reader import SourceReader
+        from bodystream.pipelines.recovery import recover_folder
         from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
         from bodystream.sinks import DriveReportBuilder, SourceSection, write_drive_report
         from bodystream.sources.headset.trace import TraceHeadset
 
+        if self.out is not None:
+            recover_folder(self.out, line.print)
         source = self._open(line.print)
         stack.callback(source.close)
         config = self._config(source)
@@ -173,8 +181,8 @@ class Drive:
             driver.start_calibration(self.calibrate)
         files = None
         if self.out is not None:
-            rate_hz = 90.0 if source.rate_hz is None else source.rate_hz
-            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz)
+            rate_hz = self.bvh_hz or source.rate_hz or 90.0
+            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz, line.print)
         engine = driver.engine
         report = DriveReportBuilder(
             source.name,

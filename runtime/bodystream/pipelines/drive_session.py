@@ -54,7 +54,7 @@ class DriveSession:
         reader: of the source.
         report: is told of every pose.
         samples: stop after so many processed samples; None = at the end of the source.
-        files: records poses and samples, or None. Where they cannot be written any more, driving goes on without.
+        files: records poses and samples, or None.
         on_progress: called after each sample and when the source stalls.
         on_note: called with lines for a person, when what they tell happens.
 
@@ -82,6 +82,7 @@ class DriveSession:
         self._shown_avatar: LbsAvatar | None = None
         self._shown_body: BodyMesh | None = None  # None = the one that the viewer was made with
         self._stop, self._paused, self._reset = threading.Event(), threading.Event(), threading.Event()
+        self._save = threading.Event()
         self._done_ns: deque[int] = deque(maxlen=RATE_SAMPLES)
         self._latency_ns = 0
         self._heard = False
@@ -110,6 +111,18 @@ class DriveSession:
         """Forget the past with the next sample."""
         self._reset.set()
 
+    def save(self) -> None:
+        """Write the files as they stand, soon and beside the driving; may be called from any thread."""
+        self._save.set()
+
+    def _save_if_asked(self) -> None:
+        if self._save.is_set():
+            self._save.clear()
+            if self._files is not None:
+                self._files.save(self._driver)
+            else:
+                self._note("there is no folder to save to: start with --out FOLDER")
+
     def run(self) -> None:
         """Drive.
 
@@ -123,6 +136,7 @@ class DriveSession:
         self._reader.start()
         heard_ns = now_ns()
         while not self._stop.is_set() and (self._samples is None or self.processed < self._samples):
+            self._save_if_asked()
             if self._paused.is_set():
                 heard_ns = now_ns()
                 self._done_ns.clear()
@@ -187,19 +201,13 @@ class DriveSession:
             self._report.add_quality(result.head_error_m, result.hand_errors_m, result.joint_error_m)
         if self._files is not None:
             with driver.spans.measure("record"):
-                self._record(self._files, result)
+                self._files.person(driver.avatar.skeleton)
+                self._files.add(result)
         if self._viewer is not None:
             with driver.spans.measure("publish"):
                 self._publish(result)
         if self._on_progress is not None:
             self._on_progress(self._progress(result.pose.status, result.pose.reason, result.pose.flags))
-
-    def _record(self, files: DriveFiles, result: DriveResult) -> None:
-        try:
-            files.add(result)
-        except BodystreamError as error:  # it is told again, as the session's failure, when the files are finished
-            self._files = None
-            self._note(f"warning: {error}; nothing more is recorded, driving goes on")
 
     def _note(self, line: str) -> None:
         if self._on_note is not None:

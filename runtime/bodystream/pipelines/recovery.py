@@ -7,8 +7,11 @@ from pathlib import Path
 
 from bodystream.errors import InputError
 from bodystream.pipelines.take_files import FileSet, WrittenFiles, write_take
+from bodystream.sinks.bvh import finish_bvh
 from bodystream.sinks.capture_take import CaptureTake
+from bodystream.sinks.drive_take import DriveTake
 from bodystream.sinks.journal import JournalReader, is_being_written
+from bodystream.sources.headset.table import finish_table
 
 __all__ = ["journals_in", "recover_folder", "recover_journal"]
 
@@ -43,6 +46,8 @@ def recover_journal(path: Path) -> WrittenFiles:
         take = CaptureTake(reader)
         if take.segments:
             write_take(take, _names(path), files)
+    elif kind == "drive":
+        _write_drive(reader, path, files)
     else:
         raise InputError(f"{path}: is a journal of another version of bodystream: recover it with that one")
     if reader.passed_over:
@@ -50,6 +55,22 @@ def recover_journal(path: Path) -> WrittenFiles:
     written = files.result(f"the journal is kept: {path}")
     path.unlink(missing_ok=True)
     return written
+
+
+def _write_drive(reader: JournalReader, path: Path, files: FileSet) -> None:
+    """`driven.glb` of the journal; the parts that grew beside it get their number of frames and their names."""
+    take, name = DriveTake(reader), _names(path)
+    if len(take.animation):
+        with files.writing(name("driven.glb")):
+            take.animation.write(name("driven.glb"), take.body())
+    if take.unusable:
+        files.notes.append(f"{take.unusable} record(s) of the journal hold something else and are left out")
+    session = path.stem.removeprefix("drive-")
+    for stem, suffix, finish in (("driven", ".bvh", finish_bvh), ("headset", ".csv", finish_table)):
+        part = path.with_name(f"{stem}-{session}.part{suffix}")
+        if part.is_file():
+            with files.writing(name(f"{stem}{suffix}")):
+                finish(part, name(f"{stem}{suffix}"))
 
 
 def recover_folder(folder: Path, on_note: Callable[[str], None]) -> int:

@@ -1,6 +1,7 @@
 """What was driven, as one animated glTF: the skinned body, its 22 joints as nodes, their rotations and the root's way.
 
-The file's frame is the world's: right-handed, y up, metres, which are glTF's own. Joints stand in the T-pose where
+The file's frame is right-handed, y up, in metres, as the format wants it, and the T-pose looks along +z, the front of
+its assets: the world turned by 180 degrees about y (`sinks.facing`). Joints stand in the T-pose where
 nothing is played; the mesh is bound in its A-pose by rigid inverse bind matrices (glTF 2.0, sec. 3.7.3 "Skins").
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from bodystream.avatar.proportions import FittedBody
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS
+from bodystream.sinks.facing import FACING_QUATERNION, FACING_VECTOR
 from bodystream.sinks.gltf import GltfDocument, GltfSummary, continuous_quaternions, skin_influences
 from bodystream.sinks.ply import check_mesh
 from bodystream.types import Array, BodyPose, Mesh
@@ -131,10 +133,12 @@ def write_body_animation(
     Raises:
         InputError: arrays that do not fit, values that are not finite, or a file that cannot be written.
     """
-    mesh = Mesh(body.body.vertices, body.body.faces, colours=body.body.colours)
+    turned = (body.body.vertices * FACING_VECTOR).astype(np.float32)
+    mesh = Mesh(turned, body.body.faces, colours=body.body.colours)
     check_mesh(mesh, str(path))
     times = np.asarray(times_s, np.float64)
-    rotations, roots = np.asarray(rotations_xyzw, np.float64), np.asarray(root_positions_m, np.float64)
+    rotations = np.asarray(rotations_xyzw, np.float64)
+    roots = np.asarray(root_positions_m, np.float64)
     frames = len(times)
     if frames == 0 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise InputError(f"{path}: key frames need finite, increasing times, got {frames} of them")
@@ -146,6 +150,7 @@ def write_body_animation(
             raise InputError(f"{path}: {name} must have shape {wanted}, got {got.shape}")
         if not np.isfinite(got).all():
             raise InputError(f"{path}: {name} hold values that are not finite")
+    rotations, roots = rotations * FACING_QUATERNION, roots * FACING_VECTOR
     lengths = np.linalg.norm(rotations, axis=-1, keepdims=True)
     if lengths.min() < 1e-6:
         frame, joint = np.argwhere(lengths[..., 0] < 1e-6)[0].tolist()
@@ -157,18 +162,21 @@ def write_body_animation(
         raise InputError(f"{path}: key frames are closer together than a file of {clock[-1]:.0f} s can tell apart")
 
     joints, weights, loose = skin_influences(
-        mesh.vertices, body.body.skin_joints, body.body.skin_weights, body.body.joints
+        mesh.vertices, body.body.skin_joints, body.body.skin_weights, body.body.joints * FACING_VECTOR
     )
+    facing = np.diag([*FACING_VECTOR, 1.0])
     document = GltfDocument()
     primitive = document.primitive(mesh, joints, weights)
     skeleton = body.skeleton
     for joint, (name, offset) in enumerate(zip(JOINTS, skeleton.offsets_m, strict=True)):
         place = np.array([0.0, skeleton.pelvis_height_m, 0.0]) if joint == 0 else offset
         document.node(
-            name, translation_m=place, children=[child for child, parent in enumerate(PARENTS) if parent == joint]
+            name,
+            translation_m=place * FACING_VECTOR,
+            children=[child for child, parent in enumerate(PARENTS) if parent == joint],
         )
     joint_nodes = list(range(len(JOINTS)))
-    skin = document.skin("body", joint_nodes, body.bone_from_bind)
+    skin = document.skin("body", joint_nodes, facing @ body.bone_from_bind @ facing)
     document.mesh("surface", primitive, skin)
     document.animation("driven", clock, joint_nodes, quaternions, {0: roots.astype(np.float32)})
     size = document.save(path)

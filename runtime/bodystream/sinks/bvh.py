@@ -1,9 +1,10 @@
 """What was driven, as a BVH file: the 22 joints in the T-pose as OFFSETs, and one line of angles per frame.
 
-The file's frame is the world's: right-handed, y up, the T-pose looks along -z. Blender's import takes it as it is with
-its defaults (forward -Z, up Y; scale 0.01 for centimetres). Every joint has the channels Zrotation Xrotation Yrotation:
-its rotation in its parent's frame is Rz(z) @ Rx(x) @ Ry(y), in degrees; the root has Xposition Yposition Zposition
-before them, absolute. Angles are continuous from frame to frame and may so leave +-180 degrees.
+The file's frame is that of `driven.glb`: right-handed, y up, the T-pose looks along +z, as most motion files do. It is
+the world turned by 180 degrees about y (`sinks.facing`). Blender's import takes it as it is with its defaults (forward
+-Z, up Y; scale 0.01 for centimetres) and shows it from the front, as the glTF. Every joint has the channels Zrotation
+Xrotation Yrotation: its rotation in its parent's frame is Rz(z) @ Rx(x) @ Ry(y), in degrees; the root has Xposition
+Yposition Zposition before them, absolute. Angles are continuous from frame to frame and may so leave +-180 degrees.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from io import FileIO
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.files import atomic_path
+from bodystream.files import atomic_path, finish_part, growing_path
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
+from bodystream.sinks.facing import FACING_QUATERNION, FACING_VECTOR
 from bodystream.types import Array, BodyPose
 
-__all__ = ["BvhRecorder", "BvhSummary", "BvhUnit", "euler_zxy_deg"]
+__all__ = ["BvhRecorder", "BvhSummary", "BvhUnit", "euler_zxy_deg", "finish_bvh"]
 
 BvhUnit = Literal["cm", "m"]
 _PER_METRE: dict[BvhUnit, float] = {"cm": 100.0, "m": 1.0}
@@ -62,15 +65,22 @@ class BvhRecorder:
     """Writes poses to a BVH file as they come.
 
     BVH has one frame time, and poses come when they come: frames are taken on a regular grid from the first pose on,
-    between two poses by spherical interpolation. They go to a temporary file beside `path`, so that memory does not
-    grow, and `close` makes that the file. Leaving a `with` block closes, whatever ended it: after Ctrl-C, or after an
-    error elsewhere, the file holds all that was recorded. Where nothing was, no file is made.
+    between two poses by spherical interpolation. They go to another file beside `path`, so that memory does not
+    grow, and `close` makes that the file; its number of frames is blank until then. Leaving a `with` block closes,
+    whatever ended it: after Ctrl-C, or after an error elsewhere, the file holds all that was recorded. Where nothing
+    was, no file is made.
 
     Args:
         path: of the `.bvh` file; what was there stays until `close`.
         skeleton: whose motion it is.
         rate_hz: frames per second in the file.
         unit: of its lengths.
+        part: name of the file while it grows; it stays there if nobody closes it. Default: a hidden one that vanishes
+            with what is not closed.
+        flushing: write each pose at once; else when `flush` is called.
+
+    Attributes:
+        part: as given.
 
     Raises:
         ConfigurationError: a rate or unit that cannot be used.
@@ -78,7 +88,13 @@ class BvhRecorder:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], skeleton: Skeleton, rate_hz: float = 90.0, unit: BvhUnit = "cm"
+        self,
+        path: str | os.PathLike[str],
+        skeleton: Skeleton,
+        rate_hz: float = 90.0,
+        unit: BvhUnit = "cm",
+        part: str | os.PathLike[str] | None = None,
+        flushing: bool = True,
     ) -> None:
         if not 1.0 <= rate_hz <= 1000.0:
             raise ConfigurationError(f"a BVH file takes 1 to 1000 frames per second, got {rate_hz}")
@@ -97,6 +113,9 @@ class BvhRecorder:
         self._count_at = 0
         self._start_ns = 0
         self._frames = 0
+        self.part = part
+        self._flushing = flushing
+        self._waiting: list[bytes] = []
         self._whole = 0  # bytes up to the end of the last whole frame
         self._poses = 0
         self._skipped = 0
@@ -120,8 +139,8 @@ class BvhRecorder:
         """
         if self._summary is not None:
             raise InputError(f"{self._path}: the recording is closed, no pose can be added")
-        quaternions = np.asarray(pose.rotations_xyzw, np.float64)
-        root = np.asarray(pose.root_position_m, np.float64)
+        quaternions = np.asarray(pose.rotations_xyzw, np.float64) * FACING_QUATERNION
+        root = np.asarray(pose.root_position_m, np.float64) * FACING_VECTOR
         lengths = np.linalg.norm(quaternions, axis=1, keepdims=True)
         if not (np.isfinite(lengths).all() and np.isfinite(root).all() and lengths.min() > 1e-6):
             self._skipped += 1
@@ -137,10 +156,25 @@ class BvhRecorder:
                 self._write(quaternions, root)
             else:
                 self._advance(pose.t_ns, quaternions, root)
+            if self._flushing:
+                self._hand_over()
         except OSError as error:
             raise self._ended_by(error) from error
         self._last_ns, self._last = pose.t_ns, (quaternions, root)
         self._poses += 1
+
+    def flush(self) -> None:
+        """Write the frames that wait.
+
+        Raises:
+            InputError: the file system refused; the recording has ended then.
+        """
+        if self._summary is not None:
+            return
+        try:
+            self._hand_over()
+        except OSError as error:
+            raise self._ended_by(error) from error
 
     def close(self) -> BvhSummary:
         """Finish the file; calling again gives the same summary.
@@ -152,6 +186,8 @@ class BvhRecorder:
             self._summary = BvhSummary(0, 0.0, self._poses, self._skipped, self._gaps, 0)
             with self._files:
                 if self._file is not None:
+                    if self._waiting:
+                        self._hand_over()
                     self._file.seek(self._count_at)
                     self._put(str(self._frames).ljust(_COUNT_WIDTH).encode())
             duration = max(self._frames - 1, 0) / self._rate_hz
@@ -159,7 +195,8 @@ class BvhRecorder:
         return self._summary
 
     def _open(self) -> None:
-        temporary = self._files.enter_context(atomic_path(self._path))
+        growing = atomic_path(self._path) if self.part is None else growing_path(self._path, self.part)
+        temporary = self._files.enter_context(growing)
         head = self._hierarchy() + "MOTION\nFrames: "
         self._count_at = len(head)
         head += " " * _COUNT_WIDTH + f"\nFrame Time: {1.0 / self._rate_hz:.9f}\n"
@@ -194,13 +231,21 @@ class BvhRecorder:
         digits = self._decimals
         head = " ".join(f"{v:.{digits}f}" for v in values[:3].tolist())
         line = (head + " " + " ".join([f"{v:.4f}" for v in values[3:].tolist()]) + "\n").encode()
-        self._put(line)
-        self._whole += len(line)
+        self._waiting.append(line)
         self._frames += 1
+
+    def _hand_over(self) -> None:
+        if self._waiting:
+            lines = b"".join(self._waiting)
+            self._put(lines)
+            self._waiting.clear()
+            self._whole += len(lines)
 
     def _ended_by(self, error: OSError) -> InputError:
         """Cut off what was written in part, and keep the frames before it."""
         reason = error.strerror or str(error)
+        self._frames -= len(self._waiting)
+        self._waiting.clear()
         if self._frames == 0 or self._file is None:
             self._summary = BvhSummary(0, 0.0, self._poses, self._skipped, self._gaps, 0)
             self._file = None
@@ -226,7 +271,7 @@ class BvhRecorder:
             pad, name = "\t" * depth, JOINTS[index]
             lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {name}")
             lines.append(pad + "{")
-            lines.append(f"{pad}\tOFFSET {numbers(self._skeleton.offsets_m[index])}")
+            lines.append(f"{pad}\tOFFSET {numbers(self._skeleton.offsets_m[index] * FACING_VECTOR)}")
             if depth:
                 lines.append(f"{pad}\tCHANNELS 3 Zrotation Xrotation Yrotation")
             else:
@@ -235,12 +280,44 @@ class BvhRecorder:
                 if parent == index:
                     joint(child, depth + 1)
             if name in _ENDS:
-                end = np.array(_ENDS[name]) * self._skeleton.stature_m
+                end = np.array(_ENDS[name]) * self._skeleton.stature_m * FACING_VECTOR
                 lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {numbers(end)}", pad + "\t}"])
             lines.append(pad + "}")
 
         joint(JOINT_INDEX["pelvis"], 0)
         return "\n".join(lines) + "\n"
+
+
+def finish_bvh(part: Path, path: Path) -> int:
+    """Finish the file of a recorder that was killed: cut off a frame that is not whole, and put in their number.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        InputError: it is not such a file, or cannot be written; it stays as it is then.
+    """
+    blank = b"\nMOTION\nFrames: " + b" " * _COUNT_WIDTH + b"\n"
+    try:
+        with open(part, "rb+") as file:
+            start = file.read(1 << 16).find(blank)
+            if start < 0:
+                raise InputError(f"{part}: is no BVH file that was left unfinished")
+            count_at = start + len(blank) - _COUNT_WIDTH - 1
+            file.seek(start + len(blank))
+            file.readline()  # Frame Time
+            end, frames = file.tell(), 0
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                end, frames = end + len(line), frames + 1
+            file.truncate(end)
+            file.seek(count_at)
+            file.write(str(frames).ljust(_COUNT_WIDTH).encode())
+    except OSError as error:
+        raise InputError(f"{part}: cannot be finished ({error.strerror or error})") from error
+    finish_part(part, path)
+    return frames
 
 
 def _depth_first() -> list[int]:

@@ -24,11 +24,12 @@ from pathlib import Path
 from types import TracebackType
 
 from bodystream.errors import InputError, SourceError, excerpt
+from bodystream.files import finish_part
 from bodystream.sources.headset.base import Trace
 from bodystream.sources.headset.records import MAX_SAMPLES, is_missing, raw_device, since_start_ns
 from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
 
-__all__ = ["HeadsetCsvWriter", "parse_table", "write_headset_csv"]
+__all__ = ["HeadsetCsvWriter", "finish_table", "parse_table", "write_headset_csv"]
 
 _DEVICES = {"head": DeviceKind.VIEW, "left": DeviceKind.GRIP, "right": DeviceKind.GRIP}
 _PARTS = ("px", "py", "pz", "qx", "qy", "qz", "qw")
@@ -222,22 +223,26 @@ class _Table:
 class HeadsetCsvWriter:
     """Records samples to a table as they come; a context manager.
 
-    The file gets its name when the writer is closed; until then its content is in `PATH.part`, and it stays there where
-    something could not be written.
+    The file gets its name when the writer is closed; until then its content is in another one beside it, and it stays
+    there where something could not be written. Rows reach the file when they are many, or by `flush`.
+
+    Args:
+        path: of the table. partial: where it grows; default: `PATH.part`.
 
     Attributes:
         failed: whether something could not be written.
+        partial: the file in which it grows.
 
     Raises:
         SourceError: the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, partial: Path | None = None) -> None:
         self._path = path
-        self._partial = path.with_name(path.name + ".part")
+        self.partial = path.with_name(path.name + ".part") if partial is None else partial
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._partial.open("w", encoding="utf-8", newline="")
+            self._file = self.partial.open("w", encoding="utf-8", newline="")
         except OSError as error:
             raise SourceError(f"cannot record the headset to {path}: {error.strerror}") from error
         self._rows = csv.writer(self._file, lineterminator="\n")
@@ -255,6 +260,20 @@ class HeadsetCsvWriter:
                 row.append(device.kind.value)
         self._write(row)
 
+    def flush(self) -> None:
+        """Hand over to the system what was written so far.
+
+        Raises:
+            SourceError: it refused.
+        """
+        if self.failed:
+            return
+        try:
+            self._file.flush()
+        except OSError as error:
+            self.failed = True
+            raise SourceError(self._refused(error)) from error
+
     def close(self) -> None:
         """Finish the file; safe to call twice."""
         if self._file.closed:
@@ -268,9 +287,11 @@ class HeadsetCsvWriter:
         if self.failed:  # what was cut off keeps the name that says so
             return
         try:
-            os.replace(self._partial, self._path)
+            os.replace(self.partial, self._path)
         except OSError as error:
-            raise SourceError(f"cannot finish the headset recording {self._path}: {error.strerror}") from error
+            raise SourceError(
+                f"cannot finish the headset recording {self._path}: {error.strerror}: it is in {self.partial.name}"
+            ) from error
 
     def __enter__(self) -> HeadsetCsvWriter:
         return self
@@ -289,8 +310,25 @@ class HeadsetCsvWriter:
 
     def _refused(self, error: OSError) -> str:
         return (
-            f"cannot record the headset to {self._path}: {error.strerror}: what came before is in {self._partial.name}"
+            f"cannot record the headset to {self._path}: {error.strerror}: what came before is in {self.partial.name}"
         )
+
+
+def finish_table(part: Path, path: Path) -> None:
+    """Finish the table of a recorder that was killed: cut off a row that is not whole, and give it its name.
+
+    Raises:
+        InputError: it cannot be written; it stays as it is then.
+    """
+    try:
+        with open(part, "rb+") as file:
+            end = 0
+            for line in file:
+                end += len(line) if line.endswith(b"\n") else 0
+            file.truncate(end)
+    except OSError as error:
+        raise InputError(f"{part}: cannot be finished ({error.strerror or error})") from error
+    finish_part(part, path)
 
 
 def write_headset_csv(path: Path, samples: Iterable[HeadsetSample]) -> int:
