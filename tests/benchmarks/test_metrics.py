@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bodystream_bench
+from bodystream.cli.bench import Bench
 from bodystream.errors import InputError
+from bodystream_bench.measuring import Context
 from bodystream_bench.metrics import Baseline, Metric, compare, load_baseline, metrics_json, save_baseline
 
+COMMITTED = Path(bodystream_bench.__file__).parent
 SOLVER = Metric("solver.10k.p50_ms", 10.0, "ms", "lower", 0.25)
 SPEEDUP = Metric("solver.10k.speedup_vs_dense", 80.0, "x", "higher", 0.4)
 
@@ -132,22 +138,48 @@ def test_files_that_cannot_be_read_or_written_are_named(tmp_path: Path) -> None:
         save_baseline(tmp_path / "deep" / "b.json", [SOLVER], {})
 
 
-def test_committed_baseline_is_readable() -> None:
-    """It is written by `bodystream bench --save-baseline`; the keys that scripts rely on are there."""
-    import bodystream_bench
-
-    file = Path(bodystream_bench.__file__).with_name("baseline.json")
-    if not file.is_file():
-        pytest.skip(
-            "no baseline.json: run `bodystream bench --save-baseline benchmarks/bodystream_bench/baseline.json`"
-        )
-    baseline = load_baseline(file)
-    metrics, machine = baseline.metrics, baseline.machine
+@pytest.mark.parametrize("name", ["baseline.json", "baseline_generated.json"])
+def test_committed_baselines_are_readable_and_say_what_they_were_measured_on(name: str) -> None:
+    """They are written by `bodystream bench --save-baseline`; the keys that scripts rely on are there."""
+    baseline = load_baseline(COMMITTED / name)
+    keys = {metric.key for metric in baseline.metrics}
+    assert {"solver.10k.p50_ms", "solver.10k.speedup_vs_dense", "solver.all.p50_ms"} <= keys
+    assert {"fusion.integrate.p50_ms", "fusion.surface.p50_ms"} <= keys
+    assert {"pose.sample.p50_ms", "drive.p50_ms", "drive.p99_ms"} <= keys
+    assert baseline.machine["processor"]
     assert set(baseline.frames) == {"solver", "icp", "fusion", "flow", "foreground"}
-    assert {"solver.10k.p50_ms", "solver.10k.speedup_vs_dense", "solver.all.p50_ms"} <= {m.key for m in metrics}
-    assert {"fusion.integrate.p50_ms", "fusion.surface.p50_ms"} <= {m.key for m in metrics}
-    assert {"pose.sample.p50_ms", "drive.p50_ms", "drive.p99_ms"} <= {m.key for m in metrics}
-    assert machine["processor"]
+    made = {"generated", "synthetic camera"}
+    assert set(baseline.frames.values()) == made if "generated" in name else not made & set(baseline.frames.values())
+    # Only ratios to peers that were there can be compared.
+    for peer in ("dense", "open3d", "numpy", "torch"):
+        assert any(key.endswith(f"_vs_{peer}") for key in keys)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_bench_compares_with_them(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    words = ["make", "-n", "bench", f"VENV={tmp_path / 'venv'}"]
+    said = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=60, check=True).stdout
+    command = next(line for line in said.splitlines() if "bodystream bench" in line)
+    assert "--judge ratios" in command and "make bench" in (root / ".ci" / "nightly").read_text()
+    named = [root / word for word in command.split() if word.endswith(".json")]
+    assert named == [COMMITTED / "baseline.json", COMMITTED / "baseline_generated.json"]
+
+
+def test_each_suite_is_compared_with_the_baseline_of_its_own_frames(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = Baseline(Path("recorded.json"), [at(SPEEDUP, 80.0)], {"processor": "a"}, {"solver": "take"})
+    generated = Baseline(Path("generated.json"), [at(SPEEDUP, 8.0)], {"processor": "a"}, {"solver": "generated"})
+    machine = {"processor": "b", "processors": 2, "device": "cpu"}
+    for frames, value, code in (("take", 70.0, 0), ("take", 8.0, 1), ("generated", 8.0, 0), ("generated", 1.0, 1)):
+        measured = Context(device=None, metrics=[at(SPEEDUP, value)], frames={"solver": frames})  # type: ignore[arg-type]
+        assert Bench(judge="ratios")._judge(measured, [recorded, generated], machine) == code
+        said = capsys.readouterr().out
+        assert ("REGRESSED" in said) == bool(code) and f"{'recorded' if frames == 'take' else frames}.json" in said
+        assert "1 figures judged" in said and all(len(line) <= 80 for line in said.splitlines())
+    other = Context(device=None, metrics=[at(SPEEDUP, 1.0)], frames={"solver": "somebody's"})  # type: ignore[arg-type]
+    assert Bench(judge="all")._judge(other, [recorded, generated], machine) == 1
+    captured = capsys.readouterr()
+    assert "measured on take" in captured.out and "nothing could be judged" in captured.err
 
 
 def test_times_of_another_machine_and_figures_of_other_frames_are_shown_and_not_judged() -> None:
