@@ -274,6 +274,18 @@ def test_a_frame_whose_time_stands_still_has_no_key(tmp_path: Path, capture: Cap
     assert any("did not increase" in note for note in written.notes)
 
 
+def test_a_pause_of_days_is_cut_short(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path, 0, 3)
+    days_ns = 5 * 86_400 * 10**9
+    for frame in frames()[3:6]:
+        files.add(capture.step(replace(frame, t_ns=frame.t_ns + days_ns)), capture)
+    written = files.write(capture)
+    times = Player(written.paths[2]).key_times
+    assert len(times) == 6 and times[3] - times[2] == pytest.approx(10.0, abs=1e-3)
+    assert np.diff(times)[[0, 1, 3, 4]] == pytest.approx(1 / 30, abs=1e-4)
+    assert any("1 pause(s) of more than 10 seconds" in note for note in written.notes)
+
+
 @pytest.mark.parametrize("tilt_deg", [0.0, 25.0, -30.0])
 def test_the_floor_is_what_faces_up(tilt_deg: float) -> None:
     tilt = Rotation.from_euler("x", tilt_deg, degrees=True)

@@ -190,6 +190,17 @@ def test_a_damaged_byte_costs_one_record(tmp_path_factory: pytest.TempPathFactor
     assert all(any(same(record, other) for other in records(5)) for record in got)
 
 
+@pytest.mark.parametrize("shape", [(), (7,), (0, 7), (6, 6), (6, 7, 1), (7, 7), (5, 7)])
+def test_records_that_do_not_fit_the_others_cost_themselves(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    fields = {"segment": 0, "number": 4, "t_ns": 40}
+    odd = Record("motion", fields, {"motion": np.ones(shape, np.float32)})
+    late = Record("motion", {**fields, "t_ns": 1 << 62}, {"motion": np.ones((6, 7), np.float32)})
+    (tmp_path / "a.journal").write_bytes(take_bytes() + encode_record(odd) + encode_record(late))
+    take = CaptureTake(JournalReader(tmp_path / "a.journal"))
+    assert take.unusable == 2 and len(take.segments[0].recorder) == 4
+    assert any("2 record(s) of the journal do not fit" in note for note in take.notes)
+
+
 def test_fuzz_journal(tmp_path: Path) -> None:
     def read(path: Path) -> None:
         take = CaptureTake(JournalReader(path))

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 MAX_KEY_FRAMES = 3000
+_LONGEST_PAUSE_NS = 10_000_000_000  # a file's times are float32: after days they could not tell frames apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ class CaptureTake:
         self._max_frames = max_frames
         self._stride = 1
         self._last_ns: int | None = None
-        self._skipped_time = 0
+        self._cut_ns = 0
+        self._skipped_time = self._pauses = 0
         self._all: dict[int, TakeSegment] = {}
         self.floor: Array | None = None
         self.unusable = 0
@@ -127,6 +129,8 @@ class CaptureTake:
             )
         if self._skipped_time:
             notes.append(f"{self._skipped_time} frame(s) were left out because their time did not increase")
+        if self._pauses:
+            notes.append(f"{self._pauses} pause(s) of more than 10 seconds are cut to that in the animation")
         if self.meshless:
             notes.append(f"{self.meshless} frame(s) of a model that had no surface yet are left out")
         if self.unusable:
@@ -191,11 +195,19 @@ class CaptureTake:
         t_ns, number, motion = record.fields["t_ns"], record.fields["number"], record.arrays["motion"]
         if not isinstance(t_ns, int) or not isinstance(number, int) or number < 0 or abs(t_ns) >= 1 << 62:
             raise InputError("a frame without a time")
+        if motion.ndim != 2 or motion.shape[1:] != (7,) or not len(motion):
+            raise InputError(f"motion of shape {motion.shape}")
         if not (np.abs(motion) < 1e6).all() or not np.linalg.norm(motion[:, :4], axis=1).min() > 1e-6:
             raise InputError("a motion that is none")
-        if self._last_ns is not None and t_ns <= self._last_ns:
-            self._skipped_time += 1
-            return
+        t_ns -= self._cut_ns
+        if self._last_ns is not None:
+            if t_ns <= self._last_ns:
+                self._skipped_time += 1
+                return
+            if t_ns - self._last_ns > _LONGEST_PAUSE_NS:
+                self._pauses += 1
+                self._cut_ns += t_ns - self._last_ns - _LONGEST_PAUSE_NS
+                t_ns = self._last_ns + _LONGEST_PAUSE_NS
         segment.recorder.add_motion(number, t_ns, motion)
         self._last_ns = t_ns
         if sum(len(s.recorder) for s in self._all.values()) > self._max_frames + len(self._all):
