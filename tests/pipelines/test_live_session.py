@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from pipeline_frames import DEVICE, empty, frames, new_capture
 from bodystream.errors import SourceError
 from bodystream.pipelines import session as session_module
 from bodystream.pipelines.capture import Capture
+from bodystream.pipelines.outputs import CaptureFiles
 from bodystream.pipelines.quality import QualityMeter
 from bodystream.pipelines.reader import SourceReader
 from bodystream.pipelines.session import LiveSession, Progress
 from bodystream.sinks import ReportBuilder
 from bodystream.sources.base import RgbdSource, SourceCounts
 from bodystream.types import RgbdFrame, Status
+from gltf_player import Player
 
 
 class Scripted(RgbdSource):
@@ -178,3 +181,46 @@ def test_lost_frames_are_counted_with_their_reason() -> None:
     assert report.tracking.status["lost"] == 3
     assert sum(report.tracking.reasons.values()) >= 3
     assert [p.status for p in h.progress][3:6] == [Status.LOST] * 3 and all(p.reason for p in h.progress[3:6])
+
+
+def test_saving_is_done_beside_the_capture_and_while_it_is_paused(tmp_path: Path) -> None:
+    told: list[str] = []
+    files = CaptureFiles(tmp_path, told.append)
+    with Harness(Scripted(6), files=files) as harness:
+
+        def press(progress: Progress) -> None:
+            if progress.processed == 3:
+                assert harness.session.save() == f"saving to {tmp_path}"
+                harness.session.pause()
+                threading.Timer(0.5, harness.session.resume).start()
+
+        harness.after = press
+        harness.session.run()
+        assert files._saving is not None
+        files._saving.join()
+        assert len(told) == 1 and told[0].startswith("saved ") and "capture.glb" in told[0]
+        assert len(Player(tmp_path / "capture.glb").key_times) == 3, "as it stood when it was asked for"
+        files.write(harness.capture)
+        assert len(Player(tmp_path / "capture.glb").key_times) == 6
+
+
+def test_without_a_folder_there_is_nowhere_to_save_to() -> None:
+    with Harness(Scripted(1)) as harness:
+        assert "start with --out" in harness.session.save()
+        harness.session.run()
+
+
+def test_the_end_is_known_where_the_source_knows_its_length() -> None:
+    class Sized(Scripted):
+        def __len__(self) -> int:
+            return 6
+
+    with Harness(Sized(6)) as harness:
+        harness.session.run()
+        assert [(p.done, p.total) for p in harness.progress] == [(k, 6) for k in range(1, 7)]
+    with Harness(Sized(6), frames=4) as harness:
+        harness.session.run()
+        assert [p.total for p in harness.progress] == [4] * 4
+    with Harness(Scripted(3)) as harness:
+        harness.session.run()
+        assert {p.total for p in harness.progress} == {None}

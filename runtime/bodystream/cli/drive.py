@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
-from bodystream.cli.session_end import run_and_write
+from bodystream.cli.session_end import Notes, run_and_write
 from bodystream.errors import BodystreamError, ConfigurationError
 from bodystream.files import check_output, prepare_folder
 
@@ -149,6 +149,7 @@ class Drive:
         from bodystream.sinks import DriveReportBuilder, SourceSection, write_drive_report
         from bodystream.sources.headset.trace import TraceHeadset
 
+        notes = Notes(line.print)
         if self.out is not None:
             recover_folder(self.out, line.print)
         source = self._open(line.print)
@@ -182,7 +183,7 @@ class Drive:
         files = None
         if self.out is not None:
             rate_hz = self.bvh_hz or source.rate_hz or 90.0
-            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz, line.print)
+            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz, notes.tell)
         engine = driver.engine
         report = DriveReportBuilder(
             source.name,
@@ -200,7 +201,7 @@ class Drive:
             samples=self.frames,
             files=files,
             on_progress=line.driving,
-            on_note=line.print,
+            on_note=notes.tell,
         )
         viewer = None
         if not self.headless:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
-from bodystream.cli.session_end import run_and_write
+from bodystream.cli.session_end import Notes, run_and_write
 from bodystream.errors import ConfigurationError, SourceError
 from bodystream.files import check_output, prepare_folder
 
@@ -146,13 +146,14 @@ class Live:
         from bodystream.sources import open_source
         from bodystream.sources.folder import FolderSource
 
+        notes = Notes(line.print)
         # What the user gave is looked at before kernels are built, which may take minutes.
         config = self._capture_config()
         source = open_source(self.source, self._source_options(), device)
         stack.callback(source.close)
         if isinstance(source, FolderSource):
             ForegroundSegmenter(config.foreground, source.intrinsics)
-        files = None if self.out is None else CaptureFiles(self.out, line.print)
+        files = None if self.out is None else CaptureFiles(self.out, notes.tell)
         if self.out is not None:
             recover_folder(self.out, line.print)
         warm_up(device, line.building)
@@ -178,7 +179,6 @@ class Live:
             quality_every=max(1, self.quality_every),
             files=files,
             on_progress=line.progress,
-            on_note=line.print,
         )
         viewer = None
         if not self.headless:

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 else:
     R = TypeVar("R")
 
-__all__ = ["run_and_write"]
+__all__ = ["Notes", "run_and_write"]
+
+
+class Notes:
+    """Tells lines for a person wherever somebody may read them; from any thread."""
+
+    def __init__(self, *readers: Callable[[str], None]) -> None:
+        self.readers = list(readers)
+
+    def tell(self, text: str) -> None:
+        for reader in self.readers:
+            reader(text)
 
 
 class Session(Protocol):

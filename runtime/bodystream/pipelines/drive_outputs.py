@@ -43,6 +43,9 @@ class DriveFiles:
         rate_hz: of the BVH file.
         on_note: is called with lines for a person, when what they tell happens; from any thread.
 
+    Attributes:
+        folder: as given.
+
     Raises:
         InputError, SourceError: the folder or a file in it cannot be made or written to.
     """
@@ -51,7 +54,7 @@ class DriveFiles:
         self, folder: Path, skeleton: Skeleton, rate_hz: float, on_note: Callable[[str], None] | None = None
     ) -> None:
         prepare_folder(folder, "--out")
-        self._folder = folder
+        self.folder = folder
         self._on_note = on_note
         name = session_name(folder, "drive")
         session = name.removeprefix("drive-")
@@ -111,7 +114,7 @@ class DriveFiles:
 
         def work() -> None:
             self.flush()
-            path = self._folder / "driven.glb"
+            path = self.folder / "driven.glb"
             with self._files:
                 try:
                     self._animation.write(path, body)
@@ -138,7 +141,7 @@ class DriveFiles:
         self._thread.join(10.0)
         files = FileSet()
         files.failures += self._failures.values()
-        csv, bvh, glb = (self._folder / name for name in ("headset.csv", "driven.bvh", "driven.glb"))
+        csv, bvh, glb = (self.folder / name for name in ("headset.csv", "driven.bvh", "driven.glb"))
         with files.writing():
             self._samples.close()
             files.paths += [csv] if not self._samples.failed else []

@@ -111,17 +111,22 @@ class DriveSession:
         """Forget the past with the next sample."""
         self._reset.set()
 
-    def save(self) -> None:
-        """Write the files as they stand, soon and beside the driving; may be called from any thread."""
+    def save(self) -> str:
+        """Write the files as they stand, soon and beside the driving; may be called from any thread.
+
+        Returns:
+            What to tell the person.
+        """
+        if self._files is None:
+            return "there is no folder to save to: start with --out FOLDER"
         self._save.set()
+        return f"saving to {self._files.folder}"
 
     def _save_if_asked(self) -> None:
         if self._save.is_set():
             self._save.clear()
             if self._files is not None:
                 self._files.save(self._driver)
-            else:
-                self._note("there is no folder to save to: start with --out FOLDER")
 
     def run(self) -> None:
         """Drive.

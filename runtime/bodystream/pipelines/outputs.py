@@ -47,13 +47,16 @@ class CaptureFiles:
         folder: made if absent, before the first frame.
         on_note: is called with lines for a person, when what they tell happens; from any thread.
 
+    Attributes:
+        folder: as given.
+
     Raises:
         InputError: the folder cannot be made or written to.
     """
 
     def __init__(self, folder: Path, on_note: Callable[[str], None] | None = None) -> None:
         prepare_folder(folder, "--out")
-        self._folder = folder
+        self.folder = folder
         self._on_note = on_note
         self._journal: JournalWriter | None = None
         self._refused: InputError | None = None
@@ -131,15 +134,15 @@ class CaptureFiles:
             self._saving.join()
         journal, self._journal = self._journal, None
         if journal is None:
-            raise self._refused or InputError(f"nothing was captured, so there is nothing to write to {self._folder}")
+            raise self._refused or InputError(f"nothing was captured, so there is nothing to write to {self.folder}")
         if self._known:
             self._record_mesh(journal, capture)
         files = self._make(journal)
         journal.close()
         if not files.paths and not files.failures:
             journal.remove()
-            raise InputError(f"nothing was captured, so there is nothing to write to {self._folder}")
-        written = files.result(f"all that was recorded is in {journal.path}: `bodystream recover {self._folder}`")
+            raise InputError(f"nothing was captured, so there is nothing to write to {self.folder}")
+        written = files.result(f"all that was recorded is in {journal.path}: `bodystream recover {self.folder}`")
         journal.remove()
         self._known = 0
         return written
@@ -149,7 +152,7 @@ class CaptureFiles:
         whole = journal.flush()
         take = CaptureTake(JournalReader(journal.path))
         if take.segments:
-            write_take(take, lambda name: self._folder / name, files)
+            write_take(take, lambda name: self.folder / name, files)
         if not whole and journal.trouble is not None:
             files.failures.append(
                 f"the end of the capture could not be written to {journal.path}: "
@@ -161,7 +164,7 @@ class CaptureFiles:
 
     def _open(self) -> JournalWriter | None:
         if self._journal is None and self._refused is None:
-            path = self._folder / f"{session_name(self._folder, 'capture')}.journal"
+            path = self.folder / f"{session_name(self.folder, 'capture')}.journal"
             try:
                 self._journal = JournalWriter(path, self._note, may_thin=("motion",))
                 self._journal.add(Record("session", {"what": "capture"}))

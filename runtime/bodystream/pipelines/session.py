@@ -57,7 +57,6 @@ class LiveSession:
         quality: compares model and frame on every `quality_every`-th frame, or None.
         files: records the motion, or None.
         on_progress: called after each frame and when the source stalls.
-        on_note: called with lines for a person, when what they tell happens.
     """
 
     def __init__(
@@ -73,7 +72,6 @@ class LiveSession:
         quality_every: int = 1,
         files: CaptureFiles | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        on_note: Callable[[str], None] | None = None,
     ) -> None:
         self._source = source
         self._capture = capture
@@ -86,7 +84,6 @@ class LiveSession:
         self._files = files
         self._viewer: CaptureViewer | None = None
         self._on_progress = on_progress
-        self._on_note = on_note
         self._stop = threading.Event()
         self._reset = threading.Event()
         self._paused = threading.Event()
@@ -115,9 +112,16 @@ class LiveSession:
         """Start the model anew with the next frame."""
         self._reset.set()
 
-    def save(self) -> None:
-        """Write the files as they stand, soon and beside the capture; may be called from any thread."""
+    def save(self) -> str:
+        """Write the files as they stand, soon and beside the capture; may be called from any thread.
+
+        Returns:
+            What to tell the person.
+        """
+        if self._files is None:
+            return "there is no folder to save to: start with --out FOLDER"
         self._save.set()
+        return f"saving to {self._files.folder}"
 
     def run(self) -> None:
         """Process frames. Errors of the source are raised after everything that came before was processed."""
@@ -145,8 +149,6 @@ class LiveSession:
             self._save.clear()
             if self._files is not None:
                 self._files.save(self._capture)
-            elif self._on_note is not None:
-                self._on_note("there is no folder to save to: start with --out FOLDER")
 
     def _next(self) -> Arrival[RgbdFrame] | None:
         if self._first is not None:
