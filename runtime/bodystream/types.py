@@ -263,6 +263,7 @@ class HeadsetSample:
         origin_moved: the source knows that the world's origin moved since the sample before, as by recentring.
         emulated: of `left` and `right`, the hands that are left out because the device only guesses where they are
             (WebXR's `emulatedPosition`, an OpenXR pose that is valid and not tracked).
+        lap: of a recording that is played in a loop, how often it began anew: the past of another lap says nothing.
     """
 
     index: int
@@ -274,6 +275,7 @@ class HeadsetSample:
     truth: BodyPose | None = None
     origin_moved: bool = False
     emulated: tuple[str, ...] = ()
+    lap: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Drive:
     Examples:
       bodystream drive --headset openxr                 any OpenXR runtime: SteamVR, Monado, Quest Link
       bodystream drive --headset webxr                  a headset's browser opens the printed address
-      bodystream drive --headset trace:session.json     a recording, in the browser
+      bodystream drive --headset trace:session.json     a recording, in the browser, again and again until Ctrl-C
       bodystream drive --headset motion:take.bvh --headless --report report.json --out out/
     """
 
@@ -147,6 +147,7 @@ class Drive:
         from bodystream.pipelines.recovery import recover_folder
         from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
         from bodystream.sinks import DriveReportBuilder, SourceSection, write_drive_report
+        from bodystream.sources.headset.replay import ReplayedHeadset
         from bodystream.sources.headset.trace import TraceHeadset
 
         notes = Notes(line.print)
@@ -154,6 +155,8 @@ class Drive:
             recover_folder(self.out, line.print)
         source = self._open(line.print)
         stack.callback(source.close)
+        if isinstance(source, ReplayedHeadset) and not self.headless:
+            source.loop = True  # over before its page is drawn, it would show nothing
         config = self._config(source)
         warm_up(device, line.building, DRIVE_MODULES)
 
@@ -274,4 +277,5 @@ class Drive:
             calibration=stored,
             skeleton=source.clip.skeleton if isinstance(source, MotionHeadset) else None,
             head_height_m=None if self.height is None else head_height_of(self.height),
+            lossless=not source.live,
         )

@@ -33,6 +33,8 @@ CalibrationPose = Literal["auto", "T", "I"]
 _GUESS_EVERY = 90
 """Samples between two looks at the guessed stature."""
 _GUESS_STEP_M = 0.02
+_FIT_SAMPLES = 45
+"""Of a recording, so many samples after a person was measured the surface that fits is taken up."""
 _CALIBRATIONS = 4
 """A calibration that fails is tried again until so many failed."""
 _RESTART_FLAGS = frozenset({"time_jump", "head_teleport"})
@@ -63,6 +65,8 @@ class DriveConfig:
         skeleton: the person's, where the source knows it; poses are then compared with its truth.
         head_height_m: of the person's head joint when standing, where it is known and nothing was calibrated [m].
         calibrate_s: how long a calibration pose is held [s].
+        lossless: a surface for another person is waited for at a fixed sample, so that poses do not depend on how fast
+            the machine is. For recordings of which no sample is dropped.
     """
 
     headset: HeadsetOptions = field(default_factory=HeadsetOptions)
@@ -71,6 +75,7 @@ class DriveConfig:
     skeleton: Skeleton | None = None
     head_height_m: float | None = None
     calibrate_s: float = 2.0
+    lossless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,8 @@ class Driver:
         self._last: BodyPose | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
         self._coming: Future[LbsAvatar] | None = None
+        self._coming_for = 0  # samples
+        self._lap = 0
         self.calibration = self.config.calibration
         if self.calibration is not None:
             skeleton = self.calibration.skeleton
@@ -225,7 +232,8 @@ class Driver:
         self._take_avatar()
         if checked.reread:  # heights seen until now were none
             self._stature = StatureEstimator()
-        if checked.reread or _RESTART_FLAGS.intersection(checked.flags):
+        if checked.reread or sample.lap != self._lap or _RESTART_FLAGS.intersection(checked.flags):
+            self._lap = sample.lap
             self.restart()
         self._measure_person(sample)
         failure = None
@@ -325,11 +333,15 @@ class Driver:
         # Fitting the surface takes longer than a sample may: the old one is shown until it is there.
         skeleton = calibration.skeleton
         self._coming = self._worker.submit(lambda: LbsAvatar(skeleton, self._device))
+        self._coming_for = 0
         if self._on_calibrated is not None:
             self._on_calibrated(calibration)
 
     def _take_avatar(self) -> None:
-        if self._coming is not None and self._coming.done():
+        if self._coming is None:
+            return
+        self._coming_for += 1
+        if self._coming_for >= _FIT_SAMPLES if self.config.lossless else self._coming.done():
             coming, self._coming = self._coming, None
             self.avatar = coming.result()
             self.estimator.set_person(self.avatar.skeleton)

@@ -204,7 +204,7 @@ class DriveSession:
         self._report.add_data_age(max(0, self._latency_ns))
         if result.sample.head is not None and result.failure is None:
             self._report.add_quality(result.head_error_m, result.hand_errors_m, result.joint_error_m)
-        if self._files is not None:
+        if self._files is not None and not result.sample.lap:  # the files hold a recording once
             with driver.spans.measure("record"):
                 self._files.person(driver.avatar.skeleton)
                 self._files.add(result)

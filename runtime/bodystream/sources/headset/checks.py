@@ -158,6 +158,7 @@ class SampleChecker:
         self._origin_moved = False
         self._emulated_s = {"left": 0.0, "right": 0.0}
         self._told: set[str] = set()
+        self._lap = 0
         self._evidence = BodyEvidence()
 
     def prime(self, samples: Iterable[HeadsetSample]) -> None:
@@ -175,6 +176,8 @@ class SampleChecker:
         if dt_s is None:
             self.dropped += 1
             return self._finish(None, flags)
+        if sample.lap != self._lap:
+            self._lap, self._last_head = sample.lap, None
         self._learn(sample)
         if self._found_units != "m" and self._options.units in ("m", "auto"):
             flags.append("units_suspected")

@@ -8,6 +8,9 @@ A header names the columns; their order is free, and columns of other names are 
 - `head_kind`, `left_kind`, `right_kind`: which point was tracked, by the names of `DeviceKind`. Without the column it
   is `view` for the head and `grip` for the hands.
 
+- `origin_moved`: 1 where the world's origin moved since the row before; `emulated`: those of `left` and `right` whose
+  place was only guessed. Both may be absent.
+
 Cells of a device that is not tracked are empty in all of its columns, or hold what writers put there instead (`nan`,
 `null`, `None`, ...), or are absent from the end of the row. Axes are right-handed, y up, the floor at y = 0. The
 separator is a comma, a semicolon or a tab.
@@ -39,7 +42,8 @@ _MAX_TIME_NS = 8e18
 """Nanoseconds since 1970 are 1.8e18; beyond this they and a recording's length do not fit into 64 bits."""
 _MAX_COLUMNS = 1024
 _MAX_LINE = 1 << 16
-_HEADER = ["t_ns", *(f"{device}_{part}" for device in _DEVICES for part in (*_PARTS, "kind"))]
+_EXTRAS = ("origin_moved", "emulated")
+_HEADER = ["t_ns", *(f"{device}_{part}" for device in _DEVICES for part in (*_PARTS, "kind")), *_EXTRAS]
 
 
 def parse_table(data: bytes, name: str) -> Trace:
@@ -144,7 +148,13 @@ class _Table:
                 raise InputError(f"{name}: the {device} has no column {missing[0]}: wanted {', '.join(wanted)}")
             if f"{device}_kind" in header:
                 self._kinds[device] = header.index(f"{device}_kind")
-        known = {self._time, *self._kinds.values(), *(place for places in self._places.values() for place in places)}
+        self._extras = {name: header.index(name) for name in _EXTRAS if name in header}
+        known = {
+            self._time,
+            *self._extras.values(),
+            *self._kinds.values(),
+            *(place for places in self._places.values() for place in places),
+        }
         others = [column for place, column in enumerate(header) if place not in known and column]
         self.warnings = (f"{name}: columns left alone: {excerpt(', '.join(others), 80)}",) if others else ()
 
@@ -162,7 +172,12 @@ class _Table:
             left=devices.get("left"),
             right=devices.get("right"),
             device_t_ns=device_ns,
+            origin_moved=self._extra(row, "origin_moved").lower() in ("1", "true"),
+            emulated=tuple(side for side in ("left", "right") if side in self._extra(row, "emulated").split()),
         )
+
+    def _extra(self, row: list[str], name: str) -> str:
+        return row[self._extras[name]].strip().strip('"') if name in self._extras else ""
 
     def _completed(self, row: list[str], where: str) -> list[str]:
         """A row of another length: writers leave away devices at its end, or put a separator behind the last cell."""
@@ -250,15 +265,15 @@ class HeadsetCsvWriter:
         self._write(_HEADER)
 
     def write(self, sample: HeadsetSample) -> None:
-        """Add one sample; `t_ns` is the host's time that it carries."""
+        """Add one sample, bit for bit; `t_ns` is the host's time that it carries."""
         row: list[object] = [sample.t_ns]
         for device in (sample.head, sample.left, sample.right):
             if device is None:
                 row += [""] * (len(_PARTS) + 1)
             else:
-                row += [f"{float(value):.9g}" for value in (*device.position_m, *device.rotation_xyzw)]
+                row += [repr(float(value)) for value in (*device.position_m, *device.rotation_xyzw)]
                 row.append(device.kind.value)
-        self._write(row)
+        self._write([*row, int(sample.origin_moved), " ".join(sample.emulated)])
 
     def flush(self) -> None:
         """Hand over to the system what was written so far.
