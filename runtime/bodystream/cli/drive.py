@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
 from bodystream.cli.session_end import Notes, run_and_write
-from bodystream.errors import BodystreamError, ConfigurationError
+from bodystream.errors import BodystreamError, ConfigurationError, InputError
 from bodystream.files import check_output, prepare_folder
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ class Drive:
         config = self._config(source)
         warm_up(device, line.building, DRIVE_MODULES)
 
+        written: list[Path] = []
+
         def calibrated(found: Calibration) -> None:
             for text in found.lines:
                 line.print(text)
@@ -170,6 +172,7 @@ class Drive:
                 except BodystreamError as error:
                     line.print(f"error: {error}")
                 else:
+                    written.append(self.calibration)
                     line.print(f"wrote {self.calibration}")
 
         driver = Driver(device, config, on_calibrated=calibrated)
@@ -231,7 +234,7 @@ class Drive:
                 warnings=[*checker.warnings, *([] if viewer is None else viewer.warnings)],
             )
 
-        return run_and_write(
+        code = run_and_write(
             session,
             line,
             done="driven",
@@ -243,6 +246,12 @@ class Drive:
             json=self.json,
             bounded=self.frames is not None,
         )
+        if self.calibrate is not None and self.calibration is not None and not written and code == 0:
+            raise InputError(
+                f"{self.calibration} was not written: nobody was measured, or it could not be saved (see above); hold "
+                "the pose for two seconds with head and both hands tracked, and start again"
+            )
+        return code
 
     def _open(self, on_status: Callable[[str], None]) -> HeadsetSource:
         from bodystream.sources.headset.open import open_headset

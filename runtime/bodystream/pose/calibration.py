@@ -13,7 +13,7 @@ import numpy as np
 
 from bodystream.avatar.body import load_body
 from bodystream.errors import InputError
-from bodystream.files import atomic_path
+from bodystream.files import atomic_path, read_bounded
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import (
     HEAD,
@@ -39,6 +39,13 @@ __all__ = [
 
 _ARM = {side: [JOINT_INDEX[f"{side}_{part}"] for part in ("elbow", "wrist")] for side in ("left", "right")}
 _MAX_FILE_BYTES = 1 << 20
+_RANGES = {
+    "stature_m": (0.5, 3.0),
+    "head_height_m": (0.4, 3.0),
+    "hand_distance_m": (0.2, 4.0),
+    "shoulder_height_m": (0.3, 3.0),
+    "arm_factor": (0.3, 3.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +119,23 @@ class Calibration:
             InputError: it cannot be read or is not a calibration.
         """
         try:
-            with open(path, "rb") as stream:
-                content = stream.read(_MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise InputError(f"the calibration {path} cannot be read: {error.strerror}") from error
-        if len(content) > _MAX_FILE_BYTES:
-            raise InputError(f"{path} is larger than any calibration: give the file that calibration wrote")
+            content = read_bounded(path, _MAX_FILE_BYTES)
+        except InputError as error:
+            raise InputError(
+                f"the calibration cannot be read: {error}; give the file that calibration wrote"
+            ) from error
         try:
             calibration = msgspec.json.decode(content, type=Calibration)
             Skeleton(np.array(calibration.offsets_m))  # checks its shape and size
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError, InputError) as error:
+        # RecursionError: lists within lists, thousands deep.
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError, InputError) as error:
             raise InputError(f"{path} is not a calibration ({error}): calibrate again") from error
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(calibration, name) <= high:
+                raise InputError(
+                    f"{path} is not a calibration of a person ({name} is {getattr(calibration, name):.3g}, wanted "
+                    f"{low:g} to {high:g}): calibrate again"
+                )
         return calibration
 
 

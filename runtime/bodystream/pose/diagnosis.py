@@ -23,6 +23,18 @@ def frame_mistakes(positions_m: Array, rotations: Array) -> list[str]:
     if reach > 3.0:
         unit = "millimetres" if reach > 150.0 else "centimetres"
         return [f"a hand is {reach:.0f} m away from the head: positions look like {unit}, metres are wanted"]
+    above = head - 0.5 * (left + right)
+    tallest = int(np.abs(above).argmax())
+    # Where the devices' own axes were converted along with the world's, only the places tell.
+    if tallest != 1 and abs(above[tallest]) > max(0.2, 2.5 * abs(above[1])) and abs(head[tallest]) > 0.8:
+        axis = "xyz"[tallest]
+        direction = "up" if above[tallest] > 0 else "down"
+        return [
+            f"the head is {abs(above[tallest]):.2f} m above the hands along {axis} and {above[1]:.2f} m along y: the "
+            f"axes are {axis} {direction}, y up is wanted (--axes)"
+        ]
+    if above[1] < -0.15 and head[1] < 0.0:
+        return ["the head is below the hands and below the floor: the axes are y down (as a camera's), y up is wanted"]
     up = rotations[:, 0, :, 1].mean(axis=0)
     if up[1] < 0.6:
         return [_wrong_up(rotations[:, 0], up, head - 0.5 * (left + right))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,10 @@ def open_headset(
         from bodystream.sources.headset.trace import TraceHeadset, read_trace
 
         path, options = _options(target, ("realtime",))
-        return TraceHeadset(read_trace(Path(path).expanduser()), realtime=_switch(options, "realtime", realtime))
+        return TraceHeadset(read_trace(Path(os.path.expanduser(path))), realtime=_switch(options, "realtime", realtime))
     if kind == "motion" and target:
         return _open_motion(target, realtime)
-    hint = f" For a recording write trace:{spec}" if spec and Path(spec).is_file() else ""
+    hint = f" For a recording write trace:{spec}" if spec and os.path.isfile(spec) else ""
     raise ConfigurationError(f"there is no headset source {spec!r}, wanted one of: {_KINDS}.{hint}")
 
 
@@ -102,7 +103,7 @@ def _open_motion(target: str, realtime: bool) -> HeadsetSource:
 def _options(target: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """The path and the options after its question mark, unless the path itself has one."""
     path, question, query = target.rpartition("?")
-    if not question or Path(target).expanduser().exists():
+    if not question or os.path.exists(os.path.expanduser(target)):
         return target, {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, max_num_fields=32)

@@ -21,11 +21,13 @@ from bodystream.sources.headset.webxr_certificate import (
     user_certificate,
 )
 from bodystream.sources.headset.webxr_clock import ClockFigures
+from bodystream.sources.headset.webxr_invitation import invitation_of, qr_text
 from bodystream.sources.headset.webxr_limits import SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_server import HeadsetServer
 from bodystream.timing import Slot
 from bodystream.types import HeadsetSample
 from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
+from bodystream.web.invitation import Invitation
 
 __all__ = ["DEFAULT_PORT", "WebXrHeadset"]
 
@@ -133,6 +135,11 @@ class WebXrHeadset:
         self._announce(chosen)
 
     @property
+    def invitation(self) -> Invitation | None:
+        """The page's address and its QR code; None where only this machine can open it."""
+        return None if is_loopback(self._host) else invitation_of(self.url)
+
+    @property
     def rate_hz(self) -> float | None:
         """The display's rate as the browser tells it, or None."""
         session = self._server.session
@@ -190,6 +197,9 @@ class WebXrHeadset:
         if is_loopback(self._host):
             where += " (this machine only; give --host 0.0.0.0 to let a headset in)"
         self._status(where)
+        picture = "" if is_loopback(self._host) else qr_text(self.url)
+        if picture:
+            self._status(picture)
         if certificate is None:
             return
         if certificate.own:

@@ -1,0 +1,30 @@
+"""The address of the headset's page as a QR code: long addresses with a token are no joy to type with a controller."""
+
+from __future__ import annotations
+
+import io
+
+from bodystream.web.invitation import Invitation
+
+__all__ = ["invitation_of", "qr_text"]
+
+
+def invitation_of(url: str) -> Invitation:
+    """The address with its QR code, which is left out where `segno` (extra `webxr`) is not installed."""
+    try:
+        import segno
+    except ImportError:
+        return Invitation(url)
+    # Without the page's own style, which a picture cannot see.
+    return Invitation(url, segno.make_qr(url, error="m").svg_inline(scale=4, border=4, dark="#000", light="#fff"))
+
+
+def qr_text(url: str) -> str:
+    """The QR code in half blocks, for a terminal that writes light on dark; empty without `segno`."""
+    try:
+        import segno
+    except ImportError:
+        return ""
+    out = io.StringIO()
+    segno.make_qr(url, error="l").terminal(out, border=2, compact=True)
+    return out.getvalue().rstrip("\n")
