@@ -213,6 +213,17 @@ def test_r3d(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == pytest.approx((60, 61, 39.5, 29.5))
 
 
+def test_r3d_that_was_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(write_r3d(lzfse_of))) as archive:
+        archive.extractall(tmp_path)
+    with FolderSource.open(tmp_path) as source:
+        assert source.layout == "r3d"
+        check(source, SAME_VIEW, depth_atol=1e-6)
+    (tmp_path / "rgbd" / "1.depth").write_bytes(b"bvx2")
+    with FolderSource.open(tmp_path) as source:
+        assert len(list(source)) == 2 and source.counts.lost == 1
+
+
 def without(meta: dict, *keys: str, **more: object) -> dict:
     return {key: value for key, value in {**meta, **more}.items() if key not in keys}
 

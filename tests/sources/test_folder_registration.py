@@ -222,6 +222,25 @@ def test_the_same_camera_twice_is_registered_and_told(tmp_path: Path) -> None:
     with FolderSource.open(tmp_path) as source:
         assert any("are the same, so colour is taken as registered" in text for text in source.counts.warnings)
         np.testing.assert_array_equal(next(iter(source)).colour, scene.colour_rgb())
+    for file in tmp_path.glob("*Intrinsics.txt"):
+        file.unlink()
+    text = json.loads(json_file(scene))
+    del text["extrinsics"]
+    (tmp_path / "calibration.json").write_text(json.dumps(text))
+    with FolderSource.open(tmp_path) as source:
+        assert any("are the same, so colour is taken as registered" in text for text in source.counts.warnings)
+        assert source.intrinsics.fx == 60
+
+
+def test_transform_in_a_file_of_its_own_beside_one_file_of_both(tmp_path: Path) -> None:
+    write_frames(tmp_path, BENT)
+    text = json.loads(json_file(BENT))
+    del text["extrinsics"]
+    (tmp_path / "calibration.json").write_text(json.dumps(text))
+    with pytest.raises(InputError, match="calibration.json.*no transform between them.*colour_from_depth.txt"):
+        FolderSource.open(tmp_path)
+    np.savetxt(tmp_path / "colour_from_depth.txt", BENT.colour_from_depth)
+    check(play(tmp_path), BENT)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +272,7 @@ def test_unit_of_the_transform(length: float, unit: str) -> None:
 
 
 def test_given_intrinsics_win_over_files_of_two_cameras(tmp_path: Path) -> None:
-    scene = TwoCameras(depth=APART.depth, colour=APART.depth)
+    scene = TwoCameras(depth=APART.depth, colour=Camera((66.0, 65.0, 40.0, 29.0), 80, 60))
     write_frames(tmp_path, scene)
     given = CameraIntrinsics(70, 70, 40, 30, 80, 60)
     for text in (opencv_yaml(scene), opencv_yaml(scene).replace("depth_to_color", "stereo")):

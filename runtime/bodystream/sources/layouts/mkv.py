@@ -28,6 +28,7 @@ WANTED = "a .mkv file of an Azure Kinect or Femto"
 FILE_SUFFIXES = (".mkv",)
 
 _MAX_PICTURE_BYTES = 64 << 20
+_MAX_FRAMES = 200_000  # nearly two hours
 _LONGEST_PERIOD_NS = 500_000_000
 _RAW_BYTES = {b"NV12": 1.5, b"YUY2": 2.0, b"BGRA": 4.0}
 
@@ -71,6 +72,8 @@ def _read(path: Path, reader: PieceReader) -> Recording:
     for track in (depth, colour):
         if track is not None and not 0 < track.width * track.height <= MAX_DEPTH_PIXELS:
             raise InputError(f"{path}: images of {track.width}x{track.height} are no camera's")
+    if len(depth.blocks) > _MAX_FRAMES:
+        raise InputError(f"{path}: holds {len(depth.blocks)} depth images, more than {_MAX_FRAMES}: cut it into pieces")
     notes: list[str] = []
     if file.cut:
         notes.append(f"{path}: ends in the middle, as after a power cut; what is whole is played")

@@ -2,6 +2,7 @@
 
 Depth is float32 in metres, compressed with LZFSE, smaller than colour and of the same view; `K` is of the colour
 images, stored column by column, `perFrameIntrinsicCoeffs` holds fx fy cx cy of each frame. The confidence is not used.
+A folder that such a file was unpacked to is read as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,29 +22,37 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from bodystream.errors import InputError, MissingDependencyError, excerpt
+from bodystream.files import read_bounded
 from bodystream.sources.layouts.containers import MAX_DEPTH_PIXELS, open_regular
 from bodystream.sources.layouts.images import DamagedFileError, decode_colour
 from bodystream.sources.layouts.intrinsics import PinholeParameters
 from bodystream.sources.layouts.lenses import LensParameters, Rig
+from bodystream.sources.layouts.pairing import files_of
 from bodystream.sources.layouts.record import FrameRecord, Recording
 from bodystream.types import Array
 
 __all__ = ["FILE_SUFFIXES", "NAME", "WANTED", "fits", "read", "unpacked_bytes"]
 
 NAME = "r3d"
-WANTED = "a .r3d file (Record3D)"
+WANTED = "a .r3d file (Record3D), or what is in it"
 FILE_SUFFIXES = (".r3d",)
 
+Content = Callable[[str, int], bytes]
+"""The content of a member by its name, of at most so many bytes."""
+
+_METADATA = ("metadata", "metadata.json")
 _MAX_METADATA_BYTES = 16 << 20
 _MAX_PICTURE_BYTES = 32 << 20
-_MAX_DIRECTORY_BYTES = 48 << 20
-_MAX_FRAMES = 400_000
+_MAX_DIRECTORY_BYTES = 20 << 20  # of half an hour at 60 Hz
+_MAX_FRAMES = 200_000
 _SMALLEST_BLOCK = 1024  # LZFSE writes far larger ones; a file of thousands of tiny blocks is no camera's
 _ASPECT_ERROR = 0.03
 
 
 def fits(path: Path) -> bool:
-    """Whether this is such a file."""
+    """Whether this is such a file, or the folder that one was unpacked to."""
+    if path.is_dir():
+        return (path / "rgbd").is_dir() and any((path / name).is_file() for name in _METADATA)
     return path.suffix.lower() in FILE_SUFFIXES
 
 
@@ -55,9 +64,16 @@ def read(path: Path) -> Recording:
         MissingDependencyError: there is nothing that unpacks LZFSE.
     """
     unpack = _unpacker()
+    if path.is_dir():
+        names = [f"rgbd/{file.name}" for file in files_of(path / "rgbd", (".jpg", ".depth"))]
+        names += [name for name in _METADATA if (path / name).is_file()]
+        return _recording(path, names, partial(_of_folder, path), unpack, None)
     file = open_regular(path)
     try:
-        return _read(path, file, unpack)
+        _check_directory(path, file)
+        archive = zipfile.ZipFile(file)
+        members = {info.filename: info for info in archive.infolist()}
+        return _recording(path, members, partial(_of_archive, path, archive, members), unpack, archive.close)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         file.close()
         raise InputError(f"{path}: damaged, or no .r3d file ({excerpt(str(error), 100)})") from error
@@ -75,15 +91,18 @@ def _unpacker() -> Callable[[bytes], bytes]:
     raise MissingDependencyError("lzfse", "to read .r3d files", "Run: pip install 'bodystream[recordings]'")
 
 
-def _read(path: Path, file: BinaryIO, unpack: Callable[[bytes], bytes]) -> Recording:
-    _check_directory(path, file)
-    archive = zipfile.ZipFile(file)
-    members = {info.filename: info for info in archive.infolist()}
-    meta = _metadata(path, archive, members)
+def _recording(
+    path: Path,
+    names: Collection[str],
+    content: Content,
+    unpack: Callable[[bytes], bytes],
+    close: Callable[[], None] | None,
+) -> Recording:
+    meta = _metadata(path, names, content)
     depth_size, colour_size, camera = _sizes(path, meta)
     numbers = sorted(
         int(name[5:-6])
-        for name in members
+        for name in names
         if name.startswith("rgbd/") and name.endswith(".depth") and name[5:-6].isascii() and name[5:-6].isdecimal()
         and len(name) < 30
     )  # fmt: skip
@@ -94,21 +113,21 @@ def _read(path: Path, file: BinaryIO, unpack: Callable[[bytes], bytes]) -> Recor
     records = []
     for position, number in enumerate(numbers):
         depth, colour = f"rgbd/{number}.depth", f"rgbd/{number}.jpg"
-        read_depth = partial(_depth, path, archive, members[depth], unpack, depth_size)
-        problem = "" if colour in members else f"{path}: {depth} has no {colour}"
+        read_depth = partial(_depth, path, depth, content, unpack, depth_size)
+        problem = "" if colour in names else f"{path}: {depth} has no {colour}"
         own = cameras[position]
         pinhole = None if own is None else _scaled(own, colour_size, depth_size, f"{path} frame {number}")
         records.append(
             FrameRecord(
                 name=str(number),
                 read_depth=read_depth,
-                read_colour=partial(_colour, path, archive, members[colour]) if not problem else None,
+                read_colour=partial(_colour, path, colour, content) if not problem else None,
                 read_intrinsics=None if pinhole is None else partial(_same, pinhole),
                 depth_file=f"{path} {depth}",
                 colour_file=f"{path} {colour}",
                 time_ns=None if times_ns is None else times_ns[position],
                 number=number,
-                problem=problem if any(name.endswith(".jpg") for name in members) else "",
+                problem=problem if any(name.endswith(".jpg") for name in names) else "",
             )
         )
     fps = _number(meta.get("fps"))
@@ -120,7 +139,7 @@ def _read(path: Path, file: BinaryIO, unpack: Callable[[bytes], bytes]) -> Recor
         intrinsics_wanted="a whole .r3d file",
         rig=_ScaledRig(camera, colour_size, str(path)),
         rate_hz=fps if fps is not None and 0.1 <= fps <= 1000 else None,
-        close=archive.close,
+        close=close,
     )
 
 
@@ -180,23 +199,30 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
         raise InputError(f"{path}: its table of contents has {directory} bytes, more than any recording's")
 
 
-def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
-    """The content of a member of at most `limit` bytes; its header's word is checked before, and obeyed by zipfile."""
+def _of_archive(
+    path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str, limit: int
+) -> bytes:
+    """A member of at most `limit` bytes; its header's word is checked before, and obeyed by zipfile."""
+    info = members[name]
     if info.file_size > limit:
-        raise DamagedFileError(f"{path}: {info.filename} unpacks to {info.file_size} bytes, which no camera's does")
+        raise DamagedFileError(f"{path}: {name} unpacks to {info.file_size} bytes, which no camera's does")
     try:
         with archive.open(info) as member:
             return member.read(limit + 1)[:limit]
     except (zipfile.BadZipFile, OSError, EOFError, zlib.error, ValueError, NotImplementedError, RuntimeError) as error:
-        raise DamagedFileError(f"{path}: {info.filename} is damaged ({excerpt(str(error), 80)})") from error
+        raise DamagedFileError(f"{path}: {name} is damaged ({excerpt(str(error), 80)})") from error
 
 
-def _metadata(path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
-    info = members.get("metadata") or members.get("metadata.json")
-    if info is None:
+def _of_folder(path: Path, name: str, limit: int) -> bytes:
+    return read_bounded(path / name, limit, DamagedFileError)
+
+
+def _metadata(path: Path, names: Collection[str], content: Content) -> dict[str, Any]:
+    name = next((name for name in _METADATA if name in names), None)
+    if name is None:
         raise InputError(f"{path}: holds no `metadata`: export it from Record3D as .r3d")
     try:
-        meta = json.loads(_member(path, archive, info, _MAX_METADATA_BYTES))
+        meta = json.loads(content(name, _MAX_METADATA_BYTES))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its metadata is no valid json ({excerpt(str(error), 80)})") from error
     if not isinstance(meta, dict):
@@ -305,13 +331,11 @@ def unpacked_bytes(data: bytes) -> int:
             raise ValueError(f"{blocks} blocks for {total} bytes")
 
 
-def _depth(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpack: Callable[[bytes], bytes], size: tuple[int, int]
-) -> Array:
+def _depth(path: Path, name: str, content: Content, unpack: Callable[[bytes], bytes], size: tuple[int, int]) -> Array:
     wanted = 4 * size[0] * size[1]
-    data = _member(path, archive, info, 2 * wanted + 4096)
+    data = content(name, 2 * wanted + 4096)
     if len(data) != wanted:  # else it was stored without compression
-        origin = f"{path}: {info.filename}"
+        origin = f"{path}: {name}"
         try:
             says = unpacked_bytes(data)
             if says != wanted:
@@ -328,5 +352,5 @@ def _depth(
     return np.frombuffer(data, "<f4").reshape(size[1], size[0])
 
 
-def _colour(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    return decode_colour(_member(path, archive, info, _MAX_PICTURE_BYTES), f"{path} {info.filename}")
+def _colour(path: Path, name: str, content: Content) -> Array:
+    return decode_colour(content(name, _MAX_PICTURE_BYTES), f"{path} {name}")

@@ -16,7 +16,7 @@ from bodystream.errors import InputError
 from bodystream.files import read_text_bounded
 from bodystream.sources.layouts import azure
 from bodystream.sources.layouts.intrinsics import INTRINSICS_SUFFIXES, PinholeParameters, read_intrinsics
-from bodystream.sources.layouts.keyed import Entry, entries, tokens
+from bodystream.sources.layouts.keyed import entries, tokens
 from bodystream.sources.layouts.lenses import GIVE_INSTEAD, LensParameters, Rig, SizedRig, lens, rigid
 from bodystream.sources.layouts.record import Recording
 from bodystream.sources.layouts.rig_files import (
@@ -95,33 +95,36 @@ def find_rig(folder: Path, has_colour: bool = True) -> RigChoice:
     files = _files(folder)
     for path in files:
         if path.suffix.lower() != ".txt" and set(tokens(path.stem)) & _CAMERA_WORDS:
-            rig = _of_one_file(path, has_colour)
-            if rig is not None:
-                return RigChoice(rig, files=(str(path),))
+            found = _of_one_file(path, has_colour)
+            if found is not None:
+                return found
     return _of_two_files(folder, files, has_colour)
 
 
-def _of_one_file(path: Path, has_colour: bool) -> SizedRig | None:
-    text = _text(path)
-    if path.suffix.lower() == ".json" and "CalibrationInformation" in text:
-        return azure.parse(text, str(path))
+def _of_one_file(path: Path, has_colour: bool) -> RigChoice | None:
+    text, suffix, files = _text(path), path.suffix.lower(), (str(path),)
+    if suffix == ".json" and "CalibrationInformation" in text:
+        return RigChoice(azure.parse(text, str(path)), files=files)
     try:
-        found = entries(text, path.suffix.lower(), str(path))
+        found = entries(text, suffix, str(path))
     except InputError:
         return None  # whoever needs the file as intrinsics says what is wrong with it
     if not names_two_cameras(found):
         return None
     if has_colour and transform_of(found, str(path)) is None:
+        depth, colour = (lens_of([e for e in found if role_of(e.path) == r], str(path), r) for r in (DEPTH, COLOUR))
         beside = _transform_beside(path.parent)
-        if beside is not None:
-            return replace(
-                rig_of(found, str(path), wants_colour=False), colour_from_depth=beside, colour=_colour(found, path)
-            )
-    return rig_of(found, str(path), has_colour)
+        if depth is not None and colour is not None:
+            if beside is not None:
+                return RigChoice(Rig(depth, colour, beside, str(path)), files=files)
+            if _same(depth, colour):
+                return _one_camera(depth, files)
+    return RigChoice(rig_of(found, str(path), has_colour), files=files)
 
 
-def _colour(found: list[Entry], path: Path) -> LensParameters | None:
-    return lens_of([entry for entry in found if role_of(entry.path) == COLOUR], str(path), COLOUR)
+def _one_camera(camera: LensParameters, files: tuple[str, ...]) -> RigChoice:
+    note = f"{' and '.join(files)}: both cameras are the same, so colour is taken as registered to depth"
+    return RigChoice(intrinsics=replace(camera.pinhole, distorted=camera.bends), files=files, notes=(note,))
 
 
 def _of_two_files(folder: Path, files: list[Path], has_colour: bool) -> RigChoice:
@@ -142,8 +145,7 @@ def _of_two_files(folder: Path, files: list[Path], has_colour: bool) -> RigChoic
     transform = _transform_beside(folder)
     if transform is None:
         if _same(depth, colour):
-            note = f"{names[0]} and {names[1]} are the same, so colour is taken as registered to depth"
-            return RigChoice(intrinsics=depth.pinhole, files=names, notes=(note,))
+            return _one_camera(depth, names)
         raise InputError(
             f"{names[0]} and {names[1]} are two cameras, and nothing there says where one stands in the other's frame, "
             f"so that colour cannot be registered to depth: {GIVE_INSTEAD}"

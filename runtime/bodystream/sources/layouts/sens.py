@@ -30,7 +30,7 @@ FILE_SUFFIXES = (".sens",)
 
 _VERSION = 4
 _MAX_NAME = 1024
-_MAX_FRAMES = 1_000_000
+_MAX_FRAMES = 200_000  # nearly two hours
 _FRAME = struct.Struct("<64x4Q")  # camera to world; times of colour and depth; bytes of colour and depth
 _JPEG, _PNG, _RAW = 2, 1, 0
 _RAW_USHORT, _ZLIB_USHORT = 0, 1
