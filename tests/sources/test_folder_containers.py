@@ -316,6 +316,12 @@ def test_lzfse_lengths_are_read_from_the_blocks() -> None:
         assert r3d.unpacked_bytes(lzfse_of(data)) == len(data)
 
 
+def test_lzfse_blocks_without_length_are_refused() -> None:
+    """A header of 0 bytes leads back to itself."""
+    with pytest.raises(ValueError, match="whose header has 0 bytes"):
+        r3d.unpacked_bytes(b"bvx2" + struct.pack("<I3Q", 36000, 0, 0, 0) + b"bvx$")
+
+
 def test_r3d_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.r3d").write_bytes(write_r3d(bytes))
     for name in ("lzfse", "liblzfse"):
@@ -326,7 +332,7 @@ def test_r3d_without_its_package_says_what_to_install(tmp_path: Path, monkeypatc
 
 def test_fuzz_r3d(tmp_path: Path) -> None:
     lzfse_of(b"")
-    small = [write_r3d(pack, count=1) for pack in (bytes, stored)]
+    small = [write_r3d(pack, count=1) for pack in (bytes, stored, lzfse_of)]
     fuzz_file(first_frame(r3d), small, tmp_path / "a.r3d")
 
     def metadata(data: bytes) -> object:

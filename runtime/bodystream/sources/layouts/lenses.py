@@ -148,7 +148,8 @@ def rigid(rotation: Sequence[float], translation: Sequence[float], origin: str) 
     """
     matrix = np.eye(4)
     values = np.asarray(rotation, np.float64).reshape(3, 3)
-    if not np.isfinite(values).all() or np.abs(values @ values.T - np.eye(3)).max() > 5e-3 or np.linalg.det(values) < 0:
+    turns = bool(np.isfinite(values).all()) and np.abs(values).max() < 1.1
+    if not turns or np.abs(values @ values.T - np.eye(3)).max() > 5e-3 or np.linalg.det(values) < 0:
         raise InputError(
             f"{origin}: the transform between the cameras holds no rotation, got {excerpt(values.tolist())}"
         )

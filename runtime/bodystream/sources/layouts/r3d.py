@@ -317,7 +317,10 @@ def unpacked_bytes(data: bytes) -> int:
                 size = 12 + struct.unpack_from("<I", data, at + 8)[0]
             elif magic == b"bvx2":
                 first, second, third = struct.unpack_from("<3Q", data, at + 8)
-                size = (third & 0xFFFFFFFF) + (first >> 20 & 0xFFFFF) + (second >> 40 & 0xFFFFF)
+                header = third & 0xFFFFFFFF
+                if header < 32:
+                    raise ValueError(f"a block at byte {at} whose header has {header} bytes")
+                size = header + (first >> 20 & 0xFFFFF) + (second >> 40 & 0xFFFFF)
             elif magic == b"bvx1":
                 size = 772 + struct.unpack_from("<I", data, at + 8)[0]
             else:

@@ -63,7 +63,8 @@ def base_from(numbers: Array, origin: str) -> Array:
     Raises:
         InputError: it is no rigid transform.
     """
-    matrix = np.asarray(numbers, np.float64).reshape(4, 4)
+    with np.errstate(invalid="ignore"):  # signalling nans
+        matrix = np.asarray(numbers, np.float64).reshape(4, 4)
     if not np.isfinite(matrix).all() or not matrix[:3, :3].any():
         return np.eye(4)
     return rigid(matrix[:3, :3].ravel(), matrix[:3, 3], origin)
