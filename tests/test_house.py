@@ -91,11 +91,11 @@ def test_every_dependency_is_pinned() -> None:
 
 def test_extras_are_those_that_are_documented() -> None:
     extras = set(project()["optional-dependencies"])
-    assert extras >= {"realsense", "openxr", "cuda", "tensorrt", "train", "export", "dev"}
+    assert extras >= {"realsense", "openxr", "webxr", "openvino", "tensorrt", "train", "export", "dev"}
 
 
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "warp": "warp-lang", "xr": "pyopenxr"}
-EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "cuda", "openvino", "tensorrt")
+EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "openvino", "tensorrt")
 
 
 def imported_distributions(nodes: Iterable[ast.AST]) -> set[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bodystream.cli.extras import run_with_extra
 from bodystream.cli.main import CommandEntry, Program
+from bodystream.cli.main import main as run_program
 
 __all__ = ["PROGRAM", "main"]
 
@@ -14,12 +14,13 @@ PROGRAM = Program(
     "bodystream-export",
     "Turn trained networks into bundles that run without PyTorch.",
     (CommandEntry(("pose",), "bodystream_export.pose.command", "ExportPose", "the full-body pose sampler"),),
+    install="pip install 'bodystream[export]'",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is that of `bodystream`."""
-    return run_with_extra(argv, PROGRAM, "export", ("torch", "safetensors", "onnx"), "to export")
+    return run_program(argv, PROGRAM)
 
 
 if __name__ == "__main__":

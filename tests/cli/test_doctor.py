@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import types
@@ -17,9 +18,9 @@ import pytest
 
 from bodystream import __version__
 from bodystream.bundles import BundleFile, Manifest, locate
-from bodystream.cli import checks, doctor
-from bodystream.cli.checks import Check
-from bodystream.errors import BundleError
+from bodystream.cli import checks, checks_machine, checks_packages, checks_warp, doctor
+from bodystream.cli.finding import Check, State
+from bodystream.errors import BundleError, DeviceError
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
 
@@ -28,7 +29,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     """One entry of `checks`, as promised to scripts."""
 
     name: str
-    state: checks.State
+    state: State
     found: str
     remedy: str
 
@@ -75,8 +76,19 @@ def test_json_follows_its_schema(output: Output) -> None:
     assert output.version == __version__
     assert output.ok == all(row.state != "missing" for row in output.checks)
     names = {row.name for row in output.checks}
-    assert names >= {"python", "bodystream", "warp", "device cpu", "kernel cache", "opencv", "onnxruntime", "providers"}
+    assert names >= {
+        "python",
+        "bodystream",
+        "warp",
+        "device cpu",
+        "kernels",
+        "kernel cache",
+        "opencv",
+        "onnxruntime",
+        "providers",
+    }
     assert names >= {"tensorrt", "pyopenxr", "libusb-1.0", "pyrealsense2", "bundle body", "recordings"}
+    assert names >= {"cryptography", "disk", "port of the viewer", "port of webxr", "provider cuda", "realsense"}
 
 
 def test_what_is_not_ok_comes_with_a_remedy(output: Output) -> None:
@@ -94,7 +106,7 @@ def test_versions_are_the_installed_ones(output: Output) -> None:
 
     found = {row.name: row.found for row in output.checks}
     assert found["warp"] == wp.__version__
-    assert found["onnxruntime"] == onnxruntime.__version__
+    assert found["onnxruntime"] == f"{onnxruntime.__version__}, telemetry off"
     assert found["opencv"] == cv2.__version__
     assert "CPUExecutionProvider" in found["providers"]
     assert sys.executable in found["python"]
@@ -104,7 +116,7 @@ def test_shipped_bundles_show_their_hashes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(locate, "_SHIPPED", tmp_path)
     write_bundle(tmp_path / "good")
     (write_bundle(tmp_path / "spoiled") / "data.bin").write_bytes(b"weighty")
-    found = rows(checks.check_bundles())
+    found = rows(checks_machine.check_bundles())
     assert found["bundle good"].state == "ok"
     assert hashlib.sha256(b"weights").hexdigest()[:12] in found["bundle good"].found
     assert found["bundle spoiled"].state == "missing"
@@ -113,45 +125,148 @@ def test_shipped_bundles_show_their_hashes(tmp_path: Path, monkeypatch: pytest.M
 
 def test_an_installation_without_bundles_is_not_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate, "_SHIPPED", tmp_path)
-    assert rows(checks.check_bundles())["bundles"].state == "missing"
+    assert rows(checks_machine.check_bundles())["bundles"].state == "missing"
 
 
 def test_bundle_folders_of_the_environment_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BODYSTREAM_BUNDLES", os.pathsep.join([str(tmp_path), str(tmp_path / "absent")]))
-    found = [check for check in checks.check_bundles() if check.name == "bundle folder"]
+    found = [check for check in checks_machine.check_bundles() if check.name == "bundle folder"]
     assert [check.state for check in found] == ["ok", "optional"]
 
 
 def test_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BODYSTREAM_DATA", raising=False)
-    assert rows(checks.check_recordings())["recordings"].state == "optional"
+    assert rows(checks_machine.check_recordings())["recordings"].state == "optional"
     monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path / "absent"))
-    assert "not a folder" in rows(checks.check_recordings())["recordings"].found
+    assert "not a folder" in rows(checks_machine.check_recordings())["recordings"].found
     (tmp_path / "depth").mkdir()
     monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path))
-    assert rows(checks.check_recordings())["recordings"] == Check("recordings", "ok", f"{tmp_path} (1 folders)")
+    assert rows(checks_machine.check_recordings())["recordings"] == Check("recordings", "ok", f"{tmp_path} (1 folders)")
+
+
+EXTRAS = (("tensorrt", "tensorrt"), ("cryptography", "webxr"), ("pyopenxr", "openxr"))
 
 
 def test_absent_extras_are_optional_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str):
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr(importlib, "import_module", absent)
-    found = rows(checks.check_extras())
-    for name, extra in (("tensorrt", "tensorrt"), ("pyopenxr", "openxr")):
-        assert found[name].state == "optional"
-        assert f"bodystream[{extra}]" in found[name].remedy
+    for module in ("tensorrt", "cryptography.x509", "xr"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(checks_packages, "distribution_version", lambda name: None)
+    found = rows(checks_packages.check_extras())
+    for name, extra in EXTRAS:
+        assert (found[name].state, found[name].found) == ("optional", "not installed")
+        assert f"pip install 'bodystream[{extra}]'" in found[name].remedy
 
 
 def test_an_extra_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str):
-        raise ImportError("libopenxr_loader.so: cannot open shared object file")
+        raise ImportError("libnvinfer.so: cannot open shared object file")
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    monkeypatch.setattr(checks, "_distribution_version", lambda name: "1.1.6501")
-    found = rows(checks.check_extras())["pyopenxr"]
+    monkeypatch.setattr(checks_packages, "distribution_version", lambda name: "11.4.0")
+    found = rows(checks_packages.check_extras())["tensorrt"]
     assert found.state == "optional"
-    assert found.found == "1.1.6501, cannot be imported: libopenxr_loader.so: cannot open shared object file"
+    assert found.found == "11.4.0, cannot be imported: libnvinfer.so: cannot open shared object file"
+    assert "bodystream" not in found.remedy  # it is installed: the extra would change nothing
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "raise AttributeError(\"'NoneType' object has no attribute 'glXGetCurrentContext'\")",  # as on Debian
+        "raise ImportError('Unable to load OpenGL or GL library')",
+        "raise OSError('libGL.so.1: cannot open shared object file')",
+    ],
+)
+def test_a_system_without_opengl_is_told_of_the_system_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "xr.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "xr", raising=False)
+    monkeypatch.setattr(checks_packages, "distribution_version", lambda name: "1.1.6501")
+    found = rows(checks_packages.check_extras())["pyopenxr"]
+    assert (found.state, found.found) == ("optional", "1.1.6501, and the OpenGL library is missing")
+    assert "apt-get install libgl1" in found.remedy and "pip install" not in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("builds", "has_cuda", "state", "said"),
+    [
+        ({"onnxruntime": "1.31.1"}, False, "optional", "pip install"),
+        ({"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}, True, "ok", ""),
+        ({"onnxruntime-gpu": "1.31.1"}, True, "ok", ""),
+        ({"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}, True, "optional", "onnxruntime==1.31.1"),
+    ],
+)
+def test_which_build_of_onnxruntime_counts(builds: dict, has_cuda: bool, state: str, said: str) -> None:
+    check = checks_packages.check_cuda_build(builds, has_cuda)
+    assert check.state == state and said in check.remedy and "uninstall" not in check.remedy
+
+
+def test_the_build_without_cuda_over_the_one_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bodystream.engines import onnx_runtime
+
+    builds = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}
+    monkeypatch.setattr(onnx_runtime, "installed_builds", lambda: builds)
+    check = checks_packages.check_cuda_build(builds, False)
+    assert "written last" in check.found
+    assert check.remedy == "pip install --force-reinstall --no-deps onnxruntime-gpu==1.31.1"
+
+
+def test_ports() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        busy = checks_machine.check_port("port", port, "give another")
+    assert busy == Check("port", "optional", f"{port}: another program listens on it", "give another")
+    assert checks_machine.check_port("port", port, "give another") == Check("port", "ok", f"{port} is free")
+
+
+@pytest.mark.parametrize(("free", "state"), [(0, "missing"), (1 << 30, "optional"), (50 << 30, "ok")])
+def test_disk(free: int, state: str, tmp_path: Path) -> None:
+    found = checks_machine.disk_finding(tmp_path, free)
+    assert found.state == state and bool(found.remedy) is (state != "ok")
+
+
+def test_kernels_that_do_not_load_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bodystream.pipelines import warmup
+
+    def fail(*_: object) -> None:
+        raise DeviceError("the kernels of bodystream.pose cannot be built for cpu: broken. Empty /cache")
+
+    monkeypatch.setattr(warmup, "load_kernels", fail)
+    found = rows(checks_warp.check_kernels())["kernels"]
+    assert found.state == "missing" and "bodystream.pose cannot be built" in found.found
+
+
+def test_a_kernel_cache_that_is_not_writable_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code = (
+        "from bodystream.pipelines import warmup; warmup.KERNEL_MODULES = ('bodystream.avatar.kernels',)\n"
+        "warmup.warm_up.__defaults__ = (None, warmup.KERNEL_MODULES)\n"
+        "from bodystream.cli.checks_warp import check_kernels\n"
+        "for check in check_kernels(): print(check.name, check.state, check.found, check.remedy, sep='|')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(RUNTIME), "WARP_CACHE_PATH": str(tmp_path / "file" / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    lines = [line.split("|") for line in done.stdout.splitlines()]
+    assert [line[:2] for line in lines] == [["kernels", "ok"], ["kernel cache", "missing"]]
+    assert "not writable" in lines[1][2] and "WARP_CACHE_PATH" in lines[1][3]
+
+
+def test_the_table_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    findings = [Check("port of the viewer", "optional", "/a/long" * 40, "do " * 60), Check("b", "ok", "fine")]
+    monkeypatch.setattr(doctor, "run_checks", lambda: findings)
+    doctor.Doctor().run()
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 class FakePlugin(types.ModuleType):
@@ -191,7 +306,7 @@ class FakeRuntime:
 )
 def test_the_openvino_plugin_is_tried(runtime, state: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", FakePlugin("onnxruntime_ep_openvino"))
-    check = checks._check_openvino(runtime)
+    check = checks_packages._check_openvino(runtime)
     assert check.state == state
     assert check.found.endswith(found)
     assert bool(check.remedy) is (state != "ok")
@@ -199,7 +314,7 @@ def test_the_openvino_plugin_is_tried(runtime, state: str, found: str, monkeypat
 
 def test_without_the_openvino_plugin_an_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
-    check = checks._check_openvino(FakeRuntime([]))
+    check = checks_packages._check_openvino(FakeRuntime([]))
     assert check.state == "optional"
     assert "bodystream[openvino]" in check.remedy
 
@@ -214,7 +329,7 @@ def test_cameras_are_what_their_source_says(monkeypatch: pytest.MonkeyPatch) -> 
         ("D415 17, USB 2.1", False, "Use a USB 3 cable"),
     ]
     monkeypatch.setattr(realsense, "doctor_realsense", lambda: said)
-    assert list(checks.check_cameras()) == [
+    assert list(checks_machine.check_cameras()) == [
         Check("libusb-1.0", "optional", "not found", "install it"),
         Check("pyrealsense2", "ok", "2.59.1", ""),
         Check("realsense", "ok", "D435 812, USB 3.2", ""),
@@ -229,7 +344,7 @@ def test_a_kernel_that_does_not_run_is_found(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("the compiler is broken\nsecond line")
 
     monkeypatch.setattr(wp, "launch", no_compiler)
-    found = rows(checks.check_warp())["device cpu"]
+    found = rows(checks_warp.check_warp())["device cpu"]
     assert found.state == "missing"
     assert "a kernel failed: the compiler is broken" in found.found
     assert "second line" not in found.found
@@ -239,7 +354,7 @@ def test_a_kernel_that_computes_nothing_is_found(monkeypatch: pytest.MonkeyPatch
     import warp as wp
 
     monkeypatch.setattr(wp, "launch", lambda *arguments, **options: None)
-    assert "a kernel gave [0.0, 0.0]" in rows(checks.check_warp())["device cpu"].found
+    assert "a kernel gave [0.0, 0.0]" in rows(checks_warp.check_warp())["device cpu"].found
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from bodystream import __version__
 from bodystream.cli import main as cli
 from bodystream.errors import InputError
+from needs import needs
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
 
@@ -224,3 +226,48 @@ def test_the_installed_script_is_this_main() -> None:
 
     project = tomllib.loads((RUNTIME.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["scripts"]["bodystream"] == "bodystream.cli.main:main"
+
+
+@pytest.mark.parametrize("program", ["bodystream", "bodystream-train", "bodystream-export"])
+def test_help_of_a_switch_says_what_the_switch_does(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A field that is on by default shows as `--no-...`, beside which its own help reads the wrong way round."""
+    commands = {"bodystream": cli.COMMANDS}
+    if program != "bodystream":
+        needs("torch", "pip install 'bodystream[train]'")
+        from bodystream_export.cli import PROGRAM as EXPORT
+        from bodystream_training.cli import PROGRAM as TRAIN
+
+        commands |= {TRAIN.name: TRAIN.commands, EXPORT.name: EXPORT.commands}
+    for entry in commands[program]:
+        fields = {field.name: field for field in dataclasses.fields(entry.load())}
+        switches = [name for name, field in fields.items() if field.default is True]
+        with pytest.raises(SystemExit):
+            cli.parse(entry, ["--help"], program)
+        shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        for name in switches:
+            flag = f"--no-{name.replace('_', '-')} "
+            assert flag in shown
+            text = shown.partition(flag)[2].partition(" --")[0]
+            assert "default: True" not in text and text, f"{' '.join(entry.words)} {flag}: use `switched_off`"
+
+
+def test_a_package_that_is_missing_is_one_line(command, capsys: pytest.CaptureFixture[str]) -> None:
+    def absent() -> int:
+        raise ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
+
+    command(absent)
+    program = cli.Program("tried", "Tries.", cli.COMMANDS, install="pip install 'bodystream[train]'")
+    assert cli.main(["try", "out"], program) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: torch is needed for `tried`") and "pip install 'bodystream[train]'" in said
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["--debug", "try", "out"], program)
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_fault(command) -> None:
+    def broken() -> int:
+        raise ModuleNotFoundError("No module named 'bodystream.pots'", name="bodystream.pots")
+
+    command(broken)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["try", "out"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bodystream.engines import PROVIDERS, available_providers, open_engine, session
+from bodystream.engines import PROVIDERS, available_providers, onnx_runtime, open_engine, session
 from bodystream.errors import BundleError, ConfigurationError, DeviceError, InputError, MissingDependencyError
 from needs import needs
 
@@ -118,15 +118,19 @@ def test_unknown_providers_are_refused_with_the_known_ones(graph: Path) -> None:
         open_engine(graph, "tensorrt", dimensions={"rows": 1})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("provider", ["cuda", "openvino"])
-def test_a_missing_provider_says_how_to_get_it(graph: Path, monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+@pytest.mark.parametrize(
+    ("provider", "package"), [("cuda", r"onnxruntime-gpu(\[cuda,cudnn\])?=="), ("openvino", r"bodystream\[openvino\]")]
+)
+def test_a_missing_provider_says_how_to_get_it(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, provider: str, package: str
+) -> None:
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
     problems = available_providers()
     assert tuple(problems) == PROVIDERS and problems["cpu"] == ""
-    with pytest.raises(MissingDependencyError, match=rf"provider {provider}.*pip install 'bodystream\[{provider}\]'"):
+    with pytest.raises(MissingDependencyError, match=rf"provider {provider}.*pip install .*{package}"):
         open_engine(graph, provider, dimensions={"rows": 1})  # type: ignore[arg-type]
 
 
@@ -165,3 +169,20 @@ def test_each_provider_that_is_there_agrees_with_numpy(graph: Path, provider: st
     assert engine.provider == provider
     x = RNG.normal(size=(2, 3))
     np.testing.assert_allclose(engine.run({"x": x})["out"], np.tanh(x @ WEIGHTS + BIAS), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("installed", "remedy"),
+    [
+        ({"onnxruntime": "1.31.1"}, "pip install 'onnxruntime-gpu[cuda,cudnn]==1.31.1'"),
+        ({}, "pip install 'onnxruntime-gpu[cuda,cudnn]'"),
+        (
+            {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"},
+            "pip install --force-reinstall --no-deps onnxruntime-gpu==1.31.1",
+        ),
+    ],
+)
+def test_the_way_to_cuda_does_not_undo_itself(installed: dict, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither command removes onnxruntime, for which bodystream asks, nor lets pip think that nothing is to be done."""
+    monkeypatch.setattr(onnx_runtime, "installed_builds", lambda: installed)
+    assert onnx_runtime.cuda_remedy() == remedy

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bodystream.cli.extras import run_with_extra
 from bodystream.cli.main import CommandEntry, Program
+from bodystream.cli.main import main as run_program
 
 __all__ = ["PROGRAM", "main"]
 
@@ -24,12 +24,13 @@ PROGRAM = Program(
             "compare a trained sampler with every baseline",
         ),
     ),
+    install="pip install 'bodystream[train]'",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is that of `bodystream`."""
-    return run_with_extra(argv, PROGRAM, "train", ("torch", "safetensors"), "to train")
+    return run_program(argv, PROGRAM)
 
 
 if __name__ == "__main__":

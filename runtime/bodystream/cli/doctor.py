@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 
 from bodystream import __version__
-from bodystream.cli.checks import Check, run_checks
+from bodystream.cli.checks import run_checks
+from bodystream.cli.finding import Check
 
 __all__ = ["Doctor"]
 
@@ -18,7 +19,8 @@ _COLOURS = {"ok": "green", "missing": "bold red", "optional": "yellow"}
 class Doctor:
     """Say what is installed, which devices and providers work, and what to do about what does not.
 
-    Exit code 0 when everything that is needed works, else 1. Optional parts that are absent do not count.
+    Every kernel is loaded, and built where it is not in the cache, which takes a minute or two on a first start. Exit
+    code 0 when everything that is needed works, else 1. Optional parts that are absent do not count.
     """
 
     json: bool = False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from bodystream.cli.browser import open_page
-from bodystream.cli.options import optional
+from bodystream.cli.options import optional, switched_off
 from bodystream.cli.session_end import Notes, run_and_write
 from bodystream.errors import BodystreamError, ConfigurationError, InputError
 from bodystream.files import check_output, prepare_folder
@@ -89,14 +89,14 @@ class Drive:
     swap_hands: bool = False
     """Exchange left and right."""
 
-    refine: bool = True
-    """Meet head and hands exactly; --no-refine shows the network's own answer."""
+    refine: Annotated[bool, switched_off("Show the network's own answer: head and hands are not met exactly.")] = True
+    """Meet head and hands exactly."""
 
-    foot_lock: bool = True
-    """Hold standing feet in place; --no-foot-lock leaves them free."""
+    foot_lock: Annotated[bool, switched_off("Leave standing feet free instead of holding them in place.")] = True
+    """Hold standing feet in place."""
 
-    smooth: bool = True
-    """Smooth the network's answer over time; --no-smooth shows each answer as it is."""
+    smooth: Annotated[bool, switched_off("Show each answer of the network as it is, not smoothed over time.")] = True
+    """Smooth the network's answer over time."""
 
     provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
     """What runs the network."""

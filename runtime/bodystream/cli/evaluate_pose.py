@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bodystream.cli.options import optional
+from bodystream.cli.options import optional, switched_off
 from bodystream.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class EvaluatePose:
     raw: bool = False
     """The network alone: no smoothing, no refinement, no foot lock."""
 
-    baselines: bool = True
-    """Also the baselines that need no training; --no-baselines leaves them out."""
+    baselines: Annotated[bool, switched_off("Leave out the baselines that need no training.")] = True
+    """Also the baselines that need no training."""
 
     neighbours_from: Annotated[str | None, optional("DATA")] = None
     """Motion files for the nearest-pose baseline; takes of the people that are tested are left out of them."""

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from bodystream import __version__
 from bodystream.cli.interrupts import EndOnThirdInterrupt
-from bodystream.errors import BodystreamError, ConfigurationError
+from bodystream.errors import BodystreamError, ConfigurationError, MissingDependencyError
 
 __all__ = [
     "COMMANDS",
@@ -85,16 +85,18 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(("samples",), "bodystream.cli.samples", "Samples", "make sample recordings to try everything with"),
     CommandEntry(("bench",), "bodystream.cli.bench", "Bench", "measure speed and accuracy beside other packages"),
     CommandEntry(("doctor",), "bodystream.cli.doctor", "Doctor", "say what is installed, what works, and what to do"),
+    CommandEntry(("completion",), "bodystream.cli.completion", "Completion", "print a script for a shell's completion"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A console script: its name, its commands, and one line about it."""
+    """A console script: its name, one line about it, its commands, and what pip installs what they import."""
 
     name: str
     about: str
     commands: tuple[CommandEntry, ...]
+    install: str = "pip install --force-reinstall bodystream"
 
 
 def main(argv: Sequence[str] | None = None, program: Program | None = None) -> int:
@@ -130,6 +132,12 @@ def main(argv: Sequence[str] | None = None, program: Program | None = None) -> i
         if debug:
             raise
         _print_error(str(error))
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if debug or not package or package.startswith("bodystream"):
+            raise
+        _print_error(str(MissingDependencyError(package, f"for `{program.name}`", f"Run: {program.install}")))
         return EXIT_ERROR
     except OSError as error:
         if debug or not _stdout_refuses():

@@ -22,7 +22,7 @@ import warp as wp
 from bodystream.errors import BodystreamError, DeviceError
 from bodystream.files import atomic_path
 
-__all__ = ["RECORD", "heal_kernel_cache", "kernels_are_built", "load_kernels", "use_own_folder"]
+__all__ = ["RECORD", "heal_kernel_cache", "kernel_cache_is_own", "kernels_are_built", "load_kernels", "use_own_folder"]
 
 RECORD = "bodystream.sha256.json"
 _PREFIX = "wp_bodystream."
@@ -128,7 +128,7 @@ def use_own_folder(reason: object) -> None:
         DeviceError: there is no place for one either.
     """
     global _own_folder
-    if _own_folder is not None and str(wp.config.kernel_cache_dir) == str(_own_folder):
+    if kernel_cache_is_own():
         raise DeviceError(
             f"kernels cannot be built: {reason}. Free some space for temporary files, or set WARP_CACHE_PATH to a "
             "folder that is writable"
@@ -146,6 +146,11 @@ def use_own_folder(reason: object) -> None:
         reason,
         _REMEDY,
     )
+
+
+def kernel_cache_is_own() -> bool:
+    """Whether kernels go into a folder of this process, since the cache is not writable."""
+    return _own_folder is not None and Path(str(wp.config.kernel_cache_dir)).is_relative_to(_own_folder)
 
 
 def _configured_folder() -> str:

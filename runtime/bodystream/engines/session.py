@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from bodystream.engines.onnx_runtime import load_onnxruntime
+from bodystream.engines.onnx_runtime import cuda_remedy, load_onnxruntime, preload_cuda
 from bodystream.errors import BundleError, ConfigurationError, DeviceError, InputError, MissingDependencyError
 from bodystream.types import Array
 
@@ -79,11 +79,7 @@ def available_providers() -> dict[str, str]:
     onnxruntime = load_onnxruntime()
     have = onnxruntime.get_available_providers()
     out = {"cpu": ""}
-    out["cuda"] = (
-        ""
-        if "CUDAExecutionProvider" in have
-        else ("this onnxruntime has no CUDA: pip uninstall onnxruntime && pip install 'bodystream[cuda]'")
-    )
+    out["cuda"] = "" if "CUDAExecutionProvider" in have else f"this onnxruntime has no CUDA: {cuda_remedy()}"
     found = importlib.util.find_spec("onnxruntime_ep_openvino") is not None
     out["openvino"] = "" if found else "it is not installed: pip install 'bodystream[openvino]'"
     return {name: out[name] for name in PROVIDERS}
@@ -136,6 +132,7 @@ def _open(path: Path, provider: str, reason: str, threads: int, dimensions: Mapp
         options.add_free_dimension_override_by_name(name, size)
     names = ["CPUExecutionProvider"]
     if provider == "cuda":
+        preload_cuda(onnxruntime)
         names = [("CUDAExecutionProvider", {"enable_cuda_graph": "0"}), "CPUExecutionProvider"]  # type: ignore[list-item]
     elif provider == "openvino":
         _add_openvino(onnxruntime, options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from bodystream.cli.main import EXIT_INTERRUPTED
-from bodystream.cli.options import optional
+from bodystream.cli.options import optional, switched_off
 from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
 
@@ -76,8 +76,8 @@ class TrainPose:
     learning_rate: float = 1e-4
     """Of Adam, at its highest."""
 
-    history: bool = True
-    """See half a second of the past; --no-history sees single frames, as the paper."""
+    history: Annotated[bool, switched_off("See single frames, as the paper, and not half a second of the past.")] = True
+    """See half a second of the past."""
 
     variants: int = 4
     """Copies of every clip: mirrored, and with other proportions."""

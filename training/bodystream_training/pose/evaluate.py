@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bodystream.cli.counted_progress import counted_progress, duration_text
 from bodystream.cli.evaluate_pose import clips_of
+from bodystream.cli.options import switched_off
 from bodystream.device import initialise_warp
 from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
@@ -66,8 +67,10 @@ class EvaluatePose:
     )
     """Only pieces of LENGTH seconds, one every EVERY seconds; default: everything."""
 
-    neighbours: bool = True
-    """Also the nearest-pose baseline, whose database takes a while to build."""
+    neighbours: Annotated[
+        bool, switched_off("Leave out the nearest-pose baseline, whose database takes a while to build.")
+    ] = True
+    """Also the nearest-pose baseline."""
 
     json: bool = False
     """Print one JSON object."""
