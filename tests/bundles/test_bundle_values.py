@@ -22,6 +22,7 @@ from bodystream.pose.features import FeatureConfig
 from bodystream.pose.sampler import PoseSampler
 from bodystream.types import Array
 from fuzzing import fuzz, fuzz_file
+from needs import needs
 
 shipped = functools.cache(load_body)
 
@@ -103,7 +104,7 @@ def test_values_that_no_body_has_are_refused(tmp_path: Path, arrays: dict[str, A
 
 def test_a_network_that_answers_nan_is_refused_before_anybody_moves(tmp_path: Path) -> None:
     """The shipped graph with one weight that is not finite, and a manifest that agrees."""
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'bodystream[export]'")
+    onnx = needs("onnx", "pip install 'bodystream[export]'")
     pose = find_bundle("pose")
     model = onnx.load(str(pose.path("sampler.onnx")))
     spoilt = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.raw_data) > 64)

@@ -20,6 +20,7 @@ from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts import r3d, sens
 from bodystream.types import Array, CameraIntrinsics
 from fuzzing import fuzz, fuzz_file
+from needs import needs
 from sources.two_cameras import Camera, TwoCameras
 
 JPEG_TOLERANCE = 8  # of 255
@@ -156,7 +157,7 @@ def test_fuzz_sens(tmp_path: Path) -> None:
 
 
 def lzfse_of(data: bytes) -> bytes:
-    lzfse = pytest.importorskip("lzfse", reason="lzfse is not installed (pip install 'bodystream[recordings]')")
+    lzfse = needs("lzfse", "pip install 'bodystream[recordings]'")
     return lzfse.compress(data)
 
 

@@ -19,6 +19,7 @@ from bodystream.sources.layouts.containers import PieceReader
 from bodystream.sources.layouts.matroska import walk
 from bodystream.types import Array, CameraIntrinsics
 from fuzzing import fuzz_file
+from needs import needs
 from sources.matroska_writer import RecordedTrack, element, recording
 from sources.test_folder_containers import encoded, first_frame
 from sources.test_folder_registration import azure_json, azure_scene
@@ -193,7 +194,7 @@ def test_fifo_is_refused(tmp_path: Path) -> None:
 
 def test_ffmpeg_and_this_reader_agree(tmp_path: Path) -> None:
     """A file that FFmpeg's muxer wrote, with the calibration attached; and FFmpeg's demuxer on a file written here."""
-    av = pytest.importorskip("av", reason="av is not installed (pip install av)")
+    av = needs("av", "pip install 'bodystream[dev]'")
     depth = scene_images()[0]
     path = tmp_path / "by_ffmpeg.mkv"
     with av.open(str(path), "w", format="matroska", options={"allow_raw_vfw": "1"}) as container:
