@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from bodystream.pipelines.recovery import journals_in, recover_folder
 from bodystream.sinks.capture_take import CaptureTake, world_from_camera
 from bodystream.sinks.journal import JournalReader
 from gltf_player import Player
+from needs import khronos_issues
 
 
 def record(capture: Capture, files: CaptureFiles, first: int, end: int, gone: tuple[int, ...] = ()) -> None:
@@ -120,6 +122,15 @@ def test_a_restart_begins_a_segment_and_drops_nothing(tmp_path: Path, capture: C
     turn = Rotation.align_vectors(a - a.mean(0), first.vertices - first.vertices.mean(0))[0]
     shift = a.mean(0) - turn.apply(first.vertices).mean(0)
     np.testing.assert_allclose(b, turn.apply(last.vertices) + shift, atol=3e-4)
+
+
+def test_khronos_validator_on_several_models(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path, 0, 3)
+    capture.reset()
+    record(capture, files, 3, 6)
+    files.write(capture)
+    issues = json.loads(khronos_issues(tmp_path / "capture.glb"))
+    assert issues["numErrors"] == issues["numWarnings"] == 0, issues["messages"][:5]
 
 
 def test_saving_writes_the_files_as_they_stand_and_recording_goes_on(tmp_path: Path, capture: Capture) -> None:
