@@ -193,3 +193,20 @@ def test_documented_commands_work() -> None:
 @pytest.mark.parametrize("command", ["make demos", "bodystream dance", "bodystream doctor --frobnicate"])
 def test_a_wrong_command_would_be_noticed(command: str) -> None:
     assert problem_of(command)
+
+
+def test_pins_install_on_the_oldest_python() -> None:
+    """Debian 12 has 3.11.2: a package that wants 3.11.5 ends `make test` there before it begins."""
+    from importlib import metadata
+
+    from packaging.specifiers import SpecifierSet
+    from packaging.utils import canonicalize_name
+
+    oldest = project()["requires-python"].removeprefix(">=") + ".0"
+    pinned, refused = pins(), []
+    for found in metadata.distributions():
+        wanted = found.metadata.get("Requires-Python")
+        name = canonicalize_name(found.metadata["Name"])
+        if wanted and pinned.get(name) == found.version and oldest not in SpecifierSet(wanted):
+            refused.append(f"{name} {found.version} wants Python {wanted}")
+    assert refused == []
