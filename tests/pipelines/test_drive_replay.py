@@ -10,6 +10,7 @@ import pytest
 from drive_parts import new_driver
 
 from bodystream.pipelines.drive import DriveResult
+from bodystream.pipelines.reader import length_of
 from bodystream.sources.headset.checks import HeadsetOptions
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.sources.headset.table import write_headset_csv
@@ -101,7 +102,9 @@ def _table(folder: Path) -> Path:
 @pytest.mark.parametrize("realtime", [False, True])
 def test_a_loop_goes_on_in_time_and_repeats_its_poses(realtime: bool) -> None:
     source = MotionHeadset(walking(0.5), realtime=realtime)
+    assert length_of(source) == len(source)
     source.loop = True
+    assert length_of(source) is None
     driver = new_driver(skeleton=source.clip.skeleton, lossless=True)
     results = []
     for sample in source:

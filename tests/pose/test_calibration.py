@@ -130,6 +130,12 @@ def crouching():
     return take(fitted_skeleton(1.65), 1.20)
 
 
+def _wholly(axis, degrees):
+    """Turned, the devices' own axes included: their rotations look as upright as before."""
+    turn = Rotation.from_euler(axis, degrees, degrees=True)
+    return lambda p, q: (turn.apply(p), (turn * Rotation.from_quat(q) * turn.inv()).as_quat())
+
+
 MISTAKES = {
     "moved": (lambda: walking(person_samples()), "the head moved by .* stand still"),
     "waved": (lambda: waving(person_samples()), "the left hand moved"),
@@ -181,6 +187,10 @@ MISTAKES = {
         ),
         "y down",
     ),
+    "z up, the devices too": (lambda: changed(person_samples(), _wholly("x", 90)), "axes are z up"),
+    "z up, hanging arms": (lambda: changed(person_samples(pose="I"), _wholly("x", 90)), "axes are z up"),
+    "x up, the devices too": (lambda: changed(person_samples(), _wholly("z", -90)), "axes are x up"),
+    "y down, the devices too": (lambda: changed(person_samples(), _wholly("x", 180)), "y down"),
     "left-handed": (
         lambda: changed(person_samples(turn=np.pi / 2), lambda p, q: (p * (1, 1, -1), q)),
         "axes are left-handed",
@@ -233,8 +243,8 @@ def test_files_keep_it_whole(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[1, 2]", b"\xff\xfe", b'{"pose": "T"}', None, b"x" * (2 << 20)],
-    ids=["empty", "object", "list", "no text", "parts", "wrong skeleton", "huge"],
+    [b"", b"{}", b"[1, 2]", b"\xff\xfe", b'{"pose": "T"}', None, b"x" * (2 << 20), b'{"lines": ' + b"[" * 100_000],
+    ids=["empty", "object", "list", "no text", "parts", "wrong skeleton", "huge", "deep"],
 )
 def test_damaged_files_are_refused(tmp_path, content):
     path = tmp_path / "me.json"

@@ -35,9 +35,11 @@ class Arrival(Generic[T]):
 
 def length_of(source: object) -> int | None:
     """How many frames or samples a source will give, where it knows."""
+    if getattr(source, "loops", False) or getattr(source, "loop", False):
+        return None
     if isinstance(source, Sized):
         return len(source)
-    return None if getattr(source, "loops", False) else getattr(source, "frame_count", None)
+    return getattr(source, "frame_count", None)
 
 
 class SourceReader(Generic[T]):

@@ -42,6 +42,8 @@ def open_headset(
         ConfigurationError: there is no such source or option; the message lists what is possible.
         BodystreamError: it cannot be opened.
     """
+    if "\x00" in spec:
+        raise ConfigurationError(f"a headset source has no null characters, got {spec[:60]!r}")
     kind, _, target = spec.partition(":")
     if kind == "openxr" and not target:
         from bodystream.sources.headset.openxr import OpenXrHeadset
