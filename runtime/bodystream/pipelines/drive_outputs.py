@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -201,11 +202,13 @@ class DriveFiles:
     def _write_samples(self, taken: list[tuple[HeadsetSample, BodyPose | None]]) -> None:
         for sample, _ in taken:
             self._samples.write(sample)
+            time.sleep(0)
         self._samples.flush()
 
     def _write_motion(self, poses: list[BodyPose]) -> None:
         for pose in poses:
             self._bvh.add(pose)
+            time.sleep(0)  # let the thread that drives go on after each pose, not after the interpreter's 5 ms
         self._bvh.flush()
 
     def _grow(self, file: str, write: Callable[[], None]) -> None:
