@@ -217,6 +217,7 @@ def test_names_that_are_times(tmp_path: Path, written: Callable[[int], str], lat
         lambda i: f"202301011230{10 + i}",
         lambda i: f"1305031102-{i:06d}",
         lambda i: f"IMG_2{i**2 + 3000}",
+        lambda i: f"9305031102.{100000 + i}" if i > 3 else f"1305031102.{100000 + i}",
     ],
 )
 def test_names_that_are_no_times(tmp_path: Path, written: Callable[[int], str]) -> None:

@@ -110,7 +110,7 @@ def _split_seconds(stems: Sequence[str]) -> tuple[int, ...] | None:
         seconds * E9 + (int(fraction.ljust(9, "0")) if padded else int(fraction) * unit_ns)
         for seconds, fraction in parts
     ]
-    if not _rises(times) or len(times) < 2:
+    if not _rises(times) or len(times) < 2 or times[-1] > MAX_TIME_NS:
         return None
     # A session's date and a running number look alike, but rise by next to nothing.
     return tuple(times) if _steps_of(times) >= _SHORTEST_STEP_NS else None
