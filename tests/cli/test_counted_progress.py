@@ -22,7 +22,8 @@ def test_elsewhere_a_line_now_and_then_says_how_much_is_left() -> None:
     assert lines[-1] == "[1/2] flow  400/400  0 s left  loss 3.21"
 
 
-def test_on_a_terminal_there_is_a_bar_that_goes() -> None:
+def test_on_a_terminal_there_is_a_bar_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one shows no bar
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with counted_progress("takes", 3, console) as advance:
         advance(2, "walk.bvh")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -71,8 +72,12 @@ def test_other_threads_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_what_ends_a_service_asks_once_and_never_breaks_off_the_writing(number: int) -> None:
+def test_what_ends_a_service_asks_once_and_never_breaks_off_the_writing(
+    number: int, request: pytest.FixtureRequest
+) -> None:
     asked: list[int] = []
+    for each in ENDS:  # `nohup make test` has them ignored, and what is ignored stays so
+        request.addfinalizer(partial(signal.signal, each, signal.signal(each, signal.SIG_DFL)))
     before = signal.getsignal(number)
     with StopOnInterrupt(lambda: asked.append(1)) as interrupt:
         for each in (number, number, *ENDS):  # they may come together
