@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from viewer_browser import body_text, browser_at, picture, press, severe_messages, wait_for
+from viewer_browser import body_text, browser_at, picture, press, severe_messages, unfold, wait_for
 
 from e2e.command_line import Running
 from e2e.headset_takes import samples_of, write_table
@@ -35,15 +35,16 @@ def test_a_trace_is_shown_and_an_interrupt_ends_it(tmp_path: Path) -> None:
             wait_for(lambda: browser.find_elements("tag name", "canvas"), "a canvas")
             found = wait_for(lambda: re.search(r"(\d+\.\d)\s+poses/s", body_text(browser)), "the rate")
             assert 0 < float(found.group(1)) < 2 * RATE_HZ
+            unfold(browser, "Timing")
             for text in ("latency", "data age", "sample", "refine", "avatar"):
                 wait_for(lambda t=text: t in body_text(browser), text)
             # Body and skeleton are brighter than the floor, and they walk.
             wait_for(lambda: (picture(browser).max(axis=2) > 130).mean() > 0.005, "the body")
             before = picture(browser)
             wait_for(lambda: (abs(picture(browser) - before).max(axis=2) > 60).mean() > 0.002, "a changed picture")
-            press(browser, "Stop")
-            wait_for(lambda: "Stopped" in body_text(browser), "the word Stopped")
-            press(browser, "Start")
+            press(browser, "Pause")
+            wait_for(lambda: "Paused" in body_text(browser), "the word Paused")
+            press(browser, "Resume")
             wait_for(lambda: "poses/s" in body_text(browser), "the rate again")
             assert severe_messages(browser) == []
         driving.interrupt()

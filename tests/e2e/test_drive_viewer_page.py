@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from viewer_browser import body_text, browser_at, picture, press, set_checkbox, severe_messages, wait_for
+from viewer_browser import (
+    body_text,
+    browser_at,
+    picture,
+    press,
+    resize,
+    set_checkbox,
+    severe_messages,
+    unfold,
+    wait_for,
+)
 
 from bodystream.sinks.viewer import BodyViewer, BodyViewerState
 from bodystream.sinks.viewer.panel import FOV
@@ -82,8 +92,10 @@ def lit(browser: Any) -> np.ndarray:
 def seen(driver: Driver, browser: Any, points_m: np.ndarray) -> list[bool]:
     """Whether something bright is drawn within 12 pixels of where points of the room should be."""
     (client,) = driver.viewer._server.get_clients().values()
-    height = browser.execute_script("return window.innerHeight")
-    width = browser.execute_script("return window.innerWidth")
+    canvas = browser.find_element("tag name", "canvas")
+    width, height = browser.execute_script(
+        "const r = arguments[0].parentElement.getBoundingClientRect(); return [r.width, r.height]", canvas
+    )
     position, look_at = np.array(client.camera.position), np.array(client.camera.look_at)
     forward = (look_at - position) / np.linalg.norm(look_at - position)
     right = np.cross(forward, (0.0, 1.0, 0.0))
@@ -114,6 +126,7 @@ def test_body_skeleton_and_input_are_drawn_where_they_are(driver: Driver, browse
 def test_figures_are_on_the_page(driver: Driver, browser: Any) -> None:
     driver.states = walking(SKELETON, 1, lost=True, hypotheses=3)
     words = ("bodystream", "Degraded", "left hand is not tracked", "89.7", "6.3 ms", "8.4 ms", "left lost", "sample")
+    unfold(browser, "Timing")
     for text in (*words, "0.94", "feet on the floor", "hypotheses"):
         wait_for(lambda t=text: t in body_text(browser), text)
 
@@ -126,7 +139,7 @@ def test_picture_moves_with_the_body(driver: Driver, browser: Any) -> None:
 
 def test_what_is_switched_off_leaves_the_picture(driver: Driver, browser: Any) -> None:
     driver.states = driver.standing()
-    browser.find_element("xpath", "//*[normalize-space(text())='Show']").click()  # the tab
+    unfold(browser, "Show")
     set_checkbox(browser, "Skeleton")
     set_checkbox(browser, "Uncertainty")
     wait_for(lambda: lit(browser).mean() > 0.01, "an opaque body")
@@ -166,14 +179,41 @@ def test_another_body_takes_the_place_of_the_first(driver: Driver, browser: Any)
     assert driver.viewer.warnings == [] and severe_messages(browser) == []
 
 
-def test_reset_start_and_stop_reach_the_driver(driver: Driver, browser: Any) -> None:
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1280, 800), (1920, 1080)])
+def test_the_page_fits(driver: Driver, browser: Any, width: int, height: int) -> None:
+    """Picture, buttons and legend are in the window, and the body's limbs are in the picture."""
+    driver.states = driver.standing()
+    resize(browser, width, height)
+    limbs = driver.states[0].joints_m[[4, 5, 7, 8, 18, 19, 20, 21]]
+    wait_for(lambda: in_view(driver, limbs), "the limbs in the picture")
+    for label in ("Pause", "Reset"):
+        box = browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").rect
+        assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, label
+    assert "sphere: one standard deviation" in body_text(browser)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def in_view(driver: Driver, points_m: np.ndarray) -> bool:
+    """Whether the camera of the one browser has points of the room within its picture."""
+    (client,) = driver.viewer._server.get_clients().values()
+    position, look_at = np.array(client.camera.position), np.array(client.camera.look_at)
+    forward = (look_at - position) / np.linalg.norm(look_at - position)
+    right = np.cross(forward, (0.0, 1.0, 0.0))
+    right /= np.linalg.norm(right)
+    local = (points_m - position) @ np.stack([right, np.cross(right, forward), forward], axis=1)
+    slope = math.tan(FOV / 2)
+    x, y = local[:, 0] / local[:, 2] / slope / client.camera.aspect, local[:, 1] / local[:, 2] / slope
+    return bool(max(np.abs(x).max(), np.abs(y).max()) < 1.0)
+
+
+def test_reset_pause_and_resume_reach_the_driver(driver: Driver, browser: Any) -> None:
     press(browser, "Reset")
     wait_for(lambda: driver.pressed["reset"] == 1, "the reset callback")
-    press(browser, "Stop")
+    press(browser, "Pause")
     wait_for(lambda: driver.pressed["stop"] == 1 and not driver.viewer.running, "the stop callback")
-    wait_for(lambda: "Stopped" in body_text(browser), "the word Stopped")
-    wait_for(lambda: browser.find_elements("xpath", "//button[normalize-space(.)='Start']"), "the Start button")
-    press(browser, "Start")
+    wait_for(lambda: "Paused" in body_text(browser), "the word Paused")
+    wait_for(lambda: browser.find_elements("xpath", "//button[normalize-space(.)='Resume']"), "the button Resume")
+    press(browser, "Resume")
     wait_for(lambda: driver.pressed["start"] == 1 and driver.viewer.running, "the start callback")
     assert driver.viewer.warnings == []
 

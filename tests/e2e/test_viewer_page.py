@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from viewer_browser import body_text, browser_at, picture, press, set_checkbox, severe_messages, wait_for
+import viser
+from viewer_browser import (
+    body_text,
+    browser_at,
+    picture,
+    press,
+    resize,
+    set_checkbox,
+    severe_messages,
+    unfold,
+    wait_for,
+)
 
 from bodystream.sinks.viewer import CaptureViewer, ViewerState
 from bodystream.timing import SpanSummary
@@ -58,12 +69,13 @@ class Capture:
     """Stands in for a pipeline: publishes in a loop, and counts what the buttons ask for."""
 
     def __init__(self) -> None:
-        self.pressed = {"start": 0, "stop": 0, "reset": 0}
+        self.pressed = {"start": 0, "stop": 0, "reset": 0, "save": 0}
         self.viewer = CaptureViewer(
             port=0,
             on_start=lambda: self.press("start"),
             on_stop=lambda: self.press("stop"),
             on_reset=lambda: self.press("reset"),
+            on_save=self.save,
         )
         self.longest_publish_s = 0.0
         self._done = threading.Event()
@@ -72,6 +84,10 @@ class Capture:
 
     def press(self, button: str) -> None:
         self.pressed[button] += 1
+
+    def save(self) -> str:
+        self.press("save")
+        return "saved out/capture.glb"
 
     def _publish(self) -> None:
         all_states, i = states(), 0
@@ -122,29 +138,81 @@ def test_picture_moves_with_the_surface(browser: Any) -> None:
 
 
 def test_figures_are_on_the_page(browser: Any) -> None:
+    assert "solve" not in body_text(browser)  # folded away
+    unfold(browser, "Timing")
     for text in ("bodystream", "Degraded", "few matches", "18.3", "solve", "14.9", "23.8", "nodes", "60"):
         wait_for(lambda t=text: t in body_text(browser), text)
 
 
+def test_on_a_phone_the_live_surface_stands_alone_above_the_controls(capture: Capture, browser: Any) -> None:
+    (client,) = capture.viewer._server.get_clients().values()
+    resize(browser, 390, 844)
+    wait_for(lambda: client.camera.aspect < 0.9, "a narrow picture")
+    hidden = capture.viewer._page._columns_alone._hidden
+    wait_for(lambda: set(hidden[client.client_id]) == {"camera", "graph", "canonical"}, "the others hidden")
+    bottom = browser.execute_script(
+        "return document.querySelector('canvas').parentElement.getBoundingClientRect().bottom"
+    )
+    assert 400 < bottom < 844
+    for label in ("Pause", "Save", "Reset"):
+        box = browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").rect
+        assert box["y"] >= bottom and box["y"] + box["height"] <= 844 and box["width"] > 200, label
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    resize(browser, 1280, 800)
+    wait_for(lambda: not hidden[client.client_id], "all columns again")
+    wait_for(lambda: body_text(browser).count("Live surface") > 0, "the columns' names")
+
+
 def test_hidden_geometry_is_not_sent(capture: Capture, browser: Any) -> None:
     wait_for(lambda: capture.viewer.bytes_per_state > 40_000, "a state with all geometry")
-    browser.find_element("xpath", "//*[normalize-space(text())='Show']").click()  # the tab
+    unfold(browser, "Show")
     for label in ("Camera", "Live surface", "Graph", "Canonical"):
         set_checkbox(browser, label)
     wait_for(lambda: capture.viewer.bytes_per_state == 0, "a state without geometry")
 
 
-def test_reset_start_and_stop_reach_the_capture(capture: Capture, browser: Any) -> None:
+def test_saving_is_asked_for_and_its_outcome_said(capture: Capture, browser: Any) -> None:
+    press(browser, "Save")
+    wait_for(lambda: capture.pressed["save"] == 1, "the save callback")
+    wait_for(lambda: "saved out/capture.glb" in body_text(browser), "what came of it")
+
+
+def test_a_page_of_another_place_gets_nothing(capture: Capture, browser: Any) -> None:
+    """A page of another origin in the same browser, which even has the token: no websocket, no document, no answer."""
+    before = capture.viewer.client_count
+    browser.switch_to.new_window("tab")
+    try:
+        browser.get("data:text/html,<title>elsewhere</title>")
+        said = browser.execute_async_script(
+            """
+            const [url, protocol, done] = arguments, said = [];
+            const socket = new WebSocket(url.replace("http", "ws"), [protocol]);
+            socket.onopen = () => said.push("open");
+            socket.onerror = () => said.push("refused");
+            socket.onclose = () => fetch(url, {mode: "no-cors"}).then(
+                (r) => done([...said, r.status]), () => done([...said, "refused"]));
+            """,
+            capture.viewer.url,
+            f"viser-v{viser.__version__}",
+        )
+    finally:
+        browser.close()
+        browser.switch_to.window(browser.window_handles[0])
+    assert said == ["refused", "refused"]
+    assert capture.viewer.client_count == before and capture.viewer.refused["origin"] >= 1
+
+
+def test_reset_pause_and_resume_reach_the_capture(capture: Capture, browser: Any) -> None:
     press(browser, "Reset")
     wait_for(lambda: capture.pressed["reset"] == 1, "the reset callback")
     assert capture.viewer.running
-    press(browser, "Stop")
+    press(browser, "Pause")
     wait_for(lambda: capture.pressed["stop"] == 1 and not capture.viewer.running, "the stop callback")
-    wait_for(lambda: "Stopped" in body_text(browser), "the word Stopped")
-    wait_for(lambda: browser.find_elements("xpath", "//button[normalize-space(.)='Start']"), "the Start button")
-    press(browser, "Start")
+    wait_for(lambda: "Paused" in body_text(browser), "the word Paused")
+    wait_for(lambda: browser.find_elements("xpath", "//button[normalize-space(.)='Resume']"), "the button Resume")
+    press(browser, "Resume")
     wait_for(lambda: capture.pressed["start"] == 1 and capture.viewer.running, "the start callback")
-    assert capture.viewer.warnings == []
+    assert len(capture.viewer.warnings) == 1 and "another place" in capture.viewer.warnings[0]
 
 
 def test_the_capture_was_never_held_up(capture: Capture, browser: Any) -> None:

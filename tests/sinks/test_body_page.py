@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import time
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ from bodystream.sinks.viewer import BodyMesh, BodyViewer, BodyViewerState
 from bodystream.sinks.viewer import body_encode as encode
 from bodystream.sinks.viewer.body_page import BodyPage
 from bodystream.sinks.viewer.hud import body_status_html
-from bodystream.sinks.viewer.panel import FOV, PANEL_SHARE
+from bodystream.sinks.viewer.panel import FOV
 from bodystream.types import BodyPose, DeviceKind, TrackedDevice
+from bodystream.web.invitation import Invitation
 
 BODY, SKELETON = shipped_body()
 FLOAT32_M = 1e-5  # what positions of a few metres lose on the way to the page
@@ -253,7 +255,7 @@ def test_a_pose_that_is_not_finite_is_refused_and_the_last_one_stays(page: BodyP
 
 @settings(max_examples=80, deadline=None)
 @given(st.floats(0.4, 3.0), st.floats(-math.pi, math.pi), st.floats(0.0, 2 * math.pi))
-def test_the_whole_person_is_in_the_picture_and_not_behind_the_panel(aspect: float, yaw: float, phase: float) -> None:
+def test_the_whole_person_is_in_the_picture(aspect: float, yaw: float, phase: float) -> None:
     page = BodyPage.__new__(BodyPage)  # only its camera
     rotations = rotations_of_step(phase, yaw)
     joints, _ = forward_kinematics(SKELETON.offsets_m, rotations, np.zeros(3))
@@ -269,8 +271,7 @@ def test_the_whole_person_is_in_the_picture_and_not_behind_the_panel(aspect: flo
     assert depth.min() > 0.5
     x = (joints - position) @ right / depth / (math.tan(FOV / 2) * aspect)
     y = (joints - position) @ up / depth / math.tan(FOV / 2)
-    assert -1.0 < x.min() and np.abs(y).max() < 1.0
-    assert x.max() < 1.0 - 2 * PANEL_SHARE if aspect > 1.2 else x.max() < 1.0
+    assert np.abs(x).max() < 1.0 and np.abs(y).max() < 1.0
     looks = -Rotation.from_matrix(rotations[0]).as_matrix()[:, 2]
     assert looks @ forward < -0.5  # at the person's face
 
@@ -374,20 +375,52 @@ def test_panel_shows_figures_and_escapes_text() -> None:
     for part in ("Degraded", "a &lt; b", "89.7", "6.3 ms", "8.4 ms", "left lost", "&lt;b&gt;", "feet on the floor"):
         assert part in text
     plain = body_status_html(replace(state, latency_ms=None, data_age_ms=None, flags=()), False)
-    assert "Stopped" in plain and "latency" not in plain and "border:1px" not in plain
+    assert "Paused" in plain and "latency" not in plain and "border:1px" not in plain
 
 
 def test_figures_are_renewed_five_times_a_second_but_a_change_of_status_at_once(page: BodyPage) -> None:
     page.show(standing(rate_hz=10.0))
     page.show(standing(rate_hz=20.0))
-    assert "10.0" in page._panel.status.content
+    assert "10.0" in page._panel.text("status")
     page.show(walking(SKELETON, 1, lost=True)[0])
-    assert "Degraded" in page._panel.status.content
-    page.show(standing(rate_hz=30.0), warnings=["viewer: slow"])
-    assert "30.0" in page._panel.status.content and "viewer: slow" in page._panel.problems.content
+    assert "Degraded" in page._panel.text("status")
+    page.show(standing(rate_hz=30.0))
+    assert "30.0" in page._panel.text("status")
+    page.show(standing(rate_hz=40.0))
+    assert "30.0" in page._panel.text("status")
     time.sleep(0.25)
-    page.show(standing(rate_hz=40.0, warnings=("the clock jumped",)))
-    assert "40.0" in page._panel.status.content and "the clock jumped" in page._panel.problems.content
+    page.show(standing(rate_hz=40.0))
+    assert "40.0" in page._panel.text("status")
+
+
+def test_the_reason_why_a_hand_is_left_out_is_on_the_page(page: BodyPage) -> None:
+    pose = replace(standing().pose, flags=("left_emulated",), reason="the headset only guesses where the left hand is")
+    page.show(standing(pose=pose, flags=("left_emulated",)))
+    text = page._panel.text("status")
+    assert "left emulated" in text and "only guesses where the left hand is" in text
+
+
+def test_the_legend_has_the_colours_that_are_drawn(page: BodyPage) -> None:
+    legend = page._panel.text("legend")
+    for std_m in (encode.CERTAIN_M, encode.UNCERTAIN_M):
+        assert "rgb({},{},{})".format(*encode.uncertainty_colours(np.array([std_m]))[0]) in legend
+    assert "1 to 10 cm" in legend and "one standard deviation" in legend and "another pose" in legend
+
+
+def test_the_invitation_stands_while_there_is_no_headset(viewer: BodyViewer, page: BodyPage) -> None:
+    viewer.invitation = Invitation("https://192.168.1.2:8443/?token=<abc>", '<svg onload="alert(1)"></svg>')
+    text = page._panel.text("invitation")
+    assert "https://192.168.1.2:8443/?token=&lt;abc&gt;" in text and "<svg" not in text and "onload" not in text
+    picture = text.split("base64,")[1].split('"')[0]
+    assert base64.b64decode(picture) == viewer.invitation.svg.encode()
+    viewer._show(standing())
+    assert page._panel.text("invitation") == ""
+    viewer._show(standing(sample=None))  # it is gone again
+    assert "192.168.1.2" in page._panel.text("invitation")
+    viewer.invitation = Invitation("https://a/")
+    assert "<img" not in page._panel.text("invitation")
+    viewer.invitation = None
+    assert page._panel.text("invitation") == ""
 
 
 def test_without_a_browser_nothing_is_done(viewer: BodyViewer) -> None:

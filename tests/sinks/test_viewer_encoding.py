@@ -9,7 +9,7 @@ from sink_shapes import graph_of, snapshot, tube
 
 from bodystream.geometry.camera import back_project
 from bodystream.sinks.viewer.encode import cloud_of_frame, glb_of_mesh, graph_lines, image_of_frame, node_colours
-from bodystream.sinks.viewer.hud import problems_html, stages_html, status_html, waiting_html
+from bodystream.sinks.viewer.hud import stages_html, status_html, waiting_html
 from bodystream.sinks.viewer.state import ViewerState
 from bodystream.timing import SpanSummary
 from bodystream.types import CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
@@ -89,8 +89,7 @@ def test_panel_shows_figures_and_escapes_text() -> None:
     state = ViewerState(0, fps=17.34, status=Status.LOST, reason="<b>12 pixels & nothing</b>")
     text = status_html(state, True)
     assert "17.3" in text and "Lost" in text and "&lt;b&gt;12 pixels &amp; nothing&lt;/b&gt;" in text
-    assert "Stopped" in status_html(state, False) and "Waiting" in waiting_html(True)
+    assert "Paused" in status_html(state, False) and "Waiting" in waiting_html(True)
     table = stages_html({"solve<": SpanSummary(9, 12.34, 20.0, 56.78)}, {"nodes": "213"})
     assert all(part in table for part in ("solve&lt;", "12.3", "56.8", "nodes", "213"))
     assert "No figures" in stages_html({}, {})
-    assert problems_html([]) == "" and "&lt;x&gt;" in problems_html(["<x>"])

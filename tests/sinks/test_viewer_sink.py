@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+import viser
 from sink_shapes import tube
 
 from bodystream.errors import ConfigurationError
@@ -114,3 +115,60 @@ def test_buttons() -> None:
         viewer._press("reset")  # no callback given
         viewer.running = True
         assert viewer.running
+
+
+def buttons_of(viewer: CaptureViewer) -> dict[str, bool]:
+    gui = viewer._server.gui
+    handles = gui._gui_input_handle_from_uuid.values()
+    return {h.label: h.visible for h in handles if isinstance(h, viser.GuiButtonHandle)}
+
+
+def test_pause_and_resume_take_turns_and_save_is_there_when_asked_for() -> None:
+    with CaptureViewer(port=0) as viewer:
+        assert buttons_of(viewer) == {"Pause": True, "Resume": False, "Reset": True, "Fit view": True}
+        viewer._press("stop")
+        assert buttons_of(viewer) == {"Pause": False, "Resume": True, "Reset": True, "Fit view": True}
+        assert "Paused" in viewer._page._panel.text("status")
+    with CaptureViewer(port=0, on_save=lambda: None) as viewer:
+        assert buttons_of(viewer)["Save"]
+
+
+def test_what_came_of_saving_is_said() -> None:
+    def save() -> str:
+        if len(outcomes) > 1:
+            raise OSError("no space left")
+        outcomes.append("x")
+        return f"saved <out>/capture{len(outcomes)}.glb"
+
+    outcomes: list[str] = []
+    with CaptureViewer(port=0, on_save=save) as viewer:
+        panel = viewer._page._panel
+        viewer._press("save")
+        assert "saved &lt;out&gt;/capture1.glb" in panel.text("notices") and viewer.running
+        viewer._press("save")
+        viewer._press("save")
+        assert "saved &lt;out&gt;/capture2.glb" in panel.text("notices")
+        assert "button save: OSError: no space left" in panel.text("notices")
+        viewer.tell("wrote another")
+        assert "wrote another" in panel.text("notices")
+
+
+def test_notices_pass_while_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bodystream.sinks.viewer.notices.SHOWN_S", 0.2)
+    monkeypatch.setattr("bodystream.sinks.viewer.server._LOOK_S", 0.05)
+    with CaptureViewer(port=0) as viewer:
+        panel = viewer._page._panel
+        viewer.tell("saved")
+        assert "saved" in panel.text("notices") and not panel._earlier.visible
+        end = time.monotonic() + 10
+        while panel.text("notices"):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert "saved" in panel.text("earlier") and panel._earlier.visible
+
+
+def test_warnings_of_states_are_shown_with_how_often(viewer: CaptureViewer) -> None:
+    panel = viewer._page._panel
+    viewer._show(ViewerState(0, warnings={"the camera came back": 1}))
+    viewer._show(ViewerState(1, warnings={"the camera came back": 3}))
+    assert "the camera came back (3 times)" in panel.text("notices")

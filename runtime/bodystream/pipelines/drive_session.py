@@ -239,7 +239,7 @@ class DriveSession:
                 rate_hz=self._rate_hz(),
                 latency_ms=self._latency_ns * 1e-6,
                 data_age_ms=(shown_ns - result.pose.t_ns) * 1e-6,
-                warnings=(*self._source.counts.warnings, *driver.checker.warnings),
+                warnings={**dict.fromkeys(driver.checker.warnings, 1), **self._source.counts.counted_warnings()},
             )
         )
 

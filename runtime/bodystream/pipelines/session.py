@@ -215,6 +215,7 @@ class LiveSession:
                 status=result.status,
                 reason=result.reason,
                 details={"nodes": str(result.nodes), "vertices": str(result.vertices)},
+                warnings=self._source.counts.counted_warnings(),
             )
         )
 

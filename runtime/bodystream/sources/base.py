@@ -20,17 +20,24 @@ class SourceCounts:
         lost: frames the device or recording had and the source could not deliver.
         reconnects: how often a device came back after it was unplugged.
         warnings: messages for the user, each once, in the order in which they came up.
+        warning_times: how often each of them came up.
     """
 
     delivered: int = 0
     lost: int = 0
     reconnects: int = 0
     warnings: list[str] = field(default_factory=list)
+    warning_times: dict[str, int] = field(default_factory=dict)
 
     def warn(self, message: str) -> None:
-        """Record `message` unless it was recorded before."""
+        """Record that `message` came up, once more where it did before."""
         if message not in self.warnings:
             self.warnings.append(message)
+        self.warning_times[message] = self.warning_times.get(message, 0) + 1
+
+    def counted_warnings(self) -> dict[str, int]:
+        """All warnings so far, each with how often it came up."""
+        return {message: self.warning_times.get(message, 1) for message in tuple(self.warnings)}
 
 
 @runtime_checkable

@@ -11,6 +11,8 @@ from bodystream.types import Array, BodyPose, TrackedDevice
 
 __all__ = [
     "AXIS_COLOURS",
+    "CERTAIN_M",
+    "UNCERTAIN_M",
     "axes_segments",
     "bone_segments",
     "bones_wxyz",
@@ -26,7 +28,8 @@ AXIS_COLOURS = np.array([[235, 87, 87], [111, 207, 110], [86, 147, 245]], np.uin
 """Of x, y and z, (3, 3) sRGB."""
 _LOST = (125, 130, 138)
 _BONES = np.array([(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0])
-_CERTAIN_M, _UNCERTAIN_M = 0.01, 0.10
+CERTAIN_M, UNCERTAIN_M = 0.01, 0.10
+"""Standard deviations of a joint that are shown in pure green and red [m]."""
 _SURE, _UNSURE, _LOST_TRACK = (82.0, 196.0, 112.0), (240.0, 196.0, 70.0), (226.0, 74.0, 74.0)
 
 
@@ -90,6 +93,6 @@ def axes_segments(devices: dict[str, tuple[TrackedDevice, bool]], length_m: floa
 
 def uncertainty_colours(std_m: Array) -> Array:
     """(N,) standard deviations to (N, 3) uint8 sRGB: green up to 1 cm, through yellow, to red from 10 cm on."""
-    share = np.log(np.clip(std_m, _CERTAIN_M, _UNCERTAIN_M) / _CERTAIN_M) / np.log(_UNCERTAIN_M / _CERTAIN_M)
+    share = np.log(np.clip(std_m, CERTAIN_M, UNCERTAIN_M) / CERTAIN_M) / np.log(UNCERTAIN_M / CERTAIN_M)
     stops = np.array([_SURE, _UNSURE, _LOST_TRACK])
     return np.stack([np.interp(share, (0.0, 0.5, 1.0), stop) for stop in stops.T], axis=-1).round().astype(np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
 from bodystream.sinks.viewer import body_encode as encode
 from bodystream.sinks.viewer import hud
 from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
-from bodystream.sinks.viewer.panel import FOV, PANEL_SHARE, Buttons, Framing, Panel
+from bodystream.sinks.viewer.notices import Notices
+from bodystream.sinks.viewer.panel import FOV, Buttons, Framing, Panel
 from bodystream.sinks.viewer.surface import Surface, is_drawable, swap_surfaces
 from bodystream.types import Array, DeviceKind, TrackedDevice
+from bodystream.web.invitation import Invitation
 
 if TYPE_CHECKING:
     import viser
@@ -68,8 +70,8 @@ class BodyPage:
         self._framing = Framing(server, (0.0, 1.0, 0.0))
         self.bytes_sent = 0
         self._build_scene()
-        self._panel = Panel(server, buttons)
-        self._panel.add_controls(_SWITCHES, "Forget the past with the next sample")
+        self._panel = Panel(server, buttons, "the first sample")
+        self._panel.add_controls(_SWITCHES, "Forget the past with the next sample", _legend())
 
     def _build_scene(self) -> None:
         scene = self._server.scene
@@ -144,14 +146,22 @@ class BodyPage:
             self._skinned.opacity = self._opacity()
 
     def set_running(self, running: bool) -> None:
-        """Offer Stop while the body is driven and Start while it is not."""
+        """Offer Pause while the body is driven and Resume while it is not."""
         self._panel.set_running(running)
         self._show_status()
 
     def forget(self, client_id: int) -> None:
         self._framing.forget(client_id)
 
-    def show(self, state: BodyViewerState, warnings: Sequence[str] = ()) -> None:
+    def show_notices(self, notices: Notices) -> None:
+        self._panel.show_notices(notices)
+
+    def show_invitation(self, invitation: Invitation | None) -> None:
+        """Until the headset is there, and again when it is gone."""
+        sample = None if self._latest is None else self._latest.sample
+        self._panel.show_invitation(invitation if sample is None or sample.head is None else None)
+
+    def show(self, state: BodyViewerState) -> None:
         """Send one state to all clients; what is switched off is not sent.
 
         Raises:
@@ -180,7 +190,7 @@ class BodyPage:
                 sent += self._show_input(state, shift)
             if panel.is_on("mesh") and self._skinned is not None and not is_drawable(state.mesh):
                 sent += self._show_skinned(self._skinned, state, shift)
-            self._show_figures(state, warnings)
+            self._show_figures(state)
         if panel.is_on("mesh") and is_drawable(state.mesh):
             sent += self._show_surface(state, shift)
         self.bytes_sent = sent
@@ -300,21 +310,21 @@ class BodyPage:
         else:
             handle.points, handle.colors = segments, colours
 
-    def _show_figures(self, state: BodyViewerState, warnings: Sequence[str]) -> None:
-        urgent = (state.pose.status, state.pose.reason, state.flags, self._panel.running, *warnings, *state.warnings)
+    def _show_figures(self, state: BodyViewerState) -> None:
+        urgent = (state.pose.status, state.pose.reason, state.flags, self._panel.running)
         before, when = self._figures_shown
         if urgent == before and time.monotonic() - when < _FIGURES_EVERY_S:
             return
         self._figures_shown = (urgent, time.monotonic())
         self._show_status()
-        self._panel.stages.content = hud.stages_html(state.hud, state.details)
-        self._panel.problems.content = hud.problems_html([*state.warnings, *warnings])
+        self._panel.set_text("stages", hud.stages_html(state.hud, state.details))
 
     def _show_status(self) -> None:
-        latest, running = self._latest, self._panel.running
-        self._panel.status.content = (
-            hud.waiting_html(running) if latest is None else hud.body_status_html(latest, running)
-        )
+        latest, panel = self._latest, self._panel
+        if latest is None:
+            panel.show_waiting()
+        else:
+            panel.set_text("status", hud.body_status_html(latest, panel.running))
 
     def _frame(self, state: BodyViewerState) -> None:
         if self._panel.take_fit_asked():
@@ -330,13 +340,33 @@ class BodyPage:
     def _view(self, aspect: float) -> tuple[Array, Array]:
         """From in front of the person, a little to the side and from above."""
         slope = math.tan(FOV / 2)
-        free = max(aspect * (1 - PANEL_SHARE), 0.3)
-        distance = max(_HEIGHT_M, _REACH_M / free) / 2 / slope + 0.6
+        distance = max(_HEIGHT_M, _REACH_M / max(aspect, 0.3)) / 2 / slope + 0.6
         yaw = self._view_yaw + math.radians(25.0)
-        ahead, side = np.array([-math.sin(yaw), 0.0, -math.cos(yaw)]), np.array([-math.cos(yaw), 0.0, math.sin(yaw)])
-        middle = self._subject + (0.0, 0.44 * _HEIGHT_M, 0.0)
-        look_at = middle + side * (distance * slope * aspect * PANEL_SHARE)  # the panel covers the right edge
+        ahead = np.array([-math.sin(yaw), 0.0, -math.cos(yaw)])
+        look_at = self._subject + (0.0, 0.44 * _HEIGHT_M, 0.0)
         return look_at + distance * ahead + (0.0, 0.22 * distance, 0.0), look_at
+
+
+def _legend() -> list[tuple[str, str]]:
+    """What the colours of joints, spheres and lines mean."""
+
+    def css(colour: Array | tuple[int, int, int]) -> str:
+        return "rgb({},{},{})".format(*(int(c) for c in colour))
+
+    shades = [css(c) for c in encode.uncertainty_colours(np.geomspace(encode.CERTAIN_M, encode.UNCERTAIN_M, 5))]
+    low, high = round(encode.CERTAIN_M * 100), round(encode.UNCERTAIN_M * 100)
+    return [
+        (
+            f"linear-gradient(90deg,{','.join(shades)})",
+            f"joint uncertain by {low} to {high} cm",
+        ),
+        (
+            "radial-gradient(circle,#f0c446 25%,#f0c44655 30% 60%,transparent 65%)",
+            "sphere: one standard deviation",
+        ),
+        (css(_HYPOTHESIS_COLOUR), "another pose that fits the sample"),
+        (css(_STANDS), "foot that stands"),
+    ]
 
 
 def _label(name: str, kind: DeviceKind, tracked: bool) -> str:

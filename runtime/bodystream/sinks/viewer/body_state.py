@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,7 +96,8 @@ class BodyViewerState:
         latency_ms: from the sample's timestamp to the pose.
         data_age_ms: from the sample's timestamp to `t_ns`.
         flags: default: those of the pose.
-        warnings: of source and driver.
+        warnings: of source and driver so far, or how often each happened. One that is new, or happened once more, is
+            shown for some seconds.
         details: further lines of the table, e.g. `{"hypotheses": "8"}`.
 
     Raises:
@@ -116,7 +117,7 @@ class BodyViewerState:
     latency_ms: float | None = None
     data_age_ms: float | None = None
     flags: tuple[str, ...] | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: Sequence[str] | Mapping[str, int] = ()
     details: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from bodystream.sinks.viewer.body_state import BodyViewerState
+from bodystream.sinks.viewer.notices import Notice
 from bodystream.sinks.viewer.state import ViewerState
 from bodystream.timing import SpanSummary
 from bodystream.types import Status
+from bodystream.web.invitation import Invitation
 
-__all__ = ["body_status_html", "problems_html", "stages_html", "status_html", "waiting_html"]
+__all__ = [
+    "PHONE_STYLE",
+    "body_status_html",
+    "invitation_html",
+    "legend_html",
+    "notices_html",
+    "stages_html",
+    "status_html",
+    "waiting_html",
+]
+
+# The library puts its panel over the picture of a phone. This puts it below, where it scrolls, and lets the picture
+# have what is left, also when the panel is folded. On a page that is built otherwise it finds and does nothing.
+_PHONE_PANEL = 'div[style*="position: fixed"][style*="bottom: 0px"][style*="z-index: 10"]'
+PHONE_STYLE = f"""<style>@media (max-width: 36em) {{
+div:has(> {_PHONE_PANEL}) {{ flex-direction: column !important; }}
+div:has(> {_PHONE_PANEL}) > div[style*="flex-grow: 1"] {{ height: auto !important; min-height: 0; }}
+{_PHONE_PANEL} {{ position: static !important; width: 100% !important; max-height: 45vh !important; }}
+{_PHONE_PANEL} div[style*="width: 20em"] {{ width: 100% !important; }}
+}}</style>"""
 
 _COLOURS = {Status.TRACKED: "#2b8a3e", Status.DEGRADED: "#b35c00", Status.LOST: "#c92a2a"}
 _WORDS = {Status.TRACKED: "Tracking", Status.DEGRADED: "Degraded", Status.LOST: "Lost"}
 _GREY = "#5c6670"
+_WARNING = "#ff8787"
 _FRAME = "font-size:0.8em;line-height:1.35;padding:0 0.75em 0.35em 0.75em"
 _NUMBER = "text-align:right;font-variant-numeric:tabular-nums;padding:0 0 0 0.8em"
 
 
-def waiting_html(running: bool) -> str:
+def waiting_html(running: bool, what: str = "the first frame") -> str:
     """Before the first state."""
-    return f'<div style="{_FRAME}"><b>{"Waiting for the first frame" if running else "Stopped"}</b></div>'
+    return f'<div style="{_FRAME}"><b>{f"Waiting for {what}" if running else "Paused"}</b></div>'
 
 
 def status_html(state: ViewerState, running: bool) -> str:
@@ -57,7 +80,7 @@ def body_status_html(state: BodyViewerState, running: bool) -> str:
 
 def _head(status: Status, reason: str, rate: float, unit: str, running: bool) -> str:
     status = Status(status)
-    word, colour = (_WORDS[status], _COLOURS[status]) if running else ("Stopped", _GREY)
+    word, colour = (_WORDS[status], _COLOURS[status]) if running else ("Paused", _GREY)
     badge = f'<span style="background:{colour};color:#fff;border-radius:0.6em;padding:0.1em 0.7em"><b>{word}</b></span>'
     right = f'<span style="float:right"><b>{rate:.1f}</b> {unit}</span>' if running else ""
     below = f'<div style="padding-top:0.3em">{escape(reason)}</div>' if reason else ""
@@ -88,7 +111,40 @@ def _ms(value: float) -> str:
     return f"{value:.2f}" if value < 1.0 else f"{value:.1f}"
 
 
-def problems_html(warnings: Sequence[str]) -> str:
-    """The last few warnings, or nothing."""
-    lines = "".join(f'<div style="color:#c92a2a">{escape(w)}</div>' for w in warnings[-3:])
-    return f'<div style="{_FRAME}">{lines}</div>' if lines else ""
+def notices_html(notices: Sequence[Notice]) -> str:
+    """Notices in their order, with how often each happened; or nothing."""
+    lines = []
+    for notice in notices:
+        times = f" ({notice.times} times)" if notice.times > 1 else ""
+        colour = f' style="color:{_WARNING}"' if notice.warning else ""
+        lines.append(f"<div{colour}>{escape(notice.text)}{times}</div>")
+    return f'<div style="{_FRAME};overflow-wrap:anywhere">{"".join(lines)}</div>' if lines else ""
+
+
+def invitation_html(invitation: Invitation) -> str:
+    """The address to open elsewhere, and its QR code as a picture, in which nothing of the document can run."""
+    picture = ""
+    if invitation.svg:
+        data = base64.b64encode(invitation.svg.encode()).decode()
+        picture = (
+            '<img alt="QR code of the address" style="display:block;width:100%;max-width:15em;margin:0.5em auto 0;'
+            f'background:#fff;padding:0.5em;box-sizing:border-box" src="data:image/svg+xml;base64,{data}">'
+        )
+    return (
+        f'<div style="{_FRAME}">{escape(invitation.purpose)}:'
+        f'<div style="user-select:all;overflow-wrap:anywhere"><b>{escape(invitation.address)}</b></div>{picture}</div>'
+    )
+
+
+def legend_html(entries: Sequence[tuple[str, str]]) -> str:
+    """What colours mean.
+
+    Args:
+        entries: a CSS background (a colour, or a gradient) and a text each.
+    """
+    rows = "".join(
+        f'<tr><td style="width:3em;padding:0.1em 0.6em 0.1em 0"><div style="height:0.6em;border-radius:0.3em;'
+        f'background:{background}"></div></td><td>{escape(text)}</td></tr>'
+        for background, text in entries
+    )
+    return f'<div style="{_FRAME}"><table style="width:100%;border-collapse:collapse">{rows}</table></div>'

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bodystream.sinks.viewer import encode, hud
-from bodystream.sinks.viewer.panel import FOV, PANEL_SHARE, Buttons, Framing, Panel
+from bodystream.sinks.viewer.columns import ColumnsAlone
+from bodystream.sinks.viewer.notices import Notices
+from bodystream.sinks.viewer.panel import FOV, Buttons, Framing, Panel, is_narrow
 from bodystream.sinks.viewer.state import ViewerState
 from bodystream.sinks.viewer.surface import Surface, is_drawable, swap_surfaces
 from bodystream.types import Array, Mesh
+from bodystream.web.invitation import Invitation
 
 if TYPE_CHECKING:
     import viser
@@ -23,6 +26,7 @@ __all__ = ["ViewerPage"]
 _CANONICAL_EVERY_S = 1.0
 _MARGIN_M = 0.12  # around the surface, for the camera's points beside it
 _COLUMNS = ("camera", "live", "graph", "canonical")
+_ALONE = ("live", "camera", "canonical", "graph")  # the first that is on stands alone in a narrow window
 _LABELS = {"camera": "Camera", "live": "Live surface", "graph": "Graph", "canonical": "Canonical"}
 
 
@@ -49,10 +53,11 @@ class ViewerPage:
         self.bytes_sent = 0
         self._build_scene()
         self._panel = Panel(server, buttons)
-        self._image = server.gui.add_image(np.full((180, 240, 3), 30, np.uint8), format="jpeg", jpeg_quality=80)
         switches: dict[str, tuple[str, bool, str | None]] = {name: (text, True, None) for name, text in _LABELS.items()}
         switches["beside"] = ("Side by side", True, "Off: everything where the camera sees it")
         self._panel.add_controls(switches, "Forget the model and start anew from the next frame")
+        self._image = server.gui.add_image(np.full((180, 240, 3), 30, np.uint8), format="jpeg", jpeg_quality=80)
+        self._columns_alone = ColumnsAlone(server, _COLUMNS)
 
     def _build_scene(self) -> None:
         scene = self._server.scene
@@ -72,18 +77,28 @@ class ViewerPage:
         )  # fmt: skip
 
     def set_running(self, running: bool) -> None:
-        """Offer Stop while the capture runs and Start while it does not."""
+        """Offer Pause while the capture runs and Resume while it does not."""
         self._panel.set_running(running)
         self._show_status()
 
     def _show_status(self) -> None:
-        latest, running = self._latest, self._panel.running
-        self._panel.status.content = hud.waiting_html(running) if latest is None else hud.status_html(latest, running)
+        latest, panel = self._latest, self._panel
+        if latest is None:
+            panel.show_waiting()
+        else:
+            panel.set_text("status", hud.status_html(latest, panel.running))
+
+    def show_notices(self, notices: Notices) -> None:
+        self._panel.show_notices(notices)
+
+    def show_invitation(self, invitation: Invitation | None) -> None:
+        self._panel.show_invitation(None if self._latest is not None else invitation)
 
     def forget(self, client_id: int) -> None:
         self._framing.forget(client_id)
+        self._columns_alone.forget(client_id)
 
-    def show(self, state: ViewerState, warnings: Sequence[str] = ()) -> None:
+    def show(self, state: ViewerState) -> None:
         """Send one state to all clients; what is switched off is not sent."""
         self._latest = state
         sent = 0
@@ -100,11 +115,11 @@ class ViewerPage:
             if state.graph is not None and len(state.graph.positions) and self._panel.is_on("graph"):
                 sent += self._show_graph(state)
             self._show_status()
-            self._panel.stages.content = hud.stages_html(state.hud, state.details)
-            self._panel.problems.content = hud.problems_html(warnings)
+            self._panel.set_text("stages", hud.stages_html(state.hud, state.details))
         sent += self._show_surfaces(state)
         self.bytes_sent = sent
         if self._placed:
+            self._columns_alone.apply(self._alone())
             self._framing.fit(self._view)
 
     def _show_camera(self, state: ViewerState) -> int:
@@ -188,15 +203,22 @@ class ViewerPage:
             self._layout = layout
             self._framing.renew()
 
+    def _alone(self) -> str | None:
+        """The column that stands alone where there is no room for several, or None where there is but one place."""
+        wanted = [name for name in _ALONE if self._panel.is_on(name)]
+        return wanted[0] if len(wanted) > 1 and self._panel.is_on("beside") else None
+
     def _view(self, aspect: float) -> tuple[Array, Array]:
         """Where to look from, on the camera's side and a little above, so that all columns are in the picture."""
-        centre, size = (self._low + self._high) / 2, self._high - self._low
-        width = max(self._layout, 1) * max(self._step_m, 1.1 * float(size[0]))
+        look_at, size = (self._low + self._high) / 2, self._high - self._low
+        alone = self._alone() if is_narrow(aspect) else None
+        width = max(1 if alone else self._layout, 1) * max(self._step_m, 1.1 * float(size[0]))
+        if alone is not None:
+            look_at = look_at + np.asarray(self._columns[alone].position)
+            width = 1.3 * float(size[0])
         height = float(size[1]) + 0.35
         slope = math.tan(FOV / 2)
-        free = max(aspect * (1 - PANEL_SHARE), 0.3)
-        distance = max(height, width / free) / 2 / slope + float(size[2])
-        look_at = centre + (distance * slope * aspect * PANEL_SHARE, 0.0, 0.0)  # the panel covers the right edge
+        distance = max(height, width / max(aspect, 0.3)) / 2 / slope + float(size[2])
         return look_at + (0.0, -0.12 * distance, -distance), look_at
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypedDict, TypeVar, Unpack
 
 from bodystream.errors import ConfigurationError
 from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
 from bodystream.sinks.viewer.gate import Gate
+from bodystream.sinks.viewer.notices import Notices
 from bodystream.sinks.viewer.panel import Buttons
 from bodystream.sinks.viewer.state import ViewerState
 from bodystream.sinks.viewer.viser_server import quiet, start_viser, subprotocol
 from bodystream.sinks.worker import SinkWorker
 from bodystream.timing import now_ns
 from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
+from bodystream.web.invitation import Invitation
 
 if TYPE_CHECKING:
     import viser
@@ -24,7 +26,15 @@ __all__ = ["BodyViewer", "CaptureViewer", "Page", "PageServer"]
 
 _TOKEN_LENGTH = 16  # nobody types it: the address is opened by us, or clicked
 
-S = TypeVar("S")
+_LOOK_S = 1.0  # between two looks at whether a notice has passed
+
+
+class _State(Protocol):
+    @property
+    def warnings(self) -> Sequence[str] | Mapping[str, int]: ...
+
+
+S = TypeVar("S", bound=_State)
 S_in = TypeVar("S_in", contravariant=True)
 
 
@@ -34,12 +44,20 @@ class Page(Protocol[S_in]):
     bytes_sent: int
     """Bytes of geometry in the last state that was sent."""
 
-    def show(self, state: S_in, warnings: Sequence[str] = ()) -> None:
+    def show(self, state: S_in) -> None:
         """Send one state to all clients; what is switched off is not sent."""
         ...
 
+    def show_notices(self, notices: Notices) -> None:
+        """Renew what is said for some seconds; called from any thread."""
+        ...
+
+    def show_invitation(self, invitation: Invitation | None) -> None:
+        """Say where to open a page elsewhere, while nobody has done so; called from any thread."""
+        ...
+
     def set_running(self, running: bool) -> None:
-        """Offer Stop while there is something running and Start while there is not."""
+        """Offer Pause while there is something running and Resume while there is not."""
         ...
 
     def forget(self, client_id: int) -> None:
@@ -51,6 +69,7 @@ class _Options(TypedDict, total=False):
     on_start: Callable[[], None] | None
     on_stop: Callable[[], None] | None
     on_reset: Callable[[], None] | None
+    on_save: Callable[[], str | None] | None
     allow_remote: bool
 
 
@@ -69,7 +88,8 @@ class PageServer(Generic[S]):
         port: the next free one is taken where it is busy; see `url`. 0 = any free one.
         host: the interface to listen on. What is sent is not encrypted, the token included, so others than this
             machine are refused unless `allow_remote`.
-        on_start, on_stop, on_reset: what the buttons do; called on another thread.
+        on_start, on_stop, on_reset: what the buttons Resume, Pause and Reset do; called on another thread.
+        on_save: what Save does; called on another thread. What it returns is shown, as by `tell`. None = no button.
         max_rate_hz: states that are shown per second, at most.
 
     Raises:
@@ -86,10 +106,14 @@ class PageServer(Generic[S]):
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
         on_reset: Callable[[], None] | None = None,
+        on_save: Callable[[], str | None] | None = None,
         allow_remote: bool = False,
         max_rate_hz: float,
     ) -> None:
-        self._callbacks = {"start": on_start, "stop": on_stop, "reset": on_reset}
+        self._callbacks = {"start": on_start, "stop": on_stop, "reset": on_reset, "save": on_save}
+        self._notices = Notices()
+        self._passing: threading.Timer | None = None
+        self._invitation: Invitation | None = None
         self._running = True
         self._closed = False
         self._lock = threading.Lock()
@@ -121,6 +145,7 @@ class PageServer(Generic[S]):
             stop=lambda: self._press("stop"),
             reset=lambda: self._press("reset"),
             change=self._repeat,
+            save=None if on_save is None else lambda: self._press("save"),
         )
         self._page = make_page(self._server, buttons)
         self._server.on_client_connect(lambda _: self._repeat())
@@ -180,6 +205,22 @@ class PageServer(Generic[S]):
         if not self._closed:
             self._page.set_running(running)
 
+    @property
+    def invitation(self) -> Invitation | None:
+        """Where to open a page on another device; the page says so for as long as it waits for that device."""
+        return self._invitation
+
+    @invitation.setter
+    def invitation(self, invitation: Invitation | None) -> None:
+        self._invitation = invitation
+        if not self._closed:
+            self._page.show_invitation(invitation)
+
+    def tell(self, text: str) -> None:
+        """Say on the page for some seconds that something went as it should; from any thread."""
+        self._notices.tell(text)
+        self._show_notices()
+
     def publish(self, state: S) -> None:
         """Offer a state; never blocks and never raises."""
         self._latest = state
@@ -193,6 +234,8 @@ class PageServer(Generic[S]):
             if self._closed:
                 return
             self._closed = True
+            if self._passing is not None:
+                self._passing.cancel()
         self._worker.close()
         with quiet():
             self._server.stop()
@@ -205,8 +248,28 @@ class PageServer(Generic[S]):
         self.close()
 
     def _show(self, state: S) -> None:
-        if not self._closed:
-            self._page.show(state, self.warnings)
+        if self._closed:
+            return
+        self._page.show(state)
+        self._page.show_invitation(self._invitation)
+        self._notices.warn(state.warnings, "state")
+        self._show_notices()
+
+    def _show_notices(self) -> None:
+        self._notices.warn(self.warnings, "viewer")
+        with self._lock:
+            if self._closed:
+                return
+            self._page.show_notices(self._notices)
+            if self._notices.now() and self._passing is None:
+                self._passing = threading.Timer(_LOOK_S, self._pass)
+                self._passing.daemon = True
+                self._passing.start()
+
+    def _pass(self) -> None:
+        """Notices pass also while no states come."""
+        self._passing = None
+        self._show_notices()
 
     def _repeat(self) -> None:
         """A browser that connects sees the last state at once, also of a pipeline that is stopped."""
@@ -217,13 +280,14 @@ class PageServer(Generic[S]):
         """Run the callback of a button; what it raises is shown on the page and recorded."""
         callback = self._callbacks[button]
         try:
-            if callback is not None:
-                callback()
+            outcome = None if callback is None else callback()
         except Exception as error:
             self._worker.record(error, f"button {button}")
-            self._repeat()
+            self._show_notices()
             return
-        if button != "reset":
+        if outcome is not None:
+            self.tell(outcome)
+        if button in ("start", "stop"):
             self.running = button == "start"
 
 

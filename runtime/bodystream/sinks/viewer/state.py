@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bodystream.timing import SpanSummary
@@ -27,6 +27,8 @@ class ViewerState:
         fps: processed frames per second.
         status, reason: how tracking fares.
         details: further lines of the table, e.g. `{"nodes": "213"}`.
+        warnings: of source and capture so far, or how often each happened. One that is new, or happened once more, is
+            shown for some seconds.
     """
 
     t_ns: int
@@ -39,3 +41,4 @@ class ViewerState:
     status: Status = Status.TRACKED
     reason: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] | Mapping[str, int] = ()
