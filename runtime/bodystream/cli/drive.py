@@ -214,9 +214,17 @@ class Drive:
             from bodystream.sinks.viewer import BodyViewer
 
             viewer = BodyViewer(
-                driver.body_mesh(), self.port, on_start=session.resume, on_stop=session.pause, on_reset=session.reset
+                driver.body_mesh(),
+                self.port,
+                on_start=session.resume,
+                on_stop=session.pause,
+                on_reset=session.reset,
+                on_save=session.save,
             )
             stack.callback(viewer.close)
+            viewer.invitation = getattr(source, "invitation", None)  # of a headset that comes by its browser
+            tell_page = viewer.tell  # but for warnings, which the states bring
+            notes.readers.append(lambda text: None if text.startswith("warning: ") else tell_page(text))
             session.show_on(viewer)
             line.print(f"viewer: {viewer.url}")
             if not self.no_browser:

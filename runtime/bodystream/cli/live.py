@@ -184,8 +184,15 @@ class Live:
         if not self.headless:
             from bodystream.sinks.viewer import CaptureViewer
 
-            viewer = CaptureViewer(self.port, on_start=session.resume, on_stop=session.pause, on_reset=session.reset)
+            viewer = CaptureViewer(
+                self.port,
+                on_start=session.resume,
+                on_stop=session.pause,
+                on_reset=session.reset,
+                on_save=session.save,
+            )
             stack.callback(viewer.close)
+            notes.readers.append(viewer.tell)
             session.show_on(viewer)
             line.print(f"viewer: {viewer.url}")
             if not self.no_browser:
