@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from test_motion_upright import crumpled
 
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.skeleton import JOINT_INDEX
@@ -130,3 +132,65 @@ def test_the_index_knows_the_true_rate(motion_data: Path) -> None:
     assert clip.rate_hz == 60.0
     assert read_bvh(take.path).motion().rate_hz == pytest.approx(120.0, rel=1e-3)
     assert len(clip) == len(read_bvh(take.path).frames) - 1  # its first frame is a T-pose
+
+
+TURNS = {"z": ("x", 90.0), "-y": ("x", 180.0), "x": ("z", -90.0)}
+
+
+@pytest.mark.parametrize("take", ["02_01", "07_03", "09_01", "Male1_B3_Walk"], indirect=True)
+@pytest.mark.parametrize("axis", TURNS)
+def test_a_motion_that_was_turned_against_its_skeleton_is_turned_back(take: Take, axis: str) -> None:
+    motion = read_bvh(take.path).motion() if take.kind == "bvh" else read_asf_amc(take.path)
+    turn = Rotation.from_euler(*TURNS[axis], degrees=True).as_matrix()
+    rotations = motion.rotations.copy()
+    rotations[:, 0] = turn @ rotations[:, 0]
+    warnings: list[str] = []
+    other = replace(motion, rotations=rotations, root_positions=motion.root_positions @ turn.T)
+    found, wanted = canonical_clip(other, take.facts, warnings), canonical_clip(motion, take.facts)
+    np.testing.assert_allclose(found.joints()[0][..., 1], wanted.joints()[0][..., 1], atol=1e-3)
+    assert any(f"upright along the file's {axis} axis" in note for note in warnings)
+
+
+@pytest.mark.parametrize("name", ["Male1_A9_LieDown", "Male1_A8_CrouchToLie", "Male1_A11_CrawlForward"])
+def test_people_who_lie_and_crawl_stay_where_they_are(motion_data: Path, name: str) -> None:
+    (take,) = (t for t in find_takes(str(motion_data / "more" / "accad" / "Male1.tar.xz")) if t.name == name)
+    warnings: list[str] = []
+    positions, _ = take.load(warnings).joints()
+    assert not any("which was taken for up" in note for note in warnings)
+    assert any("up=z" in note for note in warnings)
+    assert np.percentile(positions[..., 1].max(axis=1), 5) < 0.9  # of the highest joint, at some time
+    assert positions[..., 1].min() > -0.1
+
+
+@pytest.mark.parametrize(("unit", "metres"), [("centimetres", 0.01), ("metres", 1.0), ("millimetres", 1e-3)])
+def test_an_asf_whose_unit_is_written_as_one(motion_data: Path, tmp_path: Path, unit: str, metres: float) -> None:
+    folder = motion_data / "cmu" / "asf_amc"
+    factor = 0.0254 / 0.45 / metres
+    lines = (folder / "02.asf").read_text().splitlines()
+    for number, line in enumerate(lines):
+        words = line.split()
+        if words[:1] == ["length"]:
+            is_unit = words[1] == "0.45"
+            lines[number] = "length 1.0" if is_unit else f"length {float(words[1]) * factor!r}"
+    (tmp_path / "02.asf").write_text("\n".join(lines))
+    rows = (folder / "02_01.amc").read_text().splitlines()
+    for number, line in enumerate(rows):
+        words = line.split()
+        if words[0] == "root":
+            rows[number] = " ".join(["root", *(repr(float(w) * factor) for w in words[1:4]), *words[4:]])
+    (tmp_path / "02_01.amc").write_text("\n".join(rows))
+    warnings: list[str] = []
+    found = canonical_clip(read_asf_amc(tmp_path / "02_01.amc"), TakeFacts("02_01"), warnings)
+    wanted = canonical_clip(read_asf_amc(folder / "02_01.amc"), TakeFacts("02_01"))
+    assert joints_apart(found, wanted) < 1e-4
+    assert any(f"{unit} were taken" in note for note in warnings)
+
+
+@pytest.mark.parametrize("take", ["02_01", "walking_train_03"], indirect=True)
+def test_heads_of_real_people_on_bones_with_axes_of_their_own(take: Take) -> None:
+    motion = read_bvh(take.path).motion()
+    warnings: list[str] = []
+    found, wanted = (canonical_clip(m, take.facts, w) for m, w in ((crumpled(motion), warnings), (motion, [])))
+    pitch = [np.rad2deg(np.arcsin(-clip.joints()[1][:, JOINT_INDEX["head"], 1, 2])) for clip in (found, wanted)]
+    assert np.median(np.abs(pitch[0] - pitch[1])) < 15.0
+    assert any("the direction in which the head looks was worked out" in note for note in warnings)
