@@ -409,3 +409,16 @@ def test_options_are_checked(options):
 def test_every_message_says_what_to_do():
     for flag, message in MESSAGES.items():
         assert len(message) > 60, flag
+
+
+@pytest.mark.parametrize("fault", [z_up, lambda sample: changed(sample, lambda p, q: (p, q[[3, 0, 1, 2]]))])
+def test_a_source_that_makes_its_own_poses_has_no_convention_in_doubt(fault):
+    # A handstand or somebody who lies, in a motion file: it has no order of quaternions.
+    samples = samples_of(motion("walking", 12.0))
+    suspicious, _ = run(samples, fault=fault)
+    assert suspicious.warnings
+    settled, checked = run(samples, HeadsetOptions(is_settled=True), fault)
+    assert not settled.warnings
+    assert (settled.units, settled.quaternion_order, settled.axes) == ("m", "xyzw", "RUB")
+    for result, sample in zip(checked, samples, strict=True):
+        np.testing.assert_allclose(result.sample.head.position_m, fault(sample).head.position_m, atol=1e-9)

@@ -282,7 +282,13 @@ class Drive:
             stored = Calibration.load(self.calibration)
         return DriveConfig(
             headset=HeadsetOptions(
-                self.units, self.quaternion_order, self.left_handed, self.swap_hands, self.axes, self.device_axes
+                self.units,
+                self.quaternion_order,
+                self.left_handed,
+                self.swap_hands,
+                self.axes,
+                self.device_axes,
+                is_settled=isinstance(source, MotionHeadset),
             ),
             estimator=EstimatorConfig(
                 hypotheses=self.hypotheses,

@@ -57,6 +57,11 @@ MESSAGES = {
 }
 """Of each flag, what it means for a person: likely cause and remedy."""
 
+_CONVENTIONS = frozenset(
+    {"wxyz_suspected", "units_suspected", "left_handed_axes", "axes_turned", "axes_suspected", "axes_unknown"}
+    | {"hands_swapped", "head_tilted", "head_height"}
+)
+"""Flags that suspect a convention, of which a source that makes its own poses has none in doubt."""
 _SCALES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 _MAX_POSITION_M = 100.0
 _MIN_NORM, _NORM_TOLERANCE = 1e-3, 0.02
@@ -91,6 +96,8 @@ class HeadsetOptions:
         axes: where x, y and z point, as `RUB` (`axes.CONVENTIONS`). With auto, streams whose vertical axis is another
             one are found by where head and hands are.
         device_axes: of the devices themselves, where they were not converted along with the world.
+        is_settled: the source made its poses itself, in our conventions, as from a motion file: a head that is upside
+            down is a handstand then, and no convention is suspected.
     """
 
     units: Literal["m", "cm", "mm", "auto"] = "auto"
@@ -99,6 +106,7 @@ class HeadsetOptions:
     swap_hands: bool = False
     axes: str = "auto"
     device_axes: str | None = None
+    is_settled: bool = False
 
     def __post_init__(self) -> None:
         if self.units not in (*_SCALES, "auto"):
@@ -233,7 +241,7 @@ class SampleChecker:
         return self.units, self.quaternion_order, self.axes, device_axes
 
     def _finish(self, sample: HeadsetSample | None, flags: list[str], reread: bool = False) -> CheckedSample:
-        unique = tuple(dict.fromkeys(flags))
+        unique = tuple(dict.fromkeys(f for f in flags if not (self._options.is_settled and f in _CONVENTIONS)))
         for flag in unique:
             # Hands are out of sight for a moment now and then; the flag says so, and nobody need do anything.
             passing = flag in _EMULATED_SIDES and self._emulated_s[_EMULATED_SIDES[flag]] < _EMULATED_PATIENCE_S
@@ -286,7 +294,7 @@ class SampleChecker:
 
     def _learn(self, sample: HeadsetSample, priming: bool = False) -> None:
         """Units and the quaternions' order, from the numbers as they came."""
-        if sample.head is None:
+        if sample.head is None or self._options.is_settled:
             return
         x, y, z = (float(value) for value in sample.head.position_m)
         a, b, c, d = (float(value) for value in sample.head.rotation_xyzw)
