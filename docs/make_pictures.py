@@ -296,7 +296,7 @@ def make_viewer(device: wp.Device) -> None:
         m.frame.t_ns, m.frame, m.live, m.canonical, m.graph, m.spans, m.fps, m.status, m.reason,
         {"nodes": str(len(m.graph.positions)), "vertices": str(len(m.live.vertices))},
     )  # fmt: skip
-    with CaptureViewer(port=0) as viewer:
+    with CaptureViewer(port=0, on_save=lambda: None) as viewer:
         driver = webdriver.Chrome(options=options, service=Service(chromedriver))
         try:
             driver.get(viewer.url)

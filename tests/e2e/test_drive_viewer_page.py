@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from viewer_browser import (
@@ -25,6 +26,7 @@ from viewer_browser import (
 
 from bodystream.sinks.viewer import BodyViewer, BodyViewerState
 from bodystream.sinks.viewer.panel import FOV
+from bodystream.sources.headset.webxr_invitation import invitation_of
 from sinks.driven_body import rest_pose, shipped_body, state_of, walking
 
 BODY, SKELETON = shipped_body()
@@ -222,3 +224,20 @@ def test_the_driver_was_never_held_up(driver: Driver, browser: Any) -> None:
     """A hundred times a period, so that only a wait for the browser can fail this."""
     assert driver.viewer.shown > 10
     assert driver.longest_publish_s < 1.0
+
+
+def test_a_phone_reads_the_headsets_address_off_the_waiting_page(browser: Any) -> None:
+    """Of what is drawn in the browser, not of what was sent to it."""
+    pytest.importorskip("segno", reason="segno is not installed (extra `webxr`)")
+    url = "https://192.168.1.20:8443/?token=abcd2345"
+    with BodyViewer(None, port=0) as viewer:
+        viewer.invitation = invitation_of(url)
+        resize(browser, 1280, 800)
+        browser.get(viewer.url)
+        wait_for(lambda: url in body_text(browser), "the address")
+        code = browser.find_element("css selector", "img[alt='QR code of the address']")
+        wait_for(lambda: code.rect["height"] > 100, "a drawn code")
+        image = cv2.imdecode(np.frombuffer(code.screenshot_as_png, np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None
+        large = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+        assert cv2.QRCodeDetector().detectAndDecode(large)[0] == url

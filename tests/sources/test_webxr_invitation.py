@@ -30,7 +30,7 @@ def test_the_code_in_the_terminal_reads_back() -> None:
 
 def test_the_invitation_holds_address_and_picture() -> None:
     invitation = invitation_of(URL)
-    assert invitation.address == URL and invitation.svg.startswith("<svg") and "script" not in invitation.svg
+    assert invitation.address == URL and invitation.svg.startswith("<svg xmlns=") and "script" not in invitation.svg
 
 
 def test_without_the_library_the_address_stays(monkeypatch: pytest.MonkeyPatch) -> None:

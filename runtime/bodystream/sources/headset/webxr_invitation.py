@@ -15,8 +15,11 @@ def invitation_of(url: str) -> Invitation:
         import segno
     except ImportError:
         return Invitation(url)
-    # Without the page's own style, which a picture cannot see.
-    return Invitation(url, segno.make_qr(url, error="m").svg_inline(scale=4, border=4, dark="#000", light="#fff"))
+
+    out = io.BytesIO()
+    # A document of its own, with its namespace: as a picture of a page nothing else is drawn.
+    segno.make_qr(url, error="m").save(out, kind="svg", xmldecl=False, scale=4, border=4, dark="#000", light="#fff")
+    return Invitation(url, out.getvalue().decode())
 
 
 def qr_text(url: str) -> str:
