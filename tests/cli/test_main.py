@@ -212,6 +212,17 @@ def test_other_errors_are_not_hidden(command) -> None:
         cli.main(["try", "out"])
 
 
+def _commands(program: str) -> tuple[cli.CommandEntry, ...]:
+    commands = {"bodystream": cli.COMMANDS}
+    if program != "bodystream":
+        needs("torch", "pip install 'bodystream[train]'")
+        from bodystream_export.cli import PROGRAM as EXPORT
+        from bodystream_training.cli import PROGRAM as TRAIN
+
+        commands |= {TRAIN.name: TRAIN.commands, EXPORT.name: EXPORT.commands}
+    return commands[program]
+
+
 @pytest.mark.parametrize("entry", cli.COMMANDS, ids=lambda entry: " ".join(entry.words))
 def test_every_command_loads_and_explains_itself(entry, capsys: pytest.CaptureFixture[str]) -> None:
     assert callable(entry.load().run)
@@ -219,6 +230,30 @@ def test_every_command_loads_and_explains_itself(entry, capsys: pytest.CaptureFi
         cli.parse(entry, ["--help"])
     assert left.value.code == 0
     assert f"usage: bodystream {' '.join(entry.words)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", ["bodystream", "bodystream-train", "bodystream-export"])
+def test_help_fits_the_terminal(
+    program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for entry in _commands(program):
+        with pytest.raises(SystemExit):
+            cli.parse(entry, ["--help"], program)
+        shown = capsys.readouterr().out
+        # An example that is copied has to stay one line.
+        free = [line for line in shown.splitlines() if not line.startswith("  ")]
+        assert not [line for line in free if len(line) > 80]
+        assert "╭─ options" in shown
+        assert "{None}" not in shown and "(default: )" not in shown and "default: None" not in shown
+
+
+def test_wrapping_a_description_keeps_its_words_and_examples() -> None:
+    prose, example, box = "one two three " * 20, "  bodystream live " + "--out out " * 20, "│ " + "option " * 20
+    wrapped = cli._wrapped(f"usage: {prose}\n{prose}\n{example}\n{box}")
+    assert wrapped.split() == f"usage: {prose}\n{prose}\n{example}\n{box}".split()
+    assert example in wrapped.splitlines() and box in wrapped.splitlines()
+    assert wrapped.splitlines()[1].startswith("       ")  # usage goes on below its own words
 
 
 def test_the_installed_script_is_this_main() -> None:
@@ -231,14 +266,7 @@ def test_the_installed_script_is_this_main() -> None:
 @pytest.mark.parametrize("program", ["bodystream", "bodystream-train", "bodystream-export"])
 def test_help_of_a_switch_says_what_the_switch_does(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A field that is on by default shows as `--no-...`, beside which its own help reads the wrong way round."""
-    commands = {"bodystream": cli.COMMANDS}
-    if program != "bodystream":
-        needs("torch", "pip install 'bodystream[train]'")
-        from bodystream_export.cli import PROGRAM as EXPORT
-        from bodystream_training.cli import PROGRAM as TRAIN
-
-        commands |= {TRAIN.name: TRAIN.commands, EXPORT.name: EXPORT.commands}
-    for entry in commands[program]:
+    for entry in _commands(program):
         fields = {field.name: field for field in dataclasses.fields(entry.load())}
         switches = [name for name, field in fields.items() if field.default is True]
         with pytest.raises(SystemExit):

@@ -7,8 +7,9 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from bodystream.cli.options import optional
 from bodystream.errors import MissingDependencyError
 from bodystream.files import check_output
 
@@ -30,16 +31,16 @@ class Bench:
     json: bool = False
     """Print only a JSON list of {key, value, unit, direction, tolerance}."""
 
-    only: tuple[str, ...] = ()
+    only: Annotated[tuple[str, ...], optional("KEY ...")] = ()
     """Keys or beginnings of keys to measure, such as solver or fusion.surface; everything if none is given."""
 
-    repeats: int | None = None
+    repeats: Annotated[int | None, optional("N")] = None
     """Steps per timing; 200 unless given, fewer where a step takes seconds."""
 
-    save_baseline: Path | None = None
+    save_baseline: Annotated[Path | None, optional("FILE")] = None
     """Write the figures and a description of the machine to this file."""
 
-    compare: tuple[Path, ...] = ()
+    compare: Annotated[tuple[Path, ...], optional("FILE ...")] = ()
     """Compare with these files, made by --save-baseline or --json. Of several, each suite takes the first one that was
     measured on the same frames."""
 

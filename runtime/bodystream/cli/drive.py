@@ -31,10 +31,10 @@ class Drive:
     """Drive a full body from a headset and two hands.
 
     Examples:
-      bodystream drive --headset openxr                 any OpenXR runtime: SteamVR, Monado, Quest Link
-      bodystream drive --headset webxr                  a headset's browser opens the printed address
-      bodystream drive --headset trace:session.json     a recording, in the browser, again and again until Ctrl-C
-      bodystream drive --headset motion:take.bvh --headless --report report.json --out out/
+      bodystream drive --headset openxr                a runtime: SteamVR, Monado, WiVRn
+      bodystream drive --headset webxr --host 0.0.0.0  a headset's own browser
+      bodystream drive --headset trace:session.json    a recording, until Ctrl-C
+      bodystream drive --headset motion:take.bvh --headless --out out/
     """
 
     headset: str

@@ -33,14 +33,15 @@ class Live:
     """Track and fuse what a depth camera sees.
 
     Examples:
-      bodystream live                                  the synthetic camera, in the browser
-      bodystream live --source realsense               a connected camera
-      bodystream live --source realsense:take.db3      a librealsense recording
-      bodystream live --source folder:PATH --headless --report report.json --out out/
+      bodystream live                              the synthetic camera, in the browser
+      bodystream live --source realsense           a connected camera
+      bodystream live --source realsense:take.db3  a librealsense recording
+      bodystream live --source folder:PATH --headless --out out/
     """
 
     source: str = "synthetic"
-    """realsense[:SERIAL], realsense:TAKE.db3, folder:PATH (or one .mat file), synthetic[:SEED]."""
+    """realsense[:SERIAL], realsense:TAKE.db3, folder:PATH (a folder of images, or a .mkv, .r3d, .sens or .mat
+    file), synthetic[:SEED]."""
 
     headless: bool = False
     """No viewer. The synthetic camera then gives every frame, as fast as it goes."""

@@ -13,11 +13,14 @@ import importlib
 import inspect
 import io
 import os
+import re
 import select
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from bodystream import __version__
 from bodystream.cli.interrupts import EndOnThirdInterrupt
@@ -34,6 +37,7 @@ __all__ = [
     "parse",
 ]
 
+_STYLE = re.compile("\x1b\\[[0-9;]*m")
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_OUTPUT_CLOSED = 141  # 128 + SIGPIPE
@@ -176,9 +180,9 @@ def parse(entry: CommandEntry, arguments: Sequence[str], program: str = "bodystr
     import tyro  # here, because `--help` and `--version` need not wait for it
 
     prog = " ".join((program, *entry.words))
-    command, said = entry.load(), io.StringIO()
+    command, said, helped = entry.load(), io.StringIO(), _Said(sys.stdout)
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(helped):
             return tyro.cli(
                 command,
                 args=list(arguments),
@@ -187,9 +191,44 @@ def parse(entry: CommandEntry, arguments: Sequence[str], program: str = "bodystr
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as left:
-        if left.code:
+        if not left.code:
+            print(_wrapped(helped.getvalue()))
+        else:
             _print_error(f"{_first_sentence(said.getvalue())} (see `{prog} --help`)")
         raise
+
+
+class _Said(io.StringIO):
+    """Takes what is written for a terminal, or for what stands in its place."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        """That of the terminal, which says whether boxes can be drawn."""
+        return (getattr(self._stream, "encoding", None) or "utf-8").lower()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+
+def _wrapped(text: str) -> str:
+    """Help at the width of the terminal: tyro puts each paragraph of a description, and the usage, into one line.
+
+    Indented lines are examples, to be copied as they are.
+    """
+    width = shutil.get_terminal_size().columns
+    lines: list[str] = []
+    for line in text.splitlines():
+        plain = _STYLE.sub("", line)
+        if len(plain) <= width or not plain[0].isalnum():
+            lines.append(line)
+            continue
+        indent = " " * len("usage: ") if plain.startswith("usage: ") else ""
+        lines += textwrap.wrap(plain, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def _first_sentence(box: str) -> str:

@@ -49,7 +49,7 @@ class TrainPose:
     """What to train, in this order; joint goes on with flow and predictor together, and flow-plain is the flow without
     intermediate supervision, for comparison."""
 
-    leave_out: tuple[str, ...] = ()
+    leave_out: Annotated[tuple[str, ...], optional("NAME ...")] = ()
     """Subjects or data sets (the beginning of their names: accad_) that are not trained on."""
 
     validation: Annotated[tuple[str, ...] | None, optional("NAME ...")] = None
