@@ -88,11 +88,15 @@ def _check_openvino(onnxruntime: Any) -> Check:
 
 def check_extras() -> Iterator[Check]:
     """Packages that one kind of hardware needs."""
-    yield _check_package("tensorrt", "tensorrt", "For NVIDIA inference engines: pip install 'bodystream[tensorrt]'")
+    yield _check_package(
+        "tensorrt",
+        "tensorrt",
+        "Nothing needs it yet. For NVIDIA inference engines: pip install 'bodystream[tensorrt]'",
+    )
     yield _check_package(
         "cryptography",
         "cryptography.x509",
-        "For --headset webxr beyond this machine (https): pip install 'bodystream[webxr]'",
+        "For the certificate of --headset webxr: pip install 'bodystream[webxr]'",
     )
     yield _check_openxr()
 
