@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -50,6 +51,39 @@ def test_a_killed_capture_loses_less_than_a_second(tmp_path: Path) -> None:
     assert isinstance(live, trimesh.Trimesh) and len(live.faces) > 500
     done = run("recover", "out", cwd=tmp_path)
     assert done.returncode == 0 and "nothing to recover" in done.stdout
+
+
+# `bodystream`, which also tells the time of each frame when it is done with it.
+_TELLING = """
+import sys
+from bodystream.cli.main import main
+from bodystream.pipelines.session import LiveSession
+process = LiveSession._process
+def told(self, arrival):
+    process(self, arrival)
+    print(arrival.frame.t_ns, flush=True)
+LiveSession._process = told
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_between_the_last_frame_and_the_end_of_the_file_is_less_than_a_second(tmp_path: Path) -> None:
+    words = ("live", "--headless", "--pace", "live", "--out", "out")
+    command = [sys.executable, "-c", _TELLING, *words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as capture:
+        assert capture.stdout is not None
+        times_ns = []
+        while len(times_ns) < 2 or times_ns[-1] - times_ns[0] < 4e9:
+            times_ns.append(int(capture.stdout.readline()))
+        capture.kill()
+        times_ns += map(int, capture.stdout.read().splitlines())
+    assert run("recover", "out", cwd=tmp_path).returncode == 0
+    (path,) = (tmp_path / "out").glob("capture-*.glb")
+    held_s = Player(path).key_times[-1]
+    # The file may hold the frame whose time was not told any more.
+    assert (times_ns[-1] - times_ns[0]) * 1e-9 - held_s <= 1.0 and held_s > 3.0
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from bodystream.files import prepare_folder
 from bodystream.foreground.planes import Plane
 from bodystream.pipelines.capture import Capture
 from bodystream.pipelines.outputs import CaptureFiles, floor_of
-from bodystream.pipelines.recovery import journals_in, recover_folder
+from bodystream.pipelines.recovery import journals_in, recover_folder, recover_journal
 from bodystream.sinks.capture_take import CaptureTake, world_from_camera
-from bodystream.sinks.journal import JournalReader
+from bodystream.sinks.journal import MAGIC, JournalReader, Record, encode_record
 from gltf_player import Player
 from needs import khronos_issues
 
@@ -173,6 +174,73 @@ def test_what_a_killed_capture_leaves_is_made_into_files(tmp_path: Path, capture
     live = trimesh.load(killed / f"live-{session}.ply", process=False)
     assert isinstance(live, trimesh.Trimesh) and len(live.faces) > 500
     files.write(capture)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_folder_that_is_taken_away_meanwhile_costs_nothing(tmp_path: Path, capture: Capture, moved: bool) -> None:
+    folder = tmp_path / "out"
+    files = recording(capture, folder, 0, 4)
+    assert files._journal is not None and files._journal.flush()
+    if moved:
+        folder.rename(tmp_path / "elsewhere")
+    else:
+        shutil.rmtree(folder)
+    record(capture, files, 4, 8)
+    files.write(capture)
+    assert {path.name for path in folder.iterdir()} == {"canonical.ply", "live.ply", "capture.glb"}
+    assert len(Player(folder / "capture.glb").key_times) == 8
+
+
+def test_a_journal_of_a_session_that_still_runs_is_left_to_it(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path, 0, 3)
+    assert files._journal is not None and files._journal.flush()
+    with pytest.raises(InputError, match=r"capture-.*\.journal: its session still runs"):
+        recover_journal(journal_of(tmp_path))
+    files.write(capture)
+    assert len(Player(tmp_path / "capture.glb").key_times) == 3
+
+
+def test_a_damaged_beginning_costs_itself(tmp_path: Path, capture: Capture) -> None:
+    files = recording(capture, tmp_path / "a", 0, 4)
+    assert files._journal is not None and files._journal.flush()
+    journal = journal_of(tmp_path / "a")
+    data = bytearray(journal.read_bytes())
+    start = len(MAGIC)
+    data[start : start + 40] = bytes(40)  # the record that says what the session was
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / journal.name).write_bytes(data)
+    written = recover_journal(tmp_path / "b" / journal.name)
+    assert any("damaged bytes" in note for note in written.notes)
+    (glb,) = (tmp_path / "b").glob("capture-*.glb")
+    assert len(Player(glb).key_times) == 4
+    files.write(capture)
+
+
+def test_journals_that_hold_nothing_or_something_else(tmp_path: Path) -> None:
+    empty_one, cut, other = (tmp_path / f"capture-{k}.journal" for k in range(3))
+    empty_one.write_bytes(MAGIC)
+    cut.write_bytes(MAGIC + encode_record(Record("session", {"what": "capture"}))[:-3])
+    other.write_bytes(MAGIC + encode_record(Record("session", {"what": "another thing"})))
+    assert recover_journal(empty_one).paths == () and not empty_one.exists()
+    with pytest.raises(InputError, match=r"capture-1\.journal: holds no whole record"):
+        recover_journal(cut)
+    with pytest.raises(InputError, match=r"capture-2\.journal: is a journal of another version"):
+        recover_journal(other)
+    assert cut.exists() and other.exists()
+
+
+def test_a_disk_that_takes_too_long_is_told_and_the_journal_stays(
+    tmp_path: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = recording(capture, tmp_path, 0, 4)
+    assert files._journal is not None and files._journal.flush()
+    monkeypatch.setattr(files._journal, "flush", lambda: False)
+    with pytest.raises(InputError, match=r"the disk takes too long.*capture\.glb; all that was recorded is in"):
+        files.write(capture)
+    monkeypatch.undo()
+    assert recover_folder(tmp_path, lambda line: None) == 1
+    assert len(list(tmp_path.glob("capture-*.glb"))) == 1
 
 
 def test_recovering_twice_replaces_nothing(tmp_path: Path, capture: Capture) -> None:

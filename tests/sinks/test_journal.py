@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -128,6 +129,47 @@ def test_a_disk_that_refuses_for_long_costs_what_can_be_spared(tmp_path: Path, m
     assert writer.close()
     got = list(JournalReader(writer.path))
     assert got[0].kind == "mesh" and len(got) == 41 - writer.thinned
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
+@pytest.mark.parametrize("how", ["the file removed", "the folder removed", "the folder moved", "a file in the way"])
+def test_a_journal_that_was_taken_away_comes_back_whole(tmp_path: Path, how: str) -> None:
+    folder, told = tmp_path / "out", list[str]()
+    folder.mkdir()
+    writer = JournalWriter(folder / "a.journal", told.append)
+    for record in records(3):
+        writer.add(record)
+    assert writer.flush()
+    if how == "the file removed":
+        writer.path.unlink()
+    elif how == "the folder moved":
+        folder.rename(tmp_path / "elsewhere")
+    else:
+        shutil.rmtree(folder)
+    if how == "a file in the way":
+        folder.write_text("not a folder")
+    writer.add(records(4)[3])
+    if how == "a file in the way":
+        assert not writer.flush(5.0) and len(told) == 1 and writer.trouble is not None
+        folder.unlink()
+    assert writer.flush() and is_being_written(writer.path)
+    assert writer.close()
+    got = list(JournalReader(writer.path))
+    assert len(got) == 4 and all(map(same, got, records(4))) and len(told) == (how == "a file in the way")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_journal_that_cannot_begin_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refusing(descriptor: int, data: bytes) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", refusing)
+        with pytest.raises(InputError, match=r"cannot record to .*a\.journal"):
+            JournalWriter(tmp_path / "a.journal")
+    assert not list(tmp_path.iterdir())
 
 
 def test_who_writes_is_known_and_who_was_killed(tmp_path: Path) -> None:

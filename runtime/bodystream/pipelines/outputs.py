@@ -137,8 +137,10 @@ class CaptureFiles:
             raise self._refused or InputError(f"nothing was captured, so there is nothing to write to {self.folder}")
         if self._known:
             self._record_mesh(journal, capture)
-        files = self._make(journal)
-        journal.close()
+        try:
+            files = self._make(journal)
+        finally:
+            journal.close()
         if not files.paths and not files.failures:
             journal.remove()
             raise InputError(f"nothing was captured, so there is nothing to write to {self.folder}")
@@ -153,10 +155,12 @@ class CaptureFiles:
         take = CaptureTake(JournalReader(journal.path))
         if take.segments:
             write_take(take, lambda name: self.folder / name, files)
-        if not whole and journal.trouble is not None:
+        if not whole:
+            trouble = journal.trouble
+            reason = "the disk takes too long" if trouble is None else trouble.strerror or trouble
             files.failures.append(
-                f"the end of the capture could not be written to {journal.path}: "
-                f"{journal.trouble.strerror or journal.trouble}: make room or choose another folder"
+                f"the end of the capture could not be written to {journal.path}: {reason}: make room or choose another "
+                "folder"
             )
         lost = journal.thinned + journal.unusable
         files.notes += [f"{lost} frame(s) could not be recorded"] if lost else []

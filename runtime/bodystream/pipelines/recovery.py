@@ -16,6 +16,7 @@ from bodystream.sources.headset.table import finish_table
 __all__ = ["journals_in", "recover_folder", "recover_journal"]
 
 _SUFFIX = ".journal"
+_KINDS = {"nodes": "capture", "motion": "capture", "mesh": "capture", "person": "drive", "poses": "drive"}
 
 
 def journals_in(folder: Path) -> list[Path]:
@@ -37,24 +38,38 @@ def recover_journal(path: Path) -> WrittenFiles:
     Nothing that is there is replaced. The journal is removed when all of it is in files.
 
     Raises:
-        InputError: it is no journal, holds nothing, or a file could not be written; the journal is kept then.
+        InputError: it is no journal, belongs to a session that still runs, or a file could not be written; the journal
+            is kept then.
     """
     reader = JournalReader(path)
+    if is_being_written(path):
+        raise InputError(f"{path}: its session still runs, and makes the files at its end: end that first")
     files = FileSet()
-    kind = next((record.fields.get("what") for record in reader if record.kind == "session"), None)
+    kind = _what(reader)
     if kind == "capture":
         take = CaptureTake(reader)
         if take.segments:
             write_take(take, _names(path), files)
     elif kind == "drive":
         _write_drive(reader, path, files)
-    else:
+    elif kind is not None:
         raise InputError(f"{path}: is a journal of another version of bodystream: recover it with that one")
+    elif reader.passed_over or reader.cut:
+        raise InputError(f"{path}: holds no whole record of a session, so that nothing can be made of it: remove it")
     if reader.passed_over:
         files.notes.append(f"{reader.passed_over} damaged bytes of {path.name} were passed over")
     written = files.result(f"the journal is kept: {path}")
     path.unlink(missing_ok=True)
     return written
+
+
+def _what(reader: JournalReader) -> str | None:
+    """What the session was, also where the record that says so was damaged."""
+    for record in reader:
+        told = record.fields.get("what") if record.kind == "session" else _KINDS.get(record.kind)
+        if isinstance(told, str):
+            return told
+    return None
 
 
 def _write_drive(reader: JournalReader, path: Path, files: FileSet) -> None:

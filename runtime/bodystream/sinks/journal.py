@@ -13,6 +13,7 @@ Records are only ever appended. What was cut off or damaged is passed over: a re
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import secrets
@@ -241,8 +242,8 @@ class JournalWriter:
     """Appends records on a thread of its own, a quarter of a second after they came at the latest.
 
     Where the file system refuses (full, gone, read-only), that is told once, records wait in memory, and it is tried
-    again each second; beyond 64 MiB every second record that `may_thin` names is let go. Nothing is ever raised to who
-    adds records.
+    again each second; beyond 64 MiB every second record that `may_thin` names is let go. Where the file or its folder
+    was removed or moved away, what was written comes back under its name. Nothing is ever raised to who adds records.
 
     Args:
         path: of the new file.
@@ -277,11 +278,15 @@ class JournalWriter:
         self._hurry = False
         self._tries = 0
         self._written = 0
+        self._file = -1
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-            _lock(self._file)
+            self._file = _create(path)
             self._append(MAGIC)
         except OSError as error:
+            if self._file >= 0:  # an empty file would be taken for a session's
+                os.close(self._file)
+                with contextlib.suppress(OSError):
+                    path.unlink()
             raise InputError(f"cannot record to {path}: {error.strerror or error}: choose another folder") from error
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
@@ -361,6 +366,7 @@ class JournalWriter:
         if not pending:
             return True
         try:
+            self._bring_back()
             self._append(b"".join(data for _, data in pending))
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -375,6 +381,29 @@ class JournalWriter:
             return False
         self.trouble = None
         return True
+
+    def _bring_back(self) -> None:
+        """Give a file that was removed or moved away its name again, with all that was written to it."""
+        if os.name == "nt" or os.path.lexists(self.path):  # Windows lets nobody remove an open file
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = _create(self.path)
+        try:
+            place = 0
+            while place < self._written:
+                block = memoryview(os.pread(self._file, min(1 << 20, self._written - place), place))
+                if not block:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                place += len(block)
+                while block:
+                    block = block[os.write(new, block) :]
+        except OSError:
+            os.close(new)
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            raise
+        os.close(self._file)
+        self._file = new
 
     def _append(self, data: bytes) -> None:
         view, place = memoryview(data), self._written
@@ -394,6 +423,13 @@ class JournalWriter:
                 kept.append(item)
         self.thinned += len(self._encoded) - len(kept)
         self._encoded = kept
+
+
+def _create(path: Path) -> int:
+    """A new file that this process holds."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    _lock(descriptor)
+    return descriptor
 
 
 def _encoded(record: Record | Callable[[], Record]) -> tuple[Record, bytes]:
