@@ -120,6 +120,19 @@ def test_a_report_that_cannot_be_written_is_told_by_the_exit_code(tmp_path: Path
     assert done.stderr.splitlines()[-2].startswith("captured 2 frames at ")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_results_that_find_no_room_on_stdout_are_told_without_a_trace(tmp_path: Path, unbuffered: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "live", "--headless", "--frames", "1", "--json"],
+            cwd=tmp_path, env={**environment(), "PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=240, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: the output could not be written: No space left on device")
+
+
 def test_a_killed_drive_leaves_parts_that_are_read_and_recovered(tmp_path: Path) -> None:
     write_bvh(tmp_path / "walk.bvh", walking(60.0))
     words = ("drive", "--headset", "motion:walk.bvh?rate=60", "--headless", "--bvh-hz", "30", "--out", "out")

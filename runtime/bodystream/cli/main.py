@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import inspect
 import io
@@ -144,7 +145,7 @@ def main(argv: Sequence[str] | None = None, program: Program | None = None) -> i
         _print_error(str(MissingDependencyError(package, f"for `{program.name}`", f"Run: {program.install}")))
         return EXIT_ERROR
     except OSError as error:
-        if debug or not _stdout_refuses():
+        if debug or not (_is_full(error) or _stdout_refuses()):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _print_error(f"the output could not be written: {error.strerror or error}: make room, or send it elsewhere")
@@ -279,6 +280,11 @@ def _output_closed() -> bool:
         return any(event & select.POLLERR for _, event in poll.poll(0))
     except (AttributeError, OSError, ValueError):  # no `poll` on this system, or no file behind stdout
         return False
+
+
+def _is_full(error: OSError) -> bool:
+    """Whether a write found no room. After one to stdout failed nothing is left to be flushed that would tell."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 
 
 def _stdout_refuses() -> bool:
