@@ -19,6 +19,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "findings/README.md": "findings.md",
     "LICENSE": "license.md",
+    "THIRD_PARTY.md": "third-party.md",
 }
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _SCRIPT_LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+\.sh\)")  # scripts are no pages
