@@ -131,6 +131,30 @@ def test_a_disk_that_refuses_for_long_costs_what_can_be_spared(tmp_path: Path, m
     assert got[0].kind == "mesh" and len(got) == 41 - writer.thinned
 
 
+def test_a_disk_that_fills_up_takes_the_records_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = JournalWriter(tmp_path / "a.journal")
+    sizes = [len(encode_record(record)) for record in records()]
+    room, write = len(MAGIC) + sum(sizes[:3]) + sizes[3] // 2, os.write
+
+    def filling(descriptor: int, data: bytes) -> int:
+        left = room - os.lseek(descriptor, 0, os.SEEK_CUR)
+        if descriptor != writer._file or left >= len(data):
+            return write(descriptor, data)
+        if left <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data[:left])
+
+    monkeypatch.setattr(os, "write", filling)
+    for record in records():
+        writer.add(record)
+    assert not writer.flush(5.0)
+    reader = JournalReader(writer.path)
+    assert len(list(reader)) == 3 and reader.cut == 0
+    room = 1 << 20
+    assert writer.close() and all(map(same, JournalReader(writer.path), records()))
+    assert len(list(JournalReader(writer.path))) == 5
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
 @pytest.mark.parametrize("how", ["the file removed", "the folder removed", "the folder moved", "a file in the way"])
 def test_a_journal_that_was_taken_away_comes_back_whole(tmp_path: Path, how: str) -> None:

@@ -347,12 +347,12 @@ class JournalWriter:
             with self._lock:
                 self._encoded = [item for item in self._encoded if item[1]] + new
                 pending = list(self._encoded)
-            wrote = self._write(pending)
+            count = self._write(pending)
+            wrote = count == len(pending)
             with self._lock:
                 self._tries += 1
-                if wrote:
-                    del self._encoded[: len(pending)]
-                else:
+                del self._encoded[:count]
+                if not wrote:
                     self._thin()
                 self._lock.notify_all()
                 if closing and not self._waiting:
@@ -362,13 +362,19 @@ class JournalWriter:
                 with contextlib.suppress(OSError):
                     os.fsync(self._file)
 
-    def _write(self, pending: list[tuple[str, bytes]]) -> bool:
+    def _write(self, pending: list[tuple[str, bytes]]) -> int:
+        """How many of the records are in the file now."""
+        count = 0
         if not pending:
-            return True
+            return count
         try:
             self._bring_back()
             self._append(b"".join(data for _, data in pending))
         except OSError as error:
+            with contextlib.suppress(OSError):  # what still fits, as whole records
+                for _, data in pending if os.path.lexists(self.path) else ():
+                    self._append(data)
+                    count += 1
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._written)
             self.trouble = error
@@ -378,9 +384,9 @@ class JournalWriter:
                     f"nothing more can be written to {self.path}: {error.strerror or error}: what was recorded before "
                     "is there, and it is tried again each second: make room"
                 )
-            return False
+            return count
         self.trouble = None
-        return True
+        return len(pending)
 
     def _bring_back(self) -> None:
         """Give a file that was removed or moved away its name again, with all that was written to it."""
