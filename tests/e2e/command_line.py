@@ -69,14 +69,14 @@ class Running:
         with self._more:
             self._more.notify_all()
 
-    def wait_for_line(self, beginning: str) -> str:
-        """The first line of stderr with this beginning."""
+    def wait_for_line(self, beginning: str, number: int = 1) -> str:
+        """The first line of stderr with this beginning, or a later one by its number."""
         deadline = time.monotonic() + LIMIT_S
         with self._more:
             while time.monotonic() < deadline:
-                found = next((line for line in self.lines if line.startswith(beginning)), None)
-                if found is not None:
-                    return found
+                found = [line for line in self.lines if line.startswith(beginning)]
+                if len(found) >= number:
+                    return found[number - 1]
                 assert self._process.poll() is None or self._reader.is_alive(), f"it ended:\n{self.text}"
                 self._more.wait(0.2)
         raise AssertionError(f"no line {beginning!r} within {LIMIT_S:g} s:\n{self.text}")

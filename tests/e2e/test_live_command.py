@@ -163,7 +163,7 @@ def test_interrupt_of_a_counted_capture_is_told_by_the_exit_code(tmp_path: Path)
 
 def test_second_interrupt_quits_at_once(tmp_path: Path) -> None:
     with Running("live", "--headless", "--out", "out", cwd=tmp_path) as capture:
-        capture.wait_for_line("frame ")
+        capture.wait_for_line("frame ", 2)  # seconds after the first: what came before is in the journal
         capture.interrupt()
         capture.wait_for_line("stopped; writing")
         capture.interrupt()
