@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
 
 __all__ = ["cache_folder", "unpacked"]
 
@@ -145,8 +145,20 @@ def _extract(archive: Path, part: Path) -> None:
                         "motion data; unpack it yourself and name the folder"
                     )
                 if member.isfile() and member.name.lower().endswith(_ENDINGS):
-                    tar.extract(member, part, filter="data")
-    except tarfile.FilterError as error:
-        raise InputError(f"{archive} holds a path that leads outside of it, and was not unpacked: {error}") from error
+                    _copy(tar, member, part, archive)
     except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError, OverflowError, UnicodeError, LookupError) as error:
         raise InputError(f"{archive} is damaged or no .tar.xz archive: {error}") from error
+
+
+def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, part: Path, archive: Path) -> None:
+    """One ordinary file of the archive, below `part`. `TarFile.extract` has such a rule from 3.11.4 on."""
+    target = (part / member.name.lstrip("/\\")).resolve()
+    if not target.is_relative_to(part.resolve()):
+        raise InputError(
+            f"{archive} holds a path that leads outside of it, and was not unpacked: {excerpt(member.name)}"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    assert content is not None  # it is an ordinary file
+    with content, target.open("wb") as file:
+        shutil.copyfileobj(content, file, _CHUNK_BYTES)
