@@ -27,6 +27,7 @@ from viewer_browser import (
 from bodystream.sinks.viewer import BodyViewer, BodyViewerState
 from bodystream.sinks.viewer.panel import FOV
 from bodystream.sources.headset.webxr_invitation import invitation_of
+from needs import needs
 from sinks.driven_body import rest_pose, shipped_body, state_of, walking
 
 BODY, SKELETON = shipped_body()
@@ -189,7 +190,8 @@ def test_the_page_fits(driver: Driver, browser: Any, width: int, height: int) ->
     limbs = driver.states[0].joints_m[[4, 5, 7, 8, 18, 19, 20, 21]]
     wait_for(lambda: in_view(driver, limbs), "the limbs in the picture")
     for label in ("Pause", "Reset"):
-        box = browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").rect
+        button = f"//button[normalize-space(.)='{label}']"
+        box = wait_for(lambda button=button: browser.find_element("xpath", button).rect, label)
         assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, label
     assert "sphere: one standard deviation" in body_text(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
@@ -228,7 +230,7 @@ def test_the_driver_was_never_held_up(driver: Driver, browser: Any) -> None:
 
 def test_a_phone_reads_the_headsets_address_off_the_waiting_page(browser: Any) -> None:
     """Of what is drawn in the browser, not of what was sent to it."""
-    pytest.importorskip("segno", reason="segno is not installed (extra `webxr`)")
+    needs("segno", "pip install 'bodystream[webxr]'")
     url = "https://192.168.1.20:8443/?token=abcd2345"
     with BodyViewer(None, port=0) as viewer:
         viewer.invitation = invitation_of(url)

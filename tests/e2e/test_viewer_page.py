@@ -156,7 +156,8 @@ def test_on_a_phone_the_live_surface_stands_alone_above_the_controls(capture: Ca
     )
     assert 400 < bottom < 844
     for label in ("Pause", "Save", "Reset"):
-        box = browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").rect
+        button = f"//button[normalize-space(.)='{label}']"
+        box = wait_for(lambda button=button: browser.find_element("xpath", button).rect, label)
         assert box["y"] >= bottom and box["y"] + box["height"] <= 844 and box["width"] > 200, label
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     resize(browser, 1280, 800)

@@ -69,14 +69,14 @@ def browser_at(url: str) -> Iterator[Any]:
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = START_S) -> Any:
-    """What `condition` gives once it is true; a browser too busy to answer is asked again."""
-    from selenium.common.exceptions import TimeoutException
+    """What `condition` gives once it is true; a browser too busy, or that just draws anew, is asked again."""
+    from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         try:
             value = condition()
-        except TimeoutException:
+        except (StaleElementReferenceException, TimeoutException):
             continue
         if value:
             return value
@@ -97,7 +97,11 @@ def body_text(browser: Any) -> str:
 
 
 def press(browser: Any, label: str) -> None:
-    browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").click()
+    def click() -> bool:
+        browser.find_element("xpath", f"//button[normalize-space(.)='{label}']").click()
+        return True
+
+    wait_for(click, f"the button {label}")
 
 
 def unfold(browser: Any, label: str) -> None:
