@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.matching import match_files, mutually_nearest
-from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
+from bodystream.sources.layouts.names import NameNumbers, _clock_times, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.number_times import E9, meaning_of_names, meaning_of_times
 from bodystream.sources.layouts.tum import parse_list
 from fuzzing import fuzz, fuzz_file
@@ -205,6 +206,66 @@ def test_names_that_are_times(tmp_path: Path, written: Callable[[int], str], lat
     source = FolderSource.open(_write(tmp_path, written, colour))
     times_ns = _check_pairs(source, list(range(COUNT)))
     np.testing.assert_allclose(times_ns, [1e9 * _seconds(i) for i in range(COUNT)], atol=1.1e6)
+
+
+def _clock(form: str, digits: int, period_s: float = 0.1) -> Callable[[float], str]:
+    """Names as a recorder's clock writes them, over the end of a minute, an hour and a day."""
+    first = datetime.datetime(2023, 12, 31, 23, 59, 59, 650_000)
+
+    def written(index: float) -> str:
+        time = first + datetime.timedelta(seconds=round(index * period_s, 3))
+        return time.strftime(form).replace("?", f"{time.microsecond:06d}000"[:digits])
+
+    return written
+
+
+@pytest.mark.parametrize("late", [0.0, 0.04])
+@pytest.mark.parametrize(
+    ("form", "digits"),
+    [
+        ("%Y-%m-%d_%H-%M-%S.?", 6),
+        ("%Y-%m-%dT%H:%M:%S.?", 6),
+        ("%Y%m%dT%H%M%S.?", 6),
+        ("%Y%m%d_%H%M%S_?", 3),
+        ("%Y%m%d%H%M%S?", 3),
+        ("%Y%m%d%H%M%S?", 6),
+        ("depth_%Y%m%d-%H%M%S-?", 9),
+        ("%Y_%m_%d_%H_%M_%S_?_raw", 3),
+    ],
+)
+def test_names_of_dates_with_a_fraction(tmp_path: Path, form: str, digits: int, late: float) -> None:
+    """At 10 Hz, which is no rate that anybody assumes; as plain numbers they leap when a minute is full."""
+    written = _clock(form, digits)
+    source = FolderSource.open(_write(tmp_path, written, lambda i: written(i + late)))
+    np.testing.assert_allclose(_check_pairs(source, list(range(COUNT))), [1e8 * i for i in range(COUNT)], atol=2)
+    assert [w for w in source.counts.warnings if "paired by the times" not in w] == []
+
+
+@pytest.mark.parametrize("form", ["%H_%M_%S_?", "%H-%M-%S.?", "%H%M%S?", "cam1 %H:%M:%S.?"])
+def test_names_of_a_time_of_day(form: str) -> None:
+    first = datetime.datetime(2023, 1, 1, 8, 59, 59, 700_000)
+    times = [first + datetime.timedelta(seconds=i / 10) for i in range(COUNT)]
+    names = [Path(time.strftime(form).replace("?", f"{time.microsecond // 1000:03d}") + ".png") for time in times]
+    numbers = NameNumbers.of(names)
+    assert numbers.times_ns is not None and numbers.note == ""
+    assert list(np.diff(numbers.times_ns)) == [10**8] * (COUNT - 1)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda i: f"20230101_120059_{i:03d}",  # a session's date, and a running number
+        lambda i: f"20230101_{115959 + 4041 * (i > 3)}_{i:06d}",  # and one that goes on over two of them
+        lambda i: f"20231301_1200{i:02d}_000",  # month 13
+        lambda i: f"20230230_1200{i:02d}_000",  # no such day
+        lambda i: f"{i * 33333:09d}",  # microseconds, which as a time of day are 33 s
+        lambda i: f"{i * 33333333:012d}",
+        lambda i: f"{10**8 + i * 33333:012d}",
+        lambda i: f"scene_01_02_0{i // 4}_{i:03d}",
+    ],
+)
+def test_names_that_are_no_time_of_a_clock(written: Callable[[int], str]) -> None:
+    assert _clock_times([written(i) for i in range(COUNT)]) is None
 
 
 @pytest.mark.parametrize(

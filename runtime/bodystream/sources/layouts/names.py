@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import re
 import statistics
@@ -16,9 +17,15 @@ __all__ = ["NameNumbers", "in_order_of_time", "natural", "numbers_of"]
 _NUMBER = re.compile(r"([0-9]{1,24})(?:\.([0-9]{1,12})(?![0-9]))?")
 _SECONDS = re.compile(r"(?<![0-9])([0-9]{9,10})[-_ .]([0-9]{1,9})(?![0-9])")
 _DECIMAL = re.compile(r"[^0-9]*[0-9]{1,24}\.[0-9]{1,12}")
+_CALENDAR = re.compile(
+    r"(?<![0-9])(?:((?:19|20)[0-9]{2})([-_. ]?)([01][0-9])\2([0-3][0-9])[-_. tT]{0,3})?"  # a date, or none
+    r"([0-2][0-9])([-_.: ]?)([0-5][0-9])\6([0-5][0-9])[-_.,]?([0-9]{3}(?:[0-9]{3}){0,2})(?![0-9])"
+)
 _MAX_NUMBERS = 8
 _SHORTEST_STEP_NS = 2_000_000
+_LONGEST_STEP_NS = 5_000_000_000
 _EPOCH_S = 10**8
+_EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
@@ -60,7 +67,7 @@ class NameNumbers:
         if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
             return cls(())
         columns = tuple(zip(*rows, strict=True))
-        split = _split_seconds(stems)
+        split = _split_seconds(stems) or _clock_times(stems)
         if split is not None:
             return cls(columns, split)
         rising = [index for index, column in enumerate(columns) if _rises(column)]
@@ -114,6 +121,35 @@ def _split_seconds(stems: Sequence[str]) -> tuple[int, ...] | None:
         return None
     # A session's date and a running number look alike, but rise by next to nothing.
     return tuple(times) if _steps_of(times) >= _SHORTEST_STEP_NS else None
+
+
+def _clock_times(stems: Sequence[str]) -> tuple[int, ...] | None:
+    """Times in names such as 2024-05-01_12-00-59.850, 20240501_120059_850 or 12_00_59_850: a clock's, with a fraction.
+
+    Read as plain numbers they would leap at each full minute. Within one second nothing tells the fraction from a
+    running number, so the seconds must go on; without a date and separators nothing tells them from one number, until
+    a minute is full (a number would count on to 99).
+    """
+    seconds: list[int] = []
+    bare = False
+    times: list[int] = []
+    for stem in stems:
+        match = _CALENDAR.search(stem)
+        if match is None:
+            return None
+        year, _, month, day, hour, separator, minute, second, fraction = match.groups()
+        bare = bare or not (year or separator)
+        try:
+            days = datetime.date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY if year else 0
+        except ValueError:
+            return None
+        if int(hour) > 23:
+            return None
+        seconds.append(days * 86400 + int(hour) * 3600 + int(minute) * 60 + int(second))
+        times.append(seconds[-1] * E9 + int(fraction.ljust(9, "0")))
+    if len({second // 60 if bare else second for second in seconds}) < 2 or times[0] < 0 or not _rises(times):
+        return None
+    return tuple(times) if _SHORTEST_STEP_NS <= _steps_of(times) <= _LONGEST_STEP_NS else None
 
 
 def _steps_of(column: Sequence[int]) -> int:
