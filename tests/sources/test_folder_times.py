@@ -12,7 +12,7 @@ import pytest
 from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.matching import match_files, mutually_nearest
-from bodystream.sources.layouts.names import NameNumbers, _clock_times, in_order_of_time, natural, numbers_of
+from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.number_times import E9, meaning_of_names, meaning_of_times
 from bodystream.sources.layouts.tum import parse_list
 from fuzzing import fuzz, fuzz_file
@@ -252,20 +252,21 @@ def test_names_of_a_time_of_day(form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written",
+    ("written", "step_ns"),
     [
-        lambda i: f"20230101_120059_{i:03d}",  # a session's date, and a running number
-        lambda i: f"20230101_{115959 + 4041 * (i > 3)}_{i:06d}",  # and one that goes on over two of them
-        lambda i: f"20231301_1200{i:02d}_000",  # month 13
-        lambda i: f"20230230_1200{i:02d}_000",  # no such day
-        lambda i: f"{i * 33333:09d}",  # microseconds, which as a time of day are 33 s
-        lambda i: f"{i * 33333333:012d}",
-        lambda i: f"{10**8 + i * 33333:012d}",
-        lambda i: f"scene_01_02_0{i // 4}_{i:03d}",
+        (lambda i: f"20230101_120059_{i:03d}", None),  # a session's date, and a running number
+        (lambda i: f"20230101_{115959 + 4041 * (i > 3)}_{i:06d}", None),  # which goes on over two of them
+        (lambda i: f"20231301_1200{i:02d}_000", None),  # month 13
+        (lambda i: f"20230230_1200{i:02d}_000", None),  # no such day
+        (lambda i: f"{i * 33333:09d}", 33_333_000),  # microseconds, which as a time of day are 33 s
+        (lambda i: f"{i * 33333333:012d}", 33_333_333),
+        (lambda i: f"{10**8 + i * 33333:012d}", 33_333_000),
+        (lambda i: f"scene_01_02_0{i // 4}_{i:03d}", None),
     ],
 )
-def test_names_that_are_no_time_of_a_clock(written: Callable[[int], str]) -> None:
-    assert _clock_times([written(i) for i in range(COUNT)]) is None
+def test_names_that_are_no_time_of_a_clock(written: Callable[[int], str], step_ns: int | None) -> None:
+    times_ns = NameNumbers.of([Path(f"{written(i)}.png") for i in range(COUNT)]).times_ns
+    assert (None if times_ns is None else int(np.median(np.diff(times_ns)))) == step_ns
 
 
 @pytest.mark.parametrize(
