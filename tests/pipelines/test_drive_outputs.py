@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drive_parts import ESTIMATOR, new_driver, samples_of
+from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD
@@ -25,7 +26,8 @@ from bodystream.sources.motion import find_takes
 from bodystream.types import BodyPose, Status
 from fuzzing import fuzz_file
 from gltf_player import Player
-from sources.headset_motions import walking
+from sinks.test_bvh_recorder import read as read_bvh_of_others
+from sources.headset_motions import make_clip, walking
 
 RATE_HZ = 45.0
 CLIP = walking(1.0)
@@ -143,6 +145,57 @@ def test_the_head_is_in_the_file_where_it_was_seen(driver: Driver, tmp_path: Pat
     lift = (joints[:, HEAD] - wanted)[:, 1].mean()
     assert abs(lift) < 0.03  # the reader of motions puts the floor where the feet stand
     assert np.linalg.norm(joints[:, HEAD] - wanted - (0.0, lift, 0.0), axis=1).max() < 0.002
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 50.0, 90.0, 180.0, -120.0])
+def test_the_heading_of_what_came_in_is_that_of_what_is_written(driver: Driver, tmp_path: Path, yaw_deg: float) -> None:
+    """As the docs say: yaw 0 looks along -z in what came in and in `headset.csv`, along +z in both motion files."""
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    yaw = np.deg2rad(yaw_deg)
+    looks = np.array([-np.sin(yaw), -np.cos(yaw)])  # x and z, in the headset's world
+    steps = make_clip(
+        "ahead",
+        1.5,
+        lambda t: ((0.0, -1.0, -0.1), (0.0, -1.0, -0.3)) * 2,
+        place=lambda t: (0.7 * t * looks[0], 0.0, 0.7 * t * looks[1]),
+        yaw=lambda t: yaw,
+    )
+    files = DriveFiles(tmp_path, steps.skeleton, RATE_HZ)
+    results = [result for s in samples_of(steps, rate_hz=RATE_HZ) if (result := driver.step(s)) is not None]
+    for result in results:
+        files.add(result)
+    files.write(driver)
+
+    trace = parse_table((tmp_path / "headset.csv").read_bytes(), "headset.csv")
+    heads = [sample.head for sample in trace.samples]
+    ahead = Rotation.from_quat(heads[-1].rotation_xyzw).apply([0.0, 0.0, -1.0])
+    assert _angle_deg(ahead[[0, 2]], looks) < 1.0
+    assert _angle_deg((heads[-1].position_m - heads[0].position_m)[[0, 2]], looks) < 1.0
+
+    named, _, _ = read_bvh_of_others(tmp_path / "driven.bvh")
+    player = Player(tmp_path / "driven.glb")
+    nodes = {node.name: number for number, node in enumerate(player.gltf.nodes)}
+    times = player.key_times
+    shown = {
+        name: np.stack([player.matrix(nodes[name], t)[:3, 3] for t in times[[0, -1]]])
+        for name in ("head", "left_hip", "right_hip")
+    }
+    for joints in (named, shown):
+        across = (joints["left_hip"] - joints["right_hip"])[-1]
+        front = np.cross(across, [0.0, 1.0, 0.0])
+        walked = joints["head"][-1] - joints["head"][0]
+        assert _angle_deg(walked[[0, 2]], -looks) < 1.0  # the world is turned by 180 degrees
+        assert _angle_deg(front[[0, 2]], -looks) < 25.0  # the network guesses the pelvis
+
+    (take,) = find_takes(f"bvh:{tmp_path / 'driven.bvh'}")
+    again = take.load().joints()[0]
+    wanted = np.stack([result.joints_m for result in results])[: len(again)]
+    assert np.linalg.norm(on_floor(again) - on_floor(wanted), axis=-1).max() < 0.002
+
+
+def _angle_deg(a, b) -> float:
+    return float(np.rad2deg(abs(np.arctan2(a[0] * b[1] - a[1] * b[0], a @ b))))
 
 
 def test_motions_go_on_after_a_clock_that_was_set_back(driver: Driver, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,25 @@ def test_positions_on_top_of_the_offset() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("order", ["ZXY", "XYZ"])
+def test_angles_in_radians_are_doubted(order: str) -> None:
+    file = rig_file("mixamo", frames=30, order=order)
+    assert file.motion().notes == ()
+    positions = np.array([channel[1:] == "position" for joint in file.joints for channel in joint.channels])
+    radians = replace(file, frames=np.where(positions, file.frames, np.deg2rad(file.frames)))
+    (note,) = radians.motion().notes
+    assert "if they are radians, export it in degrees" in note
+
+
+@pytest.mark.parametrize("sway_deg", [0.0, 0.1, 0.5])
+def test_somebody_who_stands_still_in_the_zero_pose_is_not_doubted(sway_deg: float) -> None:
+    file = rig_file("mixamo", frames=60, bend_deg=0.0)
+    rng = np.random.default_rng(3)
+    positions = np.array([channel[1:] == "position" for joint in file.joints for channel in joint.channels])
+    sway = sway_deg * rng.uniform(-0.5, 0.5, file.frames.shape) + 2.0  # and leans a little
+    assert replace(file, frames=np.where(positions, file.frames, sway)).motion().notes == ()
+
+
 def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.bvh")
     with pytest.raises(InputError, match="no ordinary file"):
