@@ -154,6 +154,43 @@ def test_opaque_alpha_of_the_colour_images_is_no_mask(tmp_path: Path) -> None:
     assert [frame.mask for frame in source] == [None] * COUNT and source.counts.warnings == []
 
 
+@pytest.mark.parametrize("where", ["mask", "color"])
+def test_alpha_whose_opaque_part_is_the_background(tmp_path: Path, where: str) -> None:
+    (warning,) = _check(_write(tmp_path, lambda p, i: _with_alpha(_colour(i), (~p) * np.uint8(255)), where))
+    assert "alpha is read as inverted" in warning and "--mask find" in warning
+
+
+def test_alpha_of_colour_that_was_brought_to_depth_is_no_mask(tmp_path: Path) -> None:
+    """Transparent where depth is missing: a shadow beside the body, and specks."""
+
+    def encode(person: Array, index: int) -> Array:
+        hole = np.roll(person, 6, axis=1) & ~person
+        hole |= np.random.default_rng(index).uniform(size=hole.shape) < 0.02
+        path = tmp_path / "depth" / f"{index:04d}.png"
+        cv2.imwrite(str(path), np.where(hole, 0, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)).astype(np.uint16))
+        return _with_alpha(_colour(index), (~hole) * np.uint8(255))
+
+    source = _write(tmp_path, encode, "color")
+    assert all(frame.mask is None for frame in source)
+    (warning,) = source.counts.warnings
+    assert "opaque along their border" in warning
+
+
+def test_cut_out_that_fills_the_border_is_kept(tmp_path: Path) -> None:
+    """A close-up of somebody before a wall, of which only a corner is left."""
+
+    def encode(person: Array, index: int) -> Array:
+        wall = np.zeros_like(person)
+        wall[:24, :60] = True
+        depth = np.where(wall, 3000, 800).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / "depth" / f"{index:04d}.png"), depth)
+        return _with_alpha(_colour(index), (~wall) * np.uint8(255))
+
+    source = _write(tmp_path, encode, "color")
+    assert all(frame.mask is not None and not frame.mask[:24, :60].any() and frame.mask[24:].all() for frame in source)
+    assert source.counts.warnings == []
+
+
 def test_mask_folder_comes_before_alpha_of_colour(tmp_path: Path) -> None:
     _write(tmp_path, lambda p, i: _with_alpha(_colour(i), ~p * np.uint8(255)), where="rgb")
     assert _check(_write(tmp_path, SILENT["0 and 255"][0])) == []

@@ -68,7 +68,8 @@ class MaskRule:
         if self.by_alpha:
             if image.ndim != 3 or image.shape[2] != 4:
                 raise ValueError("has no alpha, which is the mask in the other files")
-            return image[..., 3] > (self.above or 0)
+            opaque = image[..., 3] > (self.above or 0)
+            return ~opaque if self.inverted else opaque
         if isinstance(self.background, tuple):
             if image.ndim != 3:
                 raise ValueError("has no colours, which are the mask in the other files")
@@ -90,7 +91,8 @@ def decide_rule(samples: Sequence[MaskSample], alpha_only: bool = False) -> Mask
     """
     alphas = [s.image[..., 3] for s in samples if s.image.ndim == 3 and s.image.shape[2] == 4]
     if alphas and min(map(np.min, alphas)) < max(map(np.max, alphas)):
-        return _told(MaskRule(by_alpha=True, above=max(int(a.max()) for a in alphas) // 2), samples, alpha_only)
+        rule = MaskRule(by_alpha=True, above=max(int(a.max()) for a in alphas) // 2)
+        return _told(_turned(rule, [s for s in samples if _like(rule, s.image)], alpha_only), samples, alpha_only)
     if not samples or alpha_only:
         return MaskRule()
     if any(_coloured(s.image) for s in samples):
@@ -184,15 +186,26 @@ def _commonest(values: Array) -> int:
     return int(found[counts.argmax()])
 
 
-def _turned(rule: MaskRule, samples: Sequence[MaskSample]) -> MaskRule:
-    """The rule, or its opposite where what it calls the person fills the border and lies behind the rest."""
+def _turned(rule: MaskRule, samples: Sequence[MaskSample], alpha_only: bool = False) -> MaskRule:
+    """The rule, or its opposite where what it calls the person fills the border and lies behind the rest.
+
+    Alpha of colour images may also say where colour was brought to depth at all, and is no mask then.
+    """
     masks = [rule.apply(s.image, s.lossy) for s in samples]
     on_border = float(np.mean(np.concatenate([_border(mask) for mask in masks])))
     rest = float(np.mean([1 - mask.mean() for mask in masks]))
     if isinstance(rule.background, tuple) or on_border <= _MOST or rest < _LEAST:
         return rule
     before, behind = (_median_depth(samples, chosen) for chosen in ([~mask for mask in masks], masks))
-    if before is None or behind is None or 1 / _BEHIND < behind / before < _BEHIND:
+    unknown = before is None or behind is None or 1 / _BEHIND < behind / before < _BEHIND
+    if unknown and alpha_only:
+        return MaskRule(
+            notes=(
+                "the alpha of the colour images is opaque along their border, as no cut-out's is, so it is not used "
+                "as a mask; put masks in a folder mask if they are meant",
+            )
+        )
+    if before is None or behind is None or unknown:
         turned = on_border > _NEARLY_ALL
         why = "fills the border of the image"
     else:
@@ -200,6 +213,9 @@ def _turned(rule: MaskRule, samples: Sequence[MaskSample]) -> MaskRule:
         why = "fills the border of the image and lies behind the rest"
     if not turned:
         return rule
+    if rule.by_alpha:
+        note = f"what is opaque in the images {why}, so their alpha is read as inverted; {_REMEDY}"
+        return MaskRule(by_alpha=True, above=rule.above, inverted=True, notes=(note,))
     images = [_grey(s.image) for s in samples]
     if rule.above == 0 and len(np.unique(np.concatenate([np.unique(image) for image in images]))) > 2:
         background = _commonest(np.concatenate([_border(image) for image in images]))
@@ -232,6 +248,8 @@ def _median_depth(samples: Sequence[MaskSample], chosen: Sequence[Array]) -> flo
 
 def _told(rule: MaskRule, samples: Sequence[MaskSample], of_colour: bool = False) -> MaskRule:
     """The rule with what it makes of the samples, where that cannot be meant; colour images are never scaled."""
+    if of_colour and not rule.by_alpha:
+        return rule
     shares = [float(rule.apply(s.image, s.lossy).mean()) for s in samples if _like(rule, s.image)]
     notes = list(rule.notes)
     if shares and min(shares) >= _EVERYTHING:
