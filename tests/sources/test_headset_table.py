@@ -80,6 +80,28 @@ def test_units_of_time_and_separators(column, cells, step_ns, separator):
     assert trace.samples[0].left is None and trace.samples[0].head.kind is DeviceKind.VIEW
 
 
+@pytest.mark.parametrize(
+    ("column", "held_ns"),
+    [("t_ms", 1e9), ("t_ns", 1e3), ("t_ns", 1e6)],
+)
+def test_times_of_another_unit_than_their_column_are_told(column, held_ns):
+    """Seconds under `t_ms`: all samples within milliseconds, which nothing else notices."""
+    times = [i / 90 * 1e9 / held_ns for i in range(90)]
+    text = (
+        "\n".join([f"{column},{HEAD_COLUMNS}"] + [f"{round(t) if column == 't_ns' else t},{HEAD_CELLS}" for t in times])
+        + "\n"
+    )
+    trace = parse_trace(text.encode(), "a.csv")
+    (warning,) = trace.warnings
+    assert "times are probably of another unit" in warning and "t_ns, t_ms or t_s" in warning
+
+
+@pytest.mark.parametrize("rate_hz", [30, 90, 250, 1000, 2000])
+def test_rates_of_real_trackers_are_not_doubted(rate_hz):
+    text = "\n".join([f"t_s,{HEAD_COLUMNS}"] + [f"{i / rate_hz:.6f},{HEAD_CELLS}" for i in range(50)]) + "\n"
+    assert parse_trace(text.encode(), "a.csv").warnings == ()
+
+
 def test_columns_in_any_order_with_others_and_hands_that_come_and_go():
     header = f"note,{LEFT_COLUMNS},right_kind,{HEAD_COLUMNS},t_ms"
     rows = [f"hello,{HEAD_CELLS},,{HEAD_CELLS},0", f",,,,,,,,,{HEAD_CELLS},10", f",{'nan,' * 7},{HEAD_CELLS},20"]

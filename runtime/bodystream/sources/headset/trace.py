@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ MAX_TRACE_BYTES = 256 << 20
 _MAX_DECODED_BYTES = 1 << 30
 _NOT_A_NUMBER = re.compile(rb"[\[,:]\s*-?(?:NaN|Infinity)\b")
 """Python's and JavaScript's writers put these into JSON, which has no words for them."""
+_HIGHEST_RATE_HZ = 3000.0
+"""Inertial trackers give up to 1000 samples a second."""
+_FEWEST_SAMPLES = 10
 
 
 def read_trace(path: Path) -> Trace:
@@ -53,6 +57,23 @@ def parse_trace(data: bytes, name: str) -> Trace:
         raise InputError(f"{name} has {len(data) >> 20} MiB, recordings of up to {MAX_TRACE_BYTES >> 20} MiB are read")
     if not data.strip(b"\x00\xef\xbb\xbf \t\r\n"):
         raise InputError(f"{name} is empty: the recording was not finished, or its download failed")
+    trace = _parsed(data, name)
+    doubt = _rate_doubt(trace)
+    return replace(trace, warnings=(*trace.warnings, doubt)) if doubt else trace
+
+
+def _rate_doubt(trace: Trace) -> str:
+    """What to say of samples closer together than any headset gives them; those far apart are flagged when driven."""
+    rate_hz = trace.rate_hz
+    if rate_hz is None or rate_hz < _HIGHEST_RATE_HZ or len(trace.samples) < _FEWEST_SAMPLES:
+        return ""
+    return (
+        f"{trace.name}: {rate_hz:.4g} samples a second are no headset's, so its times are probably of another unit "
+        "and all is over too soon: the column of a table is t_ns, t_ms or t_s by its unit, and JSON has milliseconds"
+    )
+
+
+def _parsed(data: bytes, name: str) -> Trace:
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
         return parse_table(data, name)
     content = _decoded(data.removeprefix(b"\xef\xbb\xbf"), name)
