@@ -132,6 +132,7 @@ def test_poses_by_joint(tmp_path: Path) -> None:
         ({"trans": np.zeros((6, 3))}, r"trans must be \(7, 3\)"),
         ({"poses": np.full((7, 156), np.nan)}, "'poses' holds values that are not finite"),
         ({"poses": np.full((7, 156), 170.0)}, "look like degrees"),
+        ({"poses": np.where(np.arange(156) == 0, 90.0, 5.0) * np.ones((7, 1))}, "look like degrees"),
         ({"mocap_framerate": None}, "says no frame rate"),
         ({"mocap_framerate": np.array(0.0)}, r"mocap_framerate is \[0.\], wanted one rate"),
         ({"mocap_framerate": np.array("fast")}, "'mocap_framerate' does not hold numbers"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from motion_files import RIGS, reference_kinematics, rig_file
+from motion_files import RIGS, reference_kinematics, rig_file, walking_file
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
@@ -177,6 +177,17 @@ def test_feet_at_changing_heights_keep_the_files_floor() -> None:
     clip = canonical_clip(replace(file, frames=frames).motion(), FACTS, warnings)
     assert clip.root_positions_m[0, 1] == pytest.approx(1.3, abs=1e-6)
     assert "own floor was kept" in warnings[0]
+
+
+@pytest.mark.parametrize("factor", [10.0, 100.0, 1000.0])
+def test_a_root_in_another_unit_than_the_bones_is_told(factor: float) -> None:
+    """A person who walks: as high as a tower, at heights that bob by metres."""
+    file = walking_file()
+    frames = file.frames.copy()
+    frames[:, :3] *= factor
+    warnings: list[str] = []
+    canonical_clip(replace(file, frames=frames).motion(), FACTS, warnings)
+    assert any("its root's positions are in another unit than its bones" in warning for warning in warnings)
 
 
 def lowest_percentile(clip: MotionClip) -> float:

@@ -27,7 +27,8 @@ __all__ = ["read_amass", "smpl_joints"]
 
 _MAX_BYTES = 512 << 20
 _MAX_RATE_HZ = 2000
-_MAX_ANGLE_RAD = 100.0
+_MAX_ANGLE_RAD = 25.0
+"""Four turns: fitted rotation vectors pass one now and then, and in degrees an upright body has 90."""
 _MAX_TRANS_M = 10_000.0
 _MAX_BETA = 1000.0
 _MAX_POSE = 1024

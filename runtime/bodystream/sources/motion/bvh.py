@@ -28,8 +28,8 @@ MAX_BYTES = 256 << 20
 _AXES = {"x": 0, "y": 1, "z": 2}
 _SMALL_SHIFT = 0.25
 """A joint whose positions are, on the median, shorter than this part of its OFFSET has them on top of it."""
-_MOST_RADIANS, _LEAST_RADIANS = 3.3, 0.8
-"""Angles within half a turn in radians, one of which changes more than a still person's does in degrees."""
+_RADIANS, _LEAST_BEND = (1.2, 3.3), 0.8
+"""Where the largest angle is, and by how much one changes, if angles are radians: within half a turn, beyond a sway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +85,21 @@ class BvhFile:
             translations=translations,
             end_sites={i: joint.end_site for i, joint in enumerate(self.joints) if joint.end_site is not None},
             root_offset=self.joints[0].offset,
-            notes=(*self.notes, *self._doubts()),
+            notes=(*self.notes, *self._doubts(root_positions)),
         )
 
-    def _doubts(self) -> tuple[str, ...]:
+    def _doubts(self, root_positions: Array) -> tuple[str, ...]:
+        """Somebody goes somewhere, and bends no joint by more than 3.3 degrees: then it is radians."""
         words = [channel[1:].lower() for joint in self.joints for channel in joint.channels]
         angles = self.frames[:, np.array(words, dtype=object) == "rotation"]
-        if not angles.size or np.abs(angles).max() > _MOST_RADIANS or np.ptp(angles, axis=0).max() < _LEAST_RADIANS:
+        largest = np.abs(angles).max(initial=0.0)
+        way = np.linalg.norm(np.ptp(root_positions, axis=0))
+        longest = max(np.linalg.norm(joint.offset) for joint in self.joints)
+        if not _RADIANS[0] <= largest <= _RADIANS[1] or np.ptp(angles, axis=0).max() < _LEAST_BEND or way < longest:
             return ()
         return (
-            f"none of its angles is beyond {np.abs(angles).max():.2f}: read as degrees, as BVH has them, the person "
-            "hardly moves from the zero pose; if they are radians, export it in degrees",
+            f"none of its angles is beyond {largest:.2f}: read as degrees, as BVH has them, the person goes about "
+            "without bending; if they are radians, export it in degrees",
         )
 
     def text(self) -> str:

@@ -34,6 +34,8 @@ _TURN_RAD = np.deg2rad(150.0)
 _SOLE_M, _BODY_M = 0.02, 0.08
 """Heights of a standing foot's toe joint, and of other joints of a body that lies, above the floor."""
 _MOST_SHIFT_M = 0.15
+_NO_BUILDING_M = 6.0
+"""Feet that never come nearer to the floor than this, at changing heights, are hardly somebody's who climbs."""
 _FLOOR_BAND_M = (-0.05, 0.08)
 _ON_FLOOR = 0.5
 """The lowest foot is at one height where it is within the band about it in so large a part of the frames."""
@@ -178,8 +180,13 @@ def floor_shift_m(
     if np.mean((feet > height + low) & (feet < height + high)) >= _ON_FLOOR:
         notes.append(f"its feet stand {-100 * shift:.0f} cm above the file's zero: the floor was taken to be there")
         return np.array([shift])
+    high = (
+        "; if no tower is climbed, its root's positions are in another unit than its bones: scale them to it"
+        if abs(shift) > _NO_BUILDING_M
+        else ""
+    )
     notes.append(
         f"its feet come down to {-100 * shift:.0f} cm above the file's zero, at different heights, so the file's own "
-        "floor was kept"
+        f"floor was kept{high}"
     )
     return np.zeros(1)
