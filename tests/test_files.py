@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -217,11 +218,21 @@ def test_places_where_no_file_can_be_are_refused_beforehand(tmp_path: Path) -> N
     assert os.listdir(tmp_path / "made") == [] and (tmp_path / "file").read_text() == "kept"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused_beforehand(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(InputError, match="Permission denied.*choose another folder"):
-        check_output(tmp_path / "locked" / "r.json", "--report")
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the permissions are POSIX's")
+def test_a_folder_without_permission_is_refused_beforehand() -> None:
+    """As another user where this one is root, who may write everywhere; pytest's folders are closed to that user."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        locked = Path(folder) / "locked"
+        locked.mkdir(mode=0o555)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(InputError, match="Permission denied.*choose another folder"):
+                check_output(locked / "r.json", "--report")
+        finally:
+            os.seteuid(user)
 
 
 def test_a_growing_file_keeps_its_content_whatever_ends_it(tmp_path: Path) -> None:
