@@ -13,7 +13,7 @@ from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.images import DamagedFileError, read_depth
 from bodystream.sources.layouts.orbslam import parse_settings
-from bodystream.sources.layouts.raster import RasterError, is_raster, parse_raster
+from bodystream.sources.layouts.raster import RasterError, parse_raster
 from bodystream.types import Array
 from fuzzing import fuzz, fuzz_file
 from sources.folder_takes import HEIGHT, WIDTH, colour_rgb, depth_mm, write_intrinsics, write_plain, write_png
@@ -119,11 +119,6 @@ def test_damage_is_named(tmp_path: Path, name: str, data: bytes, message: str) -
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=f"{name}.*({message})"):
         read_depth(tmp_path / name)
-
-
-def test_rasters_are_known_by_their_first_bytes() -> None:
-    assert is_raster(pgm(DEPTH)) and is_raster(tiff(DEPTH)) and is_raster(tiff(DEPTH, ">"))
-    assert not is_raster(b"\x89PNG\r\n\x1a\n")
 
 
 def test_fuzz_rasters() -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from bodystream.errors import InputError
-from bodystream.sources.layouts.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, read_colour, read_depth
+from bodystream.sources.layouts.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES
 from bodystream.sources.layouts.intrinsics import find_intrinsics
-from bodystream.sources.layouts.pairing import files_of
+from bodystream.sources.layouts.pairing import files_of, record_of
 from bodystream.sources.layouts.record import MILLIMETRE_M, FrameRecord, Recording
 
 __all__ = ["NAME", "WANTED", "fits", "read"]
@@ -92,19 +92,5 @@ def _numbered(folder: Path, kinds: tuple[str, ...], suffixes: tuple[str, ...]) -
 
 
 def _record(number: int, depth: Path | None, colour: Path | None, wants_colour: bool) -> FrameRecord:
-    present = depth if depth is not None else colour
-    assert present is not None
-    problem = ""
-    if depth is None:
-        problem = f"{present} has no depth file"
-    elif wants_colour and colour is None:
-        problem = f"{present} has no colour file"
-    return FrameRecord(
-        name=present.name.split(".", 1)[0],
-        read_depth=None if depth is None else partial(read_depth, depth),
-        read_colour=None if colour is None else partial(read_colour, colour),
-        depth_file="" if depth is None else str(depth),
-        colour_file="" if colour is None else str(colour),
-        number=number,
-        problem=problem,
-    )
+    record = record_of(depth, colour, wants_colour)
+    return replace(record, name=record.name.split(".", 1)[0], number=number)

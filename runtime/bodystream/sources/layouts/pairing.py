@@ -15,7 +15,16 @@ from bodystream.sources.layouts.matching import match_files
 from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.record import FrameRecord
 
-__all__ = ["COLOUR_FOLDERS", "DEPTH_FOLDERS", "MASK_FOLDERS", "PairedFiles", "files_in", "files_of", "pair_by_name"]
+__all__ = [
+    "COLOUR_FOLDERS",
+    "DEPTH_FOLDERS",
+    "MASK_FOLDERS",
+    "PairedFiles",
+    "files_in",
+    "files_of",
+    "pair_by_name",
+    "record_of",
+]
 
 COLOUR_FOLDERS = ("color", "colour", "rgb", "image", "images")
 DEPTH_FOLDERS = ("depth",)
@@ -113,15 +122,8 @@ def pair_by_name(
     return PairedFiles(tuple(_with_later_times(records) if times else records), tuple(notes), note, reader)
 
 
-def _record(
-    depth: Path | None,
-    colour: Path | None,
-    wants_colour: bool,
-    masks: Sequence[Path],
-    number: bool,
-    time_ns: int | None,
-    reader: MaskReader,
-) -> FrameRecord:
+def record_of(depth: Path | None, colour: Path | None, wants_colour: bool) -> FrameRecord:
+    """A frame of one or two files, named after the first of them; what is missing though wanted is its `problem`."""
     present = depth if depth is not None else colour
     assert present is not None
     problem = ""
@@ -133,12 +135,27 @@ def _record(
         name=present.stem,
         read_depth=None if depth is None else partial(read_depth, depth),
         read_colour=None if colour is None else partial(read_colour, colour),
-        read_mask=partial(reader.read, tuple(masks)) if masks else None,
         depth_file="" if depth is None else str(depth),
         colour_file="" if colour is None else str(colour),
-        time_ns=time_ns,
-        number=int(present.stem) if number and time_ns is None else None,
         problem=problem,
+    )
+
+
+def _record(
+    depth: Path | None,
+    colour: Path | None,
+    wants_colour: bool,
+    masks: Sequence[Path],
+    number: bool,
+    time_ns: int | None,
+    reader: MaskReader,
+) -> FrameRecord:
+    record = record_of(depth, colour, wants_colour)
+    return dataclasses.replace(
+        record,
+        read_mask=partial(reader.read, tuple(masks)) if masks else None,
+        time_ns=time_ns,
+        number=int(record.name) if number and time_ns is None else None,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from bodystream.types import Array
 
-__all__ = ["RASTER_SUFFIXES", "RasterError", "is_raster", "parse_raster"]
+__all__ = ["RASTER_SUFFIXES", "RasterError", "parse_raster"]
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".pgm")
 
@@ -33,11 +33,6 @@ _MAX_RATIO = 1500  # of deflate, the best of the usual compressions
 
 class RasterError(ValueError):
     """The file is damaged, or no depth image."""
-
-
-def is_raster(data: bytes) -> bool:
-    """Whether these are the first bytes of a tiff or a pgm."""
-    return data[:4] in (b"II*\0", b"MM\0*") or data[:2] in (b"P2", b"P5")
 
 
 def parse_raster(data: bytes) -> Array:
