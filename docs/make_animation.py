@@ -25,7 +25,7 @@ from make_pictures import (
 from PIL import Image, ImageDraw, ImageFont
 
 from bodystream.avatar import LbsAvatar
-from bodystream.avatar.body import load_body
+from bodystream.avatar.rig import load_rig
 from bodystream.device import select_device
 from bodystream.geometry.camera import project
 from bodystream.geometry.rotations import matrix_from_quaternion
@@ -48,7 +48,7 @@ COLOURS = ((235, 90, 80), (110, 200, 110), (90, 140, 240))
 
 def driven(seconds: float) -> list[tuple[HeadsetSample, Mesh]]:
     """Samples of a headset at 30 Hz, and the body that the estimator makes of them."""
-    clip = sample_clip(load_body(), "limbs", 0, seconds, 30.0)
+    clip = sample_clip(load_rig(), "limbs", 0, seconds, 30.0)
     source = MotionHeadset(clip, 30.0, TrackerNoise(), hands="joint")
     estimator, avatar = PoseEstimator(clip.skeleton), LbsAvatar(clip.skeleton)
     shown = []

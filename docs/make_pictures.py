@@ -24,12 +24,12 @@ import warp as wp
 from PIL import Image, ImageDraw, ImageFont
 
 from bodystream.avatar import LbsAvatar
-from bodystream.avatar.body import load_body
+from bodystream.avatar.rig import load_rig
 from bodystream.device import ParallelLaunch, select_device
+from bodystream.evaluation.surface import project_vertices
 from bodystream.geometry.camera import project
 from bodystream.geometry.rotations import matrix_from_quaternion
-from bodystream.pipelines.capture import Capture
-from bodystream.pipelines.quality import project_vertices
+from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.pose.estimator import PoseEstimator
 from bodystream.pose.features import heading_rotation
 from bodystream.sources.headset.synthetic import MotionHeadset
@@ -260,7 +260,7 @@ def make_error(device: wp.Device) -> None:
     pictures = [
         painter.crop(image, window)
         for image in (
-            painter.mesh(truth.mesh, load_body().colours),
+            painter.mesh(truth.mesh, load_rig().colours),
             painter.mesh(moment.live, moment.live.colours),
             painter.mesh(moment.live, np.ascontiguousarray(colours)),
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish
+from helpers.skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish
 
 __all__ = ["pytest_collectreport", "pytest_runtest_logreport", "pytest_sessionfinish", "shared_data"]
 

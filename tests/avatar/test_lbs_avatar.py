@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from avatar.avatar_poses import IDENTITY, POSES, SKELETONS, own_skeleton, random_pose
-from bodystream.avatar import Avatar, LbsAvatar, load_body
+from bodystream.avatar import Avatar, LbsAvatar, load_rig
 from bodystream.avatar.lbs import face_rings, skin_reference
 from bodystream.device import initialise_warp, select_device
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import JOINT_INDEX, align_rest, forward_kinematics, local_rotations
 from bodystream.types import Array
+from helpers.avatar_poses import IDENTITY, POSES, SKELETONS, own_skeleton, random_pose
 
 TOLERANCE_M = 5e-6  # float32 at a few metres from the origin
 ROOT = np.array([2.0, 0.9, -3.0])
@@ -106,7 +106,7 @@ def test_of_the_own_body_what_is_not_turned_stays(plain: LbsAvatar) -> None:
 
 
 def test_the_apose_gives_the_surface_at_bind(avatar: LbsAvatar) -> None:
-    _, bind_from_bone = align_rest(load_body().joints)
+    _, bind_from_bone = align_rest(load_rig().joints)
     mesh = avatar.pose(local_rotations(bind_from_bone), avatar.body.joints[0])
     np.testing.assert_allclose(mesh.vertices, avatar.body.vertices, atol=TOLERANCE_M)
     np.testing.assert_allclose(avatar.joints.numpy(), avatar.body.joints, atol=TOLERANCE_M)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatar.avatar_poses import IDENTITY, SKELETONS, lengthened, other_rig, own_skeleton, size_of
-from bodystream.avatar import LbsAvatar, load_body
-from bodystream.avatar.proportions import FittedBody, fit_body
+from bodystream.avatar import LbsAvatar, load_rig
+from bodystream.avatar.proportions import FittedRig, fit_rig
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
 from bodystream.types import Array
+from helpers.avatar_poses import IDENTITY, SKELETONS, lengthened, other_rig, own_skeleton, size_of
 
 
 def tpose(skeleton: Skeleton | None) -> Array:
@@ -18,7 +18,7 @@ def tpose(skeleton: Skeleton | None) -> Array:
 
 
 def weight_of(joint: str) -> Array:
-    body = load_body()
+    body = load_rig()
     return (body.skin_weights * (body.skin_joints == JOINT_INDEX[joint])).sum(axis=1)
 
 
@@ -28,10 +28,10 @@ def own_tpose() -> Array:
 
 
 def test_the_own_proportions_leave_the_body_as_it_is() -> None:
-    body = load_body()
-    fitted = fit_body(body, own_skeleton())
+    body = load_rig()
+    fitted = fit_rig(body, own_skeleton())
     np.testing.assert_allclose(fitted.body.vertices, body.vertices, atol=2e-6)
-    np.testing.assert_allclose(fitted.bone_from_bind, fit_body(body).bone_from_bind, atol=1e-6)
+    np.testing.assert_allclose(fitted.bone_from_bind, fit_rig(body).bone_from_bind, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.25])
@@ -75,7 +75,7 @@ def test_limbs_bend_where_the_surface_has_its_joints(name: str) -> None:
 def test_the_skin_is_not_torn(own_tpose: Array, name: str) -> None:
     """No edge grows far beyond what the size and the longest bones ask for."""
     skeleton = SKELETONS[name]()
-    faces = load_body().faces
+    faces = load_rig().faces
     ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
     posed = tpose(skeleton)
     lengths = [np.linalg.norm(v[ends[:, 0]] - v[ends[:, 1]], axis=1) for v in (own_tpose, posed)]
@@ -116,7 +116,7 @@ def test_the_head_has_its_shape_and_a_neck(own_tpose: Array, name: str) -> None:
 
 @pytest.mark.parametrize("name", list(SKELETONS))
 def test_bones_are_rigid_and_meet_the_joints(name: str) -> None:
-    fitted: FittedBody = fit_body(load_body(), SKELETONS[name]())
+    fitted: FittedRig = fit_rig(load_rig(), SKELETONS[name]())
     turns = fitted.bone_from_bind[:, :3, :3]
     np.testing.assert_allclose(turns @ turns.swapaxes(1, 2), np.tile(np.eye(3), (22, 1, 1)), atol=1e-12)
     assert (np.linalg.det(turns) > 0).all()

@@ -25,7 +25,7 @@ from bodystream_bench.recordings import matched_surface
 from bodystream_bench.runner import SUITES, run_suites
 from bodystream_bench.subjects import moving_person
 from bodystream_bench.suites.solver import NODES, graph_of
-from reference import dense_gauss_newton
+from helpers import dense_gauss_newton
 
 SKINNING_KEYS = {
     f"skinning.{size}.{figure}" for size in ("14k", "50k") for figure in ("p50_ms", "p99_ms", "speedup_vs_numpy")

@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bodystream.avatar.body import load_body
+from bodystream.avatar.rig import load_rig
 from bodystream.bundles import find_bundle, load_npz, open_bundle, read_manifest
 from bodystream.errors import BundleError, InputError
 from bodystream.pose.features import FeatureConfig
 from bodystream.pose.sampler import PoseSampler
 from bodystream.types import Array
-from fuzzing import fuzz, fuzz_file
-from needs import needs
+from helpers.fuzzing import fuzz, fuzz_file
+from helpers.needs import needs
 
-shipped = functools.cache(load_body)
+shipped = functools.cache(load_rig)
 
 
 def small_body() -> dict[str, Array]:
@@ -66,7 +66,7 @@ def with_value(name: str, index: tuple[int, ...], value: float, dtype: object = 
 
 
 def test_a_sound_body_is_read(tmp_path: Path) -> None:
-    body = load_body(write_bundle(tmp_path / "body", "body", {"body.npz": packed(small_body())}))
+    body = load_rig(write_bundle(tmp_path / "person", "person", {"rig.npz": packed(small_body())}))
     assert body.vertices.shape == (3, 3) and body.skin_joints.dtype == np.int32
 
 
@@ -96,10 +96,10 @@ def test_a_sound_body_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_values_that_no_body_has_are_refused(tmp_path: Path, arrays: dict[str, Array], said: str) -> None:
-    folder = write_bundle(tmp_path / "body", "body", {"body.npz": packed(arrays)})
+    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": packed(arrays)})
     with pytest.raises(BundleError, match=said) as caught:
-        load_body(folder)
-    assert "body.npz" in str(caught.value) and "install" in str(caught.value)
+        load_rig(folder)
+    assert "rig.npz" in str(caught.value) and "install" in str(caught.value)
 
 
 def test_a_network_that_answers_nan_is_refused_before_anybody_moves(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_a_graph_that_is_none_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "body", "body", {"body.npz": b""})
-    (folder / "body.npz").unlink()
-    os.mkfifo(folder / "body.npz")
+    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": b""})
+    (folder / "rig.npz").unlink()
+    os.mkfifo(folder / "rig.npz")
     with pytest.raises(BundleError, match="no ordinary file"):
         open_bundle(folder)
     (folder / "manifest.json").unlink()
@@ -151,10 +151,10 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle_and_impossible_names_are_told(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "body", "body", {"body.npz": b"x"})
-    (folder / "body.npz").unlink()
-    (folder / "body.npz").symlink_to(folder / "body.npz")
-    with pytest.raises(BundleError, match="body.npz"):
+    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": b"x"})
+    (folder / "rig.npz").unlink()
+    (folder / "rig.npz").symlink_to(folder / "rig.npz")
+    with pytest.raises(BundleError, match="rig.npz"):
         open_bundle(folder)
     listed = [{"path": "a" * 5000, "sha256": "0" * 64, "bytes": 1}]
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -209,7 +209,7 @@ def test_archives_that_are_not_numpys_are_refused_before_they_are_unpacked(tmp_p
 
 
 def test_fuzz_manifests(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "body", "body", {"body.npz": b"x"}, metrics={"error_mm": 3.5})
+    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": b"x"}, metrics={"error_mm": 3.5})
     fuzz_file(
         lambda path: read_manifest(path.parent), [(folder / "manifest.json").read_bytes()], folder / "manifest.json"
     )
@@ -225,10 +225,10 @@ def test_fuzz_arrays(tmp_path: Path) -> None:
 
 def test_fuzz_values_of_a_body(tmp_path: Path) -> None:
     """Hashes agree, so that the mutated arrays themselves are read."""
-    folder = tmp_path / "body"
+    folder = tmp_path / "person"
 
     def read(content: bytes) -> None:
-        body = load_body(write_bundle(folder, "body", {"body.npz": content}))
+        body = load_rig(write_bundle(folder, "person", {"rig.npz": content}))
         assert np.isfinite(body.vertices).all() and body.faces.max() < len(body.vertices) and body.faces.min() >= 0
 
     fuzz(read, [packed(small_body())])

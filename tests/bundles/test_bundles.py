@@ -49,7 +49,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_shipped_is_whole_and_free() -> None:
-    assert "body" in shipped_bundles()
+    assert "person" in shipped_bundles()
     for name in shipped_bundles():
         bundle = find_bundle(name)
         assert bundle.manifest.name == name

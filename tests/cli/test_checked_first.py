@@ -20,7 +20,7 @@ def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("kernels are built before the input is checked")
 
     monkeypatch.setattr("bodystream.pipelines.warmup.warm_up", build)
-    monkeypatch.setattr("bodystream.pipelines.drive.Driver.warm_up", build)
+    monkeypatch.setattr("bodystream.pipelines.drive.pipeline.Driver.warm_up", build)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from bodystream.cli.counted_progress import counted_progress, duration_text
+from bodystream.evaluation.progress import counted_progress, duration_text
 
 
 def test_elsewhere_a_line_now_and_then_says_how_much_is_left() -> None:

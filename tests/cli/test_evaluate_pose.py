@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bodystream.cli.evaluate_pose import held_out
 from bodystream.errors import InputError
 from bodystream.sources.motion import Take
+from bodystream.sources.motion.selection import held_out
 
 
 def takes(*subjects: str) -> list[Take]:

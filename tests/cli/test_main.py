@@ -16,7 +16,7 @@ import pytest
 from bodystream import __version__
 from bodystream.cli import main as cli
 from bodystream.errors import InputError
-from needs import needs
+from helpers.needs import needs
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from bodystream.cli.status_line import StatusLine
-from bodystream.pipelines.drive_session import DriveProgress
-from bodystream.pipelines.session import Progress
+from bodystream.pipelines.capture.session import Progress
+from bodystream.pipelines.drive.session import DriveProgress
 from bodystream.types import Status
 
 FRAME = Progress(1234, 12, 28.25, 31.4, Status.DEGRADED, "35% of the model does not fit the depth", 312, 43210, 1234)
@@ -45,7 +45,7 @@ def test_poses_are_counted_to_their_end() -> None:
 def test_building_is_told_at_once() -> None:
     out = io.StringIO()
     with line_to(out) as line:
-        line.building("bodystream.fusion.kernels_mesh", 1, 3)
+        line.building("bodystream.fusion.mesh_kernels", 1, 3)
         assert "building kernels 1/3 (first start only)" in out.getvalue()
 
 

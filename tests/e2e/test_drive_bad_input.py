@@ -21,9 +21,9 @@ import pytest
 from bodystream.cli.main import main
 from bodystream.sources.headset.checks import MESSAGES
 from bodystream.types import HeadsetSample
-from e2e.command_line import run
-from e2e.headset_takes import RATE_HZ, change_devices, samples_of, write_bvh, write_table
-from sources.headset_motions import walking, working
+from helpers.command_line import run
+from helpers.headset_motions import walking, working
+from helpers.headset_takes import RATE_HZ, change_devices, samples_of, write_bvh, write_table
 
 SECOND_NS = 1_000_000_000
 

@@ -17,9 +17,9 @@ from bodystream.geometry.skeleton import JOINTS, forward_kinematics
 from bodystream.sources.headset.trace import read_trace
 from bodystream.sources.motion import find_takes
 from bodystream.types import Status
-from e2e.command_line import ROOT, Running, run
-from e2e.headset_takes import DOWN, LEVEL, samples_of, write_bvh, write_table
-from sources.headset_motions import make_clip, person, walking
+from helpers.command_line import ROOT, Running, run
+from helpers.headset_motions import make_clip, person, walking
+from helpers.headset_takes import DOWN, LEVEL, samples_of, write_bvh, write_table
 
 STAGES = {"check", "ease", "features", "sample", "choose", "smooth", "refine", "feet", "avatar", "record"}
 FILES = ("driven.bvh", "driven.glb", "headset.csv")

@@ -7,11 +7,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from viewer_browser import body_text, browser_at, picture, press, severe_messages, unfold, wait_for
-
-from e2e.command_line import Running
-from e2e.headset_takes import samples_of, write_table
-from sources.headset_motions import walking
+from helpers.command_line import Running
+from helpers.headset_motions import walking
+from helpers.headset_takes import samples_of, write_table
+from helpers.viewer_browser import body_text, browser_at, picture, press, severe_messages, unfold, wait_for
 
 RATE_HZ = 30.0
 CIRCLES = 30  # six minutes of walking: a software renderer takes its time

@@ -12,7 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from viewer_browser import (
+
+from bodystream.sinks.viewer import BodyViewer, BodyViewerState
+from bodystream.sinks.viewer.panel import FOV
+from bodystream.sources.headset.webxr_invitation import invitation_of
+from helpers.driven_body import rest_pose, shipped_body, state_of, walking
+from helpers.needs import needs
+from helpers.viewer_browser import (
     body_text,
     browser_at,
     picture,
@@ -23,12 +29,6 @@ from viewer_browser import (
     unfold,
     wait_for,
 )
-
-from bodystream.sinks.viewer import BodyViewer, BodyViewerState
-from bodystream.sinks.viewer.panel import FOV
-from bodystream.sources.headset.webxr_invitation import invitation_of
-from needs import needs
-from sinks.driven_body import rest_pose, shipped_body, state_of, walking
 
 BODY, SKELETON = shipped_body()
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import trimesh
 
-from e2e.command_line import COMMAND, Running, environment, run
-from e2e.headset_takes import write_bvh
-from gltf_player import Player
-from sources.headset_motions import walking
+from helpers.command_line import COMMAND, Running, environment, run
+from helpers.gltf_player import Player
+from helpers.headset_motions import walking
+from helpers.headset_takes import write_bvh
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
@@ -57,7 +57,7 @@ def test_a_killed_capture_loses_less_than_a_second(tmp_path: Path) -> None:
 _TELLING = """
 import sys
 from bodystream.cli.main import main
-from bodystream.pipelines.session import LiveSession
+from bodystream.pipelines.capture.session import LiveSession
 process = LiveSession._process
 def told(self, arrival):
     process(self, arrival)

@@ -16,8 +16,8 @@ import warp as wp
 from bodystream.device import initialise_warp
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.types import RgbdFrame
-from e2e.command_line import run, write_recording
-from needs import needs
+from helpers.command_line import run, write_recording
+from helpers.needs import needs
 
 FRAMES = 6
 

@@ -16,8 +16,8 @@ import trimesh
 from pygltflib import GLTF2
 
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
-from e2e.command_line import Running, run
-from needs import needs
+from helpers.command_line import Running, run
+from helpers.needs import needs
 
 STAGES = {"foreground", "flow", "match", "solve", "integrate", "surface", "warp"}
 FILES = ("canonical.ply", "live.ply", "capture.glb")
@@ -104,7 +104,7 @@ def test_depth_only_take(shared_data: Path, tmp_path: Path) -> None:
 def test_realsense_recording(tmp_path: Path) -> None:
     """Written by the SDK's own recorder from synthetic frames, played through the same code as a camera."""
     needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
-    from sources.realsense_fixture import record_software_take
+    from helpers.realsense_fixture import record_software_take
 
     frames = SyntheticSource(SyntheticConfig(frames=12), "cpu")
     assert record_software_take(tmp_path / "take.db3", frames) == 12

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from needs import needs
+from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
 needs("safetensors", "pip install 'bodystream[train]'")
@@ -27,9 +27,9 @@ from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
 from bodystream_training.cli import main as train  # noqa: E402
 from bodystream_training.pose import train as recipe  # noqa: E402
 from bodystream_training.pose.model import FlagConfig  # noqa: E402
-from e2e.command_line import environment  # noqa: E402
-from e2e.headset_takes import write_bvh  # noqa: E402
-from sources.headset_motions import crouching, hands_raised, walking, working  # noqa: E402
+from helpers.command_line import environment  # noqa: E402
+from helpers.headset_motions import crouching, hands_raised, walking, working  # noqa: E402
+from helpers.headset_takes import write_bvh  # noqa: E402
 
 MOTIONS = {"35_01": walking, "35_02": working, "36_01": crouching, "accad_1/lift": hands_raised}
 HELD_OUT = {"09_01": working, "02_01": walking}
@@ -177,7 +177,7 @@ def test_ones_own_people_are_trained_validated_and_tested(capfd: pytest.CaptureF
     assert export(made) == 0
     written = json.loads(capfd.readouterr().out)
     assert written["out"] == "bundles/pose" and written["export_mean_deg"] < 1e-3
-    assert open_bundle(Path("bundles/pose")).manifest.kind == "pose"
+    assert open_bundle(Path("bundles/pose")).manifest.kind == "pose-sampler"
 
 
 def test_an_export_is_the_same_network(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command_line import run
+from helpers.command_line import run
 
 ROOT = Path(__file__).resolve().parents[2]
 

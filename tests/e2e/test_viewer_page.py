@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import viser
-from viewer_browser import (
+
+from bodystream.sinks.viewer import CaptureViewer, ViewerState
+from bodystream.timing import SpanSummary
+from bodystream.types import CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
+from helpers.viewer_browser import (
     body_text,
     browser_at,
     picture,
@@ -22,10 +26,6 @@ from viewer_browser import (
     unfold,
     wait_for,
 )
-
-from bodystream.sinks.viewer import CaptureViewer, ViewerState
-from bodystream.timing import SpanSummary
-from bodystream.types import CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
 
 
 def surface(phase: float) -> Mesh:

@@ -9,7 +9,7 @@ import pytest
 
 from bodystream.engines import PROVIDERS, available_providers, onnx_runtime, open_engine, session
 from bodystream.errors import BundleError, ConfigurationError, DeviceError, InputError, MissingDependencyError
-from needs import needs
+from helpers.needs import needs
 
 onnx = needs("onnx", "pip install 'bodystream[export]'")
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from capsule_scene import CapsuleScene, person
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
 from bodystream.types import Array, CameraIntrinsics, Foreground, RgbdFrame, Status
+from helpers.capsule_scene import CapsuleScene, person
 
 CAMERA = CameraIntrinsics(305.0, 305.0, 160.0, 120.0, 320, 240)
 KINECT = CameraIntrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodystream.device import select_device
+from bodystream.fusion.blocks_kernels import find_missing
 from bodystream.fusion.directory import BlockDirectory
-from bodystream.fusion.kernels_blocks import find_missing
 
 COORDINATE = st.integers(-60, 60)
 BLOCKS = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE), max_size=30)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import warp as wp
-from fusion_scenes import (
+from scipy.spatial.transform import Rotation
+
+from bodystream.device import select_device
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.fusion import FusionConfig, TsdfVolume
+from bodystream.types import Array, CameraIntrinsics
+from helpers.fusion_scenes import (
     CAMERA,
     CENTRE,
     RADIUS,
@@ -20,12 +26,6 @@ from fusion_scenes import (
     sphere_nodes,
     turn_about_centre,
 )
-from scipy.spatial.transform import Rotation
-
-from bodystream.device import select_device
-from bodystream.errors import ConfigurationError, InputError
-from bodystream.fusion import FusionConfig, TsdfVolume
-from bodystream.types import Array, CameraIntrinsics
 
 
 def voxel_positions(volume: TsdfVolume) -> Array:

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from fusion_scenes import CAMERA, sphere_depth
 
 from bodystream.errors import MissingDependencyError
 from bodystream_bench.peers.open3d_fusion import Open3dFusion
+from helpers.fusion_scenes import CAMERA, sphere_depth
 
 
 def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

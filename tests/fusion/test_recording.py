@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import trimesh
-from fusion_scenes import make_field, on_device, set_rigid
 from scipy.spatial import KDTree
 
 from bodystream.device import select_device
 from bodystream.fusion import FusionConfig, TsdfVolume
 from bodystream.geometry.camera import back_project
 from bodystream.types import Array, CameraIntrinsics
+from helpers.fusion_scenes import make_field, on_device, set_rigid
 
 CAMERA = CameraIntrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fusion_scenes import CAMERA, CENTRE, RADIUS, make_field, on_device, set_nodes, sphere_depth, sphere_nodes
 
 from bodystream.deformation import WarpField
 from bodystream.device import select_device
 from bodystream.fusion import FusionConfig, Surface, TsdfVolume
-from bodystream.pipelines.capture import Capture
+from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.sources.folder import FolderSource
 from bodystream.types import Array, Mesh
+from helpers.fusion_scenes import CAMERA, CENTRE, RADIUS, make_field, on_device, set_nodes, sphere_depth, sphere_nodes
 
 # The cells around one edge of the lattice span 2 x 2 x 1 voxels, so that no two of their vertices are farther apart.
 LONGEST_VOXELS = 3.0

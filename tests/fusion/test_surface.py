@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import trimesh
-from fusion_scenes import (
+from scipy.spatial.transform import Rotation
+
+from bodystream.deformation import WarpField
+from bodystream.device import select_device
+from bodystream.fusion import FusionConfig, TsdfVolume
+from helpers.fusion_scenes import (
     CAMERA,
     CENTRE,
     RADIUS,
@@ -19,11 +24,6 @@ from fusion_scenes import (
     sphere_nodes,
     turn_about_centre,
 )
-from scipy.spatial.transform import Rotation
-
-from bodystream.deformation import WarpField
-from bodystream.device import select_device
-from bodystream.fusion import FusionConfig, TsdfVolume
 
 VIEWS = [
     Rotation.from_euler("yx", (yaw, pitch)).as_matrix()

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from monado import MonadoRuntime, MonadoService
+
+from helpers.monado import MonadoRuntime, MonadoService
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from monado import MonadoRuntime, MonadoService, RemoteHeadset, free_port
 
 from bodystream.errors import SourceError
 from bodystream.sources.headset.base import HeadsetSource
 from bodystream.sources.headset.openxr import OpenXrHeadset
 from bodystream.timing import now_ns
 from bodystream.types import DeviceKind, HeadsetSample
+from helpers.monado import MonadoRuntime, MonadoService, RemoteHeadset, free_port
 
 pytestmark = [pytest.mark.openxr, pytest.mark.timeout(120)]
 

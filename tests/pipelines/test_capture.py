@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pipeline_frames import DEVICE, empty, frames, model_bits, new_capture
 
 from bodystream.errors import SourceError
-from bodystream.pipelines.capture import Capture, CaptureConfig, CaptureResult
-from bodystream.pipelines.quality import FrameQuality, QualityMeter
+from bodystream.evaluation.surface import FrameQuality, QualityMeter
+from bodystream.pipelines.capture.pipeline import Capture, CaptureConfig, CaptureResult
 from bodystream.types import RgbdFrame, Status
+from helpers.pipeline_frames import DEVICE, empty, frames, model_bits, new_capture
 
 # The product must reach 12 mm on 640x480 pixels; a quarter of the pixels still does.
 LIMIT_M = 0.012

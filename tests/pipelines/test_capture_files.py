@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from pipeline_frames import empty, frames, new_capture
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.files import prepare_folder
 from bodystream.foreground.planes import Plane
-from bodystream.pipelines.capture import Capture
-from bodystream.pipelines.outputs import CaptureFiles, floor_of
+from bodystream.pipelines.capture.files import CaptureFiles, floor_of
+from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.pipelines.recovery import journals_in, recover_folder, recover_journal
 from bodystream.sinks.capture_take import CaptureTake, world_from_camera
 from bodystream.sinks.journal import MAGIC, JournalReader, Record, encode_record
-from gltf_player import Player
-from needs import khronos_issues
+from helpers.gltf_player import Player
+from helpers.needs import khronos_issues
+from helpers.pipeline_frames import empty, frames, new_capture
 
 
 def record(capture: Capture, files: CaptureFiles, first: int, end: int, gone: tuple[int, ...] = ()) -> None:
@@ -323,7 +323,7 @@ def test_a_disk_that_is_full_is_told_once_and_ends_nothing(
 def test_long_captures_keep_a_bounded_number_of_key_frames(
     tmp_path: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bodystream.pipelines.outputs.MAX_KEY_FRAMES", 8)
+    monkeypatch.setattr("bodystream.pipelines.capture.files.MAX_KEY_FRAMES", 8)
     files = recording(capture, tmp_path, 0, 30)
     assert files._journal is not None and files._journal.flush()
     take = CaptureTake(JournalReader(journal_of(tmp_path)), max_frames=8)

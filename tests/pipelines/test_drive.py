@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drive_parts import ESTIMATOR, PERIOD_NS, new_driver, samples_of, t_pose
 
 from bodystream.avatar.lbs import skin_reference
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND, forward_kinematics
-from bodystream.pipelines import drive as drive_module
-from bodystream.pipelines.drive import Driver, DriveResult
+from bodystream.pipelines.drive import pipeline as drive_module
+from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.pose.calibration import Calibration
 from bodystream.pose.estimator import joints_of_sample
 from bodystream.sources.headset.checks import HeadsetOptions
 from bodystream.types import Array, HeadsetSample, Status, TrackedDevice
-from sources.headset_motions import walking
+from helpers.drive_parts import ESTIMATOR, PERIOD_NS, new_driver, samples_of, t_pose
+from helpers.headset_motions import walking
 
 MET_M = 0.005
 WALK = walking(1.0)

@@ -11,23 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drive_parts import ESTIMATOR, new_driver, samples_of
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD
-from bodystream.pipelines.drive import Driver, DriveResult
-from bodystream.pipelines.drive_outputs import DriveFiles
+from bodystream.pipelines.drive.files import DriveFiles
+from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.pipelines.recovery import recover_folder
 from bodystream.sinks.drive_take import DriveTake, person_record, poses_record
 from bodystream.sinks.journal import MAGIC, JournalReader, encode_record
 from bodystream.sources.headset.table import parse_table
 from bodystream.sources.motion import find_takes
 from bodystream.types import BodyPose, Status
-from fuzzing import fuzz_file
-from gltf_player import Player
+from helpers.drive_parts import ESTIMATOR, new_driver, samples_of
+from helpers.fuzzing import fuzz_file
+from helpers.gltf_player import Player
+from helpers.headset_motions import make_clip, walking
 from sinks.test_bvh_recorder import read as read_bvh_of_others
-from sources.headset_motions import make_clip, walking
 
 RATE_HZ = 45.0
 CLIP = walking(1.0)

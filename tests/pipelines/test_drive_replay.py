@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drive_parts import new_driver
 
-from bodystream.pipelines.drive import DriveResult
+from bodystream.pipelines.drive.pipeline import DriveResult
 from bodystream.pipelines.reader import length_of
 from bodystream.sources.headset.checks import HeadsetOptions
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.sources.headset.table import write_headset_csv
 from bodystream.sources.headset.trace import TraceHeadset, read_trace
 from bodystream.types import HeadsetSample
-from sources.headset_motions import walking
+from helpers.drive_parts import new_driver
+from helpers.headset_motions import walking
 
 
 def drive(source: TraceHeadset, options: HeadsetOptions | None = None) -> list[DriveResult]:

@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drive_parts import ESTIMATOR, Scripted, new_driver, samples_of, t_pose
 
 from bodystream.avatar import LbsAvatar
 from bodystream.errors import InputError, SourceError
-from bodystream.pipelines import drive_session as session_module
-from bodystream.pipelines.drive import Driver
-from bodystream.pipelines.drive_outputs import DriveFiles
-from bodystream.pipelines.drive_session import DriveProgress, DriveSession
+from bodystream.pipelines.drive import session as session_module
+from bodystream.pipelines.drive.files import DriveFiles
+from bodystream.pipelines.drive.pipeline import Driver
+from bodystream.pipelines.drive.session import DriveProgress, DriveSession
 from bodystream.pipelines.reader import SourceReader
 from bodystream.pose.calibration import fitted_skeleton
 from bodystream.sinks import DriveReportBuilder
 from bodystream.sinks.viewer import BodyViewerState
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import HeadsetSample, Status
-from sources.headset_motions import walking
+from helpers.drive_parts import ESTIMATOR, Scripted, new_driver, samples_of, t_pose
+from helpers.headset_motions import walking
 
 CLIP = walking(1.0)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import warp as wp
-from pipeline_frames import DEVICE, frames
 
 from bodystream.deformation import WarpField
-from bodystream.pipelines.keyframes import Keyframes
+from bodystream.pipelines.capture.keyframes import Keyframes
 from bodystream.tracking.matches import Reference
 from bodystream.types import Array, FlowField, RgbdFrame
+from helpers.pipeline_frames import DEVICE, frames
 
 MASK = np.zeros((240, 320), np.bool_)
 MASK[40:200, 100:220] = True

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_frames import DEVICE, empty, frames, new_capture
 
 from bodystream.errors import SourceError
-from bodystream.pipelines import session as session_module
-from bodystream.pipelines.capture import Capture
-from bodystream.pipelines.outputs import CaptureFiles
-from bodystream.pipelines.quality import QualityMeter
+from bodystream.evaluation.surface import QualityMeter
+from bodystream.pipelines.capture import session as session_module
+from bodystream.pipelines.capture.files import CaptureFiles
+from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.pipelines.capture.session import LiveSession, Progress
 from bodystream.pipelines.reader import SourceReader
-from bodystream.pipelines.session import LiveSession, Progress
 from bodystream.sinks import ReportBuilder
 from bodystream.sources.base import RgbdSource, SourceCounts
 from bodystream.types import RgbdFrame, Status
-from gltf_player import Player
+from helpers.gltf_player import Player
+from helpers.pipeline_frames import DEVICE, empty, frames, new_capture
 
 
 class Scripted(RgbdSource):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from bodystream.avatar.body import load_body
+from bodystream.avatar.rig import load_rig
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX
 from bodystream.pipelines.samples import SampleSizes, sample_clip, scene_motion, write_samples
@@ -65,7 +65,7 @@ def test_true_motion_leads_from_surface_to_surface(samples: Path) -> None:
 
 def test_motion_is_that_of_the_drawn_body(samples: Path) -> None:
     """Joints of the file are those of the synthetic body, posed by its own bone transforms."""
-    body = load_body()
+    body = load_rig()
     (take,) = find_takes(f"bvh:{samples / 'walk.bvh'}")
     clip = take.load()
     positions, _ = clip.joints()
@@ -101,7 +101,7 @@ def test_same_seed_same_files(samples: Path, tmp_path: Path) -> None:
 
 
 def test_seeds_differ() -> None:
-    body = load_body()
+    body = load_rig()
     first, second = (sample_clip(body, "limbs", seed, 1.0, 30.0) for seed in (0, 1))
     assert not np.allclose(first.rotations_xyzw, second.rotations_xyzw)
 

@@ -8,12 +8,12 @@ import threading
 import numpy as np
 import psutil
 import pytest
-from pipeline_frames import DEVICE
 
-from bodystream.pipelines.capture import Capture
-from bodystream.pipelines.quality import QualityMeter
+from bodystream.evaluation.surface import QualityMeter
+from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.types import Status
+from helpers.pipeline_frames import DEVICE
 
 FRAMES = 5000
 WARM_UP = 500

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refine_reference import rotvec
 from scipy.spatial.transform import Rotation
 
 from bodystream.avatar import LbsAvatar
@@ -24,6 +23,7 @@ from bodystream.pose.calibration import (
     plausible,
 )
 from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+from helpers.refine_reference import rotvec
 
 
 @pytest.mark.parametrize("height_m", [1.4, 1.75, 2.0])

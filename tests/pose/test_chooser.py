@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from refine_reference import natural_pose, rotvec
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import JOINT_INDEX
 from bodystream.pose.calibration import fitted_skeleton
 from bodystream.pose.chooser import ChooserConfig, HypothesisChooser
+from helpers.refine_reference import natural_pose, rotvec
 
 FRAME_NS = 11_111_111
 

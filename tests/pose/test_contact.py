@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from refine_reference import case, rotvec
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, forward_kinematics
@@ -20,6 +19,7 @@ from bodystream.pose.contact import (
     leg_to,
 )
 from bodystream.pose.refine import PoseRefiner
+from helpers.refine_reference import case, rotvec
 
 RATE_HZ = 90
 FRAME_NS = round(1e9 / RATE_HZ)

@@ -18,7 +18,7 @@ from bodystream.pose.sampler import PoseSampler, Samples
 from bodystream.sources.headset.checks import SampleChecker
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import Array, BodyPose, HeadsetSample, Status
-from sources.headset_motions import DOWN, make_clip, person, walking, working
+from helpers.headset_motions import DOWN, make_clip, person, walking, working
 
 MET_M = 0.005
 SIDES = ("head", "left", "right")

@@ -30,7 +30,7 @@ from bodystream.pose.features import (
     place_by_head,
 )
 from bodystream.types import Array
-from sources.headset_motions import person, walking
+from helpers.headset_motions import person, walking
 
 EXACT = 1e-12  # of float64 sums of metres
 AGES = len(FeatureConfig().ages_s)

@@ -13,7 +13,7 @@ from bodystream.geometry.skeleton import HEAD, JOINT_INDEX
 from bodystream.pose.hands import HandEaser, HandEaserConfig, ReachGate
 from bodystream.pose.observation import JointTargets
 from bodystream.types import DeviceKind, HeadsetSample, Status, TrackedDevice
-from sources.headset_motions import person
+from helpers.headset_motions import person
 
 RATE_HZ = 90
 TURN = Rotation.from_euler("y", 0.7)

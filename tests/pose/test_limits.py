@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refine_reference import natural_pose, rotvec
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, mirror_rotations
 from bodystream.pose.limits import LIMITS, clamp, excesses, violate, violations
+from helpers.refine_reference import natural_pose, rotvec
 
 
 def posed(**turns_deg) -> np.ndarray:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import warp as wp
-from refine_probe_kernels import probe
-from refine_reference import (
+
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, LEFT_HAND, forward_kinematics
+from bodystream.pose.calibration import fitted_skeleton
+from bodystream.pose.limits import violations
+from bodystream.pose.refine import REFINED_JOINTS, PoseRefiner, PoseTargets, RefineConfig
+from helpers.refine_probe_kernels import probe
+from helpers.refine_reference import (
     EFFECTORS,
     Case,
     case,
@@ -17,12 +23,6 @@ from refine_reference import (
     optimum,
     own_residuals,
 )
-
-from bodystream.errors import ConfigurationError, InputError
-from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, LEFT_HAND, forward_kinematics
-from bodystream.pose.calibration import fitted_skeleton
-from bodystream.pose.limits import violations
-from bodystream.pose.refine import REFINED_JOINTS, PoseRefiner, PoseTargets, RefineConfig
 
 CONFIG = RefineConfig()
 FEET = [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("ankle", "foot")]

@@ -16,8 +16,8 @@ from bodystream.pose.features import POSE_SIZE
 from bodystream.pose.observation import History
 from bodystream.pose.sampler import GRAPH, MAX_HYPOTHESES, PoseSampler, Samples
 from bodystream.types import Array
-from needs import needs
-from sources.headset_motions import person, walking
+from helpers.headset_motions import person, walking
+from helpers.needs import needs
 
 SAME_DEG = 0.5
 """Mean over joints. The graph multiplies in 8 bits with one scale for all hypotheses of a step, so that the others
@@ -113,7 +113,7 @@ def test_the_manifest_says_what_the_network_sees_and_whom_it_has_seen(sampler: P
     manifest = json.loads((find_bundle("pose").folder / "manifest.json").read_text())
     assert sampler.features.history_s == tuple(manifest["history_s"])
     assert sampler.trained_on == tuple(manifest["trained_on"])
-    assert sampler.bundle.manifest.kind == "pose" and sampler.engine.provider == "cpu"
+    assert sampler.bundle.manifest.kind == "pose-sampler" and sampler.engine.provider == "cpu"
     assert sampler.engine.inputs["observation"] == (1, 3, sampler.features.token_size)
 
 
@@ -183,8 +183,8 @@ def test_the_largest_number_of_hypotheses_works() -> None:
 
 
 def test_a_bundle_of_another_kind_is_refused() -> None:
-    with pytest.raises(BundleError, match="'body' is of the kind 'body', not pose"):
-        PoseSampler(find_bundle("body"))
+    with pytest.raises(BundleError, match="'person' is of the kind 'skinned-body', not 'pose-sampler'"):
+        PoseSampler(find_bundle("person"))
 
 
 def test_a_manifest_without_the_history_is_refused(tmp_path: Path) -> None:

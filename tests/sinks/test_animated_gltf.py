@@ -9,14 +9,14 @@ import pygltflib
 import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
-from sink_shapes import graph_of, motion, tube, warp
 
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.sinks.capture_gltf import GltfSegment, write_capture_gltf
 from bodystream.sinks.gltf import continuous_quaternions, linear_colours_u16, vertex_normals
 from bodystream.types import Array, Mesh
-from needs import khronos_issues
+from helpers.needs import khronos_issues
+from helpers.sink_shapes import graph_of, motion, tube, warp
 
 TOLERANCE_M = 1e-4  # float32 storage of metre-sized coordinates gives a few 1e-7
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sink_shapes import graph_of, motion, snapshot, tube, warp
 
 from bodystream.errors import InputError
 from bodystream.sinks import AnimationRecorder
+from helpers.sink_shapes import graph_of, motion, snapshot, tube, warp
 
 
 def test_motion_comes_back() -> None:

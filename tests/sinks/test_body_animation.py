@@ -12,13 +12,13 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from avatar.avatar_poses import IDENTITY, POSES, SKELETONS, random_pose
 from bodystream.avatar import LbsAvatar
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS
 from bodystream.sinks.body_animation import BodyAnimationRecorder, write_body_animation
 from bodystream.types import Array, BodyPose
-from needs import khronos_issues
+from helpers.avatar_poses import IDENTITY, POSES, SKELETONS, random_pose
+from helpers.needs import khronos_issues
 
 TOLERANCE_M = 2e-5  # float32 on both sides
 TURN = np.array([-1.0, 1.0, -1.0])  # the world, turned by 180 degrees about y: a person at rest looks along +z

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driven_body import PERIOD_NS, rest_pose, rotations_of_step, shipped_body, skinned, state_of, walking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from sink_shapes import tube
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD, JOINTS, PARENTS, forward_kinematics
@@ -26,6 +24,8 @@ from bodystream.sinks.viewer.hud import body_status_html
 from bodystream.sinks.viewer.panel import FOV
 from bodystream.types import BodyPose, DeviceKind, TrackedDevice
 from bodystream.web.invitation import Invitation
+from helpers.driven_body import PERIOD_NS, rest_pose, rotations_of_step, shipped_body, skinned, state_of, walking
+from helpers.sink_shapes import tube
 
 BODY, SKELETON = shipped_body()
 FLOAT32_M = 1e-5  # what positions of a few metres lose on the way to the page

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
-from avatar.avatar_poses import IDENTITY, POSES, SKELETONS, own_skeleton, random_pose
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import JOINTS, Skeleton, forward_kinematics
 from bodystream.sinks.bvh import BvhRecorder, euler_zxy_deg, finish_bvh
 from bodystream.types import Array, BodyPose
+from helpers.avatar_poses import IDENTITY, POSES, SKELETONS, own_skeleton, random_pose
 
 TOLERANCE_M = 1e-4
 RATE_HZ = 90.0

@@ -17,7 +17,7 @@ from bodystream.sinks import (
     read_report,
     write_drive_report,
 )
-from bodystream.sinks.figures import Series, Tally
+from bodystream.sinks.reports.figures import Series, Tally
 from bodystream.timing import Spans
 from bodystream.types import BodyPose, Status
 

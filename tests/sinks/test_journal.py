@@ -21,7 +21,7 @@ from bodystream.errors import InputError
 from bodystream.sinks.capture_take import CaptureTake, mesh_record, nodes_record
 from bodystream.sinks.journal import MAGIC, JournalReader, JournalWriter, Record, encode_record, is_being_written
 from bodystream.types import Mesh
-from fuzzing import fuzz, fuzz_file
+from helpers.fuzzing import fuzz, fuzz_file
 
 
 def records(count: int = 5) -> list[Record]:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from sink_shapes import tube
 
 from bodystream.errors import InputError
 from bodystream.sinks import write_ply
 from bodystream.types import Mesh
+from helpers.sink_shapes import tube
 
 
 def read_plain(path: Path) -> tuple[str, np.ndarray, np.ndarray]:

@@ -5,14 +5,14 @@ import io
 import numpy as np
 import pytest
 import trimesh
-from sink_shapes import graph_of, snapshot, tube
 
 from bodystream.geometry.camera import back_project
+from bodystream.sinks.viewer.capture_state import ViewerState
 from bodystream.sinks.viewer.encode import cloud_of_frame, glb_of_mesh, graph_lines, image_of_frame, node_colours
 from bodystream.sinks.viewer.hud import stages_html, status_html, waiting_html
-from bodystream.sinks.viewer.state import ViewerState
 from bodystream.timing import SpanSummary
 from bodystream.types import CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
+from helpers.sink_shapes import graph_of, snapshot, tube
 
 
 def load(data: bytes) -> trimesh.Trimesh:

@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 import pytest
 import viser
 import websockets.asyncio.server
-from sink_shapes import tube
-from viewer_client import CAMERA, connected, get, packed
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bodystream.errors import MissingDependencyError
 from bodystream.sinks.viewer import CaptureViewer, ViewerState
 from bodystream.sinks.viewer.client_messages import MAX_MESSAGE_BYTES, admit
 from bodystream.sinks.viewer.gate import MAX_CLIENTS
-from fuzzing import fuzz
+from helpers.fuzzing import fuzz
+from helpers.sink_shapes import tube
+from helpers.viewer_client import CAMERA, connected, get, packed
 
 
 @pytest.fixture

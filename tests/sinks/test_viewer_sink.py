@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 import viser
-from sink_shapes import tube
 
 from bodystream.errors import ConfigurationError
 from bodystream.sinks.viewer import CaptureViewer, ViewerState
+from helpers.sink_shapes import tube
 
 
 @pytest.fixture

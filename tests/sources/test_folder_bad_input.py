@@ -15,7 +15,7 @@ from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.images import DamagedFileError, read_colour, read_depth
 from bodystream.sources.layouts.matlab import read_take
 from bodystream.types import CameraIntrinsics
-from sources.folder_takes import (
+from helpers.folder_takes import (
     HEIGHT,
     WIDTH,
     colour_rgb,

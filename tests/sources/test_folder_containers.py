@@ -19,9 +19,9 @@ from bodystream.errors import InputError, MissingDependencyError
 from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts import r3d, sens
 from bodystream.types import Array, CameraIntrinsics
-from fuzzing import fuzz, fuzz_file
-from needs import needs
-from sources.two_cameras import Camera, TwoCameras
+from helpers.fuzzing import fuzz, fuzz_file
+from helpers.needs import needs
+from helpers.two_cameras import Camera, TwoCameras
 
 JPEG_TOLERANCE = 8  # of 255
 SCENE = TwoCameras()

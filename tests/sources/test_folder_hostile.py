@@ -24,8 +24,8 @@ from bodystream.sources.layouts.mat5 import list_variables, read_variable
 from bodystream.sources.layouts.matlab import read_take
 from bodystream.sources.layouts.npy import parse_npy
 from bodystream.types import Array
-from fuzzing import fuzz, fuzz_file
-from sources.folder_takes import colour_rgb, depth_mm, write_intrinsics, write_plain, write_png
+from helpers.folder_takes import colour_rgb, depth_mm, write_intrinsics, write_plain, write_png
+from helpers.fuzzing import fuzz, fuzz_file
 
 posix = pytest.mark.skipif(os.name != "posix", reason="FIFOs and devices are of POSIX systems")
 

@@ -12,8 +12,8 @@ from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.intrinsics import PinholeParameters, find_intrinsics, parse_intrinsics
 from bodystream.types import CameraIntrinsics
-from fuzzing import fuzz, fuzz_file
-from sources.folder_takes import CX, CY, FX, FY, HEIGHT, WIDTH, depth_mm, write_plain, write_png
+from helpers.folder_takes import CX, CY, FX, FY, HEIGHT, WIDTH, depth_mm, write_plain, write_png
+from helpers.fuzzing import fuzz, fuzz_file
 from sources.test_folder_parsers import LIST, ROS, XML, YAML
 
 NAMED = {"fx": FX, "fy": FY, "ppx": CX, "ppy": CY}

@@ -17,7 +17,7 @@ from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.deepdeform import read_graph, read_oflow, read_sflow
 from bodystream.sources.layouts.pair import load_pair
 from bodystream.types import CameraIntrinsics
-from sources.folder_takes import (
+from helpers.folder_takes import (
     CX,
     CY,
     FX,

@@ -14,8 +14,8 @@ from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.mask_rules import MaskSample, decide_rule
 from bodystream.sources.layouts.masks import MaskReader, read_mask
 from bodystream.types import Array
-from fuzzing import fuzz_file
-from sources.folder_takes import write_intrinsics
+from helpers.folder_takes import write_intrinsics
+from helpers.fuzzing import fuzz_file
 
 HEIGHT, WIDTH = 96, 128
 COUNT = 3

@@ -18,9 +18,9 @@ from bodystream.sources.layouts import mkv
 from bodystream.sources.layouts.containers import PieceReader
 from bodystream.sources.layouts.matroska import walk
 from bodystream.types import Array, CameraIntrinsics
-from fuzzing import fuzz_file
-from needs import needs
-from sources.matroska_writer import RecordedTrack, element, recording
+from helpers.fuzzing import fuzz_file
+from helpers.matroska_writer import RecordedTrack, element, recording
+from helpers.needs import needs
 from sources.test_folder_containers import encoded, first_frame
 from sources.test_folder_registration import azure_json, azure_scene
 

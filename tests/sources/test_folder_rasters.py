@@ -15,8 +15,8 @@ from bodystream.sources.layouts.images import DamagedFileError, read_depth
 from bodystream.sources.layouts.orbslam import parse_settings
 from bodystream.sources.layouts.raster import RasterError, parse_raster
 from bodystream.types import Array
-from fuzzing import fuzz, fuzz_file
-from sources.folder_takes import HEIGHT, WIDTH, colour_rgb, depth_mm, write_intrinsics, write_plain, write_png
+from helpers.folder_takes import HEIGHT, WIDTH, colour_rgb, depth_mm, write_intrinsics, write_plain, write_png
+from helpers.fuzzing import fuzz, fuzz_file
 
 
 def pgm(image: Array, comment: str = "") -> bytes:

@@ -19,9 +19,9 @@ from bodystream.sources.layouts.lenses import Rig, distort, lens
 from bodystream.sources.layouts.registration import Registration
 from bodystream.sources.layouts.rig_files import names_two_cameras, rig_of
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
-from fuzzing import fuzz
-from sources.folder_takes import write_png
-from sources.two_cameras import Camera, TwoCameras, turned
+from helpers.folder_takes import write_png
+from helpers.fuzzing import fuzz
+from helpers.two_cameras import Camera, TwoCameras, turned
 
 COLOUR_TOLERANCE = 4  # of 255: interpolation, and depth in millimetres
 APART = TwoCameras()

@@ -15,8 +15,8 @@ from bodystream.sources.layouts.matching import match_files, mutually_nearest
 from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.number_times import E9, meaning_of_names, meaning_of_times
 from bodystream.sources.layouts.tum import parse_list
-from fuzzing import fuzz, fuzz_file
-from sources.folder_takes import colour_rgb, depth_mm, write_intrinsics, write_png
+from helpers.folder_takes import colour_rgb, depth_mm, write_intrinsics, write_png
+from helpers.fuzzing import fuzz, fuzz_file
 
 PERIOD_S = 1 / 30
 COUNT = 8

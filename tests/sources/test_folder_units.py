@@ -11,7 +11,7 @@ from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
 from bodystream.sources.layouts.tum import TUM_SCALE_M
 from bodystream.sources.layouts.units import decide_scale, level_step, to_metres
-from sources.folder_takes import depth_mm, triangulated, write_plain, write_png
+from helpers.folder_takes import depth_mm, triangulated, write_plain, write_png
 
 # focal length [px] x baseline [m], disparity steps per pixel
 KINECT = (580.0 * 0.075, 8)

@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from headset_motions import arms_crossed, crouching, hands_raised, make_clip, walking, working
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError
@@ -17,6 +16,7 @@ from bodystream.sources.headset.axes import CONVENTIONS, AxisConversion, axis_ma
 from bodystream.sources.headset.checks import HeadsetOptions, SampleChecker
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.sources.headset.trace import read_trace
+from helpers.headset_motions import arms_crossed, crouching, hands_raised, make_clip, walking, working
 
 MOTIONS = {make.__name__: make for make in (walking, arms_crossed, crouching, hands_raised, working)}
 DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "U": (0, 1, 0), "D": (0, -1, 0), "F": (0, 0, -1), "B": (0, 0, 1)}

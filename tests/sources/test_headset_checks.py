@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from headset_motions import DOWN, arms_crossed, crouching, hands_raised, make_clip, walking, working
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError
@@ -16,6 +15,7 @@ from bodystream.sources.headset.checks import MESSAGES, HeadsetOptions, SampleCh
 from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.sources.headset.trace import read_trace
 from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+from helpers.headset_motions import DOWN, arms_crossed, crouching, hands_raised, make_clip, walking, working
 
 RECORDINGS = ("quest3_session", "vive_dance", "vive_dev", "vive_grab_right", "vive_tracked")
 MOTIONS = {make.__name__: make for make in (walking, arms_crossed, crouching, hands_raised, working)}

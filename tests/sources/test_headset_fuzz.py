@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from headset_motions import walking
 
 from bodystream.errors import BodystreamError
 from bodystream.pose.calibration import Calibration, StatureEstimator
@@ -19,7 +18,8 @@ from bodystream.sources.headset.trace import parse_trace
 from bodystream.sources.headset.webxr_limits import SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_messages import decode_client
 from bodystream.sources.headset.webxr_session import HeadsetSession
-from fuzzing import fuzz, fuzz_file
+from helpers.fuzzing import fuzz, fuzz_file
+from helpers.headset_motions import walking
 
 HEAD = [0.1, 1.6, 0.2, 0.0, 0.0, 0.0, 1.0]
 IWER = {

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from headset_motions import RATE_HZ, hands_raised, walking
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError
@@ -17,6 +16,7 @@ from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.sources.headset.base import HeadsetSource
 from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.types import DeviceKind
+from helpers.headset_motions import RATE_HZ, hands_raised, walking
 
 JOINTS = {"head": HEAD, "left": LEFT_HAND, "right": RIGHT_HAND}
 

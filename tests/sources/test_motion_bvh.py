@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from motion_files import reference_kinematics, rig_file, walking_file
 
 from bodystream.errors import InputError
 from bodystream.sources.motion.bvh import BvhFile, BvhJoint, parse_bvh, read_bvh
 from bodystream.sources.motion.rig import rig_kinematics
+from helpers.motion_files import reference_kinematics, rig_file, walking_file
 
 TOLERANCE = 1e-9  # float64 throughout, a dozen products deep
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from motion_files import RIGS, reference_kinematics, rig_file, walking_file
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
@@ -16,6 +15,7 @@ from bodystream.sources.motion.bvh import BvhFile, BvhJoint
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
 from bodystream.sources.motion.naming import normalised_name
 from bodystream.sources.motion.units import guess_unit
+from helpers.motion_files import RIGS, reference_kinematics, rig_file, walking_file
 
 TOLERANCE_M = 1e-5  # float32 quaternions, seven bones in a row
 OURS_FROM_FILE = np.diag([-1.0, 1.0, -1.0])  # half a turn about y: files face +z, we face -z

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from motion_files import rig_file
 from test_motion_asf_amc import AMC, ASF
 
 from bodystream.sources.motion.amass import read_amass
@@ -18,7 +17,8 @@ from bodystream.sources.motion.bvh import parse_bvh
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
 from bodystream.sources.motion.catalogue import index_rows
 from bodystream.sources.motion.numerals import decoded
-from fuzzing import fuzz, fuzz_file
+from helpers.fuzzing import fuzz, fuzz_file
+from helpers.motion_files import rig_file
 
 FACTS = TakeFacts("take")
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from motion_files import rig_file
 
 from bodystream.errors import InputError
 from bodystream.sources.motion.bvh import BvhFile, BvhJoint
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
 from bodystream.sources.motion.naming import normalised_names, side_of
+from helpers.motion_files import rig_file
 
 FACTS = TakeFacts("take", metres_per_unit=0.01)
 CENTRE = ("Hips", "Spine", "Spine1", "Spine2", "Neck", "Head")

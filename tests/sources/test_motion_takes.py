@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from motion_files import rig_file
 from test_motion_amass import write_take
 
 from bodystream.errors import InputError
@@ -21,6 +20,7 @@ from bodystream.sources.motion.archives import cache_folder, unpacked
 from bodystream.sources.motion.catalogue import index_rows, known_subject
 from bodystream.sources.motion.takes import Take, find_takes, load_takes
 from bodystream.types import BodyPose
+from helpers.motion_files import rig_file
 
 INDEX = "subject,clip,fps,unit_m,tpose_first,origin,description\n"
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from motion_files import rig_file
 
 from bodystream.errors import InputError
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
 from bodystream.sources.motion.units import metres_per_unit
+from helpers.motion_files import rig_file
 
 IN_METRES = canonical_clip(rig_file("mixamo").motion(), TakeFacts("take", metres_per_unit=0.01))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from motion_files import rig_file, walking_file
 from scipy.spatial.transform import Rotation
 from test_motion_amass import write_take
 
@@ -18,6 +17,7 @@ from bodystream.sources.motion.amass import read_amass
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
 from bodystream.sources.motion.catalogue import index_rows
 from bodystream.sources.motion.rig import RigMotion, rig_kinematics
+from helpers.motion_files import rig_file, walking_file
 
 FACTS = TakeFacts("take", metres_per_unit=0.01)
 FEET = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from openxr_fake import XR_EPOCH_NS, FakeConnection, guessed, pose, state
 
 from bodystream.errors import ConfigurationError, MissingDependencyError, SourceError
 from bodystream.sources.headset.base import HeadsetSource
@@ -23,6 +22,7 @@ from bodystream.sources.headset.openxr_types import (
     XrEventKind,
 )
 from bodystream.types import DeviceKind, HeadsetSample
+from helpers.openxr_fake import XR_EPOCH_NS, FakeConnection, guessed, pose, state
 
 
 def opened(connection: FakeConnection, **options: float) -> OpenXrHeadset:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openxr_fake import guessed, pose
 from scipy.spatial.transform import Rotation
 
 from bodystream.sources.headset.openxr_clock import CounterClock, split_ns
 from bodystream.sources.headset.openxr_poses import HandChooser, choose_space, device_from, wrist_from_palm
 from bodystream.sources.headset.openxr_types import Located, Side
 from bodystream.types import DeviceKind
+from helpers.openxr_fake import guessed, pose
 
 S = 1_000_000_000
 

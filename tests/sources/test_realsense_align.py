@@ -8,9 +8,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import SourceError
-from bodystream.sources.realsense_align import Aligner, LensCamera, RgbdCalibration, distort_normalised
+from bodystream.sources.realsense.align import Aligner, LensCamera, RgbdCalibration, distort_normalised
 from bodystream.types import CameraIntrinsics
-from needs import needs
+from helpers.needs import needs
 
 DEPTH = CameraIntrinsics(300.0, 302.0, 158.3, 121.7, 320, 240)
 COLOUR = CameraIntrinsics(410.0, 408.0, 201.0, 148.5, 400, 300)
@@ -135,7 +135,7 @@ def test_bilinear_colour_matches_opencv(lens):
 def test_position_is_closer_than_the_sdk_alignment():
     """On a plane with a known baseline: our samples lie at the closed form, the SDK's within 1.5 pixels."""
     rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
-    from realsense_fixture import SoftwareCamera
+    from helpers.realsense_fixture import SoftwareCamera
 
     transform = np.eye(4)
     transform[0, 3] = 0.05

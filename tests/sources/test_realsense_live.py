@@ -8,16 +8,17 @@ import threading
 
 import numpy as np
 import pytest
-from realsense_fixture import Feeder, SoftwareCamera
 
 from bodystream.errors import ConfigurationError, SourceError
-from bodystream.sources.realsense import RealSenseConfig, RealSenseSource
-from bodystream.sources.realsense_device import device_holders
-from bodystream.sources.realsense_doctor import diagnose
-from bodystream.sources.realsense_sdk import open_camera
-from bodystream.sources.realsense_stream import CameraAbsentError
+from bodystream.sources.realsense.config import RealSenseConfig
+from bodystream.sources.realsense.device import device_holders
+from bodystream.sources.realsense.doctor import diagnose
+from bodystream.sources.realsense.sdk import open_camera
+from bodystream.sources.realsense.source import RealSenseSource
+from bodystream.sources.realsense.stream import CameraAbsentError
 from bodystream.types import CameraIntrinsics
-from needs import needs
+from helpers.needs import needs
+from helpers.realsense_fixture import Feeder, SoftwareCamera
 
 rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
 

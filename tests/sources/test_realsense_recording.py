@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from bodystream.errors import InputError
-from bodystream.sources import realsense_probe, realsense_recording
-from bodystream.sources.realsense_probe import probe_recording
-from bodystream.sources.realsense_recording import RecordingIndex, check_recording
-from fuzzing import fuzz_file
+from bodystream.sources.realsense import probe, recording
+from bodystream.sources.realsense.probe import probe_recording
+from bodystream.sources.realsense.recording import RecordingIndex, check_recording
+from helpers.fuzzing import fuzz_file
 
 DEPTH, COLOUR = "/device_0/sensor_0/Depth_0/image", "/device_0/sensor_1/Color_0/image"
 
@@ -94,7 +94,7 @@ def test_a_table_that_never_ends_is_none(tmp_path: Path, monkeypatch: pytest.Mon
         database.executemany("INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)", rows)
 
     path = write_recording(tmp_path / "b.db3", large)
-    monkeypatch.setattr(realsense_recording, "_LIMIT_S", -1.0)
+    monkeypatch.setattr(recording, "_LIMIT_S", -1.0)
     with pytest.raises(InputError, match="interrupted"):
         check_recording(path)
 
@@ -140,7 +140,7 @@ def test_the_script_knows_the_errors_of_the_library(monkeypatch: pytest.MonkeyPa
             raise RuntimeError("damaged")
 
     monkeypatch.setitem(sys.modules, "pyrealsense2", Library())  # type: ignore[arg-type]
-    realsense_probe._main("take.db3")
+    probe._main("take.db3")
 
 
 def test_fuzz_recordings(tmp_path: Path) -> None:

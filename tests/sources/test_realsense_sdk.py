@@ -9,14 +9,15 @@ import time
 import cv2
 import numpy as np
 import pytest
-from realsense_fixture import DEPTH_SCALE_M, SoftwareCamera, record_software_take
 
 from bodystream.errors import InputError, SourceError
 from bodystream.sources import realsense
 from bodystream.sources.base import RgbdSource
-from bodystream.sources.realsense import RealSenseConfig, RealSenseSource
+from bodystream.sources.realsense.config import RealSenseConfig
+from bodystream.sources.realsense.source import RealSenseSource
 from bodystream.types import CameraIntrinsics, RgbdFrame
-from needs import needs
+from helpers.needs import needs
+from helpers.realsense_fixture import DEPTH_SCALE_M, SoftwareCamera, record_software_take
 
 rs = needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bodystream.avatar.body import load_body
-from needs import needs
+from bodystream.avatar.rig import load_rig
+from helpers.needs import needs
 
 needs("anny", "pip install 'bodystream[body]'")
-from bodystream_training.synthetic import bake_body  # noqa: E402
+from bodystream_training.synthetic import bake_person  # noqa: E402
 
 
 def test_the_recipe_reproduces_the_shipped_body(tmp_path: Path) -> None:
-    folder = tmp_path / "body"
-    manifest = bake_body.bake_body(folder)
-    baked, shipped = load_body(folder), load_body()
+    folder = tmp_path / "person"
+    manifest = bake_person.bake_person(folder)
+    baked, shipped = load_rig(folder), load_rig()
     assert manifest["vertices"] == len(shipped.vertices)
     assert np.array_equal(baked.faces, shipped.faces) and np.array_equal(baked.parents, shipped.parents)
     # another processor may round sums differently

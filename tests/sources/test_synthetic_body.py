@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bodystream.avatar.body import Body, bone_transforms, load_body, skin
+from bodystream.avatar.rig import Rig, bone_transforms, load_rig, skin
 from bodystream.errors import BundleError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINTS
 
-FOLDER = Path(str(resources.files("bodystream") / "bundles" / "body"))
+FOLDER = Path(str(resources.files("bodystream") / "bundles" / "shipped" / "person"))
 
 
 @pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body()
+def body() -> Rig:
+    return load_rig()
 
 
 def test_manifest_states_origin_and_hash() -> None:
     manifest = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
-    content = (FOLDER / "body.npz").read_bytes()
+    content = (FOLDER / "rig.npz").read_bytes()
     assert manifest["files"] == [
-        {"path": "body.npz", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+        {"path": "rig.npz", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
     ]
     assert manifest["licence"] == "CC0-1.0"
     assert len(content) < 2_000_000
@@ -37,7 +37,7 @@ def test_manifest_states_origin_and_hash() -> None:
     assert tuple(manifest["joints"]) == JOINTS
 
 
-def test_surface_is_closed_and_looks_outwards(body: Body) -> None:
+def test_surface_is_closed_and_looks_outwards(body: Rig) -> None:
     faces = body.faces.astype(np.int64)
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     key = edges[:, 0] * len(body.vertices) + edges[:, 1]
@@ -49,7 +49,7 @@ def test_surface_is_closed_and_looks_outwards(body: Body) -> None:
     assert 0.05 < volume < 0.12  # of a person, in cubic metres; negative if the faces looked inwards
 
 
-def test_body_stands_on_the_floor_and_is_symmetric_in_bones(body: Body) -> None:
+def test_body_stands_on_the_floor_and_is_symmetric_in_bones(body: Rig) -> None:
     low, high = body.vertices.min(axis=0), body.vertices.max(axis=0)
     assert abs(low[1]) < 1e-6 and 1.5 < high[1] < 1.9
     for index, name in enumerate(JOINTS):
@@ -61,7 +61,7 @@ def test_body_stands_on_the_floor_and_is_symmetric_in_bones(body: Body) -> None:
     assert toes[2] < body.joints[JOINTS.index("left_ankle")][2]  # looks along -z
 
 
-def test_weights_are_convex_and_name_joints(body: Body) -> None:
+def test_weights_are_convex_and_name_joints(body: Rig) -> None:
     assert (body.skin_weights >= 0).all()
     np.testing.assert_allclose(body.skin_weights.sum(axis=1), 1.0, atol=1e-6)
     assert body.skin_joints.min() >= 0 and body.skin_joints.max() < len(JOINTS)
@@ -71,19 +71,19 @@ def test_weights_are_convex_and_name_joints(body: Body) -> None:
     assert (body.parents[1:] < np.arange(1, len(JOINTS))).all() and body.parents[0] == -1
 
 
-def test_colours_have_texture(body: Body) -> None:
+def test_colours_have_texture(body: Rig) -> None:
     grey = body.colours.astype(np.float64).mean(axis=1)
     edge = np.abs(grey[body.faces[:, 0]] - grey[body.faces[:, 1]])
     assert edge.mean() > 3.0  # grey levels between neighbours about a centimetre apart
 
 
-def test_rest_pose_is_the_identity(body: Body) -> None:
+def test_rest_pose_is_the_identity(body: Rig) -> None:
     transforms = bone_transforms(body, np.tile(np.eye(3), (22, 1, 1)), np.zeros(3))
     np.testing.assert_allclose(transforms, np.tile(np.eye(4), (22, 1, 1)), atol=1e-12)
     np.testing.assert_allclose(skin(body, transforms), body.vertices, atol=1e-6)
 
 
-def test_a_turn_of_the_pelvis_moves_everything_rigidly(body: Body) -> None:
+def test_a_turn_of_the_pelvis_moves_everything_rigidly(body: Rig) -> None:
     rotations = np.tile(np.eye(3), (22, 1, 1))
     rotations[0] = matrix_from_rotation_vector(np.array([0.3, -0.8, 0.2]))
     shift = np.array([0.1, 0.2, -0.3])
@@ -92,7 +92,7 @@ def test_a_turn_of_the_pelvis_moves_everything_rigidly(body: Body) -> None:
     np.testing.assert_allclose(skin(body, bone_transforms(body, rotations, shift)), expected, atol=1e-6)
 
 
-def test_a_bent_elbow_carries_the_wrist_on_a_circle(body: Body) -> None:
+def test_a_bent_elbow_carries_the_wrist_on_a_circle(body: Rig) -> None:
     elbow, wrist = (JOINTS.index(f"right_{part}") for part in ("elbow", "wrist"))
     turn = matrix_from_rotation_vector(np.array([0.0, 0.0, 0.7]))
     rotations = np.tile(np.eye(3), (22, 1, 1))
@@ -106,38 +106,38 @@ def test_a_bent_elbow_carries_the_wrist_on_a_circle(body: Body) -> None:
 
 
 def write_manifest(folder: Path) -> None:
-    """Make the shipped manifest fit the `body.npz` in `folder`."""
+    """Make the shipped manifest fit the `rig.npz` in `folder`."""
     manifest = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
-    content = (folder / "body.npz").read_bytes()
+    content = (folder / "rig.npz").read_bytes()
     manifest["files"] = [
-        {"path": "body.npz", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+        {"path": "rig.npz", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
     ]
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "body"
+    folder = tmp_path / "person"
     with pytest.raises(BundleError, match="cannot be read"):
-        load_body(folder)
+        load_rig(folder)
     shutil.copytree(FOLDER, folder)
-    content = bytearray((folder / "body.npz").read_bytes())
+    content = bytearray((folder / "rig.npz").read_bytes())
     content[len(content) // 2] ^= 1
-    (folder / "body.npz").write_bytes(content)
+    (folder / "rig.npz").write_bytes(content)
     with pytest.raises(BundleError, match="sha256"):
-        load_body(folder)
+        load_rig(folder)
 
 
 def test_missing_arrays_and_wrong_shapes_are_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "body"
+    folder = tmp_path / "person"
     folder.mkdir()
-    with np.load(FOLDER / "body.npz") as data:
+    with np.load(FOLDER / "rig.npz") as data:
         arrays = dict(data)
     weights = arrays.pop("skin_weights")
-    np.savez(folder / "body.npz", allow_pickle=False, **arrays)
+    np.savez(folder / "rig.npz", allow_pickle=False, **arrays)
     write_manifest(folder)
     with pytest.raises(BundleError, match="lacks the arrays skin_weights"):
-        load_body(folder)
-    np.savez(folder / "body.npz", allow_pickle=False, **arrays, skin_weights=weights[:-1])
+        load_rig(folder)
+    np.savez(folder / "rig.npz", allow_pickle=False, **arrays, skin_weights=weights[:-1])
     write_manifest(folder)
     with pytest.raises(BundleError, match="skin_weights must have shape"):
-        load_body(folder)
+        load_rig(folder)

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 import warp as wp
 
-from bodystream.avatar.body import skin
+from bodystream.avatar.rig import skin
 from bodystream.device import ParallelLaunch
 from bodystream.geometry.camera import back_project, project
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource, kernels

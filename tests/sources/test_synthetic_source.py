@@ -16,7 +16,7 @@ import pytest
 import bodystream
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, DeviceError
-from bodystream.pipelines.capture import Capture
+from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.pipelines.reader import SourceReader
 from bodystream.sources import SourceOptions, open_source
 from bodystream.sources.base import RgbdSource

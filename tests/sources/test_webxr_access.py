@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from bodystream.errors import ConfigurationError
-from bodystream.sources.headset.webxr_certificate import (
+from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
+from bodystream.web.certificate import (
     configuration_folder,
     local_addresses,
     own_certificate,
     server_context,
     user_certificate,
 )
-from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
-from needs import needs
+from helpers.needs import needs
 
 x509 = needs("cryptography.x509", "pip install 'bodystream[webxr]'")
 
@@ -167,7 +167,7 @@ def test_a_certificate_that_cannot_be_trusted_is_made_anew(tmp_path: Path, damag
 
 
 def test_a_certificate_that_expires_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bodystream.sources.headset.webxr_certificate._DAYS_VALID", 10)
+    monkeypatch.setattr("bodystream.web.certificate._DAYS_VALID", 10)
     first = own_certificate(tmp_path)
     monkeypatch.undo()
     second = own_certificate(tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bodystream.sources.headset.webxr_invitation import invitation_of, qr_text
-from needs import needs
+from helpers.needs import needs
 
 URL = "https://192.168.1.20:8443/?token=k7mq2xpa"
 needs("segno", "pip install 'bodystream[webxr]'")

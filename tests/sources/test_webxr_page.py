@@ -14,7 +14,7 @@ import pytest
 
 from bodystream.sources.headset.webxr import WebXrHeadset
 from bodystream.types import DeviceKind, HeadsetSample
-from needs import needs
+from helpers.needs import needs
 
 needs("cryptography", "pip install 'bodystream[webxr]'")
 
@@ -236,7 +236,7 @@ def test_the_page_comes_back_by_itself_after_the_server_was_away(faked: Any, tmp
 
 
 def test_a_page_that_was_replaced_stays_away(faked: Any, source: WebXrHeadset) -> None:
-    from sources.webxr_client import Client
+    from helpers.webxr_client import Client
 
     reader = Reader(source)
     enter(faked, source.url)

@@ -27,8 +27,8 @@ from bodystream.sources.headset.webxr import WebXrHeadset
 from bodystream.sources.headset.webxr_limits import SessionLimits
 from bodystream.sources.headset.webxr_messages import MAX_MESSAGE_BYTES, End, Hello, Notice, SpaceReset
 from bodystream.types import DeviceKind, HeadsetSample
-from needs import needs
-from sources.webxr_client import HEAD, LEFT, RIGHT, Client, trusting_nobody
+from helpers.needs import needs
+from helpers.webxr_client import HEAD, LEFT, RIGHT, Client, trusting_nobody
 
 needs("cryptography", "pip install 'bodystream[webxr]'")
 

@@ -27,7 +27,7 @@ from bodystream.sources.headset.webxr_messages import (
 )
 from bodystream.sources.headset.webxr_session import HeadsetSession, Phase
 from bodystream.types import DeviceKind, HeadsetSample
-from sources.webxr_client import HEAD, LEFT, RIGHT
+from helpers.webxr_client import HEAD, LEFT, RIGHT
 
 MS = 1_000_000
 START_NS = 10**15

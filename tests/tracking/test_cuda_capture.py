@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import warp as wp
-from solver_problems import PLAIN, random_problem
 
 from bodystream.deformation import WarpField
 from bodystream.device import initialise_warp, select_device
 from bodystream.tracking.solver import GaussNewton
+from helpers.solver_problems import PLAIN, random_problem
 
 initialise_warp()
 CUDA = pytest.mark.skipif(not wp.is_cuda_available(), reason="needs an NVIDIA GPU")

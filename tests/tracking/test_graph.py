@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
-from solver_problems import CAMERA, bumpy_depth
 
 from bodystream.tracking.graph import (
     EDGE_REACH,
@@ -24,6 +23,7 @@ from bodystream.tracking.graph import (
 )
 from bodystream.tracking.pattern import analyse_pattern
 from bodystream.types import Array, CameraIntrinsics
+from helpers.solver_problems import CAMERA, bumpy_depth
 
 
 def grid_surface(rows: int, columns: int, spacing_m: float) -> tuple[Array, Array]:

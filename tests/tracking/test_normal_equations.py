@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from solver_problems import CAMERA, PLAIN, Problem, SolverCase, random_problem
 
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.tracking.solver import SolverConfig
 from bodystream.types import Array
+from helpers.solver_problems import CAMERA, PLAIN, Problem, SolverCase, random_problem
 
 STEP = 1e-6
 # Blocks are sums in float32 of numbers of very different size: relative to the largest entry of the matrix.

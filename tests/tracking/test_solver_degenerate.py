@@ -7,7 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import warp as wp
-from solver_problems import (
+
+from bodystream.device import select_device
+from bodystream.tracking.solver import FlowTargets, GaussNewton, SolverConfig
+from bodystream.types import Array, Status
+from helpers.solver_problems import (
     CAMERA,
     PLAIN,
     Problem,
@@ -17,10 +21,6 @@ from solver_problems import (
     random_problem,
     surface_problem,
 )
-
-from bodystream.device import select_device
-from bodystream.tracking.solver import FlowTargets, GaussNewton, SolverConfig
-from bodystream.types import Array, Status
 
 BOTH = pytest.mark.parametrize("linear", ["direct", "pcg"])
 

@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from solver_problems import (
+
+from bodystream.geometry.camera import back_project
+from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.tracking.solver import FlowTargets, SolverConfig
+from bodystream.types import Array, Status
+from helpers.solver_problems import (
     CAMERA,
     PLAIN,
     Problem,
@@ -15,11 +20,6 @@ from solver_problems import (
     random_problem,
     surface_problem,
 )
-
-from bodystream.geometry.camera import back_project
-from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.tracking.solver import FlowTargets, SolverConfig
-from bodystream.types import Array, Status
 
 
 @pytest.fixture(scope="module")

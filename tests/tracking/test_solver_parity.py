@@ -9,7 +9,12 @@ from typing import Literal
 import numpy as np
 import pytest
 from scipy.linalg import cho_factor, cho_solve
-from solver_problems import (
+
+from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.tracking.solver import SolverConfig
+from bodystream.types import Array, Status
+from helpers import dense_gauss_newton
+from helpers.solver_problems import (
     PLAIN,
     Problem,
     SolverCase,
@@ -18,11 +23,6 @@ from solver_problems import (
     solve_densely,
     surface_problem,
 )
-
-from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.tracking.solver import SolverConfig
-from bodystream.types import Array, Status
-from reference import dense_gauss_newton
 
 # Relative difference of motions after three iterations: float32 residuals and blocks, float64 factorisation.
 PARITY = 1e-5

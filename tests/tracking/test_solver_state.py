@@ -11,10 +11,10 @@ import numpy as np
 import psutil
 import pytest
 import warp as wp
-from solver_problems import PLAIN, SolverCase, random_problem, surface_problem
 
 from bodystream.tracking.solver import SolverConfig
 from bodystream.types import Status
+from helpers.solver_problems import PLAIN, SolverCase, random_problem, surface_problem
 
 
 def overshooting(config: SolverConfig, away_m: float = 1.1) -> SolverCase:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from needs import needs
+from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
 

@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from needs import needs
+from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
-
-from motions import person, wobble  # noqa: E402
 
 from bodystream.errors import ConfigurationError, InputError  # noqa: E402
 from bodystream.geometry.skeleton import Skeleton  # noqa: E402
@@ -25,6 +23,7 @@ from bodystream_training.pose.data import build_examples, foot_contacts, repropo
 from bodystream_training.pose.losses import joint_positions, rotation_matrices  # noqa: E402
 from bodystream_training.pose.splits import split_of  # noqa: E402
 from bodystream_training.pose.train import TrainConfig, Trainer, load_model  # noqa: E402
+from helpers.motions import person, wobble  # noqa: E402
 
 FEATURES = FeatureConfig((2 / 60, 8 / 60))
 

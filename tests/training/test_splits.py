@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bodystream.errors import BodystreamError, ConfigurationError, InputError
 from bodystream_training.pose.splits import SPLITS, SplitChoice, read_run, split_of, write_run
-from fuzzing import fuzz_file
+from helpers.fuzzing import fuzz_file
 
 NAMES = st.lists(st.sampled_from([f"person{i}" for i in range(30)] + ["unknown_run"]), min_size=4, max_size=60)
 

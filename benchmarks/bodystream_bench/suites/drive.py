@@ -12,7 +12,7 @@ from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import forward_kinematics
 from bodystream.geometry.tracker_noise import TrackerNoise
-from bodystream.pipelines.drive import DriveConfig, Driver, DriveResult
+from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import Array, Status
 from bodystream_bench.measuring import Context, expect, measure

@@ -19,7 +19,7 @@ from bodystream.files import atomic_path, prepare_folder, read_text_bounded
 
 __all__ = ["ExportPose"]
 
-_SHIPPED = Path(bundles.__file__).resolve().parent
+_SHIPPED = Path(bundles.__file__).resolve().parent / "shipped"
 WORST_MEAN_DEG = 0.5
 """Mean difference of rotations between PyTorch and the bundle beyond which an export is refused."""
 WORST_CONTACTS = 0.05
@@ -34,7 +34,7 @@ class ExportPose:
     The graph is compared with PyTorch on observations of people that were not trained on; a larger difference than
     half a degree, or 5 % of contact, is refused. Examples:
       bodystream-export pose --checkpoint runs/pose
-      bodystream-export pose --checkpoint runs/pose --out runtime/bodystream/bundles/pose      (in a checkout)
+      bodystream-export pose --checkpoint runs/pose --out runtime/bodystream/bundles/shipped/pose      (in a checkout)
     """
 
     checkpoint: Path
@@ -102,7 +102,7 @@ class ExportPose:
             shutil.move(path, folder / GRAPH)
             write_manifest(
                 folder,
-                kind="pose",
+                kind="pose-sampler",
                 version=self.bundle_version,
                 licence="Apache-2.0",
                 provenance=self._provenance(facts),

@@ -1,7 +1,7 @@
 """Bodies that a pose drives: the shipped skinned body, and what every avatar offers."""
 
 from bodystream.avatar.base import Avatar
-from bodystream.avatar.body import Body, bone_transforms, load_body, skin
 from bodystream.avatar.lbs import LbsAvatar
+from bodystream.avatar.rig import Rig, bone_transforms, load_rig, skin
 
-__all__ = ["Avatar", "Body", "LbsAvatar", "bone_transforms", "load_body", "skin"]
+__all__ = ["Avatar", "Rig", "LbsAvatar", "bone_transforms", "load_rig", "skin"]

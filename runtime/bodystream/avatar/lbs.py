@@ -7,8 +7,8 @@ import warp as wp
 
 from bodystream.avatar import kernels
 from bodystream.avatar.base import pose_quaternions
-from bodystream.avatar.body import Body, load_body
-from bodystream.avatar.proportions import FittedBody, fit_body
+from bodystream.avatar.proportions import FittedRig, fit_rig
+from bodystream.avatar.rig import Rig, load_rig
 from bodystream.device import ParallelLaunch, select_device
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS, Skeleton
@@ -32,15 +32,15 @@ class LbsAvatar:
     Steady state allocates nothing on the device, and a few hundred bytes on the host. An object is for one thread.
 
     Raises:
-        InputError: a skeleton that no body has; see `fit_body`.
+        InputError: a skeleton that no body has; see `fit_rig`.
         BundleError: the shipped body is missing or damaged.
     """
 
     def __init__(
-        self, skeleton: Skeleton | None = None, device: wp.Device | None = None, *, body: Body | None = None
+        self, skeleton: Skeleton | None = None, device: wp.Device | None = None, *, body: Rig | None = None
     ) -> None:
         self._device = select_device("cpu") if device is None else device
-        self.fitted: FittedBody = fit_body(load_body() if body is None else body, skeleton)
+        self.fitted: FittedRig = fit_rig(load_rig() if body is None else body, skeleton)
         self._count = len(self.body.vertices)
         on_device = self._device.is_cuda
 
@@ -109,7 +109,7 @@ class LbsAvatar:
         return self._device
 
     @property
-    def body(self) -> Body:
+    def body(self) -> Rig:
         """The body at bind."""
         return self.fitted.body
 
@@ -184,7 +184,7 @@ def face_rings(faces: Array, count: int) -> tuple[Array, Array]:
     return starts.astype(np.int32), others[order].astype(np.int32)
 
 
-def skin_reference(fitted: FittedBody, world_from_bone: Array, joints_m: Array) -> Array:
+def skin_reference(fitted: FittedRig, world_from_bone: Array, joints_m: Array) -> Array:
     """Linear blend skinning in float64, the slow twin of the kernels.
 
     Args:

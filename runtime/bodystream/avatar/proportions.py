@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bodystream.avatar.body import Body
+from bodystream.avatar.rig import Rig
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton, align_rest, forward_kinematics, local_rotations
 from bodystream.types import Array
 
-__all__ = ["FittedBody", "fit_body"]
+__all__ = ["FittedRig", "fit_rig"]
 
 _WIDEST, _NARROWEST = 1.25, 0.8  # how far the torso's width may leave the body's size
 _LONGEST_NECK, _SHORTEST_NECK = 1.6, 0.8
@@ -25,7 +25,7 @@ _LONGEST, _SHORTEST = 4.0, 0.25  # how far the length of a bone may leave the bo
 
 
 @dataclass(frozen=True, slots=True)
-class FittedBody:
+class FittedRig:
     """A body in a person's proportions, at bind, and where its bones are there.
 
     Attributes:
@@ -35,12 +35,12 @@ class FittedBody:
             (the inverse bind matrix). A vertex is in the T-pose where its bones, blended, take it.
     """
 
-    body: Body
+    body: Rig
     skeleton: Skeleton
     bone_from_bind: Array
 
 
-def fit_body(body: Body, skeleton: Skeleton | None = None) -> FittedBody:
+def fit_rig(body: Rig, skeleton: Skeleton | None = None) -> FittedRig:
     """The body with a person's proportions; default: its own.
 
     Girth follows the person's size (the height of the shoulders above the ankles), length follows each bone, the torso
@@ -65,7 +65,7 @@ def fit_body(body: Body, skeleton: Skeleton | None = None) -> FittedBody:
         vertices.flags.writeable = False
         fitted = replace(body, vertices=vertices, joints=joints.astype(np.float32))
     bone_from_bind[:, :3, 3] = -np.einsum("jab,jb->ja", bone_from_bind[:, :3, :3], joints)
-    return FittedBody(fitted, skeleton, bone_from_bind)
+    return FittedRig(fitted, skeleton, bone_from_bind)
 
 
 def _rigid(turns: Array, start: Array, end: Array) -> Array:
@@ -76,7 +76,7 @@ def _rigid(turns: Array, start: Array, end: Array) -> Array:
     return out
 
 
-def _blend(body: Body, maps: Array) -> Array:
+def _blend(body: Rig, maps: Array) -> Array:
     """(V, 3): the vertices by the (J, 4, 4) maps of their joints, blended by their weights."""
     blended = np.einsum("vk,vkab->vab", body.skin_weights.astype(np.float64), maps[body.skin_joints, :3])
     return np.einsum("vab,vb->va", blended[..., :3], body.vertices.astype(np.float64)) + blended[..., 3]

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 ENVIRONMENT_VARIABLE = "BODYSTREAM_BUNDLES"
-_SHIPPED = Path(__file__).resolve().parent
+_SHIPPED = Path(__file__).resolve().parent / "shipped"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MAX_ARRAYS = 10_000
 _MAX_HEADER_BYTES = 1 << 16

@@ -42,7 +42,7 @@ class Manifest(msgspec.Struct, frozen=True):
     Attributes:
         name: the folder's name: lower-case letters, digits, `.`, `_`, `-`.
         version: of the bundle, grows with every change of its content.
-        kind: which code reads it: `body`, `flow`, `pose`...
+        kind: which code reads it: `skinned-body`, `pose-sampler`...
         licence: SPDX identifier of the content.
         provenance: how and from what it was made.
         files: all files but the manifest.

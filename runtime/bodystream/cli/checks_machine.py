@@ -36,7 +36,7 @@ def check_python() -> Iterator[Check]:
 
 def check_cameras() -> Iterator[Check]:
     """RealSense: its packages, and each connected camera with its link and firmware."""
-    from bodystream.sources.realsense import doctor_realsense
+    from bodystream.sources.realsense.source import doctor_realsense
 
     for what, well, remedy in doctor_realsense():
         package = re.match(r"(libusb-1\.0|pyrealsense2)[: ]+", what)

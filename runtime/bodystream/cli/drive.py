@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import warp as wp
 
     from bodystream.cli.status_line import StatusLine
-    from bodystream.pipelines.drive import DriveConfig
+    from bodystream.pipelines.drive.pipeline import DriveConfig
     from bodystream.pose.calibration import Calibration
     from bodystream.sinks import DriveReport
     from bodystream.sources.headset.base import HeadsetSource
@@ -140,9 +140,9 @@ class Drive:
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.device import describe_device
-        from bodystream.pipelines.drive import Driver
-        from bodystream.pipelines.drive_outputs import DriveFiles
-        from bodystream.pipelines.drive_session import DriveSession
+        from bodystream.pipelines.drive.files import DriveFiles
+        from bodystream.pipelines.drive.pipeline import Driver
+        from bodystream.pipelines.drive.session import DriveSession
         from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.recovery import recover_folder
         from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
@@ -267,7 +267,7 @@ class Drive:
         return open_headset(self.headset, host=self.host, realtime=self.pace == "live", on_status=on_status)
 
     def _config(self, source: HeadsetSource) -> DriveConfig:
-        from bodystream.pipelines.drive import DriveConfig
+        from bodystream.pipelines.drive.pipeline import DriveConfig
         from bodystream.pose.calibration import Calibration, head_height_of
         from bodystream.pose.estimator import EstimatorConfig
         from bodystream.sources.headset.checks import HeadsetOptions

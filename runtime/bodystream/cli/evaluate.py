@@ -38,7 +38,7 @@ class EvaluateTracking:
     def run(self) -> int:
         from bodystream.correspondence import ConstantCorrespondence, DisConfig, DisCorrespondence
         from bodystream.device import describe_device, select_device
-        from bodystream.pipelines.pair import PairTracker, pair_errors
+        from bodystream.evaluation.pair import PairTracker, pair_errors
         from bodystream.sources.layouts.pair import load_pair
 
         device = select_device(self.device)

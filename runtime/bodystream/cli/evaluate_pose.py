@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from bodystream.cli.options import optional, switched_off
 from bodystream.errors import ConfigurationError, InputError
 
-if TYPE_CHECKING:
-    from bodystream.geometry.motion import MotionClip
-    from bodystream.sources.motion import Take
-
-__all__ = ["EvaluatePose", "clips_of", "held_out"]
+__all__ = ["EvaluatePose"]
 
 
 @dataclass(frozen=True)
@@ -65,16 +60,17 @@ class EvaluatePose:
     def run(self) -> int:
         from rich.console import Console
 
-        from bodystream.cli.counted_progress import counted_progress, duration_text
         from bodystream.device import initialise_warp
+        from bodystream.evaluation.pose.least_squares_ik import LeastSquaresIk
+        from bodystream.evaluation.pose.nearest_pose import NearestPose, build_database
+        from bodystream.evaluation.pose.protocol import Estimator, evaluate
+        from bodystream.evaluation.pose.table import as_json, comparison_table
+        from bodystream.evaluation.progress import counted_progress, duration_text
         from bodystream.geometry.tracker_noise import TrackerNoise
         from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
-        from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk
-        from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
-        from bodystream.pose.evaluation.protocol import Estimator, evaluate
-        from bodystream.pose.evaluation.table import as_json, comparison_table
         from bodystream.pose.sampler import PoseSampler
         from bodystream.sources.motion import find_takes
+        from bodystream.sources.motion.selection import clips_of, held_out
 
         if not self.rate > 0:
             raise ConfigurationError(f"--rate-hz must be positive, got {self.rate}")
@@ -129,43 +125,3 @@ class EvaluatePose:
         else:
             Console(highlight=False).print(comparison_table(results[0], results[1:]))
         return 0
-
-
-def held_out(takes: list[Take], trained_on: tuple[str, ...], data: str) -> list[Take]:
-    """Takes of people that were not trained on, as far as it is known who they are.
-
-    Raises:
-        InputError: there is none.
-    """
-    from bodystream.sources.motion import UNIDENTIFIED
-
-    chosen = [t for t in takes if t.subject not in trained_on and not t.subject.startswith(UNIDENTIFIED)]
-    if not chosen:
-        raise InputError(
-            f"all {len(takes)} takes of {data} are of people whom the network was trained on: give other motion, or "
-            "--include-trained for figures that are no measure of quality"
-        )
-    return chosen
-
-
-def clips_of(
-    takes: list[Take],
-    problems: list[str],
-    excerpt_s: tuple[float, float] | None,
-    advance: Callable[[int, str], None] | None = None,
-) -> Iterator[MotionClip]:
-    """Load takes one by one; what cannot be read is told in `problems`, and how many are done to `advance`."""
-    from bodystream.pose.evaluation.protocol import excerpts
-
-    for number, take in enumerate(takes):
-        if advance is not None:
-            advance(number, take.name)
-        try:
-            clip = take.load()
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        if excerpt_s is None:
-            yield clip
-        else:
-            yield from excerpts(clip, *excerpt_s)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import warp as wp
 
     from bodystream.cli.status_line import StatusLine
-    from bodystream.pipelines.capture import CaptureConfig
+    from bodystream.pipelines.capture.pipeline import CaptureConfig
     from bodystream.pipelines.reader import Arrival, SourceReader
     from bodystream.sinks import CaptureReport
     from bodystream.sources import RgbdSource, SourceOptions
@@ -135,13 +135,13 @@ class Live:
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.device import describe_device
+        from bodystream.evaluation.surface import QualityMeter
         from bodystream.foreground import ForegroundSegmenter
-        from bodystream.pipelines.capture import Capture
-        from bodystream.pipelines.outputs import CaptureFiles
-        from bodystream.pipelines.quality import QualityMeter
+        from bodystream.pipelines.capture.files import CaptureFiles
+        from bodystream.pipelines.capture.pipeline import Capture
+        from bodystream.pipelines.capture.session import LiveSession
         from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.recovery import recover_folder
-        from bodystream.pipelines.session import LiveSession
         from bodystream.pipelines.warmup import warm_up
         from bodystream.sinks import ReportBuilder, SourceSection, write_report
         from bodystream.sources import open_source
@@ -228,7 +228,7 @@ class Live:
         from dataclasses import replace
 
         from bodystream.foreground import ForegroundConfig
-        from bodystream.pipelines.capture import CaptureConfig
+        from bodystream.pipelines.capture.pipeline import CaptureConfig
 
         default = CaptureConfig()
         modes = {"auto": ("auto", True), "find": ("auto", False), "given": ("given", True), "all": ("all", False)}

@@ -11,7 +11,7 @@ from bodystream.errors import BodystreamError, InputError
 
 if TYPE_CHECKING:
     from bodystream.cli.status_line import StatusLine
-    from bodystream.pipelines.outputs import WrittenFiles
+    from bodystream.pipelines.capture.files import WrittenFiles
     from bodystream.sinks import CaptureReport, DriveReport
 
     R = TypeVar("R", CaptureReport, DriveReport)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import warp as wp
 
-from bodystream.fusion import kernels_blocks
-from bodystream.fusion.launches import grown, upload
+from bodystream.device.buffers import grown, upload
+from bodystream.fusion import blocks_kernels
 from bodystream.types import Array
 
 __all__ = ["BlockDirectory"]
@@ -120,7 +120,7 @@ class BlockDirectory:
         else:
             self.coords[first:end].assign(self._coords[first:end])
             inputs = [0, first, self.coords, self.origin, self.table]
-            wp.launch(kernels_blocks.scatter_slots, dim=end - first, inputs=inputs, device=self.device)
+            wp.launch(blocks_kernels.scatter_slots, dim=end - first, inputs=inputs, device=self.device)
         return end - first
 
     def _grow(self, wanted: int) -> None:

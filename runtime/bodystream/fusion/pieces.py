@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import warp as wp
 
-from bodystream.fusion import kernels_integrate, kernels_surface
-from bodystream.fusion.launches import grown, upload
+from bodystream.device.buffers import grown, upload
+from bodystream.fusion import integrate_kernels, surface_kernels
 
 __all__ = ["Pieces"]
 
-_CELLS = int(kernels_integrate.BLOCK_VOXELS)
-_SLICE_QUADS = int(kernels_surface.SLICE_QUADS)
+_CELLS = int(integrate_kernels.BLOCK_VOXELS)
+_SLICE_QUADS = int(surface_kernels.SLICE_QUADS)
 
 
 class Pieces:

@@ -10,11 +10,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import WarpField
-from bodystream.fusion import kernels_integrate, kernels_mesh, kernels_surface
+from bodystream.device.buffers import LaunchCache, upload
+from bodystream.fusion import integrate_kernels, mesh_kernels, surface_kernels
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
-from bodystream.fusion.launches import LaunchCache, upload
 from bodystream.fusion.pieces import Pieces
 from bodystream.types import Array, Mesh
 
@@ -147,7 +147,7 @@ class SurfaceExtractor:
             self._allocate_live(surface.vertices.size)
         inputs = [surface.vertices, surface.normals, surface.anchors, surface.weights]
         inputs += [field.positions, field.rotations, field.translations, self._live_vertices, self._live_normals]
-        self._launch(kernels_mesh.warp_vertices, surface.vertex_count, inputs, min_chunk=1024)
+        self._launch(mesh_kernels.warp_vertices, surface.vertex_count, inputs, min_chunk=1024)
         return self._live_vertices, self._live_normals
 
     # -- buffers -------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class SurfaceExtractor:
         else:
             trusted = self._watch.trusted_distance(field)
         inputs = [p.cells, p.counts, p.positions, p.anchors, p.weights, field.positions, change.marks, trusted]
-        self._launch(kernels_mesh.mark_stale_vertices, 8 * self._directory.count, [*inputs, p.anchored, p.unanchored])
+        self._launch(mesh_kernels.mark_stale_vertices, 8 * self._directory.count, [*inputs, p.anchored, p.unanchored])
 
     def _extract_changed(
         self, voxels: wp.array, colours: wp.array, published: wp.array, change: wp.array, everything: bool
@@ -203,21 +203,21 @@ class SurfaceExtractor:
         blocks = d.count
         where = [d.coords, d.table, d.origin]
         tolerance = -1.0 if everything else self._config.surface_tolerance_m
-        self._launch(kernels_surface.mark_changed, blocks, [change, tolerance, p.changed])
+        self._launch(surface_kernels.mark_changed, blocks, [change, tolerance, p.changed])
         if not p.changed.numpy()[:blocks].any():
             return 0
-        self._launch(kernels_surface.mark_readers, blocks, [p.changed, *where, 1, p.vertex_readers])
-        self._launch(kernels_surface.mark_readers, blocks, [p.vertex_readers, *where, -1, p.quad_readers])
+        self._launch(surface_kernels.mark_readers, blocks, [p.changed, *where, 1, p.vertex_readers])
+        self._launch(surface_kernels.mark_readers, blocks, [p.vertex_readers, *where, -1, p.quad_readers])
         count = p.list_marked(p.changed, blocks)
         inputs = [p.listed, voxels, self._config.min_weight, published, change]
-        self._launch(kernels_integrate.publish_slices, 8 * count, inputs)
+        self._launch(integrate_kernels.publish_slices, 8 * count, inputs)
         extracted = p.list_marked(p.vertex_readers, blocks)
         inputs = [p.listed, *where, published, colours, self._config.voxel_m, self._config.min_corners, p.anchored]
         inputs += [p.codes, p.ranks, p.cells, p.positions, p.normals, p.colours, p.counts, p.unanchored]
-        self._launch(kernels_surface.extract_vertices, 8 * extracted, inputs)
+        self._launch(surface_kernels.extract_vertices, 8 * extracted, inputs)
         count = p.list_marked(p.quad_readers, blocks)
         inputs = [p.listed, *where, p.codes, p.cells, p.counts, p.quads, p.quad_counts]
-        self._launch(kernels_surface.list_quads, 8 * count, inputs)
+        self._launch(surface_kernels.list_quads, 8 * count, inputs)
         return extracted
 
     def _anchor_vertices(self, field: WarpField, lattice_anchors: wp.array, lattice_weights: wp.array) -> int:
@@ -236,11 +236,11 @@ class SurfaceExtractor:
         upload(p.slice_begins, ends - limits)
         upload(p.slice_limits, limits)
         inputs = [p.slice_list, p.slice_begins, p.slice_limits, p.cells, p.counts, p.anchored, p.positions]
-        self._launch(kernels_mesh.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices])
+        self._launch(mesh_kernels.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices])
         field.anchor(self._points, total, self._point_anchors, self._point_weights)
         inputs = [self._point_indices, self._point_anchors, self._point_weights, lattice_anchors, lattice_weights]
         inputs += [self._points, field.positions, field.count, field.edges, field.sigma_m]
-        self._launch(kernels_mesh.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024)
+        self._launch(mesh_kernels.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024)
         pending[slices] = 0
         if not self._device.is_cpu:
             upload(p.unanchored, pending)
@@ -274,9 +274,9 @@ class SurfaceExtractor:
         upload(p.quad_bases, np.where(kept, quad_ends - quad_counts, -1))
         inputs = [p.vertex_bases, p.cells, p.counts, p.positions, p.normals, p.colours, p.anchors, p.weights]
         inputs += [s.vertices, s.normals, s.colours, s.anchors, s.weights]
-        self._launch(kernels_mesh.emit_vertices, slices, inputs)
+        self._launch(mesh_kernels.emit_vertices, slices, inputs)
         inputs = [p.quad_bases, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases, s.faces]
-        self._launch(kernels_mesh.emit_faces, slices, inputs)
+        self._launch(mesh_kernels.emit_faces, slices, inputs)
 
     def _leave_out_torn_quads(self, kept: Array, hidden: Array, quad_counts: Array) -> None:
         """Lower `quad_counts`, (slices,), by the quads of shown blocks that have a vertex in a hidden one.
@@ -295,7 +295,7 @@ class SurfaceExtractor:
         torn = (8 * joining[:, None] + np.arange(8)).astype(np.int32).ravel()
         upload(p.slice_list, torn)
         inputs = [p.slice_list, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases]
-        self._launch(kernels_mesh.count_whole_quads, len(torn), [*inputs, p.whole_quads])
+        self._launch(mesh_kernels.count_whole_quads, len(torn), [*inputs, p.whole_quads])
         quad_counts[torn] = p.whole_quads.numpy()[: len(torn)]
 
     def _kept_blocks(self, counts: Array) -> Array:

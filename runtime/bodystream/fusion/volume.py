@@ -9,21 +9,21 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.device.buffers import LaunchCache, grown, upload
 from bodystream.errors import InputError
-from bodystream.fusion import kernels_blocks, kernels_frame, kernels_integrate
+from bodystream.fusion import blocks_kernels, frame_kernels, integrate_kernels
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
-from bodystream.fusion.launches import LaunchCache, grown, upload
 from bodystream.fusion.surface import Surface, SurfaceExtractor
 from bodystream.types import CameraIntrinsics
 
 __all__ = ["IntegrateStats", "TsdfVolume", "VolumeStats"]
 
-_TILE = int(kernels_frame.TILE)
-_LATTICE_POINTS = int(kernels_blocks.LATTICE_POINTS)
-_BLOCK_VOXELS = int(kernels_integrate.BLOCK_VOXELS)
-_UNKNOWN = float(kernels_integrate.UNKNOWN)
+_TILE = int(frame_kernels.TILE)
+_LATTICE_POINTS = int(blocks_kernels.LATTICE_POINTS)
+_BLOCK_VOXELS = int(integrate_kernels.BLOCK_VOXELS)
+_UNKNOWN = float(integrate_kernels.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +197,12 @@ class TsdfVolume:
         """Grade the pixels and list camera-space sample points; returns how many."""
         if depth.shape != self._size:
             self._set_image_size(depth.shape)
-        camera = kernels_frame.Camera()
+        camera = frame_kernels.Camera()
         camera.fx, camera.fy, camera.cx, camera.cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
         camera.width, camera.height = intrinsics.width, intrinsics.height
         self._camera = camera
         graded = [self._graded, self._tiles, self._sample_counts]
-        self._launch(kernels_frame.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded])
+        self._launch(frame_kernels.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded])
         counts = self._sample_counts.numpy()
         ends = np.cumsum(counts, dtype=np.int32)
         total = int(ends[-1])
@@ -211,7 +211,7 @@ class TsdfVolume:
                 self._set_point_capacity(total)
             upload(self._sample_begins, ends - counts)
             inputs = [*graded, self._sample_begins, camera, self._pixel_rules, self._points]
-            self._launch(kernels_frame.sample_points, self._tile_count, inputs)
+            self._launch(frame_kernels.sample_points, self._tile_count, inputs)
         return total
 
     def _set_point_capacity(self, wanted: int) -> None:
@@ -238,7 +238,7 @@ class TsdfVolume:
         """Per-block buffers for `capacity` blocks; the first `kept` keep their contents."""
         if kept == 0:
             self._voxels = self._none(wp.vec2)
-            self._colours = self._none(kernels_integrate.vec4us)
+            self._colours = self._none(integrate_kernels.vec4us)
             self._published = self._none(float)
             self._change = self._none(float)
             self._occupied = self._none(wp.uint8)
@@ -266,7 +266,7 @@ class TsdfVolume:
         directory, config = self.directory, self.config
         inputs = [self._canonical, self._valid, directory.table, directory.origin, config.block_m]
         inputs += [config.truncation_m, self._missing]
-        self._launch(kernels_blocks.find_missing, samples, inputs)
+        self._launch(blocks_kernels.find_missing, samples, inputs)
         uncovered = samples - int(np.count_nonzero(self._valid.numpy()[:samples]))
         missing = np.flatnonzero(self._missing.numpy()[:samples])
         if len(missing) == 0:
@@ -293,7 +293,7 @@ class TsdfVolume:
             return
         inputs = [self.directory.coords, self._anchors, self._weights, field.positions, change.marks]
         inputs += [self._watch.trusted_distance(field), self.config.voxel_m, self._stale]
-        self._launch(kernels_blocks.mark_stale_lattice, blocks * _LATTICE_POINTS, inputs, min_chunk=1024)
+        self._launch(blocks_kernels.mark_stale_lattice, blocks * _LATTICE_POINTS, inputs, min_chunk=1024)
         self._any_stale = True
 
     def _refresh_anchors(self, field: WarpField) -> tuple[int, int]:
@@ -315,11 +315,11 @@ class TsdfVolume:
             self._set_point_capacity(count)
         upload(self._point_indices, indices)
         inputs = [self._point_indices, self.directory.coords, self.config.voxel_m, self._points]
-        self._launch(kernels_blocks.place_lattice, count, inputs, min_chunk=1024)
+        self._launch(blocks_kernels.place_lattice, count, inputs, min_chunk=1024)
         field.anchor(self._points, count, self._point_anchors, self._point_weights)
         inputs = [self._point_indices, self._point_anchors, self._point_weights]
         inputs += [self._anchors, self._weights, self._stale]
-        self._launch(kernels_blocks.scatter_anchors, count, inputs, min_chunk=1024)
+        self._launch(blocks_kernels.scatter_anchors, count, inputs, min_chunk=1024)
 
     def _integrate_active(self, colour: wp.array, field: WarpField) -> int:
         """Update the voxels that the frame can say something about; returns how many blocks they are in."""
@@ -330,21 +330,21 @@ class TsdfVolume:
         lattice = [self._anchors, self._weights, *nodes]
         coords, voxel_m = self.directory.coords, self.config.voxel_m
         inputs = [*lattice, self._occupied, self._tiles, coords, self._camera, voxel_m, self.config.near_m]
-        self._launch(kernels_blocks.cull_blocks, blocks, [*inputs, self._active_flags])
+        self._launch(blocks_kernels.cull_blocks, blocks, [*inputs, self._active_flags])
         active = np.flatnonzero(self._active_flags.numpy()[:blocks]).astype(np.int32)
         if len(active):
             upload(self._active, active)
             inputs = [self._active, coords, *lattice, voxel_m, self._live]
-            self._launch(kernels_blocks.warp_lattice, len(active) * _LATTICE_POINTS, inputs, min_chunk=1024)
+            self._launch(blocks_kernels.warp_lattice, len(active) * _LATTICE_POINTS, inputs, min_chunk=1024)
             inputs = [self._active, self._live, self._graded, colour, self._published, self._camera]
             inputs += [self._voxel_rules, self._voxels, self._colours, self._change, self._occupied]
-            self._launch(kernels_integrate.integrate_slices, 8 * len(active), inputs)
+            self._launch(integrate_kernels.integrate_slices, 8 * len(active), inputs)
         return len(active)
 
 
-def _pixel_rules(config: FusionConfig) -> kernels_frame.PixelRules:
+def _pixel_rules(config: FusionConfig) -> frame_kernels.PixelRules:
     """The kernel's view of a configuration."""
-    rules = kernels_frame.PixelRules()
+    rules = frame_kernels.PixelRules()
     rules.edge_px = config.edge_px
     rules.min_cosine = config.min_cosine
     rules.max_slope = float(np.sqrt(1.0 / config.min_cosine**2 - 1.0))
@@ -354,9 +354,9 @@ def _pixel_rules(config: FusionConfig) -> kernels_frame.PixelRules:
     return rules
 
 
-def _voxel_rules(config: FusionConfig) -> kernels_integrate.Rules:
+def _voxel_rules(config: FusionConfig) -> integrate_kernels.Rules:
     """The kernel's view of a configuration."""
-    rules = kernels_integrate.Rules()
+    rules = integrate_kernels.Rules()
     rules.truncation = config.truncation_m
     rules.full_weight_behind = 1.5 * config.voxel_m
     rules.carve_margin = config.truncation_m + 2.0 * config.voxel_m

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bodystream.errors import InputError
-from bodystream.pipelines.take_files import FileSet, WrittenFiles, write_take
+from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles, write_take
 from bodystream.sinks.bvh import finish_bvh
 from bodystream.sinks.capture_take import CaptureTake
 from bodystream.sinks.drive_take import DriveTake

@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import warp as wp
 
-from bodystream.avatar.body import Body, load_body
+from bodystream.avatar.rig import Rig, load_rig
 from bodystream.errors import InputError
 from bodystream.files import atomic_path
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import align_rest, local_rotations
 from bodystream.geometry.tracker_noise import TrackerNoise
-from bodystream.pipelines.outputs import prepare_folder
+from bodystream.pipelines.capture.files import prepare_folder
 from bodystream.sinks import BvhRecorder
 from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.sources.headset.table import write_headset_csv
@@ -106,7 +106,7 @@ def write_samples(
     tell("pair")
     clean = SyntheticSource(SyntheticConfig(seed=seed, noise="none"), device)
     _write_pair(folder / "pair", clean, sizes.pair)
-    body = load_body()
+    body = load_rig()
     tell("motion")
     _write_motion(folder / "walk.bvh", sample_clip(body, "walk", seed, sizes.seconds, sizes.motion_hz))
     tell("headset")
@@ -120,7 +120,7 @@ def write_samples(
     return tuple(folder / name for name in ("depth", "pair", "walk.bvh", "headset.csv", "README.txt"))
 
 
-def sample_clip(body: Body, name: MotionName, seed: int, seconds: float, rate_hz: float) -> MotionClip:
+def sample_clip(body: Rig, name: MotionName, seed: int, seconds: float, rate_hz: float) -> MotionClip:
     """A motion programme of the synthetic camera as a motion of the skeleton.
 
     The programme turns bones from the body's A-pose; the skeleton's poses are relative to its T-pose.

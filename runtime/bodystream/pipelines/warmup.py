@@ -19,16 +19,16 @@ KERNEL_MODULES = (
     "bodystream.tracking.kernels",
     "bodystream.tracking.match_kernels",
     "bodystream.tracking.pcg_kernels",
-    "bodystream.fusion.kernels_blocks",
-    "bodystream.fusion.kernels_frame",
-    "bodystream.fusion.kernels_integrate",
-    "bodystream.fusion.kernels_mesh",
-    "bodystream.fusion.kernels_surface",
+    "bodystream.fusion.blocks_kernels",
+    "bodystream.fusion.frame_kernels",
+    "bodystream.fusion.integrate_kernels",
+    "bodystream.fusion.mesh_kernels",
+    "bodystream.fusion.surface_kernels",
     "bodystream.pose.refine_kernels",
-    "bodystream.sources.realsense_kernels",
+    "bodystream.sources.realsense.kernels",
     "bodystream.sources.synthetic.kernels",
     "bodystream.sources.synthetic.noise_kernels",
-    "bodystream.pipelines.quality",
+    "bodystream.evaluation.surface_kernels",
 )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from bodystream.avatar.body import load_body
+from bodystream.avatar.rig import load_rig
 from bodystream.errors import InputError
 from bodystream.files import atomic_path, read_bounded
 from bodystream.geometry.rotations import matrix_from_quaternion
@@ -142,7 +142,7 @@ class Calibration:
 @cache
 def _shipped() -> tuple[Skeleton, float, float]:
     """The shipped body: its skeleton, the height of its lowest joint above its soles, and its stature [m]."""
-    body = load_body()
+    body = load_rig()
     joints, vertices = body.joints.astype(np.float64), body.vertices
     skeleton, _ = align_rest(joints)
     sole = float(joints[:, 1].min())

@@ -97,9 +97,9 @@ class PoseSampler:
         if not 1 <= hypotheses <= MAX_HYPOTHESES:
             raise ConfigurationError(f"hypotheses must be 1 to {MAX_HYPOTHESES}, got {hypotheses}")
         self.bundle = find_bundle("pose") if bundle is None else bundle
-        if self.bundle.manifest.kind != "pose":
+        if self.bundle.manifest.kind != "pose-sampler":
             raise BundleError(
-                f"bundle {self.bundle.manifest.name!r} is of the kind {self.bundle.manifest.kind!r}, not pose"
+                f"bundle {self.bundle.manifest.name!r} is of the kind {self.bundle.manifest.kind!r}, not 'pose-sampler'"
             )
         path = self.bundle.folder / "manifest.json"
         try:

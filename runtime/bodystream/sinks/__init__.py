@@ -7,12 +7,12 @@ from bodystream.sinks.animation import Animation, AnimationRecorder
 from bodystream.sinks.body_animation import BodyAnimationRecorder, write_body_animation
 from bodystream.sinks.bvh import BvhRecorder, BvhSummary
 from bodystream.sinks.capture_gltf import GltfSegment, write_capture_gltf
-from bodystream.sinks.drive_report import DriveReport, DriveReportBuilder, read_drive_report, write_drive_report
-from bodystream.sinks.figures import SourceSection
 from bodystream.sinks.gltf import GltfSummary
-from bodystream.sinks.machine import MachineSection, describe_machine
 from bodystream.sinks.ply import write_ply
-from bodystream.sinks.report import CaptureReport, ReportBuilder, read_report, write_report
+from bodystream.sinks.reports.capture import CaptureReport, ReportBuilder, read_report, write_report
+from bodystream.sinks.reports.drive import DriveReport, DriveReportBuilder, read_drive_report, write_drive_report
+from bodystream.sinks.reports.figures import SourceSection
+from bodystream.sinks.reports.machine import MachineSection, describe_machine
 from bodystream.sinks.worker import SinkWorker
 
 __all__ = [

@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from bodystream.avatar.proportions import FittedBody
+from bodystream.avatar.proportions import FittedRig
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS
 from bodystream.sinks.facing import FACING_QUATERNION, FACING_VECTOR
@@ -79,7 +79,7 @@ class BodyAnimationRecorder:
         self._roots[self._count] = pose.root_position_m
         self._count += 1
 
-    def write(self, path: str | os.PathLike[str], body: FittedBody) -> GltfSummary:
+    def write(self, path: str | os.PathLike[str], body: FittedRig) -> GltfSummary:
         """Write what was recorded; recording may go on afterwards.
 
         Raises:
@@ -113,7 +113,7 @@ class BodyAnimationRecorder:
 
 def write_body_animation(
     path: str | os.PathLike[str],
-    body: FittedBody,
+    body: FittedRig,
     times_s: Array,
     rotations_xyzw: Array,
     root_positions_m: Array,

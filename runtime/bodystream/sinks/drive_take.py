@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bodystream.avatar.body import load_body
-from bodystream.avatar.proportions import FittedBody, fit_body
+from bodystream.avatar.proportions import FittedRig, fit_rig
+from bodystream.avatar.rig import load_rig
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.sinks.body_animation import BodyAnimationRecorder
@@ -56,13 +56,13 @@ class DriveTake:
             except (InputError, KeyError, TypeError, ValueError):
                 self.unusable += 1
 
-    def body(self) -> FittedBody:
+    def body(self) -> FittedRig:
         """The shipped body in the person's proportions.
 
         Raises:
             InputError: proportions that nobody has.
         """
-        return fit_body(load_body(), self.skeleton)
+        return fit_rig(load_rig(), self.skeleton)
 
     def _take(self, record: Record) -> None:
         if record.kind == "person":

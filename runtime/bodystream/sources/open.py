@@ -69,7 +69,8 @@ def open_source(spec: str, options: SourceOptions, device: wp.Device) -> RgbdSou
             loop=options.loop,
         )
     if kind == "realsense":
-        from bodystream.sources.realsense import RealSenseConfig, RealSenseSource
+        from bodystream.sources.realsense.config import RealSenseConfig
+        from bodystream.sources.realsense.source import RealSenseSource
 
         config = RealSenseConfig(
             rate_hz=30 if options.rate_hz is None else round(options.rate_hz),

@@ -95,7 +95,7 @@ class TrainPose:
         import torch
         from rich.console import Console
 
-        from bodystream.cli.counted_progress import counted_progress, duration_text
+        from bodystream.evaluation.progress import counted_progress, duration_text
         from bodystream.pose.features import FeatureConfig
         from bodystream_training.pose.examples_cache import cached_examples
         from bodystream_training.pose.splits import SplitChoice

@@ -15,22 +15,22 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from bodystream.cli.counted_progress import counted_progress, duration_text
-from bodystream.cli.evaluate_pose import clips_of
 from bodystream.cli.options import switched_off
 from bodystream.device import initialise_warp
 from bodystream.errors import InputError
+from bodystream.evaluation.pose.least_squares_ik import LeastSquaresIk, mean_rotations
+from bodystream.evaluation.pose.nearest_pose import NearestPose, build_database
+from bodystream.evaluation.pose.protocol import Estimator, auc, evaluate, invariance_cm
+from bodystream.evaluation.pose.table import as_json, comparison_table
+from bodystream.evaluation.progress import counted_progress, duration_text
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import HEAD, JOINTS, LOWER_BODY
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
-from bodystream.pose.evaluation.least_squares_ik import LeastSquaresIk, mean_rotations
-from bodystream.pose.evaluation.nearest_pose import NearestPose, build_database
-from bodystream.pose.evaluation.protocol import Estimator, auc, evaluate, invariance_cm
-from bodystream.pose.evaluation.table import as_json, comparison_table
 from bodystream.pose.features import FeatureConfig, encode_poses
 from bodystream.pose.limits import violate
 from bodystream.sources.motion import find_takes
+from bodystream.sources.motion.selection import clips_of
 from bodystream_training.pose.batches import collate
 from bodystream_training.pose.data import Examples, build_examples
 from bodystream_training.pose.losses import Normalisation, joint_positions, rotation_matrices

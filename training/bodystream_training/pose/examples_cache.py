@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from bodystream.cli.counted_progress import counted_progress
 from bodystream.errors import InputError
+from bodystream.evaluation.progress import counted_progress
 from bodystream.geometry.motion import MotionClip
 from bodystream.pose.features import FeatureConfig
 from bodystream.sources.motion import Take, find_takes

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from bodystream.sinks.viewer.body_state import BodyViewerState
+from bodystream.sinks.viewer.capture_state import ViewerState
 from bodystream.sinks.viewer.notices import Notice
-from bodystream.sinks.viewer.state import ViewerState
 from bodystream.timing import SpanSummary
 from bodystream.types import Status
 from bodystream.web.invitation import Invitation

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypedDict, TypeVar, U
 
 from bodystream.errors import ConfigurationError
 from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
+from bodystream.sinks.viewer.capture_state import ViewerState
 from bodystream.sinks.viewer.gate import Gate
 from bodystream.sinks.viewer.notices import Notices
 from bodystream.sinks.viewer.panel import Buttons
-from bodystream.sinks.viewer.state import ViewerState
 from bodystream.sinks.viewer.viser_server import quiet, start_viser, subprotocol
 from bodystream.sinks.worker import SinkWorker
 from bodystream.timing import now_ns
@@ -302,7 +302,7 @@ class CaptureViewer(PageServer[ViewerState]):
     def __init__(
         self, port: int = 8080, host: str = "127.0.0.1", *, max_rate_hz: float = 10.0, **options: Unpack[_Options]
     ) -> None:
-        from bodystream.sinks.viewer.page import ViewerPage
+        from bodystream.sinks.viewer.capture_page import ViewerPage
 
         super().__init__(ViewerPage, port, host, max_rate_hz=max_rate_hz, **options)
 

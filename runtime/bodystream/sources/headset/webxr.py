@@ -13,20 +13,20 @@ from pathlib import Path
 
 from bodystream.errors import ConfigurationError, SourceError
 from bodystream.sources.base import SourceCounts
-from bodystream.sources.headset.webxr_certificate import (
-    Certificate,
-    local_addresses,
-    own_certificate,
-    server_context,
-    user_certificate,
-)
-from bodystream.sources.headset.webxr_clock import ClockFigures
 from bodystream.sources.headset.webxr_invitation import invitation_of, qr_text
 from bodystream.sources.headset.webxr_limits import SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_server import HeadsetServer
 from bodystream.timing import Slot
 from bodystream.types import HeadsetSample
 from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
+from bodystream.web.certificate import (
+    Certificate,
+    local_addresses,
+    own_certificate,
+    server_context,
+    user_certificate,
+)
+from bodystream.web.clock import ClockFigures
 from bodystream.web.invitation import Invitation
 
 __all__ = ["DEFAULT_PORT", "WebXrHeadset"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
-from bodystream.sources.headset.webxr_clock import ClockAlignment
 from bodystream.sources.headset.webxr_limits import CloseCode, LeakyBucket, SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_messages import (
     PROTOCOL_VERSION,
@@ -33,6 +32,7 @@ from bodystream.sources.headset.webxr_messages import (
     tracked_device,
 )
 from bodystream.types import HeadsetSample, TrackedDevice
+from bodystream.web.clock import ClockAlignment
 
 __all__ = ["HeadsetSession", "Phase"]
 

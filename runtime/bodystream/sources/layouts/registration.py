@@ -1,6 +1,6 @@
 """Colour brought to the pixels of depth: each depth pixel is projected into the colour camera, and takes what is there.
 
-The same as `sources.realsense_align` does for a RealSense camera, for recordings: depth may be floats of any unit, and
+The same as `sources.realsense.align` does for a RealSense camera, for recordings: depth may be floats of any unit, and
 both lenses may bend, depth's too. An image of depth from a lens that bends is first made a pinhole's. Colours hidden
 from the colour camera by something nearer are not detected: such a pixel takes the colour of what hides it.
 """

@@ -173,8 +173,8 @@ def _model(path: Path) -> tuple[Array, Array, Array]:
 
 def _shipped_joints() -> Array:
     """The shipped body's joints in SMPL's frame, in the canonical rest pose."""
-    bundle = find_bundle("body")
-    joints = np.asarray(load_npz(bundle.path("body.npz"))["joints"], np.float64)
+    bundle = find_bundle("person")
+    joints = np.asarray(load_npz(bundle.path("rig.npz"))["joints"], np.float64)
     skeleton, _ = align_rest(joints)
     return Skeleton(skeleton.offsets_m).rest_positions_m * (-1.0, 1.0, -1.0)
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bodystream.avatar.body import Body, bone_transforms, skin
+from bodystream.avatar.rig import Rig, bone_transforms, skin
 from bodystream.errors import ConfigurationError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINTS
@@ -99,7 +99,7 @@ class Motion:
         ConfigurationError: no such programme.
     """
 
-    def __init__(self, body: Body, name: MotionName, seed: int) -> None:
+    def __init__(self, body: Rig, name: MotionName, seed: int) -> None:
         if name not in get_args(MotionName):
             raise ConfigurationError(f"motion must be one of {', '.join(get_args(MotionName))}, got {name!r}")
         self.name = name

@@ -8,7 +8,7 @@ import numpy as np
 import warp as wp
 from scipy.ndimage import gaussian_filter
 
-from bodystream.avatar.body import Body
+from bodystream.avatar.rig import Rig
 from bodystream.device import ParallelLaunch
 from bodystream.sources.synthetic import kernels
 from bodystream.types import Array, CameraIntrinsics
@@ -100,7 +100,7 @@ class BodyRenderer:
     """
 
     def __init__(
-        self, body: Body, intrinsics: CameraIntrinsics, background: tuple[Array, Array], device: wp.Device
+        self, body: Rig, intrinsics: CameraIntrinsics, background: tuple[Array, Array], device: wp.Device
     ) -> None:
         height, width = intrinsics.height, intrinsics.width
         pixels = height * width

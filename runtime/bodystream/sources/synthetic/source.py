@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import warp as wp
 
-from bodystream.avatar.body import load_body
+from bodystream.avatar.rig import load_rig
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError
 from bodystream.sources.base import SourceCounts
@@ -84,7 +84,7 @@ class SyntheticSource:
         scene: where camera, body and wall stand.
 
     Raises:
-        ConfigurationError, DeviceError, BundleError: see `SyntheticConfig`, `select_device` and `load_body`.
+        ConfigurationError, DeviceError, BundleError: see `SyntheticConfig`, `select_device` and `load_rig`.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SyntheticSource:
         width, height = self.config.width, self.config.height
         focal = _FOCAL_PER_WIDTH * width
         self.intrinsics = CameraIntrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
-        self.body = load_body()
+        self.body = load_rig()
         self.motion = Motion(self.body, self.config.motion, self.config.seed)
         background = background_images(self.scene, self.intrinsics, self.config.background)
         self._renderer = BodyRenderer(self.body, self.intrinsics, background, self.device)

@@ -1,0 +1,169 @@
+"""The shipped body: its shape at rest, skeleton, skinning weights and colours, and how a pose moves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bodystream.bundles import find_bundle, load_npz, open_bundle
+from bodystream.errors import BundleError
+from bodystream.geometry.skeleton import JOINTS
+from bodystream.types import Array
+
+__all__ = ["Rig", "bone_transforms", "load_rig", "skin"]
+
+_ARRAYS = ("vertices", "faces", "joints", "parents", "skin_joints", "skin_weights", "colours")
+_NUMBERS = ("vertices", "joints", "skin_weights")
+_MAX_BYTES = 64 << 20
+_MOST_M = 10.0
+"""No coordinate of a person at rest is larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A skinned body at rest, an A-pose: x to its right, y up, -z where it looks, the floor at y = 0 [m].
+
+    Attributes:
+        vertices: (V, 3) float32.
+        faces: (F, 3) int32, counter-clockwise seen from outside.
+        joints: (22, 3) float32 rest positions, in the order of `geometry.skeleton.JOINTS`.
+        parents: (22,) int32, -1 for the pelvis; a parent comes before its children.
+        skin_joints: (V, 4) int32.
+        skin_weights: (V, 4) float32, each row sums to one.
+        colours: (V, 3) uint8 RGB.
+    """
+
+    vertices: Array
+    faces: Array
+    joints: Array
+    parents: Array
+    skin_joints: Array
+    skin_weights: Array
+    colours: Array
+
+
+def load_rig(folder: Path | None = None) -> Rig:
+    """The body in `folder` (default: the one that is shipped).
+
+    Raises:
+        BundleError: a file is missing, its hash is not the manifest's, or an array is absent, has the wrong shape or
+            values that no body has: not finite, an index out of range, weights that do not sum to one.
+        InputError: the file of arrays is not a readable `.npz`.
+    """
+    bundle = find_bundle("person") if folder is None else open_bundle(folder)
+    path = bundle.path("rig.npz")
+    arrays = load_npz(path, _MAX_BYTES)
+    missing = [name for name in _ARRAYS if name not in arrays]
+    if missing:
+        raise BundleError(f"{path} lacks the arrays {', '.join(missing)}: install bodystream again")
+    joints = len(JOINTS)
+    vertices, faces = (arrays[name].shape[0] if arrays[name].ndim else 0 for name in ("vertices", "faces"))
+    shapes = {
+        "vertices": (vertices, 3),
+        "faces": (faces, 3),
+        "joints": (joints, 3),
+        "parents": (joints,),
+        "skin_joints": (vertices, 4),
+        "skin_weights": (vertices, 4),
+        "colours": (vertices, 3),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise BundleError(
+                f"{path}: {name} must have shape {shape}, got {arrays[name].shape}: install bodystream again"
+            )
+    problem = _problem(arrays)
+    if problem:
+        raise BundleError(f"{path}: {problem}: install bodystream again")
+    body = Rig(
+        **{name: arrays[name].astype(np.float32) for name in _NUMBERS},
+        **{name: arrays[name].astype(np.int32) for name in ("faces", "parents", "skin_joints")},
+        colours=arrays["colours"].astype(np.uint8),
+    )
+    for array in (body.vertices, body.faces, body.joints, body.skin_joints, body.skin_weights, body.colours):
+        array.flags.writeable = False  # frames share them
+    return body
+
+
+def _problem(arrays: dict[str, Array]) -> str:
+    """What is wrong with the values of a body's arrays, or nothing. A kernel reads by these indices without a look."""
+    for name in _ARRAYS:
+        kinds, wanted = ("f", "floating-point numbers") if name in _NUMBERS else ("iu", "whole numbers")
+        if arrays[name].dtype.kind not in kinds:
+            return f"{name} must hold {wanted}, got {arrays[name].dtype}"
+    vertices, faces = len(arrays["vertices"]), len(arrays["faces"])
+    if not vertices or not faces:
+        return f"a body has vertices and faces, got {vertices} and {faces}"
+    for name in _NUMBERS:
+        most = _MOST_M if name != "skin_weights" else 1.001
+        if not (np.abs(arrays[name]) <= most).all():  # nan fails, too
+            return f"{name} must be finite and at most {most:g}, got others"
+    ranges = {
+        "faces": (0, vertices),
+        "skin_joints": (0, len(JOINTS)),
+        "parents": (-1, len(JOINTS)),
+        "colours": (0, 256),
+    }
+    for name, (low, high) in ranges.items():
+        least, most = int(arrays[name].min()), int(arrays[name].max())
+        if least < low or most >= high:
+            return f"{name} must lie in {low} to {high - 1}, got {least} to {most}"
+    parents = arrays["parents"].astype(np.int64)
+    if parents[0] != -1 or (parents[1:] < 0).any() or (parents >= np.arange(len(parents))).any():
+        return "parents must begin with -1, and each parent must come before its children"
+    weights = arrays["skin_weights"].astype(np.float64)
+    if weights.min() < 0.0 or np.abs(weights.sum(axis=1) - 1.0).max() > 1e-3:
+        return "skin_weights must not be negative, and each row must sum to one"
+    return ""
+
+
+def bone_transforms(body: Rig, rotations: Array, root_translation: Array) -> Array:
+    """Forward kinematics: the transforms that carry points at rest to the pose.
+
+    Args:
+        rotations: (..., 22, 3, 3) of each joint relative to its parent, in the body's axes.
+        root_translation: (..., 3) [m] of the pelvis.
+
+    Returns:
+        (..., 22, 4, 4) float64.
+    """
+    lead = rotations.shape[:-3]
+    rest = body.joints.astype(np.float64)
+    transforms = np.zeros((*lead, len(JOINTS), 4, 4))
+    transforms[..., 3, 3] = 1.0
+    posed = np.empty((*lead, len(JOINTS), 3))
+    for joint, parent in enumerate(body.parents.tolist()):
+        local = rotations[..., joint, :, :]
+        if parent < 0:
+            world = local
+            posed[..., joint, :] = rest[joint] + root_translation
+        else:
+            above = transforms[..., parent, :3, :3]
+            world = above @ local
+            posed[..., joint, :] = posed[..., parent, :] + above @ (rest[joint] - rest[parent])
+        transforms[..., joint, :3, :3] = world
+        transforms[..., joint, :3, 3] = posed[..., joint, :] - world @ rest[joint]
+    return transforms
+
+
+def skin(body: Rig, transforms: Array, vertices: Array | None = None) -> Array:
+    """Linear blend skinning in float64: the reference of the kernel `skin_vertices`.
+
+    Args:
+        transforms: (..., 22, 4, 4) from rest to posed.
+        vertices: (M,) indices of the wanted vertices, or None for all.
+
+    Returns:
+        (..., M, 3) [m].
+    """
+    chosen = np.arange(len(body.vertices)) if vertices is None else vertices
+    rest = body.vertices[chosen].astype(np.float64)
+    weights = body.skin_weights[chosen].astype(np.float64)
+    out = np.zeros((*transforms.shape[:-3], len(chosen), 3))
+    for influence in range(4):
+        bone = transforms[..., body.skin_joints[chosen, influence], :3, :]
+        moved = np.einsum("...ij,...j->...i", bone[..., :3], rest) + bone[..., 3]
+        out += weights[:, influence, None] * moved
+    return out

@@ -1,0 +1,1 @@
+"""Judging: what came of a stage or a whole pipeline, compared with the truth."""

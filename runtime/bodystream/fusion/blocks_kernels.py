@@ -1,0 +1,252 @@
+# ruff: noqa: UP018 - in a kernel `int(0)` declares a variable, a bare 0 is a constant
+"""Blocks of the canonical volume: which are missing, which the camera sees, and how their lattices move.
+
+The warp is evaluated on a 4 x 4 x 4 lattice per block (every 7/3 voxels) and interpolated to the voxels.
+"""
+
+import warp as wp
+
+from bodystream.deformation.kernels import warp_point
+from bodystream.fusion.frame_kernels import TILE, Camera
+
+wp.set_module_options({"enable_backward": False, "max_unroll": 4})
+
+EDGE = wp.constant(8)  # voxels along a block
+LATTICE = wp.constant(4)  # lattice points along a block
+LATTICE_POINTS = wp.constant(64)
+LATTICE_STEP = wp.constant(7.0 / 3.0)  # voxels between lattice points
+UNCOVERED = wp.constant(-1.0e8)  # depth of a lattice point that no node carries
+
+
+@wp.func
+def find_slot(table: wp.array3d(dtype=wp.int32), origin: wp.vec3i, block: wp.vec3i) -> int:
+    """The slot of a block, or -1 where it is not allocated."""
+    x = block[0] - origin[0]
+    y = block[1] - origin[1]
+    z = block[2] - origin[2]
+    slot = int(-1)
+    if x >= 0 and y >= 0 and z >= 0 and x < table.shape[0] and y < table.shape[1] and z < table.shape[2]:
+        slot = table[x, y, z]
+    return slot
+
+
+@wp.func
+def block_of(p: wp.vec3, block_m: float) -> wp.vec3i:
+    return wp.vec3i(int(wp.floor(p[0] / block_m)), int(wp.floor(p[1] / block_m)), int(wp.floor(p[2] / block_m)))
+
+
+@wp.func
+def lattice_position(coord: wp.vec3i, k: int, voxel_m: float) -> wp.vec3:
+    """Canonical position of lattice point k = x + 4 y + 16 z of a block [m]."""
+    x = float(coord[0] * EDGE) + float(k % LATTICE) * LATTICE_STEP
+    y = float(coord[1] * EDGE) + float((k / LATTICE) % LATTICE) * LATTICE_STEP
+    z = float(coord[2] * EDGE) + float(k / (LATTICE * LATTICE)) * LATTICE_STEP
+    return wp.vec3(x, y, z) * voxel_m
+
+
+@wp.kernel(enable_backward=False)
+def scatter_slots(
+    begin: wp.int32,
+    first: wp.int32,
+    coords: wp.array(dtype=wp.vec3i),  # (B,)
+    origin: wp.vec3i,
+    # Out:
+    table_out: wp.array3d(dtype=wp.int32),
+):
+    slot = first + begin + wp.tid()
+    c = coords[slot] - origin
+    table_out[c[0], c[1], c[2]] = slot
+
+
+@wp.kernel(enable_backward=False)
+def find_missing(
+    begin: wp.int32,
+    points: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
+    valid: wp.array(dtype=wp.int32),  # (P,)
+    table: wp.array3d(dtype=wp.int32),
+    origin: wp.vec3i,
+    block_m: float,
+    reach: float,  # [m], at most half a block: the box around a point then touches 2 blocks per axis
+    # Out:
+    missing_out: wp.array(dtype=wp.int32),  # (P,) 1 = a block within reach is not allocated
+):
+    i = begin + wp.tid()
+    missing = int(0)
+    if valid[i] != 0:
+        p = points[i]
+        r = wp.vec3(reach, reach, reach)
+        low = block_of(p - r, block_m)
+        high = block_of(p + r, block_m)
+        for x in range(low[0], high[0] + 1):
+            for y in range(low[1], high[1] + 1):
+                for z in range(low[2], high[2] + 1):
+                    if find_slot(table, origin, wp.vec3i(x, y, z)) < 0:
+                        missing = 1
+    missing_out[i] = missing
+
+
+@wp.kernel(enable_backward=False)
+def place_lattice(
+    begin: wp.int32,
+    indices: wp.array(dtype=wp.int32),  # (P,) block * 64 + lattice point
+    coords: wp.array(dtype=wp.vec3i),
+    voxel_m: float,
+    # Out:
+    points_out: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
+):
+    i = begin + wp.tid()
+    index = indices[i]
+    points_out[i] = lattice_position(coords[index / LATTICE_POINTS], index % LATTICE_POINTS, voxel_m)
+
+
+@wp.kernel(enable_backward=False)
+def scatter_anchors(
+    begin: wp.int32,
+    indices: wp.array(dtype=wp.int32),  # (P,)
+    anchors: wp.array(dtype=wp.vec4i),  # (P,)
+    weights: wp.array(dtype=wp.vec4),  # (P,)
+    # Out:
+    anchors_out: wp.array(dtype=wp.vec4i),
+    weights_out: wp.array(dtype=wp.vec4),
+    stale_out: wp.array(dtype=wp.uint8),
+):
+    i = begin + wp.tid()
+    anchors_out[indices[i]] = anchors[i]
+    weights_out[indices[i]] = weights[i]
+    stale_out[indices[i]] = wp.uint8(0)
+
+
+@wp.func
+def is_stale(
+    p: wp.vec3,
+    anchors: wp.vec4i,
+    weights: wp.vec4,
+    positions: wp.array(dtype=wp.vec3),
+    node_changed: wp.array(dtype=wp.uint8),
+    trusted_distance: float,
+) -> bool:
+    """Whether a change of the graph may have changed a point's anchors; the first anchor is the nearest node."""
+    stale = bool(weights[0] + weights[1] + weights[2] + weights[3] == 0.0)
+    if not stale:
+        stale = node_changed[anchors[0]] != wp.uint8(0)
+        if wp.length_sq(positions[anchors[0]] - p) > trusted_distance * trusted_distance:
+            stale = True
+    return stale
+
+
+@wp.kernel(enable_backward=False)
+def mark_stale_lattice(
+    begin: wp.int32,
+    coords: wp.array(dtype=wp.vec3i),  # (B,)
+    anchors: wp.array(dtype=wp.vec4i),  # (B * 64,)
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    node_changed: wp.array(dtype=wp.uint8),
+    trusted_distance: float,  # [m]
+    voxel_m: float,
+    # Out:
+    stale_out: wp.array(dtype=wp.uint8),  # (B * 64,)
+):
+    i = begin + wp.tid()
+    p = lattice_position(coords[i / LATTICE_POINTS], i % LATTICE_POINTS, voxel_m)
+    if is_stale(p, anchors[i], weights[i], positions, node_changed, trusted_distance):
+        stale_out[i] = wp.uint8(1)
+
+
+@wp.kernel(enable_backward=False)
+def cull_blocks(
+    begin: wp.int32,
+    anchors: wp.array(dtype=wp.vec4i),  # (B * 64,)
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+    occupied: wp.array(dtype=wp.uint8),  # (B * 8,) slices with observed voxels
+    tiles: wp.array(dtype=wp.vec3),  # (T,)
+    coords: wp.array(dtype=wp.vec3i),
+    camera: Camera,
+    voxel_m: float,
+    near: float,  # [m]
+    # Out:
+    active_out: wp.array(dtype=wp.int32),  # (B,) 1 = some voxel may be updated by this frame
+):
+    block = begin + wp.tid()
+    active = int(0)
+    low = wp.vec3(1.0e9, 1.0e9, 1.0e9)
+    high = wp.vec3(-1.0e9, -1.0e9, -1.0e9)
+    found = int(0)
+    for corner in range(8):
+        k = (LATTICE - 1) * ((corner & 1) + LATTICE * ((corner / 2) & 1) + LATTICE * LATTICE * (corner / 4))
+        w = weights[block * LATTICE_POINTS + k]
+        if w[0] + w[1] + w[2] + w[3] > 0.0:
+            p = lattice_position(coords[block], k, voxel_m)
+            q = warp_point(p, anchors[block * LATTICE_POINTS + k], w, positions, rotations, translations)
+            low = wp.min(low, q)
+            high = wp.max(high, q)
+            found += 1
+    if found > 0:
+        # A margin for what bulges between the corners; a half-covered block may reach a block farther.
+        margin = 1.5 * voxel_m + 0.05 * wp.length(high - low)
+        if found < 8:
+            margin += float(EDGE) * voxel_m
+        low -= wp.vec3(margin, margin, margin)
+        high += wp.vec3(margin, margin, margin)
+        front = low[2]
+        back = high[2]
+        if back > near:
+            a = 1.0 / wp.max(front, near)
+            b = 1.0 / back
+            columns = (camera.width + TILE - 1) / TILE
+            rows = (camera.height + TILE - 1) / TILE
+            u_first = camera.fx * wp.min(low[0] * a, low[0] * b) + camera.cx
+            u_last = camera.fx * wp.max(high[0] * a, high[0] * b) + camera.cx
+            v_first = camera.fy * wp.min(low[1] * a, low[1] * b) + camera.cy
+            v_last = camera.fy * wp.max(high[1] * a, high[1] * b) + camera.cy
+            edge = float(TILE)
+            u_low = int(wp.clamp(u_first / edge, 0.0, float(columns)))
+            u_high = int(wp.clamp(u_last / edge + 1.0, 0.0, float(columns)))
+            v_low = int(wp.clamp(v_first / edge, 0.0, float(rows)))
+            v_high = int(wp.clamp(v_last / edge + 1.0, 0.0, float(rows)))
+            nearest = float(1.0e6)
+            farthest = float(0.0)
+            background = float(0.0)
+            for row in range(v_low, v_high):
+                for column in range(u_low, u_high):
+                    t = tiles[row * columns + column]
+                    nearest = wp.min(nearest, t[0])
+                    farthest = wp.max(farthest, t[1])
+                    background = wp.max(background, t[2])
+            seen = front <= farthest and farthest > 0.0
+            if seen and back >= nearest:
+                active = 1
+            elif wp.max(farthest, background) > front:
+                # Only something to carve: blocks that hold nothing need no look.
+                for z_slice in range(8):
+                    if occupied[block * EDGE + z_slice] != wp.uint8(0):
+                        active = 1
+    active_out[block] = active
+
+
+@wp.kernel(enable_backward=False)
+def warp_lattice(
+    begin: wp.int32,
+    active: wp.array(dtype=wp.int32),  # (A,) slots
+    coords: wp.array(dtype=wp.vec3i),
+    anchors: wp.array(dtype=wp.vec4i),  # (B * 64,)
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+    voxel_m: float,
+    # Out:
+    live_out: wp.array(dtype=wp.vec3),  # (A * 64,) camera frame [m]
+):
+    i = begin + wp.tid()
+    block = active[i / LATTICE_POINTS]
+    k = i % LATTICE_POINTS
+    w = weights[block * LATTICE_POINTS + k]
+    q = wp.vec3(0.0, 0.0, UNCOVERED)
+    if w[0] + w[1] + w[2] + w[3] > 0.0:
+        p = lattice_position(coords[block], k, voxel_m)
+        q = warp_point(p, anchors[block * LATTICE_POINTS + k], w, positions, rotations, translations)
+    live_out[i] = q

@@ -1,0 +1,1 @@
+"""What a session came to, as figures: reports of capture and of driving."""
