@@ -53,7 +53,7 @@ def test_contracts_hold(tmp_path: Path) -> None:
             "geometry is not allowed to import bodystream.cli",
         ),
         ("device/select.py", "import bodystream.deformation", "is not allowed to import bodystream.deformation"),
-        ("types.py", "import bodystream.timing", "bodystream.types is not allowed to import bodystream.timing"),
+        ("types/base.py", "import bodystream.timing", "bodystream.types is not allowed to import bodystream.timing"),
         ("pipelines/__init__.py", "import bodystream_bench", "bodystream is not allowed to import bodystream_bench"),
         ("bundles/locate.py", "import torch", "bodystream is not allowed to import torch"),
     ],

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodystream.errors import InputError, MissingDependencyError
-from bodystream.types import CameraIntrinsics, GraphSnapshot, RgbdFrame, Status
+from bodystream.types import BoneMotion, CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, SkinnedMesh, Status
 
 CAMERA = CameraIntrinsics(fx=500.0, fy=510.0, cx=3.5, cy=2.5, width=8, height=6)
 DEPTH = np.ones((6, 8), np.float32)
@@ -92,3 +92,72 @@ def test_missing_dependency_names_package_purpose_and_remedy() -> None:
         "libusb-1.0 is needed to open a camera, and it is not installed. sudo apt-get install libusb-1.0-0"
     )
     assert (error.package, error.remedy) == ("libusb-1.0", "sudo apt-get install libusb-1.0-0")
+
+
+def a_skin() -> SkinnedMesh:
+    """A triangle on two bones, the second one a metre above the first."""
+    mesh = Mesh(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32), np.array([[0, 1, 2]], np.int32))
+    bones = np.array([[0, -1, -1, -1], [0, 1, -1, -1], [-1, -1, -1, -1]], np.int32)
+    weights = np.array([[1, 0, 0, 0], [0.25, 0.75, 0, 0], [0, 0, 0, 0]], np.float32)
+    bone_from_bind = np.tile(np.eye(4), (2, 1, 1))
+    bone_from_bind[1, 1, 3] = -1.0
+    return SkinnedMesh(mesh, bones, weights, bone_from_bind, np.array([-1, 0], np.int32), ("hip", "head"), 3)
+
+
+def with_value(array: np.ndarray, place: object, value: float) -> np.ndarray:
+    out = array.copy()
+    out[place] = value
+    return out
+
+
+def test_bones_at_bind_are_the_inverse_of_what_a_skin_holds() -> None:
+    np.testing.assert_array_equal(a_skin().bind_from_bone[:, :3, 3], [[0, 0, 0], [0, 1, 0]])
+
+
+SKIN = a_skin()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bones": SKIN.bones[:, :3]}, r"bones must be int32 of shape \(3, 4\), got int32 of shape \(3, 3\)"),
+        ({"bones": SKIN.bones.astype(np.int64)}, "bones must be int32 .* got int64"),
+        ({"bones": SKIN.bones + 1}, "bones must lie in -1 to 1, got 0 to 2"),
+        ({"bones": SKIN.bones - 1}, "bones must lie in -1 to 1, got -2 to 0"),
+        ({"weights": SKIN.weights[:2]}, r"weights must be float32 of shape \(3, 4\)"),
+        ({"weights": SKIN.weights.astype(np.float64)}, "weights must be float32"),
+        ({"weights": SKIN.weights * 2}, "a sum of 2: normalise them"),
+        ({"weights": -SKIN.weights}, "must not be negative"),
+        ({"weights": with_value(SKIN.weights, (0, 0), np.nan)}, "must not be negative"),
+        ({"weights": with_value(SKIN.weights, (0, 0), np.inf)}, "a sum of inf"),
+        ({"bone_from_bind": SKIN.bone_from_bind[:, :3]}, "bone_from_bind must be float32 or float64 of shape"),
+        ({"bone_from_bind": with_value(SKIN.bone_from_bind, (1, 0, 3), np.inf)}, "bone_from_bind must be finite"),
+        ({"bone_from_bind": np.swapaxes(SKIN.bone_from_bind, 1, 2)}, "as each last row"),
+        ({"parents": np.array([-1], np.int32)}, r"parents must be int32 of shape \(2,\)"),
+        ({"parents": np.array([1, -1], np.int32)}, "each parent comes before its children"),
+        ({"parents": np.array([-1, -2], np.int32)}, "parents must be -1 or an earlier bone"),
+        ({"names": ("hip",)}, "2 bones needs as many names, got 1"),
+    ],
+)
+def test_a_skin_that_cannot_be_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        dataclasses.replace(SKIN, **changes)
+
+
+MOTION = BoneMotion(5, np.tile(np.array([0, 0, 0, 1], np.float32), (2, 1)), np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rotations_xyzw": np.eye(3, dtype=np.float32)[None]}, r"rotations_xyzw must be .* \(1, 4\)"),
+        ({"rotations_xyzw": MOTION.rotations_xyzw.astype(np.int32)}, "floating-point numbers"),
+        ({"rotations_xyzw": with_value(MOTION.rotations_xyzw, (1, 3), np.nan)}, "must be finite, got .* of bone 1"),
+        ({"rotations_xyzw": with_value(MOTION.rotations_xyzw, (1, 3), 0.0)}, "unit length, got 0 of bone 1"),
+        ({"positions_m": MOTION.positions_m[:1]}, r"positions_m must be .* \(2, 3\)"),
+        ({"positions_m": with_value(MOTION.positions_m, (0, 1), np.inf)}, "positions_m must be finite"),
+    ],
+)
+def test_a_motion_that_cannot_be_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        dataclasses.replace(MOTION, **changes)

@@ -1,41 +1,16 @@
-"""The values that cross stages. Each is immutable and carries the timestamp of what it was computed from."""
+"""What a depth camera measures, and what the first stages say of it."""
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bodystream.errors import InputError
+from bodystream.types.base import Array, Status
+from bodystream.types.surfaces import Mesh
 
-__all__ = [
-    "Array",
-    "BodyPose",
-    "CameraIntrinsics",
-    "DeviceKind",
-    "FlowField",
-    "Foreground",
-    "FrameTruth",
-    "GraphSnapshot",
-    "HeadsetSample",
-    "Mesh",
-    "RgbdFrame",
-    "Status",
-    "TrackedDevice",
-]
-
-Array = npt.NDArray[Any]
-
-
-class Status(enum.StrEnum):
-    """How a stage fared on one frame."""
-
-    TRACKED = "tracked"
-    DEGRADED = "degraded"
-    LOST = "lost"
+__all__ = ["CameraIntrinsics", "FlowField", "Foreground", "FrameTruth", "RgbdFrame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +55,6 @@ class CameraIntrinsics:
             round(self.width * factor),
             round(self.height * factor),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Mesh:
-    """A triangle mesh [m].
-
-    Attributes:
-        vertices: (V, 3) float32.
-        faces: (F, 3) int32, counter-clockwise seen from outside.
-        normals: (V, 3) float32 unit vectors, or None.
-        colours: (V, 3) uint8 RGB, or None.
-    """
-
-    vertices: Array
-    faces: Array
-    normals: Array | None = None
-    colours: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,108 +154,3 @@ class FlowField:
     target_t_ns: int
     flow_px: Array
     weight: Array
-
-
-@dataclass(frozen=True, slots=True)
-class GraphSnapshot:
-    """A deformation graph and its motion at one time, on the host.
-
-    Attributes:
-        t_ns: of the frame that the motion was solved for.
-        positions: (N, 3) float32 canonical node positions [m].
-        rotations: (N, 3, 3) float32.
-        translations: (N, 3) float32 [m]; a point p moves to sum_i w_i (R_i (p - v_i) + v_i + t_i).
-        edges: (N, K) int32 neighbours, -1 = unused.
-        clusters: (N,) int32 connected component of each node.
-        active: (N,) bool, false where the solver dropped the node's cluster.
-    """
-
-    t_ns: int
-    positions: Array
-    rotations: Array
-    translations: Array
-    edges: Array
-    clusters: Array
-    active: Array = field(default_factory=lambda: np.zeros(0, bool))
-
-
-class DeviceKind(enum.StrEnum):
-    """Which point of the body or of the device a tracked pose is of."""
-
-    VIEW = "view"
-    """Between the eyes, -z where the head looks, y up: what OpenXR and WebXR call the viewer."""
-    GRIP = "grip"
-    """OpenXR's and WebXR's grip pose of a held controller, in the centre of the palm."""
-    HAND_WRIST = "hand-wrist"
-    """The wrist of hand tracking: -z along the hand towards the fingers, y out of its back."""
-    JOINT = "joint"
-    """The skeleton's own joint in its canonical frame: data made from motion capture."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackedDevice:
-    """One tracked rigid thing in the world: right-handed, y up, the floor at y = 0.
-
-    Attributes:
-        position_m: (3,) float64.
-        rotation_xyzw: (4,) float64 unit quaternion, world from device.
-        kind: what point it is of.
-    """
-
-    position_m: Array
-    rotation_xyzw: Array
-    kind: DeviceKind
-
-
-@dataclass(frozen=True, slots=True)
-class HeadsetSample:
-    """What a headset knows at one time.
-
-    Attributes:
-        index: counts the samples that the source has seen, from 0; gaps are samples it lost.
-        t_ns: host monotonic clock that the poses are valid for.
-        head: None while the headset itself is not tracked.
-        left, right: the hands or what they hold; None while not tracked.
-        device_t_ns: the device's own clock, or None.
-        truth: the pose it was made from, of a synthetic source, or None.
-        origin_moved: the source knows that the world's origin moved since the sample before, as by recentring.
-        emulated: of `left` and `right`, the hands that are left out because the device only guesses where they are
-            (WebXR's `emulatedPosition`, an OpenXR pose that is valid and not tracked).
-        lap: of a recording that is played in a loop, how often it began anew: the past of another lap says nothing.
-    """
-
-    index: int
-    t_ns: int
-    head: TrackedDevice | None
-    left: TrackedDevice | None = None
-    right: TrackedDevice | None = None
-    device_t_ns: int | None = None
-    truth: BodyPose | None = None
-    origin_moved: bool = False
-    emulated: tuple[str, ...] = ()
-    lap: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class BodyPose:
-    """A pose of the 22-joint skeleton of `geometry.skeleton`.
-
-    Attributes:
-        t_ns: of the sample that it was computed from.
-        rotations_xyzw: (22, 4) float32 unit quaternions, each joint in its parent's frame; the pelvis in the world.
-        root_position_m: (3,) float32 pelvis in the world [m].
-        status: TRACKED, DEGRADED (a hand was guessed or eased) or LOST (held from before).
-        flags: names of what was amiss or guessed: `left_lost`, `right_lost`, `head_lost`, `hands_swapped`...
-        joint_std_m: (22,) float32 standard deviation of each joint's position [m], or None.
-        contacts: (2,) bool, whether the left and right foot stand on the floor, or None.
-        reason: why it is not TRACKED, for a person, else empty.
-    """
-
-    t_ns: int
-    rotations_xyzw: Array
-    root_position_m: Array
-    status: Status = Status.TRACKED
-    flags: tuple[str, ...] = ()
-    joint_std_m: Array | None = None
-    contacts: Array | None = None
-    reason: str = ""

@@ -1,0 +1,24 @@
+"""The values that cross stages. Each is immutable and carries the timestamp of what it was computed from."""
+
+from bodystream.types.base import Array, Status
+from bodystream.types.bodies import BodyPose, DeviceKind, HeadsetSample, TrackedDevice
+from bodystream.types.frames import CameraIntrinsics, FlowField, Foreground, FrameTruth, RgbdFrame
+from bodystream.types.surfaces import BoneMotion, GraphSnapshot, Mesh, SkinnedMesh
+
+__all__ = [
+    "Array",
+    "BodyPose",
+    "BoneMotion",
+    "CameraIntrinsics",
+    "DeviceKind",
+    "FlowField",
+    "Foreground",
+    "FrameTruth",
+    "GraphSnapshot",
+    "HeadsetSample",
+    "Mesh",
+    "RgbdFrame",
+    "SkinnedMesh",
+    "Status",
+    "TrackedDevice",
+]
