@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from bodystream.cli.main import main
-from bodystream.sources.headset.checks import MESSAGES
+from bodystream.sources.headset.check_messages import MESSAGES
 from bodystream.types import HeadsetSample
 from helpers.command_line import run
 from helpers.headset_motions import walking, working

@@ -13,10 +13,10 @@ from bodystream.avatar.lbs import skin_reference
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND, forward_kinematics
-from bodystream.pipelines.drive import pipeline as drive_module
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
+from bodystream.pose import person as person_module
 from bodystream.pose.calibration import Calibration
-from bodystream.pose.estimator import joints_of_sample
+from bodystream.pose.observation import JointTargets, joints_of_sample
 from bodystream.sources.headset.checks import HeadsetOptions
 from bodystream.types import Array, HeadsetSample, Status, TrackedDevice
 from helpers.drive_parts import ESTIMATOR, PERIOD_NS, new_driver, samples_of, t_pose
@@ -88,7 +88,7 @@ def test_each_result_tells_what_it_should(drivers: list[Driver]) -> None:
     ahead = driver.predictor.pose_at(samples[-1].t_ns + PERIOD_NS)
     assert ahead.t_ns == samples[-1].t_ns and np.isfinite(ahead.root_position_m).all()
     assert driver.engine.provider == "cpu" and driver.bundle_label.startswith("pose ")
-    assert driver.restarts == 0 and driver.calibration is None
+    assert driver.restarts == 0 and driver.person.calibration is None
 
 
 def test_what_is_not_tracked_has_no_error_and_the_truth_only_where_it_is_known(drivers: list[Driver]) -> None:
@@ -181,13 +181,13 @@ def test_a_t_pose_in_the_stream_measures_the_person(drivers: list[Driver]) -> No
     before = driver.estimator.skeleton
     samples = samples_of(clip)
     drive(driver, samples[:5])
-    driver.start_calibration("T")
-    assert driver.calibrating
+    driver.person.measure("T")
+    assert driver.person.measuring
     drive(driver, samples[5:100])
-    assert driver.calibrating and not told
+    assert driver.person.measuring and not told
     drive(driver, samples[100:106])
-    assert not driver.calibrating and len(told) == 1 and told[0].pose == "T" and told[0].lines
-    assert driver.calibration is told[0]
+    assert not driver.person.measuring and len(told) == 1 and told[0].pose == "T" and told[0].lines
+    assert driver.person.calibration is told[0]
     wait_for_avatar(driver)
     drive(driver, samples[106:110])
     assert driver.restarts == 1
@@ -205,7 +205,7 @@ def test_a_calibration_that_fails_is_tried_three_times_more_and_no_sample_is_los
     driver = new_driver(told.append, skeleton=WALK.skeleton, calibrate_s=0.3)
     drivers.append(driver)
     skeleton = driver.estimator.skeleton
-    driver.start_calibration("T")
+    driver.person.measure("T")
     results = drive(driver, samples_of(walking(2.0), rate_hz=45.0))  # who walks cannot be measured
     assert all(result.pose.status is not Status.LOST for result in results)
     notes = [note for result in results for note in result.notes]
@@ -213,24 +213,24 @@ def test_a_calibration_that_fails_is_tried_three_times_more_and_no_sample_is_los
     again = [note.split(":")[0] for note in notes if note.startswith("calibrating again")]
     assert len(failed) == 4 and again == [f"calibrating again ({n} of 3)" for n in (1, 2, 3)]
     assert notes[-1].startswith("no calibration is tried again")
-    assert not driver.calibrating and not told
-    assert driver.estimator.skeleton is skeleton and driver.calibration is None
+    assert not driver.person.measuring and not told
+    assert driver.estimator.skeleton is skeleton and driver.person.calibration is None
 
 
 def test_a_calibration_begins_with_head_and_hands(drivers: list[Driver]) -> None:
     told: list[Calibration] = []
     driver = new_driver(told.append, calibrate_s=1.1)
     drivers.append(driver)
-    driver.start_calibration("T")
+    driver.person.measure("T")
     samples = samples_of(t_pose(2.6))
     first = 110
     results = drive(driver, [replace(s, left=None) for s in samples[:first]])
     notes = [note for result in results for note in result.notes]
     assert notes == ["the calibration begins when head and both hands are tracked"]
     drive(driver, samples[first : first + 99])
-    assert driver.calibrating and not told
+    assert driver.person.measuring and not told
     drive(driver, samples[first + 99 : first + 101])
-    assert not driver.calibrating and [calibration.pose for calibration in told] == ["T"]
+    assert not driver.person.measuring and [calibration.pose for calibration in told] == ["T"]
 
 
 @pytest.mark.parametrize("how", ["set back", "reset"])
@@ -239,21 +239,21 @@ def test_a_calibration_begins_anew_with_the_stream(drivers: list[Driver], how: s
     told: list[Calibration] = []
     driver = new_driver(told.append, calibrate_s=1.1)
     drivers.append(driver)
-    driver.start_calibration("T")
+    driver.person.measure("T")
     samples = [replace(s, t_ns=s.t_ns + 3_600_000_000_000) for s in samples_of(t_pose(2.6))]
     drive(driver, samples[:90])
     if how == "reset":
         driver.restart()
         drive(driver, samples[90:189])
-        assert driver.calibrating and not told
+        assert driver.person.measuring and not told
         drive(driver, samples[189:191])
     else:
         later = [replace(s, t_ns=s.t_ns - 3_600_000_000_000) for s in samples[90:]]
         assert [driver.step(sample) for sample in later[:9]] == [None] * 9
         drive(driver, later[9:108])
-        assert driver.calibrating and not told and driver.restarts == 1
+        assert driver.person.measuring and not told and driver.restarts == 1
         drive(driver, later[108:110])
-    assert not driver.calibrating and len(told) == 1
+    assert not driver.person.measuring and len(told) == 1
 
 
 def test_a_pose_can_be_asked_for_while_the_driver_begins_anew(
@@ -264,13 +264,13 @@ def test_a_pose_can_be_asked_for_while_the_driver_begins_anew(
     samples = samples_of(WALK)[:20]
     before = drive(driver, samples[:10])[-1].pose
     asked: list[tuple[int, float]] = []
-    stepped = driver.estimator.step
+    stepped = driver.estimator.pose
 
-    def asks(sample: HeadsetSample):
-        asked.append((driver.predictor.pose_at(sample.t_ns).t_ns, driver.predictor.data_age_s(sample.t_ns)))
-        return stepped(sample)
+    def asks(joints: JointTargets):
+        asked.append((driver.predictor.pose_at(joints.t_ns).t_ns, driver.predictor.data_age_s(joints.t_ns)))
+        return stepped(joints)
 
-    monkeypatch.setattr(driver.estimator, "step", asks)
+    monkeypatch.setattr(driver.estimator, "pose", asks)
     late = [replace(s, t_ns=s.t_ns + 1_000_000_000) for s in samples[10:]]
     result = drive(driver, late[:1])[0]
     assert driver.restarts == 1 and asked == [(before.t_ns, pytest.approx(1.0 + PERIOD_NS * 1e-9))]
@@ -312,7 +312,7 @@ def test_a_stature_is_guessed_and_the_avatar_follows(
     drivers: list[Driver], monkeypatch: pytest.MonkeyPatch, first_index: int
 ) -> None:
     """Also where every second sample is passed over, as under load."""
-    monkeypatch.setattr(drive_module, "_GUESS_EVERY", 40)
+    monkeypatch.setattr(person_module, "_GUESS_EVERY", 40)
     told: list[Calibration] = []
     driver = new_driver(told.append, estimator=replace(ESTIMATOR, refine=False, foot_lock=False))
     drivers.append(driver)
@@ -331,7 +331,7 @@ def test_a_stature_is_guessed_and_the_avatar_follows(
 def test_a_person_who_is_known_is_not_guessed(
     drivers: list[Driver], monkeypatch: pytest.MonkeyPatch, known: dict
 ) -> None:
-    monkeypatch.setattr(drive_module, "_GUESS_EVERY", 20)
+    monkeypatch.setattr(person_module, "_GUESS_EVERY", 20)
     told: list[Calibration] = []
     driver = new_driver(told.append, **known)
     drivers.append(driver)
@@ -340,13 +340,13 @@ def test_a_person_who_is_known_is_not_guessed(
 
 
 def test_a_stored_calibration_is_the_person(drivers: list[Driver]) -> None:
-    from bodystream.pose.calibration import StatureEstimator
+    from bodystream.pose.person import StatureEstimator
 
     stored = StatureEstimator(1.7).calibration()
     driver = new_driver(calibration=stored)
     drivers.append(driver)
     np.testing.assert_array_equal(driver.estimator.skeleton.offsets_m, stored.skeleton.offsets_m)
-    assert driver.calibration is stored
+    assert driver.person.calibration is stored
 
 
 def test_the_mesh_for_a_viewer_is_the_avatar_at_bind(drivers: list[Driver]) -> None:

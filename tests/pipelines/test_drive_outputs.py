@@ -18,6 +18,7 @@ from bodystream.geometry.skeleton import HEAD
 from bodystream.pipelines.drive.files import DriveFiles
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.pipelines.recovery import recover_folder
+from bodystream.pose.observation import joints_of_sample
 from bodystream.sinks.drive_take import DriveTake, person_record, poses_record
 from bodystream.sinks.journal import MAGIC, JournalReader, encode_record
 from bodystream.sources.headset.table import parse_table
@@ -119,7 +120,9 @@ def test_where_nothing_was_tracked_there_is_a_note_and_no_motion(driver: Driver,
     files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
     sample = replace(samples_of(CLIP)[0], head=None)
     pose = replace(driver.estimator.step(sample), status=Status.LOST)
-    files.add(DriveResult(sample, pose, driver.estimator.joints_m, float("nan"), (), float("nan")))
+    files.add(
+        DriveResult(sample, joints_of_sample(sample), pose, driver.estimator.joints_m, float("nan"), (), float("nan"))
+    )
     written = files.write(driver)
     assert [path.name for path in written.paths] == ["headset.csv"]
     assert len(written.notes) == 1 and "no pose was tracked" in written.notes[0]

@@ -19,12 +19,36 @@ from bodystream.pose.contact import (
     leg_to,
 )
 from bodystream.pose.refine import PoseRefiner
+from bodystream.timing import ClockGate
 from helpers.refine_reference import case, rotvec
 
 RATE_HZ = 90
 FRAME_NS = round(1e9 / RATE_HZ)
 ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
 LEGS = [j for j, name in enumerate(JOINTS) if name.split("_")[-1] in ("hip", "knee", "ankle")]
+
+
+class Detector(ContactDetector):
+    """With the gate that the estimator has."""
+
+    def __init__(self, skeleton) -> None:
+        super().__init__(skeleton)
+        self.gate = ClockGate()
+
+    def at(self, t_ns: int, *args):
+        return self.step(self.gate.step(t_ns), *args)
+
+
+class Lock(FootLock):
+    """With the gate and the forward kinematics that the estimator has."""
+
+    def __init__(self, skeleton, config: FootLockConfig | None = None) -> None:
+        super().__init__(skeleton, config)
+        self.gate, self.skeleton = ClockGate(), skeleton
+
+    def at(self, t_ns: int, rotations, root, contacts):
+        places = forward_kinematics(self.skeleton.offsets_m, rotations, root)
+        return self.step(self.gate.step(t_ns), rotations, *places, contacts)
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +98,14 @@ def noisy(rotations, roots, rng):
 
 
 def locked(skeleton, rotations, roots, contacts, config=None):
-    lock = FootLock(skeleton, config)
-    return np.stack([lock.step(i * FRAME_NS, rotations[i], roots[i], contacts[i]) for i in range(len(rotations))])
+    lock = Lock(skeleton, config)
+    return np.stack([lock.at(i * FRAME_NS, rotations[i], roots[i], contacts[i]) for i in range(len(rotations))])
 
 
 def detected(skeleton, positions, probabilities=None):
-    detector = ContactDetector(skeleton)
+    detector = Detector(skeleton)
     given = [None] * len(positions) if probabilities is None else probabilities
-    return np.stack([detector.step(i * FRAME_NS, p, q) for i, (p, q) in enumerate(zip(positions, given, strict=True))])
+    return np.stack([detector.at(i * FRAME_NS, p, q) for i, (p, q) in enumerate(zip(positions, given, strict=True))])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -118,20 +142,20 @@ def test_detection_agrees_with_the_truth(skeleton):
 
 def test_detection_has_hysteresis(skeleton):
     standing = skeleton.rest_positions_m + (0.0, skeleton.pelvis_height_m, 0.0)
-    detector = ContactDetector(skeleton)
-    assert not detector.step(0, standing).any()  # of one frame no speed is known
-    assert detector.step(FRAME_NS, standing).all()
+    detector = Detector(skeleton)
+    assert not detector.at(0, standing).any()  # of one frame no speed is known
+    assert detector.at(FRAME_NS, standing).all()
     for i in range(2, 40):  # a creep of 0.4 m/s is between the two speeds
         creeping = standing + (0.0, 0.0, -0.4 * (i - 1) / RATE_HZ)
-        assert detector.step(i * FRAME_NS, creeping).all()
+        assert detector.at(i * FRAME_NS, creeping).all()
     detector.reset()
     for i in range(40):
         creeping = standing + (0.0, 0.0, -0.4 * i / RATE_HZ)
-        assert not detector.step(i * FRAME_NS, creeping).any()
+        assert not detector.at(i * FRAME_NS, creeping).any()
     detector.reset()
-    flicker = [detector.step(i * FRAME_NS, standing, np.array([0.5 + 0.05 * (-1) ** i, 0.9])) for i in range(10)]
+    flicker = [detector.at(i * FRAME_NS, standing, np.array([0.5 + 0.05 * (-1) ** i, 0.9])) for i in range(10)]
     assert not np.any(flicker, axis=0)[0] and np.all(flicker, axis=0)[1]
-    up = detector.step(10 * FRAME_NS, standing + (0.0, 0.3, 0.0), np.array([0.9, 0.9]))
+    up = detector.at(10 * FRAME_NS, standing + (0.0, 0.3, 0.0), np.array([0.9, 0.9]))
     assert not up.any()  # whatever the network says: in the air
 
 
@@ -195,17 +219,19 @@ def test_the_refiner_bends_legs_in_the_same_way(skeleton):
 
 
 def test_another_movement_lets_go(skeleton):
-    lock = FootLock(skeleton)
+    lock = Lock(skeleton)
     pose, root = np.tile(np.eye(3), (22, 1, 1)), np.array([0.0, skeleton.pelvis_height_m + 0.1, 0.0])
     for i in range(5):
-        lock.step(i * FRAME_NS, pose, root - (0.0, 0.0, 0.005 * i), np.ones(2, bool))
-    far = lock.step(10**10, pose, root + (5.0, 0.0, 0.0), np.ones(2, bool))
+        lock.at(i * FRAME_NS, pose, root - (0.0, 0.0, 0.005 * i), np.ones(2, bool))
+    far = lock.at(10**10, pose, root + (5.0, 0.0, 0.0), np.ones(2, bool))
     assert np.array_equal(far, pose)
 
 
 def test_bad_input_is_refused(skeleton):
     with pytest.raises(InputError, match="22, 3, 3"):
-        FootLock(skeleton).step(0, np.zeros((21, 3, 3)), np.zeros(3), np.zeros(2, bool))
+        Lock(skeleton).step(
+            ClockGate().step(0), np.zeros((21, 3, 3)), np.zeros((22, 3)), np.zeros((22, 3, 3)), np.zeros(2, bool)
+        )
     with pytest.raises(ConfigurationError, match="release_s"):
         FootLockConfig(release_s=-1.0)
     with pytest.raises(ConfigurationError, match="leave"):

@@ -12,8 +12,9 @@ from bodystream.errors import ConfigurationError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
-from bodystream.pose.estimator import EstimatorConfig, PoseEstimator, joints_of_sample
+from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
 from bodystream.pose.features import POSE_SIZE, FeatureConfig
+from bodystream.pose.observation import joints_of_sample
 from bodystream.pose.sampler import PoseSampler, Samples
 from bodystream.sources.headset.checks import SampleChecker
 from bodystream.sources.headset.synthetic import MotionHeadset

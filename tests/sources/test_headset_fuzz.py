@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bodystream.errors import BodystreamError
-from bodystream.pose.calibration import Calibration, StatureEstimator
+from bodystream.pose.calibration import Calibration
+from bodystream.pose.person import StatureEstimator
 from bodystream.sources.headset.axes import AxisConversion
 from bodystream.sources.headset.checks import SampleChecker
 from bodystream.sources.headset.open import open_headset

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bodystream.geometry.skeleton import HEAD, forward_kinematics
-from bodystream.pose.estimator import EstimatorConfig, joints_of_sample
+from bodystream.pose.estimator import EstimatorConfig
 from bodystream.pose.features import beta_of_skeleton, decode_poses, place_by_head
-from bodystream.pose.observation import History, JointTargets
+from bodystream.pose.observation import History, JointTargets, joints_of_sample
 from bodystream.pose.refine import PoseRefiner, PoseTargets
 from bodystream.pose.sampler import PoseSampler
 from bodystream.sources.headset.synthetic import MotionHeadset

@@ -185,7 +185,7 @@ class Drive:
                 self.calibrate
             ]
             line.print(f"calibrating: stand upright for two seconds, {arms}")
-            driver.start_calibration(self.calibrate)
+            driver.person.measure(self.calibrate)
         files = None
         if self.out is not None:
             rate_hz = self.bvh_hz or source.rate_hz or 90.0
@@ -237,7 +237,7 @@ class Drive:
                 samples_in=reader.received + counts.lost,
                 samples_dropped=reader.dropped + counts.lost + checker.dropped,
                 source=SourceSection(source.name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
-                calibration=() if driver.calibration is None else driver.calibration.lines,
+                calibration=() if driver.person.calibration is None else driver.person.calibration.lines,
                 restarts=driver.restarts,
                 warnings=[*checker.warnings, *([] if viewer is None else viewer.warnings)],
             )

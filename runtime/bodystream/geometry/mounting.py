@@ -32,6 +32,7 @@ __all__ = [
     "GRIP_AHEAD_M",
     "GRIP_BELOW_M",
     "HEAD_FROM_VIEW_M",
+    "SIDES",
     "Side",
     "device_at_joint",
     "device_from_joint",
@@ -42,6 +43,8 @@ __all__ = [
 
 Side = Literal["head", "left", "right"]
 """The joint that carries a device: the head, or the wrist of that side."""
+SIDES: tuple[Side, Side, Side] = ("head", "left", "right")
+"""In the order of every array of head and hands."""
 
 HEAD_FROM_VIEW_M = (0.0, 0.08, -0.10)
 """The point between the eyes in the head joint's frame [m]."""
@@ -64,7 +67,7 @@ _MOUNTINGS = {
     (DeviceKind.GRIP, "right"): ((GRIP_AHEAD_M, -GRIP_BELOW_M, 0.0), _RIGHT_GRIP),
     (DeviceKind.HAND_WRIST, "left"): (_ORIGIN, _LEFT_WRIST),
     (DeviceKind.HAND_WRIST, "right"): (_ORIGIN, _RIGHT_WRIST),
-    **{(DeviceKind.JOINT, side): (_ORIGIN, _SAME) for side in ("head", "left", "right")},
+    **{(DeviceKind.JOINT, side): (_ORIGIN, _SAME) for side in SIDES},
 }
 
 

@@ -15,6 +15,7 @@ from bodystream.errors import InputError
 from bodystream.types import Array
 
 __all__ = [
+    "ARMS",
     "JOINTS",
     "JOINT_INDEX",
     "LEFT_HAND",
@@ -62,6 +63,8 @@ PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18,
 
 JOINT_INDEX = {name: joint for joint, name in enumerate(JOINTS)}
 HEAD, LEFT_HAND, RIGHT_HAND = JOINT_INDEX["head"], JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]
+ARMS = {side: (JOINT_INDEX[f"{side}_elbow"], JOINT_INDEX[f"{side}_wrist"]) for side in ("left", "right")}
+"""Of each side, the joints whose offsets are the upper arm and the forearm."""
 
 LOWER_BODY = tuple(
     j for j, name in enumerate(JOINTS) if name.split("_")[-1] in ("pelvis", "hip", "knee", "ankle", "foot")

@@ -14,6 +14,7 @@ import numpy as np
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton, forward_kinematics
 from bodystream.pose.limits import violations
+from bodystream.timing import Tick
 from bodystream.types import Array
 
 __all__ = ["Choice", "ChooserConfig", "Constraint", "HypothesisChooser"]
@@ -37,7 +38,6 @@ class ChooserConfig:
         margin: how much better another one must be to be taken after `patience_s`.
         jump_margin: how much better it must be to be taken at once.
         patience_s: [s].
-        memory_s: after a longer pause the last pose says nothing of the next [s].
     """
 
     motion_std_m: float = 0.03
@@ -47,7 +47,6 @@ class ChooserConfig:
     margin: float = 1.0
     jump_margin: float = 20.0
     patience_s: float = 0.15
-    memory_s: float = 0.5
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -83,7 +82,6 @@ class HypothesisChooser:
 
     def reset(self) -> None:
         """Forget what was chosen."""
-        self._t_ns: int | None = None
         self._positions = np.zeros((len(JOINTS), 3))
         self._index = 0
         self._count = 0
@@ -91,7 +89,7 @@ class HypothesisChooser:
 
     def choose(
         self,
-        t_ns: int,
+        tick: Tick,
         rotations: Array,
         root_positions_m: Array,
         scores: Array,
@@ -120,7 +118,7 @@ class HypothesisChooser:
         rotations = np.where(usable[:, None, None, None], rotations, np.eye(3))
         roots = np.where(usable[:, None], roots, 0.0)
         positions, world = forward_kinematics(self._skeleton.offsets_m, rotations, roots)
-        recent = self._t_ns is not None and 0.0 < (t_ns - self._t_ns) * 1e-9 <= self.config.memory_s
+        recent = self._count > 0 and not tick.fresh and tick.seconds > 0.0
         costs = self._costs(rotations, positions, np.where(usable, scores, 0.0), recent)
         if constraint is not None:
             penalties = np.asarray(constraint(positions, world), np.float64)
@@ -132,10 +130,10 @@ class HypothesisChooser:
             raise InputError("no hypothesis is left: all are not finite or forbidden by the constraint")
         before = self._index
         same = recent and count == self._count
-        index = self._settle(t_ns, costs) if same else int(costs.argmin())
+        index = self._settle(tick.t_ns, costs) if same else int(costs.argmin())
         if not same:
             self._rival = None
-        self._t_ns, self._positions, self._index, self._count = t_ns, positions[index], index, count
+        self._positions, self._index, self._count = positions[index], index, count
         return Choice(index, costs, same and index != before)
 
     def _costs(self, rotations: Array, positions: Array, scores: Array, recent: bool) -> Array:

@@ -8,7 +8,8 @@ import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton, forward_kinematics
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton
+from bodystream.timing import Tick
 from bodystream.types import Array
 
 __all__ = ["ContactConfig", "ContactDetector", "FootLock", "FootLockConfig", "foot_skate_m", "leg_to"]
@@ -27,13 +28,11 @@ class ContactConfig:
         height_m: of the foot above where it stands [m].
         speed_m_s: of its joint [m/s].
         probability: of contact, as the network says.
-        longest_gap_s: speeds are not measured over longer gaps [s].
     """
 
     height_m: tuple[float, float] = (0.06, 0.12)
     speed_m_s: tuple[float, float] = (0.35, 0.9)
     probability: tuple[float, float] = (0.6, 0.4)
-    longest_gap_s: float = 0.25
 
     def __post_init__(self) -> None:
         enter, leave = np.array([self.height_m, self.speed_m_s]).T
@@ -58,11 +57,10 @@ class ContactDetector:
 
     def reset(self) -> None:
         """Forget the frame before."""
-        self._t_ns: int | None = None
-        self._feet = np.zeros((2, 2, 3))
+        self._feet: Array | None = None
         self._contacts = np.zeros(2, bool)
 
-    def step(self, t_ns: int, positions_m: Array, probabilities: Array | None = None) -> Array:
+    def step(self, tick: Tick, positions_m: Array, probabilities: Array | None = None) -> Array:
         """(2,) bool, whether the left and the right foot stand.
 
         Args:
@@ -72,11 +70,10 @@ class ContactDetector:
         config = self.config
         feet = np.asarray(positions_m, np.float64)[[_ANKLES, _TOES]].transpose(1, 0, 2)  # side, ankle and toes
         height = (feet[..., 1] - self._rest).min(axis=1)
-        seconds = np.inf if self._t_ns is None else (t_ns - self._t_ns) * 1e-9
         speed = np.full(2, np.inf)
-        if 0.0 < seconds <= config.longest_gap_s:
+        if self._feet is not None and not tick.fresh and tick.seconds > 0.0:
             # On tiptoe the ankle moves, on the heel the toes do.
-            speed = (np.linalg.norm(feet - self._feet, axis=-1) / seconds).min(axis=1)
+            speed = (np.linalg.norm(feet - self._feet, axis=-1) / tick.seconds).min(axis=1)
         threshold = self._contacts.astype(int)
         low = height < np.array(config.height_m)[threshold]
         if probabilities is None:
@@ -84,7 +81,7 @@ class ContactDetector:
         else:
             calm = np.asarray(probabilities) > np.array(config.probability)[threshold]
         self._contacts = low & calm
-        self._t_ns, self._feet = t_ns, feet
+        self._feet = feet
         return self._contacts.copy()
 
 
@@ -123,7 +120,6 @@ class FootLock:
 
     def reset(self) -> None:
         """Let go of both feet."""
-        self._t_ns: int | None = None
         self._locked = [False, False]
         self._torn = [False, False]  # let go for a too long pull, and not yet back at the free motion
         self._places = np.zeros((2, 3))
@@ -131,38 +127,37 @@ class FootLock:
         self._released_from = np.zeros((2, 3))
         self._since_release_s = np.full(2, np.inf)
 
-    def step(self, t_ns: int, rotations: Array, root_position_m: Array, contacts: Array) -> Array:
+    def step(self, tick: Tick, rotations: Array, positions_m: Array, world_from_joint: Array, contacts: Array) -> Array:
         """The pose with its legs bent; (22, 3, 3), only hips, knees and ankles differ.
 
         Args:
             rotations: (22, 3, 3) in the parents' frames.
-            root_position_m: (3,) pelvis in the world [m], never moved.
+            positions_m: (22, 3) their joints in the world [m]; the pelvis is never moved.
+            world_from_joint: (22, 3, 3) their orientations in the world.
             contacts: (2,) bool, which feet stand.
+
+        Returns:
+            `rotations` itself where no leg had to be bent.
         """
         rotations = np.asarray(rotations, np.float64)
         if rotations.shape != (len(JOINTS), 3, 3):
             raise InputError(f"the foot lock takes ({len(JOINTS)}, 3, 3) rotations, got {rotations.shape}")
-        positions, world = forward_kinematics(
-            self._skeleton.offsets_m, rotations, np.asarray(root_position_m, np.float64)
-        )
-        seconds = 0.0 if self._t_ns is None else (t_ns - self._t_ns) * 1e-9
-        if seconds < 0.0 or seconds > 0.5:  # another movement, or a source that began anew
+        if tick.fresh:  # another movement, or a source that began anew
             self.reset()
-            seconds = 0.0
-        self._t_ns = t_ns
-        out = rotations.copy()
+        out = rotations
         for side, (_, _, ankle, toes) in enumerate(_LEGS):
-            free = positions[ankle]
-            correction = self._correction(side, free, bool(contacts[side]), seconds)
+            free = positions_m[ankle]
+            correction = self._correction(side, free, bool(contacts[side]), tick.seconds)
             goal = free + correction
             lift = max(
                 self.config.ankle_clearance_m - goal[1],
-                self.config.toe_clearance_m - (positions[toes, 1] + correction[1]),
+                self.config.toe_clearance_m - (positions_m[toes, 1] + correction[1]),
                 0.0,
             )
             goal = goal + (0.0, lift, 0.0)
             if np.linalg.norm(goal - free) > 1e-6:
-                leg_to(self._skeleton, out, positions[0], side, goal, world[ankle])
+                out = rotations.copy() if out is rotations else out
+                leg_to(self._skeleton, out, positions_m[0], side, goal, world_from_joint[ankle])
         return out
 
     def _correction(self, side: int, free: Array, contact: bool, seconds: float) -> Array:

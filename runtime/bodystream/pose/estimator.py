@@ -12,23 +12,20 @@ import numpy as np
 
 from bodystream.engines import ProviderName
 from bodystream.errors import ConfigurationError
-from bodystream.geometry.mounting import joint_at_device
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
-from bodystream.pose.chooser import Constraint, HypothesisChooser
-from bodystream.pose.contact import ContactDetector, FootLock
+from bodystream.pose.chooser import ChooserConfig, Constraint, HypothesisChooser
+from bodystream.pose.contact import ContactConfig, ContactDetector, FootLock, FootLockConfig
 from bodystream.pose.features import decode_poses, place_by_head
-from bodystream.pose.hands import EasedTargets, HandEaser, ReachGate
-from bodystream.pose.observation import History, JointTargets
-from bodystream.pose.refine import PoseRefiner
+from bodystream.pose.hands import EasedTargets, HandEaser, HandEaserConfig, ReachGate
+from bodystream.pose.observation import History, JointTargets, joints_of_sample
+from bodystream.pose.refine import PoseRefiner, RefineConfig
 from bodystream.pose.sampler import PoseSampler, Sampler, Samples
-from bodystream.pose.smoothing import PoseSmoother
-from bodystream.timing import Spans
+from bodystream.pose.smoothing import PoseSmoother, SmoothingConfig
+from bodystream.timing import ClockGate, Spans, Tick
 from bodystream.types import Array, BodyPose, HeadsetSample, Status
 
-__all__ = ["EstimatorConfig", "Hypotheses", "PoseEstimator", "joints_of_sample"]
-
-_TIME_JUMP_S = 0.5
+__all__ = ["EstimatorConfig", "Hypotheses", "PoseEstimator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,7 @@ class EstimatorConfig:
         provider: of the network.
         threads: of the network on a processor.
         seed: of the hypotheses.
+        easing, choice, smoothing, refinement, contact, holding: of the six stages, in the order in which they work.
     """
 
     hypotheses: int = 1
@@ -52,6 +50,12 @@ class EstimatorConfig:
     provider: ProviderName = "auto"
     threads: int = 1
     seed: int = 0
+    easing: HandEaserConfig = HandEaserConfig()
+    choice: ChooserConfig = ChooserConfig()
+    smoothing: SmoothingConfig = SmoothingConfig()
+    refinement: RefineConfig = RefineConfig()
+    contact: ContactConfig = ContactConfig()
+    holding: FootLockConfig = FootLockConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +87,7 @@ class _Last:
     root: Array = field(default_factory=lambda: np.zeros(3))
     shown: tuple[Array, Array] | None = None
     std: Array | None = None
-    t_ns: int | None = None
-    head_ns: int | None = None
     contacts: Array | None = None
-
-
-def joints_of_sample(sample: HeadsetSample) -> JointTargets:
-    """Head and wrists as joints of the skeleton, whatever devices they were measured by."""
-    positions, rotations, tracked = np.zeros((3, 3)), np.tile(np.eye(3), (3, 1, 1)), np.zeros(3, bool)
-    for i, (device, side) in enumerate(((sample.head, "head"), (sample.left, "left"), (sample.right, "right"))):
-        if device is not None:
-            positions[i], rotations[i] = joint_at_device(device, side)  # type: ignore[arg-type]
-            tracked[i] = True
-    return JointTargets(sample.t_ns, positions, rotations, tracked)
 
 
 class PoseEstimator:
@@ -140,10 +132,11 @@ class PoseEstimator:
         )
         self.spans = Spans() if spans is None else spans
         self._constraint = constraint
-        self._easer = HandEaser()
+        self._easer = HandEaser(self.config.easing)
         self._reach = ReachGate(skeleton)
         self._history = History(self.sampler.features)
-        self._smoother = PoseSmoother() if self.config.smooth else None
+        self._smoother = PoseSmoother(self.config.smoothing) if self.config.smooth else None
+        self._samples, self._posed = ClockGate(), ClockGate()
         self.reset(skeleton)
 
     def reset(self, skeleton: Skeleton) -> None:
@@ -161,10 +154,10 @@ class PoseEstimator:
         self.sampler.set_person(skeleton)
         self._reach.set_person(skeleton)
         self._last.std = None
-        self._refiner = PoseRefiner(skeleton) if self.config.refine else None
-        self._contacts = ContactDetector(skeleton)
-        self._feet = FootLock(skeleton) if self.config.foot_lock else None
-        self._chooser = HypothesisChooser(skeleton)
+        self._refiner = PoseRefiner(skeleton, self.config.refinement) if self.config.refine else None
+        self._contacts = ContactDetector(skeleton, self.config.contact)
+        self._feet = FootLock(skeleton, self.config.holding) if self.config.foot_lock else None
+        self._chooser = HypothesisChooser(skeleton, self.config.choice)
 
     def forget_past(self) -> None:
         """What was seen says nothing about what comes: the view was recentred, or the stream was interrupted."""
@@ -172,7 +165,9 @@ class PoseEstimator:
         self._easer.reset()
         self._reach.reset()
         # Where hands were shown is a place in the world, from which nothing may be eased after a jump.
-        self._last.shown = self._last.std = self._last.head_ns = None
+        self._last.shown = self._last.std = None
+        self._samples.reset()
+        self._posed.reset()
         if self._smoother is not None:
             self._smoother.reset()
         self._contacts.reset()
@@ -182,34 +177,37 @@ class PoseEstimator:
 
     def step(self, sample: HeadsetSample) -> BodyPose:
         """The pose at one sample. Time must ascend; a jump begins the history anew."""
+        return self.pose(joints_of_sample(sample))
+
+    def pose(self, joints: JointTargets) -> BodyPose:
+        """The same of a sample whose devices are joints already."""
         last = self._last
-        if last.t_ns is not None and not 0 <= sample.t_ns - last.t_ns <= _TIME_JUMP_S * 1e9:
+        tick = self._samples.ask(joints.t_ns)
+        if tick.fresh:
             self.forget_past()
-        last.t_ns = sample.t_ns
+        self._samples.accept(tick)
         with self.spans.measure("ease"):
-            joints = joints_of_sample(sample)
-            if joints.tracked[0]:
-                if last.head_ns is not None and sample.t_ns - last.head_ns > _TIME_JUMP_S * 1e9:
-                    # What lies before so long a gap is no motion that leads here, and hands come along with the head.
-                    self._history.clear()
-                    last.shown = None
-                last.head_ns = sample.t_ns
-            eased = self._easer.step(joints, last.shown, self._reach.step(joints))
+            if joints.tracked[0] and self._posed.ask(joints.t_ns).fresh:
+                # What lies before so long a gap is no motion that leads here, and hands come along with the head.
+                self._history.clear()
+                last.shown = None
+            eased = self._easer.step(tick, joints, last.shown, self._reach.step(joints))
         if eased.targets is None or not joints.tracked[0]:
-            return self._pose(sample.t_ns, eased)  # nothing new was seen: the last pose is held
+            return self._pose(joints.t_ns, eased)  # nothing new was seen: the last pose is held
         targets = eased.targets
+        tick = self._posed.ask(joints.t_ns)  # from here on what counts is when a pose was last computed
         with self.spans.measure("features"):
             seen = targets.weights > 0.5
-            self._history.add(JointTargets(sample.t_ns, targets.positions_m, targets.rotations, seen))
+            self._history.add(JointTargets(tick.t_ns, targets.positions_m, targets.rotations, seen))
             observation, heading = self._history.features(self.skeleton.stature_m)
         with self.spans.measure("sample"):
             samples = self.sampler.step(observation)
         with self.spans.measure("choose"):
-            self.hypotheses = found = self._choose(sample.t_ns, samples, heading, targets.positions_m[0])
+            self.hypotheses = found = self._choose(tick, samples, heading, targets.positions_m[0])
         rotations, root = found.rotations[found.index], found.root_positions_m[found.index]
         if self._smoother is not None:
             with self.spans.measure("smooth"):
-                rotations = self._smoother.step(sample.t_ns, rotations)
+                rotations = self._smoother.step(tick, rotations)
                 root = place_by_head(self.skeleton.offsets_m, rotations, targets.positions_m[0])
         if self._refiner is not None:
             with self.spans.measure("refine"):
@@ -220,10 +218,12 @@ class PoseEstimator:
                 self._smoother.correct(rotations)
         with self.spans.measure("feet"):
             positions, world = forward_kinematics(self.skeleton.offsets_m, rotations, root)
-            contacts = self._contacts.step(sample.t_ns, positions, found.contacts)
+            contacts = self._contacts.step(tick, positions, found.contacts)
             if self._feet is not None:
-                rotations = self._feet.step(sample.t_ns, rotations, root, contacts)
-                positions, _ = forward_kinematics(self.skeleton.offsets_m, rotations, root)
+                bent = self._feet.step(tick, rotations, positions, world, contacts)
+                if bent is not rotations:
+                    rotations = bent
+                    positions, _ = forward_kinematics(self.skeleton.offsets_m, rotations, root)
         hands = [LEFT_HAND, RIGHT_HAND]
         last.shown = (positions[hands], world[hands])
         last.rotations, last.root, self.joints_m = rotations, root, positions
@@ -231,16 +231,17 @@ class PoseEstimator:
             squares = ((found.joints_m - found.joints_m[found.index]) ** 2).sum(axis=-1)
             last.std = np.sqrt(squares.sum(axis=0) / (len(squares) - 1))  # of the others: its own distance is zero
         last.contacts = contacts
-        return self._pose(sample.t_ns, eased)
+        self._posed.accept(tick)
+        return self._pose(tick.t_ns, eased)
 
-    def _choose(self, t_ns: int, samples: Samples, heading: Array, head_m: Array) -> Hypotheses:
+    def _choose(self, tick: Tick, samples: Samples, heading: Array, head_m: Array) -> Hypotheses:
         rotations = decode_poses(samples.vectors.astype(np.float64), heading)
         relative, _ = forward_kinematics(self.skeleton.offsets_m, rotations, np.zeros((len(rotations), 3)))
         roots = head_m - relative[:, HEAD]
         index = 0
         if len(rotations) > 1:
             scores = samples.log_likelihood
-            index = self._chooser.choose(t_ns, rotations, roots, scores, self._constraint).index
+            index = self._chooser.choose(tick, rotations, roots, scores, self._constraint).index
         joints = relative + roots[:, None]
         return Hypotheses(
             rotations,

@@ -12,23 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.geometry.rotations import (
-    matrix_from_quaternion,
-    matrix_from_rotation_vector,
-    rotation_vector_from_matrix,
-)
-from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, Skeleton
+from bodystream.geometry.mounting import SIDES
+from bodystream.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
+from bodystream.geometry.skeleton import ARMS, HEAD, JOINT_INDEX, Skeleton
 from bodystream.pose.features import heading_rotation
 from bodystream.pose.observation import JointTargets
 from bodystream.pose.refine import PoseTargets
-from bodystream.types import Array, DeviceKind, HeadsetSample, Status, TrackedDevice
+from bodystream.timing import Tick
+from bodystream.types import Array, Status
 
 __all__ = ["EasedTargets", "HandEaser", "HandEaserConfig", "ReachGate"]
 
-_NAMES = ("head", "left", "right")
-_ARMS = tuple(
-    tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("shoulder", "elbow", "wrist")) for side in ("left", "right")
-)
 _BEYOND, _WITHIN = 1.2, 1.1
 """A wrist is out of reach beyond the first, and in reach again below the second: times what the skeleton allows."""
 
@@ -44,7 +38,6 @@ class HandEaserConfig:
         speed_m_s: how fast at most a returning hand is moved, on top of its own motion [m/s].
         turn_rad_s: how fast at most it is turned [rad/s].
         head_hold_s: after so long without a head the pose is LOST [s].
-        restart_s: time that goes back, or on by more than this, starts anew [s].
     """
 
     hold_s: float = 0.25
@@ -53,7 +46,6 @@ class HandEaserConfig:
     speed_m_s: float = 3.0
     turn_rad_s: float = 12.0
     head_hold_s: float = 0.5
-    restart_s: float = 2.0
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -100,9 +92,9 @@ class ReachGate:
         rest = skeleton.rest_positions_m
         self._reach_m = np.array(
             [
-                np.linalg.norm(rest[shoulder] - rest[HEAD])
+                np.linalg.norm(rest[JOINT_INDEX[f"{side}_shoulder"]] - rest[HEAD])
                 + np.linalg.norm(skeleton.offsets_m[list(arm)], axis=1).sum()
-                for shoulder, *arm in _ARMS
+                for side, arm in ARMS.items()
             ]
         )
 
@@ -146,44 +138,41 @@ class HandEaser:
 
     def reset(self) -> None:
         """Forget what was seen."""
-        self._t_ns: int | None = None
         self._hands = (_Hand(), _Hand())
         self._head: tuple[Array, Array] | None = None
         self._head_lost_s = 0.0
 
     def step(
         self,
-        sample: HeadsetSample | JointTargets,
+        tick: Tick,
+        joints: JointTargets,
         shown: tuple[Array, Array] | None = None,
         beyond: Array | None = None,
     ) -> EasedTargets:
         """Targets for one sample.
 
         Args:
-            sample: of joints: a `HeadsetSample` whose devices are `DeviceKind.JOINT`, or `JointTargets`.
+            tick: of the sample; a fresh one forgets what was seen.
+            joints: head and hands.
             shown: (2, 3) positions [m] and (2, 3, 3) orientations of the left and right wrist in the last pose that
                 was shown. A returning hand starts there; without it, where it was last held.
             beyond: (2,) bool, hands that are out of reach, see `ReachGate`: they are bridged as lost ones are.
 
         Raises:
-            InputError: a device is not a joint, or is not finite.
+            InputError: one that is tracked is not finite.
         """
-        config = self.config
-        seconds = 0.0 if self._t_ns is None else (sample.t_ns - self._t_ns) * 1e-9
-        restarted = not 0.0 <= seconds <= config.restart_s
-        if restarted:
+        if tick.fresh:
             self.reset()
-            seconds = 0.0
-        self._t_ns = sample.t_ns
-        places = _places(sample)
-        flags = [f"{name}_lost" for name, place in zip(_NAMES, places, strict=True) if place is None]
+        seconds = tick.seconds
+        places = _places(joints)
+        flags = [f"{name}_lost" for name, place in zip(SIDES, places, strict=True) if place is None]
         for side in () if beyond is None else np.flatnonzero(beyond):
             if places[1 + side] is not None:
                 places[1 + side] = None
-                flags.append(f"{_NAMES[1 + side]}_out_of_reach")
+                flags.append(f"{SIDES[1 + side]}_out_of_reach")
         tracked = np.array([place is not None for place in places])
         if places[0] is None:
-            return self._headless(sample.t_ns, seconds, tracked, flags)
+            return self._headless(tick, tracked, flags)
         fresh = self._head is None
         self._head, self._head_lost_s = places[0], 0.0
         origin, heading = places[0][0], heading_rotation(places[0][1])
@@ -197,22 +186,22 @@ class HandEaser:
                 begin = None if shown is None else _into_body(shown[0][side], shown[1][side], origin, heading)
                 self._follow(hand, _into_body(*place, origin, heading), begin, seconds, fresh)
                 if hand.easing:
-                    flags.append(f"{_NAMES[1 + side]}_eased")
+                    flags.append(f"{SIDES[1 + side]}_eased")
             if hand.known:
                 positions[1 + side] = origin + heading @ hand.position
                 rotations[1 + side] = heading @ hand.rotation
                 weights[1 + side] = hand.weight
         status = Status.DEGRADED if flags else Status.TRACKED
         return EasedTargets(
-            sample.t_ns, PoseTargets(positions, rotations, weights), tracked, status, tuple(flags), _reason(flags)
+            tick.t_ns, PoseTargets(positions, rotations, weights), tracked, status, tuple(flags), _reason(flags)
         )
 
-    def _headless(self, t_ns: int, seconds: float, tracked: Array, flags: list[str]) -> EasedTargets:
+    def _headless(self, tick: Tick, tracked: Array, flags: list[str]) -> EasedTargets:
         """Without a head nothing says where the body is: all is held as it was."""
-        self._head_lost_s += seconds
+        self._head_lost_s += tick.seconds
         lost = self._head is None or self._head_lost_s >= self.config.head_hold_s
         for hand in self._hands:  # what returns with the head is eased from where it is held
-            hand.lost_s = hand.lost_s + seconds
+            hand.lost_s = hand.lost_s + tick.seconds
         targets = None
         if self._head is not None:
             origin, heading = self._head[0], heading_rotation(self._head[1])
@@ -220,7 +209,7 @@ class HandEaser:
             rotations = np.stack([self._head[1], *(heading @ hand.rotation for hand in self._hands)])
             targets = PoseTargets(positions, rotations, np.array([1.0, *(hand.weight for hand in self._hands)]))
         status = Status.LOST if lost else Status.DEGRADED
-        return EasedTargets(t_ns, targets, tracked, status, tuple(flags), _reason(flags))
+        return EasedTargets(tick.t_ns, targets, tracked, status, tuple(flags), _reason(flags))
 
     def _lose(self, hand: _Hand, seconds: float) -> None:
         if not hand.known:
@@ -233,7 +222,6 @@ class HandEaser:
     def _follow(
         self, hand: _Hand, place: tuple[Array, Array], shown: tuple[Array, Array] | None, seconds: float, fresh: bool
     ) -> None:
-        config = self.config
         if not hand.known:  # it is seen for the first time; with the first head no pose was shown yet that could jump
             if shown is not None or not fresh:
                 self._begin(hand, place, place if shown is None else shown)
@@ -246,7 +234,7 @@ class HandEaser:
             hand.since_s += seconds
             along = min(1.0, hand.since_s / hand.lasts_s)
             left = 1.0 - along * along * (3.0 - 2.0 * along)
-            hand.weight = min(1.0, hand.weight_from + hand.since_s / config.return_s)
+            hand.weight = min(1.0, hand.weight_from + hand.since_s / self.config.return_s)
             hand.easing = along < 1.0
         else:
             hand.weight = 1.0
@@ -255,39 +243,22 @@ class HandEaser:
 
     def _begin(self, hand: _Hand, place: tuple[Array, Array], start: tuple[Array, Array]) -> None:
         """Start easing from one place to another: a smooth step is at most 1.5 times as fast as its mean."""
-        config = self.config
         hand.easing, hand.since_s, hand.weight_from = True, 0.0, hand.weight
         hand.offset = start[0] - place[0]
         hand.turn = rotation_vector_from_matrix(start[1] @ place[1].T)
         hand.lasts_s = max(
-            config.return_s,
-            1.5 * float(np.linalg.norm(hand.offset)) / config.speed_m_s,
-            1.5 * float(np.linalg.norm(hand.turn)) / config.turn_rad_s,
+            self.config.return_s,
+            1.5 * float(np.linalg.norm(hand.offset)) / self.config.speed_m_s,
+            1.5 * float(np.linalg.norm(hand.turn)) / self.config.turn_rad_s,
         )
 
 
-def _places(sample: HeadsetSample | JointTargets) -> list[tuple[Array, Array] | None]:
-    if isinstance(sample, HeadsetSample):
-        devices = (sample.head, sample.left, sample.right)
-        return [None if d is None else _place(d, name) for d, name in zip(devices, _NAMES, strict=True)]
-    places = [(sample.positions_m[i], sample.rotations[i]) if sample.tracked[i] else None for i in range(3)]
-    for name, place in zip(_NAMES, places, strict=True):
+def _places(joints: JointTargets) -> list[tuple[Array, Array] | None]:
+    places = [(joints.positions_m[i], joints.rotations[i]) if joints.tracked[i] else None for i in range(3)]
+    for side, place in zip(SIDES, places, strict=True):
         if place is not None and not (np.isfinite(place[0]).all() and np.isfinite(place[1]).all()):
-            raise InputError(f"{name} is tracked but its place is not finite: leave it out while it is not tracked")
+            raise InputError(f"{side} is tracked but its place is not finite: leave it out while it is not tracked")
     return places
-
-
-def _place(device: TrackedDevice, name: str) -> tuple[Array, Array]:
-    if device.kind is not DeviceKind.JOINT:
-        raise InputError(f"{name} is a {device.kind} pose, easing takes joints: convert it by its mounting first")
-    position = np.asarray(device.position_m, np.float64)
-    rotation = np.asarray(device.rotation_xyzw, np.float64)
-    if not (np.isfinite(position).all() and np.isfinite(rotation).all() and np.linalg.norm(rotation) > 0.5):
-        raise InputError(
-            f"{name} has position {position.tolist()} and rotation {rotation.tolist()}: they must be finite, the "
-            "rotation a unit quaternion; leave the device out while it is not tracked"
-        )
-    return position, matrix_from_quaternion(rotation)
 
 
 def _into_body(position: Array, rotation: Array, origin: Array, heading: Array) -> tuple[Array, Array]:

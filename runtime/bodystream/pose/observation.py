@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bodystream.errors import InputError
+from bodystream.geometry.mounting import SIDES, joint_at_device
 from bodystream.pose.features import DEVICES, FeatureConfig, device_features, heading_rotation
-from bodystream.types import Array
+from bodystream.types import Array, HeadsetSample
 
-__all__ = ["History", "JointTargets"]
+__all__ = ["History", "JointTargets", "joints_of_sample"]
 
 _CAPACITY = 256
+_LENGTH_TOLERANCE = 0.05  # of a unit quaternion
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,34 @@ class JointTargets:
     positions_m: Array
     rotations: Array
     tracked: Array
+
+    @classmethod
+    def nothing(cls, t_ns: int) -> JointTargets:
+        """Of a sample in which nothing is tracked."""
+        return cls(t_ns, np.zeros((3, 3)), np.tile(np.eye(3), (3, 1, 1)), np.zeros(3, bool))
+
+
+def joints_of_sample(sample: HeadsetSample) -> JointTargets:
+    """Head and wrists as joints of the skeleton, whatever devices they were measured by: the one conversion.
+
+    Raises:
+        InputError: a device that cannot be worn there, or one that is tracked and whose place is not finite or whose
+            quaternion has not the length 1.
+    """
+    joints = JointTargets.nothing(sample.t_ns)
+    for i, (side, device) in enumerate(zip(SIDES, (sample.head, sample.left, sample.right), strict=True)):
+        if device is None:
+            continue
+        length = float(np.linalg.norm(device.rotation_xyzw))
+        if not (np.isfinite(device.position_m).all() and abs(length - 1.0) <= _LENGTH_TOLERANCE):  # nan fails, too
+            raise InputError(
+                f"{side} has position {np.asarray(device.position_m).tolist()} and rotation "
+                f"{np.asarray(device.rotation_xyzw).tolist()}: they must be finite, and the rotation a unit quaternion "
+                "(normalise them); leave the device out while it is not tracked"
+            )
+        joints.positions_m[i], joints.rotations[i] = joint_at_device(device, side)
+        joints.tracked[i] = True
+    return joints
 
 
 class History:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import JOINTS
+from bodystream.timing import LONGEST_GAP_S
 from bodystream.types import Array, BodyPose, Status
 
 __all__ = ["PosePredictor", "PredictionConfig"]
@@ -31,7 +32,7 @@ class PredictionConfig:
     damping_s: float = 0.12
     baseline_s: float = 0.02
     gap_s: float = 0.25
-    restart_s: float = 0.5
+    restart_s: float = LONGEST_GAP_S
 
     def __post_init__(self) -> None:
         if self.capacity < 2:

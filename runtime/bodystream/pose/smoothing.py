@@ -18,6 +18,7 @@ from bodystream.geometry.rotations import (
     quaternion_from_matrix,
     rotation_vector_from_matrix,
 )
+from bodystream.timing import Tick
 from bodystream.types import Array
 
 __all__ = ["PoseSmoother", "SmoothingConfig"]
@@ -31,13 +32,11 @@ class SmoothingConfig:
         rest_hz: cutoff of a joint at rest.
         opening: how many Hz the cutoff rises per rad/s of the joint's speed.
         speed_hz: cutoff of the speed itself.
-        restart_s: a longer pause begins anew.
     """
 
     rest_hz: float = 2.0
     opening: float = 0.5
     speed_hz: float = 1.0
-    restart_s: float = 0.5
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -55,16 +54,15 @@ class PoseSmoother:
 
     def reset(self) -> None:
         """Forget the past."""
-        self._t_ns: int | None = None
         self._smooth = self._raw = np.zeros((0, 3, 3))
         self._speed = np.zeros((0, 3))
 
-    def step(self, t_ns: int, rotations: Array) -> Array:
-        """(J, 3, 3) rotations, smoothed; the first ones are returned as they are."""
+    def step(self, tick: Tick, rotations: Array) -> Array:
+        """(J, 3, 3) rotations, smoothed; those of a fresh tick are returned as they are."""
         rotations = np.asarray(rotations, np.float64)
         config = self.config
-        seconds = np.inf if self._t_ns is None else (t_ns - self._t_ns) * 1e-9
-        if not 0.0 < seconds <= config.restart_s or rotations.shape != self._raw.shape:
+        seconds = tick.seconds
+        if tick.fresh or seconds == 0.0 or rotations.shape != self._raw.shape:
             self._smooth, self._speed = rotations.copy(), np.zeros((len(rotations), 3))
         else:
             speed = _arcs(self._raw, rotations) / seconds
@@ -72,7 +70,7 @@ class PoseSmoother:
             cutoff = config.rest_hz + config.opening * np.linalg.norm(self._speed, axis=-1, keepdims=True)
             arcs = _share(cutoff, seconds) * _arcs(self._smooth, rotations)
             self._smooth = self._smooth @ matrix_from_rotation_vector(arcs)
-        self._t_ns, self._raw = t_ns, rotations.copy()
+        self._raw = rotations.copy()
         return self._smooth.copy()
 
     def correct(self, rotations: Array) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import warp as wp
 
 from bodystream.avatar import LbsAvatar
 from bodystream.engines import Engine
-from bodystream.errors import BodystreamError, InputError
-from bodystream.geometry.mounting import joint_at_device
-from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+from bodystream.errors import BodystreamError
+from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
-from bodystream.pose.calibration import Calibration, StatureEstimator, calibrate, fitted_skeleton
+from bodystream.pose.calibration import Calibration
 from bodystream.pose.chooser import Constraint
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
-from bodystream.pose.prediction import PosePredictor
+from bodystream.pose.measuring import CalibrationConfig
+from bodystream.pose.observation import JointTargets, joints_of_sample
+from bodystream.pose.person import Person
+from bodystream.pose.prediction import PosePredictor, PredictionConfig
 from bodystream.pose.sampler import PoseSampler
 from bodystream.sinks.viewer import BodyMesh
 from bodystream.sources.headset.checks import HeadsetOptions, SampleChecker
@@ -28,15 +29,8 @@ from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, Status,
 
 __all__ = ["DriveConfig", "DriveResult", "Driver"]
 
-CalibrationPose = Literal["auto", "T", "I"]
-
-_GUESS_EVERY = 90
-"""Samples between two looks at the guessed stature."""
-_GUESS_STEP_M = 0.02
 _FIT_SAMPLES = 45
 """Of a recording, so many samples after a person was measured the surface that fits is taken up."""
-_CALIBRATIONS = 4
-"""A calibration that fails is tried again until so many failed."""
 _RESTART_FLAGS = frozenset({"time_jump", "head_teleport"})
 _DEGRADING_FLAGS = {
     "hands_swapped": "left and right hand seem to be exchanged",
@@ -65,6 +59,8 @@ class DriveConfig:
         skeleton: the person's, where the source knows it; poses are then compared with its truth.
         head_height_m: of the person's head joint when standing, where it is known and nothing was calibrated [m].
         calibrate_s: how long a calibration pose is held [s].
+        measuring: what is accepted as a calibration pose.
+        prediction: of `pose_at`.
         lossless: a surface for another person is waited for at a fixed sample, so that poses do not depend on how fast
             the machine is. For recordings of which no sample is dropped.
     """
@@ -75,6 +71,8 @@ class DriveConfig:
     skeleton: Skeleton | None = None
     head_height_m: float | None = None
     calibrate_s: float = 2.0
+    measuring: CalibrationConfig = CalibrationConfig()
+    prediction: PredictionConfig = PredictionConfig()
     lossless: bool = False
 
 
@@ -84,6 +82,7 @@ class DriveResult:
 
     Attributes:
         sample: as checked and corrected.
+        joints: head and hands of it, as joints of the skeleton.
         pose: with the flags of the checks.
         joints_m: (22, 3) in the world [m].
         head_error_m, hand_errors_m: distance of the posed joints from the tracked ones; empty where not tracked.
@@ -93,6 +92,7 @@ class DriveResult:
     """
 
     sample: HeadsetSample
+    joints: JointTargets
     pose: BodyPose
     joints_m: Array
     head_error_m: float
@@ -127,34 +127,23 @@ class Driver:
         self.config = DriveConfig() if config is None else config
         self.spans = Spans()
         self.checker = SampleChecker(self.config.headset)
-        self.predictor = PosePredictor()
+        self.predictor = PosePredictor(self.config.prediction)
         self.restarts = 0
         self._device = device
         self._on_calibrated = on_calibrated
-        self._stature = StatureEstimator()
-        self._calibrating: list[HeadsetSample] | None = None
-        self._calibrating_as: CalibrationPose = "auto"
-        self._calibrations_failed = 0
-        self._waits_from_ns: int | None = None  # of a calibration that cannot begin
-        self._told_to_wait = False
-        self._notes: list[str] = []
+        self.person = Person(
+            calibration=self.config.calibration,
+            skeleton=self.config.skeleton,
+            head_height_m=self.config.head_height_m,
+            hold_s=self.config.calibrate_s,
+            config=self.config.measuring,
+        )
         self._last: BodyPose | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
         self._coming: Future[LbsAvatar] | None = None
         self._coming_for = 0  # samples
         self._lap = 0
-        self.calibration = self.config.calibration
-        if self.calibration is not None:
-            skeleton = self.calibration.skeleton
-        elif self.config.skeleton is not None:
-            skeleton = self.config.skeleton
-        else:
-            height = self.config.head_height_m
-            skeleton = fitted_skeleton(self._stature.head_height_m if height is None else height)
-        known = (self.calibration, self.config.skeleton, self.config.head_height_m)
-        self._guesses = all(value is None for value in known)
-        self._guessed_m = self._stature.head_height_m
-        self._guessed_from = 0
+        skeleton = self.person.skeleton
         wanted = self.config.estimator
         self._sampler = PoseSampler(
             hypotheses=wanted.hypotheses, provider=wanted.provider, threads=wanted.threads, seed=wanted.seed
@@ -205,22 +194,8 @@ class Driver:
         """Forget the past: what was before says nothing about what comes."""
         self.estimator.forget_past()
         self.predictor.reset()
-        if self._calibrating is not None:
-            self._begin_calibration()
+        self.person.restart()
         self.restarts += 1
-
-    def start_calibration(self, pose: CalibrationPose = "auto") -> None:
-        """Measure the person, in a T- or I-pose, from the seconds after head and both hands are tracked.
-
-        Where that fails, it is tried again a few times; the notes of the results tell.
-        """
-        self._calibrating_as, self._calibrations_failed = pose, 0
-        self._begin_calibration()
-
-    @property
-    def calibrating(self) -> bool:
-        """Whether a calibration pose is being measured."""
-        return self._calibrating is not None
 
     def step(self, sample: HeadsetSample) -> DriveResult | None:
         """Pose the body at one sample; None where the sample cannot be used (its time is not after the last)."""
@@ -230,15 +205,18 @@ class Driver:
             return None
         sample = checked.sample
         self._take_avatar()
-        if checked.reread:  # heights seen until now were none
-            self._stature = StatureEstimator()
+        if checked.reread:
+            self.person.forget_heights()
         if checked.reread or sample.lap != self._lap or _RESTART_FLAGS.intersection(checked.flags):
             self._lap = sample.lap
             self.restart()
-        self._measure_person(sample)
-        failure = None
+        joints, failure = JointTargets.nothing(sample.t_ns), None
         try:
-            pose = self._last = self.estimator.step(sample)
+            joints = joints_of_sample(sample)
+            found = self.person.step(joints)
+            if found is not None:
+                self._fit(found)
+            pose = self._last = self.estimator.pose(joints)
         except BodystreamError as error:  # of one sample: the next ones may do
             failure = error
             pose = self._held(sample.t_ns, error)
@@ -246,8 +224,7 @@ class Driver:
             self.avatar.pose_on_device(pose.rotations_xyzw, pose.root_position_m)
         pose = _flagged(pose, checked.flags)
         self.predictor.push(pose)
-        notes, self._notes = tuple(self._notes), []
-        return replace(self._result(sample, pose), failure=failure, notes=notes)
+        return replace(self._result(sample, joints, pose), failure=failure, notes=self.person.notes())
 
     def _held(self, t_ns: int, error: BodystreamError) -> BodyPose:
         """The last pose, or standing where there was none, in the place of one that could not be computed."""
@@ -259,16 +236,9 @@ class Driver:
             last, t_ns=t_ns, status=Status.LOST, flags=("pose_failed",), contacts=None, reason=f"no pose: {error}"
         )
 
-    def _result(self, sample: HeadsetSample, pose: BodyPose) -> DriveResult:
+    def _result(self, sample: HeadsetSample, seen: JointTargets, pose: BodyPose) -> DriveResult:
         joints = self.estimator.joints_m
-        errors: list[float] = []
-        devices = (sample.head, "head", HEAD), (sample.left, "left", LEFT_HAND), (sample.right, "right", RIGHT_HAND)
-        for device, side, joint in devices:
-            if device is None:
-                errors.append(float("nan"))
-            else:
-                wanted, _ = joint_at_device(device, side)  # type: ignore[arg-type]
-                errors.append(float(np.linalg.norm(joints[joint] - wanted)))
+        errors = np.linalg.norm(joints[[HEAD, LEFT_HAND, RIGHT_HAND]] - seen.positions_m, axis=1)
         truth = float("nan")
         if sample.truth is not None and self.config.skeleton is not None:
             true_joints, _ = forward_kinematics(
@@ -277,59 +247,11 @@ class Driver:
                 sample.truth.root_position_m.astype(np.float64),
             )
             truth = float(np.linalg.norm(true_joints - joints, axis=1).mean())
-        hands = tuple(error for error in errors[1:] if np.isfinite(error))
-        return DriveResult(sample, pose, joints, errors[0], hands, truth)
+        head_m = float(errors[0]) if seen.tracked[0] else float("nan")
+        hands_m = tuple(float(error) for error in errors[1:][seen.tracked[1:]])
+        return DriveResult(sample, seen, pose, joints, head_m, hands_m, truth)
 
-    def _measure_person(self, sample: HeadsetSample) -> None:
-        if self._calibrating is None and not self._guesses:
-            return
-        joints = _as_joints(sample)
-        if self._calibrating is not None:
-            if not self._calibrating and (joints.head is None or joints.left is None or joints.right is None):
-                self._wait_to_calibrate(joints.t_ns)
-                return
-            self._calibrating.append(joints)
-            seconds = (joints.t_ns - self._calibrating[0].t_ns) * 1e-9
-            if seconds >= self.config.calibrate_s:
-                samples, self._calibrating = self._calibrating, None
-                self._calibrate(samples)
-        elif self._guesses:
-            self._stature.push(joints)
-            self._guessed_from += 1  # not the sample's index: of a slow driver, newest wins, and it may be odd for ever
-            if self._guessed_from % _GUESS_EVERY == 0:
-                height = self._stature.head_height_m
-                if abs(height - self._guessed_m) > _GUESS_STEP_M:
-                    self._guessed_m = height
-                    self._set_calibration(self._stature.calibration())
-
-    def _begin_calibration(self) -> None:
-        self._calibrating, self._waits_from_ns, self._told_to_wait = [], None, False
-
-    def _wait_to_calibrate(self, t_ns: int) -> None:
-        if self._waits_from_ns is None:
-            self._waits_from_ns = t_ns
-        elif not self._told_to_wait and (t_ns - self._waits_from_ns) * 1e-9 >= self.config.calibrate_s:
-            self._told_to_wait = True
-            self._notes.append("the calibration begins when head and both hands are tracked")
-
-    def _calibrate(self, samples: list[HeadsetSample]) -> None:
-        try:
-            calibration = calibrate(samples, self._calibrating_as)
-        except InputError as error:
-            self._notes.append(f"not calibrated: {error}")
-            self._calibrations_failed += 1
-            if self._calibrations_failed < _CALIBRATIONS:
-                self._begin_calibration()
-                again = f"{self._calibrations_failed} of {_CALIBRATIONS - 1}"
-                self._notes.append(f"calibrating again ({again}): {self.config.calibrate_s:g} seconds from now")
-            else:
-                self._notes.append("no calibration is tried again: driving goes on with what was known before")
-            return
-        self._set_calibration(calibration)
-        self._guesses = False
-
-    def _set_calibration(self, calibration: Calibration) -> None:
-        self.calibration = calibration
+    def _fit(self, calibration: Calibration) -> None:
         # Fitting the surface takes longer than a sample may: the old one is shown until it is there.
         skeleton = calibration.skeleton
         self._coming = self._worker.submit(lambda: LbsAvatar(skeleton, self._device))
@@ -346,20 +268,6 @@ class Driver:
             self.avatar = coming.result()
             self.estimator.set_person(self.avatar.skeleton)
             self.restarts += 1
-
-
-def _as_joints(sample: HeadsetSample) -> HeadsetSample:
-    """The same sample with joints in the place of devices."""
-
-    def joint(device: TrackedDevice | None, side: str) -> TrackedDevice | None:
-        if device is None:
-            return None
-        position, rotation = joint_at_device(device, side)  # type: ignore[arg-type]
-        return TrackedDevice(position, quaternion_from_matrix(rotation), DeviceKind.JOINT)
-
-    return replace(
-        sample, head=joint(sample.head, "head"), left=joint(sample.left, "left"), right=joint(sample.right, "right")
-    )
 
 
 def _flagged(pose: BodyPose, flags: tuple[str, ...]) -> BodyPose:
