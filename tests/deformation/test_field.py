@@ -23,7 +23,7 @@ def at_rest(count: int) -> tuple[Array, Array]:
 
 def make_field(nodes: Array, edges: Array, **options: object) -> WarpField:
     field = WarpField(select_device("cpu"), SIGMA, neighbours=edges.shape[1], **options)
-    field.set_graph(nodes, edges, *at_rest(len(nodes)), np.arange(len(nodes)))
+    field.set_graph(nodes, edges)
     return field
 
 
@@ -207,13 +207,11 @@ def test_growth_doubles_the_arrays_and_keeps_the_nodes() -> None:
     field.set_motion(motion[0][:20], motion[1][:20])
     assert field.growth_count == 0 and field.capacity == 20
     before = field.motion()
-    field.set_graph(
-        nodes[:21], np.where(edges[:21] < 21, edges[:21], -1), motion[0][:21], motion[1][:21], np.arange(21)
-    )
+    field.set_graph(nodes[:21], np.where(edges[:21] < 21, edges[:21], -1), motion[0][:21], motion[1][:21])
     assert field.growth_count == 1 and field.capacity == 40
     for got, kept in zip(field.motion(), before, strict=True):
         assert np.array_equal(got[:20], kept)
-    field.set_graph(nodes, edges, *motion, np.arange(60))
+    field.set_graph(nodes, edges, *motion)
     assert field.growth_count == 2 and field.capacity == 80 and field.count == 60
     assert np.array_equal(field.positions.numpy()[:60], nodes) and np.array_equal(field.edges.numpy()[:60], edges)
     assert np.array_equal(field.host_positions, nodes) and np.array_equal(field.host_edges, edges)
@@ -227,12 +225,12 @@ def test_version_changes_with_the_graph_only() -> None:
     nodes, edges = sheet(np.random.default_rng(0))
     field = WarpField(select_device("cpu"), SIGMA)
     versions = [field.version]
-    field.set_graph(nodes, edges, *at_rest(60), np.arange(60))
+    field.set_graph(nodes, edges)
     versions.append(field.version)
-    field.set_motion(*at_rest(60))
+    field.set_motion()
     field.motion_changed()
     assert field.version == versions[-1]
-    field.set_graph(nodes, edges, *at_rest(60), np.arange(60))
+    field.set_graph(nodes, edges)
     versions.append(field.version)
     field.clear()
     versions.append(field.version)
@@ -262,7 +260,7 @@ def test_snapshot_is_of_its_time() -> None:
     moved = np.full((60, 3), 0.25, np.float32)
     field.set_motion(at_rest(60)[0], moved)
     snapshot = field.snapshot(17, np.arange(60) > 3)
-    field.set_motion(*at_rest(60))
+    field.set_motion()
     assert snapshot.t_ns == 17 and snapshot.active.sum() == 56
     assert np.array_equal(snapshot.translations, moved)
     assert np.array_equal(snapshot.positions, nodes) and np.array_equal(snapshot.edges, edges)
@@ -275,7 +273,7 @@ def test_empty_field_covers_nothing() -> None:
     assert not anchored(field, points)[1].any()
     assert not unwarped(field, points)[1].any()
     nodes, edges = sheet(np.random.default_rng(0))
-    field.set_graph(nodes, edges, *at_rest(60), np.arange(60))
+    field.set_graph(nodes, edges)
     assert anchored(field, nodes[:2])[1].any()
     field.clear()
     assert not anchored(field, nodes[:2])[1].any()
@@ -286,7 +284,7 @@ def test_edges_of_the_wrong_width_are_an_error() -> None:
     nodes, edges = sheet(np.random.default_rng(0))
     field = WarpField(select_device("cpu"), SIGMA, neighbours=6)
     with pytest.raises(ValueError, match=r"\(60, 6\)"):
-        field.set_graph(nodes, edges, *at_rest(60), np.arange(60))
+        field.set_graph(nodes, edges)
 
 
 def test_skinning_weights_prefer_the_nearest_node() -> None:

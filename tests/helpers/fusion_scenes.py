@@ -51,11 +51,8 @@ def make_field(nodes: Array, rotations: Array | None = None, translations: Array
 def set_nodes(
     field: WarpField, nodes: Array, rotations: Array | None = None, translations: Array | None = None
 ) -> None:
-    n = len(nodes)
     edges = KDTree(nodes).query(nodes, k=9)[1][:, 1:].astype(np.int32)
-    rotations = np.tile(np.eye(3), (n, 1, 1)) if rotations is None else rotations
-    translations = np.zeros((n, 3)) if translations is None else translations
-    field.set_graph(nodes, edges, rotations, translations, np.arange(n, dtype=np.int32))
+    field.set_graph(nodes, edges, rotations, translations)
 
 
 def set_rigid(field: WarpField, rotation: Array, translation: Array) -> None:

@@ -12,6 +12,7 @@ from bodystream.device import select_device
 from bodystream.geometry.camera import project
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.tracking.graph import build_graph, mesh_from_depth
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.solver import FlowTargets, GaussNewton, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics
 from helpers import dense_gauss_newton
@@ -75,11 +76,8 @@ class SolverCase:
         self.field = make_field(problem.nodes, problem.edges, problem.rotations, problem.translations)
         self.solver = GaussNewton(self.field, problem.camera, config)
         self.count = len(problem.points)
-        self.points = wp.array(problem.points, dtype=wp.vec3, device=self.device)
-        self.anchors = wp.array(problem.anchors, dtype=wp.vec4i, device=self.device)
-        self.weights = wp.array(problem.weights, dtype=wp.vec4, device=self.device)
-        self.normals = None if normals is None else wp.array(normals, dtype=wp.vec3, device=self.device)
-        self.solver.set_points(self.points, self.anchors, self.weights, self.count, self.normals)
+        self.model = device_points(self.device, problem.points, problem.anchors, problem.weights, normals)
+        self.solver.set_points(self.model)
         if normals is None:
             self.solver.set_flow(problem.targets)
 
@@ -92,23 +90,29 @@ class SolverCase:
 
     def warped(self) -> Array:
         out = wp.zeros(self.count, dtype=wp.vec3, device=self.device)
-        self.field.warp(self.points, self.anchors, self.weights, self.count, out)
+        self.field.warp(self.model.points, self.model.anchors, self.model.weights, self.count, out)
         return out.numpy()
+
+
+def device_points(
+    device: wp.Device, points: Array, anchors: Array, weights: Array, normals: Array | None = None
+) -> ModelPoints:
+    """Host points with their anchors on the device, as the solver takes them."""
+    return ModelPoints(
+        wp.array(points, dtype=wp.vec3, device=device),
+        wp.array(anchors, dtype=wp.vec4i, device=device),
+        wp.array(weights, dtype=wp.vec4, device=device),
+        len(points),
+        None if normals is None else wp.array(normals, dtype=wp.vec3, device=device),
+    )
 
 
 def make_field(
     nodes: Array, edges: Array, rotations: Array | None = None, translations: Array | None = None
 ) -> WarpField:
     """A field on the CPU; at rest unless a motion is given."""
-    n = len(nodes)
-    field = WarpField(select_device("cpu"), neighbours=edges.shape[1], capacity=max(1, n))
-    field.set_graph(
-        nodes,
-        edges,
-        np.tile(np.eye(3), (n, 1, 1)) if rotations is None else rotations,
-        np.zeros((n, 3)) if translations is None else translations,
-        np.arange(n),
-    )
+    field = WarpField(select_device("cpu"), neighbours=edges.shape[1], capacity=max(1, len(nodes)))
+    field.set_graph(nodes, edges, rotations, translations)
     return field
 
 
@@ -171,7 +175,7 @@ def surface_problem(sigma_m: float = 0.1, camera: CameraIntrinsics = CAMERA, str
     nodes, count = len(graph.positions), len(mesh.points)
     device = select_device("cpu")
     field = WarpField(device, sigma_m, capacity=nodes)
-    field.set_graph(graph.positions, graph.edges, *at_rest(nodes), np.arange(nodes))
+    field.set_graph(graph.positions, graph.edges)
     anchors = wp.zeros(count, dtype=wp.vec4i, device=device)
     weights = wp.zeros(count, dtype=wp.vec4, device=device)
     field.anchor(wp.array(mesh.points, dtype=wp.vec3, device=device), count, anchors, weights)

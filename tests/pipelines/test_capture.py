@@ -11,6 +11,7 @@ import pytest
 from bodystream.errors import SourceError
 from bodystream.evaluation.surface import FrameQuality, QualityMeter
 from bodystream.pipelines.capture.pipeline import Capture, CaptureConfig, CaptureResult
+from bodystream.tracking import TrackerConfig
 from bodystream.types import RgbdFrame, Status
 from helpers.pipeline_frames import DEVICE, empty, frames, model_bits, new_capture
 
@@ -84,7 +85,7 @@ def test_person_leaves_and_comes_back(capture: Capture) -> None:
 
 
 def test_absence_keeps_the_model() -> None:
-    capture = new_capture(CaptureConfig(restart_after=3))
+    capture = new_capture(CaptureConfig(tracking=TrackerConfig(restart_after=3)))
     try:
         for frame in frames()[:3]:
             capture.step(frame)
@@ -110,7 +111,7 @@ def elsewhere(frame: RgbdFrame) -> RgbdFrame:
 
 
 def test_a_model_that_does_not_fit_is_not_fused_and_then_started_anew() -> None:
-    capture = new_capture(CaptureConfig(restart_after=3))
+    capture = new_capture(CaptureConfig(tracking=TrackerConfig(restart_after=3)))
     try:
         for frame in frames()[:4]:
             before = capture.step(frame)
@@ -126,7 +127,7 @@ def test_a_model_that_does_not_fit_is_not_fused_and_then_started_anew() -> None:
 
 
 def test_a_kept_model_is_never_started_anew() -> None:
-    capture = new_capture(CaptureConfig(restart_after=1, restart=False))
+    capture = new_capture(CaptureConfig(tracking=TrackerConfig(restart_after=1, restart=False)))
     try:
         for frame in frames()[:3]:
             capture.step(frame)
@@ -138,7 +139,7 @@ def test_a_kept_model_is_never_started_anew() -> None:
 
 
 def test_nothing_from_the_start_is_lost_and_no_restart() -> None:
-    capture = new_capture(CaptureConfig(restart_after=3))
+    capture = new_capture(CaptureConfig(tracking=TrackerConfig(restart_after=3)))
     try:
         for frame in frames()[:6]:
             result = capture.step(empty(frame))

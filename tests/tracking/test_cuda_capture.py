@@ -9,7 +9,7 @@ import warp as wp
 from bodystream.deformation import WarpField
 from bodystream.device import initialise_warp, select_device
 from bodystream.tracking.solver import GaussNewton
-from helpers.solver_problems import PLAIN, random_problem
+from helpers.solver_problems import PLAIN, device_points, random_problem
 
 initialise_warp()
 CUDA = pytest.mark.skipif(not wp.is_cuda_available(), reason="needs an NVIDIA GPU")
@@ -20,14 +20,9 @@ def test_a_captured_iteration_steps_as_plain_launches_do():
     device = select_device("cuda")
     problem = random_problem()
     field = WarpField(device, neighbours=problem.edges.shape[1], capacity=len(problem.nodes))
-    field.set_graph(
-        problem.nodes, problem.edges, problem.rotations, problem.translations, np.arange(len(problem.nodes))
-    )
+    field.set_graph(problem.nodes, problem.edges, problem.rotations, problem.translations)
     solver = GaussNewton(field, problem.camera, replace(PLAIN, linear="pcg", pcg_iterations=60))
-    points = wp.array(problem.points, dtype=wp.vec3, device=device)
-    anchors = wp.array(problem.anchors, dtype=wp.vec4i, device=device)
-    weights = wp.array(problem.weights, dtype=wp.vec4, device=device)
-    solver.set_points(points, anchors, weights, len(problem.points))
+    solver.set_points(device_points(device, problem.points, problem.anchors, problem.weights))
     solver.set_flow(problem.targets)
 
     solver.begin()

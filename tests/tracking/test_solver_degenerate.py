@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import warp as wp
 
-from bodystream.device import select_device
 from bodystream.tracking.solver import FlowTargets, GaussNewton, SolverConfig
 from bodystream.types import Array, Status
 from helpers.solver_problems import (
@@ -17,6 +15,7 @@ from helpers.solver_problems import (
     Problem,
     SolverCase,
     at_rest,
+    device_points,
     make_field,
     random_problem,
     surface_problem,
@@ -212,20 +211,11 @@ def test_targets_far_away_move_no_node_farther_than_allowed() -> None:
     assert_sane(case)
 
 
-def device_arrays(points: Array, anchors: Array, weights: Array) -> tuple[wp.array, wp.array, wp.array]:
-    device = select_device("cpu")
-    return (
-        wp.array(points, dtype=wp.vec3, device=device),
-        wp.array(anchors, dtype=wp.vec4i, device=device),
-        wp.array(weights, dtype=wp.vec4, device=device),
-    )
-
-
 def test_zero_points() -> None:
     problem = random_problem()
     solver = GaussNewton(make_field(problem.nodes, problem.edges), CAMERA, PLAIN)
-    nothing = device_arrays(np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 4)))
-    solver.set_points(*nothing, 0)
+    one = device_points(solver.device, np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 4)))
+    solver.set_points(replace(one, count=0))
     solver.set_flow(FlowTargets(np.zeros((0, 2)), np.zeros(0), np.zeros(0)))
     summary = solver.solve()
     assert summary.status is Status.LOST and summary.reason == "no matches"
@@ -237,7 +227,7 @@ def test_zero_points_after_some() -> None:
     case = SolverCase(random_problem())
     case.solve()
     before = case.field.motion()
-    case.solver.set_points(case.points, case.anchors, case.weights, 0)
+    case.solver.set_points(replace(case.model, count=0))
     case.solver.set_flow(FlowTargets(np.zeros((0, 2)), np.zeros(0), np.zeros(0)))
     assert case.solver.solve().status is Status.LOST
     for got, expected in zip(case.field.motion(), before, strict=True):
@@ -248,7 +238,7 @@ def test_empty_graph() -> None:
     field = make_field(np.zeros((0, 3), np.float32), np.zeros((0, 8), np.int32))
     solver = GaussNewton(field, CAMERA, PLAIN)
     assert solver.solve().status is Status.LOST
-    solver.set_points(*device_arrays(np.zeros((5, 3)), np.zeros((5, 4)), np.zeros((5, 4))), 5)
+    solver.set_points(device_points(solver.device, np.zeros((5, 3)), np.zeros((5, 4)), np.zeros((5, 4))))
     solver.set_flow(FlowTargets(np.zeros((5, 2)), np.ones(5), np.ones(5)))
     summary = solver.solve()
     assert summary.status is Status.LOST and summary.reason == "no graph"

@@ -14,7 +14,7 @@ import warp as wp
 
 from bodystream.tracking.solver import SolverConfig
 from bodystream.types import Status
-from helpers.solver_problems import PLAIN, SolverCase, random_problem, surface_problem
+from helpers.solver_problems import PLAIN, SolverCase, device_points, random_problem, surface_problem
 
 
 def overshooting(config: SolverConfig, away_m: float = 1.1) -> SolverCase:
@@ -142,12 +142,7 @@ def test_more_points_grow_the_buffers_by_doubling() -> None:
     grown = SolverCase(large)
     grown.solve()
     for problem in (large, small, large):
-        arrays = (
-            wp.array(problem.points, dtype=wp.vec3, device=case.device),
-            wp.array(problem.anchors, dtype=wp.vec4i, device=case.device),
-            wp.array(problem.weights, dtype=wp.vec4, device=case.device),
-        )
-        case.solver.set_points(*arrays, len(problem.points))
+        case.solver.set_points(device_points(case.device, problem.points, problem.anchors, problem.weights))
         case.solver.set_flow(problem.targets)
         case.field.set_motion(problem.rotations, problem.translations)
         case.solve()
@@ -167,9 +162,9 @@ def test_graph_that_grew_is_analysed_again() -> None:
     rotations, translations = case.field.motion()
     case.field.set_graph(
         np.concatenate([problem.nodes, far]), edges, np.concatenate([rotations, rotations]),
-        np.concatenate([translations, translations]), np.arange(2 * n),
+        np.concatenate([translations, translations]),
     )  # fmt: skip
-    case.solver.set_points(case.points, case.anchors, case.weights, case.count)
+    case.solver.set_points(case.model)
     case.solver.set_flow(problem.targets)
     summary = case.solve()
     assert summary.status is Status.TRACKED and len(case.solver.active) == 2 * n

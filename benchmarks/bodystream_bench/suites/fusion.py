@@ -67,7 +67,7 @@ def _ours(context: Context, subject: Subject, order: list[int]) -> tuple[Timing,
     device, graph = context.device, subject.graph
     n = len(graph.positions)
     field = WarpField(device, capacity=n)
-    field.set_graph(graph.positions, graph.edges, *subject.motions[0], np.arange(n))
+    field.set_graph(graph.positions, graph.edges, *subject.motions[0])
     volume = TsdfVolume(FusionConfig(), device)
     height, width = subject.frames[0].depth_m.shape
     depth = wp.zeros((height, width), dtype=float, device=device)

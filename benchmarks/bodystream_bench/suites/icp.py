@@ -10,7 +10,7 @@ import warp as wp
 from bodystream.deformation import WarpField
 from bodystream.geometry.camera import back_project
 from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.tracking import GaussNewton, SolverConfig, build_graph, mesh_from_depth
+from bodystream.tracking import GaussNewton, ModelPoints, SolverConfig, build_graph, mesh_from_depth
 from bodystream.types import Array
 from bodystream_bench.measuring import Context, expect, measure
 from bodystream_bench.recordings import person_frames
@@ -49,18 +49,16 @@ def run(context: Context) -> None:
     graph = build_graph(start, _edges(mesh.edges, keep), minimum_points=50)
     nodes = len(graph.positions)
     field = WarpField(device, capacity=nodes, reach_m=0.5)
-    unit = np.tile(np.eye(3, dtype=np.float32), (nodes, 1, 1))
-    still = np.zeros((nodes, 3), np.float32)
-    field.set_graph(graph.positions, graph.edges, unit, still, np.arange(nodes))
+    field.set_graph(graph.positions, graph.edges)
     points = wp.array(start, dtype=wp.vec3, device=device)
     anchors, weights = wp.zeros(count, dtype=wp.vec4i, device=device), wp.zeros(count, dtype=wp.vec4, device=device)
     field.anchor(points, count, anchors, weights)
     config = SolverConfig(rigid_iterations=_ITERATIONS, iterations=0, icp_reach_m=_REACH_M, linear="pcg")
     solver = GaussNewton(field, frame.intrinsics, config)
     device_normals = wp.array(start_normals, dtype=wp.vec3, device=device)
-    solver.set_points(points, anchors, weights, count, device_normals)
+    solver.set_points(ModelPoints(points, anchors, weights, count, device_normals))
     solver.set_depth(depth_m)
-    timing = measure(solver.solve, context.steps(), before=lambda: field.set_motion(unit, still))
+    timing = measure(solver.solve, context.steps(), before=field.set_motion)
     moved = wp.zeros(count, dtype=wp.vec3, device=device)
     field.warp(points, anchors, weights, count, moved)
     error_mm = float(np.linalg.norm(moved.numpy() - truth, axis=1).mean() * 1e3)

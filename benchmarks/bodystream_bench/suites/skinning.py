@@ -35,7 +35,7 @@ def _measure(context: Context, key: str, count: int) -> None:
     weights /= weights.sum(axis=1, keepdims=True)
 
     field = WarpField(device, capacity=_NODES)
-    field.set_graph(nodes, np.full((_NODES, 8), -1, np.int32), rotations, translations, np.arange(_NODES))
+    field.set_graph(nodes, np.full((_NODES, 8), -1, np.int32), rotations, translations)
     points = wp.array(vertices, dtype=wp.vec3, device=device)
     ids, shares = wp.array(anchors, dtype=wp.vec4i, device=device), wp.array(weights, dtype=wp.vec4, device=device)
     out = wp.zeros(count, dtype=wp.vec3, device=device)

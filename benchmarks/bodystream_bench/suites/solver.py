@@ -10,6 +10,7 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.tracking.graph import NodeGraph, build_graph
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.solver import FlowTargets, GaussNewton, SolverConfig
 from bodystream.types import Array, Status
 from bodystream_bench.measuring import Context, expect, measure
@@ -71,28 +72,25 @@ class _Case:
     def __init__(self, device: wp.Device, surface: MatchedSurface, graph: NodeGraph, sigma_m: float) -> None:
         self.device, self.surface, self.graph = device, surface, graph
         n, count = len(graph.positions), len(surface.mesh.points)
-        self.unit, self.still = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1)), np.zeros((n, 3), np.float32)
         # Every pixel follows the nearest nodes, also at the rim: all of them count in the error.
         self.field = WarpField(device, sigma_m, reach_m=0.5, capacity=n)
-        self.field.set_graph(graph.positions, graph.edges, self.unit, self.still, np.arange(n))
+        self.field.set_graph(graph.positions, graph.edges)
         self.points = wp.array(surface.mesh.points, dtype=wp.vec3, device=device)
         self.anchors = wp.zeros(count, dtype=wp.vec4i, device=device)
         self.weights = wp.zeros(count, dtype=wp.vec4, device=device)
         self.field.anchor(self.points, count, self.anchors, self.weights)
 
-    def rest(self) -> None:
-        self.field.set_motion(self.unit, self.still)
-
     def solver(self, chosen: Array, config: SolverConfig) -> GaussNewton:
         """A solver for some of the points."""
         surface, device = self.surface, self.device
         solver = GaussNewton(self.field, surface.intrinsics, config)
-        solver.set_points(
+        model = ModelPoints(
             wp.array(surface.mesh.points[chosen], dtype=wp.vec3, device=device),
             wp.array(self.anchors.numpy()[chosen], dtype=wp.vec4i, device=device),
             wp.array(self.weights.numpy()[chosen], dtype=wp.vec4, device=device),
             len(chosen),
         )
+        solver.set_points(model)
         weight = np.ones(len(chosen), np.float32)
         solver.set_flow(FlowTargets(surface.target_px[chosen], surface.target_depth_m[chosen], weight))
         return solver
@@ -113,13 +111,13 @@ class _Case:
 def _measure(context: Context, key: str, case: _Case, chosen: Array) -> float:
     """Record timing and accuracy on some of the points; returns the median [ms]."""
     solver = case.solver(chosen, SolverConfig())
-    case.rest()
+    case.field.set_motion()
     summary = solver.solve()
     error_mm = case.epe3d_mm(case.warped())
     expect(summary.status is Status.TRACKED, f"{key}: the solve was {summary.status}: {summary.reason}")
     limit_mm = case.surface.limit_mm
     expect(error_mm < limit_mm, f"{key}: mean error {error_mm:.2f} mm, wanted below {limit_mm:.1f} mm")
-    timing = measure(solver.solve, context.steps(), before=case.rest, device=case.device)
+    timing = measure(solver.solve, context.steps(), before=case.field.set_motion, device=case.device)
     context.add_timing(key, timing)
     context.add(f"{key}.epe3d_mm", error_mm, "mm", "lower", 0.1)
     return timing.p50_ms
@@ -141,7 +139,7 @@ def _dense_ms(context: Context, case: _Case, chosen: Array) -> float:
         (config.lambda_flow, config.lambda_depth, config.lambda_reg),
     )
     solver = case.solver(chosen, config)
-    case.rest()
+    case.field.set_motion()
     solver.solve()
     ours = case.warped()
     times = {}

@@ -237,7 +237,8 @@ class Live:
         voxel_m = self.voxel_mm * 1e-3
         scale = voxel_m / default.fusion.voxel_m
         fusion = replace(default.fusion, voxel_m=voxel_m, truncation_m=default.fusion.truncation_m * scale)
-        return replace(default, foreground=foreground, fusion=fusion, restart=not self.keep_model)
+        tracking = replace(default.tracking, restart=not self.keep_model)
+        return replace(default, foreground=foreground, tracking=tracking, fusion=fusion)
 
     def _source_options(self) -> SourceOptions:
         from bodystream.sources import SourceOptions

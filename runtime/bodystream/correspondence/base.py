@@ -41,6 +41,10 @@ class CorrespondenceEstimator(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Stop threads and give back what the estimator holds; it cannot be used afterwards. May be called twice."""
+        ...
+
 
 class ConstantCorrespondence:
     """Returns a given flow for every pair: ground truth of a data set, or a flow estimated elsewhere.
@@ -95,6 +99,9 @@ class ConstantCorrespondence:
             inside &= target_mask[np.where(inside, landed_v, 0), np.where(inside, landed_u, 0)]
             weight = np.where(inside, weight, np.float32(0))
         return FlowField(source.t_ns, target.t_ns, self._flow_px, weight)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 def check_pair(

@@ -13,7 +13,7 @@ from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import cycle_error_m, image_confidence, landing_confidence
 from bodystream.correspondence.dis_config import PRESETS, DisConfig
 from bodystream.correspondence.images import ImageKind, matching_image
-from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
+from bodystream.types import Array, FlowField, RgbdFrame
 
 __all__ = ["DisConfig", "DisCorrespondence"]
 
@@ -41,7 +41,7 @@ class DisCorrespondence:
         self._small_frames: list[tuple[RgbdFrame, RgbdFrame]] = []
 
     def close(self) -> None:
-        """Stop the second thread; the estimator cannot be used afterwards."""
+        """Stop the second thread; the estimator cannot be used afterwards. May be called twice."""
         self._pool.shutdown(wait=True)
 
     def step(
@@ -92,10 +92,9 @@ class DisCorrespondence:
                 return reduced
         k = self.config.downscale
         height, width = (n // k for n in frame.depth_m.shape)
-        full = frame.intrinsics
-        intrinsics = CameraIntrinsics(
-            full.fx / k, full.fy / k, (full.cx + 0.5) / k - 0.5, (full.cy + 0.5) / k - 0.5, width, height
-        )
+        # Flow is found in the averaged colours, so their camera counts. One pixel's depth stands for its area, half a
+        # pixel of the full image off: that moves a point by less than a millimetre, where a cycle may be off by 5 cm.
+        intrinsics = frame.intrinsics.cropped(slice(0, height * k), slice(0, width * k)).scaled(1 / k)
         colour = frame.colour
         if colour is not None:
             colour = cv2.resize(colour[: height * k, : width * k], (width, height), interpolation=cv2.INTER_AREA)
@@ -224,7 +223,7 @@ class DisCorrespondence:
         depth_m = source.depth_m[window]
         own_depth_m = _thinned(depth_m, stride)
         cycle = cycle_error_m(
-            _thinned(grid, stride), own_depth_m, returned, depth_m, _moved_camera(source.intrinsics, window)
+            _thinned(grid, stride), own_depth_m, returned, depth_m, source.intrinsics.cropped(*window)
         )
         # a source pixel without depth has no cycle to check, and no use for the solver either
         weight *= np.where(cycle < config.max_cycle_m, np.exp(cycle * cycle * (-0.5 / config.cycle_m**2)), 0)
@@ -280,19 +279,6 @@ def _thinned(image: Array, stride: int) -> Array:
 
 def _sample(image: Array, pixels: Array) -> Array:
     return cv2.remap(image, pixels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _moved_camera(intrinsics: CameraIntrinsics, window: Window) -> CameraIntrinsics:
-    """The camera of the pixels within a window."""
-    rows, columns = window
-    return CameraIntrinsics(
-        intrinsics.fx,
-        intrinsics.fy,
-        intrinsics.cx - columns.start,
-        intrinsics.cy - rows.start,
-        columns.stop - columns.start,
-        rows.stop - rows.start,
-    )
 
 
 def _bounding_window(mask: Array, margin_px: int) -> Window | None:

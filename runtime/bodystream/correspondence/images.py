@@ -65,19 +65,12 @@ def matching_image(frame: RgbdFrame, kind: ImageKind = "colour", *, window: tupl
     Returns:
         (H, W) or the window's size.
     """
-    rows, columns = (
-        window if window is not None else (slice(0, frame.depth_m.shape[0]), slice(0, frame.depth_m.shape[1]))
-    )
+    rows, columns = (slice(None), slice(None)) if window is None else window
     grey = shade = None
     if frame.colour is not None and kind != "depth":
         grey = cv2.cvtColor(frame.colour[rows, columns], cv2.COLOR_RGB2GRAY)
     if grey is None or kind == "both":
-        k = frame.intrinsics
-        depth_m = frame.depth_m[rows, columns]
-        cropped = CameraIntrinsics(
-            k.fx, k.fy, k.cx - columns.start, k.cy - rows.start, depth_m.shape[1], depth_m.shape[0]
-        )
-        shade = shade_normals(depth_m, cropped)
+        shade = shade_normals(frame.depth_m[rows, columns], frame.intrinsics.cropped(rows, columns))
     if grey is None:
         assert shade is not None
         return shade

@@ -90,12 +90,20 @@ class WarpField:
         self._clusters = np.zeros(0, np.int32)
         self._live_is_current = False
 
-    def set_graph(self, positions: Array, edges: Array, rotations: Array, translations: Array, parents: Array) -> None:
+    def set_graph(
+        self,
+        positions: Array,
+        edges: Array,
+        rotations: Array | None = None,
+        translations: Array | None = None,
+        parents: Array | None = None,
+    ) -> None:
         """Replace nodes, edges and motion; the first nodes may be those of before.
 
         Args:
             positions: (N, 3) canonical [m]. edges: (N, K) int32, -1 = unused.
-            rotations: (N, 3, 3). translations: (N, 3) [m]. parents: (N,) int32.
+            rotations: (N, 3, 3), none where None. translations: (N, 3) [m], none where None.
+            parents: (N,) int32, each node its own where None.
         """
         n = len(positions)
         if edges.shape != (n, self.neighbours):
@@ -107,15 +115,19 @@ class WarpField:
         self.version += 1
         self._positions = np.ascontiguousarray(positions, np.float32)
         self._edges = np.ascontiguousarray(edges, np.int32)
-        self.parents = np.ascontiguousarray(parents, np.int32)
+        self.parents = np.arange(n, dtype=np.int32) if parents is None else np.ascontiguousarray(parents, np.int32)
         self.positions[:n].assign(self._positions)
         self.edges[:n].assign(self._edges)
         self._clusters = _connected_clusters(self._edges)
         self._canonical_grid.build(self.positions[:n], self.sigma_m)
         self.set_motion(rotations, translations)
 
-    def set_motion(self, rotations: Array, translations: Array) -> None:
-        """Set (N, 3, 3) rotations and (N, 3) translations [m] from the host."""
+    def set_motion(self, rotations: Array | None = None, translations: Array | None = None) -> None:
+        """Set (N, 3, 3) rotations and (N, 3) translations [m] from the host; none where None."""
+        if rotations is None:
+            rotations = np.tile(np.eye(3, dtype=np.float32), (self.count, 1, 1))
+        if translations is None:
+            translations = np.zeros((self.count, 3), np.float32)
         self.rotations[: self.count].assign(np.ascontiguousarray(rotations, np.float32))
         self.translations[: self.count].assign(np.ascontiguousarray(translations, np.float32))
         self._live_is_current = False

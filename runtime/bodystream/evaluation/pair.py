@@ -13,6 +13,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.camera import depth_edges, project, sample_bilinear
 from bodystream.timing import now_ns
 from bodystream.tracking.graph import build_graph, mesh_from_depth
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.solver import FlowTargets, GaussNewton, SolverConfig, SolveSummary
 from bodystream.types import Array, FlowField, RgbdFrame
 
@@ -81,9 +82,7 @@ class PairTracker:
                 f"which has {count} pixels with depth: check mask and depth"
             )
         field = WarpField(device, config.sigma_m, reach_m=config.reach_m, capacity=nodes)
-        unit = np.tile(np.eye(3, dtype=np.float32), (nodes, 1, 1))
-        still = np.zeros((nodes, 3), np.float32)
-        field.set_graph(graph.positions, graph.edges, unit, still, np.arange(nodes, dtype=np.int32))
+        field.set_graph(graph.positions, graph.edges)
         points = wp.array(mesh.points, dtype=wp.vec3, device=device)
         anchors = wp.zeros(count, dtype=wp.vec4i, device=device)
         weights = wp.zeros(count, dtype=wp.vec4, device=device)
@@ -92,10 +91,10 @@ class PairTracker:
         flow = self._estimator.step(source, target, source_mask=mask)
         targets = self._targets(flow, target, mesh.pixels)
         solver = GaussNewton(field, source.intrinsics, config.solver)
-        solver.set_points(points, anchors, weights, count)
+        solver.set_points(ModelPoints(points, anchors, weights, count))
         solver.set_flow(targets)
         solver.solve()  # warm-up: kernels are built and buffers touched
-        field.set_motion(unit, still)
+        field.set_motion()
         start = now_ns()
         summary = solver.solve()
         wp.synchronize_device(device)

@@ -103,7 +103,7 @@ class ForegroundSegmenter:
                     f"seed_px must lie within the {intrinsics.width}x{intrinsics.height} image, got {config.seed_px}"
                 )
         self._stride = max(1, intrinsics.width // _COARSE_WIDTH)
-        self._coarse_camera = _strided(intrinsics, self._stride)
+        self._coarse_camera = intrinsics.strided(self._stride)
         self._ray_x = ((np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx).astype(np.float32)
         self._ray_y = ((np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy).astype(np.float32)[:, None]
         self._planes = BackgroundPlanes()
@@ -281,18 +281,6 @@ class ForegroundSegmenter:
         smooth = cv2.medianBlur(fine.view(np.uint8), 5).view(bool)
         out[full_rows, full_columns] = smooth & (depth > 0)
         return out
-
-
-def _strided(intrinsics: CameraIntrinsics, stride: int) -> CameraIntrinsics:
-    """The camera of every `stride`-th pixel, beginning with the first."""
-    return CameraIntrinsics(
-        intrinsics.fx / stride,
-        intrinsics.fy / stride,
-        intrinsics.cx / stride,
-        intrinsics.cy / stride,
-        -(-intrinsics.width // stride),
-        -(-intrinsics.height // stride),
-    )
 
 
 def _finish(frame: RgbdFrame, mask: Array, reason_if_empty: str) -> Foreground:

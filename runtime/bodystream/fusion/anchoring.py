@@ -34,13 +34,13 @@ class GraphWatch:
     """
 
     def __init__(self) -> None:
-        self._version = -1
-        self._positions = np.zeros((0, 3), np.float32)
-        self._edges = np.zeros((0, 0), np.int32)
+        self.forget()
 
     def forget(self) -> None:
         """Treat the next graph as new."""
-        self.__init__()
+        self._version = -1
+        self._positions = np.zeros((0, 3), np.float32)
+        self._edges = np.zeros((0, 0), np.int32)
 
     def trusted_distance(self, field: WarpField) -> float:
         """Up to here [m] from its nearest node, a point of an unmarked node is sure to have kept that node."""

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from bodystream.deformation import WarpField
+from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.graph import geodesic_neighbours, large_components, mesh_from_depth, sample_nodes
 from bodystream.types import Array, CameraIntrinsics, GraphSnapshot
 
@@ -36,6 +37,10 @@ class GrowthConfig:
     least_piece: int = 60
     reach_m: float = 0.3
     max_nodes: int = 2000
+
+    def __post_init__(self) -> None:
+        require_whole("growth", self, 1, "stride", "least_support", "least_piece", "max_nodes")
+        require_number("growth", self, "reach_m", above=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ import warp as wp
 from bodystream.deformation import WarpField
 from bodystream.device import ParallelLaunch
 from bodystream.tracking import kernels, match_kernels
+from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.kernels import Pinhole
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.silhouette import nearest_inside
-from bodystream.types import Array, CameraIntrinsics, FlowField
+from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
 
 __all__ = ["MatchConfig", "MatchGatherer", "Reference", "pinhole"]
 
@@ -49,24 +51,41 @@ class MatchConfig:
     silhouette_weight: float = 1.0
     see_through_m: float = 0.1
 
+    def __post_init__(self) -> None:
+        require_number("matching", self, "least_weight", least=0, most=1)
+        require_number("matching", self, "visible_m", "step_m", "spread_m", "see_through_m", above=0)
+        require_number("matching", self, "silhouette_weight", least=0)
+        require_whole("matching", self, 1, "references")
+
 
 class Reference:
-    """A past frame with the motion that was solved for it; holds its own device copies."""
+    """A past frame with its foreground and the motion that was solved for it; holds its own device copies.
+
+    Attributes:
+        frame, mask: the frame and its (H, W) bool foreground; None before the first `store` and after `forget`.
+        depth: (H, W) float32 device array, its foreground depth [m].
+        rotations, translations: device arrays, the motion of the first `node_count` nodes.
+    """
 
     def __init__(self, field: WarpField, intrinsics: CameraIntrinsics) -> None:
         self._device = field.device
         self.depth = wp.zeros((intrinsics.height, intrinsics.width), dtype=float, device=self._device)
-        self.t_ns = -1
         self.node_count = 0
+        self.forget()
         self._allocate(field.capacity)
 
     def _allocate(self, capacity: int) -> None:
         self.rotations = wp.zeros(capacity, dtype=wp.mat33, device=self._device)
         self.translations = wp.zeros(capacity, dtype=wp.vec3, device=self._device)
 
-    def store(self, t_ns: int, depth: wp.array, field: WarpField) -> None:
-        """Copy a frame's (H, W) foreground depth [m] and the field's motion at it."""
-        self.t_ns = t_ns
+    def forget(self) -> None:
+        """Hold no frame."""
+        self.frame: RgbdFrame | None = None
+        self.mask: Array | None = None
+
+    def store(self, frame: RgbdFrame, mask: Array, depth: wp.array, field: WarpField) -> None:
+        """Keep a frame and its mask, and copy its (H, W) foreground depth [m] and the field's motion at it."""
+        self.frame, self.mask = frame, mask
         wp.copy(self.depth, depth)
         self.store_motion(field)
 
@@ -111,21 +130,20 @@ class MatchGatherer:
 
     def gather(
         self,
-        points: wp.array,
-        anchors: wp.array,
-        weights: wp.array,
-        count: int,
-        normals: wp.array,
+        model: ModelPoints,
         references: list[tuple[Reference, FlowField]],
         target_depth: wp.array,
         outputs: tuple[wp.array, wp.array, wp.array],
     ) -> None:
-        """Fill the solver's flow buffers (pixels, depth, weight) for `count` model points.
+        """Fill the solver's flow buffers (pixels, depth, weight) for the model's points.
 
         Args:
-            references: past frames and the flow from each to the new frame.
+            model: with normals. references: past frames and the flow from each to the new frame.
             target_depth: (H, W) foreground depth of the new frame [m].
         """
+        if model.normals is None:
+            raise ValueError("matching needs the model's normals, got points without")
+        count = model.count
         if count > self._capacity:
             self._allocate(max(2 * self._capacity, count))
         config, field = self.config, self._field
@@ -133,7 +151,7 @@ class MatchGatherer:
         for row, (reference, flow) in enumerate(used):
             self._flow.assign(flow.flow_px)
             self._weight.assign(flow.weight)
-            inputs = [points, normals, anchors, weights, field.positions, self._camera]
+            inputs = [model.points, model.normals, model.anchors, model.weights, field.positions, self._camera]
             inputs += [reference.rotations, reference.translations, reference.node_count, reference.depth]
             inputs += [self._flow, self._weight, config.least_weight, config.visible_m, target_depth, config.step_m]
             inputs += [row, self._pixels, self._depths, self._weights]
@@ -143,10 +161,7 @@ class MatchGatherer:
 
     def pull_inside(
         self,
-        points: wp.array,
-        anchors: wp.array,
-        weights: wp.array,
-        count: int,
+        model: ModelPoints,
         scene_depth_m: Array,
         mask: Array,
         outputs: tuple[wp.array, wp.array, wp.array],
@@ -161,6 +176,13 @@ class MatchGatherer:
             return
         self._scene.assign(scene_depth_m)
         self._inside.assign(nearest_inside(mask, SILHOUETTE_SCALE))
-        inputs = [points, anchors, weights, field.positions, field.rotations, field.translations, self._camera]
-        inputs += [self._scene, self._inside, SILHOUETTE_SCALE, config.see_through_m, config.silhouette_weight]
-        ParallelLaunch(match_kernels.pull_inside, count, [*inputs, *outputs], self._device)()
+        inputs = [model.points, model.anchors, model.weights, field.positions, field.rotations, field.translations]
+        inputs += [
+            self._camera,
+            self._scene,
+            self._inside,
+            SILHOUETTE_SCALE,
+            config.see_through_m,
+            config.silhouette_weight,
+        ]
+        ParallelLaunch(match_kernels.pull_inside, model.count, [*inputs, *outputs], self._device)()

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import warp as wp
 
 from bodystream.device import ParallelLaunch
 from bodystream.tracking import match_kernels
 
-__all__ = ["ModelPoints"]
+__all__ = ["ModelPoints", "PointSampler", "SkinnedSurface"]
 
 
-class ModelPoints:
-    """Every n-th surface vertex with its normal, anchors and weights, in buffers of its own.
+class SkinnedSurface(Protocol):
+    """A canonical surface on the device whose vertices are anchored in the graph, such as fusion hands out.
 
     Attributes:
-        points, normals: vec3 canonical [m]. anchors, weights: vec4i and vec4. count: in use.
+        vertices, normals: vec3, canonical [m]. anchors, weights: vec4i and vec4. vertex_count: in use.
+    """
+
+    vertices: wp.array
+    normals: wp.array
+    anchors: wp.array
+    weights: wp.array
+    vertex_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPoints:
+    """Canonical points that are followed, device arrays.
+
+    Attributes:
+        points: vec3 [m]. anchors, weights: vec4i and vec4, four nodes of the graph. count: in use.
+        normals: vec3 unit vectors; only dense ICP needs them.
+    """
+
+    points: wp.array
+    anchors: wp.array
+    weights: wp.array
+    count: int
+    normals: wp.array | None = None
+
+
+class PointSampler:
+    """Takes every n-th vertex of a surface with its normal, anchors and weights, into buffers of its own.
+
+    Args:
+        max_points: most vertices that are taken.
     """
 
     def __init__(self, device: wp.Device, max_points: int) -> None:
         self._device = device
         self._max_points = max_points
-        self.count = 0
-        self.points = wp.zeros(max_points, dtype=wp.vec3, device=device)
-        self.normals = wp.zeros(max_points, dtype=wp.vec3, device=device)
-        self.anchors = wp.zeros(max_points, dtype=wp.vec4i, device=device)
-        self.weights = wp.zeros(max_points, dtype=wp.vec4, device=device)
+        self._points = wp.zeros(max_points, dtype=wp.vec3, device=device)
+        self._normals = wp.zeros(max_points, dtype=wp.vec3, device=device)
+        self._anchors = wp.zeros(max_points, dtype=wp.vec4i, device=device)
+        self._weights = wp.zeros(max_points, dtype=wp.vec4, device=device)
 
-    def take(self, vertices: wp.array, normals: wp.array, anchors: wp.array, weights: wp.array, count: int) -> None:
-        """Copy at most `max_points` of `count` vertices, evenly through the list, which runs along the surface."""
-        stride = -(-count // self._max_points)
-        self.count = count // max(1, stride)
-        inputs = [stride, vertices, normals, anchors, weights]
-        outputs = [self.points, self.normals, self.anchors, self.weights]
-        ParallelLaunch(match_kernels.take_every, self.count, [*inputs, *outputs], self._device, min_chunk=4096)()
+    def take(self, surface: SkinnedSurface) -> ModelPoints:
+        """Copy vertices evenly through the list, which runs along the surface; valid until the next call."""
+        stride = -(-surface.vertex_count // self._max_points)
+        count = surface.vertex_count // max(1, stride)
+        inputs = [stride, surface.vertices, surface.normals, surface.anchors, surface.weights]
+        outputs = [self._points, self._normals, self._anchors, self._weights]
+        ParallelLaunch(match_kernels.take_every, count, [*inputs, *outputs], self._device, min_chunk=4096)()
+        return ModelPoints(self._points, self._anchors, self._weights, count, self._normals)

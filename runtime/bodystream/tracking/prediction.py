@@ -11,6 +11,7 @@ from bodystream.device import ParallelLaunch
 from bodystream.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from bodystream.tracking import match_kernels
 from bodystream.tracking.matches import Reference, pinhole
+from bodystream.tracking.model import ModelPoints
 from bodystream.types import Array, CameraIntrinsics
 
 __all__ = ["FlowPredictor", "MotionPredictor"]
@@ -91,20 +92,18 @@ class FlowPredictor:
         self._visible_m = visible_m
         self._moved = wp.zeros(0, dtype=wp.vec4, device=field.device)
 
-    def flow(self, points: wp.array, anchors: wp.array, weights: wp.array, count: int, reference: Reference) -> Array:
+    def flow(self, model: ModelPoints, reference: Reference) -> Array:
         """(H, W, 2) float32 flow [px] from a reference frame to the field's motion as it is now.
 
         It is known where model points are seen, and continued smoothly beyond.
-
-        Args:
-            points, anchors, weights: of `count` canonical points, device arrays.
         """
+        count = model.count
         width, height = self._intrinsics.width, self._intrinsics.height
         if count > len(self._moved):
             self._moved = wp.zeros(2 * count, dtype=wp.vec4, device=self._field.device)
         field = self._field
-        inputs = [points, anchors, weights, field.positions, field.rotations, field.translations, self._camera]
-        inputs += [reference.rotations, reference.translations, reference.node_count, reference.depth]
+        inputs = [model.points, model.anchors, model.weights, field.positions, field.rotations, field.translations]
+        inputs += [self._camera, reference.rotations, reference.translations, reference.node_count, reference.depth]
         inputs += [self._visible_m, self._moved]
         ParallelLaunch(match_kernels.predict_flow, count, inputs, field.device)()
         moved = self._moved.numpy()[:count]

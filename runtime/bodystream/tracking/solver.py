@@ -9,6 +9,7 @@ from bodystream.deformation import WarpField
 from bodystream.device import ParallelLaunch
 from bodystream.tracking import assembly_kernels, kernels
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.pattern import analyse_pattern
 from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics, Status
@@ -49,13 +50,12 @@ class GaussNewton:
         self._rigid_step = wp.zeros(2, dtype=wp.vec3, device=self.device)
         self._totals = wp.zeros((self.config.iterations + 1, 4), dtype=float, device=self.device)
 
-    def set_points(
-        self, points: wp.array, anchors: wp.array, weights: wp.array, count: int, normals: wp.array | None = None
-    ) -> None:
-        """The canonical points that will be matched: device arrays vec3, vec4i, vec4 (and vec3 normals for ICP).
+    def set_points(self, model: ModelPoints) -> None:
+        """The canonical points that will be matched; with normals for ICP.
 
         Sorts them by anchor set. To be called again when the points, their anchors or the graph changed.
         """
+        count = model.count
         if count > self._match_capacity or self._match_capacity == 0:
             self._allocate_matches(max(2 * self._match_capacity, count, 1))
         self._count = count
@@ -63,8 +63,8 @@ class GaussNewton:
         if count == 0 or self.field.count == 0:
             return  # `solve` reports that there is nothing to solve
         self._analyse_graph()
-        self._points = (points, points if normals is None else normals)
-        inputs = [anchors, weights, self._anchors, self._weights]
+        self._points = (model.points, model.points if model.normals is None else model.normals)
+        inputs = [model.anchors, model.weights, self._anchors, self._weights]
         ParallelLaunch(kernels.sort_anchors, count, inputs, self.device)()
         ids = self._anchors.numpy()[:count].astype(np.int64)
         keys = ((ids[:, 0] << 45) | (ids[:, 1] << 30)) | ((ids[:, 2] << 15) | ids[:, 3])
@@ -157,9 +157,19 @@ class GaussNewton:
 
     def _nothing(self, reason: str) -> SolveSummary:
         self.active = np.zeros(self.field.count, bool)
-        costs = np.zeros((1, 4))
         return SolveSummary(
-            Status.LOST, reason, 0, 0, costs, self.config.damping, 0, 0.0, 0, self.field.count, float("nan"), 0.0
+            status=Status.LOST,
+            reason=reason,
+            iterations=0,
+            rejected=0,
+            costs=np.zeros((1, 4)),
+            damping=self.config.damping,
+            linear_iterations=0,
+            condition_hint=0.0,
+            matches=0,
+            dropped_nodes=self.field.count,
+            unexplained=float("nan"),
+            last_step_m=0.0,
         )
 
     def _summarise(self, done: int, linear: int, condition: float, failed: bool, step_m: float) -> SolveSummary:
@@ -178,9 +188,19 @@ class GaussNewton:
         elif dropped:
             status, reason = Status.DEGRADED, f"{dropped} nodes are in clusters with too few matches"
         return SolveSummary(
-            status, reason, done, int(state[3]), costs, float(state[0]), linear, condition, int(counts.sum()), dropped,
-            self._unexplained(), step_m,
-        )  # fmt: skip
+            status=status,
+            reason=reason,
+            iterations=done,
+            rejected=int(state[3]),
+            costs=costs,
+            damping=float(state[0]),
+            linear_iterations=linear,
+            condition_hint=condition,
+            matches=int(counts.sum()),
+            dropped_nodes=dropped,
+            unexplained=self._unexplained(),
+            last_step_m=step_m,
+        )
 
     def _unexplained(self) -> float:
         if not self._use_icp:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bodystream.errors import ConfigurationError
+from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.types import Array, Status
 
 __all__ = ["FlowTargets", "SolveSummary", "SolverConfig"]
@@ -54,6 +56,35 @@ class SolverConfig:
     max_translation_m: float = 0.5
     stop_step_m: float = 0.0
 
+    def __post_init__(self) -> None:
+        require_number("solver", self, "lambda_flow", "lambda_depth", "lambda_reg", "lambda_icp", least=0)
+        require_number("solver", self, "damping", "flow_huber_px", "icp_huber_m", "stop_step_m", least=0)
+        require_number("solver", self, "icp_reach_m", "max_rotation_rad", "max_translation_m", above=0)
+        require_number("solver", self, "icp_min_cosine", least=0, below=1)
+        require_number("solver", self, "pcg_tolerance", above=0, below=1)
+        require_whole("solver", self, 0, "reference_matches", "rigid_iterations", "iterations", "min_matches")
+        require_whole("solver", self, 0, "direct_max_nodes")
+        require_whole("solver", self, 1, "pcg_iterations")
+        if self.linear not in ("auto", "direct", "pcg"):
+            raise ConfigurationError(f"solver: linear must be auto, direct or pcg, got {self.linear!r}")
+
+    @classmethod
+    def live(cls) -> SolverConfig:
+        """From one frame of a camera to the next, a few millimetres apart, in a few milliseconds."""
+        return cls(
+            lambda_reg=500.0,
+            lambda_icp=20.0,
+            rigid_iterations=2,
+            iterations=3,
+            damping=1e-3,
+            flow_huber_px=2.0,
+            icp_reach_m=0.03,
+            stop_step_m=5e-4,
+            linear="pcg",
+            pcg_iterations=25,
+            pcg_tolerance=0.05,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FlowTargets:
@@ -68,7 +99,7 @@ class FlowTargets:
     weight: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SolveSummary:
     """What one solve did; nothing is printed.
 

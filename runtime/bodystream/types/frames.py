@@ -40,13 +40,51 @@ class CameraIntrinsics:
         if self.width <= 0 or self.height <= 0:
             raise InputError(f"image size must be positive, got {self.width}x{self.height}")
 
+    def __str__(self) -> str:
+        return (
+            f"{self.width}x{self.height} pixels with fx={self.fx:.1f}, fy={self.fy:.1f}, "
+            f"cx={self.cx:.1f}, cy={self.cy:.1f}"
+        )
+
     @property
     def matrix(self) -> Array:
         """The (3, 3) float64 matrix that maps camera rays to pixels."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
+    def cropped(self, rows: slice, columns: slice) -> CameraIntrinsics:
+        """The camera of `image[rows, columns]`: the same rays, pixels counted from the window's corner.
+
+        Args:
+            rows, columns: of the window, as they index an image; open ends are the image's.
+
+        Raises:
+            InputError: the window is empty, reaches beyond the image, or leaves pixels out.
+        """
+        top, bottom = _span(rows, self.height, "rows")
+        left, right = _span(columns, self.width, "columns")
+        return CameraIntrinsics(self.fx, self.fy, self.cx - left, self.cy - top, right - left, bottom - top)
+
+    def strided(self, stride: int) -> CameraIntrinsics:
+        """The camera of `image[::stride, ::stride]`: every n-th pixel, beginning with the first.
+
+        It is not that of the image resized by averages (`scaled`), whose pixels lie (stride - 1) / 2 further in.
+
+        Raises:
+            InputError: `stride` is less than 1.
+        """
+        if stride < 1:
+            raise InputError(f"the stride of an image must be at least 1, got {stride}")
+        return CameraIntrinsics(
+            self.fx / stride,
+            self.fy / stride,
+            self.cx / stride,
+            self.cy / stride,
+            -(-self.width // stride),
+            -(-self.height // stride),
+        )
+
     def scaled(self, factor: float) -> CameraIntrinsics:
-        """The camera of the image resized by `factor` (pixel centres at integers)."""
+        """The camera of the image resized by `factor`, as by averages over areas (pixel centres at integers)."""
         return CameraIntrinsics(
             self.fx * factor,
             self.fy * factor,
@@ -55,6 +93,17 @@ class CameraIntrinsics:
             round(self.width * factor),
             round(self.height * factor),
         )
+
+
+def _span(part: slice, length: int, axis: str) -> tuple[int, int]:
+    """Begin and end of a window along one axis of an image."""
+    begin, end = 0 if part.start is None else part.start, length if part.stop is None else part.stop
+    if part.step not in (None, 1) or not 0 <= begin < end <= length:
+        step = "" if part.step in (None, 1) else f" in steps of {part.step}"
+        raise InputError(
+            f"a window's {axis} must be a range within 0 to {length} of the image, got {begin} to {end}{step}"
+        )
+    return begin, end
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,326 @@
+"""Non-rigid tracking as a stage: the motion of a deformation graph, frame by frame (NNRT sec. 4.5)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from bodystream.deformation import WarpField
+from bodystream.errors import InputError
+from bodystream.timing import Spans
+from bodystream.tracking.graph import build_graph, mesh_from_depth
+from bodystream.tracking.growth import GraphGrower
+from bodystream.tracking.keyframes import Keyframes
+from bodystream.tracking.matches import MatchGatherer, Reference
+from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
+from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
+from bodystream.tracking.solver import GaussNewton, SolveSummary
+from bodystream.tracking.tracker_config import TrackerConfig
+from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, RgbdFrame, Status
+
+__all__ = ["Expected", "Tracked", "Tracker", "Verdict"]
+
+FAR_M = 100.0
+LEAST_NODES = 4
+MISFIT_FRAMES = 15  # of the running mean of the share of the model that does not fit
+
+
+class Verdict(enum.StrEnum):
+    """How well a motion explains its frame, and so what may be done with both."""
+
+    FUSE = "fuse"
+    """The motion fits: the frame may be fused."""
+    POOR = "poor"
+    """The motion is kept, but too much of the model does not fit to fuse the frame."""
+    LOST = "lost"
+    """The motion was taken back: the graph is in the pose of the frame before."""
+    RESTART = "restart"
+    """The model has not fitted for long, and what is wrong in it stays: `reset`, and `start` with this frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A past frame from which flow to the next frame is wanted.
+
+    Attributes:
+        reference: the past frame with its motion. frame, mask: it and its (H, W) bool foreground.
+        flow_px: (H, W, 2) float32, the flow that the predicted motion causes: a guess for the search.
+    """
+
+    reference: Reference
+    frame: RgbdFrame
+    mask: Array
+    flow_px: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """What became of one frame.
+
+    Attributes:
+        verdict: what may be done with it.
+        status, reason: as a result tells them.
+        solve: summary of the solver; None for the frame that a model was started from.
+        number: frames of this model before this one that were kept.
+        give_up: the model was not found for so long that it is to be forgotten; the next frame then starts one.
+    """
+
+    verdict: Verdict
+    status: Status
+    reason: str
+    solve: SolveSummary | None
+    number: int
+    give_up: bool = False
+
+
+class Tracker:
+    """Follows a person by a deformation graph. Not thread-safe.
+
+    Use: `start` with the first frame; for each later one `expect`, flow from each frame that it names, then `track`.
+    What fusion makes of the frames is handed to `expect`. After `Verdict.RESTART` or `Tracked.give_up`, `reset`.
+
+    Args:
+        intrinsics: of every frame to come.
+        device: where kernels run.
+        spans: where the durations of the parts go: `start`, `graph`, `predict`, `match`, `solve`, `remember`.
+
+    Attributes:
+        field: the graph with its motion, through which fusion integrates.
+        frame_count: frames of this model that were kept.
+    """
+
+    def __init__(
+        self,
+        intrinsics: CameraIntrinsics,
+        device: wp.Device,
+        config: TrackerConfig | None = None,
+        spans: Spans | None = None,
+    ) -> None:
+        self.config = c = TrackerConfig() if config is None else config
+        self.intrinsics = intrinsics
+        self.spans = Spans() if spans is None else spans
+        self.field = field = WarpField(device, c.sigma_m)
+        self._solver = GaussNewton(field, intrinsics, c.solver)
+        self._gatherer = MatchGatherer(field, intrinsics, c.matches)
+        self._grower = GraphGrower(field, intrinsics, c.growth)
+        self._previous = Reference(field, intrinsics)
+        self._keyframes = Keyframes(field, intrinsics, c.keyframe_every, c.keyframe_flow_every)
+        self._sampler = PointSampler(device, c.max_points)
+        self._motion = MotionPredictor(field)
+        self._flow = FlowPredictor(field, intrinsics)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget model and motion; the next frame is one to `start` with."""
+        self.field.clear()
+        self._keyframes.reset()
+        self._grower.forget()
+        self._motion.reset()
+        self._previous.forget()
+        self._expected: tuple[int, ModelPoints, list[Expected]] | None = None
+        self._misses = 0
+        self._misfit = 0.0
+        self.frame_count = 0
+
+    @property
+    def growth_count(self) -> int:
+        """How often preallocated buffers were doubled."""
+        return self.field.growth_count + self._solver.growth_count
+
+    def snapshot(self, t_ns: int) -> GraphSnapshot | None:
+        """The graph with its motion and the nodes that the last solve used; None before the first frame."""
+        if self.field.count == 0:
+            return None
+        active = self._solver.active
+        return self.field.snapshot(t_ns, active if len(active) == self.field.count else None)
+
+    def close(self) -> None:
+        """Stop the worker thread; may be called twice."""
+        self._grower.close()
+
+    def start(self, frame: RgbdFrame, mask: Array, depth: wp.array) -> Tracked:
+        """Begin a model: the frame's foreground gives the graph, and its pose the canonical space.
+
+        Args:
+            mask: (H, W) bool, the foreground. depth: (H, W) float32 device array, its depth [m], 0 = none.
+
+        Returns:
+            FUSE, or LOST where the foreground has no connected surface; then nothing is kept.
+
+        Raises:
+            InputError: the frame is of another camera, or mask or depth of another size.
+        """
+        self._check_frame(frame, mask, depth)
+        if self.field.count:
+            self.reset()
+        with self.spans.measure("start"):
+            stride = self.config.initial_stride
+            mesh = mesh_from_depth(frame.depth_m, mask, self.intrinsics, stride=stride)
+            piece = max(10, self.config.growth.least_piece // stride)
+            graph = build_graph(mesh.points, mesh.edges, self.config.sigma_m, self.field.neighbours, piece)
+            if len(graph.positions) < LEAST_NODES:
+                reason = "the foreground has no connected surface to start from"
+                return Tracked(Verdict.LOST, Status.LOST, reason, None, 0)
+            self.field.set_graph(graph.positions, graph.edges)
+        self._remember(frame, mask, depth, grow=True)
+        return Tracked(Verdict.FUSE, Status.TRACKED, "", None, 0)
+
+    def expect(self, t_ns: int, surface: SkinnedSurface) -> list[Expected]:
+        """Move the graph on to a later time as it moved last, and say from which frames flow is wanted.
+
+        Args:
+            t_ns: of the frame to come. surface: the model as it is now.
+
+        Returns:
+            The frame before; every few frames also the newest keyframe.
+
+        Raises:
+            InputError: there is no model yet.
+        """
+        if self._previous.frame is None:
+            raise InputError("the tracker has no model to follow: call start with the first frame")
+        if self._expected is not None:  # the frame that was expected never came
+            self._previous.restore(self.field)
+        with self.spans.measure("graph"):
+            # Waiting for the plan at a fixed frame makes the result independent of the worker's speed.
+            if self.frame_count % self.config.grow_every == 0 and self._grower.apply():
+                # The new nodes have moved as their parents did; the last frame's motion is still the field's.
+                self._previous.store_motion(self.field)
+        with self.spans.measure("predict"):
+            self._motion.predict(t_ns)
+            model = self._sampler.take(surface)
+            expected = [self._expect_from(self._previous, model)]
+            keyframe = self._keyframes.due()
+            if keyframe is not None:
+                expected.append(self._expect_from(keyframe, model))
+        self._expected = (t_ns, model, expected)
+        return expected
+
+    def _expect_from(self, reference: Reference, model: ModelPoints) -> Expected:
+        assert reference.frame is not None and reference.mask is not None
+        return Expected(reference, reference.frame, reference.mask, self._flow.flow(model, reference))
+
+    def track(self, frame: RgbdFrame, mask: Array, depth: wp.array, flows: Sequence[FlowField]) -> Tracked:
+        """Solve the motion to the frame that was expected, and judge how well it fits.
+
+        Args:
+            mask: (H, W) bool, the foreground. depth: (H, W) float32 device array, its depth [m], 0 = none.
+            flows: one to this frame from each that `expect` named, in that order.
+
+        Raises:
+            InputError: the frame is of another camera or time than expected, mask, depth or a flow is of another size,
+                or a flow leads from or to another frame. The expectation stays, so that it can be tried again.
+        """
+        self._check_frame(frame, mask, depth)
+        model, references = self._references(frame, flows)
+        self._expected = None
+        with self.spans.measure("match"):
+            self._match(frame, mask, depth, model, references)
+        with self.spans.measure("solve"):
+            summary = self._solver.solve()
+        return self._judge(frame, mask, depth, summary)
+
+    def _match(
+        self,
+        frame: RgbdFrame,
+        mask: Array,
+        depth: wp.array,
+        model: ModelPoints,
+        references: list[tuple[Reference, FlowField]],
+    ) -> None:
+        solver = self._solver
+        solver.set_points(model)
+        self._gatherer.gather(model, references, depth, solver.flow_buffers)
+        # A given mask says where the body is not; a found one only where depth was measured.
+        scene_m = frame.depth_m if frame.mask is None else np.where(frame.mask, frame.depth_m, np.float32(FAR_M))
+        self._gatherer.pull_inside(model, scene_m, mask, solver.flow_buffers)
+        solver.use_flow()
+        solver.set_depth(depth)
+
+    def _judge(self, frame: RgbdFrame, mask: Array, depth: wp.array, summary: SolveSummary) -> Tracked:
+        config, number, unexplained = self.config, self.frame_count, summary.unexplained
+        misfit = f"{unexplained:.0%} of the model does not fit the depth"
+        if summary.status is Status.LOST or unexplained > config.lost_fit:
+            self._previous.restore(self.field)
+            reason = summary.reason or misfit
+            return Tracked(Verdict.LOST, Status.LOST, reason, summary, number, self._missed())
+        self._misfit += (unexplained - self._misfit) / MISFIT_FRAMES
+        if config.restart and self._misfit > config.stale_fit:
+            return Tracked(Verdict.RESTART, Status.DEGRADED, misfit, summary, number)
+        poor = unexplained > config.poor_fit
+        self._remember(frame, mask, depth, grow=not poor)
+        if poor:
+            return Tracked(Verdict.POOR, Status.DEGRADED, misfit, summary, number, self._missed())
+        self._misses = 0
+        return Tracked(Verdict.FUSE, summary.status, summary.reason, summary, number)
+
+    def _missed(self) -> bool:
+        """Count a frame on which the model was not found; whether it is to be given up."""
+        self._misses += 1
+        return self.config.restart and self._misses >= self.config.restart_after
+
+    def _remember(self, frame: RgbdFrame, mask: Array, depth: wp.array, grow: bool) -> None:
+        with self.spans.measure("remember"):
+            self._previous.store(frame, mask, depth, self.field)
+            self._motion.remember(frame.t_ns)
+            self._keyframes.remember(frame, mask, depth)
+            if grow and self.frame_count % self.config.grow_every == 0:
+                self._grower.request(frame.depth_m, mask, frame.t_ns)
+        self.frame_count += 1
+
+    def _check_frame(self, frame: RgbdFrame, mask: Array, depth: wp.array) -> None:
+        """Raise InputError unless everything has the size that the tracker was made for."""
+        k = self.intrinsics
+        size = (k.height, k.width)
+        if frame.intrinsics != k:
+            raise InputError(
+                f"frame {frame.label}: the tracker was made for a camera of {k}, got one of {frame.intrinsics}: "
+                "make another tracker for it"
+            )
+        if mask.shape != size or mask.dtype != np.bool_:
+            raise InputError(
+                f"frame {frame.label}: the mask must be bool of shape {size}, got {mask.dtype} of shape {mask.shape}"
+            )
+        if depth.shape != size:
+            raise InputError(f"frame {frame.label}: the depth must have shape {size}, got {depth.shape}")
+
+    def _references(
+        self, frame: RgbdFrame, flows: Sequence[FlowField]
+    ) -> tuple[ModelPoints, list[tuple[Reference, FlowField]]]:
+        """The model, and the references with their flow; a keyframe of which too little is seen is left out.
+
+        Raises:
+            InputError: the frame or a flow is not what `expect` asked for.
+        """
+        if self._expected is None:
+            raise InputError(f"frame {frame.label} was not expected: call expect with its time first")
+        t_ns, model, expected = self._expected
+        if frame.t_ns != t_ns:
+            raise InputError(f"frame {frame.label} is of {frame.t_ns} ns, expected was one of {t_ns} ns")
+        if len(flows) != len(expected):
+            raise InputError(
+                f"frame {frame.label}: got {len(flows)} flows for {len(expected)} references: give one from each"
+            )
+        for flow, asked in zip(flows, expected, strict=True):
+            _check_flow(flow, asked, frame)
+        used = [(asked.reference, flow) for asked, flow in zip(expected, flows, strict=True)]
+        return model, used[:1] + [pair for pair in used[1:] if self._keyframes.shows_enough(pair[1])]
+
+
+def _check_flow(flow: FlowField, asked: Expected, frame: RgbdFrame) -> None:
+    """Raise InputError unless the flow leads from the frame that was named to this one and has their size."""
+    size = frame.depth_m.shape
+    if flow.flow_px.shape != (*size, 2) or flow.weight.shape != size:
+        raise InputError(
+            f"frame {frame.label}: a flow must have shape {(*size, 2)} and its weight {size}, "
+            f"got {flow.flow_px.shape} and {flow.weight.shape}"
+        )
+    if (flow.source_t_ns, flow.target_t_ns) != (asked.frame.t_ns, frame.t_ns):
+        raise InputError(
+            f"frame {frame.label}: flow was asked for from {asked.frame.t_ns} to {frame.t_ns} ns, "
+            f"got one from {flow.source_t_ns} to {flow.target_t_ns} ns"
+        )
