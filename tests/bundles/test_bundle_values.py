@@ -66,7 +66,7 @@ def with_value(name: str, index: tuple[int, ...], value: float, dtype: object = 
 
 
 def test_a_sound_body_is_read(tmp_path: Path) -> None:
-    body = load_rig(write_bundle(tmp_path / "person", "person", {"rig.npz": packed(small_body())}))
+    body = load_rig(write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": packed(small_body())}))
     assert body.vertices.shape == (3, 3) and body.skin_joints.dtype == np.int32
 
 
@@ -96,7 +96,7 @@ def test_a_sound_body_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_values_that_no_body_has_are_refused(tmp_path: Path, arrays: dict[str, Array], said: str) -> None:
-    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": packed(arrays)})
+    folder = write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": packed(arrays)})
     with pytest.raises(BundleError, match=said) as caught:
         load_rig(folder)
     assert "rig.npz" in str(caught.value) and "install" in str(caught.value)
@@ -111,7 +111,7 @@ def test_a_network_that_answers_nan_is_refused_before_anybody_moves(tmp_path: Pa
     spoilt.raw_data = struct.pack("<f", float("nan")) * (len(spoilt.raw_data) // 4)
     section = json.loads((pose.folder / "manifest.json").read_text())
     folder = write_bundle(
-        tmp_path / "pose", "pose", {"sampler.onnx": model.SerializeToString()}, history_s=section["history_s"]
+        tmp_path / "pose", "pose-sampler", {"sampler.onnx": model.SerializeToString()}, history_s=section["history_s"]
     )
     with pytest.raises(BundleError, match="not finite or out of range: train or export it again"):
         PoseSampler(open_bundle(folder))
@@ -125,21 +125,21 @@ def test_a_network_that_answers_nan_is_refused_before_anybody_moves(tmp_path: Pa
     ],
 )  # fmt: skip
 def test_a_history_that_no_network_has_is_refused(tmp_path: Path, history: object, said: str) -> None:
-    folder = write_bundle(tmp_path / "pose", "pose", {"sampler.onnx": b"graph"}, history_s=history)
+    folder = write_bundle(tmp_path / "pose", "pose-sampler", {"sampler.onnx": b"graph"}, history_s=history)
     with pytest.raises(BundleError, match=said):
         PoseSampler(open_bundle(folder))
     assert FeatureConfig().token_size == 55
 
 
 def test_a_graph_that_is_none_is_told(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "pose", "pose", {"sampler.onnx": b"no graph"}, history_s=[0.1])
+    folder = write_bundle(tmp_path / "pose", "pose-sampler", {"sampler.onnx": b"no graph"}, history_s=[0.1])
     with pytest.raises(BundleError, match="is not a graph that onnxruntime"):
         PoseSampler(open_bundle(folder))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": b""})
+    folder = write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": b""})
     (folder / "rig.npz").unlink()
     os.mkfifo(folder / "rig.npz")
     with pytest.raises(BundleError, match="no ordinary file"):
@@ -151,7 +151,7 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle_and_impossible_names_are_told(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": b"x"})
+    folder = write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": b"x"})
     (folder / "rig.npz").unlink()
     (folder / "rig.npz").symlink_to(folder / "rig.npz")
     with pytest.raises(BundleError, match="rig.npz"):
@@ -209,7 +209,7 @@ def test_archives_that_are_not_numpys_are_refused_before_they_are_unpacked(tmp_p
 
 
 def test_fuzz_manifests(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "person", "person", {"rig.npz": b"x"}, metrics={"error_mm": 3.5})
+    folder = write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": b"x"}, metrics={"error_mm": 3.5})
     fuzz_file(
         lambda path: read_manifest(path.parent), [(folder / "manifest.json").read_bytes()], folder / "manifest.json"
     )
@@ -228,7 +228,7 @@ def test_fuzz_values_of_a_body(tmp_path: Path) -> None:
     folder = tmp_path / "person"
 
     def read(content: bytes) -> None:
-        body = load_rig(write_bundle(folder, "person", {"rig.npz": content}))
+        body = load_rig(write_bundle(folder, "skinned-body", {"rig.npz": content}))
         assert np.isfinite(body.vertices).all() and body.faces.max() < len(body.vertices) and body.faces.min() >= 0
 
     fuzz(read, [packed(small_body())])
@@ -239,7 +239,7 @@ def test_fuzz_folders_of_bundles(tmp_path: Path) -> None:
     pose = find_bundle("pose")
     graph = pose.path("sampler.onnx").read_bytes()[:4096]
     section = json.loads((pose.folder / "manifest.json").read_text())
-    folder = write_bundle(tmp_path / "pose", "pose", {"sampler.onnx": graph}, history_s=section["history_s"])
+    folder = write_bundle(tmp_path / "pose", "pose-sampler", {"sampler.onnx": graph}, history_s=section["history_s"])
     good = (folder / "manifest.json").read_bytes()
 
     def read(content: bytes) -> None:

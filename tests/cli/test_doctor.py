@@ -87,7 +87,7 @@ def test_json_follows_its_schema(output: Output) -> None:
         "onnxruntime",
         "providers",
     }
-    assert names >= {"tensorrt", "pyopenxr", "libusb-1.0", "pyrealsense2", "bundle body", "recordings"}
+    assert names >= {"tensorrt", "pyopenxr", "libusb-1.0", "pyrealsense2", "bundle person", "recordings"}
     assert names >= {"cryptography", "disk", "port of the viewer", "port of webxr", "provider cuda", "realsense"}
 
 
@@ -320,7 +320,7 @@ def test_without_the_openvino_plugin_an_extra_is_named(monkeypatch: pytest.Monke
 
 
 def test_cameras_are_what_their_source_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bodystream.sources import realsense
+    from bodystream.sources.realsense import source as realsense
 
     said = [
         ("libusb-1.0: not found", False, "install it"),

@@ -186,7 +186,7 @@ def test_doctor_finds_all_that_is_needed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "everything that is needed works" in done.stdout
     assert [line for line in done.stderr.splitlines() if not line.startswith("building kernels ")] == []
-    for name in ("python", "warp", "device cpu", "kernel cache", "onnxruntime", "bundle body"):
+    for name in ("python", "warp", "device cpu", "kernel cache", "onnxruntime", "bundle person"):
         assert re.search(rf"^{name} +ok ", done.stdout, re.MULTILINE), done.stdout
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bodystream.errors import InputError, SourceError
-from bodystream.sources import realsense
 from bodystream.sources.base import RgbdSource
+from bodystream.sources.realsense import source as realsense
 from bodystream.sources.realsense.config import RealSenseConfig
 from bodystream.sources.realsense.source import RealSenseSource
 from bodystream.types import CameraIntrinsics, RgbdFrame
