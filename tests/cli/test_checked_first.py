@@ -35,7 +35,7 @@ def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"frames": 0}, "--frames must be at least 1"),
         ({"voxel_mm": -1.0}, "voxel"),
         ({"device": "cuda:99"}, "cuda:99"),
-        ({"motion": "fly"}, "fly"),
+        ({"source": "synthetic?motion=fly"}, "motion must be one of .*got 'fly'"),
     ],
 )
 def test_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, message: str) -> None:
@@ -51,6 +51,7 @@ def test_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, me
     ("options", "message"),
     [
         ({"headset": "trace:nowhere.json"}, "nowhere.json"),
+        ({"headset": "trace:x?realtime=soon"}, "realtime must be 1 or 0"),
         ({"headset": "glasses"}, "there is no headset source"),
         ({"headset": "trace:x", "report": Path(".")}, "--report: '.' is no name of a file"),
         ({"headset": "trace:x", "out": Path("file/below")}, "--out: cannot write to the folder"),

@@ -39,7 +39,7 @@ def test_bash_completes_commands_options_and_choices(script: str, tmp_path: Path
     assert complete(script, tmp_path, "eval", "") >= {"pose", "tracking"}
     assert complete(script, tmp_path, "live", "--hea") == {"--headless"}
     assert complete(script, tmp_path, "eval", "pose", "--no-b") == {"--no-baselines"}
-    assert complete(script, tmp_path, "live", "--motion", "w") == {"walk"}
+    assert complete(script, tmp_path, "live", "--mask", "g") == {"given"}
 
 
 @pytest.mark.parametrize("script", ["bash", "zsh", "fish"], indirect=True)

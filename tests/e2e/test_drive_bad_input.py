@@ -263,7 +263,7 @@ def test_motion_with_further_joints(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("take.bvh").write_text(with_tail(motion_text), encoding="latin-1")
-    words = ["drive", "--headset", f"motion:take.bvh?rate={RATE_HZ:g}", "--headless", "--pace", "all"]
+    words = ["drive", "--headset", f"motion:take.bvh?rate_hz={RATE_HZ:g}", "--headless", "--pace", "all"]
     assert main([*words, "--report", "r.json"]) == 0, capfd.readouterr().err
     report = json.loads(Path("r.json").read_text(encoding="utf-8"))
     assert report["tracking"]["status"]["lost"] == 0 and report["quality"]["head_error_mean_cm"] < 0.5
@@ -281,12 +281,15 @@ def refusal(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--headset", "hololens"], "there is no headset source 'hololens', wanted one of: openxr, webxr"),
-        (["--headset", "a_file"], "For a recording write trace:a_file"),
+        (["--headset", "hololens"], "there is no headset source 'hololens' (there are openxr, webxr"),
+        (["--headset", "a_file"], "for a recording write trace:a_file or motion:a_file"),
         (["--headset", "trace:nowhere.json"], "cannot read the headset recording nowhere.json"),
-        (["--headset", "trace:take.csv?speed=2"], "there is no option 'speed' of take.csv"),
+        (
+            ["--headset", "trace:take.csv?speed=2"],
+            "trace has no key 'speed', got 'trace:take.csv?speed=2' (keys: realtime)",
+        ),
         (["--headset", "motion:nowhere.bvh"], "nowhere.bvh is not there"),
-        (["--headset", "webxr:http"], "the port of webxr must be a whole number"),
+        (["--headset", "webxr:http"], "webxr: port must be a whole number, got 'http'"),
         (["--headset", "openxr", "--frames", "0"], "--frames must be at least 1, got 0"),
         (["--headset", "openxr", "--height", "175"], "--height must be 1.0 to 2.3 metres, got 175"),
         (["--headset", "openxr", "--port", "70000"], "--port must be 0"),

@@ -106,7 +106,7 @@ def test_recorded_session_headless_and_its_table_replayed(shared_data: Path, tmp
 def test_motion_with_known_truth(tmp_path: Path) -> None:
     write_bvh(tmp_path / "walk.bvh", walking(3.0))
     done = run(
-        "drive", "--headset", "motion:walk.bvh?rate=30&hands=joint", "--headless", "--pace", "all", "--no-foot-lock",
+        "drive", "--headset", "motion:walk.bvh?rate_hz=30&hands=joint", "--headless", "--pace", "all", "--no-foot-lock",
         "--report", "r.json", "--out", "out", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -125,7 +125,7 @@ def test_motion_with_known_truth(tmp_path: Path) -> None:
 def test_calibration_is_measured_written_and_read(tmp_path: Path) -> None:
     clip = make_clip("t pose", 2.6, lambda t: (LEVEL[0], LEVEL[0], LEVEL[1], LEVEL[1]))
     write_bvh(tmp_path / "still.bvh", clip)
-    words = ("drive", "--headset", "motion:still.bvh?rate=30", "--headless", "--pace", "all", "--report", "r.json")
+    words = ("drive", "--headset", "motion:still.bvh?rate_hz=30", "--headless", "--pace", "all", "--report", "r.json")
     done = run(*words, "--calibrate", "T", "--calibration", "who/me.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
@@ -156,7 +156,7 @@ def clip_frames(seconds: float) -> int:
 def test_calibration_that_fails_is_told_and_driving_goes_on(tmp_path: Path) -> None:
     write_bvh(tmp_path / "walk.bvh", walking(3.0))
     done = run(
-        "drive", "--headset", "motion:walk.bvh?rate=30", "--headless", "--pace", "all", "--calibrate", "T",
+        "drive", "--headset", "motion:walk.bvh?rate_hz=30", "--headless", "--pace", "all", "--calibrate", "T",
         "--calibration", "me.json", "--report", "r.json", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_written_is_an_error_and_the_others_are_there(tmp_
     write_bvh(tmp_path / "walk.bvh", walking(1.0))
     (tmp_path / "out" / "driven.bvh" / "in the way").mkdir(parents=True)
     done = run(
-        "drive", "--headset", "motion:walk.bvh?rate=30", "--headless", "--pace", "all", "--out", "out", "--report",
+        "drive", "--headset", "motion:walk.bvh?rate_hz=30", "--headless", "--pace", "all", "--out", "out", "--report",
         "r.json", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode not in (0, 130) and "Traceback" not in done.stderr
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_written_is_an_error_and_the_others_are_there(tmp_
 
 def test_interrupt_finishes_the_files(tmp_path: Path) -> None:
     write_bvh(tmp_path / "walk.bvh", walking(60.0))
-    words = ("drive", "--headset", "motion:walk.bvh?rate=30", "--headless", "--frames", "100000")
+    words = ("drive", "--headset", "motion:walk.bvh?rate_hz=30", "--headless", "--frames", "100000")
     with Running(*words, "--report", "r.json", "--out", "out", cwd=tmp_path) as driving:
         driving.wait_for_line("pose ")
         time.sleep(1.0)

@@ -135,7 +135,7 @@ def test_results_that_find_no_room_on_stdout_are_told_without_a_trace(tmp_path: 
 
 def test_a_killed_drive_leaves_parts_that_are_read_and_recovered(tmp_path: Path) -> None:
     write_bvh(tmp_path / "walk.bvh", walking(60.0))
-    words = ("drive", "--headset", "motion:walk.bvh?rate=60", "--headless", "--bvh-hz", "30", "--out", "out")
+    words = ("drive", "--headset", "motion:walk.bvh?rate_hz=60", "--headless", "--bvh-hz", "30", "--out", "out")
     with Running(*words, cwd=tmp_path) as driving:
         driving.wait_for_line("pose ")
         time.sleep(2.5)

@@ -57,9 +57,11 @@ def finished(done: subprocess.CompletedProcess[str], report: Path) -> dict[str, 
     ("words", "said"),
     [
         (["--source", "folder:nowhere"], "nowhere: does not exist"),
-        (["--source", "folder:"], "which folder?"),
+        (["--source", "folder:"], "write folder:PATH"),
         (["--source", "webcam"], "there is no source 'webcam'"),
-        (["--source", "synthetic:one"], "takes a seed"),
+        (["--source", "synthetic:one"], "seed must be a whole number, got 'one'"),
+        (["--source", "synthetic?motion=wlk"], "motion must be one of limbs, turn, walk, still"),
+        (["--depth-scale", "0.001"], "write --source 'folder:PATH?depth_scale_m=0.001'"),
         (["--frames", "0"], "--frames must be at least 1, got 0"),
         (["--frames", "two"], "--frames"),
         (["--out", "a_file"], "--out: cannot write to the folder a_file"),
@@ -103,10 +105,8 @@ def test_folder_without_intrinsics(take: Path, tmp_path: Path) -> None:
     (take / "intrinsics.txt").unlink()
     said = refused(live(tmp_path, "--source", "folder:take"))
     assert "no camera intrinsics found" in said and "intrinsics.txt" in said
-    k = "230 230 159.5 119.5 320 240".split()
-    report = finished(
-        live(tmp_path, "--source", "folder:take", "--intrinsics", *k, "--report", "r.json"), tmp_path / "r.json"
-    )
+    done = live(tmp_path, "--source", "folder:take?intrinsics=230,230,159.5,119.5,320,240", "--report", "r.json")
+    report = finished(done, tmp_path / "r.json")
     assert report["frames"] == {"in": FRAMES, "processed": FRAMES, "dropped": 0}
 
 
@@ -114,7 +114,7 @@ def test_depth_in_the_wrong_unit(frames: list[RgbdFrame], tmp_path: Path) -> Non
     write_recording(tmp_path / "take", frames[:3], units_per_m=10_000)
     said = refused(live(tmp_path, "--source", "folder:take"))
     assert "wrong unit" in said and "depth" in said and "0.0001" in said
-    done = live(tmp_path, "--source", "folder:take", "--depth-scale", "0.0001", "--report", "r.json")
+    done = live(tmp_path, "--source", "folder:take?depth_scale_m=0.0001", "--report", "r.json")
     report = finished(done, tmp_path / "r.json")
     assert report["tracking"]["status"] == {"tracked": 3, "degraded": 0, "lost": 0}
 

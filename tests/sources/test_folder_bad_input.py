@@ -12,6 +12,7 @@ from scipy.io import savemat
 
 from bodystream.errors import ConfigurationError, InputError, SourceError
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts.images import DamagedFileError, read_colour, read_depth
 from bodystream.sources.layouts.matlab import read_take
 from bodystream.types import CameraIntrinsics
@@ -48,20 +49,20 @@ def test_empty_depth_folder_and_unknown_layout(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recording found.*it holds depth"):
         FolderSource.open(tmp_path)
     with pytest.raises(InputError, match="Looked for tum: "):
-        FolderSource.open(tmp_path, layout="tum")
+        FolderSource.open(tmp_path, FolderConfig(layout="tum"))
     with pytest.raises(ConfigurationError, match="choose one of auto, deepdeform"):
-        FolderSource.open(tmp_path, layout="kinect")  # type: ignore[arg-type]
+        FolderSource.open(tmp_path, FolderConfig(layout="kinect"))  # type: ignore[arg-type]
 
 
 def test_no_intrinsics_says_what_to_add(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no camera intrinsics found. Add .*intrinsics.txt.*or pass --intrinsics"):
+    with pytest.raises(InputError, match=r"no camera intrinsics found. Add .*intrinsics.txt.*or pass .intrinsics="):
         FolderSource.open(write_plain(tmp_path, intrinsics=False))
 
 
 def test_intrinsics_of_another_size(tmp_path: Path) -> None:
     write_plain(tmp_path)
     with pytest.raises(InputError, match="given are for 640x480 pixels.*48x32"):
-        FolderSource.open(tmp_path, intrinsics=CameraIntrinsics(525, 525, 320, 240, 640, 480))
+        FolderSource.open(tmp_path, FolderConfig(intrinsics=CameraIntrinsics(525, 525, 320, 240, 640, 480)))
     (tmp_path / "intrinsics.txt").write_text("525 525 320 240")
     with pytest.raises(InputError, match=r"principal point \(320, 240\) lies outside the 48x32"):
         FolderSource.open(tmp_path)
@@ -250,7 +251,7 @@ def test_no_whole_frame_at_all(tmp_path: Path) -> None:
 
 
 def test_recording_that_vanishes_while_looping(tmp_path: Path) -> None:
-    source = FolderSource.open(write_plain(tmp_path, count=2), loop=True)
+    source = FolderSource.open(write_plain(tmp_path, count=2), FolderConfig(loop=True))
     for file in (tmp_path / "depth").iterdir():
         file.unlink()
     with pytest.raises(SourceError, match="can be read any more"):

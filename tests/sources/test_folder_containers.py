@@ -17,6 +17,7 @@ import pytest
 
 from bodystream.errors import InputError, MissingDependencyError
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts import r3d, sens
 from bodystream.types import Array, CameraIntrinsics
 from helpers.fuzzing import fuzz, fuzz_file
@@ -82,7 +83,7 @@ def test_sens(tmp_path: Path, depth_kind: int, colour_kind: int, shift: float) -
         frames = check(source, SCENE)
     assert frames[1].t_ns - frames[0].t_ns == 33_333_000
     assert frames[0].intrinsics == CameraIntrinsics(60, 61, 39, 30.5, 80, 60)
-    with FolderSource.open(path, intrinsics=CameraIntrinsics(60, 61, 39, 30.5, 80, 60)) as source:
+    with FolderSource.open(path, FolderConfig(intrinsics=CameraIntrinsics(60, 61, 39, 30.5, 80, 60))) as source:
         check(source, SCENE)  # the transform stays
 
 
@@ -359,7 +360,7 @@ def test_fuzz_lzfse_headers() -> None:
 def test_wrong_layout_for_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.sens").write_bytes(write_sens())
     with pytest.raises(InputError, match=r"the layout 'tum' does not cover .sens files"):
-        FolderSource.open(tmp_path / "a.sens", layout="tum")
+        FolderSource.open(tmp_path / "a.sens", FolderConfig(layout="tum"))
     with pytest.raises(InputError, match=r"only .mat, .sens, .r3d.* are files"):
         (tmp_path / "a.zip").write_bytes(b"PK")
         FolderSource.open(tmp_path / "a.zip")

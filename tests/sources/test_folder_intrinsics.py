@@ -10,6 +10,7 @@ import pytest
 
 from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts.intrinsics import PinholeParameters, find_intrinsics, parse_intrinsics
 from bodystream.types import CameraIntrinsics
 from helpers.folder_takes import CX, CY, FX, FY, HEIGHT, WIDTH, depth_mm, write_plain, write_png
@@ -58,7 +59,7 @@ def test_depth_unit_beside_the_intrinsics_is_obeyed(
     assert source.depth_scale_m == pytest.approx(scale_m, rel=1e-9) and source.counts.warnings == []
     (frame, _) = source
     np.testing.assert_allclose(frame.depth_m, depth_mm() * 1e-3, atol=0.6 * scale_m)
-    assert FolderSource.open(tmp_path, depth_scale_m=0.5 * scale_m).depth_scale_m == 0.5 * scale_m
+    assert FolderSource.open(tmp_path, FolderConfig(depth_scale_m=0.5 * scale_m)).depth_scale_m == 0.5 * scale_m
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_depth_unit_in_xml_and_yaml(suffix: str, text: str) -> None:
 def test_depth_unit_beside_other_intrinsics(tmp_path: Path) -> None:
     """It counts whoever says where the principal point is: another file, or the user."""
     (_take(tmp_path, 0.00025) / "camera.json").write_text('{"depth_scale": 0.00025}')
-    source = FolderSource.open(tmp_path, intrinsics=GIVEN)
+    source = FolderSource.open(tmp_path, FolderConfig(intrinsics=GIVEN))
     assert source.depth_scale_m == 0.00025 and source.intrinsics == GIVEN
     (tmp_path / "intrinsics.txt").write_text(f"{FX} {FY} {CX} {CY}")
     source = FolderSource.open(tmp_path)
@@ -90,9 +91,9 @@ def test_stated_depth_unit_is_doubted_or_refused_never_replaced(tmp_path: Path) 
     assert source.depth_scale_m == 0.01
     assert "intrinsics.json states 0.01 m per unit of depth" in source.counts.warnings[0]
     (tmp_path / "intrinsics.json").write_text(json.dumps({**NAMED, "depth_scale": 1.0}))
-    with pytest.raises(InputError, match=r"states 1 m per unit.*no scene.*--depth-scale"):
+    with pytest.raises(InputError, match=r"states 1 m per unit.*no scene.*depth_scale_m="):
         FolderSource.open(tmp_path)
-    assert FolderSource.open(tmp_path, depth_scale_m=0.001).depth_scale_m == 0.001
+    assert FolderSource.open(tmp_path, FolderConfig(depth_scale_m=0.001)).depth_scale_m == 0.001
 
 
 @pytest.mark.parametrize("value", [0, -1, None, True, "furlong", [1], "nan", 1e400, 10**400])
@@ -100,7 +101,7 @@ def test_depth_unit_that_is_none_is_told(tmp_path: Path, value: object) -> None:
     (_take(tmp_path) / "intrinsics.json").write_text(json.dumps({**NAMED, "depth_scale": value}))
     source = FolderSource.open(tmp_path)
     assert source.depth_scale_m == 0.001
-    assert any("depth_scale is" in w and "--depth-scale" in w for w in source.counts.warnings)
+    assert any("depth_scale is" in w and "depth_scale_m=" in w for w in source.counts.warnings)
 
 
 def test_float_depth_stays_in_metres_beside_a_unit_of_integers(tmp_path: Path) -> None:
@@ -136,14 +137,14 @@ def test_rate_beside_the_intrinsics(tmp_path: Path, key: str, value: object, rat
     source = FolderSource.open(tmp_path)
     first, second = source
     assert source.rate_hz == rate_hz and second.t_ns - first.t_ns == round(1e9 / rate_hz)
-    assert FolderSource.open(tmp_path, rate_hz=10.0).rate_hz == 10.0
+    assert FolderSource.open(tmp_path, FolderConfig(rate_hz=10.0)).rate_hz == 10.0
 
 
 @pytest.mark.parametrize("factor", [2, 1.5, 3, 0.5, 0.25])
 def test_intrinsics_of_resized_images_are_refused(tmp_path: Path, factor: float) -> None:
     values = [FX * factor, FY * factor, (CX + 0.5) * factor - 0.5, (CY + 0.5) * factor - 0.5]
     (_take(tmp_path) / "intrinsics.txt").write_text(" ".join(map(str, values)))
-    with pytest.raises(InputError, match=r"intrinsics.txt: the principal point .* size.*--intrinsics"):
+    with pytest.raises(InputError, match=r"intrinsics.txt: the principal point .* size.*intrinsics="):
         FolderSource.open(tmp_path)
 
 
@@ -155,18 +156,18 @@ def test_intrinsics_of_wider_or_turned_images_are_told(tmp_path: Path, cx: float
     (_take(tmp_path) / "intrinsics.txt").write_text(f"{FX} {FY} {cx} {cy}")
     source = FolderSource.open(tmp_path)
     (warning,) = source.counts.warnings
-    assert f"of {size} ones" in warning and "another size" in warning and "--intrinsics" in warning
+    assert f"of {size} ones" in warning and "another size" in warning and "intrinsics=" in warning
 
 
 def test_intrinsics_of_full_hd_are_refused(tmp_path: Path) -> None:
     (_take(tmp_path) / "intrinsics.txt").write_text("1080 1080 959.5 539.5")
-    with pytest.raises(InputError, match="outside the 48x32.*another size.*--intrinsics"):
+    with pytest.raises(InputError, match="outside the 48x32.*another size.*intrinsics="):
         FolderSource.open(tmp_path)
     # A stated size tells as well, and what to pass is worked out.
     stated = {"fx": 1080, "fy": 1080, "cx": 959.5, "cy": 639.5, "width": 1920, "height": 1280}
     (tmp_path / "intrinsics.json").write_text(json.dumps(stated))
     (tmp_path / "intrinsics.txt").unlink()
-    with pytest.raises(InputError, match=r"images of 1920x1280.*pass --intrinsics 27 27 23.5 15.5 48 32"):
+    with pytest.raises(InputError, match=r"images of 1920x1280.*pass .intrinsics=27,27,23.5,15.5,48,32"):
         FolderSource.open(tmp_path)
 
 
@@ -177,7 +178,7 @@ def test_four_numbers_in_another_order(tmp_path: Path, order: str) -> None:
     source = FolderSource.open(tmp_path)
     assert source.intrinsics == CameraIntrinsics(FX, FY, CX, CY, WIDTH, HEIGHT)
     (warning,) = source.counts.warnings
-    assert f"as {order}" in warning and "--intrinsics" in warning
+    assert f"as {order}" in warning and "intrinsics=" in warning
 
 
 def test_real_principal_points_are_not_doubted() -> None:
@@ -202,9 +203,9 @@ def test_given_intrinsics_win_over_a_file_that_is_not_understood(tmp_path: Path)
     ):
         folder = _take(tmp_path / name)
         (folder / name).write_text(text)
-        with pytest.raises(InputError, match=f"{name}: .*--intrinsics fx fy cx cy width height.*48x32"):
+        with pytest.raises(InputError, match=f"{name}: .*intrinsics=fx,fy,cx,cy,width,height.*48x32"):
             FolderSource.open(folder)
-        source = FolderSource.open(folder, intrinsics=GIVEN)
+        source = FolderSource.open(folder, FolderConfig(intrinsics=GIVEN))
         assert source.intrinsics == GIVEN
         (warning,) = source.counts.warnings
         assert name in warning and "the intrinsics given are used instead" in warning

@@ -14,6 +14,7 @@ from scipy.io import savemat
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.sources.base import RgbdSource
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts.deepdeform import read_graph, read_oflow, read_sflow
 from bodystream.sources.layouts.pair import load_pair
 from bodystream.types import CameraIntrinsics
@@ -89,7 +90,7 @@ def test_plain_float_depth_is_metres_and_sanitised(tmp_path: Path) -> None:
     (tmp_path / "depth").mkdir()
     np.save(tmp_path / "depth" / "0.npy", depth)
     write_intrinsics(tmp_path)
-    source = FolderSource.open(tmp_path, max_depth_m=1.5)
+    source = FolderSource.open(tmp_path, FolderConfig(max_depth_m=1.5))
     (frame,) = source
     assert frame.colour is None
     assert any("only depth" in warning for warning in source.counts.warnings)
@@ -105,14 +106,14 @@ def test_saturated_and_far_depth_is_no_measurement(tmp_path: Path) -> None:
     write_png(tmp_path / "depth" / "0000.png", depth)
     (frame,) = FolderSource.open(tmp_path)
     assert frame.depth_m[8, 8] == 0 and frame.depth_m[9, 9] == pytest.approx(30.0)
-    (frame,) = FolderSource.open(tmp_path, max_depth_m=10.0)
+    (frame,) = FolderSource.open(tmp_path, FolderConfig(max_depth_m=10.0))
     assert frame.depth_m[9, 9] == 0 and frame.depth_m[20, 20] > 1
 
 
 def test_options_override_the_recording(tmp_path: Path) -> None:
     write_plain(tmp_path, intrinsics=False)
     camera = CameraIntrinsics(60.0, 60.0, 20.0, 10.0, WIDTH, HEIGHT)
-    source = FolderSource.open(tmp_path, intrinsics=camera, rate_hz=10.0, depth_scale_m=0.002)
+    source = FolderSource.open(tmp_path, FolderConfig(intrinsics=camera, rate_hz=10.0, depth_scale_m=0.002))
     frames = list(source)
     assert frames[0].intrinsics == camera and source.rate_hz == 10.0
     assert frames[1].t_ns - frames[0].t_ns == 100_000_000
@@ -123,11 +124,11 @@ def test_options_override_the_recording(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_impossible_options_are_refused(tmp_path: Path, option: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=option):
-        FolderSource.open(write_plain(tmp_path), **{option: value})
+        FolderSource.open(write_plain(tmp_path), FolderConfig(**{option: value}))
 
 
 def test_loop_goes_on_in_time_and_index(tmp_path: Path) -> None:
-    source = FolderSource.open(write_plain(tmp_path, count=3), loop=True)
+    source = FolderSource.open(write_plain(tmp_path, count=3), FolderConfig(loop=True))
     frames = [frame for frame, _ in zip(source, range(8), strict=False)]
     assert [frame.index for frame in frames] == list(range(8))
     assert [frame.name for frame in frames[:4]] == ["0000", "0001", "0002", "0000"]
@@ -136,7 +137,7 @@ def test_loop_goes_on_in_time_and_index(tmp_path: Path) -> None:
 
 
 def test_close_from_another_thread_ends_the_iteration(tmp_path: Path) -> None:
-    source = FolderSource.open(write_plain(tmp_path), loop=True)
+    source = FolderSource.open(write_plain(tmp_path), FolderConfig(loop=True))
     started, count = threading.Event(), 0
 
     def consume() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts import mkv
 from bodystream.sources.layouts.containers import PieceReader
 from bodystream.sources.layouts.matroska import walk
@@ -136,7 +137,7 @@ def test_recording_without_colour_and_with_given_intrinsics(tmp_path: Path) -> N
     path.write_bytes(recording(tracks()[1:], None))
     with pytest.raises(InputError, match="no camera intrinsics found. Add the calibration.json"):
         FolderSource.open(path)
-    with FolderSource.open(path, intrinsics=given) as source:
+    with FolderSource.open(path, FolderConfig(intrinsics=given)) as source:
         np.testing.assert_allclose(next(iter(source)).depth_m, scene_images()[0] / 1000, rtol=1e-6)
 
 
@@ -165,7 +166,7 @@ def lying_depth() -> list[RecordedTrack]:
         (b"", "is no Matroska file"),
         (b"RIFF" + bytes(100), "is no Matroska file|no Matroska element"),
         (recording(tracks()[:1], calibration()), "has no depth track.*COLOR"),
-        (recording(tracks(), None), "no calibration.json attached.*--intrinsics"),
+        (recording(tracks(), None), "no calibration.json attached.*intrinsics="),
         (recording(tracks(), b"{}"), "no whole calibration of an Azure Kinect"),
         (recording(tracks(), b'{"a":' * 5000), "no whole calibration of an Azure Kinect"),
         (recording([RecordedTrack("DEPTH", b"FFV1", 320, 288)], calibration()), "its depth is .*FFV1.*wanted b16g"),

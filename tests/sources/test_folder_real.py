@@ -11,6 +11,7 @@ from scipy.io import loadmat
 from bodystream.errors import InputError
 from bodystream.geometry.camera import back_project, project, sample_bilinear
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts.deepdeform import read_graph
 from bodystream.sources.layouts.matlab import read_take
 from bodystream.sources.layouts.pair import load_pair
@@ -89,14 +90,14 @@ def test_tum_layout_in_millimetres_is_noticed(depth_data: Path) -> None:
     with pytest.raises(InputError, match="no camera intrinsics found. Add .*intrinsics.txt"):
         FolderSource.open(folder)
     camera = CameraIntrinsics(610.0, 610.0, 320.0, 240.0, 640, 480)
-    source = FolderSource.open(folder, intrinsics=camera, max_depth_m=10.0)
+    source = FolderSource.open(folder, FolderConfig(intrinsics=camera, max_depth_m=10.0))
     assert source.depth_scale_m == 0.001
     (warning,) = source.counts.warnings
-    assert "wrong unit" in warning and "--depth-scale 0.0002" in warning
+    assert "wrong unit" in warning and "?depth_scale_m=0.0002" in warning
     frames = list(source)
     assert len(frames) == 8 and frames[0].device_t_ns == 1628069034_091321000
     assert all(frame.depth_m.max() <= 10.0 and frame.colour is not None for frame in frames)
-    insisted = FolderSource.open(folder, intrinsics=camera, depth_scale_m=1 / 5000)
+    insisted = FolderSource.open(folder, FolderConfig(intrinsics=camera, depth_scale_m=1 / 5000))
     assert insisted.depth_scale_m == 1 / 5000 and insisted.counts.warnings == []
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts.azure import AzureRig, parse
 from bodystream.sources.layouts.intrinsics import PinholeParameters
 from bodystream.sources.layouts.keyed import entries, tokens
@@ -39,7 +40,7 @@ def write_frames(folder: Path, scene: TwoCameras, names: tuple[str, str] = ("dep
 
 
 def play(folder: Path, **options: object) -> RgbdFrame:
-    with FolderSource.open(folder, **options) as source:  # type: ignore[arg-type]
+    with FolderSource.open(folder, FolderConfig(**options)) as source:  # type: ignore[arg-type]
         frames = list(source)
         assert len(frames) == 2 and source.counts.lost == 0
         return frames[0]
@@ -208,7 +209,7 @@ def test_volume_deform_with_a_transform(tmp_path: Path, name: str, inverse: bool
 
 def test_two_cameras_without_a_transform_are_refused_with_what_to_give(tmp_path: Path) -> None:
     write_volume_deform(tmp_path, APART)
-    with pytest.raises(InputError, match=r"two cameras.*colour_from_depth.txt.*--intrinsics.*depth alone"):
+    with pytest.raises(InputError, match=r"two cameras.*colour_from_depth.txt.*intrinsics=.*depth alone"):
         FolderSource.open(tmp_path)
     for file in tmp_path.glob("*.color.png"):
         file.unlink()
@@ -277,7 +278,7 @@ def test_given_intrinsics_win_over_files_of_two_cameras(tmp_path: Path) -> None:
     given = CameraIntrinsics(70, 70, 40, 30, 80, 60)
     for text in (opencv_yaml(scene), opencv_yaml(scene).replace("depth_to_color", "stereo")):
         (tmp_path / "calibration.yml").write_text(text)
-        with FolderSource.open(tmp_path, intrinsics=given) as source:
+        with FolderSource.open(tmp_path, FolderConfig(intrinsics=given)) as source:
             frame = next(iter(source))
             assert frame.intrinsics == given
             np.testing.assert_array_equal(frame.colour, scene.colour_rgb())
@@ -303,9 +304,9 @@ def test_seven_scenes(tmp_path: Path) -> None:
         write_png(folder / f"frame-{index:06d}.color.png", cv2.resize(APART.colour_rgb(), (80, 60)))
         (folder / f"frame-{index:06d}.pose.txt").write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
     for path in (tmp_path, folder):
-        with pytest.raises(InputError, match=r"no calibration beside the images.*pass --intrinsics"):
+        with pytest.raises(InputError, match=r"no calibration beside the images.*pass .intrinsics="):
             FolderSource.open(path)
-    with FolderSource.open(tmp_path, intrinsics=CameraIntrinsics(60, 61, 39, 30.5, 80, 60)) as source:
+    with FolderSource.open(tmp_path, FolderConfig(intrinsics=CameraIntrinsics(60, 61, 39, 30.5, 80, 60))) as source:
         assert any("as its own camera saw it" in text for text in source.counts.warnings)
         frame = next(iter(source))
     assert not frame.depth_m[:5].any()

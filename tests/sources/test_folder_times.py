@@ -11,6 +11,7 @@ import pytest
 
 from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts.matching import match_files, mutually_nearest
 from bodystream.sources.layouts.names import NameNumbers, in_order_of_time, natural, numbers_of
 from bodystream.sources.layouts.number_times import E9, meaning_of_names, meaning_of_times
@@ -86,7 +87,7 @@ def test_times_in_any_unit(tmp_path: Path, written: Callable[[int], str], said: 
         assert source.counts.warnings == []
     else:
         (warning,) = source.counts.warnings
-        assert f"times are read as {said} (" in warning and "--rate-hz" in warning
+        assert f"times are read as {said} (" in warning and "rate_hz=" in warning
 
 
 @pytest.mark.parametrize("lists", [False, True])
@@ -108,8 +109,8 @@ def test_frame_numbers_are_no_seconds(tmp_path: Path, written: Callable[[int], s
     numbers = [float(written(i)) - float(written(0)) for i in range(COUNT)]
     np.testing.assert_allclose(times_ns, [1e9 * number / 30 for number in numbers], atol=2)
     (warning,) = source.counts.warnings
-    assert "frame numbers at 30 Hz, not as seconds" in warning and "--rate-hz" in warning
-    source = FolderSource.open(tmp_path, rate_hz=10.0 * stride)
+    assert "frame numbers at 30 Hz, not as seconds" in warning and "rate_hz=" in warning
+    source = FolderSource.open(tmp_path, FolderConfig(rate_hz=10.0 * stride))
     assert source.counts.warnings == []
     np.testing.assert_allclose(_check_pairs(source, list(range(COUNT)))[1], 1e8, atol=2)
 
@@ -167,7 +168,7 @@ def test_names_of_index_and_time(tmp_path: Path, unit: float, separator: str) ->
     times_ns = _check_pairs(source, list(range(COUNT)))
     np.testing.assert_allclose(times_ns, [1e9 * _seconds(i) for i in range(COUNT)], atol=1.1e6)
     assert any("paired by the times in their names" in w for w in source.counts.warnings)
-    assert FolderSource.open(tmp_path, rate_hz=15.0).rate_hz == 15.0
+    assert FolderSource.open(tmp_path, FolderConfig(rate_hz=15.0)).rate_hz == 15.0
 
 
 def test_names_of_index_and_time_after_dropped_frames(tmp_path: Path) -> None:
@@ -320,8 +321,8 @@ def test_six_digits_that_are_times(tmp_path: Path) -> None:
 def test_names_in_even_steps_name_the_option(tmp_path: Path) -> None:
     source = FolderSource.open(_write(tmp_path, lambda i: f"{100 * i:05d}", lambda i: f"{100 * i:05d}"))
     (warning,) = source.counts.warnings
-    assert "100 apart" in warning and "milliseconds" in warning and "--rate-hz 10" in warning
-    assert FolderSource.open(tmp_path, rate_hz=10.0).counts.warnings == []
+    assert "100 apart" in warning and "milliseconds" in warning and "?rate_hz=10" in warning
+    assert FolderSource.open(tmp_path, FolderConfig(rate_hz=10.0)).counts.warnings == []
 
 
 def test_one_common_name_does_not_decide(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bodystream.errors import InputError
 from bodystream.sources.folder import FolderSource
+from bodystream.sources.folder_config import FolderConfig
 from bodystream.sources.layouts.tum import TUM_SCALE_M
 from bodystream.sources.layouts.units import decide_scale, level_step, to_metres
 from helpers.folder_takes import depth_mm, triangulated, write_plain, write_png
@@ -45,7 +46,7 @@ def test_millimetres_in_a_tum_folder_are_seen_from_the_steps_alone() -> None:
     raw = triangulated(*D435, 0.001)  # median 2.5 m; read as TUM it would be a plausible 0.5 m
     decision = decide_scale([raw], TUM_SCALE_M, None, "take")
     assert decision.scale_m == 0.001
-    assert "wrong unit" in decision.warning and "--depth-scale 0.0002" in decision.warning
+    assert "wrong unit" in decision.warning and "?depth_scale_m=0.0002" in decision.warning
 
 
 def test_implausible_median_alone_switches_when_one_unit_fits() -> None:
@@ -56,7 +57,7 @@ def test_implausible_median_alone_switches_when_one_unit_fits() -> None:
 
 def test_several_fitting_units_are_the_users_choice() -> None:
     raw = np.full((48, 64), 15000, np.uint16)  # 15 m in mm, 3 m as TUM, 1.5 m at 100 micrometres
-    with pytest.raises(InputError, match=r"pass --depth-scale as one of 0.0002 \(median 3 m\), 0.0001"):
+    with pytest.raises(InputError, match=r"pass .depth_scale_m= with one of 0.0002 \(median 3 m\), 0.0001"):
         decide_scale([raw], 0.001, None, "take")
 
 
@@ -75,12 +76,12 @@ def test_float_depth_in_millimetres_is_noticed() -> None:
 
 def test_given_unit_is_obeyed_with_a_warning() -> None:
     decision = decide_scale([depth_mm()], 0.001, 1.0, "take")
-    assert decision.scale_m == 1.0 and "--depth-scale 1 was given" in decision.warning
+    assert decision.scale_m == 1.0 and "?depth_scale_m=1 was given" in decision.warning
 
 
 def test_far_scene_with_an_alternative_is_mentioned() -> None:
     decision = decide_scale([np.full((48, 64), 7500, np.uint16)], 0.001, None, "take")
-    assert decision.scale_m == 0.001 and "--depth-scale 0.0002 (1.5 m)" in decision.warning
+    assert decision.scale_m == 0.001 and "?depth_scale_m=0.0002 (1.5 m)" in decision.warning
 
 
 def test_empty_frames_decide_nothing() -> None:
@@ -92,9 +93,9 @@ def test_source_in_the_wrong_unit(tmp_path: Path) -> None:
     write_plain(tmp_path)
     for index in range(4):
         write_png(tmp_path / "depth" / f"{index:04d}.png", np.full((32, 48), 2, np.uint16))  # whole metres
-    with pytest.raises(InputError, match="--depth-scale"):
+    with pytest.raises(InputError, match="depth_scale_m="):
         FolderSource.open(tmp_path)
-    source = FolderSource.open(tmp_path, depth_scale_m=1.0)
+    source = FolderSource.open(tmp_path, FolderConfig(depth_scale_m=1.0))
     assert next(iter(source)).depth_m[20, 20] == 2.0 and source.counts.warnings == []
 
 

@@ -18,7 +18,7 @@ from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, DeviceError
 from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.pipelines.reader import SourceReader
-from bodystream.sources import SourceOptions, open_source
+from bodystream.sources import open_source
 from bodystream.sources.base import RgbdSource
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.sources.synthetic.truth import TruthSurface
@@ -157,8 +157,7 @@ def test_a_paced_camera_loses_nothing_however_slowly_it_is_read_and_makes_up_for
 
 def test_a_slow_pipeline_keeps_the_model_of_a_paced_camera_whole() -> None:
     """At five frames a second of the wall clock the body still moves by a thirtieth of a second per frame."""
-    options = SourceOptions(live=False, paced=True, frames=9, motion="limbs")
-    source = open_source("synthetic", options, select_device("cpu"))
+    source = open_source("synthetic?motion=limbs", "cpu", frames=9, pace="paced")
     reader = SourceReader(source)
     capture = None
     truth = TruthSurface(select_device("cpu"))

@@ -465,7 +465,7 @@ def test_no_first_client(configuration: Path) -> None:
 def test_status_for_people(configuration: Path) -> None:
     told: list[str] = []
     with WebXrHeadset(port=0, on_status=told.append, configuration=configuration) as source:
-        assert source.url in told[0] and "this machine only; give --host 0.0.0.0" in told[0]
+        assert source.url in told[0] and "this machine only; give webxr?host=0.0.0.0" in told[0]
         assert source.fingerprint is not None and source.fingerprint in told[1]
         client = Client(source.url).enter()
         assert "connected" in told[-1]

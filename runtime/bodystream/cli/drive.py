@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional, switched_off
+from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, run_and_write
 from bodystream.errors import BodystreamError, ConfigurationError, InputError
-from bodystream.files import check_output, prepare_folder
+from bodystream.files import check_output
 
 if TYPE_CHECKING:
     import warp as wp
@@ -21,39 +22,29 @@ if TYPE_CHECKING:
     from bodystream.pipelines.drive.pipeline import DriveConfig
     from bodystream.pose.calibration import Calibration
     from bodystream.sinks import DriveReport
+    from bodystream.sources.grammar import SourceKind
     from bodystream.sources.headset.base import HeadsetSource
 
 __all__ = ["Drive"]
 
 
-@dataclass(frozen=True)
-class Drive:
+@dataclass(frozen=True, kw_only=True)
+class Drive(RunOptions):
     """Drive a full body from a headset and two hands.
 
+    With --out: driven.bvh, driven.glb (the skinned body, animated) and headset.csv (the samples, to be replayed).
     Examples:
-      bodystream drive --headset openxr                a runtime: SteamVR, Monado, WiVRn
-      bodystream drive --headset webxr --host 0.0.0.0  a headset's own browser
-      bodystream drive --headset trace:session.json    a recording, until Ctrl-C
+      bodystream drive --headset openxr                  a runtime: SteamVR, Monado, WiVRn
+      bodystream drive --headset 'webxr?host=0.0.0.0'    a headset's own browser
+      bodystream drive --headset trace:session.json      a recording, until Ctrl-C
       bodystream drive --headset motion:take.bvh --headless --out out/
     """
 
     headset: str
-    """openxr, webxr[:PORT], trace:FILE (iwer, A-Frame or CSV), motion:FILE (a headset made from motion capture)."""
-
-    headless: bool = False
-    """No viewer."""
-
-    frames: Annotated[int | None, optional("N")] = None
-    """Stop after so many samples; default: when the source ends, or on Ctrl-C."""
-
-    out: Annotated[Path | None, optional("FOLDER")] = None
-    """Folder for driven.bvh, driven.glb (the skinned body, animated) and headset.csv (the samples, to be replayed)."""
+    """Where head and hands come from; see above for the kinds and their keys."""
 
     bvh_hz: Annotated[float | None, optional("HZ")] = None
     """Frames per second of driven.bvh: 24, 25, 30, 60, 90, 120 or any other; default: those of the headset."""
-
-    report: Annotated[Path | None, optional("FILE")] = None
-    """Write a JSON report: rate, latency per stage, flags, errors of head and hands, machine."""
 
     pace: Literal["live", "all"] = "live"
     """Recordings: live = at their own pace, and the newest sample wins; all = lose none, as fast as it goes."""
@@ -101,36 +92,23 @@ class Drive:
     provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
     """What runs the network."""
 
-    device: str = "auto"
-    """Where kernels run: auto, cpu, cuda or cuda:N."""
+    chooser: ClassVar[str] = "--headset"
+    moved: ClassVar[dict[str, MovedOption]] = {"host": MovedOption("host", ("webxr",), "0.0.0.0")}
 
-    host: Annotated[str | None, optional("ADDRESS")] = None
-    """Address that webxr listens on; default: this machine only. 0.0.0.0 lets a headset in, with a token."""
+    @staticmethod
+    def kinds() -> Sequence[SourceKind[Any, Any]]:
+        from bodystream.sources.headset.open import HEADSET_KINDS
 
-    port: int = 8080
-    """Port of the viewer; the next free one is taken where it is busy, and any free one for 0."""
-
-    no_browser: bool = False
-    """Do not open the viewer's page."""
-
-    json: bool = False
-    """Print the report as JSON at the end."""
+        return HEADSET_KINDS
 
     def run(self) -> int:
-        if self.frames is not None and self.frames < 1:
-            raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
         if self.bvh_hz is not None and not 1 <= self.bvh_hz <= 1000:
             raise ConfigurationError(f"--bvh-hz must be 1 to 1000 frames per second, got {self.bvh_hz}")
         if self.height is not None and not 1.0 <= self.height <= 2.3:
             raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
-        if not 0 <= self.port <= 65535:
-            raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
-        if self.report is not None:
-            check_output(self.report, "--report")
         if self.calibration is not None and self.calibrate is not None:
             check_output(self.calibration, "--calibration")
-        if self.out is not None:
-            prepare_folder(self.out, "--out")
+        self.check()
         from bodystream.cli.status_line import StatusLine
         from bodystream.device import select_device
 
@@ -264,7 +242,7 @@ class Drive:
     def _open(self, on_status: Callable[[str], None]) -> HeadsetSource:
         from bodystream.sources.headset.open import open_headset
 
-        return open_headset(self.headset, host=self.host, realtime=self.pace == "live", on_status=on_status)
+        return open_headset(self.headset, realtime=self.pace == "live", on_status=on_status)
 
     def _config(self, source: HeadsetSource) -> DriveConfig:
         from bodystream.pipelines.drive.pipeline import DriveConfig

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
+from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, run_and_write
 from bodystream.errors import ConfigurationError, SourceError
-from bodystream.files import check_output, prepare_folder
 
 if TYPE_CHECKING:
     import warp as wp
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bodystream.pipelines.capture.pipeline import CaptureConfig
     from bodystream.pipelines.reader import Arrival, SourceReader
     from bodystream.sinks import CaptureReport
-    from bodystream.sources import RgbdSource, SourceOptions
+    from bodystream.sources import RgbdSource
+    from bodystream.sources.grammar import SourceKind
     from bodystream.types import RgbdFrame
 
 __all__ = ["Live"]
@@ -28,39 +29,28 @@ __all__ = ["Live"]
 FIRST_FRAME_S = 15.0
 
 
-@dataclass(frozen=True)
-class Live:
+_ANY = ("synthetic", "folder:PATH", "realsense")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live(RunOptions):
     """Track and fuse what a depth camera sees.
 
-    Examples:
-      bodystream live                              the synthetic camera, in the browser
-      bodystream live --source realsense           a connected camera
-      bodystream live --source realsense:take.db3  a librealsense recording
+    With --out: canonical.ply, live.ply and capture.glb, the whole capture as one animated glTF. Examples:
+      bodystream live                                     the synthetic camera, in the browser
+      bodystream live --source 'synthetic:7?motion=walk'  with another seed and motion
+      bodystream live --source realsense                  a connected camera
+      bodystream live --source realsense:take.db3         a librealsense recording
       bodystream live --source folder:PATH --headless --out out/
     """
 
     source: str = "synthetic"
-    """realsense[:SERIAL], realsense:TAKE.db3, folder:PATH (a folder of images, or a .mkv, .r3d, .sens or .mat
-    file), synthetic[:SEED]."""
-
-    headless: bool = False
-    """No viewer. The synthetic camera then gives every frame, as fast as it goes."""
-
-    frames: Annotated[int | None, optional("N")] = None
-    """Stop after so many frames; default: when the source ends, or on Ctrl-C."""
-
-    out: Annotated[Path | None, optional("FOLDER")] = None
-    """Folder for canonical.ply, live.ply and capture.glb (the whole capture as one animated glTF)."""
-
-    report: Annotated[Path | None, optional("FILE")] = None
-    """Write a JSON report: frames, speed and latency per stage, quality, machine."""
-
-    device: str = "auto"
-    """Where kernels run: auto, cpu, cuda or cuda:N."""
+    """Where frames come from; see above for the kinds and their keys."""
 
     pace: Literal["auto", "live", "all"] = "auto"
-    """Synthetic camera: all = every frame, as fast as it goes; live = 30 Hz of the wall clock, and the newest wins, so
-    that the body moves farther per frame on a slow machine. auto: every frame, with a viewer at most 30 a second."""
+    """Synthetic camera: all = every frame, as fast as it goes; live = at its rate by the wall clock, and the newest
+    wins, so that the body moves farther per frame on a slow machine; auto = every frame, with a viewer at most 30 a
+    second."""
 
     mask: Literal["auto", "given", "find", "all"] = "auto"
     """Foreground: the source's mask where it has one, else found; given only; always found; every pixel in range."""
@@ -74,58 +64,31 @@ class Live:
     voxel_mm: float = 8.0
     """Edge of a voxel of the fused volume."""
 
-    motion: Literal["limbs", "turn", "walk", "still"] = "limbs"
-    """What the synthetic body does."""
-
-    noise: Literal["d400", "none"] = "d400"
-    """Depth noise of the synthetic camera."""
-
-    depth_scale: Annotated[float | None, optional("METRES")] = None
-    """Metres per unit of a recording's depth files (0.001 = millimetres); default: as its files or layout say."""
-
-    intrinsics: Annotated[tuple[float, float, float, float, int, int] | None, optional("FX FY CX CY WIDTH HEIGHT")] = (
-        None
-    )
-    """Of a folder's images, in pixels; before any calibration file in it, understood or not."""
-
-    rate: Annotated[float | None, optional("HZ", name="rate-hz")] = None
-    """Frame rate to ask of a camera, or of a folder, instead of the times in its lists and names."""
-
-    loop: bool = False
-    """Start a recording anew when it ends."""
-
-    emitter: Annotated[Literal["on", "off"] | None, optional("{on,off}")] = None
-    """RealSense: infrared projector."""
-
-    exposure_us: Annotated[int | None, optional("US")] = None
-    """RealSense: fixed exposure in microseconds."""
-
-    preset: Annotated[str | None, optional("NAME")] = None
-    """RealSense: visual preset, for example "High Accuracy"."""
-
-    port: int = 8080
-    """Port of the viewer; the next free one is taken where it is busy, and any free one for 0."""
-
-    no_browser: bool = False
-    """Do not open the viewer's page."""
-
     quality_every: int = 3
     """With --report: compare model and frame on every n-th frame; 0 = never."""
 
-    json: bool = False
-    """Print the report as JSON at the end."""
+    moved: ClassVar[dict[str, MovedOption]] = {
+        "motion": MovedOption("motion", ("synthetic",), "walk"),
+        "noise": MovedOption("noise", ("synthetic",), "none"),
+        "depth-scale": MovedOption("depth_scale_m", ("folder:PATH",), "0.001"),
+        "intrinsics": MovedOption("intrinsics", ("folder:PATH",), "FX,FY,CX,CY,WIDTH,HEIGHT"),
+        "rate-hz": MovedOption("rate_hz", _ANY, "30"),
+        "loop": MovedOption("loop", ("folder:PATH",), "1"),
+        "emitter": MovedOption("emitter", ("realsense",), "off"),
+        "exposure-us": MovedOption("exposure_us", ("realsense",), "8000"),
+        "preset": MovedOption("preset", ("realsense",), "High Accuracy"),
+    }
+
+    @staticmethod
+    def kinds() -> Sequence[SourceKind[Any, Any]]:
+        from bodystream.sources.open import SOURCE_KINDS
+
+        return SOURCE_KINDS
 
     def run(self) -> int:
-        if self.frames is not None and self.frames < 1:
-            raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
         if self.quality_every < 0:
             raise ConfigurationError(f"--quality-every must be 0 or more, got {self.quality_every}")
-        if not 0 <= self.port <= 65535:
-            raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
-        if self.report is not None:
-            check_output(self.report, "--report")
-        if self.out is not None:
-            prepare_folder(self.out, "--out")
+        self.check()
         from bodystream.cli.status_line import StatusLine
         from bodystream.device import select_device
 
@@ -150,7 +113,8 @@ class Live:
         notes = Notes(line.print)
         # What the user gave is looked at before kernels are built, which may take minutes.
         config = self._capture_config()
-        source = open_source(self.source, self._source_options(), device)
+        pace = ("all" if self.headless else "paced") if self.pace == "auto" else self.pace
+        source = open_source(self.source, device, frames=self.frames, pace=pace)
         stack.callback(source.close)
         if isinstance(source, FolderSource):
             ForegroundSegmenter(config.foreground, source.intrinsics)
@@ -239,25 +203,6 @@ class Live:
         fusion = replace(default.fusion, voxel_m=voxel_m, truncation_m=default.fusion.truncation_m * scale)
         tracking = replace(default.tracking, restart=not self.keep_model)
         return replace(default, foreground=foreground, tracking=tracking, fusion=fusion)
-
-    def _source_options(self) -> SourceOptions:
-        from bodystream.sources import SourceOptions
-        from bodystream.types import CameraIntrinsics
-
-        return SourceOptions(
-            frames=self.frames,
-            live=self.pace == "live",
-            paced=self.pace == "auto" and not self.headless,
-            depth_scale_m=self.depth_scale,
-            intrinsics=None if self.intrinsics is None else CameraIntrinsics(*self.intrinsics),
-            rate_hz=self.rate,
-            loop=self.loop,
-            motion=self.motion,
-            noise=self.noise,
-            emitter=None if self.emitter is None else self.emitter == "on",
-            exposure_us=self.exposure_us,
-            preset=self.preset,
-        )
 
 
 def _first_frame(source: RgbdSource, reader: SourceReader[RgbdFrame]) -> Arrival[RgbdFrame]:

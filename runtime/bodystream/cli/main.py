@@ -176,19 +176,27 @@ def parse(entry: CommandEntry, arguments: Sequence[str], program: str = "bodystr
     """The command with its options read.
 
     Raises:
+        ConfigurationError: an option of a former version, which is a key of a source now.
         SystemExit: `--help` was asked for (code 0), or an option is wrong (code 2, with a message on stderr).
     """
-    import tyro  # here, because `--help` and `--version` need not wait for it
+    import tyro  # these here, because `--help` and `--version` need not wait for them
+
+    from bodystream.cli.run_options import RunOptions
 
     prog = " ".join((program, *entry.words))
     command, said, helped = entry.load(), io.StringIO(), _Said(sys.stdout)
+    description = inspect.getdoc(command) or ""
+    if issubclass(command, RunOptions):
+        command.refuse_moved(arguments)
+        if {"-h", "--help"} & set(arguments):
+            description += f"\n\n{command.more_help(shutil.get_terminal_size().columns)}"
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(helped):
             return tyro.cli(
                 command,
                 args=list(arguments),
                 prog=prog,
-                description=inspect.getdoc(command),
+                description=description,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as left:

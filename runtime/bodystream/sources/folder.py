@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError, SourceError
 from bodystream.sources.base import RgbdSource, SourceCounts
+from bodystream.sources.folder_config import FolderConfig, Layout
 from bodystream.sources.layouts import deepdeform, frames, matlab, mkv, numbered, plain, r3d, scannet, sens, tum
 from bodystream.sources.layouts.decode import DecodedFrame, FrameDecoder, check_sizes
 from bodystream.sources.layouts.images import DamagedFileError
@@ -29,9 +29,7 @@ from bodystream.sources.layouts.units import decide_scale, measured
 from bodystream.timing.clock import now_ns
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 
-__all__ = ["ASSUMED_RATE_HZ", "FolderSource", "Layout", "read_recording"]
-
-Layout = Literal["auto", "deepdeform", "tum", "plain", "numbered", "matlab", "frames", "scannet", "sens", "r3d", "mkv"]
+__all__ = ["ASSUMED_RATE_HZ", "FolderSource", "read_recording"]
 
 ASSUMED_RATE_HZ = 30.0
 
@@ -125,39 +123,22 @@ class FolderSource(RgbdSource):
             self.counts.warn(note)
 
     @classmethod
-    def open(
-        cls,
-        path: str | Path,
-        *,
-        layout: Layout = "auto",
-        depth_scale_m: float | None = None,
-        intrinsics: CameraIntrinsics | None = None,
-        rate_hz: float | None = None,
-        loop: bool = False,
-        max_depth_m: float | None = None,
-    ) -> FolderSource:
+    def open(cls, path: str | Path, config: FolderConfig | None = None) -> FolderSource:
         """Find out the layout, camera and depth unit of a recording.
 
         Args:
             path: the folder, or a recording in one file (.mat, .sens, .r3d, .mkv).
-            layout: `auto` takes the first that fits; `source.layout` and `source.description` say which.
-            depth_scale_m: metres per unit of depth; the layout's own unless given, checked against the values.
-            intrinsics: used instead of any file.
-            rate_hz: frames per second; the recording's time stamps unless given, where it has none the rate that is
-                stated beside the intrinsics, else 30.
-            loop: start again at the end, with time and index going on.
-            max_depth_m: farther measurements are dropped.
+            config: how to read it; None takes the defaults. `layout` and `description` say what was found.
 
         Raises:
-            ConfigurationError: an option that cannot be used.
+            ConfigurationError: no such layout.
             InputError: no recording there, no intrinsics, wrong unit, colour and depth of different sizes, or not one
                 whole frame.
         """
-        for option, value in (("rate_hz", rate_hz), ("max_depth_m", max_depth_m), ("depth_scale_m", depth_scale_m)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigurationError(f"{option} must be a positive number, got {value}")
+        config = FolderConfig() if config is None else config
+        intrinsics, rate_hz = config.intrinsics, config.rate_hz
         root = Path(path).expanduser()
-        recording = read_recording(root, layout)
+        recording = read_recording(root, config.layout)
         stated_scale = _stated_scale(recording)
         if rate_hz is None and any(record.time_ns is None for record in recording.records):
             rate_hz = None if recording.intrinsics is None else recording.intrinsics.rate_hz
@@ -173,12 +154,13 @@ class FolderSource(RgbdSource):
                 recording = dataclasses.replace(recording, intrinsics=found.intrinsics)
             camera, doubts = _camera(root, recording, first, raw, intrinsics)
         samples = _unit_samples(recording.records, first, raw)
-        unit = decide_scale(samples, recording.depth_scale_m, depth_scale_m, str(root), stated_scale)
+        unit = decide_scale(samples, recording.depth_scale_m, config.depth_scale_m, str(root), stated_scale)
         decoder = FrameDecoder(
-            camera, unit.scale_m, max_depth_m, own_intrinsics=intrinsics is None, registration=registration
+            camera, unit.scale_m, config.max_depth_m, own_intrinsics=intrinsics is None, registration=registration
         )
         untimed = any(record.time_ns is None for record in recording.records)
-        source = cls(root, recording, decoder, recording.rate_hz if rate_hz is None and untimed else rate_hz, loop)
+        rate_hz_used = recording.rate_hz if rate_hz is None and untimed else rate_hz
+        source = cls(root, recording, decoder, rate_hz_used, config.loop)
         time_note = recording.time_note if rate_hz is None else ""
         mask_notes = () if recording.masks is None else recording.masks.notes
         for warning in (time_note, unit.warning, *found.notes, *doubts, *mask_notes):
@@ -331,7 +313,7 @@ def _camera(
     if recording.intrinsics is None:
         raise InputError(
             f"{root}: no camera intrinsics found. Add {recording.intrinsics_wanted}, or pass "
-            f"--intrinsics fx fy cx cy width height (the images are {width}x{height})"
+            f"?intrinsics=fx,fy,cx,cy,width,height (the images are {width}x{height})"
         )
     camera, doubts = recording.intrinsics.fitted(width, height)
     return camera, (*recording.intrinsics.notes, *doubts)
@@ -385,7 +367,7 @@ def _timed(records: Sequence[FrameRecord], rate_hz: float | None) -> tuple[list[
     if times_ns and times_ns[-1] > _LONGEST_NS:
         raise InputError(
             f"frames {records[0].name} and {records[-1].name} are {times_ns[-1] / 1e9:.3g} s apart by their numbers or "
-            "times: take the stray one out, or pass --rate-hz where the names are no frame numbers"
+            "times: take the stray one out, or pass ?rate_hz=HZ where the names are no frame numbers"
         )
     return kept, times_ns
 

@@ -1,101 +1,107 @@
-"""From what a user types after `--source` to a source."""
+"""From what a user types after `--source` to a source of depth frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import warp as wp
+from typing import TYPE_CHECKING, Literal, get_args
 
 from bodystream.errors import ConfigurationError
 from bodystream.sources.base import RgbdSource
-from bodystream.types import CameraIntrinsics
+from bodystream.sources.grammar import SourceKind, choose
 
-__all__ = ["SourceOptions", "open_source"]
+if TYPE_CHECKING:
+    import warp as wp
 
-_KINDS = "realsense, realsense:SERIAL, realsense:TAKE.db3, folder:PATH, synthetic, synthetic:SEED"
+    from bodystream.sources.folder_config import FolderConfig
+    from bodystream.sources.realsense.config import RealSenseConfig
+    from bodystream.sources.synthetic import SyntheticConfig
 
+__all__ = ["SOURCE_KINDS", "Pace", "open_source"]
 
-@dataclass(frozen=True)
-class SourceOptions:
-    """Options of all kinds of source; each takes what concerns it.
-
-    Attributes:
-        frames: the synthetic camera ends after so many frames unless it is live; None = endless.
-        live: newest wins at the device's pace (synthetic camera only; cameras are live, recordings are not).
-        paced: every frame, at most `rate_hz` of them a second (synthetic camera only).
-        depth_scale_m: metres per unit of a recording's depth files; None = from the layout.
-        intrinsics: of a recording that has none.
-        rate_hz: frame rate of a camera, or of a recording without timestamps.
-        loop: start a recording anew when it ends.
-        motion: of the synthetic body. noise: of the synthetic camera.
-        emitter, exposure_us, preset: of a RealSense camera.
-    """
-
-    frames: int | None = None
-    live: bool = True
-    paced: bool = False
-    depth_scale_m: float | None = None
-    intrinsics: CameraIntrinsics | None = None
-    rate_hz: float | None = None
-    loop: bool = False
-    motion: str = "limbs"
-    noise: str = "d400"
-    emitter: bool | None = None
-    exposure_us: int | None = None
-    preset: str | None = None
+Pace = Literal["all", "paced", "live"]
 
 
-def open_source(spec: str, options: SourceOptions, device: wp.Device) -> RgbdSource:
-    """Open `kind` or `kind:target`.
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a session wants of a source, beside what its specification says."""
+
+    device: wp.Device | str
+    frames: int | None
+    pace: Pace
+
+
+def open_source(
+    spec: str, device: wp.Device | str = "auto", *, frames: int | None = None, pace: Pace = "all"
+) -> RgbdSource:
+    """Open what `spec` names, `kind:target?key=value&key=value`.
+
+    Args:
+        spec: `synthetic`, `synthetic:7?motion=walk`, `folder:take?depth_scale_m=0.001&loop=1`,
+            `realsense:SERIAL?exposure_us=8000`. The keys are the fields of `SyntheticConfig`, `FolderConfig` and
+            `RealSenseConfig`.
+        device: where a source computes that does, a Warp device or a name for `select_device`.
+        frames: how many will be taken, or None: the synthetic camera need not draw more.
+        pace: of the synthetic camera: every frame, as fast as it is taken (`all`); the same, but no faster than its
+            rate (`paced`); or by the wall clock, so that those not taken in time are lost (`live`). Cameras are always
+            live, recordings never.
 
     Raises:
-        ConfigurationError: no such kind, or a target that the kind cannot take.
-        InputError, SourceError, MissingDependencyError: the source cannot be opened.
+        ConfigurationError: no such kind, key or value; the message says what there is.
+        InputError, SourceError, DeviceError, MissingDependencyError: the source cannot be opened.
     """
-    kind, _, target = spec.partition(":")
-    if kind == "synthetic":
-        return _open_synthetic(target, options, device)
-    if kind == "folder":
-        if not target:
-            raise ConfigurationError("which folder? write --source folder:PATH")
-        from bodystream.sources.folder import FolderSource
-
-        return FolderSource.open(
-            Path(target).expanduser(),
-            depth_scale_m=options.depth_scale_m,
-            intrinsics=options.intrinsics,
-            rate_hz=options.rate_hz,
-            loop=options.loop,
-        )
-    if kind == "realsense":
-        from bodystream.sources.realsense.config import RealSenseConfig
-        from bodystream.sources.realsense.source import RealSenseSource
-
-        config = RealSenseConfig(
-            rate_hz=30 if options.rate_hz is None else round(options.rate_hz),
-            emitter=options.emitter,
-            exposure_us=options.exposure_us,
-            preset=options.preset,
-        )
-        return RealSenseSource.open(target, config=config)
-    hint = f"; for a recording write folder:{spec}" if Path(spec).exists() else ""
-    raise ConfigurationError(f"there is no source {spec!r}{hint} (sources: {_KINDS})")
+    if pace not in get_args(Pace):
+        raise ConfigurationError(f"pace must be one of {', '.join(get_args(Pace))}, got {pace!r}")
+    return choose(spec, SOURCE_KINDS, "source").open(_Wish(device, frames, pace))
 
 
-def _open_synthetic(target: str, options: SourceOptions, device: wp.Device) -> RgbdSource:
-    if target and not target.isdigit():
-        raise ConfigurationError(f"the synthetic camera takes a seed, a whole number, got {target!r}")
-    from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
+def _open_synthetic(_: str, config: SyntheticConfig, wish: _Wish) -> RgbdSource:
+    from bodystream.sources.synthetic import SyntheticSource
 
-    config = SyntheticConfig(
-        seed=int(target or 0),
-        rate_hz=30.0 if options.rate_hz is None else options.rate_hz,
-        # A live camera goes on until the session has processed as many as it wants: some are dropped on the way.
-        frames=None if options.live else options.frames,
-        motion=options.motion,  # type: ignore[arg-type]  # checked by Motion against its names
-        noise=options.noise,  # type: ignore[arg-type]  # checked by SyntheticConfig
-        live=options.live,
-        paced=options.paced,
-    )
-    return SyntheticSource(config, device)
+    live = wish.pace == "live"
+    # A live camera goes on until the session has processed as many as it wants: some are dropped on the way.
+    frames = wish.frames if config.frames is None and not live else config.frames
+    return SyntheticSource(replace(config, frames=frames, live=live, paced=wish.pace == "paced"), wish.device)
+
+
+def _open_folder(target: str, config: FolderConfig, _: _Wish) -> RgbdSource:
+    from bodystream.sources.folder import FolderSource
+
+    return FolderSource.open(Path(target), config)
+
+
+def _open_realsense(target: str, config: RealSenseConfig, _: _Wish) -> RgbdSource:
+    from bodystream.sources.realsense.source import RealSenseSource
+
+    return RealSenseSource.open(os.path.expanduser(target), config=config)
+
+
+SOURCE_KINDS: tuple[SourceKind[_Wish, RgbdSource], ...] = (
+    SourceKind(
+        "synthetic",
+        "a drawn body that moves",
+        "bodystream.sources.synthetic.source:SyntheticConfig",
+        _open_synthetic,
+        target="SEED",
+        optional=True,
+        target_key="seed",
+        hidden=("live", "paced"),
+    ),
+    SourceKind(
+        "folder",
+        "a recording: a folder of images, or a .mkv, .r3d, .sens or .mat file",
+        "bodystream.sources.folder_config:FolderConfig",
+        _open_folder,
+        target="PATH",
+    ),
+    SourceKind(
+        "realsense",
+        "a camera by its serial number (else the first one), or a librealsense recording",
+        "bodystream.sources.realsense.config:RealSenseConfig",
+        _open_realsense,
+        target="SERIAL|TAKE.db3",
+        optional=True,
+    ),
+)
+"""All kinds of source of depth frames: a new one is a row here."""

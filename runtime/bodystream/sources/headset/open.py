@@ -1,130 +1,121 @@
-"""From what a user types after `--headset` to a source."""
+"""From what a user types after `--headset` to a source of samples."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any
 
 from bodystream.errors import ConfigurationError
+from bodystream.sources.grammar import SourceKind, choose
 from bodystream.sources.headset.base import HeadsetSource
 
-__all__ = ["open_headset"]
+if TYPE_CHECKING:
+    from bodystream.sources.headset.configs import MotionConfig, OpenXrConfig, TraceConfig, WebXrConfig
 
-_KINDS = (
-    "openxr, webxr, webxr:PORT, trace:FILE, motion:FILE or motion:FOLDER?take=NAME; after a trace ?realtime=1, after a "
-    "motion ?rate=90&hands=grip|hand|joint&noise=1&lost=1&seed=0&realtime=1"
-)
-_MOTION_KEYS = ("take", "rate", "hands", "noise", "lost", "seed", "realtime")
+__all__ = ["HEADSET_KINDS", "open_headset"]
+
+_CONFIGS = "bodystream.sources.headset.configs"
 
 
-def open_headset(
-    spec: str,
-    *,
-    host: str | None = None,
-    realtime: bool = False,
-    on_status: Callable[[str], None] | None = None,
-) -> HeadsetSource:
-    """Open what `spec` names.
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a session wants of a source, beside what its specification says."""
+
+    realtime: bool
+    on_status: Callable[[str], None] | None
+
+
+def open_headset(spec: str, *, realtime: bool = False, on_status: Callable[[str], None] | None = None) -> HeadsetSource:
+    """Open what `spec` names, `kind:target?key=value&key=value`.
 
     Args:
-        spec: `openxr`; `webxr[:PORT]`; `trace:FILE[?realtime=1]`, a recording (`trace.py`); `motion:PATH[?options]`,
-            a headset made from a motion file, PATH as for `sources.motion.find_takes`. Options of a motion are joined
-            by `&`: `take=NAME` where the path holds several, `rate` [Hz], `hands` (grip, hand, joint), `noise` and
-            `lost` (0 or 1), `seed`, `realtime` (0 or 1).
-        host: the address that `webxr` listens on; None takes its default.
+        spec: `openxr`; `webxr?host=0.0.0.0`, `webxr:PORT`; `trace:FILE`, a recording (`trace.py`); `motion:PATH`, a
+            headset made from a motion file, PATH as for `sources.motion.find_takes`. The keys are the fields of
+            `OpenXrConfig`, `WebXrConfig`, `TraceConfig` and `MotionConfig`.
         realtime: recordings at their own pace, where `spec` does not say it.
         on_status: told what a person has to do, such as the address that a headset's browser has to open.
 
     Raises:
-        ConfigurationError: there is no such source or option; the message lists what is possible.
+        ConfigurationError: there is no such kind, key or value; the message says what there is.
         BodystreamError: it cannot be opened.
     """
-    if "\x00" in spec:
-        raise ConfigurationError(f"a headset source has no null characters, got {spec[:60]!r}")
-    kind, _, target = spec.partition(":")
-    if kind == "openxr" and not target:
-        from bodystream.sources.headset.openxr import OpenXrHeadset
-
-        return OpenXrHeadset()
-    if kind == "webxr":
-        from bodystream.sources.headset.webxr import WebXrHeadset
-
-        options: dict[str, Any] = {"on_status": on_status} if host is None else {"on_status": on_status, "host": host}
-        if target:
-            options["port"] = _whole_number("the port of webxr", target, 1, 65535)
-        return WebXrHeadset(**options)
-    if kind == "trace" and target:
-        from bodystream.sources.headset.trace import TraceHeadset, read_trace
-
-        path, options = _options(target, ("realtime",))
-        return TraceHeadset(read_trace(Path(os.path.expanduser(path))), realtime=_switch(options, "realtime", realtime))
-    if kind == "motion" and target:
-        return _open_motion(target, realtime)
-    hint = f" For a recording write trace:{spec}" if spec and os.path.isfile(spec) else ""
-    raise ConfigurationError(f"there is no headset source {spec!r}, wanted one of: {_KINDS}.{hint}")
+    return choose(spec, HEADSET_KINDS, "headset source").open(_Wish(realtime, on_status))
 
 
-def _open_motion(target: str, realtime: bool) -> HeadsetSource:
+def _open_openxr(_: str, config: OpenXrConfig, __: _Wish) -> HeadsetSource:
+    from bodystream.sources.headset.openxr import OpenXrHeadset
+
+    return OpenXrHeadset(**_options(config))
+
+
+def _open_webxr(_: str, config: WebXrConfig, wish: _Wish) -> HeadsetSource:
+    from bodystream.sources.headset.webxr import WebXrHeadset
+
+    return WebXrHeadset(**_options(config), on_status=wish.on_status)
+
+
+def _open_trace(target: str, config: TraceConfig, wish: _Wish) -> HeadsetSource:
+    from bodystream.sources.headset.trace import TraceHeadset, read_trace
+
+    realtime = wish.realtime if config.realtime is None else config.realtime
+    return TraceHeadset(read_trace(Path(target).expanduser()), realtime=realtime)
+
+
+def _open_motion(target: str, config: MotionConfig, wish: _Wish) -> HeadsetSource:
     from bodystream.geometry.tracker_noise import TrackerNoise
     from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
     from bodystream.sources.motion import find_takes
 
-    path, options = _options(target, (*_MOTION_KEYS, "model"))
-    model = options.get("model")
-    takes = find_takes(path if model is None else f"{path}?model={model}")
-    wanted = options.get("take")
-    chosen = takes if wanted is None else [take for take in takes if take.name == wanted]
+    takes = find_takes(target if config.model is None else f"{target}?model={config.model}")
+    chosen = takes if config.take is None else [take for take in takes if take.name == config.take]
     if len(chosen) != 1:
         names = ", ".join(take.name for take in takes[:8]) + (", ..." if len(takes) > 8 else "")
-        got = f"{path} holds {len(takes)} takes"
-        if wanted is not None:
-            got += f", {len(chosen)} of them named {wanted}"
+        got = f"{target} holds {len(takes)} takes"
+        if config.take is not None:
+            got += f", {len(chosen)} of them named {config.take}"
         raise ConfigurationError(f"{got}: choose one by its file, or by ?take=NAME of {names}")
-    try:
-        rate_hz = float(options.get("rate", 90.0))
-    except ValueError as error:
-        raise ConfigurationError(f"the rate of a motion must be a number, got {options['rate']!r}") from error
+    if config.seed < 0:
+        raise ConfigurationError(f"the seed of a motion must be at least 0, got {config.seed}")
     warnings: list[str] = []
     source = MotionHeadset(
         chosen[0].load(warnings),
-        rate_hz=rate_hz,
-        noise=TrackerNoise() if _switch(options, "noise") else None,
-        seed=_whole_number("the seed of a motion", options.get("seed", "0"), 0, 2**63),
-        hands=options.get("hands", "grip"),
-        lost=TrackingLoss() if _switch(options, "lost") else None,
-        realtime=_switch(options, "realtime", realtime),
+        rate_hz=config.rate_hz,
+        noise=TrackerNoise() if config.noise else None,
+        seed=config.seed,
+        hands=config.hands,
+        lost=TrackingLoss() if config.lost else None,
+        realtime=wish.realtime if config.realtime is None else config.realtime,
     )
     for warning in warnings:
         source.counts.warn(warning)
     return source
 
 
-def _options(target: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """The path and the options after its question mark, unless the path itself has one."""
-    path, question, query = target.rpartition("?")
-    if not question or os.path.exists(os.path.expanduser(target)):
-        return target, {}
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, max_num_fields=32)
-    except ValueError as error:
-        raise ConfigurationError(f"cannot read the options {query!r}: wanted name=value joined by &") from error
-    unknown = [name for name, _ in pairs if name not in known]
-    if unknown:
-        raise ConfigurationError(f"there is no option {unknown[0]!r} of {path}, wanted one of: {', '.join(known)}")
-    return path, dict(pairs)
+def _options(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
-def _switch(options: dict[str, str], name: str, otherwise: bool = False) -> bool:
-    value = options.get(name, "1" if otherwise else "0")
-    if value not in ("0", "1"):
-        raise ConfigurationError(f"{name} must be 0 or 1, got {value!r}")
-    return value == "1"
-
-
-def _whole_number(what: str, text: str, low: int, high: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-        raise ConfigurationError(f"{what} must be a whole number from {low} to {high}, got {text!r}")
-    return int(text)
+HEADSET_KINDS: tuple[SourceKind[_Wish, HeadsetSource], ...] = (
+    SourceKind("openxr", "a runtime: SteamVR, Monado, WiVRn", f"{_CONFIGS}:OpenXrConfig", _open_openxr),
+    SourceKind(
+        "webxr",
+        "a page that a standalone headset's browser opens",
+        f"{_CONFIGS}:WebXrConfig",
+        _open_webxr,
+        target="PORT",
+        optional=True,
+        target_key="port",
+    ),
+    SourceKind("trace", "a recording: iwer, A-Frame or CSV", f"{_CONFIGS}:TraceConfig", _open_trace, target="FILE"),
+    SourceKind(
+        "motion",
+        "a headset made from motion capture: BVH, ASF/AMC or AMASS",
+        f"{_CONFIGS}:MotionConfig",
+        _open_motion,
+        target="PATH",
+    ),
+)
+"""All kinds of source of head and hands: a new one is a row here."""

@@ -195,7 +195,7 @@ class WebXrHeadset:
     def _announce(self, certificate: Certificate | None) -> None:
         where = f"open {' or '.join(self.urls)} in the headset's browser"
         if is_loopback(self._host):
-            where += " (this machine only; give --host 0.0.0.0 to let a headset in)"
+            where += " (this machine only; give webxr?host=0.0.0.0 to let a headset in)"
         self._status(where)
         picture = "" if is_loopback(self._host) else qr_text(self.url)
         if picture:

@@ -86,7 +86,7 @@ class AzureRig:
         if depth not in DEPTH_MODES:
             raise InputError(
                 f"{self.origin}: depth images of {depth[0]}x{depth[1]} are none of the device's "
-                f"({_sizes(DEPTH_MODES)}): give the images as stored, or pass --intrinsics"
+                f"({_sizes(DEPTH_MODES)}): give the images as stored, or pass ?intrinsics=fx,fy,cx,cy,width,height"
             )
         depth_lens = self.depth.lens(depth, DEPTH_MODES[depth], self.origin)
         if colour is None:

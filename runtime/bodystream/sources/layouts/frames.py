@@ -65,8 +65,8 @@ def read(path: Path) -> Recording:
 def _unregistered(folder: Path) -> str:
     return (
         f"{folder}: no calibration beside the images; colour in this layout is as its own camera saw it (7-Scenes), "
-        "some centimetres beside depth. Take the *.color.png away to use depth alone, or pass --intrinsics fx fy cx cy "
-        "width height if the images are registered"
+        "some centimetres beside depth. Take the *.color.png away to use depth alone, or pass "
+        "?intrinsics=fx,fy,cx,cy,width,height if the images are registered"
     )
 
 

@@ -21,7 +21,7 @@ __all__ = ["GIVE_INSTEAD", "LensParameters", "Rig", "SizedRig", "distort", "lens
 
 GIVE_INSTEAD = (
     "add colour_from_depth.txt (4x4, row by row, metres: takes points of the depth camera to the colour camera) beside "
-    "it; or, where the images are registered to the same pixels already, pass --intrinsics fx fy cx cy width height; "
+    "it; or, where the images are registered to the same pixels already, pass ?intrinsics=fx,fy,cx,cy,width,height; "
     "or take the colour images away to use depth alone"
 )
 

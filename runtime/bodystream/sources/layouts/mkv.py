@@ -96,7 +96,7 @@ def _read(path: Path, reader: PieceReader) -> Recording:
         unregistered=""
         if rig is not None
         else f"{path}: has no calibration.json attached, without which colour cannot be registered to depth: record "
-        "with k4arecorder, or pass --intrinsics where the images are registered",
+        "with k4arecorder, or pass ?intrinsics=fx,fy,cx,cy,width,height where the images are registered",
         close=reader.close,
     )
 

@@ -60,7 +60,7 @@ def meaning_of_times(values_e9: Sequence[int]) -> NumberMeaning:
         return NumberMeaning(
             None,
             f"its times are whole numbers ({first}, {second}, ...), which are taken as frame numbers at 30 Hz, not as "
-            "seconds; --rate-hz sets the rate",
+            "seconds; ?rate_hz=HZ sets the rate",
         )
     return _told(_unit_of_step(step), step, "its times are", whole)
 
@@ -93,7 +93,7 @@ def meaning_of_names(values_e9: Sequence[int], beside_a_number: bool = False) ->
     return NumberMeaning(
         None,
         f"the names of its files are {step:g} apart and taken as one frame each at 30 Hz; if they are {word}, pass "
-        f"--rate-hz {rate_hz:.4g}",
+        f"?rate_hz={rate_hz:.4g}",
     )
 
 
@@ -102,7 +102,7 @@ def _told(word: str, step: float | None, what: str, whole: bool) -> NumberMeanin
     if word == "seconds" and not whole:
         return NumberMeaning(unit_ns)
     rate = "" if step is None else f" ({E9 / (step * unit_ns):.3g} Hz)"
-    return NumberMeaning(unit_ns, f"{what} read as {word}{rate}; --rate-hz sets the rate if that is wrong")
+    return NumberMeaning(unit_ns, f"{what} read as {word}{rate}; ?rate_hz=HZ sets the rate if that is wrong")
 
 
 def _steps(ordered: Sequence[int]) -> list[int]:

@@ -60,7 +60,7 @@ class PinholeParameters:
                 f"give the intrinsics of the images as they are stored{self._resized(stated, width, height)}"
             )
         values = (self.fx, self.fy, self.cx, self.cy)
-        insist = "or, if they are right, pass --intrinsics fx fy cx cy width height"
+        insist = "or, if they are right, pass ?intrinsics=fx,fy,cx,cy,width,height"
         other = None if self.named else reordered(values, width, height)
         if other is not None:
             values, order = other
@@ -84,8 +84,8 @@ class PinholeParameters:
             return ""
         across, down = width / stated[0], height / stated[1]
         return (
-            f"; if they were resized from there, pass --intrinsics {self.fx * across:.6g} {self.fy * down:.6g} "
-            f"{(self.cx + 0.5) * across - 0.5:.6g} {(self.cy + 0.5) * down - 0.5:.6g} {width} {height}"
+            f"; if they were resized from there, pass ?intrinsics={self.fx * across:.6g},{self.fy * down:.6g},"
+            f"{(self.cx + 0.5) * across - 0.5:.6g},{(self.cy + 0.5) * down - 0.5:.6g},{width},{height}"
         )
 
 
@@ -121,6 +121,6 @@ class UnreadIntrinsics:
             InputError: always, with what is wrong with the file.
         """
         raise InputError(
-            f"{self.problem}; correct it, or pass --intrinsics fx fy cx cy width height (the images are "
+            f"{self.problem}; correct it, or pass ?intrinsics=fx,fy,cx,cy,width,height (the images are "
             f"{width}x{height})"
         )

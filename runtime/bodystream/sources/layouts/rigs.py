@@ -1,6 +1,6 @@
 """Is colour registered to depth, and if not, how are they brought together? From the files beside the images.
 
-A user's own `--intrinsics` say that one camera serves both images, and win over any file beside them; of a format that
+A user's own intrinsics say that one camera serves both images, and win over any file beside them; of a format that
 stores its images as the sensors gave them (Azure Kinect, Record3D, ScanNet), they replace the depth camera.
 """
 
@@ -74,7 +74,7 @@ def choose_rig(root: Path, recording: Recording, chosen: CameraIntrinsics | None
         notes = [recording.unregistered] if recording.unregistered and has_colour else []
         notes += [note for folder in folders for note in _ignored(folder)] if has_colour else []
         return RigChoice(
-            notes=tuple(f"{note}. --intrinsics was given: colour is taken as registered to depth" for note in notes)
+            notes=tuple(f"{note}. Intrinsics were given: colour is taken as registered to depth" for note in notes)
         )
     found = next((f for f in (find_rig(folder, has_colour) for folder in folders) if f.files), RigChoice())
     own = recording.intrinsics
@@ -255,4 +255,4 @@ class _WithDepth:
     camera: CameraIntrinsics
 
     def for_sizes(self, depth: tuple[int, int], colour: tuple[int, int] | None) -> Rig:
-        return self.rig.for_sizes(depth, colour).with_depth(self.camera, "--intrinsics")
+        return self.rig.for_sizes(depth, colour).with_depth(self.camera, "?intrinsics=")

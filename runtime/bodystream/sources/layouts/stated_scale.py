@@ -87,7 +87,10 @@ def scale_of(entries: Iterable[tuple[str, Any]]) -> tuple[float | None, str]:
             scale_m = _metres(_plain(key), value)
             if scale_m is not None:
                 return scale_m, ""
-            return None, f"its {key} is {excerpt(value)}, which is no depth unit, and is not used: pass --depth-scale"
+            return (
+                None,
+                f"its {key} is {excerpt(value)}, which is no depth unit, and is not used: pass ?depth_scale_m=METRES",
+            )
     return None, ""
 
 

@@ -126,7 +126,7 @@ def decide_scale(
     if chosen_m is not None:
         if scale in plausible:
             return ScaleDecision(scale)
-        return ScaleDecision(scale, f"{seen}, which is unlikely; used because --depth-scale {scale:g} was given")
+        return ScaleDecision(scale, f"{seen}, which is unlikely; used because ?depth_scale_m={scale:g} was given")
 
     if stated is not None and not is_float:
         return _obey(median, *stated)
@@ -140,22 +140,22 @@ def decide_scale(
     candidates = agreeing if agreeing else plausible
     if scale in candidates:
         far = median * scale > _FAR_MEDIAN_M and len(candidates) > 1
-        options = " or ".join(f"--depth-scale {s:g} ({median * s:.3g} m)" for s in candidates if s != scale)
+        options = " or ".join(f"?depth_scale_m={s:g} ({median * s:.3g} m)" for s in candidates if s != scale)
         return ScaleDecision(scale, f"{seen}, far for a person; if that is wrong pass {options}" if far else "")
     if len(candidates) == 1:
         found = candidates[0]
         return ScaleDecision(
             found,
             f"{seen}: wrong unit. Using {found:g} m per unit (median {median * found:.3g} m) instead; "
-            f"pass --depth-scale {scale:g} to insist",
+            f"pass ?depth_scale_m={scale:g} to insist",
         )
     if not candidates:
         raise InputError(
             f"{seen}; no usual unit ({', '.join(f'{s:g}' for s in (scale, *others))} m) gives a scene between "
-            f"{_PLAUSIBLE_MEDIAN_M[0]} and {_PLAUSIBLE_MEDIAN_M[1]:g} m: pass --depth-scale (metres per unit)"
+            f"{_PLAUSIBLE_MEDIAN_M[0]} and {_PLAUSIBLE_MEDIAN_M[1]:g} m: pass ?depth_scale_m=METRES (per unit)"
         )
     options = ", ".join(f"{s:g} (median {median * s:.3g} m)" for s in candidates)
-    raise InputError(f"{seen}: wrong unit, and several others fit: pass --depth-scale as one of {options}")
+    raise InputError(f"{seen}: wrong unit, and several others fit: pass ?depth_scale_m= with one of {options}")
 
 
 def _obey(median: float, scale_m: float, where: str) -> ScaleDecision:
@@ -165,5 +165,5 @@ def _obey(median: float, scale_m: float, where: str) -> ScaleDecision:
     if low <= median * scale_m <= high:
         return ScaleDecision(scale_m)
     if low / _STATED_MARGIN <= median * scale_m <= high * _STATED_MARGIN:
-        return ScaleDecision(scale_m, f"{seen}, which is unlikely; if that is wrong pass --depth-scale")
-    raise InputError(f"{seen}: that is no scene; correct the file or pass --depth-scale (metres per unit)")
+        return ScaleDecision(scale_m, f"{seen}, which is unlikely; if that is wrong pass ?depth_scale_m=METRES")
+    raise InputError(f"{seen}: that is no scene; correct the file or pass ?depth_scale_m=METRES (per unit)")
