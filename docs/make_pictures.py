@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bodystream.avatar import LbsAvatar
 from bodystream.avatar.rig import load_rig
-from bodystream.device import ParallelLaunch, select_device
+from bodystream.device import launch, select_device
 from bodystream.evaluation.surface import project_vertices
 from bodystream.geometry.camera import project
 from bodystream.geometry.rotations import matrix_from_quaternion
@@ -113,10 +113,10 @@ class Painter:
         face = wp.zeros((k.height, k.width), dtype=wp.int32, device=device)
         tile = (8, 8) if device.is_cuda else (k.width, 16)
         tiles = (-(-k.width // tile[0]), -(-k.height // tile[1]))
-        ParallelLaunch(project_vertices, len(mesh.vertices), [vertices, k.fx, k.fy, k.cx, k.cy, screen], device)()
-        ParallelLaunch(kernels.triangle_rows, len(mesh.faces), [faces, screen, k.height, rows], device)()
+        launch(project_vertices, len(mesh.vertices), [vertices, k.fx, k.fy, k.cx, k.cy, screen], device)
+        launch(kernels.triangle_rows, len(mesh.faces), [faces, screen, k.height, rows], device)
         inputs = [faces, screen, rows, *tile, *tiles, inverse, face]
-        ParallelLaunch(kernels.rasterise, tiles[0] * tiles[1], inputs, device, min_chunk=1)()
+        launch(kernels.rasterise, tiles[0] * tiles[1], inputs, device, min_chunk=1)
 
         seen = inverse.numpy() > 0
         corners = mesh.faces[face.numpy()[seen]]  # (P, 3)

@@ -54,7 +54,7 @@ def probe(modules: list[str]) -> subprocess.CompletedProcess[str]:
 
 def test_every_module_imports_without_extras() -> None:
     modules = runtime_modules()
-    assert {"bodystream", "bodystream.types", "bodystream.cli.main", "bodystream.device.launch"} <= set(modules)
+    assert {"bodystream", "bodystream.types", "bodystream.cli.main", "bodystream.device.launches"} <= set(modules)
     result = probe(modules)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == []

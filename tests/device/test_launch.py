@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from bodystream.device import ParallelLaunch, launch, select_device
+from bodystream.device import LaunchCache, RecordedLaunch, launch, launches, select_device
 
 
 @wp.kernel(enable_backward=False)
@@ -55,7 +55,7 @@ class Buffers:
 @pytest.fixture(params=[1, 2, 3, 8])
 def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """As on a machine with that many processors."""
-    monkeypatch.setattr(launch, "_worker_count", lambda: request.param)
+    monkeypatch.setattr(launches, "_worker_count", lambda: request.param)
     return request.param
 
 
@@ -67,7 +67,7 @@ def cpu() -> wp.Device:
 @pytest.mark.parametrize("dim", [0, 1, 2, 3, 15, 16, 17, 500, SIZE - 1, SIZE])
 def test_split_launch_equals_a_single_one(workers: int, cpu: wp.Device, dim: int) -> None:
     split, single = Buffers(), Buffers()
-    ParallelLaunch(scale_and_count, SIZE, split.inputs, cpu, min_chunk=8)(dim)
+    launch(scale_and_count, dim, split.inputs, cpu, min_chunk=8)
     if dim:
         wp.launch(scale_and_count, dim=dim, inputs=[0, *single.inputs], device=cpu)
     np.testing.assert_array_equal(split.scaled.numpy(), single.scaled.numpy())
@@ -78,7 +78,7 @@ def test_split_launch_equals_a_single_one(workers: int, cpu: wp.Device, dim: int
 
 def test_default_size_is_the_recorded_one_and_launches_repeat(workers: int, cpu: wp.Device) -> None:
     buffers = Buffers()
-    run = ParallelLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)
+    run = RecordedLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)
     for _ in range(5):
         run()
     assert set(buffers.visits.numpy().tolist()) == {5}
@@ -88,19 +88,19 @@ def test_short_ranges_are_not_split(cpu: wp.Device, monkeypatch: pytest.MonkeyPa
     def no_pool() -> None:
         raise AssertionError("a range below two chunks was split")
 
-    monkeypatch.setattr(launch, "_worker_count", lambda: 4)
-    monkeypatch.setattr(launch, "_pool", no_pool)
+    monkeypatch.setattr(launches, "_worker_count", lambda: 4)
+    monkeypatch.setattr(launches, "_pool", no_pool)
     buffers = Buffers()
-    run = ParallelLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=SIZE)
+    run = RecordedLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=SIZE)
     run()
     assert buffers.visits.numpy().all()
     with pytest.raises(AssertionError, match="was split"):
-        ParallelLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)()
+        RecordedLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)()
 
 
 def test_recorded_size_of_zero_can_grow(workers: int, cpu: wp.Device) -> None:
     buffers = Buffers()
-    run = ParallelLaunch(scale_and_count, 0, buffers.inputs, cpu, min_chunk=8)
+    run = RecordedLaunch(scale_and_count, 0, buffers.inputs, cpu, min_chunk=8)
     run()
     assert not buffers.visits.numpy().any()
     run(SIZE)
@@ -109,13 +109,44 @@ def test_recorded_size_of_zero_can_grow(workers: int, cpu: wp.Device) -> None:
 
 def test_parameters_can_be_replaced_in_every_chunk(workers: int, cpu: wp.Device) -> None:
     buffers, larger = Buffers(), Buffers(2 * SIZE)
-    run = ParallelLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)
-    for index, value in enumerate([larger.values, -3.0, larger.scaled, larger.visits]):
-        run.set_param(index, value)
+    run = RecordedLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)
+    larger_ones = {"values": larger.values, "factor": -3.0, "scaled_out": larger.scaled, "visits_out": larger.visits}
+    for name, value in larger_ones.items():
+        run.set_param(name, value)
     run(2 * SIZE)
     assert not buffers.visits.numpy().any()
     expected = -3 * larger.host + np.arange(2 * SIZE, dtype=np.float32)
     np.testing.assert_allclose(larger.scaled.numpy(), expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["begin", "speed"])
+def test_a_parameter_that_the_kernel_does_not_have_is_refused(cpu: wp.Device, name: str) -> None:
+    run = RecordedLaunch(scale_and_count, SIZE, Buffers().inputs, cpu)
+    with pytest.raises(ValueError, match=f"no parameter '{name}' to set, but values, factor, scaled_out, visits_out"):
+        run.set_param(name, 1)
+
+
+def test_a_cached_launch_takes_what_changed(workers: int, cpu: wp.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kernel is recorded once; every call runs with its own inputs and number of threads."""
+    cached, first, second = LaunchCache(cpu), Buffers(), Buffers(2 * SIZE)
+    recorded, record = [], wp.launch
+
+    def note(kernel: wp.Kernel, **words: object) -> object:
+        recorded.append(kernel)
+        return record(kernel, **words)
+
+    monkeypatch.setattr(wp, "launch", note)
+    cached(scale_and_count, SIZE, first.inputs, min_chunk=8)
+    cached(scale_and_count, 2 * SIZE, second.inputs, min_chunk=8)
+    cached(scale_and_count, 5, [first.values, -3.0, first.scaled, first.visits], min_chunk=8)
+    cached(scale_and_count, 0, second.inputs, min_chunk=8)
+    cached.prepare(scale_and_count, 3, second.inputs)()
+    assert len(recorded) == workers
+    np.testing.assert_array_equal(first.visits.numpy(), 1 + (np.arange(SIZE) < 5))
+    np.testing.assert_array_equal(second.visits.numpy(), 1 + (np.arange(2 * SIZE) < 3))
+    np.testing.assert_allclose(first.scaled.numpy()[:5], -3 * first.host[:5] + np.arange(5), rtol=1e-6, atol=1e-6)
+    expected = 2 * second.host + np.arange(2 * SIZE, dtype=np.float32)
+    np.testing.assert_allclose(second.scaled.numpy(), expected, rtol=1e-6, atol=1e-5)
 
 
 def test_a_scattering_kernel_stays_on_one_thread(workers: int, cpu: wp.Device) -> None:
@@ -123,13 +154,13 @@ def test_a_scattering_kernel_stays_on_one_thread(workers: int, cpu: wp.Device) -
     count = 200_000
     values = wp.full(count, 3, dtype=wp.int32, device=cpu)
     total = wp.zeros(1, dtype=wp.int32, device=cpu)
-    ParallelLaunch(add_up, count, [values, total], cpu, split=False)()
+    launch(add_up, count, [values, total], cpu, split=False)
     assert total.numpy()[0] == 3 * count
 
 
 def test_an_error_of_a_chunk_reaches_the_caller(cpu: wp.Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_worker_count", lambda: 3)
-    run = ParallelLaunch(scale_and_count, SIZE, Buffers().inputs, cpu, min_chunk=8)
+    monkeypatch.setattr(launches, "_worker_count", lambda: 3)
+    run = RecordedLaunch(scale_and_count, SIZE, Buffers().inputs, cpu, min_chunk=8)
     original = run._run
 
     def fail_in_last(worker: int, begin: int, end: int) -> None:
@@ -148,7 +179,7 @@ def test_on_cuda_it_is_one_launch_that_a_graph_can_hold(workers: int) -> None:
         pytest.skip("this machine has no CUDA device")
     device = select_device("cuda")
     buffers = Buffers(device="cuda:0")
-    run = ParallelLaunch(scale_and_count, SIZE, buffers.inputs, device, min_chunk=8)
+    run = RecordedLaunch(scale_and_count, SIZE, buffers.inputs, device, min_chunk=8)
     run()  # builds the kernel, which a capture must not do
     with wp.ScopedCapture(device) as capture:
         run()

@@ -8,7 +8,7 @@ import trimesh
 import warp as wp
 
 from bodystream.avatar.rig import skin
-from bodystream.device import ParallelLaunch
+from bodystream.device import launch
 from bodystream.geometry.camera import back_project, project
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource, kernels
 from bodystream.types import Mesh, RgbdFrame
@@ -163,14 +163,14 @@ def test_tiles_do_not_change_the_picture(frame: RgbdFrame) -> None:
     faces = wp.array(mesh.faces, dtype=wp.vec3i, device=device)
     points = wp.array(screen.astype(np.float32), dtype=wp.vec3, device=device)
     rows = wp.zeros(len(mesh.faces), dtype=wp.vec2i, device=device)
-    ParallelLaunch(kernels.triangle_rows, len(mesh.faces), [faces, points, 480, rows], device)()
+    launch(kernels.triangle_rows, len(mesh.faces), [faces, points, 480, rows], device)
     results = []
     for tile in ((640, 16), (48, 37), (64, 480)):
         tiles = (-(-640 // tile[0]), -(-480 // tile[1]))
         inverse = wp.full((480, 640), -5.0, dtype=wp.float32, device=device)
         drawn = wp.full((480, 640), -5, dtype=wp.int32, device=device)
         arguments = [faces, points, rows, *tile, *tiles, inverse, drawn]
-        ParallelLaunch(kernels.rasterise, tiles[0] * tiles[1], arguments, device, min_chunk=1)()
+        launch(kernels.rasterise, tiles[0] * tiles[1], arguments, device, min_chunk=1)
         results.append((drawn.numpy(), inverse.numpy()))
     for drawn, inverse in results[1:]:
         assert np.array_equal(drawn, results[0][0]) and np.array_equal(inverse, results[0][1])
@@ -185,7 +185,7 @@ def test_triangles_behind_the_camera_are_not_drawn() -> None:
         screen[2, 2] = inverse_depth
         rows = wp.zeros(2, dtype=wp.vec2i, device=device)
         points = wp.array(screen, dtype=wp.vec3, device=device)
-        ParallelLaunch(kernels.triangle_rows, 2, [faces, points, 10, rows], device)()
+        launch(kernels.triangle_rows, 2, [faces, points, 10, rows], device)
         first, last = rows.numpy()[0]
         assert (first <= last) == drawn
         if drawn:

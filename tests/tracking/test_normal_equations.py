@@ -119,13 +119,7 @@ def differences(function, size: int) -> Array:
 
 def assembled(case: SolverCase) -> tuple[Array, Array]:
     """(6N, 6N) matrix and (6N,) right side as the kernels make them at the start of a solve, in float64."""
-    solver = case.solver
-    solver._totals.zero_()
-    solver._state.assign(np.array([0.0, -1.0, 1.0, 0.0], np.float32))
-    solver._select_active()
-    solver._evaluate(0)
-    solver._assemble()
-    equations = solver._equations
+    equations = case.solver.normal_equations()
     n = case.field.count
     starts, columns = equations.row_start.numpy(), equations.columns.numpy()
     values = equations.values.numpy().astype(np.float64)

@@ -12,6 +12,8 @@ import psutil
 import pytest
 import warp as wp
 
+from bodystream.device.transfers import counted
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.solver import SolverConfig
 from bodystream.types import Status
 from helpers.solver_problems import PLAIN, SolverCase, device_points, random_problem, surface_problem
@@ -169,3 +171,35 @@ def test_graph_that_grew_is_analysed_again() -> None:
     summary = case.solve()
     assert summary.status is Status.TRACKED and len(case.solver.active) == 2 * n
     assert case.solver._equations.row_start.shape[0] == 2 * n + 1
+
+
+def test_points_are_sorted_again_only_when_they_or_the_graph_changed() -> None:
+    problem = random_problem()
+    case, twin = SolverCase(problem), SolverCase(problem)
+    model = case.model
+
+    def read_backs(points: ModelPoints) -> int:
+        with counted() as transfers:
+            case.solver.set_points(points)
+        return transfers.downloads
+
+    assert [read_backs(points) for points in (model, model, replace(model), model, model)] == [1, 0, 1, 1, 0]
+    rotations, translations = case.field.motion()
+    case.field.set_graph(
+        case.field.host_positions, case.field.host_edges, rotations, translations, case.field.parents
+    )  # fmt: skip
+    assert [read_backs(model), read_backs(model)] == [1, 0]
+    case.solver.set_flow(problem.targets)
+    assert case.solve().status is twin.solve().status is Status.TRACKED
+    for got, expected in zip(case.field.motion(), twin.field.motion(), strict=True):
+        assert np.array_equal(got, expected)
+
+
+def test_a_solve_on_the_device_reads_back_one_block_and_a_few_numbers_per_iteration() -> None:
+    problem = random_problem()
+    case = SolverCase(problem, replace(PLAIN, linear="pcg", iterations=3, stop_step_m=0.0))
+    with counted() as transfers:
+        summary = case.solve()
+        assert case.solver.active.all()
+    assert transfers.uploads == 0 and transfers.downloads == summary.iterations + 1
+    assert transfers.download_bytes < 200

@@ -9,7 +9,7 @@ from bodystream.avatar import kernels
 from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.proportions import FittedRig, fit_rig
 from bodystream.avatar.rig import Rig, load_rig
-from bodystream.device import ParallelLaunch, select_device
+from bodystream.device import RecordedLaunch, select_device
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS, Skeleton
 from bodystream.types import Array, Mesh
@@ -68,7 +68,7 @@ class LbsAvatar:
         linear, shift = buffer(joints, wp.mat33), buffer(joints, wp.vec3)
         starts, ring = face_rings(self.body.faces, self._count)
         self._stages = (
-            ParallelLaunch(
+            RecordedLaunch(
                 kernels.move_bones,
                 joints,
                 [
@@ -83,7 +83,7 @@ class LbsAvatar:
                 ],
                 self._device,
             ),
-            ParallelLaunch(
+            RecordedLaunch(
                 kernels.skin_vertices,
                 self._count,
                 [
@@ -96,7 +96,7 @@ class LbsAvatar:
                 ],
                 self._device,
             ),
-            ParallelLaunch(
+            RecordedLaunch(
                 kernels.ring_normals,
                 self._count,
                 [self._vertices, upload(starts, wp.int32), upload(ring, wp.vec2i), self._normals],

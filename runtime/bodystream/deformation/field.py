@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import warp as wp
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import kernels
-from bodystream.device import ParallelLaunch
+from bodystream.device import LaunchCache, Staged, upload
 from bodystream.types import Array, GraphSnapshot
 
 __all__ = ["WarpField"]
@@ -55,15 +57,29 @@ class WarpField:
         self._canonical_grid = wp.HashGrid(32, 32, 32, device=device)
         self._live_grid = wp.HashGrid(32, 32, 32, device=device)
         self._live_is_current = False
+        self._launch = LaunchCache(device)
         self._allocate(capacity)
 
     def _allocate(self, capacity: int) -> None:
         self.capacity = capacity
         self.positions = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
-        self.rotations = wp.zeros(capacity, dtype=wp.mat33, device=self.device)
-        self.translations = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
+        # All rotations and behind them all translations, so that the motion crosses to the host and back as one.
+        self._motion = Staged(12 * capacity, float, self.device)
+        self._host_motion_is_current = True
+        split = 9 * capacity
+        self.rotations = self._part_of_motion(0, wp.mat33)
+        self.translations = self._part_of_motion(split, wp.vec3)
+        self._host_rotations = self._motion.host[:split].reshape(capacity, 3, 3)
+        self._host_translations = self._motion.host[split:].reshape(capacity, 3)
         self.edges = wp.full((capacity, self.neighbours), -1, dtype=wp.int32, device=self.device)
         self._live = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
+
+    def _part_of_motion(self, begin: int, dtype: Any) -> wp.array:
+        whole = self._motion.array
+        start = whole.ptr + 4 * begin
+        part: wp.array = wp.array(ptr=start, dtype=dtype, shape=self.capacity, device=self.device, copy=False)
+        part._ref = whole  # keeps the memory, as Warp does for slices
+        return part
 
     @property
     def host_positions(self) -> Array:
@@ -116,29 +132,32 @@ class WarpField:
         self._positions = np.ascontiguousarray(positions, np.float32)
         self._edges = np.ascontiguousarray(edges, np.int32)
         self.parents = np.arange(n, dtype=np.int32) if parents is None else np.ascontiguousarray(parents, np.int32)
-        self.positions[:n].assign(self._positions)
-        self.edges[:n].assign(self._edges)
+        upload(self.positions, self._positions)
+        upload(self.edges, self._edges)
         self._clusters = _connected_clusters(self._edges)
         self._canonical_grid.build(self.positions[:n], self.sigma_m)
         self.set_motion(rotations, translations)
 
     def set_motion(self, rotations: Array | None = None, translations: Array | None = None) -> None:
         """Set (N, 3, 3) rotations and (N, 3) translations [m] from the host; none where None."""
-        if rotations is None:
-            rotations = np.tile(np.eye(3, dtype=np.float32), (self.count, 1, 1))
-        if translations is None:
-            translations = np.zeros((self.count, 3), np.float32)
-        self.rotations[: self.count].assign(np.ascontiguousarray(rotations, np.float32))
-        self.translations[: self.count].assign(np.ascontiguousarray(translations, np.float32))
+        self._motion.wait()
+        self._host_rotations[: self.count] = np.eye(3, dtype=np.float32) if rotations is None else rotations
+        self._host_translations[: self.count] = 0.0 if translations is None else translations
+        self._motion.send()
+        self._host_motion_is_current = True
         self._live_is_current = False
 
     def motion_changed(self) -> None:
         """Say that `rotations` or `translations` were written on the device."""
+        self._host_motion_is_current = False
         self._live_is_current = False
 
     def motion(self) -> tuple[Array, Array]:
-        """Host copies of the (N, 3, 3) rotations and (N, 3) translations [m]."""
-        return self.rotations.numpy()[: self.count].copy(), self.translations.numpy()[: self.count].copy()
+        """Host copies of the (N, 3, 3) rotations and (N, 3) translations [m]; read back once per change."""
+        if not self._host_motion_is_current:
+            self._motion.download()
+            self._host_motion_is_current = True
+        return self._host_rotations[: self.count].copy(), self._host_translations[: self.count].copy()
 
     def snapshot(self, t_ns: int, active: Array | None = None) -> GraphSnapshot:
         rotations, translations = self.motion()
@@ -163,7 +182,7 @@ class WarpField:
             weights_out[:count].zero_()
             return
         inputs = [points, self._canonical_grid.id, self.positions, self.edges, self.sigma_m, self.reach_m]
-        ParallelLaunch(kernels.anchor_points, count, [*inputs, anchors_out, weights_out], self.device)()
+        self._launch(kernels.anchor_points, count, [*inputs, anchors_out, weights_out], min_chunk=1024)
 
     def unwarp(self, points_live: wp.array, count: int, points_out: wp.array, valid_out: wp.array) -> None:
         """Approximate inverse of the warp: `count` camera-space points to canonical space.
@@ -176,17 +195,17 @@ class WarpField:
         self._refresh_live()
         inputs = [points_live, self._live_grid.id, self._live, self.positions, self.rotations, self.edges]
         inputs += [self.sigma_m, 2.0 * self.reach_m, points_out, valid_out]
-        ParallelLaunch(kernels.unwarp_points, count, inputs, self.device)()
+        self._launch(kernels.unwarp_points, count, inputs, min_chunk=1024)
 
     def warp(self, points: wp.array, anchors: wp.array, weights: wp.array, count: int, points_out: wp.array) -> None:
         """Q(p) of `count` canonical points (NNRT eq. 17); the origin where the weights are zero."""
         inputs = [points, anchors, weights, self.positions, self.rotations, self.translations, points_out]
-        ParallelLaunch(kernels.warp_points, count, inputs, self.device)()
+        self._launch(kernels.warp_points, count, inputs, min_chunk=1024)
 
     def _refresh_live(self) -> None:
         if not self._live_is_current:
             inputs = [self.positions, self.translations, self._live]
-            ParallelLaunch(kernels.move_nodes, self.count, inputs, self.device)()
+            self._launch(kernels.move_nodes, self.count, inputs, min_chunk=1024)
             self._live_grid.build(self._live[: self.count], self.sigma_m)
             self._live_is_current = True
 

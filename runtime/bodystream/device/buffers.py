@@ -1,4 +1,4 @@
-"""Recorded launches by kernel, and small helpers for buffers that grow."""
+"""Launches that are made again and again with other buffers, and buffers that grow."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import warp as wp
 
-from bodystream.device import ParallelLaunch
-from bodystream.types import Array
+from bodystream.device.launches import RecordedLaunch
 
-__all__ = ["LaunchCache", "grown", "upload"]
+__all__ = ["LaunchCache", "grown"]
 
 
 class LaunchCache:
     """Recorded launches, one per kernel, whose parameters are replaced only where they changed.
+
+    A parameter has changed when it is another object than before: a struct is made anew, never written into.
 
     Args:
         device: where the kernels run.
@@ -22,36 +23,30 @@ class LaunchCache:
 
     def __init__(self, device: wp.Device) -> None:
         self._device = device
-        self._launches: dict[wp.Kernel, tuple[ParallelLaunch, list[Any]]] = {}
+        self._launches: dict[wp.Kernel, RecordedLaunch] = {}
 
-    def __call__(self, kernel: wp.Kernel, dim: int, inputs: Sequence[Any], min_chunk: int = 64) -> None:
+    def __call__(
+        self, kernel: wp.Kernel, dim: int, inputs: Sequence[Any], *, min_chunk: int = 64, split: bool = True
+    ) -> None:
         """Run `kernel` over `dim` threads.
 
         Args:
-            kernel, inputs, min_chunk: as for `ParallelLaunch`; `min_chunk` counts at the first call.
+            kernel, inputs, min_chunk, split: as for `RecordedLaunch`; the last two count at the first call.
         """
-        if dim <= 0:
-            return
+        if dim > 0:
+            self.prepare(kernel, dim, inputs, min_chunk=min_chunk, split=split)()
+
+    def prepare(
+        self, kernel: wp.Kernel, dim: int, inputs: Sequence[Any], *, min_chunk: int = 64, split: bool = True
+    ) -> RecordedLaunch:
+        """The kernel's launch with these parameters, to be called as often as they hold: see `__call__`."""
         known = self._launches.get(kernel)
         if known is None:
-            launch = ParallelLaunch(kernel, dim, inputs, self._device, min_chunk=min_chunk)
-            self._launches[kernel] = (launch, list(inputs))
+            known = RecordedLaunch(kernel, dim, inputs, self._device, min_chunk=min_chunk, split=split)
+            self._launches[kernel] = known
         else:
-            launch, before = known
-            for i, value in enumerate(inputs):
-                if value is not before[i]:
-                    launch.set_param(i, value)
-                    before[i] = value
-        launch(dim)
-
-
-def upload(target: wp.array, values: Array) -> None:
-    """Write host values to the front of a 1D device array."""
-    if len(values):
-        if target.device.is_cpu:
-            target.numpy()[: len(values)] = values
-        else:
-            target[: len(values)].assign(values)
+            known.update(dim, inputs)
+        return known
 
 
 def grown(array: Any, size: int, fill: float = 0) -> Any:

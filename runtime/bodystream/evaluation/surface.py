@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-from bodystream.device import ParallelLaunch
+from bodystream.device import LaunchCache, download
 from bodystream.evaluation.surface_kernels import project_vertices
 from bodystream.pipelines.capture.pipeline import LiveSurface
 from bodystream.sources.synthetic import kernels as raster
@@ -42,6 +42,7 @@ class QualityMeter:
     def __init__(self, intrinsics: CameraIntrinsics, device: wp.Device) -> None:
         self._intrinsics = intrinsics
         self._device = device
+        self._launch = LaunchCache(device)
         shape = (intrinsics.height, intrinsics.width)
         self._inverse_depth = wp.zeros(shape, dtype=wp.float32, device=device)
         self._face = wp.zeros(shape, dtype=wp.int32, device=device)
@@ -68,7 +69,7 @@ class QualityMeter:
         residual = np.abs(model_m[both] - frame.depth_m[both])
         error = float("nan")
         if frame.truth is not None and live.vertex_count:
-            vertices = live.vertices.numpy()[: live.vertex_count : VERTEX_STRIDE]
+            vertices = download(live.vertices, live.vertex_count)[::VERTEX_STRIDE]
             error = float(np.mean(self._truth.distance_m(vertices, frame.truth)))
         return FrameQuality(float(iou), float(np.median(residual)) if residual.size else float("nan"), error)
 
@@ -80,13 +81,13 @@ class QualityMeter:
             self._rows = wp.zeros(2 * live.face_count, dtype=wp.vec2i, device=self._device)
         k = self._intrinsics
         inputs = [live.vertices, k.fx, k.fy, k.cx, k.cy, self._screen]
-        ParallelLaunch(project_vertices, live.vertex_count, inputs, self._device)()
+        self._launch(project_vertices, live.vertex_count, inputs, min_chunk=1024)
         faces = live.faces[: live.face_count]
         inputs = [faces, self._screen, k.height, self._rows]
-        ParallelLaunch(raster.triangle_rows, live.face_count, inputs, self._device)()
+        self._launch(raster.triangle_rows, live.face_count, inputs, min_chunk=1024)
         tile = (8, 8) if self._device.is_cuda else (k.width, 16)
         tiles = (-(-k.width // tile[0]), -(-k.height // tile[1]))
         inputs = [faces, self._screen, self._rows, *tile, *tiles, self._inverse_depth, self._face]
-        ParallelLaunch(raster.rasterise, tiles[0] * tiles[1], inputs, self._device, min_chunk=1)()
-        inverse = self._inverse_depth.numpy()
+        self._launch(raster.rasterise, tiles[0] * tiles[1], inputs, min_chunk=1)
+        inverse = download(self._inverse_depth)
         return np.divide(1.0, inverse, out=np.zeros_like(inverse), where=inverse > 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import warp as wp
 
-from bodystream.device.buffers import grown, upload
+from bodystream.device import grown, upload
 from bodystream.fusion import integrate_kernels, surface_kernels
 
 __all__ = ["Pieces"]

@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import WarpField
-from bodystream.device.buffers import LaunchCache, upload
+from bodystream.device import LaunchCache, upload
 from bodystream.fusion import integrate_kernels, mesh_kernels, surface_kernels
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig

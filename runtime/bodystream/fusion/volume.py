@@ -9,7 +9,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device.buffers import LaunchCache, grown, upload
+from bodystream.device import LaunchCache, grown, upload
 from bodystream.errors import InputError
 from bodystream.fusion import blocks_kernels, frame_kernels, integrate_kernels
 from bodystream.fusion.anchoring import GraphWatch

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from bodystream.device import ParallelLaunch
+from bodystream.device import RecordedLaunch
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, JOINTS, LEFT_HAND, PARENTS, RIGHT_HAND, Skeleton
 from bodystream.pose import refine_kernels
@@ -199,7 +199,7 @@ class PoseRefiner:
         self._problem = problem
         inputs = [self._model, problem, scratch, *outputs]
         # Two poses a thread are worth waking the other thread for.
-        self._launch = ParallelLaunch(refine_kernels.refine, capacity, inputs, self._device, min_chunk=2)
+        self._launch = RecordedLaunch(refine_kernels.refine, capacity, inputs, self._device, min_chunk=2)
 
     def refine(
         self,

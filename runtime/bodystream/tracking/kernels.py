@@ -364,6 +364,33 @@ def activate_nodes(
         active_out[i] = 1
 
 
+@wp.kernel(enable_backward=False)
+def tally_nodes(
+    begin: wp.int32,
+    active: wp.array(dtype=wp.int32),  # (N,)
+    cluster_counts: wp.array(dtype=wp.int32),  # (clusters,), at most N
+    # Out (added to):
+    tally_out: wp.array(dtype=float),  # (6,): matches, dropped nodes, ...
+):
+    """Matches of all clusters and nodes that are not active. Not to be split on the CPU."""
+    i = begin + wp.tid()
+    if i < cluster_counts.shape[0]:
+        wp.atomic_add(tally_out, 0, float(cluster_counts[i]))
+    if active[i] == 0:
+        wp.atomic_add(tally_out, 1, 1.0)
+
+
+@wp.kernel(enable_backward=False)
+def tally_seen(
+    begin: wp.int32,
+    seen: wp.array(dtype=wp.uint8),  # (M,) as `icp_terms` says
+    # Out (added to):
+    tally_out: wp.array(dtype=float),  # (6,): ..., points that face away, explain a pixel, are far from it, are off
+):
+    """Not to be split on the CPU."""
+    wp.atomic_add(tally_out, 2 + int(seen[begin + wp.tid()]), 1.0)
+
+
 RIGID_TERMS = wp.constant(27)  # 21 of the symmetric 6x6 matrix, 6 of the right side
 
 

@@ -13,7 +13,7 @@ import warp as wp
 from scipy.linalg import lapack
 from threadpoolctl import ThreadpoolController
 
-from bodystream.device import ParallelLaunch
+from bodystream.device import RecordedLaunch, download, upload
 from bodystream.tracking import pcg_kernels
 from bodystream.tracking.pattern import BlockPattern
 
@@ -31,6 +31,7 @@ class NormalEquations:
         row_start (N + 1,), columns (S,), slots (N, N): int32, see `BlockPattern`.
         values: (S, 4) mat33. right: (N, 2) vec3. step: (N, 2) vec3, the solution.
         state: (4,) float, [0] = Levenberg damping relative to the diagonal.
+        report: (3,) float, where conjugate gradients on a CPU say how they went.
     """
 
     row_start: wp.array
@@ -40,6 +41,7 @@ class NormalEquations:
     right: wp.array
     step: wp.array
     state: wp.array
+    report: wp.array
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ class LinearReport:
         solved: false when the matrix was not positive definite; the step is then zero.
         iterations: of conjugate gradients; 1 for a direct solve.
         condition_hint: ratio of the largest to the smallest pivot, squared; 0 where it is not known.
+        largest_shift_m: of a node along an axis, in the step; None on CUDA, where nothing is read back.
     """
 
     solved: bool
     iterations: int
     condition_hint: float = 0.0
+    largest_shift_m: float | None = None
 
 
 class BandedCholesky:
@@ -86,28 +90,25 @@ class BandedCholesky:
     def solve(self) -> LinearReport:
         """Write the step."""
         equations = self._equations
-        values = equations.values.numpy().reshape(-1)
+        values = download(equations.values).reshape(-1)
         storage = self._storage
         storage[:] = 0.0
         storage[self._target] = values[self._source]
         diagonal = storage[self._diagonal]
-        damping = float(equations.state.numpy()[0])
+        damping = float(download(equations.state)[0])
         floor = 1e-7 + 1e-6 * diagonal.reshape(-1, 2, 3).sum(axis=2).repeat(3)
         storage[self._diagonal] = diagonal * (1.0 + damping) + floor
-        self._right[self._unknown_of] = equations.right.numpy().reshape(-1)
+        self._right[self._unknown_of] = download(equations.right).reshape(-1)
         band = storage.reshape(self.unknowns, self.band + 1).T
         with _blas.limit(limits=1, user_api="blas"):
             factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)  # pyright: ignore[reportAttributeAccessIssue]
         if info != 0 or not np.isfinite(x).all():
             equations.step.zero_()
-            return LinearReport(False, 1)
+            return LinearReport(False, 1, largest_shift_m=0.0)
         step = x[self._unknown_of].astype(np.float32).reshape(-1, 2, 3)
-        if equations.step.device.is_cpu:
-            equations.step.numpy()[:] = step
-        else:
-            equations.step.assign(step)
+        upload(equations.step, step)
         pivots = factor[0]
-        return LinearReport(True, 1, float((pivots.max() / pivots.min()) ** 2))
+        return LinearReport(True, 1, float((pivots.max() / pivots.min()) ** 2), float(np.abs(step[:, 1]).max()))
 
 
 class ConjugateGradients:
@@ -127,30 +128,30 @@ class ConjugateGradients:
         r, z, p, q = (wp.zeros((nodes, 2), dtype=wp.vec3, device=device) for _ in range(4))
         matrix = [e.row_start, e.columns, e.values]
         if device.is_cpu:
-            self._report = wp.zeros(2, dtype=float, device=device)
+            self._report = e.report
             inputs = [nodes, max_iterations, tolerance, *matrix, e.right, e.state]
             inputs += [inverse, r, z, p, q, e.step, self._report]
-            self._serial = ParallelLaunch(pcg_kernels.solve_serially, 1, inputs, device, split=False)
+            self._serial = RecordedLaunch(pcg_kernels.solve_serially, 1, inputs, device, split=False)
             return
         self._scalars = wp.zeros((max_iterations + 1, 2), dtype=float, device=device)
         outputs = [inverse, e.step, r, p, self._scalars]
-        self._start = ParallelLaunch(pcg_kernels.start_pcg, nodes, [*matrix, e.right, e.state, *outputs], device)
+        self._start = RecordedLaunch(pcg_kernels.start_pcg, nodes, [*matrix, e.right, e.state, *outputs], device)
         inputs = [0, *matrix, e.state, p, q, self._scalars]
-        self._multiply = ParallelLaunch(pcg_kernels.multiply, nodes, inputs, device)
+        self._multiply = RecordedLaunch(pcg_kernels.multiply, nodes, inputs, device)
         inputs = [0, inverse, p, q, e.step, r, z, self._scalars]
-        self._advance = ParallelLaunch(pcg_kernels.advance, nodes, inputs, device)
-        self._turn = ParallelLaunch(pcg_kernels.turn, nodes, [0, z, self._scalars, p], device)
+        self._advance = RecordedLaunch(pcg_kernels.advance, nodes, inputs, device)
+        self._turn = RecordedLaunch(pcg_kernels.turn, nodes, [0, z, self._scalars, p], device)
 
     def solve(self) -> LinearReport:
         """Write the step."""
         if self._device.is_cpu:
             self._serial()
-            iterations, rz = self._report.numpy()
-            return LinearReport(bool(np.isfinite(rz)), int(iterations))
+            iterations, rz, largest_shift_m = download(self._report)
+            return LinearReport(bool(np.isfinite(rz)), int(iterations), largest_shift_m=float(largest_shift_m))
         self._scalars.zero_()
         self._start()
         for k in range(self._max_iterations):
             for launch in (self._multiply, self._advance, self._turn):
-                launch.set_param(0, k)
+                launch.set_param("iteration", k)
                 launch()
         return LinearReport(True, self._max_iterations)

@@ -41,8 +41,9 @@ def follow_flow(
     translations: wp.array(dtype=wp.vec3),
     node_count: int,  # nodes that existed then
     reference_depth: wp.array2d(dtype=float),  # (H, W) foreground [m]
-    flow_px: wp.array2d(dtype=wp.vec2),  # (H, W) to the new frame
-    flow_weight: wp.array2d(dtype=float),
+    flow_px: wp.array2d(dtype=wp.vec2),  # (h, w) to the new frame, of a window outside of which nothing is known
+    flow_weight: wp.array2d(dtype=float),  # (h, w)
+    window_px: wp.vec2i,  # (u, v) of the window's first pixel
     least_weight: float,
     visible_m: float,  # a point is seen where the depth agrees this well
     # New frame:
@@ -77,10 +78,14 @@ def follow_flow(
     z = reference_depth[vi, ui]
     if z <= 0.0 or wp.abs(z - p[2]) > visible_m:
         return
-    strength = flow_weight[vi, ui]
+    wu = ui - window_px[0]
+    wv = vi - window_px[1]
+    if wu < 0 or wv < 0 or wu >= flow_px.shape[1] or wv >= flow_px.shape[0]:
+        return
+    strength = flow_weight[wv, wu]
     if strength < least_weight:
         return
-    c = wp.vec2(u, v) + flow_px[vi, ui]
+    c = wp.vec2(u, v) + flow_px[wv, wu]
     pixels_out[row, i] = c
     depth_out[row, i] = smooth_depth(target_depth, c[0], c[1], step_m)
     weight_out[row, i] = strength
@@ -154,7 +159,7 @@ def pull_inside(
     camera: Pinhole,
     # New frame:
     scene_depth: wp.array2d(dtype=float),  # (H, W) all measurements [m]
-    inside_px: wp.array2d(dtype=wp.vec2),  # (H / scale, W / scale) nearest foreground pixel, < 0 = far away
+    inside_px: wp.array2d(dtype=wp.vec2s),  # (H / scale, W / scale) nearest foreground pixel, < 0 = far away
     scale: int,
     margin_m: float,
     strength: float,
@@ -182,9 +187,9 @@ def pull_inside(
     if scene_depth[v, u] < p[2] + margin_m:
         return
     target = inside_px[wp.min(v / scale, inside_px.shape[0] - 1), wp.min(u / scale, inside_px.shape[1] - 1)]
-    if target[0] < 0.0:
+    if target[0] < wp.int16(0):
         return
-    pixels_out[i] = target
+    pixels_out[i] = wp.vec2(float(target[0]), float(target[1]))
     depth_out[i] = 0.0
     weight_out[i] = strength
 

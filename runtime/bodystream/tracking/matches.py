@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import ParallelLaunch
+from bodystream.device import LaunchCache, Staged
 from bodystream.tracking import kernels, match_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.kernels import Pinhole
@@ -113,12 +115,12 @@ class MatchGatherer:
         self._field = field
         self._device = field.device
         self._camera = pinhole(intrinsics)
+        self._launch = LaunchCache(field.device)
         shape = (intrinsics.height, intrinsics.width)
-        self._flow = wp.zeros(shape, dtype=wp.vec2, device=self._device)
-        self._weight = wp.zeros(shape, dtype=float, device=self._device)
+        self._flows = [Staged(3 * shape[0] * shape[1], float, self._device) for _ in range(self.config.references)]
         self._scene = wp.zeros(shape, dtype=float, device=self._device)
         coarse = (-(-shape[0] // SILHOUETTE_SCALE), -(-shape[1] // SILHOUETTE_SCALE))
-        self._inside = wp.zeros(coarse, dtype=wp.vec2, device=self._device)
+        self._inside = Staged(coarse, wp.vec2s, self._device)
         self._capacity = 0
 
     def _allocate(self, capacity: int) -> None:
@@ -149,15 +151,34 @@ class MatchGatherer:
         config, field = self.config, self._field
         used = references[: config.references]
         for row, (reference, flow) in enumerate(used):
-            self._flow.assign(flow.flow_px)
-            self._weight.assign(flow.weight)
             inputs = [model.points, model.normals, model.anchors, model.weights, field.positions, self._camera]
             inputs += [reference.rotations, reference.translations, reference.node_count, reference.depth]
-            inputs += [self._flow, self._weight, config.least_weight, config.visible_m, target_depth, config.step_m]
-            inputs += [row, self._pixels, self._depths, self._weights]
-            ParallelLaunch(match_kernels.follow_flow, count, inputs, self._device)()
+            inputs += [*self._on_device(row, flow), config.least_weight, config.visible_m]
+            inputs += [target_depth, config.step_m, row, self._pixels, self._depths, self._weights]
+            self._launch(match_kernels.follow_flow, count, inputs, min_chunk=1024)
         inputs = [len(used), self._camera, self._pixels, self._depths, self._weights, config.spread_m, *outputs]
-        ParallelLaunch(match_kernels.agree, count, inputs, self._device)()
+        self._launch(match_kernels.agree, count, inputs, min_chunk=1024)
+
+    def _on_device(self, row: int, flow: FlowField) -> tuple[wp.array, wp.array, wp.vec2i]:
+        """(h, w) vec2 flow and (h, w) weights of a window of the image, and the window's first pixel (u, v)."""
+        if isinstance(flow.flow_px, wp.array):
+            return flow.flow_px, flow.weight, wp.vec2i(0, 0)
+        # Pixels without weight are never read, and a person fills a part of the image only.
+        u, v, width, height = cv2.boundingRect((flow.weight > 0).view(np.uint8))
+        pixels = width * height
+        staged = self._flows[row]
+        staged.wait()
+        window = (slice(v, v + height), slice(u, u + width))
+        staged.host[: 2 * pixels].reshape(height, width, 2)[:] = flow.flow_px[window]
+        staged.host[2 * pixels : 3 * pixels].reshape(height, width)[:] = flow.weight[window]
+        if pixels:
+            staged.send(3 * pixels)
+        start, place = staged.array.ptr, {"shape": (height, width), "device": self._device}
+        return (
+            wp.array(ptr=start, dtype=wp.vec2, **place),
+            wp.array(ptr=start + 8 * pixels, dtype=float, **place),
+            wp.vec2i(u, v),
+        )
 
     def pull_inside(
         self,
@@ -175,14 +196,8 @@ class MatchGatherer:
         if config.silhouette_weight <= 0:
             return
         self._scene.assign(scene_depth_m)
-        self._inside.assign(nearest_inside(mask, SILHOUETTE_SCALE))
+        self._inside.upload(nearest_inside(mask, SILHOUETTE_SCALE))
         inputs = [model.points, model.anchors, model.weights, field.positions, field.rotations, field.translations]
-        inputs += [
-            self._camera,
-            self._scene,
-            self._inside,
-            SILHOUETTE_SCALE,
-            config.see_through_m,
-            config.silhouette_weight,
-        ]
-        ParallelLaunch(match_kernels.pull_inside, model.count, [*inputs, *outputs], self._device)()
+        inputs += [self._camera, self._scene, self._inside.array, SILHOUETTE_SCALE]
+        inputs += [config.see_through_m, config.silhouette_weight, *outputs]
+        self._launch(match_kernels.pull_inside, model.count, inputs, min_chunk=1024)

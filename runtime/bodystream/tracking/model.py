@@ -7,7 +7,7 @@ from typing import Protocol
 
 import warp as wp
 
-from bodystream.device import ParallelLaunch
+from bodystream.device import LaunchCache
 from bodystream.tracking import match_kernels
 
 __all__ = ["ModelPoints", "PointSampler", "SkinnedSurface"]
@@ -18,6 +18,7 @@ class SkinnedSurface(Protocol):
 
     Attributes:
         vertices, normals: vec3, canonical [m]. anchors, weights: vec4i and vec4. vertex_count: in use.
+        version: another one after each change of them.
     """
 
     vertices: wp.array
@@ -25,11 +26,14 @@ class SkinnedSurface(Protocol):
     anchors: wp.array
     weights: wp.array
     vertex_count: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPoints:
     """Canonical points that are followed, device arrays.
+
+    The same object means the same points: what was prepared for it need not be prepared again.
 
     Attributes:
         points: vec3 [m]. anchors, weights: vec4i and vec4, four nodes of the graph. count: in use.
@@ -51,18 +55,23 @@ class PointSampler:
     """
 
     def __init__(self, device: wp.Device, max_points: int) -> None:
-        self._device = device
+        self._launch = LaunchCache(device)
         self._max_points = max_points
+        self._taken: tuple[SkinnedSurface, int, ModelPoints] | None = None
         self._points = wp.zeros(max_points, dtype=wp.vec3, device=device)
         self._normals = wp.zeros(max_points, dtype=wp.vec3, device=device)
         self._anchors = wp.zeros(max_points, dtype=wp.vec4i, device=device)
         self._weights = wp.zeros(max_points, dtype=wp.vec4, device=device)
 
     def take(self, surface: SkinnedSurface) -> ModelPoints:
-        """Copy vertices evenly through the list, which runs along the surface; valid until the next call."""
+        """Copy vertices evenly through the list, which runs along the surface; valid until it has changed."""
+        if self._taken is not None and self._taken[0] is surface and self._taken[1] == surface.version:
+            return self._taken[2]
         stride = -(-surface.vertex_count // self._max_points)
         count = surface.vertex_count // max(1, stride)
         inputs = [stride, surface.vertices, surface.normals, surface.anchors, surface.weights]
         outputs = [self._points, self._normals, self._anchors, self._weights]
-        ParallelLaunch(match_kernels.take_every, count, [*inputs, *outputs], self._device, min_chunk=4096)()
-        return ModelPoints(self._points, self._anchors, self._weights, count, self._normals)
+        self._launch(match_kernels.take_every, count, [*inputs, *outputs], min_chunk=4096)
+        model = ModelPoints(self._points, self._anchors, self._weights, count, self._normals)
+        self._taken = (surface, surface.version, model)
+        return model

@@ -127,7 +127,7 @@ def solve_serially(
     q: wp.array2d(dtype=wp.vec3),
     # Out:
     x_out: wp.array2d(dtype=wp.vec3),
-    report_out: wp.array(dtype=float),  # iterations, last r.z
+    report_out: wp.array(dtype=float),  # (3,) iterations, last r.z, largest translation along an axis
 ):
     """The whole solve in one thread: on a CPU the launches of the parallel form would cost more than the work."""
     if begin + wp.tid() > 0:
@@ -154,8 +154,16 @@ def solve_serially(
             p[i, 1] = z[i, 1] + beta * p[i, 1]
         rz = next_rz
         done += 1
+    largest = float(0.0)
+    for i in range(nodes):
+        t = x_out[i, 1]
+        for k in range(3):
+            a = wp.abs(t[k])
+            if largest == largest and not (a <= largest):  # a nan stays
+                largest = a
     report_out[0] = float(done)
     report_out[1] = rz
+    report_out[2] = largest
 
 
 @wp.kernel(enable_backward=False)

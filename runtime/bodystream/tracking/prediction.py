@@ -7,7 +7,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import ParallelLaunch
+from bodystream.device import LaunchCache, Staged
 from bodystream.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from bodystream.tracking import match_kernels
 from bodystream.tracking.matches import Reference, pinhole
@@ -90,7 +90,8 @@ class FlowPredictor:
         self._intrinsics = intrinsics
         self._camera = pinhole(intrinsics)
         self._visible_m = visible_m
-        self._moved = wp.zeros(0, dtype=wp.vec4, device=field.device)
+        self._launch = LaunchCache(field.device)
+        self._moved = Staged(0, wp.vec4, field.device)
 
     def flow(self, model: ModelPoints, reference: Reference) -> Array:
         """(H, W, 2) float32 flow [px] from a reference frame to the field's motion as it is now.
@@ -100,13 +101,13 @@ class FlowPredictor:
         count = model.count
         width, height = self._intrinsics.width, self._intrinsics.height
         if count > len(self._moved):
-            self._moved = wp.zeros(2 * count, dtype=wp.vec4, device=self._field.device)
+            self._moved = Staged(2 * count, wp.vec4, self._field.device)
         field = self._field
         inputs = [model.points, model.anchors, model.weights, field.positions, field.rotations, field.translations]
         inputs += [self._camera, reference.rotations, reference.translations, reference.node_count, reference.depth]
-        inputs += [self._visible_m, self._moved]
-        ParallelLaunch(match_kernels.predict_flow, count, inputs, field.device)()
-        moved = self._moved.numpy()[:count]
+        inputs += [self._visible_m, self._moved.array]
+        self._launch(match_kernels.predict_flow, count, inputs, min_chunk=1024)
+        moved = self._moved.download(count)
         moved = moved[moved[:, 0] >= 0]
         columns, rows = -(-width // self.CELL_PX), -(-height // self.CELL_PX)
         cell = (moved[:, 1] / self.CELL_PX).astype(np.int64) * columns + (moved[:, 0] / self.CELL_PX).astype(np.int64)

@@ -6,9 +6,11 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import ParallelLaunch
+from bodystream.device import LaunchCache, RecordedLaunch, Staged, download, upload
 from bodystream.tracking import assembly_kernels, kernels
+from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
+from bodystream.tracking.matches import pinhole
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.pattern import analyse_pattern
 from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary
@@ -16,9 +18,10 @@ from bodystream.types import Array, CameraIntrinsics, Status
 
 __all__ = ["FlowTargets", "GaussNewton", "SolveSummary", "SolverConfig"]
 
-# Fits four node indices of 15 bits into one signed 64-bit sort key.
-MAX_NODES = 1 << 15
 COST_CHUNK = 256
+# What a solve tells the host lies in one block, so that it is read back once: state, report of the linear solver,
+# tally of nodes and points, and behind them the costs.
+STATE, REPORT, TALLY, COSTS = 0, 4, 8, 16
 
 
 class GaussNewton:
@@ -33,50 +36,55 @@ class GaussNewton:
         self.intrinsics = intrinsics
         self.device = field.device
         self.growth_count = 0
-        self.active = np.zeros(0, bool)
-        self._points: tuple[wp.array, wp.array] | None = None
+        self._launch = LaunchCache(self.device)
+        self._model: ModelPoints | None = None
         self._count = 0
         self._match_capacity = 0
         self._group_capacity = 0
         self._graph_version = -1
         self._use_flow = False
         self._use_icp = False
-        camera = kernels.Pinhole()
-        camera.fx, camera.fy, camera.cx, camera.cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
-        camera.width, camera.height = intrinsics.width, intrinsics.height
-        self._camera = camera
-        self._depth = wp.zeros((intrinsics.height, intrinsics.width), dtype=float, device=self.device)
-        self._state = wp.zeros(4, dtype=float, device=self.device)
+        self._solved_nodes = self._dropped_nodes = 0
+        self._camera = pinhole(intrinsics)
+        self._own_depth = Staged((intrinsics.height, intrinsics.width), float, self.device)
+        self._depth = self._own_depth.array
+        trials = self.config.iterations + 1
+        self._results = Staged(COSTS + 4 * trials, float, self.device)
+        self._state = self._results.array[STATE : STATE + 4]
+        self._report = self._results.array[REPORT : REPORT + 3]
+        self._tally = self._results.array[TALLY : TALLY + 6]
+        self._totals = self._results.array[COSTS:].reshape((trials, 4))
+        self._first_state = wp.array([self.config.damping, -1.0, 1.0, 0.0], dtype=float, device=self.device)
         self._rigid_step = wp.zeros(2, dtype=wp.vec3, device=self.device)
-        self._totals = wp.zeros((self.config.iterations + 1, 4), dtype=float, device=self.device)
+
+    @property
+    def active(self) -> Array:
+        """(N,) bool, the nodes that the last solve used; N = nodes at that time."""
+        if self._dropped_nodes in (0, self._solved_nodes):
+            return np.full(self._solved_nodes, self._dropped_nodes == 0)
+        return download(self._active, self._solved_nodes).astype(bool)
 
     def set_points(self, model: ModelPoints) -> None:
         """The canonical points that will be matched; with normals for ICP.
 
-        Sorts them by anchor set. To be called again when the points, their anchors or the graph changed.
+        Sorts them by anchor set. To be called again when points or graph changed; it does nothing where they did not.
         """
+        self._use_flow = self._use_icp = False
+        if model is self._model and self.field.version == self._graph_version:
+            return
         count = model.count
         if count > self._match_capacity or self._match_capacity == 0:
             self._allocate_matches(max(2 * self._match_capacity, count, 1))
         self._count = count
-        self._use_flow = self._use_icp = False
+        self._model = None
         if count == 0 or self.field.count == 0:
             return  # `solve` reports that there is nothing to solve
         self._analyse_graph()
-        self._points = (model.points, model.points if model.normals is None else model.normals)
-        inputs = [model.anchors, model.weights, self._anchors, self._weights]
-        ParallelLaunch(kernels.sort_anchors, count, inputs, self.device)()
-        ids = self._anchors.numpy()[:count].astype(np.int64)
-        keys = ((ids[:, 0] << 45) | (ids[:, 1] << 30)) | ((ids[:, 2] << 15) | ids[:, 3])
-        order = np.argsort(keys)
-        sorted_keys = keys[order]
-        starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])
-        self._groups = len(starts)
-        if self._groups > self._group_capacity:
-            self._allocate_groups(max(2 * self._group_capacity, self._groups))
-        self._order[:count].assign(order.astype(np.int32))
-        self._group_start[: self._groups + 1].assign(np.r_[starts, count].astype(np.int32))
-        self._record()
+        self._groups.sort(model.anchors, model.weights, count)
+        if self._groups.count > self._group_capacity:
+            self._allocate_groups(max(2 * self._group_capacity, self._groups.count))
+        self._record(model)
+        self._model = model
 
     def set_flow(self, targets: FlowTargets) -> None:
         """Matches of this frame, in the order of the points."""
@@ -85,9 +93,9 @@ class GaussNewton:
             raise ValueError(f"flow targets must have shape {(n, 2)} as the points, got {targets.pixels.shape}")
         weight = np.nan_to_num(targets.weight, nan=0.0, posinf=0.0, neginf=0.0)
         finite = np.isfinite(targets.pixels).all(axis=1)
-        self._target_px[:n].assign(np.where(finite[:, None], targets.pixels, 0).astype(np.float32))
-        self._target_z[:n].assign(np.nan_to_num(targets.depth_m, posinf=0.0, neginf=0.0).astype(np.float32))
-        self._flow_weight[:n].assign(np.where(finite, weight, 0).astype(np.float32))
+        upload(self._target_px, np.where(finite[:, None], targets.pixels, 0).astype(np.float32))
+        upload(self._target_z, np.nan_to_num(targets.depth_m, posinf=0.0, neginf=0.0).astype(np.float32))
+        upload(self._flow_weight, np.where(finite, weight, 0).astype(np.float32))
         self._use_flow = True
 
     @property
@@ -100,11 +108,17 @@ class GaussNewton:
         self._use_flow = True
 
     def set_depth(self, depth_m: Array | wp.array) -> None:
-        """(H, W) float32 foreground depth of this frame [m], 0 = none: turns dense ICP on."""
+        """(H, W) float32 foreground depth of this frame [m], 0 = none: turns dense ICP on.
+
+        A device array is not copied, and must hold the same frame until `solve` has returned.
+        """
         if isinstance(depth_m, wp.array):
-            wp.copy(self._depth, depth_m)
+            self._depth = depth_m
         else:
-            self._depth.assign(depth_m)
+            self._own_depth.upload(depth_m)
+            self._depth = self._own_depth.array
+        if self._model is not None:
+            self._icp_terms.set_param("depth_m", self._depth)
         self._use_icp = True
 
     def solve(self) -> SolveSummary:
@@ -122,8 +136,8 @@ class GaussNewton:
                 failed = True
                 self._raise_damping()
             done = iteration + 1
-            if self.device.is_cpu:
-                step_m = float(np.abs(self._equations.step.numpy()[:, 1]).max())
+            if report.largest_shift_m is not None:
+                step_m = report.largest_shift_m
                 if step_m < config.stop_step_m:
                     break
         self._evaluate(done)
@@ -132,8 +146,8 @@ class GaussNewton:
 
     def begin(self) -> None:
         """What comes before the iterations: damping, dropped clusters, and the rigid steps."""
-        self._totals.zero_()
-        self._state.assign(np.array([self.config.damping, -1.0, 1.0, 0.0], np.float32))
+        self._results.array.zero_()
+        wp.copy(self._state, self._first_state)
         self._select_active()
         for _ in range(self.config.rigid_iterations):
             self._sum_rigid()
@@ -149,39 +163,43 @@ class GaussNewton:
         self._apply_step()
         return report
 
+    def normal_equations(self) -> NormalEquations:
+        """The system of a first iteration without rigid steps, to look into; `solve` makes its own."""
+        self._results.array.zero_()
+        wp.copy(self._state, self._first_state)
+        self._select_active()
+        self._evaluate(0)
+        self._assemble()
+        return self._equations
+
     def _raise_damping(self) -> None:
         """After a system that could not be solved: its zero step will be accepted, which lowers damping again."""
-        state = self._state.numpy().copy()
+        state = download(self._state).copy()
         state[0] = max(100.0 * state[0], 1e-2)
-        self._state.assign(state)
+        upload(self._state, state)
 
     def _nothing(self, reason: str) -> SolveSummary:
-        self.active = np.zeros(self.field.count, bool)
-        return SolveSummary(
-            status=Status.LOST,
-            reason=reason,
-            iterations=0,
-            rejected=0,
-            costs=np.zeros((1, 4)),
-            damping=self.config.damping,
-            linear_iterations=0,
-            condition_hint=0.0,
-            matches=0,
-            dropped_nodes=self.field.count,
-            unexplained=float("nan"),
-            last_step_m=0.0,
-        )
+        self._solved_nodes = self._dropped_nodes = self.field.count
+        return SolveSummary.of_nothing(reason, self.config.damping, self.field.count)
 
     def _summarise(self, done: int, linear: int, condition: float, failed: bool, step_m: float) -> SolveSummary:
-        state = self._state.numpy()
-        costs = self._totals.numpy()[: done + 1].astype(np.float64)
-        if state[2] < 0.5:
+        nodes = self.field.count
+        self._tally_nodes()
+        if self._use_icp:
+            self._tally_seen()
+        results = self._results.download()
+        damping, _, accepted, rejected = results[STATE : STATE + 4]
+        matches, dropped, _, near, far, off = (int(n) for n in results[TALLY : TALLY + 6])
+        costs = results[COSTS:].reshape(-1, 4)[: done + 1].astype(np.float64)
+        if accepted < 0.5:
             costs[-1] = costs[np.argmin(costs[:-1].sum(axis=1))]  # the last step was taken back
-        counts = self._cluster_counts.numpy()
-        self.active = self._active.numpy()[: self.field.count].astype(bool)
-        dropped = int((~self.active).sum())
+        self._solved_nodes, self._dropped_nodes = nodes, dropped
+        unexplained = float("nan")
+        if self._use_icp:
+            facing = near + far + off
+            unexplained = (far + off) / facing if facing else 1.0
         status, reason = Status.TRACKED, ""
-        if dropped == self.field.count:
+        if dropped == nodes:
             status, reason = Status.LOST, f"no cluster of nodes has {self.config.min_matches} matches"
         elif failed:
             status, reason = Status.DEGRADED, "a linear system was not positive definite"
@@ -191,23 +209,16 @@ class GaussNewton:
             status=status,
             reason=reason,
             iterations=done,
-            rejected=int(state[3]),
+            rejected=int(rejected),
             costs=costs,
-            damping=float(state[0]),
+            damping=float(damping),
             linear_iterations=linear,
             condition_hint=condition,
-            matches=int(counts.sum()),
+            matches=matches,
             dropped_nodes=dropped,
-            unexplained=self._unexplained(),
+            unexplained=unexplained,
             last_step_m=step_m,
         )
-
-    def _unexplained(self) -> float:
-        if not self._use_icp:
-            return float("nan")
-        _, near, far, off = np.bincount(self._seen.numpy()[: self._count], minlength=4)
-        facing = near + far + off
-        return float((far + off) / facing) if facing else 1.0
 
     def _analyse_graph(self) -> None:
         field = self.field
@@ -227,6 +238,7 @@ class GaussNewton:
             wp.zeros((n, 2), dtype=wp.vec3, device=device),
             wp.zeros((n, 2), dtype=wp.vec3, device=device),
             self._state,
+            self._report,
         )
         linear = self.config.linear
         if linear == "auto":
@@ -245,9 +257,7 @@ class GaussNewton:
         self.growth_count += self._match_capacity > 0
         self._match_capacity = capacity
         device = self.device
-        self._anchors = wp.zeros(capacity, dtype=wp.vec4i, device=device)
-        self._weights = wp.zeros(capacity, dtype=wp.vec4, device=device)
-        self._order = wp.zeros(capacity, dtype=wp.int32, device=device)
+        self._groups = PointGroups(device, capacity)
         self._target_px = wp.zeros(capacity, dtype=wp.vec2, device=device)
         self._target_z = wp.zeros(capacity, dtype=float, device=device)
         self._flow_weight = wp.zeros(capacity, dtype=float, device=device)
@@ -259,65 +269,73 @@ class GaussNewton:
 
     def _allocate_groups(self, capacity: int) -> None:
         self._group_capacity = capacity
-        self._group_start = wp.zeros(capacity + 1, dtype=wp.int32, device=self.device)
         self._blocks = wp.zeros((capacity, 40), dtype=wp.mat33, device=self.device)
         self._block_right = wp.zeros((capacity, 8), dtype=wp.vec3, device=self.device)
 
-    def _record(self) -> None:
-        """Record every launch once; a step replays them."""
-        assert self._points is not None
-        points, normals = self._points
-        f, e, m, g, n = self.field, self._equations, self._count, self._groups, self.field.count
-        k, a, state = kernels, assembly_kernels, self._state
-        term = k.TermWeights()
-        c = self.config
-        share = min(1.0, c.reference_matches / max(m, 1)) if c.reference_matches else 1.0
-        term.flow, term.depth, term.icp = c.lambda_flow * share, c.lambda_depth * share, c.lambda_icp * share
-        term.reg = c.lambda_reg
-        term.flow_huber_px, term.icp_huber_m = c.flow_huber_px, c.icp_huber_m
-        term.icp_reach_m, term.icp_min_cosine = c.icp_reach_m, c.icp_min_cosine
-        motion = [f.positions, f.rotations, f.translations]
+    def _record(self, model: ModelPoints) -> None:
+        """Record every launch once, and later only what changed; a step replays them."""
+        points = model.points
+        normals = points if model.normals is None else model.normals
+        field, equations, config = self.field, self._equations, self.config
+        matches, nodes, groups = self._count, field.count, self._groups
+        anchors = groups.anchors
+        chunks = -(-matches // COST_CHUNK)
+        skin = [anchors, groups.weights]
+        motion = [field.positions, field.rotations, field.translations]
         sums = [self._information, self._gradient, self._cost]
+        state, active, reg = self._state, self._active, config.lambda_reg
 
-        def record(kernel: wp.Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> ParallelLaunch:
-            return ParallelLaunch(kernel, dim, inputs, self.device, min_chunk=chunk, split=split)
+        def record(kernel: wp.Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
+            return self._launch.prepare(kernel, dim, inputs, min_chunk=chunk, split=split)
 
-        where = [self._anchors, self._weights, *motion, self._active, self._camera, term]
+        where = [*skin, *motion, active, self._camera, _term_weights(config, matches)]
         targets = [self._target_px, self._target_z, self._flow_weight]
-        self._clear_terms = record(k.clear_terms, m, sums, chunk=16384)
-        self._flow_terms = record(k.flow_terms, m, [points, *where, *targets, *sums])
-        self._icp_terms = record(k.icp_terms, m, [points, normals, *where, self._depth, *sums, self._seen])
-        inputs = [m, COST_CHUNK, self._cost, self._anchors, self._active, 0, self._totals]
-        self._sum_costs = record(k.sum_costs, -(-m // COST_CHUNK), inputs, split=False)
-        chunks = -(-m // COST_CHUNK)
-        inputs = [m, COST_CHUNK, points, self._anchors, self._weights, *motion, self._active]
+        self._clear_terms = record(kernels.clear_terms, matches, sums, chunk=16384)
+        self._flow_terms = record(kernels.flow_terms, matches, [points, *where, *targets, *sums])
+        inputs = [points, normals, *where, self._depth, *sums, self._seen]
+        self._icp_terms = record(kernels.icp_terms, matches, inputs)
+
+        inputs = [matches, COST_CHUNK, self._cost, anchors, active, 0, self._totals]
+        self._sum_costs = record(kernels.sum_costs, chunks, inputs, split=False)
+        inputs = [*motion, field.edges, active, reg, 0, self._totals]
+        self._regularisation_cost = record(kernels.regularisation_cost, nodes, inputs, split=False)
+        self._decide = record(kernels.decide, 1, [0, self._totals, state], split=False)
+        inputs = [state, field.rotations, field.translations, self._kept_rotations, self._kept_translations]
+        self._keep_or_revert = record(kernels.keep_or_revert, nodes, inputs)
+
+        inputs = [matches, COST_CHUNK, points, *skin, *motion, active]
         inputs += [self._information, self._gradient, self._rigid_sums]
-        self._sum_rigid = record(k.sum_rigid, chunks, inputs, chunk=4)
+        self._sum_rigid = record(kernels.sum_rigid, chunks, inputs, chunk=4)
         inputs = [chunks, 1e-4, self._rigid_sums, self._rigid_step]
-        self._solve_rigid = record(k.solve_rigid, 1, inputs, split=False)
-        inputs = [self._rigid_step, f.positions, c.max_rotation_rad, c.max_translation_m, f.rotations, f.translations]
-        self._apply_rigid = record(k.apply_rigid, n, inputs)
-        inputs = [*motion, f.edges, self._active, c.lambda_reg, 0, self._totals]
-        self._regularisation_cost = record(k.regularisation_cost, n, inputs, split=False)
-        self._decide = record(k.decide, 1, [0, self._totals, state], split=False)
-        inputs = [state, f.rotations, f.translations, self._kept_rotations, self._kept_translations]
-        self._keep_or_revert = record(k.keep_or_revert, n, inputs)
-        inputs = [state, self._group_start, self._order, points, self._anchors, self._weights]
-        inputs += [self._information, self._gradient, f.positions, f.rotations, self._active]
-        self._accumulate = record(a.accumulate_groups, g, [*inputs, self._blocks, self._block_right], chunk=64)
-        self._clear_system = record(a.clear_system, n, [state, e.row_start, e.values, e.right], chunk=128)
-        inputs = [state, self._group_start, self._order, self._anchors, self._blocks, self._block_right]
-        self._scatter = record(a.scatter_groups, g, [*inputs, e.slots, self._active, e.values, e.right], split=False)
-        inputs = [state, *motion, f.edges, self._active, e.slots, c.lambda_reg, e.values, e.right]
-        self._regularise = record(a.regularisation_blocks, n, inputs, split=False)
-        inputs = [state, e.row_start, e.columns, e.slots, self._active, e.values]
-        self._mirror = record(a.mirror_blocks, n, inputs, chunk=128)
-        inputs = [e.step, self._active, c.max_rotation_rad, c.max_translation_m, f.rotations, f.translations]
-        self._apply_step = record(k.apply_step, n, inputs)
-        inputs = [self._anchors, self._information, self._clusters, self._cluster_counts]
-        self._count_matches = record(k.count_matches, m, inputs, split=False)
-        inputs = [self._clusters, self._cluster_counts, c.min_matches, self._active]
-        self._activate = record(k.activate_nodes, n, inputs)
+        self._solve_rigid = record(kernels.solve_rigid, 1, inputs, split=False)
+        limits = [config.max_rotation_rad, config.max_translation_m]
+        inputs = [self._rigid_step, field.positions, *limits, field.rotations, field.translations]
+        self._apply_rigid = record(kernels.apply_rigid, nodes, inputs)
+
+        assembly, values, right = assembly_kernels, equations.values, equations.right
+        inputs = [state, groups.starts, groups.order, points, *skin, self._information, self._gradient]
+        inputs += [field.positions, field.rotations, active, self._blocks, self._block_right]
+        self._accumulate = record(assembly.accumulate_groups, groups.count, inputs, chunk=64)
+        self._clear_system = record(
+            assembly.clear_system, nodes, [state, equations.row_start, values, right], chunk=128
+        )
+        inputs = [state, groups.starts, groups.order, anchors, self._blocks, self._block_right]
+        inputs += [equations.slots, active, values, right]
+        self._scatter = record(assembly.scatter_groups, groups.count, inputs, split=False)
+        inputs = [state, *motion, field.edges, active, equations.slots, reg, values, right]
+        self._regularise = record(assembly.regularisation_blocks, nodes, inputs, split=False)
+        inputs = [state, equations.row_start, equations.columns, equations.slots, active, values]
+        self._mirror = record(assembly.mirror_blocks, nodes, inputs, chunk=128)
+        inputs = [equations.step, active, *limits, field.rotations, field.translations]
+        self._apply_step = record(kernels.apply_step, nodes, inputs)
+
+        inputs = [anchors, self._information, self._clusters, self._cluster_counts]
+        self._count_matches = record(kernels.count_matches, matches, inputs, split=False)
+        inputs = [self._clusters, self._cluster_counts, config.min_matches, active]
+        self._activate = record(kernels.activate_nodes, nodes, inputs)
+        inputs = [active, self._cluster_counts, self._tally]
+        self._tally_nodes = record(kernels.tally_nodes, nodes, inputs, split=False)
+        self._tally_seen = record(kernels.tally_seen, matches, [self._seen, self._tally], split=False)
 
     def _terms(self) -> None:
         self._clear_terms()
@@ -338,8 +356,8 @@ class GaussNewton:
         """Terms and cost at the trial motion; keep it, or go back to the last one that was better."""
         if iteration > 0:
             self._terms()
-        for launch, index in ((self._sum_costs, 5), (self._regularisation_cost, 6), (self._decide, 0)):
-            launch.set_param(index, iteration)
+        for launch in (self._sum_costs, self._regularisation_cost, self._decide):
+            launch.set_param("iteration", iteration)
             launch()
         self._keep_or_revert()
 
@@ -350,3 +368,14 @@ class GaussNewton:
         self._scatter()
         self._regularise()
         self._mirror()
+
+
+def _term_weights(config: SolverConfig, matches: int) -> kernels.TermWeights:
+    """The kernels' view of a configuration."""
+    share = min(1.0, config.reference_matches / max(matches, 1)) if config.reference_matches else 1.0
+    term = kernels.TermWeights()
+    term.flow, term.depth = config.lambda_flow * share, config.lambda_depth * share
+    term.icp, term.reg = config.lambda_icp * share, config.lambda_reg
+    term.flow_huber_px, term.icp_huber_m = config.flow_huber_px, config.icp_huber_m
+    term.icp_reach_m, term.icp_min_cosine = config.icp_reach_m, config.icp_min_cosine
+    return term

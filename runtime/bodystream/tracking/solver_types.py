@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from bodystream.errors import ConfigurationError
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.types import Array, Status
@@ -127,3 +129,21 @@ class SolveSummary:
     dropped_nodes: int
     unexplained: float
     last_step_m: float
+
+    @classmethod
+    def of_nothing(cls, reason: str, damping: float, nodes: int) -> SolveSummary:
+        """What there is to say where nothing could be solved."""
+        return cls(
+            status=Status.LOST,
+            reason=reason,
+            iterations=0,
+            rejected=0,
+            costs=np.zeros((1, 4)),
+            damping=damping,
+            linear_iterations=0,
+            condition_hint=0.0,
+            matches=0,
+            dropped_nodes=nodes,
+            unexplained=float("nan"),
+            last_step_m=0.0,
+        )

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import warp as wp
 
-from bodystream.device import ParallelLaunch, select_device
+from bodystream.device import RecordedLaunch, select_device
 from bodystream.errors import SourceError
 from bodystream.sources.realsense.kernels import (
     Projection,
@@ -169,9 +169,9 @@ class Aligner:
         raw = wp.empty(1, dtype=wp.uint16, device=device)
         depth_out = wp.empty(1, dtype=wp.float32, device=device)
         scale = float(calibration.depth_scale_m)
-        self._depth_only: ParallelLaunch | None = None
+        self._depth_only: RecordedLaunch | None = None
         if colour is None:
-            self._depth_only = ParallelLaunch(
+            self._depth_only = RecordedLaunch(
                 depth_to_metres, count, [raw, scale, max_depth_m, depth_out], device, min_chunk=16384
             )
             return
@@ -181,14 +181,14 @@ class Aligner:
             # Twice the limit marks a pixel that nothing was drawn to; a depth in the colour camera stays below it.
             limit = 2.0 * max_depth_m + 1.0
             self._nearest = wp.full(out_count, 2.0 * limit, dtype=wp.float32, device=device)
-            self._splat = ParallelLaunch(
+            self._splat = RecordedLaunch(
                 splat_depth,
                 count,
                 [raw, scale, max_depth_m, depth.width, projection, *colour_size, self._nearest],
                 device,
                 split=False,
             )
-            self._finish = ParallelLaunch(
+            self._finish = RecordedLaunch(
                 finish_depth, out_count, [limit, self._nearest, depth_out], device, min_chunk=16384
             )
             self._undistort = _undistortion_maps(colour) if colour.bends else None
@@ -196,7 +196,7 @@ class Aligner:
             image = wp.empty(1, dtype=wp.vec3ub, device=device)
             inputs = [raw, scale, max_depth_m, depth.width, _projection(calibration, ideal_lens=False), image]
             inputs += [*colour_size, int(sampling == "bilinear"), depth_out, image]
-            self._gather = ParallelLaunch(colour_to_depth, count, inputs, device, min_chunk=8192)
+            self._gather = RecordedLaunch(colour_to_depth, count, inputs, device, min_chunk=8192)
 
     def __call__(self, depth_raw: Array, colour: Array | None) -> tuple[Array, Array | None]:
         """Register one frame.
@@ -216,25 +216,25 @@ class Aligner:
         depth_out = _borrow(depth_m, wp.float32)
         if self._depth_only is not None or colour is None:
             assert self._depth_only is not None
-            self._depth_only.set_param(0, raw)
-            self._depth_only.set_param(3, depth_out)
+            self._depth_only.set_param("raw", raw)
+            self._depth_only.set_param("depth_out", depth_out)
             self._depth_only()
             return depth_m, None
         registered = self._colour_pool.take()
         if self._to_colour_grid:
-            self._splat.set_param(0, raw)
+            self._splat.set_param("raw", raw)
             self._splat()
-            self._finish.set_param(2, depth_out)
+            self._finish.set_param("depth_out", depth_out)
             self._finish()
             if self._undistort is None:
                 np.copyto(registered, colour)
             else:
                 cv2.remap(colour, *self._undistort, cv2.INTER_LINEAR, dst=registered)
             return depth_m, registered
-        self._gather.set_param(0, raw)
-        self._gather.set_param(5, _borrow(colour, wp.vec3ub))
-        self._gather.set_param(9, depth_out)
-        self._gather.set_param(10, _borrow(registered, wp.vec3ub))
+        self._gather.set_param("raw", raw)
+        self._gather.set_param("colour", _borrow(colour, wp.vec3ub))
+        self._gather.set_param("depth_out", depth_out)
+        self._gather.set_param("colour_out", _borrow(registered, wp.vec3ub))
         self._gather()
         return depth_m, registered
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-from bodystream.device import ParallelLaunch
+from bodystream.device import RecordedLaunch
 from bodystream.errors import ConfigurationError
 from bodystream.sources.synthetic import noise_kernels as kernels
 from bodystream.types import CameraIntrinsics
@@ -98,14 +98,14 @@ class DepthNoise:
         self._keep = (lattice, nodes, disparity, shadow)
         self._parameters = self._pack(model, intrinsics, seed)
         self._seed = self._parameters.seed
-        self._lattice = ParallelLaunch(
+        self._lattice = RecordedLaunch(
             kernels.noise_lattice, rows * columns, [self._seed, 0, lattice], device, min_chunk=1024
         )
         focal_baseline = intrinsics.fx * model.baseline_m
-        self._shadow = ParallelLaunch(
+        self._shadow = RecordedLaunch(
             kernels.stereo_shadow, height, [depth_m, focal_baseline, disparity, shadow], device, min_chunk=16
         )
-        self._apply = ParallelLaunch(
+        self._apply = RecordedLaunch(
             kernels.apply_depth_noise,
             height * -(-width // int(kernels.STRIP)),
             [self._parameters, disparity, shadow, nodes, step, self.noisy_m],
@@ -116,9 +116,9 @@ class DepthNoise:
     def __call__(self, frame: int) -> wp.array:
         """The noisy image of frame number `frame`: (H, W) float32 [m], valid until the next call."""
         counter = frame & 0x7FFFFFFF
-        self._lattice.set_param(1, counter)
+        self._lattice.set_param("frame", counter)
         self._parameters.frame = counter
-        self._apply.set_param(0, self._parameters)
+        self._apply.set_param("model", self._parameters)
         self._lattice()
         self._shadow()
         self._apply()

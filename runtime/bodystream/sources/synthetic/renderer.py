@@ -9,7 +9,7 @@ import warp as wp
 from scipy.ndimage import gaussian_filter
 
 from bodystream.avatar.rig import Rig
-from bodystream.device import ParallelLaunch
+from bodystream.device import RecordedLaunch
 from bodystream.sources.synthetic import kernels
 from bodystream.types import Array, CameraIntrinsics
 
@@ -141,8 +141,8 @@ class BodyRenderer:
         back_depth = upload(background[0].reshape(-1), wp.float32)
         back_colour = upload(background[1].reshape(-1, 3), wp.vec3ub)
 
-        def stage(kernel: wp.Kernel, count: int, inputs: list, min_chunk: int = 1024) -> ParallelLaunch:
-            return ParallelLaunch(kernel, count, inputs, device, min_chunk=min_chunk)
+        def stage(kernel: wp.Kernel, count: int, inputs: list, min_chunk: int = 1024) -> RecordedLaunch:
+            return RecordedLaunch(kernel, count, inputs, device, min_chunk=min_chunk)
 
         # the launches hold bare addresses: these must live as long as they do
         self._keep = (rest, faces, starts, ring, skin_joints, skin_weights, screen, rows, inverse_depth, shaded)

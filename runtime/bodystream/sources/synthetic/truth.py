@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import warp as wp
 
-from bodystream.device import ParallelLaunch, select_device
+from bodystream.device import LaunchCache, select_device
 from bodystream.errors import InputError
 from bodystream.sources.synthetic import kernels
 from bodystream.types import Array, CameraIntrinsics, FrameTruth
@@ -22,6 +22,7 @@ class TruthSurface:
 
     def __init__(self, device: wp.Device | str = "auto") -> None:
         self._device = select_device(device) if isinstance(device, str) else device
+        self._launch = LaunchCache(self._device)
         self._faces: Array | None = None
         self._mesh: wp.Mesh | None = None
         self._points = wp.zeros(0, dtype=wp.vec3, device=self._device)
@@ -46,14 +47,8 @@ class TruthSurface:
         if count == 0:
             return np.zeros(0, np.float32)
         wp.copy(self._points, wp.array(np.ascontiguousarray(vertices, np.float32), dtype=wp.vec3, device="cpu"))
-        launch = ParallelLaunch(
-            kernels.distance_to_mesh,
-            count,
-            [mesh.id, self._points, max_distance_m, self._distance],
-            self._device,
-            min_chunk=512,
-        )
-        launch()
+        inputs = [mesh.id, self._points, max_distance_m, self._distance]
+        self._launch(kernels.distance_to_mesh, count, inputs, min_chunk=512)
         return np.array(self._distance.numpy()[:count])
 
     def _refit(self, truth: FrameTruth) -> wp.Mesh:

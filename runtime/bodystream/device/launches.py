@@ -1,4 +1,4 @@
-"""Kernel launches recorded once, replayed cheaply, and split over threads on the CPU."""
+"""Kernel launches: for once, or recorded, replayed cheaply, and split over threads on the CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import warp as wp
 
-__all__ = ["ParallelLaunch"]
+__all__ = ["RecordedLaunch", "launch"]
 
 
 @cache
@@ -24,7 +24,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=_worker_count(), thread_name_prefix="warp-cpu")
 
 
-class ParallelLaunch:
+class RecordedLaunch:
     """One kernel with fixed buffers, launched many times.
 
     The kernel's first parameter must be `begin: wp.int32`, and its index `begin + wp.tid()`: Warp runs a CPU
@@ -34,8 +34,8 @@ class ParallelLaunch:
     Args:
         kernel: 1D Warp kernel whose threads never write the same address: `wp.atomic_*` is a plain read and
             write on the CPU, so it is safe within a chunk only.
-        dim: largest number of threads; `__call__` may launch fewer.
-        inputs: the parameters after `begin`.
+        dim: number of threads; `__call__` may launch another.
+        inputs: the parameters after `begin`. A struct is copied: what is written into it afterwards is not seen.
         device: where it runs.
         min_chunk: ranges shorter than two of these are not split.
         split: false for a kernel that scatters with atomics, which must stay on one CPU thread.
@@ -51,6 +51,7 @@ class ParallelLaunch:
         min_chunk: int = 1024,
         split: bool = True,
     ) -> None:
+        self._kernel = kernel
         self._dim = dim
         self._min_chunk = min_chunk
         self._workers = _worker_count() if device.is_cpu and split else 1
@@ -61,14 +62,32 @@ class ParallelLaunch:
             for _ in range(self._workers)
         ]
 
-    def set_param(self, index: int, value: Any) -> None:
-        """Replace the parameter `index` (0 is the first after `begin`), for a buffer that grew or a new scalar."""
-        self._inputs[index] = value
+    def set_param(self, name: str, value: Any) -> None:
+        """Replace the kernel's parameter `name`, for a buffer that grew or a new scalar.
+
+        Raises:
+            ValueError: the kernel has no such parameter.
+        """
+        place = _places(self._kernel).get(name)
+        if not place:  # 0 is `begin`, which is not the caller's
+            known = ", ".join(list(_places(self._kernel))[1:])
+            raise ValueError(f"kernel {self._kernel.key} has no parameter {name!r} to set, but {known}")
+        self._set(place, value)
+
+    def update(self, dim: int, inputs: Sequence[Any]) -> None:
+        """Take another number of threads, and those `inputs` that are other objects than before."""
+        self._dim = dim
+        for i, (value, before) in enumerate(zip(inputs, self._inputs, strict=True)):
+            if value is not before:
+                self._set(i + 1, value)
+
+    def _set(self, place: int, value: Any) -> None:
+        self._inputs[place - 1] = value
         for command in self._commands:
-            command.set_param_at_index(index + 1, value)
+            command.set_param_at_index(place, value)
 
     def __call__(self, dim: int | None = None) -> None:
-        """Run over `dim` threads (default: the recorded size) and wait for the CPU chunks."""
+        """Run over `dim` threads (default: the recorded number) and wait for the CPU chunks."""
         count = self._dim if dim is None else dim
         if count <= 0:
             return
@@ -87,3 +106,23 @@ class ParallelLaunch:
         command.set_param_at_index(0, begin)
         command.set_dim(end - begin)
         command.launch()
+
+
+def launch(
+    kernel: wp.Kernel,
+    dim: int,
+    inputs: Sequence[Any],
+    device: wp.Device,
+    *,
+    min_chunk: int = 1024,
+    split: bool = True,
+) -> None:
+    """Run a kernel once, as `RecordedLaunch` would; what is launched again and again should be recorded."""
+    if dim > 0:
+        RecordedLaunch(kernel, dim, inputs, device, min_chunk=min_chunk, split=split)()
+
+
+@cache
+def _places(kernel: wp.Kernel) -> dict[str, int]:
+    """Index of each parameter of a kernel by its name."""
+    return {argument.label: place for place, argument in enumerate(kernel.adj.args)}

@@ -1,0 +1,154 @@
+"""Targets of model points from flow fields and from the silhouette, against plain numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import warp as wp
+
+from bodystream.deformation import WarpField
+from bodystream.device import select_device
+from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
+from bodystream.tracking.model import ModelPoints
+from bodystream.tracking.silhouette import nearest_inside
+from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
+
+CAMERA = CameraIntrinsics(100.0, 100.0, 39.5, 29.5, 80, 60)
+SHAPE = (60, 80)
+DEVICE = select_device("cpu")
+
+
+@dataclass
+class Wall:
+    """A plane one metre away, seen in every pixel, with a model point off the centre of each pixel."""
+
+    def __post_init__(self) -> None:
+        v, u = np.indices(SHAPE).reshape(2, -1)
+        self.pixels = np.stack([u + 0.25, v - 0.125], axis=1)
+        x, y = (self.pixels[:, 0] - CAMERA.cx) / CAMERA.fx, (self.pixels[:, 1] - CAMERA.cy) / CAMERA.fy
+        points = np.stack([x, y, np.ones_like(x)], axis=1).astype(np.float32)
+        self.count = len(points)
+        self.field = WarpField(DEVICE, sigma_m=0.2)
+        nodes = np.float32([[i * 0.2 - 0.4, j * 0.2 - 0.3, 1] for i in range(5) for j in range(4)])
+        edges = np.argsort(np.linalg.norm(nodes[:, None] - nodes, axis=2), axis=1)[:, 1:9].astype(np.int32)
+        unit = np.tile(np.eye(3, dtype=np.float32), (len(nodes), 1, 1))
+        self.field.set_graph(nodes, edges, unit, np.zeros_like(nodes), np.arange(len(nodes), dtype=np.int32))
+        self.points = wp.array(points, dtype=wp.vec3, device=DEVICE)
+        self.normals = wp.array(np.float32([[0, 0, -1]] * self.count), dtype=wp.vec3, device=DEVICE)
+        self.anchors = wp.zeros(self.count, dtype=wp.vec4i, device=DEVICE)
+        self.weights = wp.zeros(self.count, dtype=wp.vec4, device=DEVICE)
+        self.field.anchor(self.points, self.count, self.anchors, self.weights)
+        self.depth = wp.full(SHAPE, 1.0, dtype=float, device=DEVICE)
+        self.outputs = tuple(wp.zeros(self.count, dtype=t, device=DEVICE) for t in (wp.vec2, float, float))
+
+    @property
+    def model(self) -> ModelPoints:
+        return ModelPoints(self.points, self.anchors, self.weights, self.count, self.normals)
+
+    def reference(self) -> Reference:
+        reference = Reference(self.field, CAMERA)
+        frame = RgbdFrame(0, 0, np.ones(SHAPE, np.float32), CAMERA)
+        reference.store(frame, np.ones(SHAPE, bool), self.depth, self.field)
+        return reference
+
+    def gather(self, gatherer: MatchGatherer, flows: list[FlowField]) -> tuple[Array, Array, Array]:
+        references = [(self.reference(), flow) for flow in flows]
+        gatherer.gather(self.model, references, self.depth, self.outputs)
+        pixels, depth, weight = (output.numpy().copy() for output in self.outputs)
+        return pixels, depth, weight
+
+
+@pytest.fixture(scope="module")
+def wall() -> Wall:
+    return Wall()
+
+
+def flow_field(region: tuple[slice, slice], seed: int, shift: tuple[float, float]) -> FlowField:
+    """A nearly constant flow with weights that are 0 outside of a region, and here and there within."""
+    chance = np.random.default_rng(seed)
+    flow = (np.float32(shift) + chance.normal(0, 0.2, (*SHAPE, 2))).astype(np.float32)
+    weight = np.zeros(SHAPE, np.float32)
+    weight[region] = chance.uniform(0, 1, weight[region].shape)
+    return FlowField(0, 1, flow, weight)
+
+
+REGIONS = [
+    (slice(0, 60), slice(0, 80)),
+    (slice(10, 50), slice(20, 45)),
+    (slice(0, 1), slice(0, 1)),
+    (slice(40, 60), slice(79, 80)),
+    (slice(7, 8), slice(3, 77)),
+    (slice(0, 0), slice(0, 0)),
+]
+
+
+def expected(wall: Wall, flow: FlowField) -> tuple[Array, Array]:
+    """Pixels and weights for every point, from the flow at the pixel that it is seen in."""
+    v, u = np.indices(SHAPE).reshape(2, -1)
+    weight = flow.weight[v, u].copy()
+    weight[weight < MatchConfig().least_weight] = 0
+    weight[(u < 1) | (v < 1) | (u >= SHAPE[1] - 1) | (v >= SHAPE[0] - 1)] = 0
+    return wall.pixels + flow.flow_px[v, u], weight
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_points_follow_the_flow_of_their_pixel(wall: Wall, region: tuple[slice, slice]) -> None:
+    """Only the part of a flow that has weight goes to the device, wherever in the image it lies."""
+    gatherer = MatchGatherer(wall.field, CAMERA)
+    wall.gather(gatherer, [flow_field(REGIONS[0], 7, (0.0, 0.0))])  # of which nothing may be left
+    flow = flow_field(region, 1, (3.0, -2.0))
+    pixels, depth, weight = wall.gather(gatherer, [flow])
+    goals, confidence = expected(wall, flow)
+    np.testing.assert_array_equal(weight, confidence)
+    known = confidence > 0
+    np.testing.assert_allclose(pixels[known], goals[known], atol=2e-4)
+    inside = (goals >= 0).all(axis=1) & (goals[:, 0] < SHAPE[1] - 1) & (goals[:, 1] < SHAPE[0] - 1)
+    np.testing.assert_allclose(depth, known & inside, atol=1e-6)
+
+
+def test_two_references_are_averaged_by_their_weights(wall: Wall) -> None:
+    flows = [flow_field(REGIONS[1], 1, (3.0, -2.0)), flow_field((slice(5, 30), slice(30, 70)), 2, (2.5, -1.0))]
+    pixels, _, weight = wall.gather(MatchGatherer(wall.field, CAMERA), flows)
+    (first, a), (second, b) = (expected(wall, flow) for flow in flows)
+    np.testing.assert_allclose(weight, (a + b) / 2, rtol=1e-6)
+    known = a + b > 0
+    assert (a * b > 0).any()
+    mean = (a[:, None] * first + b[:, None] * second)[known] / (a + b)[known, None]
+    np.testing.assert_allclose(pixels[known], mean, atol=3e-4)
+
+
+@pytest.mark.parametrize("region", REGIONS[:2])
+def test_a_flow_that_is_on_the_device_gives_the_same_bits(wall: Wall, region: tuple[slice, slice]) -> None:
+    flow = flow_field(region, 3, (1.0, 4.0))
+    on_device = FlowField(
+        0, 1, wp.array(flow.flow_px, dtype=wp.vec2, device=DEVICE), wp.array(flow.weight, dtype=float, device=DEVICE)
+    )
+    gatherer = MatchGatherer(wall.field, CAMERA)
+    host = wall.gather(gatherer, [flow])
+    for a, b in zip(host, wall.gather(gatherer, [on_device]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nearest_inside_is_the_nearest_pixel() -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[20:40, 30:50] = True
+    mask[25:30, 30:40] = False
+    scale, reach = 2, 12.0
+    found = nearest_inside(mask, scale, reach)
+    assert found.dtype == np.int16 and found.shape == (30, 40, 2)
+    v, u = np.nonzero(mask[::scale, ::scale])
+    inside = np.stack([u, v], axis=1) * scale
+    for row, column in np.ndindex(30, 40):
+        here = np.array([column, row]) * scale
+        distance = np.linalg.norm(inside - here, axis=1)
+        if mask[tuple(here[::-1])] or distance.min() > 1.1 * reach:
+            assert (found[row, column] == -1).all()
+        elif distance.min() < 0.9 * reach:  # the transform's chamfer distances are right to a few per cent
+            assert np.linalg.norm(found[row, column] - here) <= 1.1 * distance.min()
+            assert mask[tuple(found[row, column][::-1])]
+
+
+def test_without_a_silhouette_nothing_is_near() -> None:
+    assert (nearest_inside(np.zeros(SHAPE, bool)) == -1).all()
