@@ -75,9 +75,10 @@ class WarpField:
         self._live = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
 
     def _part_of_motion(self, begin: int, dtype: Any) -> wp.array:
-        whole = self._motion.array
-        start = whole.ptr + 4 * begin
-        part: wp.array = wp.array(ptr=start, dtype=dtype, shape=self.capacity, device=self.device, copy=False)
+        whole: Any = self._motion.array
+        part: wp.array = wp.array(
+            ptr=whole.ptr + 4 * begin, dtype=dtype, shape=self.capacity, device=self.device, copy=False
+        )
         part._ref = whole  # keeps the memory, as Warp does for slices
         return part
 

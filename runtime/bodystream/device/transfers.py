@@ -73,7 +73,7 @@ def upload(target: wp.array, values: Array) -> None:
         part[...] = values
         _count_upload(part.nbytes)
     else:
-        part = target[:count]
+        part: Any = target[:count]
         part.assign(values)
         _count_upload(part.capacity)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -159,21 +160,23 @@ class MatchGatherer:
         inputs = [len(used), self._camera, self._pixels, self._depths, self._weights, config.spread_m, *outputs]
         self._launch(match_kernels.agree, count, inputs, min_chunk=1024)
 
-    def _on_device(self, row: int, flow: FlowField) -> tuple[wp.array, wp.array, wp.vec2i]:
+    def _on_device(self, row: int, flow: FlowField) -> tuple[Any, Any, wp.vec2i]:
         """(h, w) vec2 flow and (h, w) weights of a window of the image, and the window's first pixel (u, v)."""
-        if isinstance(flow.flow_px, wp.array):
-            return flow.flow_px, flow.weight, wp.vec2i(0, 0)
+        flow_px, weight = flow.flow_px, flow.weight
+        if isinstance(flow_px, wp.array):
+            return flow_px, weight, wp.vec2i(0, 0)
         # Pixels without weight are never read, and a person fills a part of the image only.
-        u, v, width, height = cv2.boundingRect((flow.weight > 0).view(np.uint8))
+        u, v, width, height = cv2.boundingRect((weight > 0).view(np.uint8))
         pixels = width * height
         staged = self._flows[row]
         staged.wait()
         window = (slice(v, v + height), slice(u, u + width))
-        staged.host[: 2 * pixels].reshape(height, width, 2)[:] = flow.flow_px[window]
-        staged.host[2 * pixels : 3 * pixels].reshape(height, width)[:] = flow.weight[window]
+        staged.host[: 2 * pixels].reshape(height, width, 2)[:] = flow_px[window]
+        staged.host[2 * pixels : 3 * pixels].reshape(height, width)[:] = weight[window]
         if pixels:
             staged.send(3 * pixels)
-        start, place = staged.array.ptr, {"shape": (height, width), "device": self._device}
+        start: Any = staged.array.ptr
+        place = {"shape": (height, width), "device": self._device}
         return (
             wp.array(ptr=start, dtype=wp.vec2, **place),
             wp.array(ptr=start + 8 * pixels, dtype=float, **place),

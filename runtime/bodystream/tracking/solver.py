@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.device import LaunchCache, RecordedLaunch, Staged, download, upload
-from bodystream.tracking import assembly_kernels, kernels
+from bodystream.tracking import assembly_kernels, kernels, rigid_kernels
 from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
 from bodystream.tracking.matches import pinhole
@@ -53,7 +55,8 @@ class GaussNewton:
         self._state = self._results.array[STATE : STATE + 4]
         self._report = self._results.array[REPORT : REPORT + 3]
         self._tally = self._results.array[TALLY : TALLY + 6]
-        self._totals = self._results.array[COSTS:].reshape((trials, 4))
+        costs: Any = self._results.array[COSTS:]
+        self._totals = costs.reshape((trials, 4))
         self._first_state = wp.array([self.config.damping, -1.0, 1.0, 0.0], dtype=float, device=self.device)
         self._rigid_step = wp.zeros(2, dtype=wp.vec3, device=self.device)
 
@@ -305,12 +308,12 @@ class GaussNewton:
 
         inputs = [matches, COST_CHUNK, points, *skin, *motion, active]
         inputs += [self._information, self._gradient, self._rigid_sums]
-        self._sum_rigid = record(kernels.sum_rigid, chunks, inputs, chunk=4)
+        self._sum_rigid = record(rigid_kernels.sum_rigid, chunks, inputs, chunk=4)
         inputs = [chunks, 1e-4, self._rigid_sums, self._rigid_step]
-        self._solve_rigid = record(kernels.solve_rigid, 1, inputs, split=False)
+        self._solve_rigid = record(rigid_kernels.solve_rigid, 1, inputs, split=False)
         limits = [config.max_rotation_rad, config.max_translation_m]
         inputs = [self._rigid_step, field.positions, *limits, field.rotations, field.translations]
-        self._apply_rigid = record(kernels.apply_rigid, nodes, inputs)
+        self._apply_rigid = record(rigid_kernels.apply_rigid, nodes, inputs)
 
         assembly, values, right = assembly_kernels, equations.values, equations.right
         inputs = [state, groups.starts, groups.order, points, *skin, self._information, self._gradient]

@@ -197,6 +197,8 @@ class FlowField:
     Attributes:
         flow_px: (H, W, 2) float32 (u right, v down): source pixel + flow = target pixel.
         weight: (H, W) float32 in [0, 1], 0 = no correspondence; flow_px is finite where weight > 0.
+
+    Both may be device arrays instead, (H, W) vec2 and (H, W) float: then nothing is uploaded to follow them.
     """
 
     source_t_ns: int

@@ -1,0 +1,132 @@
+"""One rigid step of all nodes, from the information and gradients of the matches."""
+
+import warp as wp
+
+from bodystream.deformation.kernels import warp_point
+
+RIGID_TERMS = wp.constant(27)  # 21 of the symmetric 6x6 matrix, 6 of the right side
+
+
+@wp.kernel(enable_backward=False)
+def sum_rigid(
+    begin: wp.int32,
+    count: int,
+    chunk: int,
+    # Model:
+    points: wp.array(dtype=wp.vec3),
+    anchors: wp.array(dtype=wp.vec4i),
+    weights: wp.array(dtype=wp.vec4),
+    positions: wp.array(dtype=wp.vec3),
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+    active: wp.array(dtype=wp.int32),
+    information: wp.array(dtype=wp.mat33),
+    gradient: wp.array(dtype=wp.vec3),
+    # Out:
+    sums_out: wp.array2d(dtype=float),  # (chunks, 27)
+):
+    """Normal equations of one rigid step of all nodes, x' = exp([eps]x) x + t: d p' / d (eps, t) = [-[p']x | I]."""
+    c = begin + wp.tid()
+    rr = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    tt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    br = wp.vec3(0.0, 0.0, 0.0)
+    bt = wp.vec3(0.0, 0.0, 0.0)
+    for i in range(c * chunk, wp.min(count, (c + 1) * chunk)):
+        m = information[i]
+        if wp.trace(m) > 0.0 and active[anchors[i][0]] != 0:
+            y = wp.skew(warp_point(points[i], anchors[i], weights[i], positions, rotations, translations))
+            ym = y * m
+            rr -= ym * y
+            rt += ym
+            tt += m
+            br += y * gradient[i]
+            bt += gradient[i]
+    k = int(0)
+    for a in range(3):
+        for b in range(3):
+            if b >= a:
+                sums_out[c, k] = rr[a, b]
+                sums_out[c, k + 1] = tt[a, b]
+                k += 2
+    for a in range(3):
+        for b in range(3):
+            sums_out[c, k] = rt[a, b]
+            k += 1
+    for a in range(3):
+        sums_out[c, 21 + a] = br[a]
+        sums_out[c, 24 + a] = bt[a]
+
+
+@wp.kernel(enable_backward=False)
+def solve_rigid(
+    begin: wp.int32,
+    chunks: int,
+    damping: float,
+    sums: wp.array2d(dtype=float),
+    # Out:
+    step_out: wp.array(dtype=wp.vec3),  # (2,): eps [rad], t [m]
+):
+    """One thread: sum the chunks and solve the 6x6 system by its Schur complement."""
+    if begin + wp.tid() > 0:
+        return
+    rr = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    tt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    br = wp.vec3(0.0, 0.0, 0.0)
+    bt = wp.vec3(0.0, 0.0, 0.0)
+    for c in range(chunks):
+        k = int(0)
+        for a in range(3):
+            for b in range(3):
+                if b >= a:
+                    rr[a, b] = rr[a, b] + sums[c, k]
+                    tt[a, b] = tt[a, b] + sums[c, k + 1]
+                    if b > a:
+                        rr[b, a] = rr[b, a] + sums[c, k]
+                        tt[b, a] = tt[b, a] + sums[c, k + 1]
+                    k += 2
+        for a in range(3):
+            for b in range(3):
+                rt[a, b] = rt[a, b] + sums[c, k]
+                k += 1
+        for a in range(3):
+            br[a] = br[a] - sums[c, 21 + a]
+            bt[a] = bt[a] - sums[c, 24 + a]
+    for a in range(3):
+        rr[a, a] = rr[a, a] * (1.0 + damping) + 1.0e-9
+        tt[a, a] = tt[a, a] * (1.0 + damping) + 1.0e-9
+    t_inverse = wp.inverse(tt)
+    schur = rr - rt * t_inverse * wp.transpose(rt)
+    eps = wp.inverse(schur) * (br - rt * t_inverse * bt)
+    t = t_inverse * (bt - wp.transpose(rt) * eps)
+    step_out[0] = eps
+    step_out[1] = t
+
+
+@wp.kernel(enable_backward=False)
+def apply_rigid(
+    begin: wp.int32,
+    step: wp.array(dtype=wp.vec3),
+    positions: wp.array(dtype=wp.vec3),
+    max_rotation: float,
+    max_translation: float,  # of the nodes [m]
+    # In and out:
+    rotations: wp.array(dtype=wp.mat33),
+    translations: wp.array(dtype=wp.vec3),
+):
+    """Move every node rigidly: x' = exp([eps]x) x + t."""
+    i = begin + wp.tid()
+    eps = step[0]
+    angle = wp.length(eps)
+    x = positions[i] + translations[i]
+    if not (angle < max_rotation):
+        return  # also nan: too little was seen to tell a rigid motion
+    turn = wp.identity(n=3, dtype=float)
+    if angle > 1.0e-12:
+        turn = wp.quat_to_matrix(wp.quat_from_axis_angle(eps / angle, angle))
+    moved = turn * x + step[1]
+    if not (wp.length(moved - x) < max_translation):
+        return
+    rotations[i] = turn * rotations[i]
+    translations[i] = moved - positions[i]
