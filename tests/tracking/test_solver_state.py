@@ -183,7 +183,7 @@ def test_points_are_sorted_again_only_when_they_or_the_graph_changed() -> None:
             case.solver.set_points(points)
         return transfers.downloads
 
-    assert [read_backs(points) for points in (model, model, replace(model), model, model)] == [1, 0, 1, 1, 0]
+    assert [read_backs(points) for points in (model, model, replace(model), model, model)] == [0, 0, 1, 1, 0]
     rotations, translations = case.field.motion()
     case.field.set_graph(
         case.field.host_positions, case.field.host_edges, rotations, translations, case.field.parents
