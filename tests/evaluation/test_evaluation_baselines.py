@@ -105,18 +105,16 @@ def test_ik_jacobian_is_the_derivative_of_the_residuals():
     ik.reset(person())
     ik.step(sample)
     rng = np.random.default_rng(0)
+    local, root = ik.state
     # Bent further the way that hinges go, so that none of them is at its limit, where the cost has a kink.
-    ik._local = Rotation.from_rotvec(rng.normal(size=(22, 3)) * 0.05).as_matrix() @ ik._local
-    local, root = ik._local, ik._root + rng.normal(size=3) * 0.05
-    targets = ik._targets(sample)
+    local = Rotation.from_rotvec(rng.normal(size=(22, 3)) * 0.05).as_matrix() @ local
+    root = root + rng.normal(size=3) * 0.05
 
     def cost(x):
-        ik._local = Rotation.from_rotvec(x[3:].reshape(22, 3)).as_matrix() @ local
-        ik._root = root + x[:3]
-        return ik._normal_equations(*targets)[0]
+        turned = Rotation.from_rotvec(x[3:].reshape(22, 3)).as_matrix() @ local
+        return ik.normal_equations(sample, turned, root + x[:3])[0]
 
-    ik._local, ik._root = local, root
-    _, normal, gradient = ik._normal_equations(*targets)
+    _, normal, gradient = ik.normal_equations(sample, local, root)
     h = 1e-6
     for k in [*range(3), *rng.choice(np.arange(3, 69), 25, replace=False)]:
         step = np.zeros(69)
@@ -134,13 +132,12 @@ def test_ik_ends_where_a_general_minimiser_ends():
     sample = samples_of_clip(crouching())[60]
     ik.reset(person())
     ik.step(sample)
-    targets, local, root = ik._targets(sample), ik._local.copy(), ik._root.copy()
-    here = ik._normal_equations(*targets)[0]
+    local, root = ik.state
+    here = ik.normal_equations(sample, local, root)[0]
 
     def cost(x):
-        ik._local = Rotation.from_rotvec(x[3:].reshape(22, 3)).as_matrix() @ local
-        ik._root = root + x[:3]
-        return ik._normal_equations(*targets)[0]
+        turned = Rotation.from_rotvec(x[3:].reshape(22, 3)).as_matrix() @ local
+        return ik.normal_equations(sample, turned, root + x[:3])[0]
 
     best = minimize(cost, np.zeros(69), method="L-BFGS-B", options={"maxiter": 40, "maxfun": 70 * 60}).fun
     assert here <= best * 1.001
@@ -151,7 +148,9 @@ def test_ik_kinematics_are_those_of_the_skeleton():
     offsets = rng.uniform(-0.3, 0.3, (22, 3))
     local, root = Rotation.random(22, rng=rng).as_matrix(), rng.normal(size=3)
     for got, want in zip(
-        least_squares_ik._kinematics(offsets, local, root), forward_kinematics(offsets, local, root), strict=True
+        least_squares_ik.kinematics_by_level(offsets, local, root),
+        forward_kinematics(offsets, local, root),
+        strict=True,
     ):
         np.testing.assert_allclose(got, want, atol=1e-12)
 

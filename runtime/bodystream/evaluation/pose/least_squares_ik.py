@@ -29,7 +29,7 @@ from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, JOINTS, LEFT_HAND, P
 from bodystream.pose.features import heading_rotation
 from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, Status, TrackedDevice
 
-__all__ = ["LeastSquaresIk", "LeastSquaresIkConfig", "mean_rotations", "standing_rotations"]
+__all__ = ["LeastSquaresIk", "LeastSquaresIkConfig", "kinematics_by_level", "mean_rotations", "standing_rotations"]
 
 _COUNT = len(JOINTS)
 _DEGREES = np.pi / 180.0
@@ -163,7 +163,7 @@ class LeastSquaresIk:
         """A new clip of a person of these proportions."""
         self._skeleton = skeleton
         self._offsets = skeleton.offsets_m
-        positions, _ = _kinematics(self._offsets, self._rest, np.zeros(3))
+        positions, _ = kinematics_by_level(self._offsets, self._rest, np.zeros(3))
         self._under_head = -positions[HEAD] * (1.0, 0.0, 1.0)
         self._feet = positions[_PLACED[3:]] * (1.0, 0.0, 1.0)
         self._foot_height = self.config.foot_height * skeleton.stature_m
@@ -186,7 +186,7 @@ class LeastSquaresIk:
             self._heading = heading_rotation(rotations[0])
             self._local = self._rest.copy()
             self._local[0] = self._heading @ self._rest[0]
-            positions, _ = _kinematics(self._offsets, self._local, np.zeros(3))
+            positions, _ = kinematics_by_level(self._offsets, self._local, np.zeros(3))
             self._root = targets[0] - positions[HEAD]
             count = self.config.first_iterations
         else:
@@ -226,7 +226,7 @@ class LeastSquaresIk:
     def _solve(self, targets: Array, rotations: Array, weights: Array, count: int) -> None:
         """Levenberg and Marquardt's method from the present pose: a step that does not help is undone and damped."""
         damping = self.config.damping
-        cost, normal, gradient = self._normal_equations(targets, rotations, weights)
+        cost, normal, gradient = self._normal_equations((self._local, self._root), targets, rotations, weights)
         for _ in range(count):
             damped = normal.copy()
             damped[np.diag_indices_from(damped)] += damping * np.diagonal(normal)
@@ -237,7 +237,7 @@ class LeastSquaresIk:
             before = (self._local, self._root)
             self._local = Rotation.from_rotvec(vectors).as_matrix() @ self._local
             self._root = self._root + increment[:3]
-            trial = self._normal_equations(targets, rotations, weights)
+            trial = self._normal_equations((self._local, self._root), targets, rotations, weights)
             if trial[0] <= cost:
                 small = cost - trial[0] < 1e-4 * cost
                 cost, normal, gradient = trial
@@ -248,17 +248,29 @@ class LeastSquaresIk:
                 self._local, self._root = before
                 damping *= 30.0
 
-    def _normal_equations(self, targets: Array, rotations: Array, weights: Array) -> tuple[float, Array, Array]:
+    @property
+    def state(self) -> tuple[Array, Array]:
+        """(22, 3, 3) rotations in the parents' frames and the (3,) pelvis [m] of the last step."""
+        return self._local.copy(), self._root.copy()
+
+    def normal_equations(self, sample: HeadsetSample, local: Array, root: Array) -> tuple[float, Array, Array]:
+        """Those of a sample at any pose, see `state`: cost, `J^T J` (69, 69) and `J^T r` (69,)."""
+        return self._normal_equations((local, root), *self._targets(sample))
+
+    def _normal_equations(
+        self, pose: tuple[Array, Array], targets: Array, rotations: Array, weights: Array
+    ) -> tuple[float, Array, Array]:
         """Sum of squared residuals, `J^T J` (69, 69) and `J^T r` (69,) of the pelvis' place and the 22 rotations."""
+        local, root = pose
         c = self.config
-        positions, world = _kinematics(self._offsets, self._local, self._root)
+        positions, world = kinematics_by_level(self._offsets, local, root)
         above = world[_PARENT]
         above[0] = np.eye(3)
         places = positions[_PLACED]  # (5, 3)
         move = (skew(positions[None] - places[:, None]) @ above) * _BELOW[:, :, None, None]  # (5, 22, 3, 3)
         turn = above * _CARRIED[:, :, None, None]
 
-        feet = places[3:] - self._root - self._feet @ self._heading.T
+        feet = places[3:] - root - self._feet @ self._heading.T
         # Who is higher than tall has jumped or climbed: the feet hang.
         feet[:, 1] = places[3:, 1] - self._foot_height - max(targets[0, 1] - self._head_height, 0.0)
         errors = np.concatenate([places[:3] - targets, feet])
@@ -279,14 +291,14 @@ class LeastSquaresIk:
 
         rest = self._rest.copy()
         rest[0] = self._heading @ rest[0]
-        pull = rotation_vector_from_matrix(self._local @ np.swapaxes(rest, -1, -2))
+        pull = rotation_vector_from_matrix(local @ np.swapaxes(rest, -1, -2))
         stiffness = self._stiffness.copy()
         for joint, axis, sign in _HINGES:
             bend = pull[joint, axis] + self._rest_hinge[joint, axis]
             if bend * sign < 0.0:
                 stiffness[joint, axis], pull[joint, axis] = 1.0 / c.limit_rad, bend
         diagonal = np.concatenate([np.array([1.0, 0.0, 1.0]) / c.pelvis_m, stiffness.ravel()])
-        under = self._root - (targets[0] + self._heading @ self._under_head)
+        under = root - (targets[0] + self._heading @ self._under_head)
         pulls = np.concatenate([under, pull.ravel()])
 
         normal = jacobian.T @ jacobian
@@ -349,7 +361,7 @@ _PARENT = np.maximum(PARENTS, 0)
 _BELOW, _CARRIED = _marks(_PLACED, itself=False), _marks(_TURNED, itself=True)
 
 
-def _kinematics(offsets_m: Array, local: Array, root_m: Array) -> tuple[Array, Array]:
+def kinematics_by_level(offsets_m: Array, local: Array, root_m: Array) -> tuple[Array, Array]:
     """`skeleton.forward_kinematics` of one pose, level by level, several times as fast."""
     positions, world = np.empty((_COUNT, 3)), np.empty((_COUNT, 3, 3))
     positions[0], world[0] = root_m, local[0]
