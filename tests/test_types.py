@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodystream.errors import InputError, MissingDependencyError
+from bodystream.geometry.camera import project
 from bodystream.types import BoneMotion, CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, SkinnedMesh, Status
 
 CAMERA = CameraIntrinsics(fx=500.0, fy=510.0, cx=3.5, cy=2.5, width=8, height=6)
@@ -43,6 +44,71 @@ def test_scaled_camera_sees_the_same_place_of_the_image(factor: float, u: float,
     pixel = x / z * small.fx + small.cx
     assert (pixel + 0.5) / small.width == pytest.approx((u + 0.5) / CAMERA.width, abs=1e-9)
     assert (small.width, small.height) == (round(8 * factor), round(6 * factor))
+
+
+@given(
+    rows=st.tuples(st.integers(0, 5), st.integers(1, 6)).filter(lambda r: r[0] < r[1]),
+    columns=st.tuples(st.integers(0, 7), st.integers(1, 8)).filter(lambda c: c[0] < c[1]),
+    point=st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(0.3, 9)),
+)
+def test_a_point_falls_on_the_same_pixel_of_a_cropped_image(
+    rows: tuple[int, int], columns: tuple[int, int], point: tuple[float, float, float]
+) -> None:
+    """An image whose pixels hold their own coordinates is cut as numpy cuts it."""
+    v, u = np.indices((CAMERA.height, CAMERA.width))
+    window = slice(*rows), slice(*columns)
+    cropped = CAMERA.cropped(*window)
+    assert (cropped.height, cropped.width) == u[window].shape
+    whole, part = project(np.array([point]), CAMERA)[0], project(np.array([point]), cropped)[0]
+    np.testing.assert_allclose(whole - part, (u[window][0, 0], v[window][0, 0]), atol=1e-9)
+    assert (cropped.fx, cropped.fy) == (CAMERA.fx, CAMERA.fy)
+
+
+@given(stride=st.integers(1, 9), width=st.integers(1, 40), height=st.integers(1, 40), z=st.floats(0.3, 9))
+def test_each_pixel_of_a_strided_image_is_seen_where_it_was(stride: int, width: int, height: int, z: float) -> None:
+    camera = dataclasses.replace(CAMERA, width=width, height=height)
+    strided = camera.strided(stride)
+    v, u = (axis[::stride, ::stride].ravel() for axis in np.indices((height, width)))
+    assert (strided.height, strided.width) == np.zeros((height, width))[::stride, ::stride].shape
+    points = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, np.full(len(u), z)], axis=1)
+    rows, columns = np.indices((strided.height, strided.width)).reshape(2, -1)
+    np.testing.assert_allclose(project(points, strided), np.stack([columns, rows], axis=1), atol=1e-9)
+
+
+def test_open_windows_reach_to_the_borders() -> None:
+    assert CAMERA.cropped(slice(None), slice(None)) == CAMERA
+    assert CAMERA.cropped(slice(2, None), slice(None, 3)) == dataclasses.replace(CAMERA, cy=0.5, width=3, height=4)
+    assert CAMERA.strided(1) == CAMERA
+
+
+def test_a_strided_camera_is_not_that_of_averages() -> None:
+    """The mean of 2x2 pixels lies half a pixel further in than the first of them."""
+    assert CAMERA.scaled(0.5).cx - CAMERA.strided(2).cx == pytest.approx(-0.25)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        (slice(3, 3), slice(None), "rows must be a range within 0 to 6 of the image, got 3 to 3"),
+        (slice(-2, 4), slice(None), "rows .* got -2 to 4"),
+        (slice(0, 7), slice(None), "rows .* got 0 to 7"),
+        (slice(None), slice(5, 2), "columns must be a range within 0 to 8 of the image, got 5 to 2"),
+        (slice(None), slice(0, 8, 2), "columns .* got 0 to 8 in steps of 2"),
+    ],
+)
+def test_windows_beyond_the_image_are_refused(rows: slice, columns: slice, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CAMERA.cropped(rows, columns)
+
+
+@pytest.mark.parametrize("stride", [0, -1])
+def test_strides_below_one_are_refused(stride: int) -> None:
+    with pytest.raises(InputError, match=f"at least 1, got {stride}"):
+        CAMERA.strided(stride)
+
+
+def test_a_camera_is_told_in_one_line() -> None:
+    assert str(CAMERA) == "8x6 pixels with fx=500.0, fy=510.0, cx=3.5, cy=2.5"
 
 
 @pytest.mark.parametrize(

@@ -92,8 +92,8 @@ class DisCorrespondence:
                 return reduced
         k = self.config.downscale
         height, width = (n // k for n in frame.depth_m.shape)
-        # Flow is found in the averaged colours, so their camera counts. One pixel's depth stands for its area, half a
-        # pixel of the full image off: that moves a point by less than a millimetre, where a cycle may be off by 5 cm.
+        # Flow is found in averaged colours, so their camera counts. The depth is that of one pixel of the area, half a
+        # pixel of the full image aside: both ends of a cycle are off alike, and weights change by less than 1e-6.
         intrinsics = frame.intrinsics.cropped(slice(0, height * k), slice(0, width * k)).scaled(1 / k)
         colour = frame.colour
         if colour is not None:

@@ -40,13 +40,13 @@ def require_number(
     """
     for name in fields:
         value = getattr(config, name)
+        number = float(value) if isinstance(value, Real) else math.nan
         good = (
-            isinstance(value, Real)
-            and math.isfinite(value)
-            and (least is None or value >= least)
-            and (above is None or value > above)
-            and (below is None or value < below)
-            and (most is None or value <= most)
+            math.isfinite(number)
+            and (least is None or number >= least)
+            and (above is None or number > above)
+            and (below is None or number < below)
+            and (most is None or number <= most)
         )
         if not good:
             words = (("at least", least), ("above", above), ("below", below), ("at most", most))

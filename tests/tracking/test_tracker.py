@@ -1,0 +1,345 @@
+"""The tracker as a stage: its motion against the synthetic camera's truth, its rules of fit, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import warp as wp
+
+from bodystream.errors import InputError
+from bodystream.geometry.camera import project
+from bodystream.tracking import Expected, SolverConfig, Tracked, Tracker, TrackerConfig, Verdict
+from bodystream.types import Array, FlowField, RgbdFrame, Status
+from helpers.pipeline_frames import DEVICE, frames
+
+# Both arms are on their way up and the depth is clean, so that what is left is the tracker's error.
+FRAMES = frames("limbs", 30, "none")[10:21]
+MEAN_LIMIT_M = 0.0055  # mean distance of a material point to where it truly is: 4.4 mm at the end, of 22.6 mm moved
+
+
+def mask_of(frame: RgbdFrame) -> Array:
+    assert frame.truth is not None
+    return frame.truth.mask & (frame.depth_m > 0)
+
+
+def depth_of(frame: RgbdFrame, mask: Array) -> wp.array:
+    return wp.array(np.where(mask, frame.depth_m, np.float32(0)), dtype=float, device=DEVICE)
+
+
+def true_flow(source: RgbdFrame, target: RgbdFrame) -> FlowField:
+    """Where the surface point of each pixel of the body is seen in another frame; sure of all of them."""
+    assert source.truth is not None and target.truth is not None
+    seen = mask_of(source)
+    v, u = np.nonzero(seen)
+    corners = target.truth.mesh.vertices[source.truth.mesh.faces[source.truth.pixel_face[v, u]]]
+    second_third = source.truth.pixel_barycentric[v, u]
+    shares = np.concatenate([1 - second_third.sum(axis=1, keepdims=True), second_third], axis=1)
+    ends = project(np.einsum("pk,pki->pi", shares, corners), target.intrinsics)
+    flow_px = np.zeros((*seen.shape, 2), np.float32)
+    flow_px[v, u] = ends - np.stack([u, v], axis=1)
+    return FlowField(source.t_ns, target.t_ns, flow_px, seen.astype(np.float32))
+
+
+@dataclass
+class TrueSurface:
+    """The vertices of the body that the first frame shows, in its pose, anchored in the tracker's graph."""
+
+    ids: Array
+    vertices: wp.array
+    normals: wp.array
+    anchors: wp.array
+    weights: wp.array
+    vertex_count: int
+
+    @classmethod
+    def of(cls, tracker: Tracker, frame: RgbdFrame) -> TrueSurface:
+        assert frame.truth is not None and frame.truth.mesh.normals is not None
+        faces = frame.truth.pixel_face[mask_of(frame)]
+        ids = np.unique(frame.truth.mesh.faces[faces])
+        points, normals = frame.truth.mesh.vertices[ids], frame.truth.mesh.normals[ids]
+        surface = cls(
+            ids,
+            wp.array(points, dtype=wp.vec3, device=DEVICE),
+            wp.array(normals, dtype=wp.vec3, device=DEVICE),
+            wp.zeros(len(ids), dtype=wp.vec4i, device=DEVICE),
+            wp.zeros(len(ids), dtype=wp.vec4, device=DEVICE),
+            len(ids),
+        )
+        surface.anchor(tracker)
+        return surface
+
+    def anchor(self, tracker: Tracker) -> None:
+        tracker.field.anchor(self.vertices, self.vertex_count, self.anchors, self.weights)
+
+    def error_m(self, tracker: Tracker, frame: RgbdFrame) -> Array:
+        """(V,) distance of each covered vertex to where it truly is in that frame [m]."""
+        assert frame.truth is not None
+        moved = wp.zeros(self.vertex_count, dtype=wp.vec3, device=DEVICE)
+        tracker.field.warp(self.vertices, self.anchors, self.weights, self.vertex_count, moved)
+        covered = self.weights.numpy().any(axis=1)
+        return np.linalg.norm(moved.numpy() - frame.truth.mesh.vertices[self.ids], axis=1)[covered]
+
+
+class Run:
+    """A tracker that was started with the first frame, and the surface that it follows."""
+
+    def __init__(self, mask: Array | None = None, **options: object) -> None:
+        self.tracker = Tracker(FRAMES[0].intrinsics, DEVICE, TrackerConfig(**options))  # type: ignore[arg-type]
+        mask = mask_of(FRAMES[0]) if mask is None else mask
+        self.started = self.tracker.start(FRAMES[0], mask, depth_of(FRAMES[0], mask))
+        self.surface = TrueSurface.of(self.tracker, FRAMES[0])
+
+    def expect(self, frame: RgbdFrame) -> list[Expected]:
+        self.surface.anchor(self.tracker)
+        return self.tracker.expect(frame.t_ns, self.surface)
+
+    def track(self, frame: RgbdFrame, flows: list[FlowField]) -> Tracked:
+        mask = mask_of(frame)
+        return self.tracker.track(frame, mask, depth_of(frame, mask), flows)
+
+    def step(self, frame: RgbdFrame) -> Tracked:
+        """Follow with true flow from every frame that is asked for."""
+        return self.track(frame, [true_flow(past.frame, frame) for past in self.expect(frame)])
+
+    def motion(self) -> bytes:
+        """Exact bits of the graph's motion."""
+        return b"".join(part.tobytes() for part in self.tracker.field.motion())
+
+
+@pytest.fixture
+def runs() -> Iterator[type[Run]]:
+    """Makes runs and closes their trackers."""
+    made: list[Run] = []
+
+    class Kept(Run):
+        def __init__(self, mask: Array | None = None, **options: object) -> None:
+            super().__init__(mask, **options)
+            made.append(self)
+
+    yield Kept
+    for run in made:
+        run.tracker.close()
+
+
+def test_material_points_stay_where_they_belong(runs: type[Run]) -> None:
+    run = runs()
+    assert (run.started.verdict, run.started.number, run.started.solve) == (Verdict.FUSE, 0, None)
+    for number, frame in enumerate(FRAMES[1:], 1):
+        tracked = run.step(frame)
+        assert (tracked.verdict, tracked.give_up, tracked.number) == (Verdict.FUSE, False, number), tracked.reason
+        assert run.surface.error_m(run.tracker, frame).mean() < MEAN_LIMIT_M
+    still_m = np.linalg.norm(run.surface.vertices.numpy() - frame.truth.mesh.vertices[run.surface.ids], axis=1)  # type: ignore[union-attr]
+    assert run.surface.error_m(run.tracker, frame).mean() < 0.25 * still_m.mean()
+    assert run.tracker.frame_count == len(FRAMES)
+    snapshot = run.tracker.snapshot(frame.t_ns)
+    assert snapshot is not None and snapshot.t_ns == frame.t_ns and snapshot.active.all()
+    parts = {"start", "graph", "predict", "match", "solve", "remember"}
+    assert set(run.tracker.spans.summary()) == parts
+
+
+def test_the_guess_is_near_the_flow_to_come(runs: type[Run]) -> None:
+    run = runs(keyframe_every=50, keyframe_flow_every=6)
+    for frame in FRAMES[1:6]:
+        run.step(frame)
+    expected = run.expect(FRAMES[6])
+    assert [past.frame.index for past in expected] == [FRAMES[5].index, FRAMES[0].index]
+    for past in expected:
+        assert past.flow_px.shape == (240, 320, 2) and past.flow_px.dtype == np.float32
+        assert past.mask is past.reference.mask and past.frame is past.reference.frame
+        truth = true_flow(past.frame, FRAMES[6])
+        length = np.linalg.norm(truth.flow_px, axis=2)
+        moving = length > np.quantile(length[truth.weight > 0], 0.9)
+        off = np.linalg.norm(past.flow_px - truth.flow_px, axis=2)
+        assert off[moving].mean() < 0.35 * length[moving].mean()
+
+
+def test_keyframes_are_asked_for_in_turn_and_ignored_where_too_little_is_seen(runs: type[Run]) -> None:
+    plain, kept = runs(keyframe_every=0), runs(keyframe_every=4, keyframe_flow_every=2)
+    asked = []
+    for frame in FRAMES[1:9]:
+        plain.step(frame)
+        expected = kept.expect(frame)
+        asked.append([past.frame.index - FRAMES[0].index for past in expected])
+        flows = [true_flow(past.frame, frame) for past in expected]
+        kept.track(frame, flows[:1] + [replace(flow, weight=0.3 * flow.weight) for flow in flows[1:]])
+        assert kept.motion() == plain.motion(), "flow that is not believed changes nothing"
+    assert asked == [[0], [1, 0], [2], [3, 0], [4], [5, 4], [6], [7, 4]]
+
+
+def test_flow_from_a_keyframe_that_is_seen_counts(runs: type[Run]) -> None:
+    plain, kept = runs(keyframe_every=0), runs(keyframe_every=4, keyframe_flow_every=2)
+    for frame in FRAMES[1:3]:
+        plain.step(frame)
+        kept.step(frame)
+    assert kept.motion() != plain.motion()
+
+
+def behind(frame: RgbdFrame) -> RgbdFrame:
+    """The same outline half a metre farther away: more than the model can follow in a frame."""
+    return replace(frame, depth_m=np.where(frame.depth_m > 0, frame.depth_m + np.float32(0.5), np.float32(0)))
+
+
+def test_a_frame_of_which_nothing_fits_is_lost(runs: type[Run]) -> None:
+    run = runs()
+    flows = [true_flow(past.frame, FRAMES[1]) for past in run.expect(FRAMES[1])]
+    tracked = run.track(behind(FRAMES[1]), [replace(flow, weight=np.zeros_like(flow.weight)) for flow in flows])
+    assert (tracked.verdict, tracked.reason) == (Verdict.LOST, "100% of the model does not fit the depth")
+
+
+def test_a_frame_that_the_solver_gives_up_is_lost_for_its_reason(runs: type[Run]) -> None:
+    run = runs(solver=replace(SolverConfig.live(), min_matches=100_000))
+    tracked = run.step(FRAMES[1])
+    assert (tracked.verdict, tracked.status) == (Verdict.LOST, Status.LOST)
+    assert tracked.reason == "no cluster of nodes has 100000 matches"
+    assert not run.tracker.field.motion()[1].any() and run.tracker.frame_count == 1
+
+
+def test_a_lost_motion_is_taken_back_and_given_up_after_a_while(runs: type[Run]) -> None:
+    run = runs(restart_after=3, poor_fit=0.3, lost_fit=0.3)
+    for frame in FRAMES[1:4]:
+        run.step(frame)
+    before = run.motion()
+    results = []
+    for frame in [behind(f) for f in FRAMES[4:6]] + [FRAMES[6]] + [behind(f) for f in FRAMES[7:10]]:
+        results.append(run.step(frame))
+        if len(results) < 3:
+            assert run.motion() == before
+    verdicts = [Verdict.LOST] * 2 + [Verdict.FUSE] + [Verdict.LOST] * 3
+    assert [tracked.verdict for tracked in results] == verdicts
+    assert [tracked.give_up for tracked in results] == [False] * 5 + [True], "a frame that fits counts from new"
+    lost = results[0]
+    assert lost.status is Status.LOST and "does not fit the depth" in lost.reason and lost.solve is not None
+    assert [tracked.number for tracked in results] == [4, 4, 4, 5, 5, 5], "only frames that were kept count"
+
+
+def test_poor_frames_are_followed_but_neither_fused_nor_grown_from(runs: type[Run]) -> None:
+    half = mask_of(FRAMES[0])
+    half[half.shape[0] // 2 :] = False
+    run, fitting = runs(half, poor_fit=1e-6, restart_after=4, stale_fit=1.0), runs(half, stale_fit=1.0)
+    count = run.tracker.field.count
+    for number, frame in enumerate(FRAMES[1:5], 1):
+        before = run.motion()
+        tracked = run.step(frame)
+        assert (tracked.verdict, tracked.status) == (Verdict.POOR, Status.DEGRADED)
+        assert "does not fit the depth" in tracked.reason and run.motion() != before
+        assert tracked.give_up is (number == 4)
+        assert fitting.step(frame).verdict is Verdict.FUSE
+    assert run.tracker.frame_count == fitting.tracker.frame_count == 5
+    # What the start planned is taken up by both; only frames that fit ask for more.
+    assert count < run.tracker.field.count < fitting.tracker.field.count
+
+
+def test_a_stale_model_is_to_be_started_anew_from_the_frame(runs: type[Run]) -> None:
+    run = runs(stale_fit=1e-6)
+    tracked = run.step(FRAMES[1])
+    assert (tracked.verdict, tracked.give_up) == (Verdict.RESTART, False)
+    run.tracker.reset()
+    assert run.tracker.field.count == run.tracker.frame_count == 0 and run.tracker.snapshot(0) is None
+    mask = mask_of(FRAMES[1])
+    again = run.tracker.start(FRAMES[1], mask, depth_of(FRAMES[1], mask))
+    assert (again.verdict, again.number, run.tracker.frame_count) == (Verdict.FUSE, 0, 1)
+    assert not run.tracker.field.motion()[1].any(), "the frame's pose is the canonical one"
+
+
+def test_a_model_that_is_to_be_kept_is_never_given_up(runs: type[Run]) -> None:
+    run = runs(restart=False, restart_after=1, stale_fit=1e-6, poor_fit=0.3, lost_fit=0.3)
+    assert run.step(FRAMES[1]).verdict is Verdict.FUSE
+    for frame in FRAMES[2:4]:
+        tracked = run.step(behind(frame))
+        assert (tracked.verdict, tracked.give_up) == (Verdict.LOST, False)
+
+
+def test_no_surface_to_start_from() -> None:
+    tracker = Tracker(FRAMES[0].intrinsics, DEVICE)
+    try:
+        mask = np.zeros_like(mask_of(FRAMES[0]))
+        tracked = tracker.start(FRAMES[0], mask, depth_of(FRAMES[0], mask))
+        assert (tracked.verdict, tracked.status) == (Verdict.LOST, Status.LOST)
+        assert "no connected surface" in tracked.reason and tracker.frame_count == tracker.field.count == 0
+    finally:
+        tracker.close()
+        tracker.close()
+
+
+def test_a_frame_that_never_came_leaves_no_trace(runs: type[Run]) -> None:
+    disturbed, plain = runs(keyframe_every=0), runs(keyframe_every=0)
+    for run in (disturbed, plain):
+        run.step(FRAMES[1])
+        run.step(FRAMES[2])
+    disturbed.expect(FRAMES[3])
+    for run in (disturbed, plain):
+        run.step(FRAMES[4])
+    assert disturbed.motion() == plain.motion()
+
+
+def other_size(flow: FlowField) -> FlowField:
+    return replace(flow, flow_px=flow.flow_px[::2, ::2], weight=flow.weight[::2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda flows: [other_size(flows[0])], r"must have shape \(240, 320, 2\).*got \(120, 160, 2\)"),
+        (lambda flows: [replace(flows[0], weight=flows[0].weight[:-1])], r"its weight \(240, 320\).*\(239, 320\)"),
+        (lambda flows: [replace(flows[0], source_t_ns=17)], "got one from 17 to"),
+        (lambda flows: [replace(flows[0], target_t_ns=17)], "to 17 ns"),
+        (lambda flows: [], "got 0 flows for 1 references"),
+        (lambda flows: flows * 2, "got 2 flows for 1 references"),
+    ],
+    ids=["size", "weight", "source", "target", "none", "two"],
+)
+def test_flow_of_other_frames_or_size_is_refused(
+    runs: type[Run], change: Callable[[list[FlowField]], list[FlowField]], message: str
+) -> None:
+    refused, plain = runs(), runs()
+    flows = [true_flow(past.frame, FRAMES[1]) for past in refused.expect(FRAMES[1])]
+    with pytest.raises(InputError, match=message):
+        refused.track(FRAMES[1], change(flows))
+    assert refused.track(FRAMES[1], flows).verdict is Verdict.FUSE, "what was expected may still come"
+    plain.step(FRAMES[1])
+    assert refused.motion() == plain.motion()
+
+
+def test_frames_that_were_not_expected_are_refused(runs: type[Run]) -> None:
+    run = runs()
+    flows = [true_flow(FRAMES[0], FRAMES[1])]
+    with pytest.raises(InputError, match="was not expected: call expect"):
+        run.track(FRAMES[1], flows)
+    run.expect(FRAMES[1])
+    with pytest.raises(InputError, match=f"is of {FRAMES[2].t_ns} ns, expected was one of {FRAMES[1].t_ns} ns"):
+        run.track(FRAMES[2], flows)
+    run.tracker.reset()
+    with pytest.raises(InputError, match="no model to follow: call start"):
+        run.expect(FRAMES[3])
+
+
+def test_images_of_another_camera_or_size_are_refused(runs: type[Run]) -> None:
+    run, frame = runs(), FRAMES[1]
+    mask = mask_of(frame)
+    depth, flows = depth_of(frame, mask), [true_flow(FRAMES[0], frame)]
+    run.expect(frame)
+    for call in (lambda f, m, d: run.tracker.track(f, m, d, flows), run.tracker.start):
+        zoomed = replace(frame, intrinsics=replace(frame.intrinsics, fx=300.0))
+        with pytest.raises(InputError, match="made for a camera of 320x240.*got one of.*fx=300"):
+            call(zoomed, mask, depth)
+        with pytest.raises(InputError, match="mask must be bool.*uint8"):
+            call(frame, mask.view(np.uint8), depth)
+        with pytest.raises(InputError, match=r"mask must be bool of shape \(240, 320\).*\(320, 240\)"):
+            call(frame, mask.T, depth)
+        with pytest.raises(InputError, match="depth must have shape"):
+            call(frame, mask, wp.zeros((120, 160), dtype=float, device=DEVICE))
+    assert run.tracker.frame_count == 1 and run.track(frame, flows).verdict is Verdict.FUSE
+
+
+def test_a_step_keeps_its_buffers(runs: type[Run]) -> None:
+    """The second half of a run grows nothing that the first half has not."""
+    run = runs()
+    for frame in FRAMES[1:6]:
+        run.step(frame)
+    grown = run.tracker.growth_count
+    for frame in FRAMES[6:]:
+        run.step(frame)
+    assert run.tracker.growth_count == grown
