@@ -260,6 +260,8 @@ def test_constant_flow_keeps_what_is_finite_and_inside() -> None:
     target_mask[:, 200:] = True
     masked = estimator.step(source, target, source_mask=middle(), target_mask=target_mask)
     assert not masked.weight[:, :190].any() and masked.weight[100, 190] == 1
+    assert isinstance(estimator, CorrespondenceEstimator)
+    estimator.close()
     with pytest.raises(InputError, match="pixels"):
         ConstantCorrespondence(flow[:100]).step(source, target)
     with pytest.raises(InputError, match="weight"):

@@ -221,6 +221,19 @@ def test_growth_doubles_the_arrays_and_keeps_the_nodes() -> None:
     assert np.array_equal(warped(field, points), warped(small, points))
 
 
+def test_a_new_graph_is_at_rest_and_each_node_its_own_parent() -> None:
+    nodes, edges = sheet(np.random.default_rng(0))
+    field = make_field(nodes, edges)
+    assert np.array_equal(field.parents, np.arange(60))
+    for got, still in zip(field.motion(), at_rest(60), strict=True):
+        assert np.array_equal(got, still)
+    field.set_motion(*smooth_motion(nodes))
+    field.set_graph(nodes[:20], np.where(edges[:20] < 20, edges[:20], -1), parents=np.zeros(20))
+    assert not field.parents.any() and not field.motion()[1].any()
+    field.set_motion(translations=np.ones((20, 3)))
+    assert np.array_equal(field.motion()[0], at_rest(20)[0]) and field.motion()[1].all()
+
+
 def test_version_changes_with_the_graph_only() -> None:
     nodes, edges = sheet(np.random.default_rng(0))
     field = WarpField(select_device("cpu"), SIGMA)

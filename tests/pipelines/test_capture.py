@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from bodystream.errors import SourceError
+from bodystream.correspondence import ConstantCorrespondence
+from bodystream.errors import InputError, SourceError
 from bodystream.evaluation.surface import FrameQuality, QualityMeter
 from bodystream.pipelines.capture.pipeline import Capture, CaptureConfig, CaptureResult
 from bodystream.tracking import TrackerConfig
@@ -224,6 +226,43 @@ def test_new_surface_gets_new_nodes() -> None:
     mesh = capture.live_mesh()
     assert mesh is not None and mesh.vertices[:, 1].max() > 0.6, "the knees and more are in the model"
     assert measure(capture, result).surface_error_m < LIMIT_M
+
+
+class ClosingFlow(ConstantCorrespondence):
+    """Says that nothing moved, and counts how often it was closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_an_estimator_of_one_s_own_is_used_and_closed_with_the_capture() -> None:
+    estimator = ClosingFlow(np.zeros((240, 320, 2), np.float32))
+    capture = Capture(frames()[0].intrinsics, DEVICE, estimator=estimator)
+    for frame in frames()[:4]:
+        assert capture.step(frame).status is Status.TRACKED
+    assert estimator.closed == 0
+    capture.close()
+    assert estimator.closed == 1
+
+
+def test_an_estimator_that_fails_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = ConstantCorrespondence(np.zeros((240, 320, 2), np.float32))
+    capture, whole = (Capture(frames()[0].intrinsics, DEVICE, estimator=estimator) for _ in range(2))
+    try:
+        for frame in frames()[:3]:
+            capture.step(frame)
+            whole.step(frame)
+        with monkeypatch.context() as broken:
+            broken.setattr(estimator, "step", Mock(side_effect=InputError("no flow today")))
+            with pytest.raises(InputError, match="no flow today"):
+                capture.step(frames()[3])
+        ours, theirs = capture.step(frames()[4]), whole.step(frames()[4])
+        assert model_bits(capture, ours) == model_bits(whole, theirs)
+    finally:
+        capture.close()
+        whole.close()
 
 
 def test_another_camera_is_refused_and_the_model_kept(capture: Capture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,7 +53,8 @@ class EvaluateTracking:
             estimator = ConstantCorrespondence(pair.flow_px)
         else:
             estimator = DisCorrespondence(DisConfig.pairwise())
-        result = PairTracker(estimator, device).step(pair.source, pair.target)
+        with closing(estimator):
+            result = PairTracker(estimator, device).step(pair.source, pair.target)
         errors = pair_errors(result, pair.source, pair.flow_px, pair.scene_flow_m)
         figures = {
             "epe3d_mm": errors.epe3d_mm,

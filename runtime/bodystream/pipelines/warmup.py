@@ -1,16 +1,18 @@
-"""Builds or loads every kernel before the first frame is taken."""
+"""What is done before the first frame is taken: kernels are built or loaded, and there are frames to warm up with."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
+import numpy as np
 import warp as wp
 
 from bodystream.device import heal_kernel_cache, kernels_are_built, load_kernels
+from bodystream.types import CameraIntrinsics, RgbdFrame
 
-__all__ = ["DRIVE_MODULES", "KERNEL_MODULES", "warm_up"]
+__all__ = ["DRIVE_MODULES", "KERNEL_MODULES", "ball_frames", "warm_up"]
 
 KERNEL_MODULES = (
     "bodystream.avatar.kernels",
@@ -66,3 +68,16 @@ def warm_up(
     if missing:
         heal_kernel_cache()  # records them
     return missing
+
+
+def ball_frames(intrinsics: CameraIntrinsics, count: int) -> Iterator[RgbdFrame]:
+    """A textured ball of 25 cm radius, 1.2 m away, that moves 1 cm per frame: something to warm up capture with."""
+    k = intrinsics
+    v, u = np.indices((k.height, k.width), np.float32)
+    for index in range(count):
+        x, y = (u - k.cx) / k.fx * 1.2 - 0.01 * index, (v - k.cy) / k.fy * 1.2
+        inside = np.maximum(0.25**2 - x * x - y * y, 0.0)
+        depth_m = np.where(inside > 0, 1.2 - np.sqrt(inside), 0.0).astype(np.float32)
+        pattern = 128 + 60 * np.sin(90 * x) * np.cos(80 * y)
+        colour = np.repeat(pattern.astype(np.uint8)[..., None], 3, axis=2)
+        yield RgbdFrame(index, index * 33_333_333, depth_m, k, colour, mask=depth_m > 0, name=f"warm-up {index}")

@@ -12,6 +12,7 @@ from bodystream.correspondence import CorrespondenceEstimator, DisConfig, DisCor
 from bodystream.errors import SourceError
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
 from bodystream.fusion import FusionConfig, Surface, TsdfVolume
+from bodystream.pipelines.warmup import ball_frames
 from bodystream.timing import Spans
 from bodystream.tracking import Expected, SolveSummary, Tracked, Tracker, TrackerConfig, Verdict
 from bodystream.tracking.config_checks import require_whole
@@ -239,8 +240,8 @@ class Capture:
 
     def warm_up(self, frames: int = 4) -> None:
         """Run the stages on a generated moving ball, so that the first real frame meets warm code and buffers."""
-        for index in range(frames):
-            self.step(_ball_frame(self.intrinsics, index))
+        for frame in ball_frames(self.intrinsics, frames):
+            self.step(frame)
             self.warp_surface()
         self.reset()
         self.spans.reset()
@@ -250,14 +251,3 @@ class Capture:
         """Stop worker threads."""
         self.tracker.close()
         self.estimator.close()
-
-
-def _ball_frame(k: CameraIntrinsics, index: int) -> RgbdFrame:
-    """A textured ball of 25 cm radius, 1.2 m away, that moves 1 cm per frame."""
-    v, u = np.indices((k.height, k.width), np.float32)
-    x, y = (u - k.cx) / k.fx * 1.2 - 0.01 * index, (v - k.cy) / k.fy * 1.2
-    inside = np.maximum(0.25**2 - x * x - y * y, 0.0)
-    depth_m = np.where(inside > 0, 1.2 - np.sqrt(inside), 0.0).astype(np.float32)
-    pattern = 128 + 60 * np.sin(90 * x) * np.cos(80 * y)
-    colour = np.repeat(pattern.astype(np.uint8)[..., None], 3, axis=2)
-    return RgbdFrame(index, index * 33_333_333, depth_m, k, colour, mask=depth_m > 0, name=f"warm-up {index}")
