@@ -260,7 +260,7 @@ def make_error(device: wp.Device) -> None:
     pictures = [
         painter.crop(image, window)
         for image in (
-            painter.mesh(truth.mesh, load_rig().colours),
+            painter.mesh(truth.mesh, load_rig().mesh.colours),
             painter.mesh(moment.live, moment.live.colours),
             painter.mesh(moment.live, np.ascontiguousarray(colours)),
         )

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bodystream.avatar import Avatar, LbsAvatar, load_rig
-from bodystream.avatar.lbs import face_rings, skin_reference
+from bodystream.avatar.lbs import face_rings
 from bodystream.device import initialise_warp, select_device
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import JOINT_INDEX, align_rest, forward_kinematics, local_rotations
 from bodystream.types import Array
 from helpers.avatar_poses import IDENTITY, POSES, SKELETONS, own_skeleton, random_pose
+from helpers.driven_body import skinned
 
 TOLERANCE_M = 5e-6  # float32 at a few metres from the origin
 ROOT = np.array([2.0, 0.9, -3.0])
@@ -62,7 +63,7 @@ def test_the_kernels_agree_with_float64(avatar: LbsAvatar, name: str) -> None:
     pose = random_pose(3) if name == "random" else POSES[name]
     mesh = avatar.pose(pose, ROOT)
     joints, orientations = kinematics(avatar, pose)
-    np.testing.assert_allclose(mesh.vertices, skin_reference(avatar.fitted, orientations, joints), atol=TOLERANCE_M)
+    np.testing.assert_allclose(mesh.vertices, skinned(avatar.skin, joints, orientations), atol=TOLERANCE_M)
     np.testing.assert_allclose(avatar.joints.numpy(), joints, atol=TOLERANCE_M)
 
 
@@ -85,7 +86,7 @@ def test_identity_is_the_tpose(avatar: LbsAvatar) -> None:
     mesh = avatar.pose(IDENTITY, np.zeros(3))
     np.testing.assert_allclose(avatar.joints.numpy(), avatar.skeleton.rest_positions_m, atol=TOLERANCE_M)
     size = avatar.skeleton.stature_m
-    hand = mesh.vertices[avatar.body.skin_joints[:, 0] == JOINT_INDEX["right_wrist"]]
+    hand = mesh.vertices[avatar.skin.bones[:, 0] == JOINT_INDEX["right_wrist"]]
     shoulder = avatar.joints.numpy()[JOINT_INDEX["right_shoulder"]]
     assert np.ptp(hand[:, 1]) < 0.07 * size  # palms down: a hand is flat
     assert abs(hand[:, 1].mean() - shoulder[1]) < 0.03 * size
@@ -95,21 +96,21 @@ def test_identity_is_the_tpose(avatar: LbsAvatar) -> None:
 
 
 def test_of_the_own_body_what_is_not_turned_stays(plain: LbsAvatar) -> None:
-    body = plain.body
-    mesh = plain.pose(IDENTITY, body.joints[0])
+    body = plain.skin
+    mesh = plain.pose(IDENTITY, body.bind_positions_m[0])
     still = [
         JOINT_INDEX[n] for n in ("pelvis", "spine1", "spine2", "spine3", "neck", "head", "left_collar", "right_collar")
     ]
-    only = (body.skin_weights * np.isin(body.skin_joints, still)).sum(axis=1) > 1 - 1e-7
+    only = (body.weights * np.isin(body.bones, still)).sum(axis=1) > 1 - 1e-7
     assert only.sum() > 4500
-    np.testing.assert_allclose(mesh.vertices[only], body.vertices[only], atol=TOLERANCE_M)
+    np.testing.assert_allclose(mesh.vertices[only], body.mesh.vertices[only], atol=TOLERANCE_M)
 
 
 def test_the_apose_gives_the_surface_at_bind(avatar: LbsAvatar) -> None:
-    _, bind_from_bone = align_rest(load_rig().joints)
-    mesh = avatar.pose(local_rotations(bind_from_bone), avatar.body.joints[0])
-    np.testing.assert_allclose(mesh.vertices, avatar.body.vertices, atol=TOLERANCE_M)
-    np.testing.assert_allclose(avatar.joints.numpy(), avatar.body.joints, atol=TOLERANCE_M)
+    _, bind_from_bone = align_rest(load_rig().bind_positions_m)
+    mesh = avatar.pose(local_rotations(bind_from_bone), avatar.skin.bind_positions_m[0])
+    np.testing.assert_allclose(mesh.vertices, avatar.skin.mesh.vertices, atol=TOLERANCE_M)
+    np.testing.assert_allclose(avatar.joints.numpy(), avatar.skin.bind_positions_m, atol=TOLERANCE_M)
 
 
 def test_a_move_of_the_root_moves_all_rigidly(avatar: LbsAvatar) -> None:
@@ -126,22 +127,22 @@ def test_a_move_of_the_root_moves_all_rigidly(avatar: LbsAvatar) -> None:
 @pytest.mark.parametrize("name", ["T", "A", "hanging", "arms up"])
 def test_no_triangle_turns_over(avatar: LbsAvatar, name: str) -> None:
     """Against the orientation at bind, carried along by each face's blended bones."""
-    body, fitted = avatar.body, avatar.fitted
+    body = avatar.skin
     mesh = avatar.pose(POSES[name], np.zeros(3))
     _, orientations = kinematics(avatar, POSES[name])
-    bones = (orientations @ fitted.bone_from_bind[:, :3, :3])[body.skin_joints]
-    blended = np.einsum("vk,vkab->vab", body.skin_weights, bones)[body.faces].mean(axis=1)
+    bones = (orientations @ body.bone_from_bind[:, :3, :3])[body.bones]
+    blended = np.einsum("vk,vkab->vab", body.weights, bones)[body.mesh.faces].mean(axis=1)
     cofactor = np.linalg.inv(blended).swapaxes(1, 2)
-    carried = np.einsum("fab,fb->fa", cofactor, corner_normals(body.vertices, body.faces))
+    carried = np.einsum("fab,fb->fa", cofactor, corner_normals(body.mesh.vertices, body.mesh.faces))
     over = np.einsum("fa,fa->f", carried, corner_normals(mesh.vertices, mesh.faces)) < 0
     assert over.sum() <= (5 if name in ("T", "A") else 27)  # of 26,972, in the folds of armpits
-    assert volume(mesh.vertices, mesh.faces) == pytest.approx(volume(body.vertices, body.faces), rel=0.03)
+    assert volume(mesh.vertices, mesh.faces) == pytest.approx(volume(body.mesh.vertices, body.mesh.faces), rel=0.03)
 
 
 @pytest.mark.parametrize("name", ["seated", "turned"])
 def test_the_volume_survives_strong_bends(avatar: LbsAvatar, name: str) -> None:
     mesh = avatar.pose(POSES[name], np.zeros(3))
-    assert volume(mesh.vertices, mesh.faces) == pytest.approx(volume(avatar.body.vertices, mesh.faces), rel=0.12)
+    assert volume(mesh.vertices, mesh.faces) == pytest.approx(volume(avatar.skin.mesh.vertices, mesh.faces), rel=0.12)
 
 
 @cache
@@ -177,7 +178,7 @@ def test_meshes_do_not_share_what_the_next_pose_overwrites(plain: LbsAvatar) -> 
 
 
 def test_steady_state_allocates_nothing_large(plain: LbsAvatar) -> None:
-    vertices, normals = np.empty((2, len(plain.body.vertices), 3), np.float32)
+    vertices, normals = np.empty((2, len(plain.skin.mesh.vertices), 3), np.float32)
     poses = [random_pose(seed) for seed in range(5)]
     for pose in poses:
         plain.pose_into(pose, ROOT, vertices, normals)
@@ -194,7 +195,7 @@ def test_steady_state_allocates_nothing_large(plain: LbsAvatar) -> None:
 
 def test_it_is_an_avatar(plain: LbsAvatar) -> None:
     assert isinstance(plain, Avatar)
-    assert plain.device.is_cpu and len(plain.body.vertices) == 13492
+    assert plain.device.is_cpu and len(plain.skin.mesh.vertices) == 13492
     assert plain.faces.dtype == np.int32 and plain.colours.dtype == np.uint8
     np.testing.assert_allclose(plain.skeleton.offsets_m, own_skeleton().offsets_m)
 
@@ -233,7 +234,7 @@ def test_a_bad_pose_is_refused_and_the_last_one_stays(
 
 
 def test_buffers_of_the_wrong_kind_are_refused(plain: LbsAvatar) -> None:
-    good = np.empty((len(plain.body.vertices), 3), np.float32)
+    good = np.empty((len(plain.skin.mesh.vertices), 3), np.float32)
     with pytest.raises(InputError, match="vertices_out must be float32 .* got float64"):
         plain.pose_into(IDENTITY, ROOT, good.astype(np.float64), good)
     with pytest.raises(

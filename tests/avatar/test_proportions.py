@@ -19,7 +19,7 @@ def tpose(skeleton: Skeleton | None) -> Array:
 
 def weight_of(joint: str) -> Array:
     body = load_rig()
-    return (body.skin_weights * (body.skin_joints == JOINT_INDEX[joint])).sum(axis=1)
+    return (body.weights * (body.bones == JOINT_INDEX[joint])).sum(axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def own_tpose() -> Array:
 def test_the_own_proportions_leave_the_body_as_it_is() -> None:
     body = load_rig()
     fitted = fit_rig(body, own_skeleton())
-    np.testing.assert_allclose(fitted.body.vertices, body.vertices, atol=2e-6)
-    np.testing.assert_allclose(fitted.bone_from_bind, fit_rig(body).bone_from_bind, atol=1e-6)
+    np.testing.assert_allclose(fitted.skin.mesh.vertices, body.mesh.vertices, atol=2e-6)
+    np.testing.assert_allclose(fitted.skin.bone_from_bind, fit_rig(body).skin.bone_from_bind, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.25])
@@ -75,7 +75,7 @@ def test_limbs_bend_where_the_surface_has_its_joints(name: str) -> None:
 def test_the_skin_is_not_torn(own_tpose: Array, name: str) -> None:
     """No edge grows far beyond what the size and the longest bones ask for."""
     skeleton = SKELETONS[name]()
-    faces = load_rig().faces
+    faces = load_rig().mesh.faces
     ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
     posed = tpose(skeleton)
     lengths = [np.linalg.norm(v[ends[:, 0]] - v[ends[:, 1]], axis=1) for v in (own_tpose, posed)]
@@ -117,12 +117,12 @@ def test_the_head_has_its_shape_and_a_neck(own_tpose: Array, name: str) -> None:
 @pytest.mark.parametrize("name", list(SKELETONS))
 def test_bones_are_rigid_and_meet_the_joints(name: str) -> None:
     fitted: FittedRig = fit_rig(load_rig(), SKELETONS[name]())
-    turns = fitted.bone_from_bind[:, :3, :3]
+    turns = fitted.skin.bone_from_bind[:, :3, :3]
     np.testing.assert_allclose(turns @ turns.swapaxes(1, 2), np.tile(np.eye(3), (22, 1, 1)), atol=1e-12)
     assert (np.linalg.det(turns) > 0).all()
-    at_joint = np.einsum("jab,jb->ja", turns, fitted.body.joints) + fitted.bone_from_bind[:, :3, 3]
+    at_joint = np.einsum("jab,jb->ja", turns, fitted.skin.bind_positions_m) + fitted.skin.bone_from_bind[:, :3, 3]
     np.testing.assert_allclose(at_joint, 0.0, atol=1e-6)
-    apart = np.linalg.norm(fitted.body.joints[1:] - fitted.body.joints[list(PARENTS[1:])], axis=1)
+    apart = np.linalg.norm(fitted.skin.bind_positions_m[1:] - fitted.skin.bind_positions_m[list(PARENTS[1:])], axis=1)
     np.testing.assert_allclose(apart, np.linalg.norm(fitted.skeleton.offsets_m[1:], axis=1), atol=1e-6)
 
 

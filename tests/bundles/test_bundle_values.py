@@ -31,13 +31,13 @@ def small_body() -> dict[str, Array]:
     """Three vertices on the shipped skeleton."""
     body = shipped()
     return {
-        "vertices": body.vertices[:3].copy(),
+        "vertices": body.mesh.vertices[:3].copy(),
         "faces": np.array([[0, 1, 2]], np.int32),
-        "joints": body.joints.copy(),
+        "joints": body.bind_positions_m.copy(),
         "parents": body.parents.copy(),
-        "skin_joints": body.skin_joints[:3].copy(),
-        "skin_weights": body.skin_weights[:3].copy(),
-        "colours": body.colours[:3].copy(),
+        "skin_joints": body.bones[:3].copy(),
+        "skin_weights": body.weights[:3].copy(),
+        "colours": body.mesh.colours[:3].copy(),
     }
 
 
@@ -67,7 +67,7 @@ def with_value(name: str, index: tuple[int, ...], value: float, dtype: object = 
 
 def test_a_sound_body_is_read(tmp_path: Path) -> None:
     body = load_rig(write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": packed(small_body())}))
-    assert body.vertices.shape == (3, 3) and body.skin_joints.dtype == np.int32
+    assert body.mesh.vertices.shape == (3, 3) and body.bones.dtype == np.int32
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,8 @@ def test_fuzz_values_of_a_body(tmp_path: Path) -> None:
 
     def read(content: bytes) -> None:
         body = load_rig(write_bundle(folder, "skinned-body", {"rig.npz": content}))
-        assert np.isfinite(body.vertices).all() and body.faces.max() < len(body.vertices) and body.faces.min() >= 0
+        assert np.isfinite(body.mesh.vertices).all()
+        assert 0 <= body.mesh.faces.min() <= body.mesh.faces.max() < len(body.mesh.vertices)
 
     fuzz(read, [packed(small_body())])
 

@@ -154,7 +154,9 @@ def test_what_is_switched_off_leaves_the_picture(driver: Driver, browser: Any) -
     wait_for(lambda: lit(browser).mean() > 0.01, "the body again")
 
 
-def test_another_body_takes_the_place_of_the_first(driver: Driver, browser: Any) -> None:
+def test_another_body_takes_the_place_of_the_first(
+    driver: Driver, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after a calibration. It is red here; the first one is grey."""
 
     def red() -> float:
@@ -163,7 +165,8 @@ def test_another_body_takes_the_place_of_the_first(driver: Driver, browser: Any)
 
     driver.states = driver.standing()
     before = red()
-    body = replace(BODY, colour=(255, 40, 40))
+    monkeypatch.setattr("bodystream.sinks.viewer.body_page.CLAY", (255, 40, 40))
+    body = replace(BODY, version=1)
     driver.states = [replace(state, body=body) for state in driver.states]
     wait_for(lambda: red() > before + 0.005, "the other body")
     # it moves as the first one did

@@ -306,9 +306,9 @@ def test_anchors_follow_a_graph_that_grows() -> None:
     kept = (slots[:, None] * 64 + np.arange(64)).ravel()
     np.testing.assert_array_equal(volume._anchors.numpy()[kept], fresh._anchors.numpy()[: len(kept)])
     np.testing.assert_array_equal(volume._weights.numpy()[kept], fresh._weights.numpy()[: len(kept)])
-    anchors, weights = surface.download_skin()
-    assert anchors.max() >= len(first)
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-5)
+    skin = surface.skinned(field)
+    assert skin.bones.max() >= len(first)
+    np.testing.assert_allclose(skin.weights.sum(axis=1), 1.0, atol=1e-5)
 
 
 def test_a_replaced_graph_replaces_all_anchors() -> None:
@@ -323,7 +323,7 @@ def test_a_replaced_graph_replaces_all_anchors() -> None:
     volume.integrate(*images, CAMERA, field, 4)
     surface = volume.extract(field)
     assert volume._anchors.numpy()[: 64 * volume.directory.count].max() < len(nodes) // 2
-    assert surface.download_skin()[0].max() < len(nodes) // 2
+    assert surface.skinned(field).bones.max() < len(nodes) // 2
 
 
 def test_wrong_images_are_refused() -> None:

@@ -126,8 +126,7 @@ def test_vertices_that_no_node_reaches_go_with_the_nearest_one_and_never_to_the_
     surface = volume.extract(field)
     live, _ = volume.warp_surface(surface, field)
     np.testing.assert_allclose(live.numpy()[: surface.vertex_count], mesh.vertices + shift, atol=1e-5)
-    _, weights = surface.download_skin()
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(surface.skinned(field).weights.sum(axis=1), 1.0, atol=1e-5)
 
 
 def test_without_nodes_the_surface_stays_where_it_was_instead_of_at_the_camera() -> None:

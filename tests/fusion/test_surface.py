@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from bodystream.deformation import WarpField
 from bodystream.device import select_device
 from bodystream.fusion import FusionConfig, TsdfVolume
+from bodystream.geometry.skinning import graph_motion, posed
 from helpers.fusion_scenes import (
     CAMERA,
     CENTRE,
@@ -72,10 +73,14 @@ def test_live_mesh_follows_the_field() -> None:
     n = surface.vertex_count
     np.testing.assert_allclose(vertices.numpy()[:n], mesh.vertices @ turn.T + shift, atol=2e-6)
     np.testing.assert_allclose(normals.numpy()[:n], mesh.normals @ turn.T, atol=2e-6)
-    anchors, weights = surface.download_skin()
-    assert anchors.shape == weights.shape == (n, 4)
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-5)
-    assert anchors.min() >= 0 and anchors.max() < field.count
+    skin = surface.skinned(field)
+    assert skin.bones.shape == skin.weights.shape == (n, 4) and skin.version == surface.version
+    np.testing.assert_allclose(skin.weights.sum(axis=1), 1.0, atol=1e-5)
+    assert skin.bones.min() >= 0 and skin.bones.max() < field.count
+    # The same surface by the bones alone, in float64 on the host: what files and players make of it.
+    by_bones = posed(skin, graph_motion(field.snapshot(7)))
+    np.testing.assert_allclose(by_bones.vertices, vertices.numpy()[:n], atol=2e-6)
+    np.testing.assert_allclose(by_bones.normals, normals.numpy()[:n], atol=1e-5)
 
 
 def test_changed_blocks_give_the_mesh_of_all_blocks() -> None:

@@ -14,7 +14,7 @@ IDENTITY = np.tile([0.0, 0.0, 0.0, 1.0], (len(JOINTS), 1))
 
 def own_skeleton() -> Skeleton:
     """Of the shipped body."""
-    return align_rest(load_rig().joints)[0]
+    return align_rest(load_rig().bind_positions_m)[0]
 
 
 def lengthened(factor: float, *joints: str) -> Skeleton:

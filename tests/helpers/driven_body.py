@@ -8,30 +8,31 @@ from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig
 from bodystream.geometry.rotations import matrix_from_rotation_vector, quaternion_from_matrix
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
-from bodystream.sinks.viewer import BodyMesh, BodyViewerState
+from bodystream.sinks.viewer import BodyViewerState
 from bodystream.timing import SpanSummary
-from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, Status, TrackedDevice
+from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, SkinnedMesh, Status, TrackedDevice
 
 __all__ = ["rest_pose", "rotations_of_step", "shipped_body", "skinned", "state_of", "walking"]
 
 PERIOD_NS = 11_111_111
 
 
-def shipped_body() -> tuple[BodyMesh, Skeleton]:
+def shipped_body() -> tuple[SkinnedMesh, Skeleton]:
     """The shipped body, bound in its A-pose."""
     fitted = fit_rig(load_rig())
-    body = fitted.body
-    turns = np.swapaxes(fitted.bone_from_bind[:, :3, :3], 1, 2)
-    mesh = BodyMesh(body.vertices, body.faces, body.joints, body.skin_joints, body.skin_weights, turns)
-    return mesh, fitted.skeleton
+    return fitted.skin, fitted.skeleton
 
 
-def skinned(body: BodyMesh, joints_m: Array, world: Array) -> Array:
-    """Linear blend skinning, (V, 3): where the page should show the vertices."""
-    turns = world if body.rotations_rest is None else world @ np.swapaxes(body.rotations_rest, 1, 2)
-    bones = body.skin_joints
-    moved = np.einsum("vkij,vkj->vki", turns[bones], body.vertices[:, None] - body.joints_rest[bones])
-    return np.einsum("vk,vki->vi", body.skin_weights, moved + joints_m[bones])
+def skinned(body: SkinnedMesh, joints_m: Array, world: Array) -> Array:
+    """Linear blend skinning in float64, (V, 3): where kernels, page and files should have the vertices.
+
+    Args:
+        joints_m: (22, 3) joints in the pose [m]. world: (22, 3, 3) orientations of the bones.
+    """
+    linear = world @ body.bone_from_bind[:, :3, :3]
+    shift = joints_m + np.einsum("jab,jb->ja", world, body.bone_from_bind[:, :3, 3])
+    moved = np.einsum("vkab,vb->vka", linear[body.bones], body.mesh.vertices.astype(np.float64))
+    return np.einsum("vk,vka->va", body.weights.astype(np.float64), moved + shift[body.bones])
 
 
 def rest_pose() -> Array:

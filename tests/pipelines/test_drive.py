@@ -9,10 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bodystream.avatar.lbs import skin_reference
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
-from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND, forward_kinematics
+from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, forward_kinematics, local_rotations
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.pose import person as person_module
 from bodystream.pose.calibration import Calibration
@@ -20,6 +19,7 @@ from bodystream.pose.observation import JointTargets, joints_of_sample
 from bodystream.sources.headset.checks import HeadsetOptions
 from bodystream.types import Array, HeadsetSample, Status, TrackedDevice
 from helpers.drive_parts import ESTIMATOR, PERIOD_NS, new_driver, samples_of, t_pose
+from helpers.driven_body import skinned
 from helpers.headset_motions import walking
 
 MET_M = 0.005
@@ -80,7 +80,7 @@ def test_each_result_tells_what_it_should(drivers: list[Driver]) -> None:
     # the surface is the pose's
     mesh = driver.avatar.vertices.numpy()
     assert mesh.shape == (13_492, 3)
-    np.testing.assert_allclose(mesh, skin_reference(driver.avatar.fitted, world, joints), atol=1e-4)
+    np.testing.assert_allclose(mesh, skinned(driver.avatar.skin, joints, world), atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(driver.avatar.normals.numpy(), axis=1), 1.0, atol=1e-3)
     counts = {name: span.count for name, span in driver.spans.summary().items()}
     assert set(counts) >= {"check", "sample", "refine", "avatar"} and counts["avatar"] == len(samples)
@@ -352,14 +352,13 @@ def test_a_stored_calibration_is_the_person(drivers: list[Driver]) -> None:
 def test_the_mesh_for_a_viewer_is_the_avatar_at_bind(drivers: list[Driver]) -> None:
     driver = new_driver(skeleton=WALK.skeleton)
     drivers.append(driver)
-    body = driver.body_mesh()
-    fitted = driver.avatar.fitted
-    assert len(body.vertices) == 13_492 and body.rotations_rest is not None
-    # each bone at bind takes its own inverse to nothing
-    for joint in range(22):
-        whole = np.eye(4)
-        whole[:3, :3], whole[:3, 3] = body.rotations_rest[joint], body.joints_rest[joint]
-        np.testing.assert_allclose(whole @ fitted.bone_from_bind[joint], np.eye(4), atol=1e-6)
+    skin = driver.skin
+    assert skin is not None and len(skin.mesh.vertices) == 13_492 and skin.names == JOINTS
+    # posed as the skin was bound, the surface is what the skin holds
+    joints, turns = skin.bind_positions_m, skin.bind_from_bone[:, :3, :3]
+    driver.avatar.pose_on_device(local_rotations(turns), joints[0])
+    np.testing.assert_allclose(driver.avatar.vertices.numpy(), skin.mesh.vertices, atol=1e-5)
+    np.testing.assert_allclose(driver.posed_mesh().vertices, skin.mesh.vertices, atol=1e-5)
 
 
 def test_a_constraint_needs_hypotheses() -> None:

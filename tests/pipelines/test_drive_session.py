@@ -351,16 +351,20 @@ class FakeViewer:
 def test_the_viewer_gets_the_body_of_another_avatar(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer, first = FakeViewer(), driver.avatar
     other = LbsAvatar(fitted_skeleton(1.75), first.device)
+
+    def take_over(progress: DriveProgress) -> None:
+        if progress.processed == 3:
+            monkeypatch.setattr(driver, "avatar", other)
+            monkeypatch.setattr(driver, "skin", other.skin)
+
     with Harness(Scripted(samples_of(CLIP)[:6]), driver) as harness:
         harness.session.show_on(viewer)  # type: ignore[arg-type]
-        harness.after = lambda progress: (
-            monkeypatch.setattr(driver, "avatar", other) if progress.processed == 3 else None
-        )
+        harness.after = take_over
         harness.session.run()
     assert [state.body is None for state in viewer.states] == [True] * 3 + [False] * 3
     body = viewer.states[-1].body
     assert body is viewer.states[3].body
-    np.testing.assert_array_equal(body.vertices, other.fitted.body.vertices)
+    np.testing.assert_array_equal(body.mesh.vertices, other.skin.mesh.vertices)
 
 
 def test_a_still_person_is_followed_without_an_error_of_the_head(driver: Driver) -> None:

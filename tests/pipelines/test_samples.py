@@ -71,7 +71,7 @@ def test_motion_is_that_of_the_drawn_body(samples: Path) -> None:
     positions, _ = clip.joints()
     frame = 60
     transforms = Motion(body, "walk", 0).transforms(np.array([frame / 60.0]))[0]
-    rest = np.concatenate([body.joints.astype(np.float64), np.ones((len(body.joints), 1))], axis=1)
+    rest = np.concatenate([body.bind_positions_m.astype(np.float64), np.ones((len(body.bind_positions_m), 1))], axis=1)
     expected = np.einsum("jab,jb->ja", transforms, rest)[:, :3]
     found = positions[round(frame * clip.rate_hz / 60.0)]
     for joint in ("left_wrist", "right_wrist", "left_ankle", "right_knee"):

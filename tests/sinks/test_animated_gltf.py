@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,17 +13,25 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import quaternion_from_matrix
-from bodystream.sinks.capture_gltf import GltfSegment, write_capture_gltf
+from bodystream.geometry.skinning import unturned_bones
+from bodystream.sinks.animated_gltf import GltfSegment, Placing, write_animated_gltf
+from bodystream.sinks.animation import Animation
 from bodystream.sinks.gltf import continuous_quaternions, linear_colours_u16, vertex_normals
-from bodystream.types import Array, Mesh
+from bodystream.types import Array, Mesh, SkinnedMesh
 from helpers.needs import khronos_issues
 from helpers.sink_shapes import graph_of, motion, tube, warp
 
 TOLERANCE_M = 1e-4  # float32 storage of metre-sized coordinates gives a few 1e-7
 
 
-def write_animated_gltf(path: Path, *values):
-    return write_capture_gltf(path, [GltfSegment(*values)])
+def write_capture(path: Path, mesh: Mesh, anchors, weights, v, times, rotations, translations):
+    """One graph, from the camera's axes."""
+    quaternions = quaternion_from_matrix(rotations) if rotations.shape[-1] == 3 else rotations
+    t_ns = np.round(np.asarray(times) * 1e9).astype(np.int64)
+    skin = SkinnedMesh(mesh, anchors, weights, unturned_bones(v))
+    animation = Animation(t_ns, quaternions, v.astype(np.float64) + translations)
+    placing = Placing("camera_axes", np.diag([1.0, -1.0, -1.0, 1.0]))
+    return write_animated_gltf(path, "capture", [GltfSegment(skin, animation)], placing)
 
 
 AXES = np.diag([1.0, -1.0, -1.0])  # camera (x right, y down, z forward) to glTF (y up, -z forward)
@@ -97,7 +106,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory):
     rotations, translations = motion(v, 12)
     times = np.linspace(3.0, 3.4, 12)
     path = tmp_path_factory.mktemp("gltf") / "capture.glb"
-    summary = write_animated_gltf(path, mesh, anchors, weights, v, times, rotations, translations)
+    summary = write_capture(path, mesh, anchors, weights, v, times, rotations, translations)
     return path, summary, mesh, anchors, weights, v, times, rotations, translations
 
 
@@ -171,7 +180,7 @@ def test_trimesh_loads_it(capture) -> None:
 def test_mesh_without_normals_and_colours(tmp_path: Path, capture) -> None:
     _, _, mesh, anchors, weights, v, times, rotations, translations = capture
     bare = Mesh(mesh.vertices, mesh.faces)
-    write_animated_gltf(tmp_path / "b.glb", bare, anchors, weights, v, times, rotations, translations)
+    write_capture(tmp_path / "b.glb", bare, anchors, weights, v, times, rotations, translations)
     reader = Reader(tmp_path / "b.glb")
     computed = reader.attribute("NORMAL")
     assert np.abs(np.linalg.norm(computed, axis=1) - 1).max() < 1e-6
@@ -189,14 +198,14 @@ def test_normals_of_a_sphere() -> None:
 
 
 def test_odd_influences(tmp_path: Path, capture) -> None:
-    """Unused, repeated and unnormalised anchors, and vertices without any."""
+    """Unused and repeated anchors, weights that do not sum to one, and vertices without any."""
     _, _, mesh, anchors, weights, v, times, rotations, translations = capture
-    anchors, weights = anchors.copy(), weights.copy() * 7.0
+    anchors, weights = anchors.copy(), weights.copy() * np.float32(0.7)
     anchors[:100, 2:] = -1
     anchors[100:200, 1] = anchors[100:200, 0]
     weights[200:210] = 0
     anchors[210:220] = -1
-    summary = write_animated_gltf(tmp_path / "o.glb", mesh, anchors, weights, v, times, rotations, translations)
+    summary = write_capture(tmp_path / "o.glb", mesh, anchors, weights, v, times, rotations, translations)
     assert summary.unanchored == 20
     used = np.where(anchors < 0, 0, weights)
     nearest = np.argmin(np.linalg.norm(mesh.vertices[:, None] - v[None], axis=2), axis=1)
@@ -216,7 +225,7 @@ def test_quaternions_are_taken_too(tmp_path: Path, capture) -> None:
     _, _, mesh, anchors, weights, v, *_ = capture
     rotations, translations = motion(v, 10)
     q = 3 * quaternion_from_matrix(rotations)
-    write_animated_gltf(tmp_path / "l.glb", mesh, anchors, weights, v, np.arange(10) / 30, q, translations)
+    write_capture(tmp_path / "l.glb", mesh, anchors, weights, v, np.arange(10) / 30, q, translations)
     wanted = warp(mesh.vertices, anchors, weights, v, rotations[9], translations[9]) @ AXES.T
     assert np.abs(Reader(tmp_path / "l.glb").skinned(9) - wanted).max() < TOLERANCE_M
 
@@ -225,7 +234,7 @@ def test_more_than_65535_vertices_use_long_indices(tmp_path: Path) -> None:
     mesh = tube(rows=700, columns=100)
     v, anchors, weights = graph_of(mesh, 8)
     rotations, translations = motion(v, 2)
-    write_animated_gltf(tmp_path / "big.glb", mesh, anchors, weights, v, np.arange(2.0), rotations, translations)
+    write_capture(tmp_path / "big.glb", mesh, anchors, weights, v, np.arange(2.0), rotations, translations)
     reader = Reader(tmp_path / "big.glb")
     assert reader.gltf.accessors[reader.primitive.indices].componentType == pygltflib.UNSIGNED_INT
     assert np.array_equal(reader.array(reader.primitive.indices).reshape(-1, 3), mesh.faces)
@@ -234,14 +243,16 @@ def test_more_than_65535_vertices_use_long_indices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("anchors", lambda a: a[:, :3], r"anchors must have shape \(384, 4\), got \(384, 3\)"),
-        ("anchors", lambda a: a + 10, "anchors refer to node 29, but the graph has 20"),
-        ("weights", lambda w: w * np.nan, "weights hold values that are not finite"),
+        ("anchors", lambda a: a + 10, "bones must lie in -1 to 19, got 10 to 29"),
+        ("weights", lambda w: w * np.nan, "weights must not be negative"),
         ("times", lambda t: t[::-1], "increasing times"),
-        ("times", lambda t: t[:0], r"translations must have shape \(0, 20, 3\)"),
-        ("rotations", lambda r: r[:, :, :2], r"rotations must have shape"),
-        ("translations", lambda t: t + np.inf, "translations hold values that are not finite"),
-        ("v", lambda v: v[:0], "1 to 65535 joints, got a graph of 0"),
+        ("times", lambda t: t * 0 + np.arange(12) * 1e-6 + [0, *[1e7] * 11], "closer together than a file of"),
+        ("times", lambda t: t[:0], "increasing times, got 0 of them"),
+        ("times", lambda t: t[:5], r"rotations_xyzw must have shape \(5, 20, 4\), got \(12, 20, 4\)"),
+        ("rotations", lambda r: r[:, :7], r"rotations_xyzw must have shape"),
+        ("rotations", lambda r: quaternion_from_matrix(r) * np.nan, "rotations_xyzw hold values that are not finite"),
+        ("rotations", lambda r: quaternion_from_matrix(r) * 0, "the quaternion of node_0 in frame 0 has no length"),
+        ("translations", lambda t: t + np.inf, "positions_m hold values that are not finite"),
         ("mesh", lambda m: Mesh(m.vertices, m.faces[:0]), "no faces"),
     ],
 )
@@ -250,7 +261,26 @@ def test_bad_input_is_refused_before_a_file_is_made(tmp_path: Path, capture, nam
     values = dict(zip(names, capture[2:], strict=True))
     values[name] = change(values[name])
     with np.errstate(invalid="ignore"), pytest.raises(InputError, match=message):
-        write_animated_gltf(tmp_path / "no.glb", *values.values())
+        write_capture(tmp_path / "no.glb", *values.values())
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_needs_a_node_above_or_a_rest_pose_is_refused(tmp_path: Path, capture) -> None:
+    _, _, mesh, anchors, weights, v, times, rotations, translations = capture
+    skin = SkinnedMesh(mesh, anchors, weights, unturned_bones(v))
+    t_ns = np.round(times * 1e9).astype(np.int64)
+    animation = Animation(t_ns, quaternion_from_matrix(rotations), v + translations)
+    with pytest.raises(InputError, match="no model was recorded"):
+        write_animated_gltf(tmp_path / "no.glb", "capture", [])
+    with pytest.raises(InputError, match="several models or free bones need a node above them"):
+        write_animated_gltf(tmp_path / "no.glb", "capture", [GltfSegment(skin, animation)])
+    placing = Placing("above", np.eye(4))
+    with pytest.raises(InputError, match="segments must follow each other in time"):
+        write_animated_gltf(tmp_path / "no.glb", "capture", 2 * [GltfSegment(skin, animation)], placing)
+    chain = dataclasses.replace(skin, parents=np.arange(-1, 19, dtype=np.int32))
+    rooted = dataclasses.replace(animation, positions_m=animation.positions_m[:, :1])
+    with pytest.raises(InputError, match=r"a skeleton of 20 bones needs rest_m of shape \(20, 3\)"):
+        write_animated_gltf(tmp_path / "no.glb", "capture", [GltfSegment(chain, rooted)])
     assert os.listdir(tmp_path) == []
 
 

@@ -17,9 +17,11 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD, JOINTS, PARENTS, forward_kinematics
-from bodystream.sinks.viewer import BodyMesh, BodyViewer, BodyViewerState
+from bodystream.geometry.skinning import unturned_bones
+from bodystream.sinks.viewer import BodyViewer, BodyViewerState
 from bodystream.sinks.viewer import body_encode as encode
 from bodystream.sinks.viewer.body_page import BodyPage
+from bodystream.sinks.viewer.body_state import check_body
 from bodystream.sinks.viewer.hud import body_status_html
 from bodystream.sinks.viewer.panel import FOV
 from bodystream.types import BodyPose, DeviceKind, TrackedDevice
@@ -80,12 +82,13 @@ def test_the_browser_skins_to_where_the_body_is(page: BodyPage, phase: float) ->
     wanted = skinned(BODY, *forward_kinematics(SKELETON.offsets_m, rotations, root))
     got = shown_vertices(page)
     assert np.abs(got - wanted).max() < 1e-4
-    assert np.ptp(got[:, 1]) > 1.4 and np.abs(got - BODY.vertices).max() > 1.0  # it did move
+    assert np.ptp(got[:, 1]) > 1.4 and np.abs(got - BODY.mesh.vertices).max() > 1.0  # it did move
 
 
 def test_a_body_bound_in_the_t_pose_needs_no_turns() -> None:
     tpose = skinned(BODY, SKELETON.rest_positions_m, rest_pose()).astype(np.float32)
-    body = BodyMesh(tpose, BODY.faces, SKELETON.rest_positions_m, BODY.skin_joints, BODY.skin_weights)
+    mesh = replace(BODY.mesh, vertices=tpose)
+    body = replace(BODY, mesh=mesh, bone_from_bind=unturned_bones(SKELETON.rest_positions_m))
     assert (encode.rest_wxyz(body) == [1, 0, 0, 0]).all()
     with BodyViewer(body, port=0) as viewer:
         page = viewer._page
@@ -98,7 +101,7 @@ def test_a_body_bound_in_the_t_pose_needs_no_turns() -> None:
 def test_a_state_is_light(page: BodyPage) -> None:
     """Less than a twentieth of the 162 kB that the vertices take."""
     page.show(walking(SKELETON, 1, hypotheses=8)[0])
-    assert 22 * 28 < page.bytes_sent < BODY.vertices.nbytes / 20
+    assert 22 * 28 < page.bytes_sent < BODY.mesh.vertices.nbytes / 20
 
 
 def test_what_is_switched_off_is_neither_sent_nor_shown(page: BodyPage) -> None:
@@ -222,11 +225,13 @@ def test_another_body_takes_the_place_of_the_first(page: BodyPage) -> None:
     switch(page, "follow", False)
     page.show(standing())
     first = page._skinned
-    larger = replace(BODY, vertices=BODY.vertices * np.float32(1.1), joints_rest=BODY.joints_rest * 1.1)
+    mesh, bones = replace(BODY.mesh, vertices=BODY.mesh.vertices * np.float32(1.1)), BODY.bone_from_bind.copy()
+    bones[:, :3, 3] *= 1.1
+    larger = replace(BODY, mesh=mesh, bone_from_bind=bones, version=1)
     page.show(standing(body=larger))
     second = page._skinned
     assert second is not None and second is not first and second.opacity is not None
-    np.testing.assert_array_equal(second.vertices, larger.vertices)
+    np.testing.assert_array_equal(second.vertices, larger.mesh.vertices)
     state = standing(body=larger)
     page.show(state)
     assert page._skinned is second
@@ -324,10 +329,10 @@ def test_the_less_sure_the_redder() -> None:
 
 
 def test_weights_of_a_joint_named_twice_add_up() -> None:
-    joints = BODY.skin_joints.copy()
-    joints[0], weights = [HEAD, HEAD, 3, 0], BODY.skin_weights.copy()
+    joints = BODY.bones.copy()
+    joints[0], weights = [HEAD, HEAD, 3, -1], BODY.weights.copy()
     weights[0] = [0.25, 0.25, 0.5, 0.0]
-    dense = encode.dense_weights(replace(BODY, skin_joints=joints, skin_weights=weights))
+    dense = encode.dense_weights(replace(BODY, bones=joints, weights=weights))
     assert dense[0, HEAD] == pytest.approx(0.5) and dense[0, 3] == pytest.approx(0.5)
     assert np.abs(dense.sum(axis=1) - 1).max() < 1e-6
 
@@ -335,21 +340,20 @@ def test_weights_of_a_joint_named_twice_add_up() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"faces": np.zeros((0, 3), np.int32)}, "needs vertices and faces, got 13492 and 0"),
-        ({"joints_rest": np.zeros((24, 3))}, r"joints_rest must have shape \(22, 3\), got \(24, 3\)"),
-        ({"rotations_rest": np.zeros((22, 4))}, r"rotations_rest must have shape \(22, 3, 3\)"),
-        ({"skin_joints": BODY.skin_joints[:, :3]}, r"skin_joints must have shape"),
-        ({"skin_joints": BODY.skin_joints + 2}, "skin_joints must lie in 0 to 21, got 2 to 23"),
-        ({"faces": BODY.faces + len(BODY.vertices)}, "faces must lie in 0 to 13491"),
-        ({"faces": BODY.faces - 1}, "faces must lie in 0 to 13491, got -1"),
-        ({"skin_weights": BODY.skin_weights * 2}, "sums of 2 to 2: normalise them"),
-        ({"skin_weights": BODY.skin_weights - 0.5}, "must not be negative"),
-        ({"vertices": BODY.vertices * np.nan}, "vertices must be finite"),
+        ({"mesh": replace(BODY.mesh, faces=np.zeros((0, 3), np.int32))}, "needs vertices and faces, got 13492 and 0"),
+        ({"bone_from_bind": np.tile(np.eye(4), (24, 1, 1)), "parents": None, "names": None}, "22 joints .* got 24"),
+        ({"mesh": replace(BODY.mesh, faces=BODY.mesh.faces + 13492)}, "faces refer to vertices 13492"),
+        ({"mesh": replace(BODY.mesh, faces=BODY.mesh.faces - 1)}, "faces refer to vertices -1"),
+        ({"mesh": replace(BODY.mesh, vertices=BODY.mesh.vertices * np.nan)}, "13492 vertices are not finite"),
+        ({"weights": BODY.weights / 2}, "must sum to 1 per vertex, got 0.5 to 0.5: normalise them"),
     ],
 )
-def test_a_body_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+def test_a_body_that_the_page_cannot_show_is_refused_before_it_opens(changes: dict[str, Any], message: str) -> None:
+    body = replace(BODY, **changes)
     with pytest.raises(InputError, match=message):
-        replace(BODY, **changes)
+        check_body(body)
+    with pytest.raises(InputError, match=message):
+        BodyViewer(body, port=0)
 
 
 @pytest.mark.parametrize(

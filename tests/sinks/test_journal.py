@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodystream.errors import InputError
+from bodystream.geometry.skinning import unturned_bones
 from bodystream.sinks.capture_take import CaptureTake, mesh_record, nodes_record
 from bodystream.sinks.journal import MAGIC, JournalReader, JournalWriter, Record, encode_record, is_being_written
-from bodystream.types import Mesh
+from bodystream.types import Mesh, SkinnedMesh
 from helpers.fuzzing import fuzz, fuzz_file
 
 
@@ -55,8 +56,8 @@ def take_bytes() -> bytes:
         fields = {"segment": 0, "number": i, "t_ns": i * 10}
         motions.append(encode_record(Record("motion", fields, {"motion": motion})))
     mesh = Mesh(v, np.array([[0, 1, 2], [3, 4, 5]], np.int32), v, np.zeros((6, 3), np.uint8))
-    skin = (np.zeros((6, 4), np.int32), np.full((6, 4), 0.25, np.float32))
-    surface = mesh_record(0, mesh, *skin, np.array([0, -1, 0, 1.0]))
+    skin = SkinnedMesh(mesh, np.zeros((6, 4), np.int32), np.full((6, 4), 0.25, np.float32), unturned_bones(v))
+    surface = mesh_record(0, skin, np.array([0, -1, 0, 1.0]))
     return MAGIC + encode_record(nodes_record(0, v)) + b"".join(motions) + encode_record(surface)
 
 
@@ -271,7 +272,7 @@ def test_fuzz_journal(tmp_path: Path) -> None:
     def read(path: Path) -> None:
         take = CaptureTake(JournalReader(path))
         for segment in take.segments:
-            take.gltf_segment(segment)
+            take.model(segment)
 
     fuzz_file(read, [take_bytes()], tmp_path / "x.journal")
 
@@ -292,6 +293,6 @@ def test_fuzz_journal_of_records_whose_sums_are_right(tmp_path: Path) -> None:
         path.write_bytes(take_bytes()[:-1000] + framed(body))
         take = CaptureTake(JournalReader(path))
         for segment in take.segments:
-            take.gltf_segment(segment)
+            take.model(segment)
 
     fuzz(read, seeds)

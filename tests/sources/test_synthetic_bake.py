@@ -17,10 +17,10 @@ def test_the_recipe_reproduces_the_shipped_body(tmp_path: Path) -> None:
     folder = tmp_path / "person"
     manifest = bake_person.bake_person(folder)
     baked, shipped = load_rig(folder), load_rig()
-    assert manifest["vertices"] == len(shipped.vertices)
-    assert np.array_equal(baked.faces, shipped.faces) and np.array_equal(baked.parents, shipped.parents)
+    assert manifest["vertices"] == len(shipped.mesh.vertices)
+    assert np.array_equal(baked.mesh.faces, shipped.mesh.faces) and np.array_equal(baked.parents, shipped.parents)
     # another processor may round sums differently
-    np.testing.assert_allclose(baked.vertices, shipped.vertices, atol=1e-6)
-    np.testing.assert_allclose(baked.joints, shipped.joints, atol=1e-6)
-    np.testing.assert_allclose(baked.skin_weights, shipped.skin_weights, atol=1e-6)
-    assert (baked.colours != shipped.colours).mean() < 1e-3
+    np.testing.assert_allclose(baked.mesh.vertices, shipped.mesh.vertices, atol=1e-6)
+    np.testing.assert_allclose(baked.bind_positions_m, shipped.bind_positions_m, atol=1e-6)
+    np.testing.assert_allclose(baked.weights, shipped.weights, atol=1e-6)
+    assert (baked.mesh.colours != shipped.mesh.colours).mean() < 1e-3

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodystream.avatar.rig import Rig, load_rig, skin
+from bodystream.avatar.rig import load_rig, skin
 from bodystream.errors import ConfigurationError
 from bodystream.geometry.skeleton import JOINTS
 from bodystream.sources.synthetic.motion import Motion, MotionName, minimum_jerk
 from bodystream.sources.synthetic.renderer import Scene
+from bodystream.types import SkinnedMesh
 
 NAMES: tuple[MotionName, ...] = ("limbs", "turn", "walk", "still")
 RATE_HZ = 30.0
@@ -20,37 +21,37 @@ _MOTIONS = {(name, seed): Motion(_BODY, name, seed) for name in NAMES for seed i
 
 
 @pytest.fixture(scope="module")
-def body() -> Rig:
+def body() -> SkinnedMesh:
     return _BODY
 
 
-def joint_positions(body: Rig, transforms: np.ndarray) -> np.ndarray:
-    return np.einsum("tjik,jk->tji", transforms[..., :3, :3], body.joints) + transforms[..., :3, 3]
+def joint_positions(body: SkinnedMesh, transforms: np.ndarray) -> np.ndarray:
+    return np.einsum("tjik,jk->tji", transforms[..., :3, :3], body.bind_positions_m) + transforms[..., :3, 3]
 
 
-def fingertips(body: Rig) -> np.ndarray:
+def fingertips(body: SkinnedMesh) -> np.ndarray:
     """The lowest vertex of each hand at rest."""
-    main = body.skin_joints[np.arange(len(body.vertices)), body.skin_weights.argmax(axis=1)]
+    main = body.bones[np.arange(len(body.mesh.vertices)), body.weights.argmax(axis=1)]
     hands = [np.flatnonzero(main == JOINTS.index(f"{side}_wrist")) for side in ("left", "right")]
-    return np.array([hand[body.vertices[hand, 1].argmin()] for hand in hands])
+    return np.array([hand[body.mesh.vertices[hand, 1].argmin()] for hand in hands])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_starts_at_rest(body: Rig, name: MotionName) -> None:
+def test_starts_at_rest(body: SkinnedMesh, name: MotionName) -> None:
     transforms = Motion(body, name, 3).transforms(np.array([0.0]))[0]
     np.testing.assert_allclose(transforms, np.tile(np.eye(4), (22, 1, 1)), atol=1e-6)
 
 
-def test_arms_are_apart_from_the_torso_at_rest(body: Rig) -> None:
-    spread = np.abs(body.vertices[fingertips(body), 0])
-    main = body.skin_joints[np.arange(len(body.vertices)), body.skin_weights.argmax(axis=1)]
+def test_arms_are_apart_from_the_torso_at_rest(body: SkinnedMesh) -> None:
+    spread = np.abs(body.mesh.vertices[fingertips(body), 0])
+    main = body.bones[np.arange(len(body.mesh.vertices)), body.weights.argmax(axis=1)]
     torso = np.isin(main, [JOINTS.index(name) for name in ("pelvis", "left_hip", "right_hip")])
-    assert spread.min() > np.abs(body.vertices[torso, 0]).max() + 0.2
+    assert spread.min() > np.abs(body.mesh.vertices[torso, 0]).max() + 0.2
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", (0, 1, 5))
-def test_five_thousand_frames_stay_finite_and_natural(body: Rig, name: MotionName, seed: int) -> None:
+def test_five_thousand_frames_stay_finite_and_natural(body: SkinnedMesh, name: MotionName, seed: int) -> None:
     times = np.arange(5000) / RATE_HZ
     transforms = _MOTIONS[name, seed].transforms(times)
     assert np.isfinite(transforms).all()
@@ -66,9 +67,11 @@ def test_five_thousand_frames_stay_finite_and_natural(body: Rig, name: MotionNam
 
 @pytest.mark.parametrize("name", ("limbs", "turn", "walk"))
 @pytest.mark.parametrize("seed", (0, 1))
-def test_soles_touch_the_floor_and_the_body_stays_in_the_picture(body: Rig, name: MotionName, seed: int) -> None:
+def test_soles_touch_the_floor_and_the_body_stays_in_the_picture(
+    body: SkinnedMesh, name: MotionName, seed: int
+) -> None:
     times = np.linspace(0.0, 40.0, 160)
-    points = skin(body, _MOTIONS[name, seed].transforms(times), np.arange(0, len(body.vertices), 5))
+    points = skin(body, _MOTIONS[name, seed].transforms(times), np.arange(0, len(body.mesh.vertices), 5))
     lowest = points[..., 1].min(axis=1)
     assert lowest.min() > -0.012 and lowest.max() < 0.012  # [m]
     scene = Scene()
@@ -79,18 +82,18 @@ def test_soles_touch_the_floor_and_the_body_stays_in_the_picture(body: Rig, name
     assert camera[..., 2].max() < scene.wall_m - 0.3
 
 
-def test_the_standing_foot_keeps_its_place(body: Rig) -> None:
+def test_the_standing_foot_keeps_its_place(body: SkinnedMesh) -> None:
     times = np.linspace(0.0, 20.0, 200)
     ankles = [JOINTS.index("left_ankle"), JOINTS.index("right_ankle")]
     feet = joint_positions(body, _MOTIONS["limbs", 0].transforms(times))[:, ankles]
-    rest = body.joints[ankles]
+    rest = body.bind_positions_m[ankles]
     standing = feet[..., 1].argmin(axis=1)
     slip = np.linalg.norm((feet - rest)[np.arange(len(times)), standing][:, [0, 2]], axis=1)
     assert slip.max() < 0.05
     assert (feet[..., 1] - rest[:, 1]).max() > 0.1  # while the other one lifts
 
 
-def test_limbs_of_both_sides_move_and_stay_in_human_limits(body: Rig) -> None:
+def test_limbs_of_both_sides_move_and_stay_in_human_limits(body: SkinnedMesh) -> None:
     times = np.arange(3000) / RATE_HZ
     for seed in range(3):
         angles = Motion(body, "limbs", seed).rotation_vectors(times)
@@ -103,7 +106,7 @@ def test_limbs_of_both_sides_move_and_stay_in_human_limits(body: Rig) -> None:
         assert np.abs(angles).max() < np.pi / 2
 
 
-def test_turn_goes_once_around_in_ten_seconds(body: Rig) -> None:
+def test_turn_goes_once_around_in_ten_seconds(body: SkinnedMesh) -> None:
     motion = _MOTIONS["turn", 0]
     times = np.linspace(0.0, 30.0, 1200)
     forward = -motion.transforms(times)[:, 0, :3, 2]
@@ -112,7 +115,7 @@ def test_turn_goes_once_around_in_ten_seconds(body: Rig) -> None:
     assert around == pytest.approx(10.0, abs=0.1)
 
 
-def test_the_same_seed_gives_the_same_motion_and_another_does_not(body: Rig) -> None:
+def test_the_same_seed_gives_the_same_motion_and_another_does_not(body: SkinnedMesh) -> None:
     times = np.array([3.0, 7.5])
     a, b, c = (Motion(body, "limbs", seed).transforms(times) for seed in (4, 4, 5))
     assert np.array_equal(a, b)
@@ -150,6 +153,6 @@ def test_minimum_jerk_rests_at_both_ends() -> None:
     assert velocity[np.abs(u) < 1e-3].max() < 1e-3 and velocity.max() == pytest.approx(1.875, abs=1e-2)
 
 
-def test_an_unknown_programme_is_refused(body: Rig) -> None:
+def test_an_unknown_programme_is_refused(body: SkinnedMesh) -> None:
     with pytest.raises(ConfigurationError, match="limbs, turn, walk, still.*'dance'"):
         Motion(body, "dance", 0)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ import gc
 import numpy as np
 
 from bodystream.avatar import LbsAvatar
-from bodystream.avatar.lbs import skin_reference
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import forward_kinematics
@@ -73,7 +72,7 @@ def _drive(context: Context, clip: MotionClip, steps: int) -> None:
         _check_surface(driver.avatar, pose.rotations_xyzw, pose.root_position_m, "drive")
         engine = driver.engine
         parts = ", ".join(f"{name} {span.p50_ms:.2f}" for name, span in driver.spans.summary().items())
-        context.note(f"drive: {engine.provider}, {len(driver.avatar.body.vertices)} vertices; medians [ms]: {parts}")
+        context.note(f"drive: {engine.provider}, {driver.avatar.vertices.size} vertices; medians [ms]: {parts}")
     finally:
         driver.close()
     context.add_timing("drive", timing)
@@ -110,7 +109,11 @@ def _reference(avatar: LbsAvatar, rotations_xyzw: Array, root_position_m: Array)
     """(V, 3) by numpy in float64 [m]."""
     rotations = matrix_from_quaternion(rotations_xyzw.astype(np.float64))
     joints, world = forward_kinematics(avatar.skeleton.offsets_m, rotations, root_position_m.astype(np.float64))
-    return skin_reference(avatar.fitted, world, joints)
+    skin = avatar.skin
+    linear = world @ skin.bone_from_bind[:, :3, :3]
+    shift = joints + np.einsum("jab,jb->ja", world, skin.bone_from_bind[:, :3, 3])
+    moved = np.einsum("vkab,vb->vka", linear[skin.bones], skin.mesh.vertices.astype(np.float64))
+    return np.einsum("vk,vka->va", skin.weights.astype(np.float64), moved + shift[skin.bones])
 
 
 def _check_surface(avatar: LbsAvatar, rotations_xyzw: Array, root_position_m: Array, key: str) -> None:

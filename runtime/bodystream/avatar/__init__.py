@@ -2,6 +2,7 @@
 
 from bodystream.avatar.base import Avatar
 from bodystream.avatar.lbs import LbsAvatar
-from bodystream.avatar.rig import Rig, bone_transforms, load_rig, skin
+from bodystream.avatar.open import AvatarChoice, open_avatar
+from bodystream.avatar.rig import bone_transforms, load_rig, skin
 
-__all__ = ["Avatar", "Rig", "LbsAvatar", "bone_transforms", "load_rig", "skin"]
+__all__ = ["Avatar", "AvatarChoice", "LbsAvatar", "bone_transforms", "load_rig", "open_avatar", "skin"]

@@ -10,7 +10,7 @@ import warp as wp
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINTS, Skeleton
-from bodystream.types import Array, Mesh
+from bodystream.types import Array, Mesh, SkinnedMesh
 
 __all__ = ["Avatar", "pose_quaternions"]
 
@@ -31,6 +31,12 @@ class Avatar(Protocol):
     @property
     def skeleton(self) -> Skeleton:
         """The proportions of the person whose body it is."""
+        ...
+
+    @property
+    def skin(self) -> SkinnedMesh | None:
+        """The surface at bind on its bones, which are the 22 joints of `skeleton` in their canonical frames: where it
+        is posed by linear blend skinning, viewers and files do that themselves. None = only posed vertices exist."""
         ...
 
     @property

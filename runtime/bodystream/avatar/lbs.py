@@ -7,14 +7,14 @@ import warp as wp
 
 from bodystream.avatar import kernels
 from bodystream.avatar.base import pose_quaternions
-from bodystream.avatar.proportions import FittedRig, fit_rig
-from bodystream.avatar.rig import Rig, load_rig
+from bodystream.avatar.proportions import fit_rig
+from bodystream.avatar.rig import load_rig
 from bodystream.device import RecordedLaunch, select_device
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS, Skeleton
-from bodystream.types import Array, Mesh
+from bodystream.types import Array, Mesh, SkinnedMesh
 
-__all__ = ["LbsAvatar", "face_rings", "skin_reference"]
+__all__ = ["LbsAvatar", "face_rings"]
 
 
 class LbsAvatar:
@@ -27,7 +27,7 @@ class LbsAvatar:
     Args:
         skeleton: the person's proportions; default: the shipped body's own.
         device: where it is posed; default: `select_device("cpu")`, which is fast enough for any headset.
-        body: another body than the shipped one.
+        rig: another body than the shipped one; see `avatar.rig`.
 
     Steady state allocates nothing on the device, and a few hundred bytes on the host. An object is for one thread.
 
@@ -37,11 +37,13 @@ class LbsAvatar:
     """
 
     def __init__(
-        self, skeleton: Skeleton | None = None, device: wp.Device | None = None, *, body: Rig | None = None
+        self, skeleton: Skeleton | None = None, device: wp.Device | None = None, *, rig: SkinnedMesh | None = None
     ) -> None:
         self._device = select_device("cpu") if device is None else device
-        self.fitted: FittedRig = fit_rig(load_rig() if body is None else body, skeleton)
-        self._count = len(self.body.vertices)
+        fitted = fit_rig(load_rig() if rig is None else rig, skeleton)
+        self._skin, self._skeleton = fitted.skin, fitted.skeleton
+        mesh = self._skin.mesh
+        self._count = len(mesh.vertices)
         on_device = self._device.is_cuda
 
         def upload(values: Array, dtype: type) -> wp.array:
@@ -64,9 +66,9 @@ class LbsAvatar:
         ]
         self._views = [array.numpy() for array in self._host]
 
-        bones = self.fitted.bone_from_bind.astype(np.float32)
+        bones = self._skin.bone_from_bind.astype(np.float32)
         linear, shift = buffer(joints, wp.mat33), buffer(joints, wp.vec3)
-        starts, ring = face_rings(self.body.faces, self._count)
+        starts, ring = face_rings(mesh.faces, self._count)
         self._stages = (
             RecordedLaunch(
                 kernels.move_bones,
@@ -87,9 +89,9 @@ class LbsAvatar:
                 kernels.skin_vertices,
                 self._count,
                 [
-                    upload(self.body.vertices, wp.vec3),
-                    upload(self.body.skin_joints, wp.vec4i),
-                    upload(self.body.skin_weights, wp.vec4),
+                    upload(mesh.vertices, wp.vec3),
+                    upload(self._skin.bones, wp.vec4i),
+                    upload(self._skin.weights, wp.vec4),
                     linear,
                     shift,
                     self._vertices,
@@ -109,21 +111,21 @@ class LbsAvatar:
         return self._device
 
     @property
-    def body(self) -> Rig:
-        """The body at bind."""
-        return self.fitted.body
+    def skin(self) -> SkinnedMesh:
+        """The surface at bind, an A-pose, and its bones, the joints of `skeleton`."""
+        return self._skin
 
     @property
     def skeleton(self) -> Skeleton:
-        return self.fitted.skeleton
+        return self._skeleton
 
     @property
     def faces(self) -> Array:
-        return self.body.faces
+        return self._skin.mesh.faces
 
     @property
-    def colours(self) -> Array:
-        return self.body.colours
+    def colours(self) -> Array | None:
+        return self._skin.mesh.colours
 
     @property
     def vertices(self) -> wp.array:
@@ -182,20 +184,3 @@ def face_rings(faces: Array, count: int) -> tuple[Array, Array]:
     order = np.argsort(corner, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(corner, minlength=count))])
     return starts.astype(np.int32), others[order].astype(np.int32)
-
-
-def skin_reference(fitted: FittedRig, world_from_bone: Array, joints_m: Array) -> Array:
-    """Linear blend skinning in float64, the slow twin of the kernels.
-
-    Args:
-        world_from_bone: (22, 3, 3) orientations of `geometry.skeleton.forward_kinematics`.
-        joints_m: (22, 3) positions of the same [m].
-
-    Returns:
-        (V, 3) [m].
-    """
-    body, bones = fitted.body, fitted.bone_from_bind
-    linear = world_from_bone @ bones[:, :3, :3]
-    shift = joints_m + np.einsum("jab,jb->ja", world_from_bone, bones[:, :3, 3])
-    moved = np.einsum("vkab,vb->vka", linear[body.skin_joints], body.vertices.astype(np.float64))
-    return np.einsum("vk,vka->va", body.skin_weights.astype(np.float64), moved + shift[body.skin_joints])

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bodystream.avatar.rig import Rig
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton, align_rest, forward_kinematics, local_rotations
-from bodystream.types import Array
+from bodystream.types import Array, SkinnedMesh
 
 __all__ = ["FittedRig", "fit_rig"]
 
@@ -26,21 +25,20 @@ _LONGEST, _SHORTEST = 4.0, 0.25  # how far the length of a bone may leave the bo
 
 @dataclass(frozen=True, slots=True)
 class FittedRig:
-    """A body in a person's proportions, at bind, and where its bones are there.
+    """A body in a person's proportions.
 
     Attributes:
-        body: at bind, an A-pose: vertices and joints are the person's; the pelvis is where the shipped body has it.
+        skin: at bind, an A-pose: vertices and joints are the person's; the pelvis is where the shipped body has it. Its
+            `bone_from_bind`, float64 and rigid, leads to each bone's canonical frame: a vertex is in the T-pose where
+            its bones, blended, take it.
         skeleton: the person's.
-        bone_from_bind: (22, 4, 4) float64 rigid: a point at bind, seen from each bone's joint in the canonical frame
-            (the inverse bind matrix). A vertex is in the T-pose where its bones, blended, take it.
     """
 
-    body: Rig
+    skin: SkinnedMesh
     skeleton: Skeleton
-    bone_from_bind: Array
 
 
-def fit_rig(body: Rig, skeleton: Skeleton | None = None) -> FittedRig:
+def fit_rig(rig: SkinnedMesh, skeleton: Skeleton | None = None) -> FittedRig:
     """The body with a person's proportions; default: its own.
 
     Girth follows the person's size (the height of the shoulders above the ankles), length follows each bone, the torso
@@ -49,23 +47,24 @@ def fit_rig(body: Rig, skeleton: Skeleton | None = None) -> FittedRig:
     Raises:
         InputError: bones that no body has (no length, upside down, many times too long), with the bone's name.
     """
-    own, bind_from_bone = align_rest(body.joints)
+    at_rest, vertices = rig.bind_positions_m.astype(np.float64), rig.mesh.vertices
+    own, bind_from_bone = align_rest(at_rest)
     bone_from_bind = np.tile(np.eye(4), (len(JOINTS), 1, 1))
     bone_from_bind[:, :3, :3] = np.swapaxes(bind_from_bone, 1, 2)
     if skeleton is None:
-        skeleton, fitted, joints = own, body, body.joints.astype(np.float64)
+        skeleton, joints = own, at_rest
     else:
-        turns, pelvis = local_rotations(bind_from_bone), body.joints[0].astype(np.float64)
-        joints, _ = forward_kinematics(skeleton.offsets_m, turns, pelvis)
+        turns = local_rotations(bind_from_bone)
+        joints, _ = forward_kinematics(skeleton.offsets_m, turns, at_rest[0])
         # Of each bone: its own bind pose to its own T-pose, to the person's T-pose, to the person's bind pose.
-        tpose_from_bind = _rigid(bone_from_bind[:, :3, :3], body.joints.astype(np.float64), own.rest_positions_m)
+        tpose_from_bind = _rigid(bone_from_bind[:, :3, :3], at_rest, own.rest_positions_m)
         bind_from_tpose = _rigid(bind_from_bone, skeleton.rest_positions_m, joints)
         maps = bind_from_tpose @ _person_from_own(own, skeleton) @ tpose_from_bind
-        vertices = _blend(body, maps).astype(np.float32)
+        vertices = _blend(rig, maps).astype(np.float32)
         vertices.flags.writeable = False
-        fitted = replace(body, vertices=vertices, joints=joints.astype(np.float32))
     bone_from_bind[:, :3, 3] = -np.einsum("jab,jb->ja", bone_from_bind[:, :3, :3], joints)
-    return FittedRig(fitted, skeleton, bone_from_bind)
+    mesh = replace(rig.mesh, vertices=vertices)
+    return FittedRig(replace(rig, mesh=mesh, bone_from_bind=bone_from_bind), skeleton)
 
 
 def _rigid(turns: Array, start: Array, end: Array) -> Array:
@@ -76,10 +75,10 @@ def _rigid(turns: Array, start: Array, end: Array) -> Array:
     return out
 
 
-def _blend(body: Rig, maps: Array) -> Array:
+def _blend(rig: SkinnedMesh, maps: Array) -> Array:
     """(V, 3): the vertices by the (J, 4, 4) maps of their joints, blended by their weights."""
-    blended = np.einsum("vk,vkab->vab", body.skin_weights.astype(np.float64), maps[body.skin_joints, :3])
-    return np.einsum("vab,vb->va", blended[..., :3], body.vertices.astype(np.float64)) + blended[..., 3]
+    blended = np.einsum("vk,vkab->vab", rig.weights.astype(np.float64), maps[rig.bones, :3])
+    return np.einsum("vab,vb->va", blended[..., :3], rig.mesh.vertices.astype(np.float64)) + blended[..., 3]
 
 
 def _person_from_own(own: Skeleton, person: Skeleton) -> Array:

@@ -1,8 +1,11 @@
-"""The shipped body: its shape at rest, skeleton, skinning weights and colours, and how a pose moves it."""
+"""The shipped body, a rig: its shape at rest, skeleton, skinning weights and colours, and how a pose moves it.
+
+A rig is a `SkinnedMesh` at rest, an A-pose: x to its right, y up, -z where it looks, the floor at y = 0 [m]. Its bones
+are the 22 joints of `geometry.skeleton.JOINTS`, unturned; `fit_rig` gives them their canonical frames.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,10 @@ import numpy as np
 from bodystream.bundles import find_bundle, load_npz, open_bundle
 from bodystream.errors import BundleError
 from bodystream.geometry.skeleton import JOINTS
-from bodystream.types import Array
+from bodystream.geometry.skinning import unturned_bones
+from bodystream.types import Array, Mesh, SkinnedMesh
 
-__all__ = ["Rig", "bone_transforms", "load_rig", "skin"]
+__all__ = ["bone_transforms", "load_rig", "skin"]
 
 _ARRAYS = ("vertices", "faces", "joints", "parents", "skin_joints", "skin_weights", "colours")
 _NUMBERS = ("vertices", "joints", "skin_weights")
@@ -21,30 +25,7 @@ _MOST_M = 10.0
 """No coordinate of a person at rest is larger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rig:
-    """A skinned body at rest, an A-pose: x to its right, y up, -z where it looks, the floor at y = 0 [m].
-
-    Attributes:
-        vertices: (V, 3) float32.
-        faces: (F, 3) int32, counter-clockwise seen from outside.
-        joints: (22, 3) float32 rest positions, in the order of `geometry.skeleton.JOINTS`.
-        parents: (22,) int32, -1 for the pelvis; a parent comes before its children.
-        skin_joints: (V, 4) int32.
-        skin_weights: (V, 4) float32, each row sums to one.
-        colours: (V, 3) uint8 RGB.
-    """
-
-    vertices: Array
-    faces: Array
-    joints: Array
-    parents: Array
-    skin_joints: Array
-    skin_weights: Array
-    colours: Array
-
-
-def load_rig(folder: Path | None = None) -> Rig:
+def load_rig(folder: Path | None = None) -> SkinnedMesh:
     """The body in `folder` (default: the one that is shipped).
 
     Raises:
@@ -77,14 +58,18 @@ def load_rig(folder: Path | None = None) -> Rig:
     problem = _problem(arrays)
     if problem:
         raise BundleError(f"{path}: {problem}: install bodystream again")
-    body = Rig(
-        **{name: arrays[name].astype(np.float32) for name in _NUMBERS},
-        **{name: arrays[name].astype(np.int32) for name in ("faces", "parents", "skin_joints")},
-        colours=arrays["colours"].astype(np.uint8),
-    )
-    for array in (body.vertices, body.faces, body.joints, body.skin_joints, body.skin_weights, body.colours):
+    kinds = dict.fromkeys(_NUMBERS, np.float32) | {"colours": np.uint8}
+    typed = {name: arrays[name].astype(kinds.get(name, np.int32)) for name in _ARRAYS}
+    for array in typed.values():
         array.flags.writeable = False  # frames share them
-    return body
+    return SkinnedMesh(
+        Mesh(typed["vertices"], typed["faces"], colours=typed["colours"]),
+        typed["skin_joints"],
+        typed["skin_weights"],
+        unturned_bones(typed["joints"]),
+        typed["parents"],
+        JOINTS,
+    )
 
 
 def _problem(arrays: dict[str, Array]) -> str:
@@ -119,7 +104,7 @@ def _problem(arrays: dict[str, Array]) -> str:
     return ""
 
 
-def bone_transforms(body: Rig, rotations: Array, root_translation: Array) -> Array:
+def bone_transforms(rig: SkinnedMesh, rotations: Array, root_translation: Array) -> Array:
     """Forward kinematics: the transforms that carry points at rest to the pose.
 
     Args:
@@ -129,12 +114,13 @@ def bone_transforms(body: Rig, rotations: Array, root_translation: Array) -> Arr
     Returns:
         (..., 22, 4, 4) float64.
     """
+    assert rig.parents is not None
     lead = rotations.shape[:-3]
-    rest = body.joints.astype(np.float64)
+    rest = rig.bind_positions_m.astype(np.float64)
     transforms = np.zeros((*lead, len(JOINTS), 4, 4))
     transforms[..., 3, 3] = 1.0
     posed = np.empty((*lead, len(JOINTS), 3))
-    for joint, parent in enumerate(body.parents.tolist()):
+    for joint, parent in enumerate(rig.parents.tolist()):
         local = rotations[..., joint, :, :]
         if parent < 0:
             world = local
@@ -148,7 +134,7 @@ def bone_transforms(body: Rig, rotations: Array, root_translation: Array) -> Arr
     return transforms
 
 
-def skin(body: Rig, transforms: Array, vertices: Array | None = None) -> Array:
+def skin(rig: SkinnedMesh, transforms: Array, vertices: Array | None = None) -> Array:
     """Linear blend skinning in float64: the reference of the kernel `skin_vertices`.
 
     Args:
@@ -158,12 +144,12 @@ def skin(body: Rig, transforms: Array, vertices: Array | None = None) -> Array:
     Returns:
         (..., M, 3) [m].
     """
-    chosen = np.arange(len(body.vertices)) if vertices is None else vertices
-    rest = body.vertices[chosen].astype(np.float64)
-    weights = body.skin_weights[chosen].astype(np.float64)
+    chosen = np.arange(len(rig.mesh.vertices)) if vertices is None else vertices
+    rest = rig.mesh.vertices[chosen].astype(np.float64)
+    weights = rig.weights[chosen].astype(np.float64)
     out = np.zeros((*transforms.shape[:-3], len(chosen), 3))
     for influence in range(4):
-        bone = transforms[..., body.skin_joints[chosen, influence], :3, :]
+        bone = transforms[..., rig.bones[chosen, influence], :3, :]
         moved = np.einsum("...ij,...j->...i", bone[..., :3], rest) + bone[..., 3]
         out += weights[:, influence, None] * moved
     return out

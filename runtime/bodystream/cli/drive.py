@@ -167,7 +167,7 @@ class Drive(RunOptions):
         files = None
         if self.out is not None:
             rate_hz = self.bvh_hz or source.rate_hz or 90.0
-            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz, notes.tell)
+            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz, notes.tell, driver.avatar_label)
         engine = driver.engine
         report = DriveReportBuilder(
             source.name,
@@ -192,7 +192,7 @@ class Drive(RunOptions):
             from bodystream.sinks.viewer import BodyViewer
 
             viewer = BodyViewer(
-                driver.body_mesh(),
+                driver.skin,
                 self.port,
                 on_start=session.resume,
                 on_stop=session.pause,

@@ -16,7 +16,8 @@ from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
 from bodystream.fusion.pieces import Pieces
-from bodystream.types import Array, Mesh
+from bodystream.geometry.skinning import unturned_bones
+from bodystream.types import Array, Mesh, SkinnedMesh
 
 __all__ = ["Surface", "SurfaceExtractor"]
 
@@ -61,10 +62,11 @@ class Surface:
             colours=self.colours.numpy()[:v].copy(),
         )
 
-    def download_skin(self) -> tuple[Array, Array]:
-        """(V, 4) int32 anchors and (V, 4) float32 weights on the host."""
-        v = self.vertex_count
-        return self.anchors.numpy()[:v].copy(), self.weights.numpy()[:v].copy()
+    def skinned(self, field: WarpField) -> SkinnedMesh:
+        """The canonical mesh on the host, bound to the nodes of the graph that it was extracted with."""
+        v, bones = self.vertex_count, unturned_bones(field.host_positions)
+        anchors, weights = self.anchors.numpy()[:v].copy(), self.weights.numpy()[:v].copy()
+        return SkinnedMesh(self.download(), anchors, weights, bones, version=self.version)
 
 
 class SurfaceExtractor:

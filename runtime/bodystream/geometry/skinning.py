@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.geometry.skeleton import Skeleton, forward_kinematics
-from bodystream.types import BodyPose, BoneMotion, GraphSnapshot
+from bodystream.types import Array, BodyPose, BoneMotion, GraphSnapshot, Mesh, SkinnedMesh
 
-__all__ = ["body_motion", "graph_motion"]
+__all__ = ["body_motion", "graph_motion", "influences", "posed", "unturned_bones"]
+
+
+def unturned_bones(positions_m: Array) -> Array:
+    """(B, 4, 4) `bone_from_bind` of bones that stand at (B, 3) positions, turned as the mesh is: a graph's nodes."""
+    out = np.tile(np.eye(4, dtype=positions_m.dtype), (len(positions_m), 1, 1))
+    out[:, :3, 3] = -positions_m
+    return out
 
 
 def graph_motion(graph: GraphSnapshot) -> BoneMotion:
@@ -42,3 +50,58 @@ def body_motion(skeleton: Skeleton, pose: BodyPose) -> BoneMotion:
     local = matrix_from_quaternion(pose.rotations_xyzw)
     positions, world = forward_kinematics(skeleton.offsets_m, local, pose.root_position_m)
     return BoneMotion(pose.t_ns, quaternion_from_matrix(world).astype(np.float32), positions.astype(np.float32))
+
+
+def influences(skin: SkinnedMesh) -> tuple[Array, Array, int]:
+    """What moves each vertex, as files and players want it: each bone of a vertex named once, unused ones 0 with weight
+    0, weights that sum to 1. A vertex without any bone follows the one that is nearest at bind.
+
+    Returns:
+        (V, 4) int64 bones, (V, 4) float32 weights, and how many vertices had no bone.
+    """
+    joints = np.array(skin.bones, np.int64)
+    w = np.where(joints >= 0, skin.weights, 0).astype(np.float64)
+    for later in range(1, 4):  # the same bone twice: its weights belong together
+        for earlier in range(later):
+            same = (joints[:, later] == joints[:, earlier]) & (w[:, later] > 0)
+            w[same, earlier] += w[same, later]
+            w[same, later] = 0
+    total = w.sum(axis=1)
+    loose = total <= 1e-12
+    if loose.any():
+        joints[loose, 0] = KDTree(skin.bind_positions_m).query(skin.mesh.vertices[loose])[1]
+        w[loose] = (1.0, 0.0, 0.0, 0.0)
+        total[loose] = 1.0
+    w32 = (w / total[:, None]).astype(np.float32)
+    largest = np.argmax(w32, axis=1)
+    rows = np.arange(len(w32))
+    w32[rows, largest] += (1.0 - w32.astype(np.float64).sum(axis=1)).astype(np.float32)
+    joints[w32 == 0] = 0
+    return joints, w32, int(np.count_nonzero(loose))
+
+
+def posed(skin: SkinnedMesh, motion: BoneMotion) -> Mesh:
+    """The surface with its bones at `motion`, by linear blend skinning in float64 on the host.
+
+    Raises:
+        InputError: a motion of other bones.
+    """
+    if len(motion.positions_m) != len(skin.bone_from_bind):
+        raise InputError(f"a skin of {len(skin.bone_from_bind)} bones got a motion of {len(motion.positions_m)}")
+    mesh, bones = skin.mesh, skin.bone_from_bind.astype(np.float64)
+    rotations = matrix_from_quaternion(motion.rotations_xyzw.astype(np.float64))
+    joints, weights, _ = influences(skin)
+    points = mesh.vertices.astype(np.float64)
+    normals = None if mesh.normals is None else mesh.normals.astype(np.float64)
+    vertices, turned = np.zeros((len(points), 3)), np.zeros((len(points), 3))
+    for k in range(4):
+        j, w = joints[:, k], weights[:, k, None].astype(np.float64)
+        seen = np.einsum("vab,vb->va", bones[j, :3, :3], points) + bones[j, :3, 3]
+        vertices += w * (np.einsum("vab,vb->va", rotations[j], seen) + motion.positions_m[j])
+        if normals is not None:
+            ahead = np.einsum("vab,vb->va", bones[j, :3, :3], normals)
+            turned += w * np.einsum("vab,vb->va", rotations[j], ahead)
+    if normals is not None:
+        length = np.linalg.norm(turned, axis=1, keepdims=True)
+        normals = np.where(length > 1e-9, turned / np.maximum(length, 1e-9), normals).astype(np.float32)
+    return Mesh(vertices.astype(np.float32), mesh.faces, normals, mesh.colours)

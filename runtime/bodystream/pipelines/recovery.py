@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bodystream.avatar.open import SHIPPED_AVATAR
+from bodystream.avatar.proportions import fit_rig
+from bodystream.avatar.rig import load_rig
 from bodystream.errors import InputError
 from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles, write_take
 from bodystream.sinks.bvh import finish_bvh
 from bodystream.sinks.capture_take import CaptureTake
-from bodystream.sinks.drive_take import DriveTake
+from bodystream.sinks.drive_take import DriveTake, write_driven_gltf
 from bodystream.sinks.journal import JournalReader, is_being_written
 from bodystream.sources.headset.table import finish_table
 
@@ -75,9 +78,12 @@ def _what(reader: JournalReader) -> str | None:
 def _write_drive(reader: JournalReader, path: Path, files: FileSet) -> None:
     """`driven.glb` of the journal; the parts that grew beside it get their number of frames and their names."""
     take, name = DriveTake(reader), _names(path)
-    if len(take.animation):
+    if len(take.recorder):
         with files.writing(name("driven.glb")):
-            take.animation.write(name("driven.glb"), take.body())
+            fitted = fit_rig(load_rig(), take.skeleton)
+            write_driven_gltf(name("driven.glb"), fitted.skin, fitted.skeleton, take.recorder)
+            if take.avatar != SHIPPED_AVATAR:
+                files.notes.append(f"driven.glb shows the shipped body: the avatar {take.avatar} is not in the journal")
     if take.unusable:
         files.notes.append(f"{take.unusable} record(s) of the journal hold something else and are left out")
     session = path.stem.removeprefix("drive-")

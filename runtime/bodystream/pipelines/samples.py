@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import warp as wp
 
-from bodystream.avatar.rig import Rig, load_rig
+from bodystream.avatar.rig import load_rig
 from bodystream.errors import InputError
 from bodystream.files import atomic_path
 from bodystream.geometry.motion import MotionClip
@@ -28,7 +28,7 @@ from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.sources.headset.table import write_headset_csv
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.sources.synthetic.motion import Motion, MotionName
-from bodystream.types import Array, BodyPose, CameraIntrinsics, RgbdFrame
+from bodystream.types import Array, BodyPose, CameraIntrinsics, RgbdFrame, SkinnedMesh
 
 __all__ = ["SampleSizes", "sample_clip", "scene_motion", "write_samples"]
 
@@ -120,7 +120,7 @@ def write_samples(
     return tuple(folder / name for name in ("depth", "pair", "walk.bvh", "headset.csv", "README.txt"))
 
 
-def sample_clip(body: Rig, name: MotionName, seed: int, seconds: float, rate_hz: float) -> MotionClip:
+def sample_clip(body: SkinnedMesh, name: MotionName, seed: int, seconds: float, rate_hz: float) -> MotionClip:
     """A motion programme of the synthetic camera as a motion of the skeleton.
 
     The programme turns bones from the body's A-pose; the skeleton's poses are relative to its T-pose.
@@ -128,9 +128,9 @@ def sample_clip(body: Rig, name: MotionName, seed: int, seconds: float, rate_hz:
     motion = Motion(body, name, seed)
     times_s = np.arange(round(seconds * rate_hz)) / rate_hz
     posed_from_bind = motion.transforms(times_s)  # (T, 22, 4, 4)
-    skeleton, bind_from_bone = align_rest(body.joints)
+    skeleton, bind_from_bone = align_rest(body.bind_positions_m)
     rotations = local_rotations(posed_from_bind[..., :3, :3] @ bind_from_bone)
-    pelvis = posed_from_bind[:, 0, :3, :3] @ body.joints[0].astype(np.float64) + posed_from_bind[:, 0, :3, 3]
+    pelvis = posed_from_bind[:, 0, :3, :3] @ body.bind_positions_m[0].astype(np.float64) + posed_from_bind[:, 0, :3, 3]
     return MotionClip(
         name=f"synthetic_{name}",
         subject="synthetic",

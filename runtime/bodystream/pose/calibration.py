@@ -122,7 +122,7 @@ class Calibration:
 def _shipped() -> tuple[Skeleton, float, float]:
     """The shipped body: its skeleton, the height of its lowest joint above its soles, and its stature [m]."""
     body = load_rig()
-    joints, vertices = body.joints.astype(np.float64), body.vertices
+    joints, vertices = body.bind_positions_m.astype(np.float64), body.mesh.vertices
     skeleton, _ = align_rest(joints)
     sole = float(joints[:, 1].min())
     # Straightened legs are a little longer than the A-pose's; the top of the head goes up with the head joint.

@@ -3,10 +3,9 @@
 A sink that is slow or broken never stalls the capture: `SinkWorker` gives it a thread of its own.
 """
 
+from bodystream.sinks.animated_gltf import GltfSegment, Placing, write_animated_gltf
 from bodystream.sinks.animation import Animation, AnimationRecorder
-from bodystream.sinks.body_animation import BodyAnimationRecorder, write_body_animation
 from bodystream.sinks.bvh import BvhRecorder, BvhSummary
-from bodystream.sinks.capture_gltf import GltfSegment, write_capture_gltf
 from bodystream.sinks.gltf import GltfSummary
 from bodystream.sinks.ply import write_ply
 from bodystream.sinks.reports.capture import CaptureReport, ReportBuilder, read_report, write_report
@@ -18,7 +17,6 @@ from bodystream.sinks.worker import SinkWorker
 __all__ = [
     "Animation",
     "AnimationRecorder",
-    "BodyAnimationRecorder",
     "BvhRecorder",
     "BvhSummary",
     "CaptureReport",
@@ -30,11 +28,11 @@ __all__ = [
     "ReportBuilder",
     "SinkWorker",
     "SourceSection",
+    "Placing",
     "describe_machine",
     "read_drive_report",
     "read_report",
-    "write_body_animation",
-    "write_capture_gltf",
+    "write_animated_gltf",
     "write_drive_report",
     "write_ply",
     "write_report",

@@ -16,23 +16,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.geometry.rotations import matrix_from_quaternion
-from bodystream.sinks.animation import Animation, AnimationRecorder, motion_of
-from bodystream.sinks.capture_gltf import GLTF_FROM_CAMERA, GltfSegment
-from bodystream.sinks.gltf import skin_influences
+from bodystream.geometry.skinning import graph_motion, posed, unturned_bones
+from bodystream.sinks.animated_gltf import GltfSegment
+from bodystream.sinks.animation import Animation, AnimationRecorder
 from bodystream.sinks.journal import JournalReader, Record
 from bodystream.sinks.ply import usable_mesh
-from bodystream.types import Array, GraphSnapshot, Mesh
+from bodystream.types import Array, BoneMotion, GraphSnapshot, Mesh, SkinnedMesh
 
 __all__ = [
     "MAX_KEY_FRAMES",
     "CaptureTake",
-    "SkinnedMesh",
+    "TakeModel",
     "TakeSegment",
     "mesh_record",
     "motion_record",
     "nodes_record",
-    "posed",
     "world_from_camera",
 ]
 
@@ -40,25 +38,39 @@ MAX_KEY_FRAMES = 3000
 _LONGEST_PAUSE_NS = 10_000_000_000  # a file's times are float32: after days they could not tell frames apart
 
 
+_GLTF_FROM_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Camera (x right, y down, z forward) to glTF (y up, z towards who looks at it): what faces the camera faces +z."""
+
+
 @dataclass(frozen=True, slots=True)
-class SkinnedMesh:
-    """A canonical surface and which nodes move it.
+class TakeModel:
+    """One model of a capture: its newest surface on its graph, and how it moved.
 
     Attributes:
-        anchors: (V, 4) int32, -1 = unused. weights: (V, 4) float32. note: what was left out as it is broken.
+        skin: the canonical surface; its bones are the nodes.
+        animation: in the camera's frame.
+        note: what was left out of the surface as it is broken.
     """
 
-    mesh: Mesh
-    anchors: Array
-    weights: Array
+    skin: SkinnedMesh
+    animation: Animation
     note: str = ""
+
+    def last(self) -> Mesh:
+        """The surface in the pose of the last frame."""
+        motion = self.animation
+        return posed(self.skin, BoneMotion(int(motion.t_ns[-1]), motion.rotations_xyzw[-1], motion.positions_m[-1]))
+
+    def segment(self) -> GltfSegment:
+        """As the glTF takes it."""
+        return GltfSegment(self.skin, self.animation)
 
 
 @dataclass(slots=True)
 class TakeSegment:
     """One model: its motion, and where its newest mesh is in the journal."""
 
-    recorder: AnimationRecorder = field(default_factory=lambda: AnimationRecorder(None))
+    recorder: AnimationRecorder = field(default_factory=AnimationRecorder)
     mesh_place: int | None = None
 
 
@@ -68,14 +80,18 @@ def nodes_record(segment: int, positions: Array) -> Record:
 
 def motion_record(segment: int, number: int, graph: GraphSnapshot) -> Callable[[], Record]:
     """Makes the record when it is wanted, on the thread that writes."""
-    return lambda: Record(
-        "motion", {"segment": segment, "number": number, "t_ns": int(graph.t_ns)}, {"motion": motion_of(graph)}
-    )
+
+    def make() -> Record:
+        motion = np.concatenate([graph_motion(graph).rotations_xyzw, graph.translations], axis=1, dtype=np.float32)
+        return Record("motion", {"segment": segment, "number": number, "t_ns": int(graph.t_ns)}, {"motion": motion})
+
+    return make
 
 
-def mesh_record(segment: int, mesh: Mesh, anchors: Array, weights: Array, floor: Array | None) -> Record:
+def mesh_record(segment: int, skin: SkinnedMesh, floor: Array | None) -> Record:
     """Args: floor: (4,) normal and offset [m] in the camera's frame."""
-    arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "anchors": anchors, "weights": weights}
+    mesh = skin.mesh
+    arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "anchors": skin.bones, "weights": skin.weights}
     if mesh.normals is not None:
         arrays["normals"] = mesh.normals
     if mesh.colours is not None:
@@ -137,7 +153,7 @@ class CaptureTake:
             notes.append(f"{self.unusable} record(s) of the journal do not fit the others and are left out")
         return tuple(notes)
 
-    def model(self, segment: TakeSegment) -> tuple[SkinnedMesh, Animation]:
+    def model(self, segment: TakeSegment) -> TakeModel:
         """The newest mesh of a model, without what no reader could use, and how it moved.
 
         Raises:
@@ -147,25 +163,15 @@ class CaptureTake:
         arrays = self._journal.at(segment.mesh_place).arrays
         raw = Mesh(arrays["vertices"], arrays["faces"], arrays.get("normals"), arrays.get("colours"))
         mesh, kept, note = usable_mesh(raw)
-        anchors, weights, motion = arrays["anchors"][kept], arrays["weights"][kept], segment.recorder.result()
+        anchors, weights = arrays["anchors"][kept], _usable_weights(arrays["weights"])[kept]
+        animation = segment.recorder.result()
         # A node may have been born after the last frame that was kept.
-        known = (anchors >= 0) & (anchors < len(motion.node_positions)) & np.isfinite(weights)
-        anchors, weights = np.where(known, anchors, -1), np.where(known, weights, 0).astype(np.float32)
-        return SkinnedMesh(mesh, anchors, weights, note), motion
-
-    def gltf_segment(self, segment: TakeSegment) -> GltfSegment:
-        """The model as the sink takes it; times count from the first frame of the first model [s]."""
-        skinned, motion = self.model(segment)
-        start_s = (segment.recorder.first_t_ns - self.segments[0].recorder.first_t_ns) * 1e-9
-        return GltfSegment(
-            skinned.mesh,
-            skinned.anchors,
-            skinned.weights,
-            motion.node_positions,
-            motion.frames_t_s + start_s,
-            motion.quaternions_xyzw,
-            motion.translations,
-        )
+        nodes = animation.positions_m.shape[1]
+        known = (anchors >= 0) & (anchors < nodes) & (weights > 0)
+        anchors, weights = np.where(known, anchors, -1), np.where(known, weights, 0)
+        rest_m = segment.recorder.rest_m[:nodes]
+        skin = SkinnedMesh(mesh, anchors.astype(np.int32), weights.astype(np.float32), unturned_bones(rest_m))
+        return TakeModel(skin, animation, note)
 
     def nbytes(self, segment: TakeSegment) -> int:
         """About how much of a file the model fills."""
@@ -180,12 +186,12 @@ class CaptureTake:
             raise InputError(f"segment {number!r}")
         segment = self._all.get(number)
         if segment is None:
-            segment = self._all[number] = TakeSegment(AnimationRecorder(None, self._stride))
+            segment = self._all[number] = TakeSegment(AnimationRecorder(stride=self._stride))
         if record.kind == "nodes":
             positions = record.arrays["positions"]
             if positions.ndim != 2 or positions.shape[1] != 3 or not np.isfinite(positions).all():
                 raise InputError(f"positions of shape {positions.shape}")
-            segment.recorder.add_nodes(positions)
+            segment.recorder.take_up(positions)
         elif record.kind == "motion":
             self._take_motion(segment, record)
         else:
@@ -208,7 +214,7 @@ class CaptureTake:
                 self._pauses += 1
                 self._cut_ns += t_ns - self._last_ns - _LONGEST_PAUSE_NS
                 t_ns = self._last_ns + _LONGEST_PAUSE_NS
-        segment.recorder.add_motion(number, t_ns, motion)
+        segment.recorder.add(t_ns, motion[:, :4], motion[:, 4:], number)
         self._last_ns = t_ns
         if sum(len(s.recorder) for s in self._all.values()) > self._max_frames + len(self._all):
             self._stride *= 2
@@ -224,6 +230,8 @@ class CaptureTake:
             raise InputError("arrays of a mesh that do not fit")
         if not {"anchors", "weights"} <= set(arrays) or arrays["faces"].dtype.kind != "i":
             raise InputError("a mesh without its skin")
+        if (_usable_weights(arrays["weights"]).sum(axis=1) > 1.01).any():
+            raise InputError("weights of a mesh that are none")
         if arrays["anchors"].dtype.kind != "i" or arrays.get("colours", np.zeros(1, np.uint8)).dtype != np.uint8:
             raise InputError("a mesh of other numbers")
         if not len(usable_mesh(Mesh(arrays["vertices"], arrays["faces"]))[0].faces):
@@ -236,24 +244,9 @@ class CaptureTake:
                 self.floor = plane
 
 
-def posed(skinned: SkinnedMesh, motion: Animation, frame: int = -1) -> Mesh:
-    """The surface in the pose of a key frame: sum_i w_i (R_i (p - v_i) + v_i + t_i), on the host."""
-    v = motion.node_positions.astype(np.float64)
-    rotations = matrix_from_quaternion(motion.quaternions_xyzw[frame].astype(np.float64))
-    places = v + motion.translations[frame]
-    mesh = skinned.mesh
-    joints, weights, _ = skin_influences(mesh.vertices, skinned.anchors, skinned.weights, motion.node_positions)
-    vertices, turned = np.zeros((len(mesh.vertices), 3)), np.zeros((len(mesh.vertices), 3))
-    for k in range(4):
-        j, w = joints[:, k].astype(np.int64), weights[:, k, None].astype(np.float64)
-        vertices += w * (np.einsum("vab,vb->va", rotations[j], mesh.vertices - v[j]) + places[j])
-        if mesh.normals is not None:
-            turned += w * np.einsum("vab,vb->va", rotations[j], mesh.normals.astype(np.float64))
-    length = np.linalg.norm(turned, axis=1, keepdims=True)
-    normals = None if mesh.normals is None else np.where(length > 1e-9, turned / np.maximum(length, 1e-9), mesh.normals)
-    return Mesh(
-        vertices.astype(np.float32), mesh.faces, None if normals is None else normals.astype(np.float32), mesh.colours
-    )
+def _usable_weights(weights: Array) -> Array:
+    """(V, 4) with 0 for what is no weight."""
+    return np.where(np.isfinite(weights) & (weights > 0), weights, 0)
 
 
 def world_from_camera(surface: Array, floor: Array | None) -> Array:
@@ -266,7 +259,7 @@ def world_from_camera(surface: Array, floor: Array | None) -> Array:
     Returns:
         (4, 4) rigid.
     """
-    out = GLTF_FROM_CAMERA.copy()
+    out = _GLTF_FROM_CAMERA.copy()
     if floor is not None:
         up = floor[:3] / np.linalg.norm(floor[:3])
         ahead = np.array([0.0, 0.0, -1.0]) - up * -up[2]

@@ -1,24 +1,39 @@
-"""What a drive's journal holds: the person's proportions, and poses in batches.
+"""What a drive's journal holds, and what is made of it: the person's proportions, and poses in batches.
 
+- `session`: `avatar`, what the avatar was called; journals without it are of the shipped body;
 - `person`: `offsets_m` (22, 3), of the skeleton whose poses follow [m];
 - `poses`: `t_ns` (K,), `rotations_xyzw` (K, 22, 4), `root_positions_m` (K, 3).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from bodystream.avatar.proportions import FittedRig, fit_rig
-from bodystream.avatar.rig import load_rig
+from bodystream.avatar.open import SHIPPED_AVATAR
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, Skeleton
-from bodystream.sinks.body_animation import BodyAnimationRecorder
+from bodystream.sinks.animated_gltf import GltfSegment, write_animated_gltf
+from bodystream.sinks.animation import AnimationRecorder
+from bodystream.sinks.facing import FACING_VECTOR, turned_motion, turned_skin
+from bodystream.sinks.gltf import GltfSummary
 from bodystream.sinks.journal import JournalReader, Record
-from bodystream.types import BodyPose, Status
+from bodystream.types import BodyPose, SkinnedMesh
 
-__all__ = ["DriveTake", "person_record", "poses_record"]
+__all__ = [
+    "DriveTake",
+    "person_record",
+    "pose_recorder",
+    "poses_record",
+    "session_record",
+    "write_driven_gltf",
+]
+
+
+def session_record(avatar: str) -> Record:
+    return Record("session", {"what": "drive", "avatar": avatar})
 
 
 def person_record(skeleton: Skeleton) -> Record:
@@ -37,17 +52,50 @@ def poses_record(poses: Sequence[BodyPose]) -> Record:
     )
 
 
+def pose_recorder(max_frames: int = 54_000) -> AnimationRecorder:
+    """Of poses of a body: each joint in its parent's frame, and the pelvis in the world."""
+    return AnimationRecorder(np.zeros((1, 3), np.float32), max_frames)
+
+
+def write_driven_gltf(
+    path: str | os.PathLike[str], skin: SkinnedMesh, skeleton: Skeleton, recorder: AnimationRecorder
+) -> GltfSummary:
+    """Write a driven body as one animated glTF: its joints as nodes, their rotations and the root's way.
+
+    The file's frame is right-handed, y up, in metres, as the format wants it, and the T-pose looks along +z, the front
+    of its assets: the world turned by 180 degrees about y (`sinks.facing`). Joints stand in the T-pose, on the floor,
+    where nothing is played; the mesh is bound where it was bound, by rigid inverse bind matrices.
+
+    Args:
+        path: of the `.glb` file.
+        skin: of the avatar, its bones the joints of `geometry.skeleton`.
+        skeleton: the person's.
+        recorder: of poses; recording may go on afterwards.
+
+    Raises:
+        InputError: nothing was recorded, or the file cannot be written.
+    """
+    if not len(recorder):
+        raise InputError(f"{path}: no pose was recorded, so there is no animation to write")
+    rest_m = skeleton.offsets_m.copy()
+    rest_m[0] = (0.0, skeleton.pelvis_height_m, 0.0)
+    segment = GltfSegment(turned_skin(skin), turned_motion(recorder.result()), rest_m * FACING_VECTOR)
+    return write_animated_gltf(path, "driven", [segment])
+
+
 class DriveTake:
     """Reads a drive's journal in bounded memory.
 
     Attributes:
-        animation: what was driven.
+        recorder: of what was driven.
+        avatar: what the avatar was called.
         skeleton: the person's, as it was known last; None where it was not told.
         unusable: records that hold something else.
     """
 
     def __init__(self, journal: JournalReader) -> None:
-        self.animation = BodyAnimationRecorder()
+        self.recorder = pose_recorder()
+        self.avatar = SHIPPED_AVATAR
         self.skeleton: Skeleton | None = None
         self.unusable = 0
         for record in journal:
@@ -56,16 +104,10 @@ class DriveTake:
             except (InputError, KeyError, TypeError, ValueError):
                 self.unusable += 1
 
-    def body(self) -> FittedRig:
-        """The shipped body in the person's proportions.
-
-        Raises:
-            InputError: proportions that nobody has.
-        """
-        return fit_rig(load_rig(), self.skeleton)
-
     def _take(self, record: Record) -> None:
-        if record.kind == "person":
+        if record.kind == "session":
+            self.avatar = str(record.fields.get("avatar", SHIPPED_AVATAR))
+        elif record.kind == "person":
             self.skeleton = Skeleton(record.arrays["offsets_m"])
         elif record.kind == "poses":
             times, rotations = record.arrays["t_ns"], record.arrays["rotations_xyzw"]
@@ -77,4 +119,4 @@ class DriveTake:
             if (np.abs(times) >= 1 << 62).any():
                 raise InputError("times that are none")
             for t_ns, turned, root in zip(times.tolist(), rotations, roots, strict=True):
-                self.animation.add(BodyPose(t_ns, turned, root, status=Status.TRACKED))
+                self.recorder.add(t_ns, turned, root[None])

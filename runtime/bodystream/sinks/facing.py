@@ -8,12 +8,34 @@ still that of identity rotations, and looks along +z. Such a turn flips x and z 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-__all__ = ["FACING_QUATERNION", "FACING_VECTOR"]
+from bodystream.sinks.animation import Animation
+from bodystream.types import SkinnedMesh
+
+__all__ = ["FACING_QUATERNION", "FACING_VECTOR", "turned_motion", "turned_skin"]
 
 FACING_VECTOR = np.array([-1.0, 1.0, -1.0])
 FACING_VECTOR.flags.writeable = False
 FACING_QUATERNION = np.array([-1.0, 1.0, -1.0, 1.0])
 """Factors of x, y, z, w: a rotation as seen from the turned axes."""
 FACING_QUATERNION.flags.writeable = False
+
+
+def turned_skin(skin: SkinnedMesh) -> SkinnedMesh:
+    """The same body, mesh and bones' frames turned."""
+    mesh, turn = skin.mesh, np.diag([*FACING_VECTOR, 1.0])
+    normals = None if mesh.normals is None else (mesh.normals * FACING_VECTOR).astype(np.float32)
+    turned = replace(mesh, vertices=(mesh.vertices * FACING_VECTOR).astype(np.float32), normals=normals)
+    return replace(skin, mesh=turned, bone_from_bind=turn @ skin.bone_from_bind @ turn)
+
+
+def turned_motion(animation: Animation) -> Animation:
+    """The same motion as seen from the turned axes."""
+    return replace(
+        animation,
+        rotations_xyzw=animation.rotations_xyzw * FACING_QUATERNION,
+        positions_m=animation.positions_m * FACING_VECTOR,
+    )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from bodystream.files import atomic_path
 from bodystream.types import Array, Mesh
@@ -18,7 +17,6 @@ __all__ = [
     "GltfSummary",
     "continuous_quaternions",
     "linear_colours_u16",
-    "skin_influences",
     "vertex_normals",
 ]
 
@@ -81,30 +79,6 @@ def _unit(vectors: Array) -> Array:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     good = np.isfinite(length) & (length > 1e-20)
     return np.where(good, vectors / np.where(good, length, 1.0), (0.0, 0.0, 1.0)).astype(np.float32)
-
-
-def skin_influences(vertices: Array, anchors: Array, weights: Array, v: Array) -> tuple[Array, Array, int]:
-    """Joints (V, 4) uint16 and weights (V, 4) float32 as glTF wants them: each joint of a vertex named once,
-    unused ones 0 with weight 0, weights that sum to 1."""
-    joints = np.array(anchors, np.int64)
-    w = np.where(joints >= 0, np.maximum(weights, 0), 0).astype(np.float64)
-    for later in range(1, 4):  # the same node twice: its weights belong together
-        for earlier in range(later):
-            same = (joints[:, later] == joints[:, earlier]) & (w[:, later] > 0)
-            w[same, earlier] += w[same, later]
-            w[same, later] = 0
-    total = w.sum(axis=1)
-    loose = total <= 1e-12
-    if loose.any():
-        joints[loose, 0] = KDTree(v).query(vertices[loose])[1]
-        w[loose] = (1.0, 0.0, 0.0, 0.0)
-        total[loose] = 1.0
-    w32 = (w / total[:, None]).astype(np.float32)
-    largest = np.argmax(w32, axis=1)
-    rows = np.arange(len(w32))
-    w32[rows, largest] += (1.0 - w32.astype(np.float64).sum(axis=1)).astype(np.float32)
-    joints[w32 == 0] = 0
-    return joints.astype(np.uint16), w32, int(np.count_nonzero(loose))
 
 
 class GltfDocument:

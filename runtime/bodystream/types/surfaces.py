@@ -95,6 +95,11 @@ class SkinnedMesh:
         """(B, 4, 4): where the bones are at bind, the inverse of `bone_from_bind`."""
         return np.linalg.inv(self.bone_from_bind)
 
+    @property
+    def bind_positions_m(self) -> Array:
+        """(B, 3) of the bones at bind [m]."""
+        return self.bind_from_bone[:, :3, 3]
+
 
 @dataclass(frozen=True, slots=True)
 class BoneMotion:

@@ -180,7 +180,7 @@ class CaptureFiles:
     def _record_mesh(self, journal: JournalWriter, capture: Capture) -> None:
         surface = capture.surface
         if surface is not None:
-            journal.add(mesh_record(self._segment, surface.download(), *surface.download_skin(), self._floor))
+            journal.add(mesh_record(self._segment, surface.skinned(capture.field), self._floor))
 
     def _model_ends(self, capture: Capture) -> None:
         """The capture is about to forget its model: keep its surface; what comes next is another segment."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bodystream.errors import BodystreamError, InputError
-from bodystream.sinks.capture_gltf import write_capture_gltf
-from bodystream.sinks.capture_take import CaptureTake, posed, world_from_camera
+from bodystream.sinks.animated_gltf import Placing, write_animated_gltf
+from bodystream.sinks.capture_take import CaptureTake, world_from_camera
 from bodystream.sinks.ply import write_ply
 
 __all__ = ["CAPTURE_FILES", "FileSet", "WrittenFiles", "write_take"]
@@ -66,12 +66,12 @@ def write_take(take: CaptureTake, name: Callable[[str], Path], files: FileSet) -
     """
     last = take.segments[-1]
     with files.writing():
-        skinned, motion = take.model(last)
-        files.notes += [f"the surface: {skinned.note}"] if skinned.note else []
+        model = take.model(last)
+        files.notes += [f"the surface: {model.note}"] if model.note else []
         with files.writing(name("canonical.ply")):
-            write_ply(name("canonical.ply"), skinned.mesh)
+            write_ply(name("canonical.ply"), model.skin.mesh)
         with files.writing(name("live.ply")):
-            write_ply(name("live.ply"), posed(skinned, motion))
+            write_ply(name("live.ply"), model.last())
     groups: list[list[int]] = [[]]
     size = 0
     for number, segment in enumerate(take.segments):
@@ -81,12 +81,14 @@ def write_take(take: CaptureTake, name: Callable[[str], Path], files: FileSet) -
             size = take.nbytes(segment)
         groups[-1].append(number)
     with files.writing():
-        placed = world_from_camera(take.model(take.segments[0])[0].mesh.vertices, take.floor)
+        first = take.model(take.segments[0]).skin.mesh
+        placing = Placing("camera_axes", world_from_camera(first.vertices, take.floor))
         for part, group in enumerate(groups, start=1):
             whole = name("capture.glb")
             path = whole if part == 1 else whole.with_stem(f"{whole.stem}-{part}")
             with files.writing(path):
-                write_capture_gltf(path, [take.gltf_segment(take.segments[number]) for number in group], placed)
+                shown = [take.model(take.segments[number]).segment() for number in group]
+                write_animated_gltf(path, "capture", shown, placing)
     if len(groups) > 1:
         files.notes.append(f"the capture is in {len(groups)} files, one after the other")
     if take.floor is None:

@@ -10,14 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
+from bodystream.avatar.open import SHIPPED_AVATAR
 from bodystream.errors import BodystreamError, InputError
 from bodystream.files import prepare_folder
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
-from bodystream.sinks import BodyAnimationRecorder, BvhRecorder
-from bodystream.sinks.drive_take import person_record, poses_record
-from bodystream.sinks.journal import JournalWriter, Record, session_name
+from bodystream.sinks import BvhRecorder
+from bodystream.sinks.drive_take import (
+    person_record,
+    pose_recorder,
+    poses_record,
+    session_record,
+    write_driven_gltf,
+)
+from bodystream.sinks.journal import JournalWriter, session_name
 from bodystream.sources.headset.table import HeadsetCsvWriter
 from bodystream.types import BodyPose, HeadsetSample, Status
 
@@ -43,6 +50,7 @@ class DriveFiles:
             one skeleton from its first frame on.
         rate_hz: of the BVH file.
         on_note: is called with lines for a person, when what they tell happens; from any thread.
+        avatar: what the avatar is called; one without a skin has no `driven.glb`, which is said.
 
     Attributes:
         folder: as given.
@@ -52,7 +60,12 @@ class DriveFiles:
     """
 
     def __init__(
-        self, folder: Path, skeleton: Skeleton, rate_hz: float, on_note: Callable[[str], None] | None = None
+        self,
+        folder: Path,
+        skeleton: Skeleton,
+        rate_hz: float,
+        on_note: Callable[[str], None] | None = None,
+        avatar: str = SHIPPED_AVATAR,
     ) -> None:
         prepare_folder(folder, "--out")
         self.folder = folder
@@ -62,10 +75,11 @@ class DriveFiles:
         self._bvh = BvhRecorder(
             folder / "driven.bvh", skeleton, rate_hz, part=folder / f"driven-{session}.part.bvh", flushing=False
         )
-        self._animation = BodyAnimationRecorder()
+        self._animation = pose_recorder()
         self._samples = HeadsetCsvWriter(folder / "headset.csv", folder / f"headset-{session}.part.csv")
         self._journal = JournalWriter(folder / f"{name}.journal", self._note)
-        self._journal.add(Record("session", {"what": "drive"}))
+        self._journal.add(session_record(avatar))
+        self._avatar = avatar
         self._journal.add(person_record(skeleton))
         self._skeleton = skeleton
         self._period_ns = round(1e9 / rate_hz)
@@ -111,18 +125,22 @@ class DriveFiles:
         """Write `driven.glb` as it stands, on a thread of its own, and tell of all files; recording goes on."""
         if self._saving is not None and self._saving.is_alive():
             return
-        body = driver.avatar.fitted
+        skin, skeleton = driver.avatar.skin, driver.avatar.skeleton
 
         def work() -> None:
             self.flush()
-            path = self.folder / "driven.glb"
-            with self._files:
-                try:
-                    self._animation.write(path, body)
-                except InputError as error:
-                    self._note(f"error: {error}")
-                    return
-            self._note(f"saved {path}; motion and samples so far: {self._bvh.part}, {self._samples.partial}")
+            path, saved = self.folder / "driven.glb", "saved"
+            if skin is None:
+                saved = f"{self._no_skin()}; saved"
+            else:
+                with self._files:
+                    try:
+                        write_driven_gltf(path, skin, skeleton, self._animation)
+                    except InputError as error:
+                        self._note(f"error: {error}")
+                        return
+                saved += f" {path};"
+            self._note(f"{saved} motion and samples so far: {self._bvh.part}, {self._samples.partial}")
 
         self._saving = threading.Thread(target=work, name="save-drive", daemon=True)
         self._saving.start()
@@ -151,16 +169,25 @@ class DriveFiles:
             files.paths += [bvh] if summary.frames else []
             if summary.skipped:
                 files.notes.append(f"driven.bvh leaves out {summary.skipped} poses that cannot be written")
-        if len(self._animation):
+        skin = driver.avatar.skin
+        if len(self._animation) and skin is None:
+            files.notes.append(self._no_skin())
+        elif len(self._animation) and skin is not None:
             with files.writing(glb):
-                self._animation.write(glb, driver.avatar.fitted)
+                write_driven_gltf(glb, skin, driver.avatar.skeleton, self._animation)
         else:
             files.notes.append("no pose was tracked, so there is no motion to write")
         self._tell(files)
         self._journal.close()
-        if len(self._animation) == 0 or glb in files.paths:
+        if len(self._animation) == 0 or skin is None or glb in files.paths:
             self._journal.remove()
         return files.result()
+
+    def _no_skin(self) -> str:
+        return (
+            f"driven.glb is not written: the avatar {self._avatar} has no skin, and a surface that is given by its "
+            "posed vertices alone cannot follow a skeleton: its motion is in driven.bvh"
+        )
 
     def _tell(self, files: FileSet) -> None:
         if self._animation.skipped:
@@ -192,7 +219,7 @@ class DriveFiles:
     def _record(self, taken: list[tuple[HeadsetSample, BodyPose | None]]) -> None:
         poses = [pose for _, pose in taken if pose is not None]
         for pose in poses:  # in memory: it has what the disk refuses
-            self._animation.add(pose)
+            self._animation.add(pose.t_ns, pose.rotations_xyzw, pose.root_position_m[None])
         usable = [pose for pose in poses if np.isfinite(pose.rotations_xyzw).all()]
         if usable:
             self._journal.add(poses_record(usable))

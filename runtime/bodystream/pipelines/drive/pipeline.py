@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import warp as wp
 
-from bodystream.avatar import LbsAvatar
+from bodystream.avatar import Avatar, AvatarChoice
+from bodystream.avatar.open import avatar_label, avatar_maker
 from bodystream.engines import Engine
 from bodystream.errors import BodystreamError
 from bodystream.geometry.rotations import matrix_from_quaternion
@@ -22,10 +23,9 @@ from bodystream.pose.observation import JointTargets, joints_of_sample
 from bodystream.pose.person import Person
 from bodystream.pose.prediction import PosePredictor, PredictionConfig
 from bodystream.pose.sampler import PoseSampler
-from bodystream.sinks.viewer import BodyMesh
 from bodystream.sources.headset.checks import HeadsetOptions, SampleChecker
 from bodystream.timing import Spans
-from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, Status, TrackedDevice
+from bodystream.types import Array, BodyPose, DeviceKind, HeadsetSample, Mesh, SkinnedMesh, Status, TrackedDevice
 
 __all__ = ["DriveConfig", "DriveResult", "Driver"]
 
@@ -55,6 +55,8 @@ class DriveConfig:
     Attributes:
         headset: the headset's conventions.
         estimator: of the pose stage.
+        avatar: the body that is posed: a name of `avatar.open.AVATARS`, the folder of a bundle, an open one, or a
+            function that makes an avatar of a skeleton and a device.
         calibration: of the person; None guesses the stature from how high the head was seen.
         skeleton: the person's, where the source knows it; poses are then compared with its truth.
         head_height_m: of the person's head joint when standing, where it is known and nothing was calibrated [m].
@@ -67,6 +69,7 @@ class DriveConfig:
 
     headset: HeadsetOptions = field(default_factory=HeadsetOptions)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    avatar: AvatarChoice = "lbs"
     calibration: Calibration | None = None
     skeleton: Skeleton | None = None
     head_height_m: float | None = None
@@ -111,6 +114,8 @@ class Driver:
         on_calibrated: told of each calibration, with lines for a person.
 
     Attributes:
+        avatar: the body; another one when the person is known better.
+        skin: the avatar's, with a version that grows with each avatar; None of one that has posed vertices only.
         spans: how long each part took.
         predictor: answers `pose_at(t_ns)` from any thread.
         checker: what was amiss with the samples.
@@ -140,7 +145,7 @@ class Driver:
         )
         self._last: BodyPose | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
-        self._coming: Future[LbsAvatar] | None = None
+        self._coming: Future[Avatar] | None = None
         self._coming_for = 0  # samples
         self._lap = 0
         skeleton = self.person.skeleton
@@ -149,7 +154,9 @@ class Driver:
             hypotheses=wanted.hypotheses, provider=wanted.provider, threads=wanted.threads, seed=wanted.seed
         )
         self.estimator = PoseEstimator(skeleton, wanted, sampler=self._sampler, constraint=constraint, spans=self.spans)
-        self.avatar = LbsAvatar(skeleton, device)
+        self._make_avatar = avatar_maker(self.config.avatar)
+        self._avatars = 0
+        self._show(self._make_avatar(skeleton, device))
 
     def warm_up(self) -> None:
         """First inferences and launches, so that the first sample is as fast as the others."""
@@ -179,12 +186,21 @@ class Driver:
         manifest = self._sampler.bundle.manifest
         return f"{manifest.name} {manifest.version}"
 
-    def body_mesh(self) -> BodyMesh:
-        """The avatar at bind, for a viewer that skins it itself."""
-        fitted = self.avatar.fitted
-        rest = np.linalg.inv(fitted.bone_from_bind)
-        body = fitted.body
-        return BodyMesh(body.vertices, body.faces, rest[:, :3, 3], body.skin_joints, body.skin_weights, rest[:, :3, :3])
+    @property
+    def avatar_label(self) -> str:
+        """What to call the chosen avatar."""
+        return avatar_label(self.config.avatar)
+
+    def posed_mesh(self) -> Mesh:
+        """The surface in the last pose, on the host [m]: what is to be shown of an avatar without a skin."""
+        avatar = self.avatar
+        return Mesh(avatar.vertices.numpy().copy(), avatar.faces, avatar.normals.numpy().copy(), avatar.colours)
+
+    def _show(self, avatar: Avatar) -> None:
+        self.avatar = avatar
+        skin = avatar.skin
+        self.skin: SkinnedMesh | None = None if skin is None else replace(skin, version=self._avatars)
+        self._avatars += 1
 
     def close(self) -> None:
         """Wait for the worker."""
@@ -254,7 +270,7 @@ class Driver:
     def _fit(self, calibration: Calibration) -> None:
         # Fitting the surface takes longer than a sample may: the old one is shown until it is there.
         skeleton = calibration.skeleton
-        self._coming = self._worker.submit(lambda: LbsAvatar(skeleton, self._device))
+        self._coming = self._worker.submit(self._make_avatar, skeleton, self._device)
         self._coming_for = 0
         if self._on_calibrated is not None:
             self._on_calibrated(calibration)
@@ -265,7 +281,7 @@ class Driver:
         self._coming_for += 1
         if self._coming_for >= _FIT_SAMPLES if self.config.lossless else self._coming.done():
             coming, self._coming = self._coming, None
-            self.avatar = coming.result()
+            self._show(coming.result())
             self.estimator.set_person(self.avatar.skeleton)
             self.restarts += 1
 

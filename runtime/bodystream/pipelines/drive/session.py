@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bodystream.avatar import LbsAvatar
+from bodystream.avatar import Avatar
 from bodystream.errors import BodystreamError, SourceError
 from bodystream.pipelines.drive.files import DriveFiles
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.pipelines.reader import Arrival, SourceReader, length_of
 from bodystream.sinks import DriveReportBuilder
-from bodystream.sinks.viewer import BodyMesh, BodyViewer, BodyViewerState
+from bodystream.sinks.viewer import BodyViewer, BodyViewerState
 from bodystream.sources.headset.base import HeadsetSource
 from bodystream.timing import now_ns
-from bodystream.types import HeadsetSample, Status
+from bodystream.types import HeadsetSample, SkinnedMesh, Status
 
 __all__ = ["DriveProgress", "DriveSession"]
 
@@ -79,8 +79,8 @@ class DriveSession:
         self._samples, self._files = samples, files
         self._on_progress, self._on_note = on_progress, on_note
         self._viewer: BodyViewer | None = None
-        self._shown_avatar: LbsAvatar | None = None
-        self._shown_body: BodyMesh | None = None  # None = the one that the viewer was made with
+        self._shown_avatar: Avatar | None = None
+        self._shown_skin: SkinnedMesh | None = None  # None = the one that the viewer was made with
         self._stop, self._paused, self._reset = threading.Event(), threading.Event(), threading.Event()
         self._save = threading.Event()
         self._done_ns: deque[int] = deque(maxlen=RATE_SAMPLES)
@@ -198,7 +198,7 @@ class DriveSession:
         self.processed += 1
         self._done_ns.append(end_ns)
         self._report.add_pose(
-            replace(result.pose, t_ns=began_ns), vertices=len(driver.avatar.body.vertices), done_t_ns=end_ns
+            replace(result.pose, t_ns=began_ns), vertices=driver.avatar.vertices.size, done_t_ns=end_ns
         )
         # The headset's clock may be ahead: browsers tell where the head will be when the frame is shown.
         self._report.add_data_age(max(0, self._latency_ns))
@@ -224,7 +224,7 @@ class DriveSession:
         if not viewer.wants_state:
             return
         if driver.avatar is not self._shown_avatar:  # a calibration, or a better guess of the stature
-            self._shown_avatar, self._shown_body = driver.avatar, driver.body_mesh()
+            self._shown_avatar, self._shown_skin = driver.avatar, driver.skin
         shown_ns = now_ns() if self._source.live else result.pose.t_ns
         found = None if result.failure is not None else driver.estimator.hypotheses
         viewer.publish(
@@ -233,7 +233,8 @@ class DriveSession:
                 pose=result.pose,
                 joints_m=result.joints_m.copy(),
                 sample=result.sample,
-                body=self._shown_body,
+                body=self._shown_skin,
+                mesh=driver.posed_mesh() if driver.skin is None else None,
                 hypotheses_m=None if found is None or len(found.joints_m) < 2 else found.joints_m.astype(np.float32),
                 hud=driver.spans.summary(),
                 rate_hz=self._rate_hz(),

@@ -1,7 +1,7 @@
 """Pages in the browser that show a capture, or a driven body, live."""
 
-from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
+from bodystream.sinks.viewer.body_state import BodyViewerState
 from bodystream.sinks.viewer.capture_state import ViewerState
 from bodystream.sinks.viewer.server import BodyViewer, CaptureViewer
 
-__all__ = ["BodyMesh", "BodyViewer", "BodyViewerState", "CaptureViewer", "ViewerState"]
+__all__ = ["BodyViewer", "BodyViewerState", "CaptureViewer", "ViewerState"]

@@ -6,8 +6,7 @@ import numpy as np
 
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINTS, PARENTS, forward_kinematics
-from bodystream.sinks.viewer.body_state import BodyMesh
-from bodystream.types import Array, BodyPose, TrackedDevice
+from bodystream.types import Array, BodyPose, SkinnedMesh, TrackedDevice
 
 __all__ = [
     "AXIS_COLOURS",
@@ -33,10 +32,11 @@ CERTAIN_M, UNCERTAIN_M = 0.01, 0.10
 _SURE, _UNSURE, _LOST_TRACK = (82.0, 196.0, 112.0), (240.0, 196.0, 70.0), (226.0, 74.0, 74.0)
 
 
-def dense_weights(body: BodyMesh) -> Array:
-    """(V, 22) float32: of each vertex the weight of every joint, each row sums to one."""
-    dense = np.zeros((len(body.vertices), len(JOINTS)), np.float32)
-    np.add.at(dense, (np.arange(len(dense))[:, None], body.skin_joints), body.skin_weights)
+def dense_weights(skin: SkinnedMesh) -> Array:
+    """(V, B) float32: of each vertex the weight of every bone, each row sums to one."""
+    dense = np.zeros((len(skin.bones), len(skin.bone_from_bind)), np.float32)
+    used = np.where(skin.bones >= 0, skin.weights, np.float32(0))
+    np.add.at(dense, (np.arange(len(dense))[:, None], skin.bones), used)
     return dense / dense.sum(axis=1, keepdims=True)
 
 
@@ -52,11 +52,9 @@ def bones_wxyz(pose: BodyPose) -> Array:
     return wxyz_of(quaternion_from_matrix(world))
 
 
-def rest_wxyz(body: BodyMesh) -> Array:
-    """(22, 4) float64 quaternions wxyz of the bones at bind."""
-    if body.rotations_rest is None:
-        return np.tile((1.0, 0.0, 0.0, 0.0), (len(JOINTS), 1))
-    return wxyz_of(quaternion_from_matrix(body.rotations_rest))
+def rest_wxyz(skin: SkinnedMesh) -> Array:
+    """(B, 4) float64 quaternions wxyz of the bones at bind."""
+    return wxyz_of(quaternion_from_matrix(skin.bind_from_bone[:, :3, :3]))
 
 
 def wxyz_of(quaternions_xyzw: Array) -> Array:

@@ -14,11 +14,12 @@ from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
 from bodystream.sinks.viewer import body_encode as encode
 from bodystream.sinks.viewer import hud
-from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
+from bodystream.sinks.viewer.body_state import BodyViewerState, check_body
+from bodystream.sinks.viewer.encode import CLAY
 from bodystream.sinks.viewer.notices import Notices
 from bodystream.sinks.viewer.panel import FOV, Buttons, Framing, Panel
 from bodystream.sinks.viewer.surface import Surface, is_drawable, swap_surfaces
-from bodystream.types import Array, DeviceKind, TrackedDevice
+from bodystream.types import Array, DeviceKind, SkinnedMesh, TrackedDevice
 from bodystream.web.invitation import Invitation
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class BodyPage:
         body: the surface until a state brings another one, or None.
     """
 
-    def __init__(self, server: viser.ViserServer, buttons: Buttons, body: BodyMesh | None = None) -> None:
+    def __init__(self, server: viser.ViserServer, buttons: Buttons, body: SkinnedMesh | None = None) -> None:
         self._server = server
         self._body = body
         self._handles: dict[str, Any] = {}
@@ -119,26 +120,29 @@ class BodyPage:
             receive_shadow=False,
         )
 
-    def _add_skinned(self, body: BodyMesh) -> viser.MeshSkinnedHandle:
+    def _add_skinned(self, body: SkinnedMesh) -> viser.MeshSkinnedHandle:
         self._bodies += 1
         return self._server.scene.add_mesh_skinned(
             f"/mesh/skinned{self._bodies}",
-            np.asarray(body.vertices, np.float32),
-            np.asarray(body.faces, np.uint32),
+            np.asarray(body.mesh.vertices, np.float32),
+            np.asarray(body.mesh.faces, np.uint32),
             bone_wxyzs=encode.rest_wxyz(body),
-            bone_positions=np.asarray(body.joints_rest, np.float64),
+            bone_positions=np.asarray(body.bind_positions_m, np.float64),
             skin_weights=encode.dense_weights(body),
-            color=body.colour,
+            # One colour, since the page's skinned mesh has none per vertex; several meshes of one colour each would
+            # cost as many times the motions, which are most of what is sent.
+            color=CLAY,
             cast_shadow=False,  # shadows took four fifths of a frame's time without a graphics card
             receive_shadow=False,
         )
 
-    def _replace_body(self, body: BodyMesh) -> None:
+    def _replace_body(self, body: SkinnedMesh) -> None:
         """The person has other proportions now.
 
         The old body is hidden and not removed: viser goes on sending the bones of a removed one, on which the page of a
         browser that connects later breaks, and which move the new one where it has the same name.
         """
+        check_body(body)
         with self._server.atomic():
             if self._skinned is not None:
                 self._skinned.visible = False

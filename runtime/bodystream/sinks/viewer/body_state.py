@@ -9,70 +9,30 @@ import numpy as np
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS
-from bodystream.sinks.viewer.encode import CLAY
+from bodystream.sinks.ply import check_mesh
 from bodystream.timing import SpanSummary
-from bodystream.types import Array, BodyPose, HeadsetSample, Mesh
+from bodystream.types import Array, BodyPose, HeadsetSample, Mesh, SkinnedMesh
 
-__all__ = ["BodyMesh", "BodyViewerState"]
+__all__ = ["BodyViewerState", "check_body"]
 
 
-@dataclass(frozen=True, slots=True)
-class BodyMesh:
-    """A surface at bind: the pose in which it was attached to the skeleton; sent once.
-
-    Attributes:
-        vertices: (V, 3) float32 at bind [m].
-        faces: (F, 3) int32, counter-clockwise seen from outside.
-        joints_rest: (22, 3) joints at bind, in the same frame as `vertices` [m].
-        skin_joints: (V, 4) int32 joints that move each vertex.
-        skin_weights: (V, 4) float32, not negative; each row sums to one.
-        rotations_rest: (22, 3, 3) orientations of the bones at bind, in the same frame; None = that of the T-pose,
-            where every bone's frame is the world's.
-        colour: RGB, 0 to 255. One, since the page's skinned mesh has no colours per vertex; several meshes of one
-            colour each would cost as many times the motions, which are most of what is sent.
+def check_body(skin: SkinnedMesh) -> None:
+    """Refuse a skin that the page cannot show.
 
     Raises:
-        InputError: a shape, an index, a weight or a coordinate that cannot be; the message says which.
+        InputError: other bones than the 22 joints, nothing to draw, or weights that do not sum to one.
     """
-
-    vertices: Array
-    faces: Array
-    joints_rest: Array
-    skin_joints: Array
-    skin_weights: Array
-    rotations_rest: Array | None = None
-    colour: tuple[int, int, int] = CLAY
-
-    def __post_init__(self) -> None:
-        count = len(self.vertices)
-        wanted = {
-            "vertices": (count, 3),
-            "faces": (len(self.faces), 3),
-            "joints_rest": (len(JOINTS), 3),
-            "skin_joints": (count, 4),
-            "skin_weights": (count, 4),
-            "rotations_rest": (len(JOINTS), 3, 3),
-        }
-        for name, shape in wanted.items():
-            array = getattr(self, name)
-            if array is not None and np.shape(array) != shape:
-                raise InputError(f"the body's {name} must have shape {shape}, got {np.shape(array)}")
-        if not count or not len(self.faces):
-            raise InputError(f"a body needs vertices and faces, got {count} and {len(self.faces)}")
-        for name in ("vertices", "joints_rest", "skin_weights", "rotations_rest"):
-            array = getattr(self, name)
-            if array is not None and not np.isfinite(array).all():
-                raise InputError(f"the body's {name} must be finite, got nan or infinity")
-        for name, limit in (("faces", count), ("skin_joints", len(JOINTS))):
-            low, high = int(getattr(self, name).min()), int(getattr(self, name).max())
-            if low < 0 or high >= limit:
-                raise InputError(f"the body's {name} must lie in 0 to {limit - 1}, got {low} to {high}")
-        sums, least = self.skin_weights.sum(axis=1), self.skin_weights.min()
-        if least < 0 or np.abs(sums - 1.0).max() > 1e-2:
-            raise InputError(
-                f"the body's skin_weights must not be negative and sum to 1 per vertex, got {least:.3g} "
-                f"at least and sums of {sums.min():.3g} to {sums.max():.3g}: normalise them"
-            )
+    mesh, joints = skin.mesh, len(JOINTS)
+    if len(skin.bone_from_bind) != joints:
+        raise InputError(f"a driven body has the {joints} joints as bones, got {len(skin.bone_from_bind)}")
+    if not len(mesh.faces):
+        raise InputError(f"a body needs vertices and faces, got {len(mesh.vertices)} and 0")
+    check_mesh(mesh, "the body")
+    sums = np.where(skin.bones >= 0, skin.weights, 0).sum(axis=1)
+    if np.abs(sums - 1.0).max() > 1e-2:
+        raise InputError(
+            f"the body's weights must sum to 1 per vertex, got {sums.min():.3g} to {sums.max():.3g}: normalise them"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +43,12 @@ class BodyViewerState:
 
     Attributes:
         t_ns: of the moment that the pose is for.
-        pose: its rotations move the `BodyMesh`; its status, reason, flags and contacts are shown.
+        pose: its rotations move the body; its status, reason, flags and contacts are shown.
         joints_m: (22, 3) joints in the pose, world frame [m].
         sample: what the headset measured.
         body: the skinned surface where it is another one than the viewer was made with, as after a calibration; in all
             states from then on. It is sent when it is not the very object that the state shown before had.
-        mesh: a surface posed elsewhere; shown instead of the skinned `BodyMesh`. Takes far more to send.
+        mesh: a surface posed elsewhere; shown instead of the skinned one. Takes far more to send.
         hypotheses_m: (K, 22, 3) other poses that explain the sample, world frame [m].
         joint_std_m: (22,) standard deviation of each joint [m]; default: that of the pose.
         hud: percentiles per stage.
@@ -108,7 +68,7 @@ class BodyViewerState:
     pose: BodyPose
     joints_m: Array
     sample: HeadsetSample | None = None
-    body: BodyMesh | None = None
+    body: SkinnedMesh | None = None
     mesh: Mesh | None = None
     hypotheses_m: Array | None = None
     joint_std_m: Array | None = None

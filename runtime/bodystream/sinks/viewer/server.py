@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypedDict, TypeVar, Unpack
 
 from bodystream.errors import ConfigurationError
-from bodystream.sinks.viewer.body_state import BodyMesh, BodyViewerState
+from bodystream.sinks.viewer.body_state import BodyViewerState, check_body
 from bodystream.sinks.viewer.capture_state import ViewerState
 from bodystream.sinks.viewer.gate import Gate
 from bodystream.sinks.viewer.notices import Notices
@@ -16,6 +16,7 @@ from bodystream.sinks.viewer.panel import Buttons
 from bodystream.sinks.viewer.viser_server import quiet, start_viser, subprotocol
 from bodystream.sinks.worker import SinkWorker
 from bodystream.timing import now_ns
+from bodystream.types import SkinnedMesh
 from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
 from bodystream.web.invitation import Invitation
 
@@ -311,13 +312,13 @@ class BodyViewer(PageServer[BodyViewerState]):
     """Shows a driven body: `PageServer`, whose arguments it takes, with the page of a skeleton and its surface.
 
     Args:
-        body: the surface, sent once; per state only the bones' motions follow. None = skeleton only, or the states'
-            own meshes.
+        body: the surface at bind, sent once; per state only the bones' motions follow. None = skeleton only, or the
+            states' own meshes.
     """
 
     def __init__(
         self,
-        body: BodyMesh | None = None,
+        body: SkinnedMesh | None = None,
         port: int = 8080,
         host: str = "127.0.0.1",
         *,
@@ -326,6 +327,8 @@ class BodyViewer(PageServer[BodyViewerState]):
     ) -> None:
         from bodystream.sinks.viewer.body_page import BodyPage
 
+        if body is not None:
+            check_body(body)
         super().__init__(
             lambda server, buttons: BodyPage(server, buttons, body), port, host, max_rate_hz=max_rate_hz, **options
         )

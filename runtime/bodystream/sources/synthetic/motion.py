@@ -7,11 +7,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bodystream.avatar.rig import Rig, bone_transforms, skin
+from bodystream.avatar.rig import bone_transforms, skin
 from bodystream.errors import ConfigurationError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINTS
-from bodystream.types import Array
+from bodystream.types import Array, SkinnedMesh
 
 __all__ = ["Motion", "MotionName", "minimum_jerk"]
 
@@ -99,7 +99,7 @@ class Motion:
         ConfigurationError: no such programme.
     """
 
-    def __init__(self, body: Rig, name: MotionName, seed: int) -> None:
+    def __init__(self, body: SkinnedMesh, name: MotionName, seed: int) -> None:
         if name not in get_args(MotionName):
             raise ConfigurationError(f"motion must be one of {', '.join(get_args(MotionName))}, got {name!r}")
         self.name = name
@@ -172,7 +172,7 @@ class Motion:
             weight = np.exp(-(lowest - lowest.min(axis=-1, keepdims=True)) / 0.02)
             weight /= weight.sum(axis=-1, keepdims=True)
             for k, foot in enumerate(feet):
-                slip = foot.mean(axis=1) - self._body.vertices[self._soles[k]].mean(axis=0)
+                slip = foot.mean(axis=1) - self._body.mesh.vertices[self._soles[k]].mean(axis=0)
                 transforms[..., 0, 3] -= (weight[:, k] * slip[:, 0])[:, None]
                 transforms[..., 2, 3] -= (weight[:, k] * slip[:, 2])[:, None]
         if self.name == "walk":
@@ -183,7 +183,7 @@ class Motion:
     def _elbow_axis(self, side: str) -> Array:
         """The axis about which a positive angle bends the elbow further than at rest."""
         shoulder, elbow, wrist = (
-            self._body.joints[JOINTS.index(f"{side}_{part}")].astype(np.float64)
+            self._body.bind_positions_m[JOINTS.index(f"{side}_{part}")].astype(np.float64)
             for part in ("shoulder", "elbow", "wrist")
         )
         axis = np.cross(elbow - shoulder, wrist - elbow)
@@ -191,7 +191,7 @@ class Motion:
 
     def _sole(self, side: str) -> Array:
         """Indices of the lowest vertices of one foot in each of `_SOLE_BINS` slices from toe to heel."""
-        vertices = self._body.vertices
+        vertices = self._body.mesh.vertices
         on_side = vertices[:, 0] < 0 if side == "left" else vertices[:, 0] > 0
         low = np.flatnonzero(on_side & (vertices[:, 1] < 0.03))
         z = vertices[low, 2]

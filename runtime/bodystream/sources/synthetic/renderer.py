@@ -8,10 +8,9 @@ import numpy as np
 import warp as wp
 from scipy.ndimage import gaussian_filter
 
-from bodystream.avatar.rig import Rig
 from bodystream.device import RecordedLaunch
 from bodystream.sources.synthetic import kernels
-from bodystream.types import Array, CameraIntrinsics
+from bodystream.types import Array, CameraIntrinsics, SkinnedMesh
 
 __all__ = ["BodyRenderer", "Scene", "background_images"]
 
@@ -100,11 +99,11 @@ class BodyRenderer:
     """
 
     def __init__(
-        self, body: Rig, intrinsics: CameraIntrinsics, background: tuple[Array, Array], device: wp.Device
+        self, body: SkinnedMesh, intrinsics: CameraIntrinsics, background: tuple[Array, Array], device: wp.Device
     ) -> None:
         height, width = intrinsics.height, intrinsics.width
         pixels = height * width
-        vertices, triangles = len(body.vertices), len(body.faces)
+        vertices, triangles = len(body.mesh.vertices), len(body.mesh.faces)
 
         def upload(values: Array, dtype: type) -> wp.array:
             return wp.array(values, dtype=dtype, device=device)
@@ -121,20 +120,20 @@ class BodyRenderer:
         barycentric, mask = buffer(pixels, wp.vec2), buffer(pixels, wp.uint8)
         self.depth_m, self.colour = depth.reshape((height, width)), colour.reshape((height, width))
         self.barycentric, self.mask = barycentric.reshape((height, width)), mask.reshape((height, width))
-        self._bones_host = wp.zeros(len(body.joints), dtype=wp.mat44, device="cpu", pinned=device.is_cuda)
+        self._bones_host = wp.zeros(len(body.bone_from_bind), dtype=wp.mat44, device="cpu", pinned=device.is_cuda)
         self._bones_view = self._bones_host.numpy()
-        self._bones = buffer(len(body.joints), wp.mat44) if device.is_cuda else self._bones_host
+        self._bones = buffer(len(body.bone_from_bind), wp.mat44) if device.is_cuda else self._bones_host
 
-        rest, faces = upload(body.vertices, wp.vec3), upload(body.faces, wp.vec3i)
-        starts, ring = (upload(a, wp.int32) for a in _vertex_rings(body.faces, vertices))
+        rest, faces = upload(body.mesh.vertices, wp.vec3), upload(body.mesh.faces, wp.vec3i)
+        starts, ring = (upload(a, wp.int32) for a in _vertex_rings(body.mesh.faces, vertices))
         camera = [intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy]
-        skin_joints, skin_weights = upload(body.skin_joints, wp.vec4i), upload(body.skin_weights, wp.vec4)
+        skin_joints, skin_weights = upload(body.bones, wp.vec4i), upload(body.weights, wp.vec4)
         tile = (8, 8) if device.is_cuda else (width, 16)
         tiles = (-(-width // tile[0]), -(-height // tile[1]))
 
         shaded = kernels.ShadedBody()
         shaded.faces, shaded.posed, shaded.normals, shaded.rest = faces, self.posed, self.normals, rest
-        shaded.albedo = upload(body.colours.astype(np.float32), wp.vec3)
+        shaded.albedo = upload(body.mesh.colours.astype(np.float32), wp.vec3)
         shaded.grain = wp.array(_grain(), dtype=wp.float32, device=device)
         shaded.grain_cell_m = _GRAIN_CELL_M
         shaded.to_light = wp.vec3(*(np.array(_TO_LIGHT) / np.linalg.norm(_TO_LIGHT)).tolist())

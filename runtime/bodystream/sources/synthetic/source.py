@@ -161,7 +161,9 @@ class SyntheticSource:
         drawn(self.scene.camera_from_body @ transforms)
         clean_m = np.array(drawn.depth_m.numpy())
         depth_m = clean_m if self._noise is None else np.array(self._noise(index).numpy())
-        mesh = Mesh(np.array(drawn.posed.numpy()), self.body.faces, np.array(drawn.normals.numpy()), self.body.colours)
+        mesh = Mesh(
+            np.array(drawn.posed.numpy()), self.body.mesh.faces, np.array(drawn.normals.numpy()), self.body.mesh.colours
+        )
         truth = FrameTruth(
             mesh=mesh,
             pixel_face=np.array(drawn.face.numpy()),

@@ -15,7 +15,9 @@ from scipy.spatial.transform import Rotation
 from bodystream.avatar import LbsAvatar
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS
-from bodystream.sinks.body_animation import BodyAnimationRecorder, write_body_animation
+from bodystream.sinks.animation import AnimationRecorder
+from bodystream.sinks.drive_take import pose_recorder, write_driven_gltf
+from bodystream.sinks.gltf import GltfSummary
 from bodystream.types import Array, BodyPose
 from helpers.avatar_poses import IDENTITY, POSES, SKELETONS, random_pose
 from helpers.needs import khronos_issues
@@ -94,18 +96,22 @@ def driven(count: int = 12, rate_hz: float = 90.0) -> list[BodyPose]:
     return poses
 
 
-def recorded(poses: list[BodyPose], **options: int) -> BodyAnimationRecorder:
-    recorder = BodyAnimationRecorder(**options)
+def recorded(poses: list[BodyPose], **options: int) -> AnimationRecorder:
+    recorder = pose_recorder(**options)
     for pose in poses:
-        recorder.add(pose)
+        recorder.add(pose.t_ns, pose.rotations_xyzw, pose.root_position_m[None])
     return recorder
+
+
+def write(path: Path, recorder: AnimationRecorder, avatar: LbsAvatar) -> GltfSummary:
+    return write_driven_gltf(path, avatar.skin, avatar.skeleton, recorder)
 
 
 @pytest.fixture(scope="module", params=list(SKELETONS))
 def take(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     avatar, poses = LbsAvatar(SKELETONS[request.param]()), driven()
     path = tmp_path_factory.mktemp("glb") / "driven.glb"
-    summary = recorded(poses).write(path, avatar.fitted)
+    summary = write(path, recorded(poses), avatar)
     return path, summary, avatar, poses
 
 
@@ -188,7 +194,7 @@ def test_quaternions_do_not_flip(take) -> None:
 def test_trimesh_opens_it(take) -> None:
     path, _, avatar, _ = take
     (geometry,) = trimesh.load_scene(path).geometry.values()
-    np.testing.assert_allclose(geometry.vertices, avatar.body.vertices * TURN, atol=1e-6)
+    np.testing.assert_allclose(geometry.vertices, avatar.skin.mesh.vertices * TURN, atol=1e-6)
     assert np.array_equal(geometry.faces, avatar.faces) and geometry.is_watertight
 
 
@@ -198,29 +204,27 @@ def test_khronos_validator(take) -> None:
 
 
 def test_a_long_recording_is_thinned_and_its_memory_bounded(tmp_path: Path) -> None:
-    recorder = BodyAnimationRecorder(max_frames=100)
+    recorder = pose_recorder(max_frames=100)
     for i in range(950):
-        recorder.add(BodyPose(i * 11_111_111, np.float32(IDENTITY), np.float32([i, 0, 0])))
-        assert len(recorder) <= 100 and recorder.nbytes <= 100 * 372
+        recorder.add(i * 11_111_111, np.float32(IDENTITY), np.float32([[i, 0, 0]]))
+        assert len(recorder) <= 100 and recorder.nbytes <= 101 * 364 + 12
     assert recorder.stride == 16 and len(recorder) == 60
-    avatar = LbsAvatar()
-    summary = recorder.write(tmp_path / "long.glb", avatar.fitted)
+    summary = write(tmp_path / "long.glb", recorder, LbsAvatar())
     player = Player(tmp_path / "long.glb")
-    np.testing.assert_allclose(player.times, np.arange(0, 950, 16) * 0.011111111, atol=1e-5)
-    moved = [player.globals(frame)[0, 0, 3] for frame in (0, 1, 59)]
-    assert moved == [0.0, -16.0, -944.0] and summary.stride == 16
+    numbers = [*range(0, 950, 16), 949]  # and the last one
+    np.testing.assert_allclose(player.times, np.array(numbers) * 0.011111111, atol=1e-5)
+    moved = [player.globals(frame)[0, 0, 3] for frame in (0, 1, 59, 60)]
+    assert moved == [0.0, -16.0, -944.0, -949.0] and summary.stride == 16
 
 
-def test_recorded_poses_survive_the_doubling_and_the_reuse_of_buffers() -> None:
-    pose = BodyPose(0, np.float32(IDENTITY), np.zeros(3, np.float32))
-    recorder = BodyAnimationRecorder()
-    sizes = set()
-    for i in range(5000):
-        pose.root_position_m[:] = i  # the producer overwrites its own array
-        recorder.add(BodyPose(i, pose.rotations_xyzw, pose.root_position_m))
-        sizes.add(recorder.nbytes)
-    assert len(sizes) == 4 and len(recorder) == 5000
-    np.testing.assert_array_equal(recorder._roots[:5000, 1], np.arange(5000))
+def test_recorded_poses_survive_the_reuse_of_buffers() -> None:
+    rotations, root = np.float32(IDENTITY), np.zeros((1, 3), np.float32)
+    recorder = pose_recorder()
+    for i in range(2000):
+        root[:] = i  # the producer overwrites its own array
+        recorder.add(i, rotations, root)
+    assert len(recorder) == 2000
+    np.testing.assert_array_equal(recorder.result().positions_m[:, 0, 1], np.arange(2000))
 
 
 def test_poses_out_of_order_or_broken_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -232,14 +236,21 @@ def test_poses_out_of_order_or_broken_are_left_out_and_counted(tmp_path: Path) -
     bad = [BodyPose(good[3].t_ns, rotations, good[3].root_position_m) for rotations in (broken, flat)]
     recorder = recorded([*good[:3], good[1], *bad, good[3]])
     assert (len(recorder), recorder.skipped) == (4, 3)
-    assert recorder.write(tmp_path / "b.glb", LbsAvatar().fitted).key_frames == 4
+    assert write(tmp_path / "b.glb", recorder, LbsAvatar()).key_frames == 4
 
 
 def test_nothing_recorded_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no pose was recorded"):
-        BodyAnimationRecorder().write(tmp_path / "n.glb", LbsAvatar().fitted)
-    with pytest.raises(InputError, match="at least 2 key frames"):
-        BodyAnimationRecorder(max_frames=1)
+        write(tmp_path / "n.glb", pose_recorder(), LbsAvatar())
+    assert not list(tmp_path.iterdir())
+
+
+def test_poses_closer_together_than_a_file_can_tell_are_refused(tmp_path: Path) -> None:
+    recorder = pose_recorder()
+    for t_ns in (0, 10**16, 10**16 + 1):
+        recorder.add(t_ns, np.float32(IDENTITY), np.zeros((1, 3), np.float32))
+    with pytest.raises(InputError, match="closer together than a file of"):
+        write(tmp_path / "x.glb", recorder, LbsAvatar())
     assert not list(tmp_path.iterdir())
 
 
@@ -250,33 +261,10 @@ def test_an_interrupt_while_writing_leaves_the_earlier_file(tmp_path: Path, monk
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    recorder, fitted = recorded(driven(3)), LbsAvatar().fitted
+    recorder, avatar = recorded(driven(3)), LbsAvatar()
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            recorder.write(path, fitted)
+            write(path, recorder, avatar)
     assert path.read_bytes() == b"earlier" and [p.name for p in tmp_path.iterdir()] == ["driven.glb"]
-    assert recorder.write(path, fitted).key_frames == 3  # nothing recorded is lost
-
-
-TIMES, ROTATIONS, ROOTS = np.arange(3) / 30, np.tile(IDENTITY, (3, 1, 1)), np.zeros((3, 3))
-
-
-@pytest.mark.parametrize(
-    ("times", "rotations", "roots", "message"),
-    [
-        (TIMES[::-1], ROTATIONS, ROOTS, "finite, increasing times"),
-        (TIMES[:0], ROTATIONS[:0], ROOTS[:0], "got 0 of them"),
-        (TIMES, ROTATIONS[:, :21], ROOTS, r"rotations_xyzw must have shape \(3, 22, 4\), got \(3, 21, 4\)"),
-        (TIMES, ROTATIONS, ROOTS[:2], r"root_positions_m must have shape \(3, 3\), got \(2, 3\)"),
-        (TIMES, ROTATIONS * np.nan, ROOTS, "rotations_xyzw hold values that are not finite"),
-        (TIMES, ROTATIONS * np.arange(22)[:, None], ROOTS, "quaternion of pelvis in frame 0 has no length"),
-        (TIMES + [0, 1e7, 1e7], ROTATIONS, ROOTS, "closer together than a file of"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(
-    tmp_path: Path, times: Array, rotations: Array, roots: Array, message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        write_body_animation(tmp_path / "x.glb", LbsAvatar().fitted, times, rotations, roots)
-    assert not list(tmp_path.iterdir())
+    assert write(path, recorder, avatar).key_frames == 3  # nothing recorded is lost
