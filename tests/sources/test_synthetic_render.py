@@ -84,7 +84,7 @@ def test_depth_agrees_with_rays_at_random_pixels(source: SyntheticSource, frame:
     near = np.argwhere(mask ^ (np.roll(mask, 1, 0) | np.roll(mask, -1, 1)))  # outlines, inside and outside
     pixels = np.concatenate([body, rng.permutation(near)[:50], rng.integers(0, (480, 640), (30, 2))])
     rays = np.stack([(pixels[:, 1] - k.cx) / k.fx, (pixels[:, 0] - k.cy) / k.fy, np.ones(len(pixels))], axis=1)
-    expected = ray_depths(rays, posed_float64(source, 95), source.body.faces)
+    expected = ray_depths(rays, posed_float64(source, 95), source.body.mesh.faces)
     drawn = mask[pixels[:, 0], pixels[:, 1]]
     # on an outline a ray may graze a triangle within rounding
     assert (drawn != np.isfinite(expected)).sum() <= 2
