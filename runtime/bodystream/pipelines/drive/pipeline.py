@@ -11,6 +11,7 @@ import warp as wp
 
 from bodystream.avatar import Avatar, AvatarChoice
 from bodystream.avatar.open import avatar_label, avatar_maker
+from bodystream.device.transfers import download
 from bodystream.engines import Engine
 from bodystream.errors import BodystreamError
 from bodystream.geometry.rotations import matrix_from_quaternion
@@ -194,7 +195,8 @@ class Driver:
     def posed_mesh(self) -> Mesh:
         """The surface in the last pose, on the host [m]: what is to be shown of an avatar without a skin."""
         avatar = self.avatar
-        return Mesh(avatar.vertices.numpy().copy(), avatar.faces, avatar.normals.numpy().copy(), avatar.colours)
+        vertices, normals = download(avatar.vertices).copy(), download(avatar.normals).copy()
+        return Mesh(vertices, avatar.faces, normals, avatar.colours)
 
     def _show(self, avatar: Avatar) -> None:
         self.avatar = avatar
