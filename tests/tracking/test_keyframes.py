@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.device import DeviceFrame
 from bodystream.tracking.keyframes import Keyframes
 from bodystream.types import FlowField
 from helpers.pipeline_frames import DEVICE, frames
@@ -29,14 +32,15 @@ def seen(share: float) -> FlowField:
 
 def play(keyframes: Keyframes, count: int) -> list[tuple[int, int]]:
     """Ask and remember as the tracker does; the pairs of keyframe and frame for which flow is due."""
-    depth = wp.zeros(MASK.shape, dtype=float, device=DEVICE)
+    image = DeviceFrame(frames()[0].intrinsics, DEVICE)
     pairs = []
     for frame in frames()[:count]:
         reference = keyframes.due() if frame.index else None
         if reference is not None:
             assert reference.frame is not None and reference.mask is MASK
             pairs.append((reference.frame.index, frame.index))
-        keyframes.remember(frame, MASK, depth)
+        image.upload(frame, MASK)
+        keyframes.remember(image)
     return pairs
 
 
@@ -57,8 +61,11 @@ def test_none_are_kept_when_they_are_off() -> None:
 def test_a_keyframe_of_which_less_than_half_is_seen_is_ignored(share: float, enough: bool) -> None:
     kept = new_keyframes(every=20, flow_every=4)
     assert play(kept, 5) == [(0, 4)]
-    assert kept.shows_enough(seen(share)) is enough
-    assert (kept.used_count, kept.ignored_count) == (int(enough), int(not enough))
+    flow = seen(share)
+    assert kept.shows_enough(flow) is enough
+    on_device = replace(flow, weight=wp.array(flow.weight, dtype=float, device=DEVICE))
+    assert kept.shows_enough(on_device) is enough
+    assert (kept.used_count, kept.ignored_count) == (2 * enough, 2 * (not enough))
 
 
 def test_reset_forgets_the_keyframe() -> None:

@@ -9,7 +9,7 @@ import pytest
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import select_device
+from bodystream.device import DeviceFrame, select_device
 from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.silhouette import nearest_inside
@@ -40,7 +40,8 @@ class Wall:
         self.anchors = wp.zeros(self.count, dtype=wp.vec4i, device=DEVICE)
         self.weights = wp.zeros(self.count, dtype=wp.vec4, device=DEVICE)
         self.field.anchor(self.points, self.count, self.anchors, self.weights)
-        self.depth = wp.full(SHAPE, 1.0, dtype=float, device=DEVICE)
+        self.image = DeviceFrame(CAMERA, DEVICE)
+        self.image.upload(RgbdFrame(0, 0, np.ones(SHAPE, np.float32), CAMERA), np.ones(SHAPE, bool))
         self.outputs = tuple(wp.zeros(self.count, dtype=t, device=DEVICE) for t in (wp.vec2, float, float))
 
     @property
@@ -49,13 +50,12 @@ class Wall:
 
     def reference(self) -> Reference:
         reference = Reference(self.field, CAMERA)
-        frame = RgbdFrame(0, 0, np.ones(SHAPE, np.float32), CAMERA)
-        reference.store(frame, np.ones(SHAPE, bool), self.depth, self.field)
+        reference.store(self.image, self.field)
         return reference
 
     def gather(self, gatherer: MatchGatherer, flows: list[FlowField]) -> tuple[Array, Array, Array]:
         references = [(self.reference(), flow) for flow in flows]
-        gatherer.gather(self.model, references, self.depth, self.outputs)
+        gatherer.gather(self.model, references, self.image, self.outputs)
         pixels, depth, weight = (output.numpy().copy() for output in self.outputs)
         return pixels, depth, weight
 
@@ -129,6 +129,31 @@ def test_a_flow_that_is_on_the_device_gives_the_same_bits(wall: Wall, region: tu
     host = wall.gather(gatherer, [flow])
     for a, b in zip(host, wall.gather(gatherer, [on_device]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_points_that_the_camera_sees_through_are_pulled_inside(wall: Wall, given: bool) -> None:
+    """Where depth is farther than the model; where nothing was measured only if the source says that nobody is there.
+
+    The wall's left half is the body. To the right, the upper half is measured 50 cm behind, the lower not at all.
+    """
+    v, u = np.indices(SHAPE)
+    body = u < 40
+    depth_m = np.where(body, 1.0, np.where(v < 30, 1.5, 0.0)).astype(np.float32)
+    image = DeviceFrame(CAMERA, DEVICE)
+    image.upload(RgbdFrame(0, 0, depth_m, CAMERA, mask=body if given else None), body)
+    for output in wall.outputs:
+        output.zero_()
+    matched = wp.array(np.arange(wall.count) % 7 == 0, dtype=float, device=DEVICE)
+    MatchGatherer(wall.field, CAMERA).pull_inside(wall.model, image, (*wall.outputs[:2], matched))
+    pixels, weight = wall.outputs[0].numpy(), matched.numpy()
+    # The silhouette is looked at on every third pixel: 39 is the last column of it that is inside.
+    through = ((u > 41) & ((v < 30) | given)).reshape(-1)
+    pulled = through & (np.arange(wall.count) % 7 != 0)
+    np.testing.assert_array_equal(weight, pulled | (np.arange(wall.count) % 7 == 0))
+    np.testing.assert_array_equal(pixels[pulled, 0], 39)
+    assert np.abs(pixels[pulled, 1] - v.reshape(-1)[pulled]).max() <= 3
+    assert not pixels[~pulled].any() and not wall.outputs[1].numpy().any()
 
 
 def test_nearest_inside_is_the_nearest_pixel() -> None:

@@ -1,12 +1,14 @@
 """Where kernels run: device choice, warm-up, launches, and what crosses between host and device."""
 
 from bodystream.device.buffers import LaunchCache, grown
+from bodystream.device.frame import DeviceFrame
 from bodystream.device.kernel_cache import heal_kernel_cache, kernel_cache_is_own, kernels_are_built, load_kernels
 from bodystream.device.launches import RecordedLaunch, launch
 from bodystream.device.select import describe_device, initialise_warp, select_device
 from bodystream.device.transfers import Staged, download, upload
 
 __all__ = [
+    "DeviceFrame",
     "LaunchCache",
     "RecordedLaunch",
     "Staged",

@@ -6,8 +6,9 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.device import DeviceFrame, download
 from bodystream.tracking.matches import Reference
-from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
+from bodystream.types import CameraIntrinsics, FlowField
 
 __all__ = ["Keyframes"]
 
@@ -43,10 +44,10 @@ class Keyframes:
         self._reference.forget()
         self._age = 0
 
-    def remember(self, frame: RgbdFrame, mask: Array, depth: wp.array) -> None:
+    def remember(self, image: DeviceFrame) -> None:
         """Take the frame as keyframe when the last one is old enough; the field holds the frame's motion."""
         if self._every and (self._reference.frame is None or self._age >= self._every):
-            self._reference.store(frame, mask, depth, self._field)
+            self._reference.store(image, self._field)
             self._age = 0
 
     def due(self) -> Reference | None:
@@ -60,7 +61,8 @@ class Keyframes:
     def shows_enough(self, flow: FlowField) -> bool:
         """Whether enough of the keyframe is seen confidently in the flow from it."""
         assert self._reference.mask is not None
-        seen = np.count_nonzero(flow.weight >= DELTA)
+        weight = download(flow.weight) if isinstance(flow.weight, wp.array) else flow.weight
+        seen = np.count_nonzero(weight >= DELTA)
         enough = bool(seen >= LEAST_VALID * np.count_nonzero(self._reference.mask))
         self.used_count += enough
         self.ignored_count += not enough

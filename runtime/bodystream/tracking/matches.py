@@ -10,7 +10,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import LaunchCache, Staged
+from bodystream.device import DeviceFrame, LaunchCache, Staged
 from bodystream.tracking import kernels, match_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.kernels import Pinhole
@@ -86,10 +86,10 @@ class Reference:
         self.frame: RgbdFrame | None = None
         self.mask: Array | None = None
 
-    def store(self, frame: RgbdFrame, mask: Array, depth: wp.array, field: WarpField) -> None:
-        """Keep a frame and its mask, and copy its (H, W) foreground depth [m] and the field's motion at it."""
-        self.frame, self.mask = frame, mask
-        wp.copy(self.depth, depth)
+    def store(self, image: DeviceFrame, field: WarpField) -> None:
+        """Keep a frame and its mask, and copy its foreground depth and the field's motion at it."""
+        self.frame, self.mask = image.frame, image.foreground
+        wp.copy(self.depth, image.depth)
         self.store_motion(field)
 
     def store_motion(self, field: WarpField) -> None:
@@ -119,7 +119,6 @@ class MatchGatherer:
         self._launch = LaunchCache(field.device)
         shape = (intrinsics.height, intrinsics.width)
         self._flows = [Staged(3 * shape[0] * shape[1], float, self._device) for _ in range(self.config.references)]
-        self._scene = wp.zeros(shape, dtype=float, device=self._device)
         coarse = (-(-shape[0] // SILHOUETTE_SCALE), -(-shape[1] // SILHOUETTE_SCALE))
         self._inside = Staged(coarse, wp.vec2s, self._device)
         self._capacity = 0
@@ -135,14 +134,14 @@ class MatchGatherer:
         self,
         model: ModelPoints,
         references: list[tuple[Reference, FlowField]],
-        target_depth: wp.array,
+        target: DeviceFrame,
         outputs: tuple[wp.array, wp.array, wp.array],
     ) -> None:
         """Fill the solver's flow buffers (pixels, depth, weight) for the model's points.
 
         Args:
             model: with normals. references: past frames and the flow from each to the new frame.
-            target_depth: (H, W) foreground depth of the new frame [m].
+            target: the new frame.
         """
         if model.normals is None:
             raise ValueError("matching needs the model's normals, got points without")
@@ -155,7 +154,7 @@ class MatchGatherer:
             inputs = [model.points, model.normals, model.anchors, model.weights, field.positions, self._camera]
             inputs += [reference.rotations, reference.translations, reference.node_count, reference.depth]
             inputs += [*self._on_device(row, flow), config.least_weight, config.visible_m]
-            inputs += [target_depth, config.step_m, row, self._pixels, self._depths, self._weights]
+            inputs += [target.depth, config.step_m, row, self._pixels, self._depths, self._weights]
             self._launch(match_kernels.follow_flow, count, inputs, min_chunk=1024)
         inputs = [len(used), self._camera, self._pixels, self._depths, self._weights, config.spread_m, *outputs]
         self._launch(match_kernels.agree, count, inputs, min_chunk=1024)
@@ -186,21 +185,18 @@ class MatchGatherer:
     def pull_inside(
         self,
         model: ModelPoints,
-        scene_depth_m: Array,
-        mask: Array,
+        target: DeviceFrame,
         outputs: tuple[wp.array, wp.array, wp.array],
     ) -> None:
-        """Targets on the silhouette for points without a flow match that the camera sees through.
+        """Targets on the silhouette of the new frame for points without a flow match that the camera sees through.
 
-        Args:
-            scene_depth_m: (H, W) all depth of the new frame [m]. mask: (H, W) bool, its foreground.
+        A given mask says where the body is not; a found one only where depth was measured.
         """
         config, field = self.config, self._field
         if config.silhouette_weight <= 0:
             return
-        self._scene.assign(scene_depth_m)
-        self._inside.upload(nearest_inside(mask, SILHOUETTE_SCALE))
+        self._inside.upload(nearest_inside(target.foreground, SILHOUETTE_SCALE))
         inputs = [model.points, model.anchors, model.weights, field.positions, field.rotations, field.translations]
-        inputs += [self._camera, self._scene, self._inside.array, SILHOUETTE_SCALE]
+        inputs += [self._camera, target.scene_depth, self._inside.array, SILHOUETTE_SCALE]
         inputs += [config.see_through_m, config.silhouette_weight, *outputs]
         self._launch(match_kernels.pull_inside, model.count, inputs, min_chunk=1024)

@@ -6,10 +6,10 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.device import DeviceFrame
 from bodystream.errors import InputError
 from bodystream.timing import Spans
 from bodystream.tracking.graph import build_graph, mesh_from_depth
@@ -24,7 +24,6 @@ from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, 
 
 __all__ = ["Expected", "Tracked", "Tracker", "Verdict"]
 
-FAR_M = 100.0
 LEAST_NODES = 4
 MISFIT_FRAMES = 15  # of the running mean of the share of the model that does not fit
 
@@ -142,31 +141,28 @@ class Tracker:
         """Stop the worker thread; may be called twice."""
         self._grower.close()
 
-    def start(self, frame: RgbdFrame, mask: Array, depth: wp.array) -> Tracked:
+    def start(self, image: DeviceFrame) -> Tracked:
         """Begin a model: the frame's foreground gives the graph, and its pose the canonical space.
-
-        Args:
-            mask: (H, W) bool, the foreground. depth: (H, W) float32 device array, its depth [m], 0 = none.
 
         Returns:
             FUSE, or LOST where the foreground has no connected surface; then nothing is kept.
 
         Raises:
-            InputError: the frame is of another camera, or mask or depth of another size.
+            InputError: the frame is of another camera.
         """
-        self._check_frame(frame, mask, depth)
+        self._check_camera(image)
         if self.field.count:
             self.reset()
         with self.spans.measure("start"):
             stride = self.config.initial_stride
-            mesh = mesh_from_depth(frame.depth_m, mask, self.intrinsics, stride=stride)
+            mesh = mesh_from_depth(image.frame.depth_m, image.foreground, self.intrinsics, stride=stride)
             piece = max(10, self.config.growth.least_piece // stride)
             graph = build_graph(mesh.points, mesh.edges, self.config.sigma_m, self.field.neighbours, piece)
             if len(graph.positions) < LEAST_NODES:
                 reason = "the foreground has no connected surface to start from"
                 return Tracked(Verdict.LOST, Status.LOST, reason, None, 0)
             self.field.set_graph(graph.positions, graph.edges)
-        self._remember(frame, mask, depth, grow=True)
+        self._remember(image, grow=True)
         return Tracked(Verdict.FUSE, Status.TRACKED, "", None, 0)
 
     def expect(self, t_ns: int, surface: SkinnedSurface) -> list[Expected]:
@@ -204,44 +200,35 @@ class Tracker:
         assert reference.frame is not None and reference.mask is not None
         return Expected(reference, reference.frame, reference.mask, self._flow.flow(model, reference))
 
-    def track(self, frame: RgbdFrame, mask: Array, depth: wp.array, flows: Sequence[FlowField]) -> Tracked:
+    def track(self, image: DeviceFrame, flows: Sequence[FlowField]) -> Tracked:
         """Solve the motion to the frame that was expected, and judge how well it fits.
 
         Args:
-            mask: (H, W) bool, the foreground. depth: (H, W) float32 device array, its depth [m], 0 = none.
+            image: the frame with its foreground.
             flows: one to this frame from each that `expect` named, in that order.
 
         Raises:
-            InputError: the frame is of another camera or time than expected, mask, depth or a flow is of another size,
-                or a flow leads from or to another frame. The expectation stays, so that it can be tried again.
+            InputError: the frame is of another camera or time than expected, a flow is of another size, or leads from
+                or to another frame. The expectation stays, so that it can be tried again.
         """
-        self._check_frame(frame, mask, depth)
-        model, references = self._references(frame, flows)
+        self._check_camera(image)
+        model, references = self._references(image.frame, flows)
         self._expected = None
         with self.spans.measure("match"):
-            self._match(frame, mask, depth, model, references)
+            self._match(image, model, references)
         with self.spans.measure("solve"):
             summary = self._solver.solve()
-        return self._judge(frame, mask, depth, summary)
+        return self._judge(image, summary)
 
-    def _match(
-        self,
-        frame: RgbdFrame,
-        mask: Array,
-        depth: wp.array,
-        model: ModelPoints,
-        references: list[tuple[Reference, FlowField]],
-    ) -> None:
+    def _match(self, image: DeviceFrame, model: ModelPoints, references: list[tuple[Reference, FlowField]]) -> None:
         solver = self._solver
         solver.set_points(model)
-        self._gatherer.gather(model, references, depth, solver.flow_buffers)
-        # A given mask says where the body is not; a found one only where depth was measured.
-        scene_m = frame.depth_m if frame.mask is None else np.where(frame.mask, frame.depth_m, np.float32(FAR_M))
-        self._gatherer.pull_inside(model, scene_m, mask, solver.flow_buffers)
+        self._gatherer.gather(model, references, image, solver.flow_buffers)
+        self._gatherer.pull_inside(model, image, solver.flow_buffers)
         solver.use_flow()
-        solver.set_depth(depth)
+        solver.set_depth(image.depth)
 
-    def _judge(self, frame: RgbdFrame, mask: Array, depth: wp.array, summary: SolveSummary) -> Tracked:
+    def _judge(self, image: DeviceFrame, summary: SolveSummary) -> Tracked:
         config, number, unexplained = self.config, self.frame_count, summary.unexplained
         misfit = f"{unexplained:.0%} of the model does not fit the depth"
         if summary.status is Status.LOST or unexplained > config.lost_fit:
@@ -252,7 +239,7 @@ class Tracker:
         if config.restart and self._misfit > config.stale_fit:
             return Tracked(Verdict.RESTART, Status.DEGRADED, misfit, summary, number)
         poor = unexplained > config.poor_fit
-        self._remember(frame, mask, depth, grow=not poor)
+        self._remember(image, grow=not poor)
         if poor:
             return Tracked(Verdict.POOR, Status.DEGRADED, misfit, summary, number, self._missed())
         self._misses = 0
@@ -263,30 +250,23 @@ class Tracker:
         self._misses += 1
         return self.config.restart and self._misses >= self.config.restart_after
 
-    def _remember(self, frame: RgbdFrame, mask: Array, depth: wp.array, grow: bool) -> None:
+    def _remember(self, image: DeviceFrame, grow: bool) -> None:
+        frame = image.frame
         with self.spans.measure("remember"):
-            self._previous.store(frame, mask, depth, self.field)
+            self._previous.store(image, self.field)
             self._motion.remember(frame.t_ns)
-            self._keyframes.remember(frame, mask, depth)
+            self._keyframes.remember(image)
             if grow and self.frame_count % self.config.grow_every == 0:
-                self._grower.request(frame.depth_m, mask, frame.t_ns)
+                self._grower.request(frame.depth_m, image.foreground, frame.t_ns)
         self.frame_count += 1
 
-    def _check_frame(self, frame: RgbdFrame, mask: Array, depth: wp.array) -> None:
-        """Raise InputError unless everything has the size that the tracker was made for."""
-        k = self.intrinsics
-        size = (k.height, k.width)
-        if frame.intrinsics != k:
+    def _check_camera(self, image: DeviceFrame) -> None:
+        """Raise InputError unless the frame is of the camera that the tracker was made for."""
+        if image.intrinsics != self.intrinsics:
             raise InputError(
-                f"frame {frame.label}: the tracker was made for a camera of {k}, got one of {frame.intrinsics}: "
-                "make another tracker for it"
+                f"frame {image.frame.label}: the tracker was made for a camera of {self.intrinsics}, "
+                f"got one of {image.intrinsics}: make another tracker for it"
             )
-        if mask.shape != size or mask.dtype != np.bool_:
-            raise InputError(
-                f"frame {frame.label}: the mask must be bool of shape {size}, got {mask.dtype} of shape {mask.shape}"
-            )
-        if depth.shape != size:
-            raise InputError(f"frame {frame.label}: the depth must have shape {size}, got {depth.shape}")
 
     def _references(
         self, frame: RgbdFrame, flows: Sequence[FlowField]
@@ -314,9 +294,10 @@ class Tracker:
 def _check_flow(flow: FlowField, asked: Expected, frame: RgbdFrame) -> None:
     """Raise InputError unless the flow leads from the frame that was named to this one and has their size."""
     size = frame.depth_m.shape
-    if flow.flow_px.shape != (*size, 2) or flow.weight.shape != size:
+    flow_size = size if isinstance(flow.flow_px, wp.array) else (*size, 2)
+    if flow.flow_px.shape != flow_size or flow.weight.shape != size:
         raise InputError(
-            f"frame {frame.label}: a flow must have shape {(*size, 2)} and its weight {size}, "
+            f"frame {frame.label}: a flow must have shape {flow_size} and its weight {size}, "
             f"got {flow.flow_px.shape} and {flow.weight.shape}"
         )
     if (flow.source_t_ns, flow.target_t_ns) != (asked.frame.t_ns, frame.t_ns):

@@ -9,6 +9,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.correspondence import CorrespondenceEstimator, DisConfig, DisCorrespondence
+from bodystream.device import DeviceFrame, download
 from bodystream.errors import SourceError
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
 from bodystream.fusion import FusionConfig, Surface, TsdfVolume
@@ -113,10 +114,7 @@ class Capture:
         self.tracker = Tracker(intrinsics, device, c.tracking, self.spans)
         self.field = self.tracker.field
         self.volume = TsdfVolume(c.fusion, device)
-        shape = (intrinsics.height, intrinsics.width)
-        self._depth = wp.zeros(shape, dtype=float, device=device)
-        self._mask = wp.zeros(shape, dtype=wp.uint8, device=device)
-        self._colour = wp.zeros(shape, dtype=wp.vec3ub, device=device)
+        self._image = DeviceFrame(intrinsics, device)
         self.surface: Surface | None = None
         self.restart_count = 0
         self.on_forget: Callable[[], None] | None = None
@@ -134,25 +132,21 @@ class Capture:
             )
         with self.spans.measure("foreground"):
             foreground = self.foreground.step(frame)
-            depth_m = np.where(foreground.mask, frame.depth_m, np.float32(0))
-            pixels = int(np.count_nonzero(depth_m))
+            pixels = int(np.count_nonzero(foreground.mask))
         if foreground.status is Status.LOST or pixels < self.config.least_pixels:
             reason = foreground.reason or f"{pixels} foreground pixels with depth, too few to track"
             return self._result(frame, foreground, Status.LOST, reason)
         with self.spans.measure("upload"):
-            self._depth.assign(depth_m)
-            self._mask.assign(foreground.mask.view(np.uint8))
-            if frame.colour is not None:
-                self._colour.assign(frame.colour)
+            self._image.upload(frame, foreground.mask)
         if self.surface is None:
-            tracked = self._start(frame, foreground)
+            tracked = self._start()
         else:
             flows = self._flows(frame, foreground, self.tracker.expect(frame.t_ns, self.surface))
-            tracked = self.tracker.track(frame, foreground.mask, self._depth, flows)
+            tracked = self.tracker.track(self._image, flows)
             if tracked.verdict is Verdict.RESTART:
-                tracked = self._start(frame, foreground)
+                tracked = self._start()
         if tracked.verdict is Verdict.FUSE:
-            self._fuse(frame, tracked.number)
+            self._fuse(frame.t_ns, tracked.number)
         if tracked.give_up:
             self._forget_model()
         status, reason = tracked.status, tracked.reason
@@ -160,11 +154,11 @@ class Capture:
             status, reason = Status.DEGRADED, foreground.reason
         return self._result(frame, foreground, status, reason, tracked.solve)
 
-    def _start(self, frame: RgbdFrame, foreground: Foreground) -> Tracked:
+    def _start(self) -> Tracked:
         """Forget the model, if there is one: what was fused is in another canonical pose."""
         if self.field.count:
             self._forget_model()
-        return self.tracker.start(frame, foreground.mask, self._depth)
+        return self.tracker.start(self._image)
 
     def _flows(self, frame: RgbdFrame, foreground: Foreground, expected: list[Expected]) -> list[FlowField]:
         """Correspondence to the frame from each that the tracker asks for: the last one, then keyframes."""
@@ -178,10 +172,10 @@ class Capture:
         with self.spans.measure("keyframe"):
             return flows + [flow(past) for past in expected[1:]]
 
-    def _fuse(self, frame: RgbdFrame, number: int) -> None:
+    def _fuse(self, t_ns: int, number: int) -> None:
         with self.spans.measure("integrate"):
-            colour = None if frame.colour is None else self._colour
-            self.volume.integrate(self._depth, colour, self._mask, self.intrinsics, self.field, frame.t_ns)
+            image = self._image
+            self.volume.integrate(image.depth, image.colour, image.mask, self.intrinsics, self.field, t_ns)
         if self.surface is None or number % self.config.extract_every == 0:
             with self.spans.measure("surface"):
                 surface = self.volume.extract(self.field)
@@ -235,8 +229,8 @@ class Capture:
         if live is None or self.surface is None:
             return None
         mesh = self.surface.download()
-        vertices = live.vertices.numpy()[: live.vertex_count].copy()
-        return Mesh(vertices, mesh.faces, live.normals.numpy()[: live.vertex_count].copy(), mesh.colours)
+        vertices, normals = (download(a, live.vertex_count).copy() for a in (live.vertices, live.normals))
+        return Mesh(vertices, mesh.faces, normals, mesh.colours)
 
     def warm_up(self, frames: int = 4) -> None:
         """Run the stages on a generated moving ball, so that the first real frame meets warm code and buffers."""

@@ -1,0 +1,99 @@
+"""The frame that is being worked on, on the device: uploaded once, read by every stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import warp as wp
+
+from bodystream.device import frame_kernels
+from bodystream.device.launches import RecordedLaunch
+from bodystream.device.transfers import Staged
+from bodystream.errors import InputError
+from bodystream.types import Array, CameraIntrinsics, RgbdFrame
+
+__all__ = ["DeviceFrame"]
+
+_BACKGROUND = int(frame_kernels.BACKGROUND)
+
+
+class DeviceFrame:
+    """One frame and its foreground on host and device. Each upload takes the place of the one before.
+
+    Args:
+        intrinsics: of every frame to come.
+        device: where its arrays live.
+
+    Attributes:
+        frame, foreground: what was uploaded last: the frame, and (H, W) bool on the host.
+        depth: (H, W) float32 device array, the foreground's depth [m], 0 elsewhere.
+        mask: (H, W) uint8 device array, 1 = foreground.
+        scene_depth: (H, W) float32 device array, all measurements [m]; far away where the source's own mask says that
+            nothing of the body is.
+    """
+
+    def __init__(self, intrinsics: CameraIntrinsics, device: wp.Device) -> None:
+        self.intrinsics = intrinsics
+        shape = (intrinsics.height, intrinsics.width)
+        self._scene = Staged(shape, float, device)
+        self._labels = Staged(shape, wp.uint8, device)
+        self._colour = Staged(shape, wp.vec3ub, device)
+        self._colour_is_current = False
+        self._frame: RgbdFrame | None = None
+        self._foreground: Array | None = None
+        self.scene_depth = self._scene.array
+        self.depth: wp.array = wp.zeros(shape, dtype=float, device=device)
+        self.mask: wp.array = wp.zeros(shape, dtype=wp.uint8, device=device)
+        images: list[Any] = [self._labels.array, self.scene_depth, self.depth, self.mask]
+        inputs = [image.flatten() for image in images]
+        pixels = shape[0] * shape[1]
+        self._label_depth = RecordedLaunch(frame_kernels.label_depth, pixels, inputs, device, min_chunk=16384)
+
+    @property
+    def frame(self) -> RgbdFrame:
+        assert self._frame is not None, "nothing was uploaded yet"
+        return self._frame
+
+    @property
+    def foreground(self) -> Array:
+        assert self._foreground is not None, "nothing was uploaded yet"
+        return self._foreground
+
+    def upload(self, frame: RgbdFrame, foreground: Array) -> None:
+        """Take a frame and its (H, W) bool foreground.
+
+        Raises:
+            InputError: the frame is of another camera, or the foreground of another size or type.
+        """
+        size = self._scene.array.shape
+        if frame.intrinsics != self.intrinsics:
+            raise InputError(
+                f"frame {frame.label}: expected one of a camera of {self.intrinsics}, got one of {frame.intrinsics}: "
+                "each camera needs buffers of its own"
+            )
+        if foreground.shape != size or foreground.dtype != np.bool_:
+            raise InputError(
+                f"frame {frame.label}: the foreground must be bool of shape {size}, "
+                f"got {foreground.dtype} of shape {foreground.shape}"
+            )
+        self._scene.upload(frame.depth_m)
+        self._labels.wait()
+        labels = self._labels.host
+        labels[:] = foreground
+        if frame.mask is not None:
+            labels += _BACKGROUND * (~frame.mask).view(np.uint8)
+        self._labels.send()
+        self._label_depth()
+        self._frame, self._foreground = frame, foreground
+        self._colour_is_current = False
+
+    @property
+    def colour(self) -> wp.array | None:
+        """(H, W) vec3ub device array, or None of a camera without colour; goes up when it is first asked for."""
+        if self.frame.colour is None:
+            return None
+        if not self._colour_is_current:
+            self._colour.upload(self.frame.colour)
+            self._colour_is_current = True
+        return self._colour.array
