@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import warp as wp
 
+from bodystream.device import DeviceFrame
 from bodystream.errors import InputError
 from bodystream.geometry.camera import project
 from bodystream.tracking import Expected, SolverConfig, Tracked, Tracker, TrackerConfig, Verdict
@@ -25,8 +26,10 @@ def mask_of(frame: RgbdFrame) -> Array:
     return frame.truth.mask & (frame.depth_m > 0)
 
 
-def depth_of(frame: RgbdFrame, mask: Array) -> wp.array:
-    return wp.array(np.where(mask, frame.depth_m, np.float32(0)), dtype=float, device=DEVICE)
+def uploaded(frame: RgbdFrame, mask: Array | None = None) -> DeviceFrame:
+    image = DeviceFrame(frame.intrinsics, DEVICE)
+    image.upload(frame, mask_of(frame) if mask is None else mask)
+    return image
 
 
 def true_flow(source: RgbdFrame, target: RgbdFrame) -> FlowField:
@@ -53,6 +56,7 @@ class TrueSurface:
     anchors: wp.array
     weights: wp.array
     vertex_count: int
+    version: int = 0
 
     @classmethod
     def of(cls, tracker: Tracker, frame: RgbdFrame) -> TrueSurface:
@@ -73,6 +77,7 @@ class TrueSurface:
 
     def anchor(self, tracker: Tracker) -> None:
         tracker.field.anchor(self.vertices, self.vertex_count, self.anchors, self.weights)
+        self.version += 1
 
     def error_m(self, tracker: Tracker, frame: RgbdFrame) -> Array:
         """(V,) distance of each covered vertex to where it truly is in that frame [m]."""
@@ -88,8 +93,7 @@ class Run:
 
     def __init__(self, mask: Array | None = None, **options: object) -> None:
         self.tracker = Tracker(FRAMES[0].intrinsics, DEVICE, TrackerConfig(**options))  # type: ignore[arg-type]
-        mask = mask_of(FRAMES[0]) if mask is None else mask
-        self.started = self.tracker.start(FRAMES[0], mask, depth_of(FRAMES[0], mask))
+        self.started = self.tracker.start(uploaded(FRAMES[0], mask))
         self.surface = TrueSurface.of(self.tracker, FRAMES[0])
 
     def expect(self, frame: RgbdFrame) -> list[Expected]:
@@ -97,8 +101,7 @@ class Run:
         return self.tracker.expect(frame.t_ns, self.surface)
 
     def track(self, frame: RgbdFrame, flows: list[FlowField]) -> Tracked:
-        mask = mask_of(frame)
-        return self.tracker.track(frame, mask, depth_of(frame, mask), flows)
+        return self.tracker.track(uploaded(frame), flows)
 
     def step(self, frame: RgbdFrame) -> Tracked:
         """Follow with true flow from every frame that is asked for."""
@@ -238,8 +241,7 @@ def test_a_stale_model_is_to_be_started_anew_from_the_frame(runs: type[Run]) -> 
     assert (tracked.verdict, tracked.give_up) == (Verdict.RESTART, False)
     run.tracker.reset()
     assert run.tracker.field.count == run.tracker.frame_count == 0 and run.tracker.snapshot(0) is None
-    mask = mask_of(FRAMES[1])
-    again = run.tracker.start(FRAMES[1], mask, depth_of(FRAMES[1], mask))
+    again = run.tracker.start(uploaded(FRAMES[1]))
     assert (again.verdict, again.number, run.tracker.frame_count) == (Verdict.FUSE, 0, 1)
     assert not run.tracker.field.motion()[1].any(), "the frame's pose is the canonical one"
 
@@ -255,8 +257,7 @@ def test_a_model_that_is_to_be_kept_is_never_given_up(runs: type[Run]) -> None:
 def test_no_surface_to_start_from() -> None:
     tracker = Tracker(FRAMES[0].intrinsics, DEVICE)
     try:
-        mask = np.zeros_like(mask_of(FRAMES[0]))
-        tracked = tracker.start(FRAMES[0], mask, depth_of(FRAMES[0], mask))
+        tracked = tracker.start(uploaded(FRAMES[0], np.zeros_like(mask_of(FRAMES[0]))))
         assert (tracked.verdict, tracked.status) == (Verdict.LOST, Status.LOST)
         assert "no connected surface" in tracked.reason and tracker.frame_count == tracker.field.count == 0
     finally:
@@ -316,22 +317,29 @@ def test_frames_that_were_not_expected_are_refused(runs: type[Run]) -> None:
         run.expect(FRAMES[3])
 
 
-def test_images_of_another_camera_or_size_are_refused(runs: type[Run]) -> None:
+def test_frames_of_another_camera_are_refused(runs: type[Run]) -> None:
     run, frame = runs(), FRAMES[1]
-    mask = mask_of(frame)
-    depth, flows = depth_of(frame, mask), [true_flow(FRAMES[0], frame)]
+    flows = [true_flow(FRAMES[0], frame)]
     run.expect(frame)
-    for call in (lambda f, m, d: run.tracker.track(f, m, d, flows), run.tracker.start):
-        zoomed = replace(frame, intrinsics=replace(frame.intrinsics, fx=300.0))
+    zoomed = uploaded(replace(frame, intrinsics=replace(frame.intrinsics, fx=300.0)))
+    for call in (lambda image: run.tracker.track(image, flows), run.tracker.start):
         with pytest.raises(InputError, match="made for a camera of 320x240.*got one of.*fx=300"):
-            call(zoomed, mask, depth)
-        with pytest.raises(InputError, match="mask must be bool.*uint8"):
-            call(frame, mask.view(np.uint8), depth)
-        with pytest.raises(InputError, match=r"mask must be bool of shape \(240, 320\).*\(320, 240\)"):
-            call(frame, mask.T, depth)
-        with pytest.raises(InputError, match="depth must have shape"):
-            call(frame, mask, wp.zeros((120, 160), dtype=float, device=DEVICE))
+            call(zoomed)
     assert run.tracker.frame_count == 1 and run.track(frame, flows).verdict is Verdict.FUSE
+
+
+def test_flow_that_is_on_the_device_gives_the_same_motion(runs: type[Run]) -> None:
+    host, device = runs(keyframe_flow_every=2), runs(keyframe_flow_every=2)
+    followed = 0
+    for frame in FRAMES[1:5]:
+        host.step(frame)
+        flows = [true_flow(past.frame, frame) for past in device.expect(frame)]
+        followed += len(flows)
+        device.track(frame, [
+            replace(flow, flow_px=wp.array(flow.flow_px, dtype=wp.vec2, device=DEVICE),
+                    weight=wp.array(flow.weight, dtype=float, device=DEVICE)) for flow in flows
+        ])  # fmt: skip
+    assert followed > 4 and host.motion() == device.motion()
 
 
 def test_a_step_keeps_its_buffers(runs: type[Run]) -> None:
