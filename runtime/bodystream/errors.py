@@ -12,6 +12,8 @@ __all__ = [
     "DeviceError",
     "InputError",
     "MissingDependencyError",
+    "NotReadyError",
+    "SessionError",
     "SourceError",
     "excerpt",
 ]
@@ -54,6 +56,14 @@ class InputError(BodystreamError):
 
 class SourceError(BodystreamError):
     """A camera or recording stopped, stalled or cannot be opened."""
+
+
+class SessionError(BodystreamError):
+    """A session was asked for something that its state does not allow: it is closed, or reads a source."""
+
+
+class NotReadyError(SessionError):
+    """A session was asked for a result before it had one: push a frame or sample first, or wait for the source."""
 
 
 class BundleError(BodystreamError):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from bodystream.timing import Slot
+from bodystream.sinks.base import Sink, SinkBase
 
 __all__ = ["SinkWorker"]
 
 T = TypeVar("T")
 
+_WARNINGS = 100  # that are kept
+
 
 class SinkWorker(Generic[T]):
-    """Hands the newest value to `consume` on its own thread.
+    """Hands values to `consume` on its own thread: the newest one, or all of them in order within a bound.
 
     An exception in `consume` is recorded once in `warnings` and the next value is tried; after `patience`
     failures in a row the sink is switched off, which is recorded too. Nothing is ever raised to the producer.
@@ -23,40 +26,87 @@ class SinkWorker(Generic[T]):
     Args:
         name: of the sink, for messages and the thread.
         consume: takes one value.
-        max_rate_hz: values are consumed at most this often; None = as fast as they come.
+        max_rate_hz: values are consumed at most this often, or as many of them as wait; None = as fast as they come.
         patience: failures in a row after which the sink is switched off.
+        bound: 1 = the newest value replaces the one that waits; else so many wait, and what comes beyond is left out.
+        flush: called after the values that waited together were consumed.
+        finish: called once after the last value.
+
+    Attributes:
+        consumed, failed: values. dropped: values that were replaced, or for which there was no room.
+        broken: whether it was switched off.
+        notes: what `finish` returned. failure: what it raised, or None.
     """
 
     def __init__(
-        self, name: str, consume: Callable[[T], None], max_rate_hz: float | None = None, patience: int = 20
+        self,
+        name: str,
+        consume: Callable[[T], None],
+        max_rate_hz: float | None = None,
+        patience: int = 20,
+        *,
+        bound: int = 1,
+        flush: Callable[[], None] | None = None,
+        finish: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self.name = name
         self.warnings: list[str] = []
-        self.consumed = 0
-        self.failed = 0
+        self.consumed = self.failed = self.dropped = 0
         self.broken = False
-        self._consume = consume
+        self.notes: tuple[str, ...] = ()
+        self.failure: Exception | None = None
+        self._consume, self._flush, self._finish = consume, flush, finish
         self._interval_s = 0.0 if max_rate_hz is None else 1.0 / max_rate_hz
-        self._patience = patience
-        self._slot: Slot[T] = Slot()
+        self._patience, self._bound = patience, bound
+        self._failures = 0  # in a row
+        self._waiting: deque[T] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
 
-    @property
-    def dropped(self) -> int:
-        """Values that were replaced by newer ones before the sink came to them."""
-        return self._slot.drop_count
+    @classmethod
+    def of(cls, sink: Sink[T]) -> SinkWorker[T]:
+        """The worker of a sink, by the settings that it has (see `SinkBase`)."""
+
+        def setting(name: str) -> object:
+            return getattr(sink, name, getattr(SinkBase, name))
+
+        bound = int(setting("bound")) if setting("lossless") else 1  # type: ignore[call-overload]
+        return cls(
+            sink.name,
+            sink.publish,
+            setting("max_rate_hz"),  # type: ignore[arg-type]
+            bound=max(2, bound) if setting("lossless") else 1,
+            flush=getattr(sink, "flush", None),
+            finish=sink.close,
+        )
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
 
-    def publish(self, value: T) -> None:
-        """Offer a value; returns at once, whatever state the sink is in."""
-        if not self.broken:
-            self._slot.put(value)
+    def publish(self, value: T, *, keep: bool = False) -> None:
+        """Offer a value; returns at once, whatever state the sink is in.
+
+        Args:
+            keep: it must not be lost for want of room.
+        """
+        if self.broken:
+            return
+        with self._wake:
+            if self._bound == 1 and self._waiting and not keep:
+                self._waiting.clear()
+                self.dropped += 1
+            elif len(self._waiting) >= self._bound and not keep:
+                self.dropped += 1
+                if self.dropped == 1:
+                    self.warn(f"it is slower than what it is given: beyond {self._bound} that wait some are left out")
+                return
+            self._waiting.append(value)
+            self._wake.notify()
 
     def record(self, error: BaseException, doing: str = "") -> None:
         """Add a warning for `error` unless the same was recorded before."""
@@ -67,10 +117,25 @@ class SinkWorker(Generic[T]):
         """Add a warning that is no error of the sink's, unless the same was recorded before."""
         self._add(f"{self.name}: {text}")
 
-    def close(self, timeout_s: float = 5.0) -> bool:
-        """Consume the value that waits, if any, and stop; False where the sink did not come to its end in time."""
-        self._slot.close()
+    def failed_once_more(self, error: Exception) -> None:
+        """Count a failure of the sink's on any thread; after `patience` of them in a row it is switched off."""
+        self.failed += 1
+        self._failures += 1
+        self.record(error)
+        if self._failures >= self._patience and not self.broken:
+            self.broken = True
+            self.record(RuntimeError(f"switched off after {self._failures} failures in a row"))
+
+    def end(self) -> None:
+        """Say that no value will come any more; the thread consumes what waits, finishes and stops."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
         self._stopping.set()
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Consume what waits, if anything, finish and stop; False where the sink did not come to its end in time."""
+        self.end()
         if self._thread is threading.current_thread():
             return True
         self._thread.join(timeout_s)
@@ -81,27 +146,50 @@ class SinkWorker(Generic[T]):
 
     def _add(self, message: str) -> None:
         with self._lock:
-            if message not in self.warnings and len(self.warnings) < 100:
+            if message not in self.warnings and len(self.warnings) < _WARNINGS:
                 self.warnings.append(message)
 
+    def _take(self) -> deque[T] | None:
+        """All that waits; None where nothing does and nothing will."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._closing)
+            taken, self._waiting = self._waiting, deque()
+            return taken or None
+
     def _run(self) -> None:
-        failures = 0
         while True:
-            value = self._slot.take()
-            if value is None:
-                return
+            if self._bound > 1 and self._interval_s:  # gather first: what is written together wakes the thread once
+                with self._wake:
+                    self._wake.wait_for(lambda: self._waiting or self._closing)
+                self._stopping.wait(self._interval_s)
             start = time.monotonic()
+            taken = self._take()
+            if taken is None:
+                break
+            while taken and not self.broken:
+                self._one(taken.popleft())  # a frame must not live until the next one comes
+            if self._flush is not None and not self.broken:
+                self._guarded(self._flush)
+            if self.broken and self._finish is None:
+                return
+            if self._bound == 1:
+                self._stopping.wait(max(0.0, self._interval_s - (time.monotonic() - start)))
+        if self._finish is not None:
             try:
-                self._consume(value)
-                self.consumed += 1
-                failures = 0
+                self.notes = tuple(self._finish() or ())
             except Exception as error:
-                self.failed += 1
-                failures += 1
-                self.record(error)
-                if failures >= self._patience:
-                    self.broken = True
-                    self.record(RuntimeError(f"switched off after {failures} failures in a row"))
-                    return
-            del value  # a frame must not live until the next one comes
-            self._stopping.wait(max(0.0, self._interval_s - (time.monotonic() - start)))
+                self.failure = error
+                self.record(error, "closing")
+
+    def _one(self, value: T) -> None:
+        if self._guarded(lambda: self._consume(value)):
+            self.consumed += 1
+            self._failures = 0
+
+    def _guarded(self, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except Exception as error:
+            self.failed_once_more(error)
+            return False
+        return True
