@@ -7,14 +7,16 @@ that a FIFO or a device among somebody's frames never blocks, and never more byt
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
 import secrets
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bodystream.errors import InputError
@@ -22,6 +24,7 @@ from bodystream.errors import InputError
 __all__ = [
     "atomic_path",
     "check_output",
+    "give_up_writing",
     "growing_path",
     "prepare_folder",
     "read_bounded",
@@ -32,6 +35,8 @@ __all__ = [
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/\d+)/fd/(\d+)$")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
+_unfinished: set[Path] = set()  # a program that ends takes the threads along that were writing these
+_given_up = threading.Event()
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     getattr(errno, "EDQUOT", -1): "the disk quota is used up: free some space or choose another folder",
@@ -79,9 +84,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refusal(target, error) from error
+    _unfinished.add(temporary)
     try:
         yield temporary
         _flush(temporary)
+        if _given_up.is_set():
+            raise InputError(f"{target} was not written: the program was told to end at once")
         try:
             os.replace(temporary, target)
         except OSError as error:
@@ -91,6 +99,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _refusal(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def give_up_writing() -> None:
+    """From now on no file of `atomic_path` takes its place: for a program that is told to end at once, whatever its
+    threads are doing. What they were writing is removed."""
+    _given_up.set()
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    _given_up.set()
+    for temporary in tuple(_unfinished):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

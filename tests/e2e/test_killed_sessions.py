@@ -57,12 +57,12 @@ def test_a_killed_capture_loses_less_than_a_second(tmp_path: Path) -> None:
 _TELLING = """
 import sys
 from bodystream.cli.main import main
-from bodystream.pipelines.capture.session import LiveSession
-process = LiveSession._process
-def told(self, arrival):
-    process(self, arrival)
-    print(arrival.frame.t_ns, flush=True)
-LiveSession._process = told
+from bodystream.pipelines.capture.session import CaptureSession
+work = CaptureSession._work
+def told(self, frame, arrived_ns):
+    work(self, frame, arrived_ns)
+    print(frame.t_ns, flush=True)
+CaptureSession._work = told
 sys.exit(main(sys.argv[1:]))
 """
 

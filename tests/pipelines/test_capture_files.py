@@ -18,8 +18,11 @@ from bodystream.errors import InputError
 from bodystream.files import prepare_folder
 from bodystream.foreground.planes import Plane
 from bodystream.pipelines.capture.files import CaptureFiles, floor_of
-from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.pipelines.capture.pipeline import Capture, CaptureResult
+from bodystream.pipelines.capture.take_files import WrittenFiles
+from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.recovery import journals_in, recover_folder, recover_journal
+from bodystream.sinks import Occasion
 from bodystream.sinks.capture_take import CaptureTake, world_from_camera
 from bodystream.sinks.journal import MAGIC, JournalReader, Record, encode_record
 from helpers.gltf_player import Player
@@ -27,9 +30,24 @@ from helpers.needs import khronos_issues
 from helpers.pipeline_frames import empty, frames, new_capture
 
 
+def show(capture: Capture, files: CaptureFiles, occasion: Occasion, result: CaptureResult | None = None) -> None:
+    """What a session does on the pipeline's thread and on the sink's, one after the other."""
+    motion = None if result is None or not result.nodes else capture.field.snapshot(result.frame.t_ns)
+    recorded = files.prepare(CaptureView(occasion, result, capture, motion, 30.0, {}))
+    if recorded is not None:
+        files.publish(recorded)
+
+
 def record(capture: Capture, files: CaptureFiles, first: int, end: int, gone: tuple[int, ...] = ()) -> None:
+    capture.on_forget = lambda: show(capture, files, Occasion.FORGET)
     for frame in frames()[first:end]:
-        files.add(capture.step(empty(frame) if frame.index in gone else frame), capture)
+        show(capture, files, Occasion.RESULT, capture.step(empty(frame) if frame.index in gone else frame))
+
+
+def finish(capture: Capture, files: CaptureFiles) -> WrittenFiles:
+    show(capture, files, Occasion.END)
+    assert files.close() == files.written.lines
+    return files.written
 
 
 def recording(capture: Capture, folder: Path, first: int = 0, end: int = 6) -> CaptureFiles:
@@ -54,7 +72,7 @@ def test_files_hold_what_was_captured(tmp_path: Path) -> None:
     capture, files = new_capture(), CaptureFiles(tmp_path / "a" / "out")
     try:
         record(capture, files, 0, 10, gone=(4, 5))
-        written = files.write(capture)
+        written = finish(capture, files)
         surface, live = capture.surface, capture.live_mesh()
         assert surface is not None and live is not None
         canonical = surface.download()
@@ -88,10 +106,10 @@ def test_files_hold_what_was_captured(tmp_path: Path) -> None:
 def test_nothing_captured_is_said_and_writes_nothing(tmp_path: Path, capture: Capture) -> None:
     files = CaptureFiles(tmp_path / "out")
     with pytest.raises(InputError, match="nothing was captured"):
-        files.write(capture)
+        finish(capture, files)
     record(capture, files, 0, 3, gone=(0, 1, 2))
     with pytest.raises(InputError, match="nothing was captured"):
-        files.write(capture)
+        finish(capture, files)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -104,7 +122,7 @@ def test_a_restart_begins_a_segment_and_drops_nothing(tmp_path: Path, capture: C
     record(capture, files, 12, 15)
     assert capture.restart_count == 2
     last = capture.live_mesh()
-    written = files.write(capture)
+    written = finish(capture, files)
     assert first is not None and last is not None
     assert any("started anew 2 time(s)" in note and "3 models" in note for note in written.notes)
     player = Player(tmp_path / "capture.glb")
@@ -129,7 +147,7 @@ def test_khronos_validator_on_several_models(tmp_path: Path, capture: Capture) -
     files = recording(capture, tmp_path, 0, 3)
     capture.reset()
     record(capture, files, 3, 6)
-    files.write(capture)
+    finish(capture, files)
     issues = json.loads(khronos_issues(tmp_path / "capture.glb"))
     assert issues["numErrors"] == issues["numWarnings"] == 0, issues["messages"][:5]
 
@@ -137,16 +155,16 @@ def test_khronos_validator_on_several_models(tmp_path: Path, capture: Capture) -
 def test_saving_writes_the_files_as_they_stand_and_recording_goes_on(tmp_path: Path, capture: Capture) -> None:
     told: list[str] = []
     files = CaptureFiles(tmp_path, told.append)
-    files.save(capture)
+    show(capture, files, Occasion.SAVE)
     assert told == ["nothing was captured yet, so there is nothing to save"]
     record(capture, files, 0, 3)
-    files.save(capture)
+    show(capture, files, Occasion.SAVE)
     assert files._saving is not None
     files._saving.join()
     assert "saved" in told[1] and "capture.glb" in told[1]
     assert len(Player(tmp_path / "capture.glb").key_times) == 3
     record(capture, files, 3, 6)
-    files.write(capture)
+    finish(capture, files)
     assert len(Player(tmp_path / "capture.glb").key_times) == 6
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -173,7 +191,7 @@ def test_what_a_killed_capture_leaves_is_made_into_files(tmp_path: Path, capture
     assert len(Player(killed / f"capture-{session}.glb").key_times) >= 7
     live = trimesh.load(killed / f"live-{session}.ply", process=False)
     assert isinstance(live, trimesh.Trimesh) and len(live.faces) > 500
-    files.write(capture)
+    finish(capture, files)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
@@ -187,7 +205,7 @@ def test_a_folder_that_is_taken_away_meanwhile_costs_nothing(tmp_path: Path, cap
     else:
         shutil.rmtree(folder)
     record(capture, files, 4, 8)
-    files.write(capture)
+    finish(capture, files)
     assert {path.name for path in folder.iterdir()} == {"canonical.ply", "live.ply", "capture.glb"}
     assert len(Player(folder / "capture.glb").key_times) == 8
 
@@ -197,7 +215,7 @@ def test_a_journal_of_a_session_that_still_runs_is_left_to_it(tmp_path: Path, ca
     assert files._journal is not None and files._journal.flush()
     with pytest.raises(InputError, match=r"capture-.*\.journal: its session still runs"):
         recover_journal(journal_of(tmp_path))
-    files.write(capture)
+    finish(capture, files)
     assert len(Player(tmp_path / "capture.glb").key_times) == 3
 
 
@@ -214,7 +232,7 @@ def test_a_damaged_beginning_costs_itself(tmp_path: Path, capture: Capture) -> N
     assert any("damaged bytes" in note for note in written.notes)
     (glb,) = (tmp_path / "b").glob("capture-*.glb")
     assert len(Player(glb).key_times) == 4
-    files.write(capture)
+    finish(capture, files)
 
 
 def test_journals_that_hold_nothing_or_something_else(tmp_path: Path) -> None:
@@ -237,7 +255,7 @@ def test_a_disk_that_takes_too_long_is_told_and_the_journal_stays(
     assert files._journal is not None and files._journal.flush()
     monkeypatch.setattr(files._journal, "flush", lambda: False)
     with pytest.raises(InputError, match=r"the disk takes too long.*capture\.glb; all that was recorded is in"):
-        files.write(capture)
+        finish(capture, files)
     monkeypatch.undo()
     assert recover_folder(tmp_path, lambda line: None) == 1
     assert len(list(tmp_path.glob("capture-*.glb"))) == 1
@@ -252,14 +270,14 @@ def test_recovering_twice_replaces_nothing(tmp_path: Path, capture: Capture) -> 
         (tmp_path / "b" / name).write_bytes(journal_of(tmp_path / "a").read_bytes())
         assert recover_folder(tmp_path / "b", lambda line: None) == 1
     assert len(list((tmp_path / "b").glob("capture-*.glb"))) == 2
-    files.write(capture)
+    finish(capture, files)
 
 
 def test_a_file_that_fails_takes_no_other_along_and_the_journal_stays(tmp_path: Path, capture: Capture) -> None:
     (tmp_path / "live.ply" / "in the way").mkdir(parents=True)
     files = recording(capture, tmp_path)
     with pytest.raises(InputError, match=r"live.ply.*written all the same: .*capture.glb; .*bodystream recover"):
-        files.write(capture)
+        finish(capture, files)
     assert (tmp_path / "canonical.ply").is_file() and (tmp_path / "capture.glb").is_file()
     recover_folder(tmp_path, lambda line: None)
     assert len(list(tmp_path.glob("live-*.ply"))) == 1 and not list(tmp_path.glob("*.journal"))
@@ -282,7 +300,7 @@ def test_faces_that_refer_to_no_vertex_cost_themselves(
 
     monkeypatch.setattr(type(surface), "download", torn)
     count = surface.vertex_count
-    written = files.write(capture)
+    written = finish(capture, files)
     assert any(
         "2 faces that refer to no vertex and 1 vertices that are not finite left out" in n for n in written.notes
     )
@@ -315,7 +333,7 @@ def test_a_disk_that_is_full_is_told_once_and_ends_nothing(
     assert len(told) == 1 and "No space left on device" in told[0] and "make room" in told[0]
     assert len(CaptureTake(JournalReader(journal_of(tmp_path))).segments[0].recorder) == 3
     full = False
-    files.write(capture)
+    finish(capture, files)
     assert len(Player(tmp_path / "capture.glb").key_times) == 8, "nothing is lost once there is room"
     assert len(told) == 1
 
@@ -331,7 +349,7 @@ def test_long_captures_keep_a_bounded_number_of_key_frames(
     times = take.segments[0].recorder.result().t_ns
     assert times[0] == frames()[0].t_ns and times[-1] == pytest.approx(frames()[28].t_ns, abs=200_000_000)
     assert any("long recording" in note for note in take.notes)
-    files.write(capture)
+    finish(capture, files)
 
 
 def test_folders_that_cannot_be_written_are_refused_before_the_capture(tmp_path: Path) -> None:
@@ -347,8 +365,8 @@ def test_folders_that_cannot_be_written_are_refused_before_the_capture(tmp_path:
 def test_a_frame_whose_time_stands_still_has_no_key(tmp_path: Path, capture: Capture) -> None:
     files = recording(capture, tmp_path, 0, 3)
     again = replace(frames()[3], t_ns=frames()[2].t_ns)
-    files.add(capture.step(again), capture)
-    written = files.write(capture)
+    show(capture, files, Occasion.RESULT, capture.step(again))
+    written = finish(capture, files)
     assert len(Player(written.paths[2]).key_times) == 3
     assert any("did not increase" in note for note in written.notes)
 
@@ -357,8 +375,8 @@ def test_a_pause_of_days_is_cut_short(tmp_path: Path, capture: Capture) -> None:
     files = recording(capture, tmp_path, 0, 3)
     days_ns = 5 * 86_400 * 10**9
     for frame in frames()[3:6]:
-        files.add(capture.step(replace(frame, t_ns=frame.t_ns + days_ns)), capture)
-    written = files.write(capture)
+        show(capture, files, Occasion.RESULT, capture.step(replace(frame, t_ns=frame.t_ns + days_ns)))
+    written = finish(capture, files)
     times = Player(written.paths[2]).key_times
     assert len(times) == 6 and times[3] - times[2] == pytest.approx(10.0, abs=1e-3)
     assert np.diff(times)[[0, 1, 3, 4]] == pytest.approx(1 / 30, abs=1e-4)

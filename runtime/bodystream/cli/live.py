@@ -9,24 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
+from bodystream.cli.process import settle_memory
 from bodystream.cli.run_options import MovedOption, RunOptions
-from bodystream.cli.session_end import Notes, run_and_write
-from bodystream.errors import ConfigurationError, SourceError
+from bodystream.cli.session_end import Notes, ending, run_session
+from bodystream.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import warp as wp
 
     from bodystream.cli.status_line import StatusLine
     from bodystream.pipelines.capture.pipeline import CaptureConfig
-    from bodystream.pipelines.reader import Arrival, SourceReader
-    from bodystream.sinks import CaptureReport
-    from bodystream.sources import RgbdSource
+    from bodystream.pipelines.capture.session import CaptureSession
     from bodystream.sources.grammar import SourceKind
-    from bodystream.types import RgbdFrame
 
 __all__ = ["Live"]
-
-FIRST_FRAME_S = 15.0
 
 
 _ANY = ("synthetic", "folder:PATH", "realsense")
@@ -97,16 +93,11 @@ class Live(RunOptions):
             return self._run(select_device(self.device), line, stack)
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
-        from bodystream.device import describe_device
         from bodystream.evaluation.surface import QualityMeter
         from bodystream.foreground import ForegroundSegmenter
         from bodystream.pipelines.capture.files import CaptureFiles
-        from bodystream.pipelines.capture.pipeline import Capture
-        from bodystream.pipelines.capture.session import LiveSession
-        from bodystream.pipelines.reader import SourceReader
+        from bodystream.pipelines.capture.session import CaptureSession
         from bodystream.pipelines.recovery import recover_folder
-        from bodystream.pipelines.warmup import warm_up
-        from bodystream.sinks import ReportBuilder, SourceSection, write_report
         from bodystream.sources import open_source
         from bodystream.sources.folder import FolderSource
 
@@ -118,75 +109,50 @@ class Live(RunOptions):
         stack.callback(source.close)
         if isinstance(source, FolderSource):
             ForegroundSegmenter(config.foreground, source.intrinsics)
-        files = None if self.out is None else CaptureFiles(self.out, notes.tell)
+        files = [] if self.out is None else [CaptureFiles(self.out, notes.tell)]
         if self.out is not None:
             recover_folder(self.out, line.print)
-        warm_up(device, line.building)
-        reader = SourceReader(source)
-        stack.callback(reader.close)
-        first = _first_frame(source, reader)
-        capture = Capture(first.frame.intrinsics, device, config)
-        stack.callback(capture.close)
-        capture.warm_up()
-        if source.live:
-            reader.pass_over()  # what told the format is old by now
-            first = _first_frame(source, reader)
-        report = ReportBuilder(source.name, {"kernels": describe_device(device), "flow": "OpenCV DIS (cpu)"})
         measured = self.quality_every > 0 and (self.report is not None or self.json)
-        session = LiveSession(
+        session = CaptureSession(
             source,
-            capture,
-            report,
-            first=first,
-            reader=reader,
+            config,
+            device=device,
             frames=self.frames,
-            quality=QualityMeter(first.frame.intrinsics, device) if measured else None,
-            quality_every=max(1, self.quality_every),
-            files=files,
+            meter=QualityMeter if measured else None,
+            meter_every=self.quality_every,
             on_progress=line.progress,
+            on_note=notes.tell,
+            on_kernel_build=line.building,
         )
-        viewer = None
-        if not self.headless:
-            from bodystream.sinks.viewer import CaptureViewer
-
-            viewer = CaptureViewer(
-                self.port,
-                on_start=session.resume,
-                on_stop=session.pause,
-                on_reset=session.reset,
-                on_save=session.save,
-            )
-            stack.callback(viewer.close)
-            notes.readers.append(viewer.tell)
-            session.show_on(viewer)
-            line.print(f"viewer: {viewer.url}")
-            if not self.no_browser:
-                open_page(viewer.url)
-
-        def build() -> CaptureReport:
-            counts = source.counts
-            return report.build(
-                spans=capture.spans,
-                frames_in=reader.received + counts.lost,
-                frames_dropped=reader.dropped + counts.lost,
-                source=SourceSection(source.name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
-                restarts=capture.restart_count,
-                buffer_growths=capture.growth_count,
-                warnings=[] if viewer is None else viewer.warnings,
+        with ending(session):
+            session.open()
+            for sink in files:
+                session.add_sink(sink)
+            if not self.headless:
+                self._show(session, notes, line)
+            settle_memory()
+            return run_session(
+                session,
+                line,
+                done="captured",
+                files=bool(files),
+                report=self.report,
+                json=self.json,
+                bounded=self.frames is not None,
             )
 
-        return run_and_write(
-            session,
-            line,
-            done="captured",
-            write_files=None if files is None else lambda: files.write(capture),
-            build_report=build,
-            warnings=lambda: source.counts.warnings,
-            report=self.report,
-            write_report=write_report,
-            json=self.json,
-            bounded=self.frames is not None,
+    def _show(self, session: CaptureSession, notes: Notes, line: StatusLine) -> None:
+        from bodystream.pipelines.capture.viewer import CaptureViewerSink
+        from bodystream.sinks.viewer import CaptureViewer
+
+        viewer = CaptureViewer(
+            self.port, on_start=session.resume, on_stop=session.pause, on_reset=session.reset, on_save=session.save
         )
+        notes.readers.append(viewer.tell)
+        session.add_sink(CaptureViewerSink(viewer))
+        line.print(f"viewer: {viewer.url}")
+        if not self.no_browser:
+            open_page(viewer.url)
 
     def _capture_config(self) -> CaptureConfig:
         from dataclasses import replace
@@ -203,16 +169,3 @@ class Live(RunOptions):
         fusion = replace(default.fusion, voxel_m=voxel_m, truncation_m=default.fusion.truncation_m * scale)
         tracking = replace(default.tracking, restart=not self.keep_model)
         return replace(default, foreground=foreground, tracking=tracking, fusion=fusion)
-
-
-def _first_frame(source: RgbdSource, reader: SourceReader[RgbdFrame]) -> Arrival[RgbdFrame]:
-    try:
-        first = reader.take(FIRST_FRAME_S)
-    except TimeoutError as error:
-        raise SourceError(
-            f"{source.name} gave no frame within {FIRST_FRAME_S:.0f} s: check the camera's cable and that no other "
-            "program uses it"
-        ) from error
-    if first is None:
-        raise SourceError(f"{source.name} has no usable frame" + "".join(f"; {w}" for w in source.counts.warnings))
-    return first

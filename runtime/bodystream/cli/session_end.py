@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
 from bodystream.errors import BodystreamError, InputError
+from bodystream.files import give_up_writing
+from bodystream.sinks.reports.figures import write_json
 
 if TYPE_CHECKING:
     from bodystream.cli.status_line import StatusLine
     from bodystream.pipelines.capture.files import WrittenFiles
+    from bodystream.pipelines.run import Session
     from bodystream.sinks import CaptureReport, DriveReport
 
     R = TypeVar("R", CaptureReport, DriveReport)
 else:
     R = TypeVar("R")
 
-__all__ = ["Notes", "run_and_write"]
+__all__ = ["Notes", "ending", "run_and_write", "run_session"]
 
 
 class Notes:
@@ -32,7 +36,85 @@ class Notes:
             reader(text)
 
 
-class Session(Protocol):
+@contextmanager
+def ending(session: Session[Any, Any]) -> Iterator[None]:
+    """Close a session with the block, but after a second Ctrl-C, which leaves everything as it is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        give_up_writing()
+        raise
+    except BaseException:
+        with suppress(Exception):
+            session.close()
+        raise
+    else:
+        session.close()
+
+
+def run_session(
+    session: Session[Any, Any],
+    line: StatusLine,
+    *,
+    done: str,
+    files: bool,
+    report: Path | None,
+    json: bool,
+    bounded: bool,
+) -> int:
+    """Run a session, close it, and write its report whatever ended it.
+
+    Args:
+        done: what was done, for messages: `captured`.
+        files: whether it has any to write.
+        bounded: a number of frames was asked for, so that Ctrl-C interrupts; it is how an endless session ends.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        Exception: the first thing that failed, after the others were printed and everything else was written.
+    """
+    failures: list[Exception] = []
+    with StopOnInterrupt(session.stop) as interrupt:
+        try:
+            session.run()
+        except Exception as error:
+            failures.append(error)
+        line.finish()
+        if interrupt.requested and (files or report is not None):
+            line.print(f"stopped; writing what was {done} (Ctrl-C again to quit without)")
+        try:
+            session.close()
+        except Exception:
+            failures += session.failures
+        for note in session.notes:
+            line.print(note)
+        for warning in session.warnings:
+            line.print(f"warning: {warning}")
+        built = session.report
+        if report is not None:
+            try:
+                write_json(report, built)
+            except (BodystreamError, OSError) as error:
+                failures.append(error)
+            else:
+                line.print(f"wrote {report}")
+        for told in _summary(built, done):
+            line.print(told)
+        if json:
+            line.print_json(built)
+    nothing = _nothing_came(built, done)
+    if nothing and not failures:
+        failures.append(InputError(nothing))
+    if failures:
+        for error in failures[1:]:
+            line.print(f"error: {error}")
+        raise failures[0]
+    return EXIT_BY_SIGNAL + interrupt.number if interrupt.number is not None and bounded else 0
+
+
+class OldSession(Protocol):
     """What runs until its source ends, or `stop` is called from any thread."""
 
     def run(self) -> None: ...
@@ -41,7 +123,7 @@ class Session(Protocol):
 
 
 def run_and_write(
-    session: Session,
+    session: OldSession,
     line: StatusLine,
     *,
     done: str,

@@ -14,7 +14,7 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from bodystream.pipelines.capture.session import Progress
+    from bodystream.pipelines.run import Progress
     from bodystream.pipelines.drive.session import DriveProgress
     from bodystream.sinks import CaptureReport, DriveReport
 
@@ -64,13 +64,13 @@ class StatusLine:
     def progress(self, p: Progress) -> None:
         parts = [
             _counted("frame", p.processed, p.done, p.total),
-            f"{p.fps:.1f} fps",
+            f"{p.rate_hz:.1f} fps",
             f"{p.latency_ms:.0f} ms",
             f"{p.dropped} dropped",
             f"{p.nodes} nodes",
             f"{p.vertices} vertices",
         ]
-        self._show(self._fitted(parts, p.status.value, p.reason, _left(p.done, p.total, p.fps)))
+        self._show(self._fitted(parts, p.status.value, p.reason, _left(p.done, p.total, p.rate_hz)))
 
     def driving(self, p: DriveProgress) -> None:
         parts = [

@@ -12,7 +12,9 @@ __all__ = [
     "matrix_from_rotation_vector",
     "quaternion_from_matrix",
     "rotation_vector_from_matrix",
+    "rotation_vectors_between",
     "skew",
+    "turned_quaternions",
 ]
 
 
@@ -47,3 +49,28 @@ def matrix_from_quaternion(quaternion_xyzw: Array) -> Array:
     """(..., 4) xyzw quaternions (normalised here) to (..., 3, 3)."""
     flat = np.asarray(quaternion_xyzw).reshape(-1, 4)
     return Rotation.from_quat(flat).as_matrix().reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3)
+
+
+def rotation_vectors_between(start: Array, end: Array) -> Array:
+    """(N, 3) rotation vectors from unit quaternions (N, 4) xyzw to others, in the frames of the first, at most pi."""
+    a, b = start.astype(np.float64), end.astype(np.float64)
+    v = a[:, 3:] * b[:, :3] - b[:, 3:] * a[:, :3] - np.cross(a[:, :3], b[:, :3])  # conj(a) * b
+    w = np.sum(a * b, axis=1, keepdims=True)
+    v = np.where(w < 0.0, -v, v)
+    sine = np.linalg.norm(v, axis=1, keepdims=True)
+    angle = 2.0 * np.arctan2(sine, np.abs(w))
+    return v * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
+
+
+def turned_quaternions(quaternions: Array, vectors: Array) -> Array:
+    """(N, 4) xyzw quaternions turned by (N, 3) rotation vectors in their own frames: float32, unit, w >= 0."""
+    q = quaternions.astype(np.float64)
+    angle = np.linalg.norm(vectors, axis=1, keepdims=True)
+    v = 0.5 * np.sinc(angle / (2.0 * np.pi)) * vectors  # sin(angle / 2) / angle
+    w = np.cos(0.5 * angle)
+    out = np.empty_like(q)
+    out[:, :3] = q[:, 3:] * v + w * q[:, :3] + np.cross(q[:, :3], v)
+    out[:, 3:] = q[:, 3:] * w - np.sum(q[:, :3] * v, axis=1, keepdims=True)
+    out /= np.linalg.norm(out, axis=1, keepdims=True)
+    out *= np.where(out[:, 3:] < 0.0, -1.0, 1.0)
+    return out.astype(np.float32)

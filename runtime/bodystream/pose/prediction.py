@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
+from bodystream.geometry.rotations import rotation_vectors_between, turned_quaternions
 from bodystream.geometry.skeleton import JOINTS
 from bodystream.timing import LONGEST_GAP_S
 from bodystream.types import Array, BodyPose, Status
@@ -88,7 +89,8 @@ class PosePredictor:
     def pose_at(self, t_ns: int) -> BodyPose:
         """The pose at a time. Its own `t_ns` stays that of the newest sample it was computed from.
 
-        Times before the oldest remembered pose get that one.
+        Times before the oldest remembered pose get that one. Times farther ahead than `longest_s` get the pose as it
+        was continued until then, with the flag `held`.
 
         Raises:
             InputError: no pose was pushed.
@@ -104,13 +106,13 @@ class PosePredictor:
         if t_ns == before.t_ns:
             return before
         share = (t_ns - before.t_ns) / (after.t_ns - before.t_ns)
-        turn = _rotation_vectors(before.rotations_xyzw, after.rotations_xyzw)
+        turn = rotation_vectors_between(before.rotations_xyzw, after.rotations_xyzw)
         # What is said of the pose is what was said of the nearer one.
         near = before if share < 0.5 else after
         return replace(
             near,
             t_ns=after.t_ns,
-            rotations_xyzw=_turned(before.rotations_xyzw, share * turn),
+            rotations_xyzw=turned_quaternions(before.rotations_xyzw, share * turn),
             root_position_m=_mixed(before.root_position_m, after.root_position_m, share),
         )
 
@@ -123,14 +125,16 @@ class PosePredictor:
     def _beyond(self, poses: tuple[BodyPose, ...], ahead_s: float) -> BodyPose:
         newest = poses[-1]
         earlier = self._velocity_base(poses)
+        if ahead_s > self.config.longest_s:
+            newest = replace(newest, flags=(*newest.flags, "held"))
         if earlier is None or ahead_s <= 0.0:
             return newest
         seconds = (newest.t_ns - earlier.t_ns) * 1e-9
         share = self._faded(min(ahead_s, self.config.longest_s)) / seconds
-        turn = _rotation_vectors(earlier.rotations_xyzw, newest.rotations_xyzw)
+        turn = rotation_vectors_between(earlier.rotations_xyzw, newest.rotations_xyzw)
         return replace(
             newest,
-            rotations_xyzw=_turned(newest.rotations_xyzw, share * turn),
+            rotations_xyzw=turned_quaternions(newest.rotations_xyzw, share * turn),
             root_position_m=_mixed(earlier.root_position_m, newest.root_position_m, 1.0 + share),
         )
 
@@ -153,31 +157,6 @@ class PosePredictor:
             if (newest.t_ns - pose.t_ns) * 1e-9 >= self.config.baseline_s:
                 break
         return found
-
-
-def _rotation_vectors(start: Array, end: Array) -> Array:
-    """(22, 3) rotation vectors from one pose's quaternions to another's, in the bones' own frames, at most pi."""
-    a, b = start.astype(np.float64), end.astype(np.float64)
-    v = a[:, 3:] * b[:, :3] - b[:, 3:] * a[:, :3] - np.cross(a[:, :3], b[:, :3])  # conj(a) * b
-    w = np.sum(a * b, axis=1, keepdims=True)
-    v = np.where(w < 0.0, -v, v)
-    sine = np.linalg.norm(v, axis=1, keepdims=True)
-    angle = 2.0 * np.arctan2(sine, np.abs(w))
-    return v * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
-
-
-def _turned(quaternions: Array, vectors: Array) -> Array:
-    """(22, 4) float32 quaternions turned by rotation vectors in their own frames; unit, w >= 0."""
-    q = quaternions.astype(np.float64)
-    angle = np.linalg.norm(vectors, axis=1, keepdims=True)
-    v = 0.5 * np.sinc(angle / (2.0 * np.pi)) * vectors  # sin(angle / 2) / angle
-    w = np.cos(0.5 * angle)
-    out = np.empty_like(q)
-    out[:, :3] = q[:, 3:] * v + w * q[:, :3] + np.cross(q[:, :3], v)
-    out[:, 3:] = q[:, 3:] * w - np.sum(q[:, :3] * v, axis=1, keepdims=True)
-    out /= np.linalg.norm(out, axis=1, keepdims=True)
-    out *= np.where(out[:, 3:] < 0.0, -1.0, 1.0)
-    return out.astype(np.float32)
 
 
 def _mixed(start: Array, end: Array, share: float) -> Array:

@@ -5,6 +5,7 @@ A sink that is slow or broken never stalls the capture: `SinkWorker` gives it a 
 
 from bodystream.sinks.animated_gltf import GltfSegment, Placing, write_animated_gltf
 from bodystream.sinks.animation import Animation, AnimationRecorder
+from bodystream.sinks.base import Occasion, PreparingSink, Sink, SinkBase
 from bodystream.sinks.bvh import BvhRecorder, BvhSummary
 from bodystream.sinks.gltf import GltfSummary
 from bodystream.sinks.ply import write_ply
@@ -25,7 +26,11 @@ __all__ = [
     "GltfSegment",
     "GltfSummary",
     "MachineSection",
+    "Occasion",
+    "PreparingSink",
     "ReportBuilder",
+    "Sink",
+    "SinkBase",
     "SinkWorker",
     "SourceSection",
     "Placing",

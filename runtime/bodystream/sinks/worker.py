@@ -179,7 +179,6 @@ class SinkWorker(Generic[T]):
                 self.notes = tuple(self._finish() or ())
             except Exception as error:
                 self.failure = error
-                self.record(error, "closing")
 
     def _one(self, value: T) -> None:
         if self._guarded(lambda: self._consume(value)):

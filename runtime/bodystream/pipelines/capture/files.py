@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from bodystream.errors import InputError
 from bodystream.files import prepare_folder
 from bodystream.foreground.planes import Plane
-from bodystream.pipelines.capture.pipeline import Capture, CaptureResult
 from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles, write_take
+from bodystream.pipelines.capture.view import CaptureView
+from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.capture_take import MAX_KEY_FRAMES, CaptureTake, mesh_record, motion_record, nodes_record
 from bodystream.sinks.journal import JournalReader, JournalWriter, Record, session_name
 from bodystream.timing import now_ns
@@ -36,11 +38,19 @@ def floor_of(planes: Sequence[Plane]) -> Array | None:
     return np.array([*best.normal, best.offset_m])
 
 
-class CaptureFiles:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one moment adds to the journal, and whether the files are wanted as they stand then."""
+
+    records: tuple[Record | Callable[[], Record], ...] = ()
+    save: bool = False
+
+
+class CaptureFiles(SinkBase[Recorded]):
     """Records each tracked frame to a journal in the folder; makes the files of it at the end.
 
-    On the caller's thread the nodes' motion is copied, and the mesh at the start, then after 1, 2, 4, ... seconds, then
-    once a minute, and when the model is started anew; the rest is done on the journal's own thread. What a killed
+    On the pipeline's thread the mesh is copied at the start, then after 1, 2, 4, ... seconds, then once a minute, and
+    when the model is started anew; the rest is done on the threads of the sink and of the journal. What a killed
     program leaves is `capture-DATE-TIME.journal`, of which `pipelines.recovery` makes the files.
 
     Args:
@@ -49,17 +59,23 @@ class CaptureFiles:
 
     Attributes:
         folder: as given.
+        written: what there is in it, once the sink is closed.
 
     Raises:
         InputError: the folder cannot be made or written to.
     """
 
+    name = "files"
+    lossless = True
+    bound = 4096
+    close_within_s = 600.0
+
     def __init__(self, folder: Path, on_note: Callable[[str], None] | None = None) -> None:
         prepare_folder(folder, "--out")
         self.folder = folder
+        self.written = WrittenFiles((), ())
         self._on_note = on_note
-        self._journal: JournalWriter | None = None
-        self._refused: InputError | None = None
+        # Of the pipeline's thread
         self._segment = 0
         self._known = 0  # nodes of this segment that are in the journal
         self._number = self._keys = 0
@@ -67,14 +83,26 @@ class CaptureFiles:
         self._recorded_ns = self._mesh_ns = 0
         self._mesh_after_ns = 1_000_000_000
         self._floor: Array | None = None
+        # Of the sink's
+        self._journal: JournalWriter | None = None
+        self._refused: InputError | None = None
         self._saving: threading.Thread | None = None
 
-    def add(self, result: CaptureResult, capture: Capture) -> None:
-        """Record one frame; a lost one has no motion."""
-        if result.status is Status.LOST:
-            return
-        if capture.on_forget is None:
-            capture.on_forget = lambda: self._model_ends(capture)
+    def prepare(self, view: CaptureView) -> Recorded | None:
+        """One frame, a lost one has no motion; a model that ends; the files as they stand; the last mesh."""
+        if self._refused is not None and view.occasion is not Occasion.SAVE:
+            return None
+        if view.occasion is Occasion.RESULT:
+            return self._frame(view)
+        records = self._mesh(view) if self._known else ()
+        if view.occasion is Occasion.FORGET and self._known:
+            self._segment, self._known = self._segment + 1, 0
+        return Recorded(records, view.occasion is Occasion.SAVE)
+
+    def _frame(self, view: CaptureView) -> Recorded | None:
+        graph = view.motion
+        if view.result is None or view.result.status is Status.LOST or graph is None:
+            return None
         number, at_ns = self._number, now_ns()
         self._number += 1
         if number % self._stride == 0:
@@ -83,35 +111,43 @@ class CaptureFiles:
                 self._keys //= 2
                 self._stride *= 2
         elif at_ns - self._recorded_ns < _LONGEST_GAP_NS and self._known:
-            return
-        journal = self._open()
-        if journal is None:
-            return
+            return None
         self._recorded_ns = at_ns
-        graph = capture.field.snapshot(result.frame.t_ns)
+        records: list[Record | Callable[[], Record]] = []
         if len(graph.positions) > self._known:
-            journal.add(nodes_record(self._segment, graph.positions))
+            records.append(nodes_record(self._segment, graph.positions))
         fresh = not self._known
         self._known = len(graph.positions)
-        journal.add(motion_record(self._segment, number, graph))
-        found = floor_of(capture.foreground.planes)
+        records.append(motion_record(self._segment, number, graph))
+        found = floor_of(view.planes)
         self._floor = self._floor if found is None else found
         if fresh:
             self._mesh_after_ns = 1_000_000_000
         if fresh or at_ns - self._mesh_ns >= self._mesh_after_ns:
             self._mesh_after_ns = min(self._mesh_after_ns * (1 if fresh else 2), _MESH_EVERY_NS)
             self._mesh_ns = at_ns
-            self._record_mesh(journal, capture)
+            records += self._mesh(view)
+        return Recorded(tuple(records))
 
-    def save(self, capture: Capture) -> None:
-        """Write the files as they stand, on a thread of its own; told by `on_note`. Recording goes on."""
-        if self._saving is not None and self._saving.is_alive():
+    def _mesh(self, view: CaptureView) -> tuple[Record, ...]:
+        skinned = view.skinned
+        return () if skinned is None else (mesh_record(self._segment, skinned, self._floor),)
+
+    def publish(self, recorded: Recorded, /) -> None:
+        """Append to the journal; it is made with the first frame."""
+        if recorded.save and self._saving is not None and self._saving.is_alive():
             return
-        journal = self._journal
-        if journal is None or not self._known:
+        journal = self._open() if recorded.records else self._journal
+        for record in recorded.records if journal is not None else ():
+            journal.add(record)
+        if recorded.save:
+            self._save(journal)
+
+    def _save(self, journal: JournalWriter | None) -> None:
+        """Write the files as they stand, on a thread of its own; told by `on_note`. Recording goes on."""
+        if journal is None:
             self._note("nothing was captured yet, so there is nothing to save")
             return
-        self._record_mesh(journal, capture)
 
         def work() -> None:
             try:
@@ -124,7 +160,7 @@ class CaptureFiles:
         self._saving = threading.Thread(target=work, name="save-capture", daemon=True)
         self._saving.start()
 
-    def write(self, capture: Capture) -> WrittenFiles:
+    def close(self) -> Sequence[str]:
         """Finish: canonical.ply, live.ply and capture.glb, each of them whatever becomes of the others.
 
         Raises:
@@ -135,8 +171,6 @@ class CaptureFiles:
         journal, self._journal = self._journal, None
         if journal is None:
             raise self._refused or InputError(f"nothing was captured, so there is nothing to write to {self.folder}")
-        if self._known:
-            self._record_mesh(journal, capture)
         try:
             files = self._make(journal)
         finally:
@@ -144,10 +178,9 @@ class CaptureFiles:
         if not files.paths and not files.failures:
             journal.remove()
             raise InputError(f"nothing was captured, so there is nothing to write to {self.folder}")
-        written = files.result(f"all that was recorded is in {journal.path}: `bodystream recover {self.folder}`")
+        self.written = files.result(f"all that was recorded is in {journal.path}: `bodystream recover {self.folder}`")
         journal.remove()
-        self._known = 0
-        return written
+        return self.written.lines
 
     def _make(self, journal: JournalWriter) -> FileSet:
         files = FileSet()
@@ -176,18 +209,6 @@ class CaptureFiles:
                 self._refused = error
                 self._note(f"warning: {error}; the capture goes on, nothing is recorded")
         return self._journal
-
-    def _record_mesh(self, journal: JournalWriter, capture: Capture) -> None:
-        surface = capture.surface
-        if surface is not None:
-            journal.add(mesh_record(self._segment, surface.skinned(capture.field), self._floor))
-
-    def _model_ends(self, capture: Capture) -> None:
-        """The capture is about to forget its model: keep its surface; what comes next is another segment."""
-        if self._journal is not None and self._known:
-            self._record_mesh(self._journal, capture)
-            self._segment += 1
-            self._known = 0
 
     def _note(self, line: str) -> None:
         if self._on_note is not None:

@@ -1,49 +1,32 @@
-"""A live session: a source read on its own thread, capture, and the sinks that show and store what came of it."""
+"""A capture with all that it needs: a camera or frames that are pushed, sinks, listeners, a report."""
 
 from __future__ import annotations
 
-import gc
-import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
-from bodystream.pipelines.capture.files import CaptureFiles
-from bodystream.pipelines.capture.pipeline import Capture, CaptureResult, LiveSurface
-from bodystream.pipelines.reader import Arrival, SourceReader, length_of
-from bodystream.sinks import ReportBuilder
-from bodystream.sinks.viewer import CaptureViewer, ViewerState
+import numpy as np
+import warp as wp
+
+from bodystream.device import describe_device, select_device
+from bodystream.errors import InputError, NotReadyError, SourceError
+from bodystream.pipelines.capture.motion import MotionMemory
+from bodystream.pipelines.capture.pipeline import Capture, CaptureConfig, CaptureResult, LiveSurface
+from bodystream.pipelines.capture.view import CaptureView
+from bodystream.pipelines.reader import Arrival
+from bodystream.pipelines.run import Progress, Session
+from bodystream.pipelines.warmup import warm_up
+from bodystream.sinks.base import Occasion, Sink
+from bodystream.sinks.reports.capture import CaptureReport, ReportBuilder
+from bodystream.sinks.reports.figures import SourceSection
 from bodystream.sources.base import RgbdSource
-from bodystream.timing import now_ns
-from bodystream.types import Array, RgbdFrame, Status
+from bodystream.timing import Spans, now_ns
+from bodystream.types import Array, BoneMotion, CameraIntrinsics, GraphSnapshot, Mesh, RgbdFrame, Status
 
-__all__ = ["LiveSession", "Progress"]
+__all__ = ["CaptureSession", "SurfaceFigures", "SurfaceMeter"]
 
-# A source that gives nothing for this long is reported as stalled.
-STALL_S = 1.0
-FPS_FRAMES = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """For a status line.
-
-    Attributes:
-        processed, dropped: frames so far. fps: over the last frames. latency_ms: of this frame.
-        done, total: how far the session is, in frames; total is None where nobody knows its end.
-    """
-
-    processed: int
-    dropped: int
-    fps: float
-    latency_ms: float
-    status: Status
-    reason: str
-    nodes: int
-    vertices: int
-    done: int = 0
-    total: int | None = None
+FIRST_FRAME_S = 15.0
 
 
 class SurfaceFigures(Protocol):
@@ -65,138 +48,163 @@ class SurfaceMeter(Protocol):
     def measure(self, frame: RgbdFrame, mask: Array, live: LiveSurface) -> SurfaceFigures: ...
 
 
-class LiveSession:
-    """Runs capture on a source until it ends, `frames` were processed, or `stop` is called.
+class CaptureSession(Session[RgbdFrame, CaptureResult]):
+    """Tracks and fuses what a camera sees: a source's frames, or those that are pushed.
+
+    The pipeline is made for the intrinsics of the first frame, which all others must have, too; `push` raises
+    `SourceError` for one that has others, and goes on with the next. Results are as of `Capture.step`. Only `push` gives
+    their `surface`, whose device arrays are valid until the next step; for everybody else it is None.
 
     Args:
-        first: the frame that the capture was made for; it is the first to be processed.
-        reader: of the source; its frames follow.
-        report: is told of every frame.
-        frames: stop after so many processed frames; None = at the end of the source.
-        quality: compares model and frame on every `quality_every`-th frame, or None.
-        files: records the motion, or None.
-        on_progress: called after each frame and when the source stalls.
+        source: an opened camera or recording, which the session closes; None = frames are pushed.
+        config: of the pipeline.
+        device: where kernels run: `auto`, `cpu`, `cuda`, `cuda:N`, or a Warp device.
+        sinks: see `sinks.base`; more may be added by `add_sink`.
+        frames: `run` stops after so many processed frames; None = at the end of the source.
+        meter: makes what compares model and frame, such as `evaluation.surface.QualityMeter`, for the report.
+        meter_every: it does so on every n-th frame.
+        intrinsics: of frames to be pushed: the pipeline is made at once, and the first push is as fast as the others.
+        on_result: called with each result, in order; one that is slow misses some.
+        on_progress: called with the newest `Progress`, some twenty times a second at most, and when the source stalls.
+        on_note: called with lines for a person, when what they tell happens.
+        on_kernel_build: called by this constructor before each module of kernels that has to be built, which takes
+            seconds and happens once on a machine: its name, its number from 1, and how many have to be built.
+
+    Listeners (all but the last one) are called on a thread of their own.
+
+    Raises:
+        ConfigurationError, DeviceError: an option that cannot be used; kernels that cannot be built.
     """
 
     def __init__(
         self,
-        source: RgbdSource,
-        capture: Capture,
-        report: ReportBuilder,
+        source: RgbdSource | None = None,
+        config: CaptureConfig | None = None,
         *,
-        first: Arrival[RgbdFrame],
-        reader: SourceReader[RgbdFrame],
+        device: str | wp.Device = "auto",
+        sinks: Sequence[Sink[Any]] = (),
         frames: int | None = None,
-        quality: SurfaceMeter | None = None,
-        quality_every: int = 1,
-        files: CaptureFiles | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
+        meter: Callable[[CameraIntrinsics, wp.Device], SurfaceMeter] | None = None,
+        meter_every: int = 1,
+        intrinsics: CameraIntrinsics | None = None,
+        on_result: Callable[[CaptureResult], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        on_note: Callable[[str], object] | None = None,
+        on_kernel_build: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self._source = source
-        self._capture = capture
-        self._report = report
-        self._first: Arrival[RgbdFrame] | None = first
-        self._reader = reader
-        self._frames = frames
-        self._quality = quality
-        self._quality_every = quality_every
-        self._files = files
-        self._viewer: CaptureViewer | None = None
-        self._on_progress = on_progress
-        self._stop = threading.Event()
-        self._reset = threading.Event()
-        self._paused = threading.Event()
-        self._save = threading.Event()
-        self._processed = 0
-        self._done_ns: deque[int] = deque(maxlen=FPS_FRAMES)
-        self._started_ns = 0
-        self._latency_ns = 0
+        super().__init__(source, frames, on_result, on_progress, on_note)
+        self.device = select_device(device) if isinstance(device, str) else device
+        self.config = CaptureConfig() if config is None else config
+        self._make_meter, self._meter_every = meter, max(1, meter_every)
+        self._meter: SurfaceMeter | None = None
+        self._spans = Spans()
+        self._capture: Capture | None = None
+        self._motions = MotionMemory()
+        self._motion: GraphSnapshot | None = None
+        self._name = "pushed frames" if source is None else source.name
+        warm_up(self.device, on_kernel_build)
+        self._figures = ReportBuilder(self._name, {"kernels": describe_device(self.device), "flow": "OpenCV DIS (cpu)"})
+        if intrinsics is not None:
+            self._make(intrinsics)
+        for sink in sinks:
+            self.add_sink(sink)
 
-    def show_on(self, viewer: CaptureViewer) -> None:
-        """Publish every frame to a viewer, whose buttons call `resume`, `pause` and `reset`."""
-        self._viewer = viewer
+    @property
+    def spans(self) -> Spans:
+        return self._spans
 
-    def stop(self) -> None:
-        """End the session after the frame in work; may be called from any thread."""
-        self._stop.set()
+    @property
+    def report(self) -> CaptureReport:
+        counts, capture = self._counts, self._capture
+        return self._figures.build(
+            spans=self._spans,
+            frames_in=self._received,
+            frames_dropped=self._left_out,
+            source=SourceSection(self._name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
+            restarts=0 if capture is None else capture.restart_count,
+            buffer_growths=0 if capture is None else capture.growth_count,
+            warnings=self._sink_warnings(),
+        )
 
-    def pause(self) -> None:
-        """Leave frames aside until `resume`; a live source goes on and its frames count as dropped."""
-        self._paused.set()
+    def open(self) -> None:
+        """Read the source's first frame and make the pipeline for it; without a source, nothing.
 
-    def resume(self) -> None:
-        self._paused.clear()
-
-    def reset(self) -> None:
-        """Start the model anew with the next frame."""
-        self._reset.set()
-
-    def save(self) -> str:
-        """Write the files as they stand, soon and beside the capture; may be called from any thread.
-
-        Returns:
-            What to tell the person.
+        Raises:
+            SourceError: there is no usable frame, or none within 15 s.
         """
-        if self._files is None:
-            return "there is no folder to save to: start with --out FOLDER"
-        self._save.set()
-        return f"saving to {self._files.folder}"
-
-    def run(self) -> None:
-        """Process frames. Errors of the source are raised after everything that came before was processed."""
-        # What was made at start-up lives to the end: the collector need not look through it again and again.
-        gc.collect()
-        gc.freeze()
-        self._started_ns = now_ns()
-        while not self._stop.is_set() and (self._frames is None or self._processed < self._frames):
-            self._save_if_asked()
-            if self._paused.is_set():
-                self._done_ns.clear()
-                self._stop.wait(0.05)
-                continue
-            try:
-                arrival = self._next()
-            except TimeoutError:
-                self._stalled()
-                continue
-            if arrival is None:
+        with self._turn():
+            if self._reader is None or self._capture is not None:
                 return
-            self._process(arrival)
+            self._reader.start()
+            first = self._take_first()
+            self._make(first.frame.intrinsics)
+            if self._is_live:
+                self._reader.pass_over()  # what told the format is old by now
+                first = self._take_first()
+            self._first = first
 
-    def _save_if_asked(self) -> None:
-        if self._save.is_set():
-            self._save.clear()
-            if self._files is not None:
-                self._files.save(self._capture)
+    def pose_at(self, t_ns: int) -> BoneMotion:
+        """The nodes of the deformation graph at any time, from any thread and without waiting.
 
-    def _next(self) -> Arrival[RgbdFrame] | None:
-        if self._first is not None:
-            arrival, self._first = self._first, None
-            return arrival
-        return self._reader.take(STALL_S)
+        Between frames it is interpolated; beyond the newest, velocities fade, and after 0.1 s the nodes stay. The
+        motion's `t_ns` then is before the one asked for: see `MotionMemory.at`.
 
-    def _stalled(self) -> None:
-        reason = f"{self._source.name} gave no frame for {STALL_S:.0f} s"
-        self._source.counts.warn(reason)
-        if self._on_progress is not None:
-            self._on_progress(self._progress(Status.LOST, reason))
+        Raises:
+            NotReadyError: no frame was tracked yet.
+        """
+        return self._motions.at(t_ns)
 
-    def _process(self, arrival: Arrival[RgbdFrame]) -> None:
-        capture, spans = self._capture, self._capture.spans
+    def live_mesh(self) -> Mesh:
+        """The surface in the pose of the newest frame, in the camera's frame [m]; waits for a frame in work.
+
+        Raises:
+            NotReadyError: there is none yet.
+        """
+        with self._turn():
+            mesh = None if self._capture is None else self._capture.live_mesh()
+        if mesh is None:
+            raise NotReadyError("no frame was tracked yet, so there is no surface: push one, or wait for the source")
+        return mesh
+
+    def _take_first(self) -> Arrival[RgbdFrame]:
+        assert self._reader is not None
+        try:
+            first = self._reader.take(FIRST_FRAME_S)
+        except TimeoutError as error:
+            raise SourceError(
+                f"{self._name} gave no frame within {FIRST_FRAME_S:.0f} s: check the camera's cable and that no other "
+                "program uses it"
+            ) from error
+        if first is None:
+            raise SourceError(f"{self._name} has no usable frame" + "".join(f"; {w}" for w in self._counts.warnings))
+        return first
+
+    def _make(self, intrinsics: CameraIntrinsics) -> Capture:
+        meter = None if self._make_meter is None else self._make_meter(intrinsics, self.device)
+        capture = Capture(intrinsics, self.device, self.config, spans=self._spans)
+        capture.warm_up()
+        capture.on_forget = self._model_ends
+        self._capture, self._meter = capture, meter
+        return capture
+
+    def _model_ends(self) -> None:
+        self._show(Occasion.FORGET, self._result)
+        self._motions.forget()
+
+    def _step(self, item: RgbdFrame, arrived_ns: int | None) -> CaptureResult:
+        capture = self._capture or self._make(item.intrinsics)
         start_ns = now_ns()
         if self._reset.is_set():
             self._reset.clear()
             capture.reset()
-        result = capture.step(arrival.frame)
-        with spans.measure("warp"):
+        result = capture.step(item)
+        with self._spans.measure("warp"):
             live = capture.warp_surface()
         end_ns = now_ns()
         # Of a recording the age is counted from when work on the frame began: it waits for us, not we for it.
-        began_ns = arrival.arrived_ns if self._source.live else start_ns
-        self._latency_ns = end_ns - began_ns
-        self._processed += 1
-        self._done_ns.append(end_ns)
-        self._report.add_frame(
+        began_ns = start_ns if arrived_ns is None else arrived_ns
+        self._count(end_ns - began_ns, end_ns)
+        self._figures.add_frame(
             began_ns,
             result.status,
             result.reason,
@@ -205,62 +213,63 @@ class LiveSession:
             residuals=_residuals(result),
             done_t_ns=end_ns,
         )
-        if self._quality is not None and live is not None and self._processed % self._quality_every == 0:
-            with spans.measure("quality"):
-                found = self._quality.measure(result.frame, result.foreground.mask, live)
-            self._report.add_quality(found.silhouette_iou, found.depth_residual_m, found.surface_error_m)
-        if self._files is not None:
-            self._files.add(result, capture)
-        if self._viewer is not None:
-            with spans.measure("publish"):
-                self._publish(result)
-        if self._on_progress is not None:
-            self._on_progress(self._progress(result.status, result.reason))
+        if self._meter is not None and live is not None and self.processed % self._meter_every == 0:
+            with self._spans.measure("quality"):
+                found = self._meter.measure(result.frame, result.foreground.mask, live)
+            self._figures.add_quality(found.silhouette_iou, found.depth_residual_m, found.surface_error_m)
+        self._motion = None
+        if result.status is not Status.LOST and result.nodes:
+            self._motion = capture.field.snapshot(item.t_ns)
+            self._motions.add(self._motion)
+        return result
 
-    def _publish(self, result: CaptureResult) -> None:
-        viewer, capture = self._viewer, self._capture
-        assert viewer is not None
-        if not viewer.wants_state:
-            return
-        viewer.publish(
-            ViewerState(
-                t_ns=result.frame.t_ns,
-                frame=result.frame,
-                live_mesh=capture.live_mesh(),
-                canonical_mesh=None if capture.surface is None else capture.surface.download(),
-                graph=capture.graph(result.frame.t_ns),
-                hud=capture.spans.summary(),
-                fps=self._fps(),
-                status=result.status,
-                reason=result.reason,
-                details={"nodes": str(result.nodes), "vertices": str(result.vertices)},
-                warnings=self._source.counts.counted_warnings(),
-            )
+    def _view(self, occasion: Occasion, result: CaptureResult | None) -> CaptureView | None:
+        if self._capture is None:
+            return None
+        return CaptureView(
+            occasion, result, self._capture, self._motion, self._rate_hz(), self._counts.counted_warnings()
         )
 
-    def _fps(self) -> float:
-        """Frames per second over the last frames, so that it follows what a person sees."""
-        if len(self._done_ns) < 2:
-            return 0.0
-        return (len(self._done_ns) - 1) * 1e9 / max(1, self._done_ns[-1] - self._done_ns[0])
+    def _shared(self, result: CaptureResult) -> CaptureResult:
+        return replace(result, surface=None)
 
-    def _progress(self, status: Status, reason: str) -> Progress:
-        dropped = self._reader.dropped + self._source.counts.lost
-        capture = self._capture
-        length = length_of(self._source)
-        total = length if self._frames is None or (length is not None and length < self._frames) else self._frames
+    def _status_of(self, result: CaptureResult) -> tuple[Status, str]:
+        return result.status, result.reason
+
+    def _progress(self, status: Status, reason: str, result: CaptureResult | None) -> Progress:
+        dropped = self._left_out
+        done, total = self._so_far(dropped)
+        last = self._result if result is None else result
+        nodes, vertices = (0, 0) if last is None else (last.nodes, last.vertices)
         return Progress(
-            processed=self._processed,
+            processed=self.processed,
             dropped=dropped,
-            fps=self._fps(),
+            rate_hz=self._rate_hz(),
             latency_ms=self._latency_ns * 1e-6,
             status=status,
             reason=reason,
-            nodes=capture.field.count,
-            vertices=0 if capture.surface is None else capture.surface.vertex_count,
-            done=self._processed + (dropped if total is length else 0),
+            done=done,
             total=total,
+            nodes=nodes,
+            vertices=vertices,
         )
+
+    def _check_pushed(self, item: RgbdFrame) -> None:
+        if not isinstance(item, RgbdFrame):
+            raise InputError(f"a capture takes frames of bodystream.types.RgbdFrame, got {type(item).__name__}")
+        depth_m = item.depth_m
+        with np.errstate(invalid="ignore"):
+            low, high = depth_m.min(), depth_m.max()  # nan if any is
+        if not (low >= 0.0 and high < np.inf):
+            bad = int(np.count_nonzero(~(np.isfinite(depth_m) & (depth_m >= 0.0))))
+            raise InputError(
+                f"frame {item.label}: depth of {bad} of {depth_m.size} pixels is nan, infinite or negative: set pixels "
+                "without a measurement to 0"
+            )
+
+    def _close_pipeline(self) -> None:
+        if self._capture is not None:
+            self._capture.close()
 
 
 def _residuals(result: CaptureResult) -> dict[str, float]:

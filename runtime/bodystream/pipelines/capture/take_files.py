@@ -25,6 +25,11 @@ class WrittenFiles:
     paths: tuple[Path, ...]
     notes: tuple[str, ...]
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The same for a person."""
+        return (*(f"wrote {path}" for path in self.paths), *(f"note: {note}" for note in self.notes))
+
 
 class FileSet:
     """Writes files one by one, so that one that fails does not take the others along."""

@@ -1,0 +1,66 @@
+"""Where a session's results leave it: one port for each sink, with the sink's worker behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bodystream.errors import ConfigurationError
+from bodystream.sinks.base import Occasion, PreparingSink, Sink, SinkBase
+from bodystream.sinks.worker import SinkWorker
+
+__all__ = ["SinkPort"]
+
+
+class SinkPort:
+    """Hands results to a sink's worker; on the pipeline's thread, and never longer there than the sink's `prepare`.
+
+    Args:
+        sink: a `Sink`, perhaps a `PreparingSink`.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+
+    def __init__(self, sink: Sink[Any]) -> None:
+        if not isinstance(sink, Sink):
+            raise ConfigurationError(
+                f"a sink has a name and the methods publish and close, got {type(sink).__name__}: derive it from "
+                "bodystream.sinks.SinkBase"
+            )
+        self._sink = sink
+        self._prepare = sink.prepare if isinstance(sink, PreparingSink) else None
+        self._close_within_s = float(getattr(sink, "close_within_s", SinkBase.close_within_s))
+        self.lossless = bool(getattr(sink, "lossless", SinkBase.lossless))
+        self.worker: SinkWorker[Any] = SinkWorker.of(sink)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the sink writes its files, if it does and can be asked to save them as they stand."""
+        return getattr(self._sink, "folder", None)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Of the sink and of its worker."""
+        return [*self.worker.warnings, *getattr(self._sink, "warnings", ())]
+
+    def show(self, view: Any, occasion: Occasion, result: Any) -> None:
+        """Publish what the sink wants of this; never raises and never waits."""
+        if self.worker.broken:
+            return
+        if self._prepare is None:
+            if occasion is Occasion.RESULT:
+                self.worker.publish(result)
+            return
+        try:
+            value = self._prepare(view)
+        except Exception as error:
+            self.worker.failed_once_more(error)
+            return
+        if value is not None:
+            self.worker.publish(value, keep=occasion is not Occasion.RESULT)
+
+    def close(self) -> bool:
+        """Wait for the sink's end; False where it is left behind."""
+        return self.worker.close(self._close_within_s)
