@@ -14,8 +14,8 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from bodystream.pipelines.run import Progress
     from bodystream.pipelines.drive.session import DriveProgress
+    from bodystream.pipelines.run import Progress
     from bodystream.sinks import CaptureReport, DriveReport
 
 __all__ = ["StatusLine"]

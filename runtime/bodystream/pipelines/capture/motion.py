@@ -1,4 +1,4 @@
-"""The motion of a capture's nodes at any time: between known ones by interpolation, a little beyond by extrapolation."""
+"""The motion of a capture's nodes at any time: between known ones interpolated, a little beyond extrapolated."""
 
 from __future__ import annotations
 
