@@ -52,8 +52,8 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
     """Tracks and fuses what a camera sees: a source's frames, or those that are pushed.
 
     The pipeline is made for the intrinsics of the first frame, which all others must have, too; `push` raises
-    `SourceError` for one that has others, and goes on with the next. Results are as of `Capture.step`; only `push` gives
-    their `surface`, whose device arrays are valid until the next step. For everybody else it is None.
+    `SourceError` for one that has others, and goes on with the next. Results are as of `Capture.step`; only `push`
+    gives their `surface`, whose device arrays are valid until the next step. For everybody else it is None.
 
     Args:
         source: an opened camera or recording, which the session closes; None = frames are pushed.
