@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from bodystream.errors import ConfigurationError
 from bodystream.sinks.base import Occasion, PreparingSink, Sink, SinkBase
 from bodystream.sinks.worker import SinkWorker
+from bodystream.timing import Spans
 
-__all__ = ["SinkPort"]
+__all__ = ["SinkPort", "SinkPorts"]
 
 
 class SinkPort:
@@ -64,3 +66,57 @@ class SinkPort:
     def close(self) -> bool:
         """Wait for the sink's end; False where it is left behind."""
         return self.worker.close(self._close_within_s)
+
+
+class SinkPorts:
+    """All ports of a session; sinks may be added while it runs."""
+
+    def __init__(self) -> None:
+        self._ports: tuple[SinkPort, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._ports)
+
+    def add(self, sink: Sink[Any]) -> None:
+        """Raises: ConfigurationError: it is no sink."""
+        self._ports = (*self._ports, SinkPort(sink))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where sinks write files that can be saved as they stand."""
+        return tuple(port.folder for port in self._ports if port.folder is not None)
+
+    @property
+    def workers(self) -> tuple[SinkWorker[Any], ...]:
+        return tuple(port.worker for port in self._ports)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of the sinks and of their workers."""
+        return [warning for port in self._ports for warning in port.warnings]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What sinks said when they were closed."""
+        return tuple(note for worker in self.workers for note in worker.notes)
+
+    @property
+    def failures(self) -> tuple[Exception, ...]:
+        """What sinks could not finish."""
+        return tuple(worker.failure for worker in self.workers if worker.failure is not None)
+
+    def show(self, view: Any, occasion: Occasion, result: Any, spans: Spans) -> None:
+        """Show a moment to all sinks; of results the time is taken, as `record` of files and `publish` of others."""
+        for stage, lossless in (("record", True), ("publish", False)):
+            chosen = [port for port in self._ports if port.lossless is lossless]
+            with spans.measure(stage) if chosen and occasion is Occasion.RESULT else nullcontext():
+                for port in chosen:
+                    port.show(view, occasion, result)
+
+    def close(self) -> None:
+        """Let all sinks finish, side by side, and wait for each as long as it wants."""
+        ports = self._ports
+        for port in ports:
+            port.worker.end()
+        for port in ports:
+            port.close()

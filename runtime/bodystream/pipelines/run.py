@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import enum
 import threading
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Self, TypeVar
 
-from bodystream.errors import BodystreamError, ConfigurationError, SessionError
-from bodystream.pipelines.notifier import Notifier
-from bodystream.pipelines.ports import SinkPort
-from bodystream.pipelines.reader import Arrival, SourceReader, length_of
+from bodystream.errors import BodystreamError, SessionError
+from bodystream.pipelines.intake import Progress, RunSource
+from bodystream.pipelines.reader import Arrival
+from bodystream.pipelines.stepping import Stepping
 from bodystream.sinks.base import Occasion, Sink
-from bodystream.sources.base import SourceCounts
-from bodystream.timing import Slot, Spans, now_ns
+from bodystream.timing import now_ns
 from bodystream.types import Status
 
-__all__ = ["STALL_S", "Progress", "RunSource", "Session", "State"]
+__all__ = ["STALL_S", "Progress", "Session", "State"]
 
 STALL_S = 1.0
 """A source that gives nothing for this long is reported as stalled."""
@@ -32,49 +28,6 @@ _LISTENERS_S = 5.0  # how long the end waits for those who listen
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class RunSource(Protocol[T]):
-    """What a session reads: a camera, a headset, or a recording of one."""
-
-    counts: SourceCounts
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def live(self) -> bool: ...
-
-    @property
-    def rate_hz(self) -> float | None: ...
-
-    def __iter__(self) -> Iterator[T]: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """For a status line.
-
-    Attributes:
-        processed, dropped: frames or samples so far. rate_hz: over the last ones. latency_ms: of this one.
-        status, reason: how it fared.
-        done, total: how far the session is; total is None where nobody knows its end.
-        nodes, vertices: of a capture's model. flags: of a driven pose.
-    """
-
-    processed: int
-    dropped: int
-    rate_hz: float
-    latency_ms: float
-    status: Status
-    reason: str = ""
-    done: int = 0
-    total: int | None = None
-    nodes: int = 0
-    vertices: int = 0
-    flags: tuple[str, ...] = ()
 
 
 class State(enum.StrEnum):
@@ -86,18 +39,11 @@ class State(enum.StrEnum):
     CLOSED = "closed"
 
 
-class Session(ABC, Generic[T, R]):
+class Session(Stepping[T, R]):
     """A pipeline with all that it needs from the first frame or sample to the last file.
 
     Use it in a `with` block, or call `close`. All methods may be called from any thread and from listeners and sinks.
-
-    Attributes:
-        processed: frames or samples that were processed.
     """
-
-    _what = "frame"  # for messages
-    _window = 30  # of the rate, in frames or samples
-    _pushed_type: type
 
     def __init__(
         self,
@@ -107,88 +53,19 @@ class Session(ABC, Generic[T, R]):
         on_progress: Callable[[Progress], object] | None,
         on_note: Callable[[str], object] | None,
     ) -> None:
-        if limit is not None and limit < 1:
-            raise ConfigurationError(f"a session processes at least 1 {self._what}, got a limit of {limit}")
-        self._source, self._limit = source, limit
-        self._reader = None if source is None else SourceReader(source, begin=False)
-        self._counts = SourceCounts() if source is None else source.counts
-        self._on_result, self._on_progress, self._on_note = on_result, on_progress, on_note
-        self._notifier = Notifier(self._warn)
-        self._ports: list[SinkPort] = []
-        self._warned: list[str] = []
+        super().__init__(source, limit, on_result, on_progress, on_note)
         self._run_failures: tuple[Exception, ...] = ()
         self._failed: Exception | None = None  # what ended the thread of `start`
-        self.processed = 0
-        self._result: R | None = None
-        self._latency_ns = 0
-        self._done_ns: deque[int] = deque(maxlen=self._window)
         self._stop, self._paused, self._reset, self._save = (threading.Event() for _ in range(4))
         self._state, self._state_lock = State.NEW, threading.Lock()
         self._idle = threading.Event()  # no `run` is under way
         self._idle.set()
-        self._pipeline, self._owner = threading.Lock(), 0
         self._close_later = False
-        self._passed_over = 0
         self._first: Arrival[T] | None = None
         self._heard_ns, self._heard = now_ns(), False
-        self._slot: Slot[Arrival[T]] = Slot()
-        self._refused = 0
         self._run_thread: threading.Thread | None = None
         self._started: threading.Thread | None = None
         self._push_thread: threading.Thread | None = None
-
-    # What a pipeline brings
-
-    @abstractmethod
-    def open(self) -> None:
-        """Make the pipeline, where the source has to be asked for that; `run` does so, too. May be called again."""
-
-    @abstractmethod
-    def _step(self, item: T, arrived_ns: int | None) -> R | None:
-        """Process one item and count it; `arrived_ns` is None where it waited for us. The pipeline's lock is held."""
-
-    @abstractmethod
-    def _view(self, occasion: Occasion, result: R | None) -> Any:
-        """The pipeline as sinks see it; None where there is none yet."""
-
-    @abstractmethod
-    def _shared(self, result: R) -> R:
-        """A result as other threads may have it."""
-
-    @abstractmethod
-    def _progress(self, status: Status, reason: str, result: R | None) -> Progress: ...
-
-    @abstractmethod
-    def _status_of(self, result: R) -> tuple[Status, str]: ...
-
-    @abstractmethod
-    def _check_pushed(self, item: T) -> None:
-        """Refuse what no source would give.
-
-        Raises:
-            InputError: names the item and what is wrong with it.
-        """
-
-    @abstractmethod
-    def _close_pipeline(self) -> None:
-        """Stop its threads."""
-
-    @property
-    @abstractmethod
-    def spans(self) -> Spans:
-        """How long each stage took."""
-
-    @property
-    @abstractmethod
-    def report(self) -> Any:
-        """What came in, how fast, how late, how well; as it stands now."""
-
-    def _end_run(self) -> None:
-        """Look at what came of a run.
-
-        Raises:
-            BodystreamError: nothing did.
-        """
 
     # What users see
 
@@ -198,6 +75,11 @@ class Session(ABC, Generic[T, R]):
         return self._state
 
     @property
+    def processed(self) -> int:
+        """Frames or samples so far."""
+        return self._intake.processed
+
+    @property
     def result(self) -> R | None:
         """The newest one, or None before the first."""
         return self._result
@@ -205,19 +87,18 @@ class Session(ABC, Generic[T, R]):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Of source, sinks and listeners so far, each once."""
-        sinks = [warning for port in tuple(self._ports) for warning in port.worker.warnings]
-        return tuple(dict.fromkeys((*self._counts.warnings, *self._warned, *sinks)))
+        sinks = [warning for worker in self._sinks.workers for warning in worker.warnings]
+        return tuple(dict.fromkeys((*self._intake.counts.warnings, *self._warned, *sinks)))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What sinks said when they were closed, such as the files that they wrote."""
-        return tuple(note for port in tuple(self._ports) for note in port.worker.notes)
+        return self._sinks.notes
 
     @property
     def failures(self) -> tuple[Exception, ...]:
         """What `start` and `push_nowait` ran into, and what sinks could not finish."""
-        sinks = [port.worker.failure for port in tuple(self._ports)]
-        return (*self._run_failures, *(failure for failure in sinks if failure is not None))
+        return (*self._run_failures, *self._sinks.failures)
 
     def add_sink(self, sink: Sink[Any]) -> None:
         """Give a sink all results from now on. The session closes it.
@@ -229,7 +110,7 @@ class Session(ABC, Generic[T, R]):
         with self._state_lock:
             if self._state is State.CLOSED:
                 raise self._closed_error()
-            self._ports = [*self._ports, SinkPort(sink)]
+            self._sinks.add(sink)
 
     def run(self) -> Any:
         """Process the source to its end on this thread, or until `stop`, `close` or the limit.
@@ -308,7 +189,7 @@ class Session(ABC, Generic[T, R]):
         Returns:
             What to tell a person.
         """
-        folders = [port.folder for port in tuple(self._ports) if port.folder is not None]
+        folders = self._sinks.folders
         if not folders:
             return "there is no folder to save to: start with --out FOLDER"
         self._save.set()
@@ -345,7 +226,7 @@ class Session(ABC, Generic[T, R]):
             if self._push_thread is None:
                 self._push_thread = threading.Thread(target=self._work_on_pushed, name="session-push", daemon=True)
                 self._push_thread.start()
-        self._slot.put(Arrival(item, now_ns()))
+        self._intake.slot.put(Arrival(item, now_ns()))
 
     def close(self) -> tuple[str, ...]:
         """End what runs, let the sinks finish and say what they wrote; safe to call again, also from a callback.
@@ -364,14 +245,13 @@ class Session(ABC, Generic[T, R]):
                 return self.notes
             self._state = State.CLOSED
         self._stop.set()
-        self._slot.close()
+        self._intake.slot.close()
         if self._owner == threading.get_ident():  # from within a step: it ends first
             self._close_later = True
             return self.notes
         self._shut()
-        for port in self._ports:
-            if port.worker.failure is not None:
-                raise port.worker.failure
+        for failure in self._sinks.failures:
+            raise failure
         return self.notes
 
     def __enter__(self) -> Self:
@@ -382,12 +262,10 @@ class Session(ABC, Generic[T, R]):
 
     # How it is done
 
-    def _warn(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.append(text)
-
-    def _note(self, line: str) -> None:
-        self._notifier.note(self._on_note, line)
+    def _after_turn(self) -> None:
+        if self._close_later:
+            self._close_later = False
+            self._shut()
 
     def _closed_error(self) -> SessionError:
         return SessionError("the session is closed: make another one")
@@ -400,10 +278,12 @@ class Session(ABC, Generic[T, R]):
         with self._state_lock:
             if self._state is State.CLOSED:
                 raise self._closed_error()
-            if self._source is None:
+            if self._intake.source is None:
                 raise SessionError("this session has no source to read: give it one, or push to it")
             if self._state is not State.NEW:
-                raise SessionError(f"{self._source.name} is read once only: make another session to read it again")
+                raise SessionError(
+                    f"{self._intake.source.name} is read once only: make another session to read it again"
+                )
             self._state = State.RUNNING
             self._idle.clear()
 
@@ -422,26 +302,9 @@ class Session(ABC, Generic[T, R]):
 
     def _accept(self, item: T) -> None:
         self._refuse_closed()
-        if self._source is not None:
-            raise SessionError(f"this session reads {self._source.name}: push to a session without a source")
+        if self._intake.source is not None:
+            raise SessionError(f"this session reads {self._intake.source.name}: push to a session without a source")
         self._check_pushed(item)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Have the pipeline for oneself."""
-        if self._owner == threading.get_ident():
-            raise SessionError("the session is in the middle of a step on this thread: wait until that has ended")
-        try:
-            with self._pipeline:
-                self._owner = threading.get_ident()
-                try:
-                    yield
-                finally:
-                    self._owner = 0
-        finally:
-            if self._close_later:
-                self._close_later = False
-                self._shut()
 
     def _serve(self) -> None:
         """Do what was asked for, unless somebody has the pipeline, who does it then."""
@@ -457,10 +320,10 @@ class Session(ABC, Generic[T, R]):
 
     def _loop(self) -> None:
         self._heard_ns = now_ns()
-        while not self._stop.is_set() and (self._limit is None or self.processed < self._limit):
+        while not self._stop.is_set() and not self._intake.is_done:
             if self._paused.is_set():
                 self._heard_ns = now_ns()
-                self._done_ns.clear()
+                self._intake.pause()
                 self._stop.wait(0.05)
                 continue
             try:
@@ -472,118 +335,47 @@ class Session(ABC, Generic[T, R]):
                 return
             self._heard_ns, self._heard = now_ns(), True
             with self._turn():
-                self._work(arrival.frame, arrival.arrived_ns if self._is_live else None)
+                self._work(arrival.frame, arrival.arrived_ns if self._intake.is_live else None)
             self._serve()
-
-    @property
-    def _is_live(self) -> bool:
-        return self._source is not None and self._source.live
 
     def _next(self) -> Arrival[T] | None:
         if self._first is not None:
             arrival, self._first = self._first, None
             return arrival
-        assert self._reader is not None
-        return self._reader.take(STALL_S)
+        assert self._intake.reader is not None
+        return self._intake.reader.take(STALL_S)
 
     def _stalled(self, seconds: float) -> None:
-        assert self._source is not None
+        assert self._intake.source is not None
         if self._heard:  # before that, somebody has yet to put the headset on or to open its page
-            self._counts.warn(f"{self._source.name} gave no {self._what} for {STALL_S:.0f} s")
-        reason = f"{self._source.name} gave no {self._what} for {seconds:.0f} s"
+            self._intake.counts.warn(f"{self._intake.source.name} gave no {self._what} for {STALL_S:.0f} s")
+        reason = f"{self._intake.source.name} gave no {self._what} for {seconds:.0f} s"
         self._tell(Status.LOST, reason, None)
 
     def _work_on_pushed(self) -> None:
-        while (arrival := self._slot.take()) is not None:
-            while self._paused.is_set() and not self._slot.closed:
+        while (arrival := self._intake.slot.take()) is not None:
+            while self._paused.is_set() and not self._intake.slot.closed:
                 with suppress(TimeoutError):
-                    newer = self._slot.take(0.05)
+                    newer = self._intake.slot.take(0.05)
                     if newer is not None:
-                        arrival, self._passed_over = newer, self._passed_over + 1
+                        arrival = newer
+                        self._intake.passed_over += 1
             try:
                 with self._turn():
                     self._work(arrival.frame, arrival.arrived_ns)
             except BodystreamError as error:
-                self._refused += 1
+                self._intake.refused += 1
                 self._note(f"warning: a pushed {self._what} was left out: {error}")
             except Exception as error:  # ours: whoever asks next is told
                 self._run_failures = (*self._run_failures, error)
                 self._warn(f"a pushed {self._what} failed: {type(error).__name__}: {error}")
             self._serve()
 
-    def _work(self, item: T, arrived_ns: int | None) -> R | None:
-        result = self._step(item, arrived_ns)
-        if result is None:
-            self._tell(Status.LOST, f"{self._what}s are dropped for their time", None)
-            return None
-        self._result = shared = self._shared(result)
-        self._show(Occasion.RESULT, result)
-        self._notifier.result(self._on_result, shared)
-        self._tell(*self._status_of(result), result)
-        return result
-
-    def _count(self, latency_ns: int, end_ns: int) -> None:
-        self._latency_ns = latency_ns
-        self.processed += 1
-        self._done_ns.append(end_ns)
-
-    def _show(self, occasion: Occasion, result: R | None) -> None:
-        ports = self._ports
-        if not ports:
-            return
-        view = self._view(occasion, result)
-        if view is None:
-            return
-        for stage, group in (("record", True), ("publish", False)):
-            chosen = [port for port in ports if port.lossless is group]
-            if not chosen:
-                continue
-            if occasion is Occasion.RESULT:
-                with self.spans.measure(stage):
-                    for port in chosen:
-                        port.show(view, occasion, self._result)
-            else:
-                for port in chosen:
-                    port.show(view, occasion, None)
-
-    def _tell(self, status: Status, reason: str, result: R | None) -> None:
-        if self._on_progress is not None:
-            self._notifier.progress(self._on_progress, self._progress(status, reason, result))
-
-    def _rate_hz(self) -> float:
-        """Over the last items, so that it follows what a person sees."""
-        if len(self._done_ns) < 2:
-            return 0.0
-        return (len(self._done_ns) - 1) * 1e9 / max(1, self._done_ns[-1] - self._done_ns[0])
-
-    @property
-    def _left_out(self) -> int:
-        """Items that the pipeline never saw: lost by the source, or replaced by a newer one."""
-        read = 0 if self._reader is None else self._reader.dropped
-        return read + self._counts.lost + self._slot.drop_count + self._passed_over + self._refused
-
-    @property
-    def _received(self) -> int:
-        """Items that came, those that were lost included."""
-        if self._reader is None:
-            return self.processed + self._left_out
-        return self._reader.received + self._counts.lost
-
-    def _so_far(self, dropped: int) -> tuple[int, int | None]:
-        """How far the session is, and where its end is."""
-        length, limit = length_of(self._source), self._limit
-        total = length if limit is None or (length is not None and length < limit) else limit
-        return self.processed + (dropped if total is length else 0), total
-
-    def _sink_warnings(self) -> list[str]:
-        """For the report: of sinks and listeners."""
-        return [*self._warned, *(warning for port in tuple(self._ports) for warning in port.warnings)]
-
     def _shut(self) -> None:
         """Everything that is under way ends, in the order in which one hands over to the next."""
         here = threading.current_thread()
-        if self._reader is not None:
-            self._reader.close()
+        if self._intake.reader is not None:
+            self._intake.reader.close()
         if self._push_thread is not None and self._push_thread is not here:
             self._push_thread.join()
         if self._run_thread is not here:
@@ -594,11 +386,7 @@ class Session(ABC, Generic[T, R]):
                 self._show(Occasion.END, self._result)
             finally:
                 self._owner = 0
-        ports = self._ports
-        for port in ports:
-            port.worker.end()
-        for port in ports:
-            port.close()
+        self._sinks.close()
         self._notifier.close(_LISTENERS_S)
         with self._pipeline, suppress(BodystreamError):
             self._close_pipeline()

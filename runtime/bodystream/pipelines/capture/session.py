@@ -115,11 +115,11 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
 
     @property
     def report(self) -> CaptureReport:
-        counts, capture = self._counts, self._capture
+        counts, capture = self._intake.counts, self._capture
         return self._figures.build(
             spans=self._spans,
-            frames_in=self._received,
-            frames_dropped=self._left_out,
+            frames_in=self._intake.received,
+            frames_dropped=self._intake.left_out,
             source=SourceSection(self._name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
             restarts=0 if capture is None else capture.restart_count,
             buffer_growths=0 if capture is None else capture.growth_count,
@@ -133,15 +133,15 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
             SourceError: there is no usable frame, or none within 15 s.
         """
         with self._turn():
-            if self._reader is None or self._capture is not None:
+            if self._intake.reader is None or self._capture is not None:
                 return
-            self._reader.start()
+            self._intake.reader.start()
             first = self._take_first()
             self._make(first.frame.intrinsics)
-            if self._is_live:
-                self._reader.pass_over()  # what told the format is old by now
+            if self._intake.is_live:
+                self._intake.reader.pass_over()  # what told the format is old by now
                 first = self._take_first()
-            self._first = first
+            self._first, self._heard = first, True
 
     def pose_at(self, t_ns: int) -> BoneMotion:
         """The nodes of the deformation graph at any time, from any thread and without waiting.
@@ -167,16 +167,18 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         return mesh
 
     def _take_first(self) -> Arrival[RgbdFrame]:
-        assert self._reader is not None
+        assert self._intake.reader is not None
         try:
-            first = self._reader.take(FIRST_FRAME_S)
+            first = self._intake.reader.take(FIRST_FRAME_S)
         except TimeoutError as error:
             raise SourceError(
                 f"{self._name} gave no frame within {FIRST_FRAME_S:.0f} s: check the camera's cable and that no other "
                 "program uses it"
             ) from error
         if first is None:
-            raise SourceError(f"{self._name} has no usable frame" + "".join(f"; {w}" for w in self._counts.warnings))
+            raise SourceError(
+                f"{self._name} has no usable frame" + "".join(f"; {w}" for w in self._intake.counts.warnings)
+            )
         return first
 
     def _make(self, intrinsics: CameraIntrinsics) -> Capture:
@@ -203,7 +205,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         end_ns = now_ns()
         # Of a recording the age is counted from when work on the frame began: it waits for us, not we for it.
         began_ns = start_ns if arrived_ns is None else arrived_ns
-        self._count(end_ns - began_ns, end_ns)
+        self._intake.count(end_ns - began_ns, end_ns)
         self._figures.add_frame(
             began_ns,
             result.status,
@@ -227,7 +229,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         if self._capture is None:
             return None
         return CaptureView(
-            occasion, result, self._capture, self._motion, self._rate_hz(), self._counts.counted_warnings()
+            occasion, result, self._capture, self._motion, self._intake.rate_hz, self._intake.counts.counted_warnings()
         )
 
     def _shared(self, result: CaptureResult) -> CaptureResult:
@@ -237,22 +239,9 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         return result.status, result.reason
 
     def _progress(self, status: Status, reason: str, result: CaptureResult | None) -> Progress:
-        dropped = self._left_out
-        done, total = self._so_far(dropped)
+        told = self._intake.progress(status, reason, self._intake.left_out)
         last = self._result if result is None else result
-        nodes, vertices = (0, 0) if last is None else (last.nodes, last.vertices)
-        return Progress(
-            processed=self.processed,
-            dropped=dropped,
-            rate_hz=self._rate_hz(),
-            latency_ms=self._latency_ns * 1e-6,
-            status=status,
-            reason=reason,
-            done=done,
-            total=total,
-            nodes=nodes,
-            vertices=vertices,
-        )
+        return told if last is None else replace(told, nodes=last.nodes, vertices=last.vertices)
 
     def _check_pushed(self, item: RgbdFrame) -> None:
         if not isinstance(item, RgbdFrame):
