@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import warp as wp
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import kernels
-from bodystream.device import LaunchCache, Staged, upload
+from bodystream.device import LaunchCache, Staged, upload, view_as
 from bodystream.types import Array, GraphSnapshot
 
 __all__ = ["WarpField"]
@@ -67,20 +65,12 @@ class WarpField:
         self._motion = Staged(12 * capacity, float, self.device)
         self._host_motion_is_current = True
         split = 9 * capacity
-        self.rotations = self._part_of_motion(0, wp.mat33)
-        self.translations = self._part_of_motion(split, wp.vec3)
+        self.rotations = view_as(self._motion.array, wp.mat33, capacity)
+        self.translations = view_as(self._motion.array, wp.vec3, capacity, begin=4 * split)
         self._host_rotations = self._motion.host[:split].reshape(capacity, 3, 3)
         self._host_translations = self._motion.host[split:].reshape(capacity, 3)
         self.edges = wp.full((capacity, self.neighbours), -1, dtype=wp.int32, device=self.device)
         self._live = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
-
-    def _part_of_motion(self, begin: int, dtype: Any) -> wp.array:
-        whole: Any = self._motion.array
-        part: wp.array = wp.array(
-            ptr=whole.ptr + 4 * begin, dtype=dtype, shape=self.capacity, device=self.device, copy=False
-        )
-        part._ref = whole  # keeps the memory, as Warp does for slices
-        return part
 
     @property
     def host_positions(self) -> Array:

@@ -1,6 +1,6 @@
 """Where kernels run: device choice, warm-up, launches, and what crosses between host and device."""
 
-from bodystream.device.buffers import LaunchCache, grown
+from bodystream.device.buffers import LaunchCache, grown, view_as
 from bodystream.device.frame import DeviceFrame
 from bodystream.device.kernel_cache import heal_kernel_cache, kernel_cache_is_own, kernels_are_built, load_kernels
 from bodystream.device.launches import RecordedLaunch, launch
@@ -23,4 +23,5 @@ __all__ = [
     "load_kernels",
     "select_device",
     "upload",
+    "view_as",
 ]

@@ -1,4 +1,4 @@
-"""Launches that are made again and again with other buffers, and buffers that grow."""
+"""Launches that are made again and again with other buffers, buffers that grow, and views of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warp as wp
 
 from bodystream.device.launches import RecordedLaunch
 
-__all__ = ["LaunchCache", "grown"]
+__all__ = ["LaunchCache", "grown", "view_as"]
 
 
 class LaunchCache:
@@ -61,3 +61,10 @@ def grown(array: Any, size: int, fill: float = 0) -> Any:
         else:
             bigger[kept:].zero_()
     return bigger
+
+
+def view_as(array: Any, dtype: Any, shape: int | tuple[int, ...], begin: int = 0) -> wp.array:
+    """A part of a contiguous array, from its byte `begin` on, as another type and shape; it keeps the memory."""
+    view: wp.array = wp.array(ptr=array.ptr + begin, dtype=dtype, shape=shape, device=array.device, copy=False)
+    view._ref = array  # as Warp's own slices do
+    return view

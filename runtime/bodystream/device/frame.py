@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import warp as wp
 
 from bodystream.device import frame_kernels
+from bodystream.device.buffers import view_as
 from bodystream.device.launches import RecordedLaunch
 from bodystream.device.transfers import Staged
 from bodystream.errors import InputError
@@ -16,6 +15,7 @@ from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 __all__ = ["DeviceFrame"]
 
 _BACKGROUND = int(frame_kernels.BACKGROUND)
+_PIXELS = int(frame_kernels.PIXELS)
 
 
 class DeviceFrame:
@@ -35,20 +35,22 @@ class DeviceFrame:
 
     def __init__(self, intrinsics: CameraIntrinsics, device: wp.Device) -> None:
         self.intrinsics = intrinsics
-        shape = (intrinsics.height, intrinsics.width)
-        self._scene = Staged(shape, float, device)
-        self._labels = Staged(shape, wp.uint8, device)
+        self._size = shape = (intrinsics.height, intrinsics.width)
+        strips = -(-shape[0] * shape[1] // _PIXELS)
+        self._scene = Staged(_PIXELS * strips, float, device)
+        self._labels = Staged(_PIXELS * strips, wp.uint8, device)
+        depth = wp.zeros(_PIXELS * strips, dtype=float, device=device)
+        mask = wp.zeros(_PIXELS * strips, dtype=wp.uint8, device=device)
         self._colour = Staged(shape, wp.vec3ub, device)
         self._colour_is_current = False
         self._frame: RgbdFrame | None = None
         self._foreground: Array | None = None
-        self.scene_depth = self._scene.array
-        self.depth: wp.array = wp.zeros(shape, dtype=float, device=device)
-        self.mask: wp.array = wp.zeros(shape, dtype=wp.uint8, device=device)
-        images: list[Any] = [self._labels.array, self.scene_depth, self.depth, self.mask]
-        inputs = [image.flatten() for image in images]
-        pixels = shape[0] * shape[1]
-        self._label_depth = RecordedLaunch(frame_kernels.label_depth, pixels, inputs, device, min_chunk=16384)
+        self.scene_depth = view_as(self._scene.array, float, shape)
+        self.depth = view_as(depth, float, shape)
+        self.mask = view_as(mask, wp.uint8, shape)
+        inputs = [view_as(self._labels.array, wp.vec4ub, strips), view_as(self._scene.array, wp.vec4, strips)]
+        inputs += [view_as(depth, wp.vec4, strips), view_as(mask, wp.vec4ub, strips)]
+        self._label_depth = RecordedLaunch(frame_kernels.label_depth, strips, inputs, device, min_chunk=65536)
 
     @property
     def frame(self) -> RgbdFrame:
@@ -66,7 +68,7 @@ class DeviceFrame:
         Raises:
             InputError: the frame is of another camera, or the foreground of another size or type.
         """
-        size = self._scene.array.shape
+        size = self._size
         if frame.intrinsics != self.intrinsics:
             raise InputError(
                 f"frame {frame.label}: expected one of a camera of {self.intrinsics}, got one of {frame.intrinsics}: "
@@ -77,13 +79,11 @@ class DeviceFrame:
                 f"frame {frame.label}: the foreground must be bool of shape {size}, "
                 f"got {foreground.dtype} of shape {foreground.shape}"
             )
-        self._scene.upload(frame.depth_m)
-        self._labels.wait()
-        labels = self._labels.host
-        labels[:] = foreground
+        labels = foreground.view(np.uint8)
         if frame.mask is not None:
-            labels += _BACKGROUND * (~frame.mask).view(np.uint8)
-        self._labels.send()
+            labels = labels + _BACKGROUND * (~frame.mask).view(np.uint8)
+        self._scene.upload(frame.depth_m.reshape(-1))
+        self._labels.upload(labels.reshape(-1))
         self._label_depth()
         self._frame, self._foreground = frame, foreground
         self._colour_is_current = False

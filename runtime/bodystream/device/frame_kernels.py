@@ -2,6 +2,7 @@
 
 import warp as wp
 
+PIXELS = wp.constant(4)  # of a thread: on the CPU a thread of one pixel would be mostly overhead
 FOREGROUND = wp.constant(1)
 BACKGROUND = wp.constant(2)  # the source says that nothing of the body is there
 FAR_M = wp.constant(100.0)
@@ -11,21 +12,22 @@ FAR_M = wp.constant(100.0)
 def label_depth(
     begin: wp.int32,
     # In:
-    labels: wp.array(dtype=wp.uint8),  # (H*W,) FOREGROUND and BACKGROUND, added; 0 = neither is known
+    labels: wp.array(dtype=wp.vec4ub),  # (H*W / PIXELS,) FOREGROUND and BACKGROUND, added; 0 = neither is known
     # In and out:
-    scene_depth: wp.array(dtype=float),  # (H*W,) all measurements [m]; FAR_M in BACKGROUND
+    scene_depth: wp.array(dtype=wp.vec4),  # (H*W / PIXELS,) all measurements [m]; FAR_M in BACKGROUND
     # Out:
-    depth_out: wp.array(dtype=float),  # (H*W,) [m] of the foreground, 0 elsewhere
-    mask_out: wp.array(dtype=wp.uint8),  # (H*W,) 1 = foreground
+    depth_out: wp.array(dtype=wp.vec4),  # (H*W / PIXELS,) [m] of the foreground, 0 elsewhere
+    mask_out: wp.array(dtype=wp.vec4ub),  # (H*W / PIXELS,) 1 = foreground
 ):
     i = begin + wp.tid()
-    label = int(labels[i])
-    depth = scene_depth[i]
-    foreground = label & FOREGROUND
-    mask_out[i] = wp.uint8(foreground)
-    if foreground == 0:
-        depth_out[i] = 0.0
-    else:
-        depth_out[i] = depth
-    if (label & BACKGROUND) != 0:
-        scene_depth[i] = FAR_M
+    scene = scene_depth[i]
+    depth = wp.vec4()
+    mask = wp.vec4ub()
+    for k in range(PIXELS):
+        label = int(labels[i][k])
+        mask[k] = wp.uint8(label & FOREGROUND)
+        depth[k] = wp.where((label & FOREGROUND) == 0, 0.0, scene[k])
+        scene[k] = wp.where((label & BACKGROUND) == 0, scene[k], FAR_M)
+    scene_depth[i] = scene
+    depth_out[i] = depth
+    mask_out[i] = mask

@@ -10,7 +10,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import DeviceFrame, LaunchCache, Staged
+from bodystream.device import DeviceFrame, LaunchCache, Staged, view_as
 from bodystream.tracking import kernels, match_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.kernels import Pinhole
@@ -174,13 +174,8 @@ class MatchGatherer:
         staged.host[2 * pixels : 3 * pixels].reshape(height, width)[:] = weight[window]
         if pixels:
             staged.send(3 * pixels)
-        start: Any = staged.array.ptr
-        place = {"shape": (height, width), "device": self._device}
-        return (
-            wp.array(ptr=start, dtype=wp.vec2, **place),
-            wp.array(ptr=start + 8 * pixels, dtype=float, **place),
-            wp.vec2i(u, v),
-        )
+        shape, array = (height, width), staged.array
+        return view_as(array, wp.vec2, shape), view_as(array, float, shape, begin=8 * pixels), wp.vec2i(u, v)
 
     def pull_inside(
         self,
