@@ -33,11 +33,11 @@ def test_agrees_with_a_dictionary(batches: list[list[tuple[int, int, int]]]) -> 
         # Slots stay, are unique, and the device sees what the host sees.
         assert {tuple(c) for c in d.host_coords.tolist()} == known
         np.testing.assert_array_equal(d.find(d.host_coords), np.arange(d.count))
-        np.testing.assert_array_equal(d.coords.numpy()[: d.count].reshape(-1, 3), d.host_coords)
-        local = d.host_coords - np.array([d.origin[i] for i in range(3)])
+        np.testing.assert_array_equal(d.blocks.coords.numpy()[: d.count].reshape(-1, 3), d.host_coords)
+        local = d.host_coords - np.array([d.blocks.origin[i] for i in range(3)])
         if d.count:
-            np.testing.assert_array_equal(d.table.numpy()[tuple(local.T)], np.arange(d.count))
-        assert (d.table.numpy() >= 0).sum() == d.count
+            np.testing.assert_array_equal(d.blocks.table.numpy()[tuple(local.T)], np.arange(d.count))
+        assert (d.blocks.table.numpy() >= 0).sum() == d.count
     absent = np.array([[61, 0, 0], [1000, -1000, 5]])
     np.testing.assert_array_equal(d.find(absent), [-1, -1])
     assert d.refused == 0
@@ -73,7 +73,7 @@ def test_inserts_every_block_that_a_box_touches() -> None:
     more = np.concatenate([points, [[0.5, 0.0, 0.0]]]).astype(np.float32)
     missing = wp.zeros(len(more), dtype=wp.int32, device=device)
     valid = wp.full(len(more), 1, dtype=wp.int32, device=device)
-    inputs = [0, wp.array(more, dtype=wp.vec3, device=device), valid, d.table, d.origin, 0.064, 0.0299, missing]
+    inputs = [0, wp.array(more, dtype=wp.vec3, device=device), valid, d.blocks, 0.064, 0.0299, missing]
     wp.launch(find_missing, dim=len(more), inputs=inputs, device=device)
     np.testing.assert_array_equal(missing.numpy(), [0] * 50 + [1])
 

@@ -103,7 +103,7 @@ def rigid_case() -> tuple[TsdfVolume, Array, Array]:
         # A first pass allocates: the reference starts with all blocks in place.
         set_rigid(field, turn, turn_about_centre(turn))
         volume.integrate(depth_device, None, mask_device, CAMERA, field, k)
-    volume._voxels.zero_()
+    volume.voxels.zero_()
     positions = voxel_positions(volume).reshape(-1, 3)
     state, ties = np.zeros((len(positions), 2)), np.zeros(len(positions), bool)
     for k, turn in enumerate(turns):
@@ -304,8 +304,8 @@ def test_anchors_follow_a_graph_that_grows() -> None:
     slots = volume.directory.find(fresh.directory.host_coords)
     assert (slots >= 0).all()
     kept = (slots[:, None] * 64 + np.arange(64)).ravel()
-    np.testing.assert_array_equal(volume._anchors.numpy()[kept], fresh._anchors.numpy()[: len(kept)])
-    np.testing.assert_array_equal(volume._weights.numpy()[kept], fresh._weights.numpy()[: len(kept)])
+    np.testing.assert_array_equal(volume._lattice.anchors.numpy()[kept], fresh._lattice.anchors.numpy()[: len(kept)])
+    np.testing.assert_array_equal(volume._lattice.weights.numpy()[kept], fresh._lattice.weights.numpy()[: len(kept)])
     skin = surface.skinned(field)
     assert skin.bones.max() >= len(first)
     np.testing.assert_allclose(skin.weights.sum(axis=1), 1.0, atol=1e-5)
@@ -322,7 +322,7 @@ def test_a_replaced_graph_replaces_all_anchors() -> None:
     set_nodes(field, nodes[: len(nodes) // 2])
     volume.integrate(*images, CAMERA, field, 4)
     surface = volume.extract(field)
-    assert volume._anchors.numpy()[: 64 * volume.directory.count].max() < len(nodes) // 2
+    assert volume._lattice.anchors.numpy()[: 64 * volume.directory.count].max() < len(nodes) // 2
     assert surface.skinned(field).bones.max() < len(nodes) // 2
 
 

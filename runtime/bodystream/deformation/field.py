@@ -28,6 +28,8 @@ class WarpField:
         count: nodes in use; arrays are longer.
         version: grows when nodes or edges change, so that cached anchors can be refreshed.
         growth_count: how often the arrays were doubled.
+        graph: the kernels' view of positions, rotations, translations and edges. One struct for life: its arrays are
+            replaced when they are doubled.
         positions, rotations, translations: device arrays; see `types.GraphSnapshot`.
         edges: (capacity, K) int32 device array, -1 = unused.
         parents: (count,) int32 host array, the older node that each node was born from (itself for the first).
@@ -56,6 +58,7 @@ class WarpField:
         self._live_grid = wp.HashGrid(32, 32, 32, device=device)
         self._live_is_current = False
         self._launch = LaunchCache(device)
+        self.graph = kernels.Graph()
         self._allocate(capacity)
 
     def _allocate(self, capacity: int) -> None:
@@ -71,6 +74,9 @@ class WarpField:
         self._host_translations = self._motion.host[split:].reshape(capacity, 3)
         self.edges = wp.full((capacity, self.neighbours), -1, dtype=wp.int32, device=self.device)
         self._live = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
+        graph = self.graph
+        graph.positions, graph.rotations, graph.translations = self.positions, self.rotations, self.translations
+        graph.edges = self.edges
 
     @property
     def host_positions(self) -> Array:

@@ -8,6 +8,26 @@ import warp as wp
 ANCHORS = wp.constant(4)
 
 
+@wp.struct
+class Graph:
+    """Nodes and their motion: `WarpField.graph`, or the same nodes as they lay at another time."""
+
+    positions: wp.array(dtype=wp.vec3)  # (N,) canonical [m]
+    rotations: wp.array(dtype=wp.mat33)  # (N,)
+    translations: wp.array(dtype=wp.vec3)  # (N,) [m]
+    edges: wp.array2d(dtype=wp.int32)  # (N, K) neighbours, -1 = unused
+
+
+@wp.struct
+class Points:
+    """Points of the canonical surface, and what carries them."""
+
+    positions: wp.array(dtype=wp.vec3)  # (P,) canonical [m]
+    normals: wp.array(dtype=wp.vec3)  # (P,) canonical, unit, outwards; empty where nobody asks for them
+    anchors: wp.array(dtype=wp.vec4i)  # (P,) nodes
+    weights: wp.array(dtype=wp.vec4)  # (P,) of the nodes, sum 1; all 0 = not covered
+
+
 @wp.func
 def warp_point(
     p: wp.vec3,

@@ -15,7 +15,8 @@ __all__ = ["LaunchCache", "grown", "view_as"]
 class LaunchCache:
     """Recorded launches, one per kernel, whose parameters are replaced only where they changed.
 
-    A parameter has changed when it is another object than before: a struct is made anew, never written into.
+    A parameter has changed when it is another object than before; structs are taken as they are at each call, since
+    their owners replace arrays in them that grow.
 
     Args:
         device: where the kernels run.

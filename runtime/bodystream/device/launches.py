@@ -12,6 +12,8 @@ import warp as wp
 
 __all__ = ["RecordedLaunch", "launch"]
 
+_PLAIN = (wp.array, int, float)  # the same object means the same; a struct may hold other arrays than before
+
 
 @cache
 def _worker_count() -> int:
@@ -35,7 +37,8 @@ class RecordedLaunch:
         kernel: 1D Warp kernel whose threads never write the same address: `wp.atomic_*` is a plain read and
             write on the CPU, so it is safe within a chunk only.
         dim: number of threads; `__call__` may launch another.
-        inputs: the parameters after `begin`. A struct is copied: what is written into it afterwards is not seen.
+        inputs: the parameters after `begin`. A struct counts as it is when it is given, or given again to `update`:
+            whether what is written into it later is seen is left open by Warp.
         device: where it runs.
         min_chunk: ranges shorter than two of these are not split.
         split: false for a kernel that scatters with atomics, which must stay on one CPU thread.
@@ -75,10 +78,10 @@ class RecordedLaunch:
         self._set(place, value)
 
     def update(self, dim: int, inputs: Sequence[Any]) -> None:
-        """Take another number of threads, and those `inputs` that are other objects than before."""
+        """Take another number of threads, and those `inputs` that are other objects than before, or structs."""
         self._dim = dim
         for i, (value, before) in enumerate(zip(inputs, self._inputs, strict=True)):
-            if value is not before:
+            if value is not before or not isinstance(value, _PLAIN):
                 self._set(i + 1, value)
 
     def _set(self, place: int, value: Any) -> None:

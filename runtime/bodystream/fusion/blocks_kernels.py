@@ -6,8 +6,9 @@ The warp is evaluated on a 4 x 4 x 4 lattice per block (every 7/3 voxels) and in
 
 import warp as wp
 
-from bodystream.deformation.kernels import warp_point
-from bodystream.fusion.frame_kernels import TILE, Camera
+from bodystream.deformation.kernels import Graph, Points, warp_point
+from bodystream.device.camera_kernels import Camera
+from bodystream.fusion.frame_kernels import TILE
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 
@@ -18,13 +19,32 @@ LATTICE_STEP = wp.constant(7.0 / 3.0)  # voxels between lattice points
 UNCOVERED = wp.constant(-1.0e8)  # depth of a lattice point that no node carries
 
 
+@wp.struct
+class Blocks:
+    """Which blocks exist, and where: `BlockDirectory.blocks`."""
+
+    coords: wp.array(dtype=wp.vec3i)  # (B,) block coordinates of a slot
+    table: wp.array3d(dtype=wp.int32)  # (T, T, T) slot of a block, -1 = none
+    origin: wp.vec3i  # block coordinates of the table's first entry
+
+
+@wp.struct
+class Lattice:
+    """What carries the lattice points of all blocks, point k = x + 4 y + 16 z of each."""
+
+    anchors: wp.array(dtype=wp.vec4i)  # (B * 64,) nodes
+    weights: wp.array(dtype=wp.vec4)  # (B * 64,) of the nodes, sum 1; all 0 = not covered
+    stale: wp.array(dtype=wp.uint8)  # (B * 64,) 1 = to be asked for again
+
+
 @wp.func
-def find_slot(table: wp.array3d(dtype=wp.int32), origin: wp.vec3i, block: wp.vec3i) -> int:
+def find_slot(blocks: Blocks, block: wp.vec3i) -> int:
     """The slot of a block, or -1 where it is not allocated."""
-    x = block[0] - origin[0]
-    y = block[1] - origin[1]
-    z = block[2] - origin[2]
+    x = block[0] - blocks.origin[0]
+    y = block[1] - blocks.origin[1]
+    z = block[2] - blocks.origin[2]
     slot = int(-1)
+    table = blocks.table
     if x >= 0 and y >= 0 and z >= 0 and x < table.shape[0] and y < table.shape[1] and z < table.shape[2]:
         slot = table[x, y, z]
     return slot
@@ -44,28 +64,35 @@ def lattice_position(coord: wp.vec3i, k: int, voxel_m: float) -> wp.vec3:
     return wp.vec3(x, y, z) * voxel_m
 
 
+@wp.func
+def is_covered(weights: wp.vec4) -> bool:
+    """Whether some node carries a point."""
+    return weights[0] + weights[1] + weights[2] + weights[3] > 0.0
+
+
 @wp.kernel(enable_backward=False)
 def scatter_slots(
     begin: wp.int32,
-    first: wp.int32,
-    coords: wp.array(dtype=wp.vec3i),  # (B,)
-    origin: wp.vec3i,
-    # Out:
-    table_out: wp.array3d(dtype=wp.int32),
+    # Options:
+    first: wp.int32,  # slot from which the table does not know them yet
+    # Out (read, too):
+    blocks_out: Blocks,
 ):
     slot = first + begin + wp.tid()
-    c = coords[slot] - origin
-    table_out[c[0], c[1], c[2]] = slot
+    c = blocks_out.coords[slot] - blocks_out.origin
+    blocks_out.table[c[0], c[1], c[2]] = slot
 
 
 @wp.kernel(enable_backward=False)
 def find_missing(
     begin: wp.int32,
+    # Frame:
     points: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
-    valid: wp.array(dtype=wp.int32),  # (P,)
-    table: wp.array3d(dtype=wp.int32),
-    origin: wp.vec3i,
+    valid: wp.array(dtype=wp.int32),  # (P,) 0 = no node covers it
+    # Blocks:
+    blocks: Blocks,
     block_m: float,
+    # Options:
     reach: float,  # [m], at most half a block: the box around a point then touches 2 blocks per axis
     # Out:
     missing_out: wp.array(dtype=wp.int32),  # (P,) 1 = a block within reach is not allocated
@@ -80,7 +107,7 @@ def find_missing(
         for x in range(low[0], high[0] + 1):
             for y in range(low[1], high[1] + 1):
                 for z in range(low[2], high[2] + 1):
-                    if find_slot(table, origin, wp.vec3i(x, y, z)) < 0:
+                    if find_slot(blocks, wp.vec3i(x, y, z)) < 0:
                         missing = 1
     missing_out[i] = missing
 
@@ -88,32 +115,31 @@ def find_missing(
 @wp.kernel(enable_backward=False)
 def place_lattice(
     begin: wp.int32,
+    # Blocks:
     indices: wp.array(dtype=wp.int32),  # (P,) block * 64 + lattice point
-    coords: wp.array(dtype=wp.vec3i),
+    blocks: Blocks,
     voxel_m: float,
     # Out:
     points_out: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
 ):
     i = begin + wp.tid()
     index = indices[i]
-    points_out[i] = lattice_position(coords[index / LATTICE_POINTS], index % LATTICE_POINTS, voxel_m)
+    points_out[i] = lattice_position(blocks.coords[index / LATTICE_POINTS], index % LATTICE_POINTS, voxel_m)
 
 
 @wp.kernel(enable_backward=False)
 def scatter_anchors(
     begin: wp.int32,
-    indices: wp.array(dtype=wp.int32),  # (P,)
-    anchors: wp.array(dtype=wp.vec4i),  # (P,)
-    weights: wp.array(dtype=wp.vec4),  # (P,)
+    # Points:
+    indices: wp.array(dtype=wp.int32),  # (P,) block * 64 + lattice point
+    points: Points,
     # Out:
-    anchors_out: wp.array(dtype=wp.vec4i),
-    weights_out: wp.array(dtype=wp.vec4),
-    stale_out: wp.array(dtype=wp.uint8),
+    lattice_out: Lattice,
 ):
     i = begin + wp.tid()
-    anchors_out[indices[i]] = anchors[i]
-    weights_out[indices[i]] = weights[i]
-    stale_out[indices[i]] = wp.uint8(0)
+    lattice_out.anchors[indices[i]] = points.anchors[i]
+    lattice_out.weights[indices[i]] = points.weights[i]
+    lattice_out.stale[indices[i]] = wp.uint8(0)
 
 
 @wp.func
@@ -137,35 +163,36 @@ def is_stale(
 @wp.kernel(enable_backward=False)
 def mark_stale_lattice(
     begin: wp.int32,
-    coords: wp.array(dtype=wp.vec3i),  # (B,)
-    anchors: wp.array(dtype=wp.vec4i),  # (B * 64,)
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    node_changed: wp.array(dtype=wp.uint8),
-    trusted_distance: float,  # [m]
+    # Blocks:
+    blocks: Blocks,
     voxel_m: float,
-    # Out:
-    stale_out: wp.array(dtype=wp.uint8),  # (B * 64,)
+    # Graph:
+    graph: Graph,
+    node_changed: wp.array(dtype=wp.uint8),  # (N,) 1 = points nearest to it may have other anchors
+    trusted_distance: float,  # [m]
+    # Out (read, too):
+    lattice_out: Lattice,
 ):
     i = begin + wp.tid()
-    p = lattice_position(coords[i / LATTICE_POINTS], i % LATTICE_POINTS, voxel_m)
-    if is_stale(p, anchors[i], weights[i], positions, node_changed, trusted_distance):
-        stale_out[i] = wp.uint8(1)
+    p = lattice_position(blocks.coords[i / LATTICE_POINTS], i % LATTICE_POINTS, voxel_m)
+    anchors = lattice_out.anchors[i]
+    if is_stale(p, anchors, lattice_out.weights[i], graph.positions, node_changed, trusted_distance):
+        lattice_out.stale[i] = wp.uint8(1)
 
 
 @wp.kernel(enable_backward=False)
 def cull_blocks(
     begin: wp.int32,
-    anchors: wp.array(dtype=wp.vec4i),  # (B * 64,)
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
-    occupied: wp.array(dtype=wp.uint8),  # (B * 8,) slices with observed voxels
-    tiles: wp.array(dtype=wp.vec3),  # (T,)
-    coords: wp.array(dtype=wp.vec3i),
-    camera: Camera,
+    # Blocks:
+    blocks: Blocks,
+    lattice: Lattice,
+    occupied: wp.array(dtype=wp.uint8),  # (B * 8,) 1 = some voxel of the slice was observed
     voxel_m: float,
+    # Graph:
+    graph: Graph,
+    # Frame:
+    tiles: wp.array(dtype=wp.vec3),  # (T,) from where to where voxels are updated, farthest background [m]
+    camera: Camera,
     near: float,  # [m]
     # Out:
     active_out: wp.array(dtype=wp.int32),  # (B,) 1 = some voxel may be updated by this frame
@@ -177,10 +204,11 @@ def cull_blocks(
     found = int(0)
     for corner in range(8):
         k = (LATTICE - 1) * ((corner & 1) + LATTICE * ((corner / 2) & 1) + LATTICE * LATTICE * (corner / 4))
-        w = weights[block * LATTICE_POINTS + k]
-        if w[0] + w[1] + w[2] + w[3] > 0.0:
-            p = lattice_position(coords[block], k, voxel_m)
-            q = warp_point(p, anchors[block * LATTICE_POINTS + k], w, positions, rotations, translations)
+        index = block * LATTICE_POINTS + k
+        w = lattice.weights[index]
+        if is_covered(w):
+            p = lattice_position(blocks.coords[block], k, voxel_m)
+            q = warp_point(p, lattice.anchors[index], w, graph.positions, graph.rotations, graph.translations)
             low = wp.min(low, q)
             high = wp.max(high, q)
             found += 1
@@ -230,23 +258,23 @@ def cull_blocks(
 @wp.kernel(enable_backward=False)
 def warp_lattice(
     begin: wp.int32,
+    # Blocks:
     active: wp.array(dtype=wp.int32),  # (A,) slots
-    coords: wp.array(dtype=wp.vec3i),
-    anchors: wp.array(dtype=wp.vec4i),  # (B * 64,)
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
+    blocks: Blocks,
+    lattice: Lattice,
     voxel_m: float,
+    # Graph:
+    graph: Graph,
     # Out:
     live_out: wp.array(dtype=wp.vec3),  # (A * 64,) camera frame [m]
 ):
     i = begin + wp.tid()
     block = active[i / LATTICE_POINTS]
     k = i % LATTICE_POINTS
-    w = weights[block * LATTICE_POINTS + k]
+    index = block * LATTICE_POINTS + k
+    w = lattice.weights[index]
     q = wp.vec3(0.0, 0.0, UNCOVERED)
-    if w[0] + w[1] + w[2] + w[3] > 0.0:
-        p = lattice_position(coords[block], k, voxel_m)
-        q = warp_point(p, anchors[block * LATTICE_POINTS + k], w, positions, rotations, translations)
+    if is_covered(w):
+        p = lattice_position(blocks.coords[block], k, voxel_m)
+        q = warp_point(p, lattice.anchors[index], w, graph.positions, graph.rotations, graph.translations)
     live_out[i] = q

@@ -11,6 +11,7 @@ import warp as wp
 
 from bodystream.device import grown, upload
 from bodystream.fusion import blocks_kernels
+from bodystream.fusion.blocks_kernels import Blocks
 from bodystream.types import Array
 
 __all__ = ["BlockDirectory"]
@@ -29,9 +30,7 @@ class BlockDirectory:
 
     Attributes:
         count: blocks in use; slots are 0 .. count - 1 in the order of insertion.
-        coords: (capacity,) vec3i device array.
-        table: (edge, edge, edge) int32 device array of slots, -1 = none.
-        origin: block coordinate of the table's first entry.
+        blocks: the kernels' view of it. One struct for life: its arrays are replaced as they grow.
         refused: blocks that did not fit into the largest table or number of blocks.
         growth_count: how often the table or the coordinates were doubled.
     """
@@ -44,7 +43,8 @@ class BlockDirectory:
         self._first_edge = edge
         self._max_edge = max_edge
         self.growth_count = 0
-        self.coords = wp.zeros(capacity, dtype=wp.vec3i, device=device)
+        self.blocks = Blocks()
+        self.blocks.coords = wp.zeros(capacity, dtype=wp.vec3i, device=device)
         self._coords = np.zeros((capacity, 3), np.int32)
         self.count = 0
         self.refused = 0
@@ -53,11 +53,12 @@ class BlockDirectory:
     def _make_table(self, edge: int, origin: Array) -> None:
         self._table = np.full((edge, edge, edge), -1, np.int32)
         self._origin = origin.astype(np.int64)
-        self.origin = wp.vec3i(*(int(v) for v in origin))
+        self.blocks.origin = wp.vec3i(*(int(v) for v in origin))
         local = self._coords[: self.count] - self._origin
         self._table[local[:, 0], local[:, 1], local[:, 2]] = np.arange(self.count, dtype=np.int32)
         # The CPU device shares the host's memory, so that both always agree.
-        self.table = wp.array(self._table, dtype=wp.int32, device=self.device, copy=not self.device.is_cpu)
+        table = wp.array(self._table, dtype=wp.int32, device=self.device, copy=not self.device.is_cpu)
+        self.blocks.table = table
 
     @property
     def host_coords(self) -> Array:
@@ -116,10 +117,10 @@ class BlockDirectory:
         self._table.reshape(-1)[keys] = np.arange(first, end, dtype=np.int32)
         self.count = end
         if self.device.is_cpu:
-            upload(self.coords[first:end], self._coords[first:end])
+            upload(self.blocks.coords[first:end], self._coords[first:end])
         else:
-            self.coords[first:end].assign(self._coords[first:end])
-            inputs = [0, first, self.coords, self.origin, self.table]
+            self.blocks.coords[first:end].assign(self._coords[first:end])
+            inputs = [0, first, self.blocks]
             wp.launch(blocks_kernels.scatter_slots, dim=end - first, inputs=inputs, device=self.device)
         return end - first
 
@@ -128,7 +129,7 @@ class BlockDirectory:
         while size < wanted:
             size *= 2
         self._coords = np.concatenate([self._coords, np.zeros((size - self.capacity, 3), np.int32)])
-        self.coords = grown(self.coords, size)
+        self.blocks.coords = grown(self.blocks.coords, size)
         self.growth_count += 1
 
     def _make_room(self, blocks: Array) -> Array:

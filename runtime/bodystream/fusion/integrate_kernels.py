@@ -7,12 +7,13 @@ from the tangent plane of the pixel, `(depth - z) (n . ray)`, so that oblique vi
 
 import warp as wp
 
+from bodystream.device.camera_kernels import Camera, is_inside
 from bodystream.fusion.blocks_kernels import EDGE, LATTICE, LATTICE_POINTS, LATTICE_STEP
-from bodystream.fusion.frame_kernels import Camera
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 
 BLOCK_VOXELS = wp.constant(512)
+SLICE_VOXELS = wp.constant(64)
 UNKNOWN = wp.constant(2.0)  # published value of a voxel that may not carry surface
 COLOUR_ONE = wp.constant(256.0)  # fixed point of a stored colour
 COLOUR_CAP = wp.constant(24.0)  # frames that the average of a colour remembers
@@ -27,11 +28,22 @@ class Rules:
     truncation: float  # [m]
     full_weight_behind: float  # weight falls from here to the truncation behind the surface [m]
     carve_margin: float  # [m]
-    carve_rate: float
+    carve_rate: float  # weight that a frame takes from an empty voxel
     max_weight: float
-    min_weight: float
-    silhouette_px: int
+    min_weight: float  # of a voxel that may carry surface
+    silhouette_px: int  # background counts only where it reaches so far
     near: float  # [m]
+
+
+@wp.struct
+class Voxels:
+    """What was fused: voxel x + 8 y + 64 z of each block, so that slice z begins at 64 (8 block + z)."""
+
+    values: wp.array(dtype=wp.vec2)  # (B * 512,) truncated distance / truncation, weight
+    colours: wp.array(dtype=vec4us)  # (B * 512,) RGB times 256, observations
+    published: wp.array(dtype=float)  # (B * 512,) distance / truncation of which the surface was made, 2 = unknown
+    change: wp.array(dtype=float)  # (B * 8,) largest deviation from it in a slice [m]
+    occupied: wp.array(dtype=wp.uint8)  # (B * 8,) 1 = some voxel of the slice was observed
 
 
 @wp.func
@@ -78,28 +90,82 @@ def deviation(tsdf: float, weight: float, shown: float, rules: Rules) -> float:
     return away
 
 
+@wp.func
+def is_silhouette(graded: wp.array2d(dtype=wp.vec2), u: int, v: int, reach_px: int) -> bool:
+    """Whether a pixel of the background lies well outside of the subject."""
+    return (
+        is_background(graded, u - reach_px, v)
+        and is_background(graded, u + reach_px, v)
+        and is_background(graded, u, v - reach_px)
+        and is_background(graded, u, v + reach_px)
+    )
+
+
+@wp.func
+def voxel_pixel(camera: Camera, q: wp.vec3) -> wp.vec2i:
+    """Where a voxel is seen. One division for both coordinates, clamped before it becomes a whole number."""
+    scale = 1.0 / q[2]
+    u = wp.clamp(camera.fx * q[0] * scale + camera.cx + 0.5, -1.0, 1.0e6)
+    v = wp.clamp(camera.fy * q[1] * scale + camera.cy + 0.5, -1.0, 1.0e6)
+    return wp.vec2i(int(wp.floor(u)), int(wp.floor(v)))
+
+
+@wp.func
+def may_be_carved(voxel: wp.vec2) -> bool:
+    """Only voxels on and behind a surface that was observed: what lies well in front of it is empty already."""
+    return voxel[1] > 0.0 and voxel[0] < 0.25
+
+
+@wp.func
+def carve(at: int, rules: Rules, voxels: Voxels) -> float:
+    """Take weight from a voxel that the camera sees through; returns its deviation."""
+    old = voxels.values[at]
+    total = wp.max(old[1] - rules.carve_rate, 0.0)
+    voxels.values[at] = wp.vec2(old[0], total)
+    return deviation(old[0], total, voxels.published[at], rules)
+
+
+@wp.func
+def fuse(at: int, distance: float, weight: float, rules: Rules, voxels: Voxels) -> float:
+    """Average a distance [m] into a voxel; returns its deviation."""
+    old = voxels.values[at]
+    total = old[1] + weight
+    tsdf = (old[0] * old[1] + distance / rules.truncation * weight) / total
+    total = wp.min(total, rules.max_weight)
+    voxels.values[at] = wp.vec2(tsdf, total)
+    return deviation(tsdf, total, voxels.published[at], rules)
+
+
+@wp.func
+def weight_of(distance: float, seen: wp.vec2, rules: Rules) -> float:
+    """How much an observation counts: less where the view is oblique, and fading out behind the surface."""
+    w = wp.min(seen[1], 1.0)
+    if distance < -rules.full_weight_behind:
+        fade = rules.truncation - rules.full_weight_behind
+        w *= (rules.truncation + distance) / fade
+    return w
+
+
 @wp.kernel(enable_backward=False)
 def integrate_slices(
     begin: wp.int32,
+    # Blocks:
     active: wp.array(dtype=wp.int32),  # (A,) slots
     live: wp.array(dtype=wp.vec3),  # (A * 64,) warped lattice, camera frame [m]
-    graded: wp.array2d(dtype=wp.vec2),  # (H, W)
-    colour: wp.array2d(dtype=wp.vec3ub),  # (H, W), or empty
-    published: wp.array(dtype=float),  # (B * 512,)
+    # Frame:
+    graded: wp.array2d(dtype=wp.vec2),  # (H, W) depth [m], incidence
+    colour: wp.array2d(dtype=wp.vec3ub),  # (H, W) RGB, or empty
     camera: Camera,
+    # Options:
     rules: Rules,
-    # Out:
-    voxels_out: wp.array(dtype=wp.vec2),  # (B * 512,) truncated distance / truncation, weight
-    colours_out: wp.array(dtype=vec4us),  # (B * 512,)
-    change_out: wp.array(dtype=float),  # (B * 8,) [m]
-    occupied_out: wp.array(dtype=wp.uint8),  # (B * 8,)
+    # Out (read, too):
+    voxels_out: Voxels,
 ):
     i = begin + wp.tid()
-    block = active[i / EDGE]
-    z = i % EDGE
+    z_slice = active[i / EDGE] * EDGE + i % EDGE
     base = (i / EDGE) * LATTICE_POINTS
     has_colour = colour.shape[0] > 0
-    along_z = float(z) / LATTICE_STEP
+    along_z = float(i % EDGE) / LATTICE_STEP
     lattice_z = wp.min(int(along_z), LATTICE - 2)
     fz = along_z - float(lattice_z)
     change = float(0.0)
@@ -112,7 +178,6 @@ def integrate_slices(
         p1 = lattice_edge(live, base, 1, lattice_y, lattice_z, fy, fz)
         p2 = lattice_edge(live, base, 2, lattice_y, lattice_z, fy, fz)
         p3 = lattice_edge(live, base, 3, lattice_y, lattice_z, fy, fz)
-        index = block * BLOCK_VOXELS + (z * EDGE + y) * EDGE
         for x in range(EDGE):
             along_x = float(x) / LATTICE_STEP
             q = p0 + (p1 - p0) * along_x
@@ -120,73 +185,46 @@ def integrate_slices(
                 q = p1 + (p2 - p1) * (along_x - 1.0)
             if along_x > 2.0:
                 q = p2 + (p3 - p2) * (along_x - 2.0)
-            if q[2] > rules.near:
-                scale = 1.0 / q[2]
-                u_float = wp.clamp(camera.fx * q[0] * scale + camera.cx + 0.5, -1.0, 1.0e6)
-                v_float = wp.clamp(camera.fy * q[1] * scale + camera.cy + 0.5, -1.0, 1.0e6)
-                u = int(wp.floor(u_float))
-                v = int(wp.floor(v_float))
-                if u >= 0 and v >= 0 and u < camera.width and v < camera.height:
-                    s = graded[v, u]
-                    gap = s[0] - q[2]
-                    if s[1] > 0.0:
-                        distance = gap * s[1]
-                        if distance > -rules.truncation:
-                            if distance <= rules.truncation:
-                                w = wp.min(s[1], 1.0)
-                                if distance < -rules.full_weight_behind:
-                                    fade = rules.truncation - rules.full_weight_behind
-                                    w *= (rules.truncation + distance) / fade
-                                if w > 1.0e-3:
-                                    old = voxels_out[index + x]
-                                    total = old[1] + w
-                                    tsdf = (old[0] * old[1] + distance / rules.truncation * w) / total
-                                    total = wp.min(total, rules.max_weight)
-                                    voxels_out[index + x] = wp.vec2(tsdf, total)
-                                    touched = True
-                                    change = wp.max(change, deviation(tsdf, total, published[index + x], rules))
-                                    if has_colour and wp.abs(distance) < rules.full_weight_behind:
-                                        colours_out[index + x] = blend_colour(colours_out[index + x], colour[v, u])
-                            elif gap > rules.carve_margin:
-                                old = voxels_out[index + x]
-                                if old[1] > 0.0 and old[0] < 0.25:
-                                    total = wp.max(old[1] - rules.carve_rate, 0.0)
-                                    voxels_out[index + x] = wp.vec2(old[0], total)
-                                    change = wp.max(change, deviation(old[0], total, published[index + x], rules))
-                    elif s[1] < 0.0 and gap > rules.carve_margin:
-                        old = voxels_out[index + x]
-                        if old[1] > 0.0 and old[0] < 0.25:
-                            m = rules.silhouette_px
-                            if (
-                                is_background(graded, u - m, v)
-                                and is_background(graded, u + m, v)
-                                and is_background(graded, u, v - m)
-                                and is_background(graded, u, v + m)
-                            ):
-                                total = wp.max(old[1] - rules.carve_rate, 0.0)
-                                voxels_out[index + x] = wp.vec2(old[0], total)
-                                change = wp.max(change, deviation(old[0], total, published[index + x], rules))
-    change_out[block * EDGE + z] = wp.max(change_out[block * EDGE + z], change)
+            if not (q[2] > rules.near):
+                continue
+            pixel = voxel_pixel(camera, q)
+            if not is_inside(camera, pixel, 0):
+                continue
+            seen = graded[pixel[1], pixel[0]]
+            at = z_slice * SLICE_VOXELS + y * EDGE + x
+            gap = seen[0] - q[2]
+            distance = gap * seen[1]
+            if seen[1] > 0.0 and distance <= rules.truncation:
+                w = weight_of(distance, seen, rules)
+                if distance > -rules.truncation and w > 1.0e-3:
+                    change = wp.max(change, fuse(at, distance, w, rules, voxels_out))
+                    touched = True
+                    if has_colour and wp.abs(distance) < rules.full_weight_behind:
+                        voxels_out.colours[at] = blend_colour(voxels_out.colours[at], colour[pixel[1], pixel[0]])
+            elif seen[1] != 0.0 and gap > rules.carve_margin and may_be_carved(voxels_out.values[at]):
+                if seen[1] > 0.0 or is_silhouette(graded, pixel[0], pixel[1], rules.silhouette_px):
+                    change = wp.max(change, carve(at, rules, voxels_out))
+    voxels_out.change[z_slice] = wp.max(voxels_out.change[z_slice], change)
     if touched:
-        occupied_out[block * EDGE + z] = wp.uint8(1)
+        voxels_out.occupied[z_slice] = wp.uint8(1)
 
 
 @wp.kernel(enable_backward=False)
 def publish_slices(
     begin: wp.int32,
+    # Blocks:
     blocks: wp.array(dtype=wp.int32),  # (C,) slots
-    voxels: wp.array(dtype=wp.vec2),  # (B * 512,)
+    # Options:
     min_weight: float,
-    # Out:
-    published_out: wp.array(dtype=float),  # (B * 512,)
-    change_out: wp.array(dtype=float),  # (B * 8,)
+    # Out (read, too):
+    voxels_out: Voxels,
 ):
     i = begin + wp.tid()
     z_slice = blocks[i / EDGE] * EDGE + i % EDGE
-    for k in range(EDGE * EDGE):
-        voxel = voxels[z_slice * EDGE * EDGE + k]
+    for k in range(SLICE_VOXELS):
+        voxel = voxels_out.values[z_slice * SLICE_VOXELS + k]
         value = float(UNKNOWN)
         if voxel[1] >= min_weight:
             value = voxel[0]
-        published_out[z_slice * EDGE * EDGE + k] = value
-    change_out[z_slice] = 0.0
+        voxels_out.published[z_slice * SLICE_VOXELS + k] = value
+    voxels_out.change[z_slice] = 0.0

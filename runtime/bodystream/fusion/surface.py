@@ -10,11 +10,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import WarpField
+from bodystream.deformation.kernels import Points
 from bodystream.device import LaunchCache, upload
 from bodystream.fusion import integrate_kernels, mesh_kernels, surface_kernels
 from bodystream.fusion.anchoring import GraphWatch
+from bodystream.fusion.blocks_kernels import Lattice
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
+from bodystream.fusion.integrate_kernels import Voxels
 from bodystream.fusion.pieces import Pieces
 from bodystream.geometry.skinning import unturned_bones
 from bodystream.types import Array, Mesh, SkinnedMesh
@@ -33,24 +36,40 @@ class Surface:
     """A canonical mesh on the device, skinned to the deformation graph.
 
     Attributes:
-        vertices, normals: (capacity,) vec3 device arrays, canonical [m]; the first `vertex_count` are in use.
+        points: the kernels' view of vertices, normals, anchors and weights.
         colours: (capacity,) vec3ub RGB.
-        anchors, weights: (capacity,) vec4i and vec4, four nodes per vertex.
         faces: (capacity,) vec3i, counter-clockwise seen from outside; the first `face_count` are in use.
         extracted_blocks: blocks that the last extraction looked at again; 0 = geometry is that of before.
         version: grows with every extraction that changed the mesh. The order of vertices may change with it.
     """
 
-    vertices: wp.array
-    normals: wp.array
+    points: Points
     colours: wp.array
-    anchors: wp.array
-    weights: wp.array
     faces: wp.array
     vertex_count: int = 0
     face_count: int = 0
     extracted_blocks: int = 0
     version: int = 0
+
+    @property
+    def vertices(self) -> wp.array:
+        """(capacity,) vec3 device array, canonical [m]; the first `vertex_count` are in use."""
+        return self.points.positions
+
+    @property
+    def normals(self) -> wp.array:
+        """(capacity,) vec3 device array, canonical."""
+        return self.points.normals
+
+    @property
+    def anchors(self) -> wp.array:
+        """(capacity,) vec4i device array, four nodes per vertex."""
+        return self.points.anchors
+
+    @property
+    def weights(self) -> wp.array:
+        """(capacity,) vec4 device array, of the anchors."""
+        return self.points.weights
 
     def download(self) -> Mesh:
         """The canonical mesh on the host."""
@@ -89,7 +108,8 @@ class SurfaceExtractor:
         self._launch = LaunchCache(device)
         self._watch = GraphWatch()
         self._pieces = Pieces(directory.capacity, device)
-        self._points = wp.zeros(0, dtype=wp.vec3, device=device)
+        self._asked = Points()
+        self._asked.positions = wp.zeros(0, dtype=wp.vec3, device=device)
         self._set_point_capacity(16384)
         self.surface = self._make_surface(16384, 32768)
         self._keep = np.zeros(0, bool)
@@ -98,9 +118,9 @@ class SurfaceExtractor:
     @property
     def bytes(self) -> int:
         """Device memory of its buffers."""
-        s = self.surface
+        s, p = self.surface, self._asked
         arrays = [s.vertices, s.normals, s.colours, s.anchors, s.weights, s.faces]
-        arrays += [self._live_vertices, self._live_normals, self._points, self._point_anchors, self._point_weights]
+        arrays += [self._live_vertices, self._live_normals, p.positions, p.anchors, p.weights]
         return sum(a.capacity for a in arrays) + self._pieces.bytes
 
     def reset(self) -> None:
@@ -112,18 +132,8 @@ class SurfaceExtractor:
         s.vertex_count = s.face_count = s.extracted_blocks = 0
         s.version += 1
 
-    def extract(
-        self,
-        field: WarpField,
-        voxels: wp.array,
-        colours: wp.array,
-        published: wp.array,
-        change: wp.array,
-        lattice_anchors: wp.array,
-        lattice_weights: wp.array,
-        everything: bool,
-    ) -> Surface:
-        """See `TsdfVolume.extract`; the arrays are the volume's."""
+    def extract(self, field: WarpField, voxels: Voxels, lattice: Lattice, everything: bool) -> Surface:
+        """See `TsdfVolume.extract`; voxels and lattice are the volume's."""
         blocks = self._directory.count
         if self._directory.capacity > self._pieces.capacity:
             self._pieces.grow(self._directory.capacity)
@@ -135,8 +145,8 @@ class SurfaceExtractor:
             self.surface.extracted_blocks = 0
             return self.surface
         self._mark_stale(field)
-        extracted = self._extract_changed(voxels, colours, published, change, everything)
-        anchored = self._anchor_vertices(field, lattice_anchors, lattice_weights)
+        extracted = self._extract_changed(voxels, everything)
+        anchored = self._anchor_vertices(field, lattice)
         self.surface.extracted_blocks = extracted
         if extracted or anchored:
             self._emit()
@@ -147,8 +157,7 @@ class SurfaceExtractor:
         """See `TsdfVolume.warp_surface`."""
         if self._live_vertices.size < surface.vertices.size:
             self._allocate_live(surface.vertices.size)
-        inputs = [surface.vertices, surface.normals, surface.anchors, surface.weights]
-        inputs += [field.positions, field.rotations, field.translations, self._live_vertices, self._live_normals]
+        inputs = [surface.points, field.graph, self._live_vertices, self._live_normals]
         self._launch(mesh_kernels.warp_vertices, surface.vertex_count, inputs, min_chunk=1024)
         return self._live_vertices, self._live_normals
 
@@ -157,29 +166,28 @@ class SurfaceExtractor:
     def _make_surface(self, vertices: int, faces: int) -> Surface:
         device = self._device
         self._allocate_live(vertices)
-        return Surface(
-            vertices=wp.zeros(vertices, dtype=wp.vec3, device=device),
-            normals=wp.zeros(vertices, dtype=wp.vec3, device=device),
-            colours=wp.zeros(vertices, dtype=wp.vec3ub, device=device),
-            anchors=wp.zeros(vertices, dtype=wp.vec4i, device=device),
-            weights=wp.zeros(vertices, dtype=wp.vec4, device=device),
-            faces=wp.zeros(faces, dtype=wp.vec3i, device=device),
-        )
+        points = Points()
+        points.positions = wp.zeros(vertices, dtype=wp.vec3, device=device)
+        points.normals = wp.zeros(vertices, dtype=wp.vec3, device=device)
+        points.anchors = wp.zeros(vertices, dtype=wp.vec4i, device=device)
+        points.weights = wp.zeros(vertices, dtype=wp.vec4, device=device)
+        colours = wp.zeros(vertices, dtype=wp.vec3ub, device=device)
+        return Surface(points, colours, wp.zeros(faces, dtype=wp.vec3i, device=device))
 
     def _allocate_live(self, size: int) -> None:
         self._live_vertices = wp.zeros(size, dtype=wp.vec3, device=self._device)
         self._live_normals = wp.zeros(size, dtype=wp.vec3, device=self._device)
 
     def _set_point_capacity(self, wanted: int) -> None:
-        size = max(self._points.size, 1024)
+        size = max(self._asked.positions.size, 1024)
         while size < wanted:
             size *= 2
-        if self._points.size:
+        if self._asked.positions.size:
             self.growth_count += 1
-        self._points = wp.zeros(size, dtype=wp.vec3, device=self._device)
+        self._asked.positions = wp.zeros(size, dtype=wp.vec3, device=self._device)
+        self._asked.anchors = wp.zeros(size, dtype=wp.vec4i, device=self._device)
+        self._asked.weights = wp.zeros(size, dtype=wp.vec4, device=self._device)
         self._point_indices = wp.zeros(size, dtype=wp.int32, device=self._device)
-        self._point_anchors = wp.zeros(size, dtype=wp.vec4i, device=self._device)
-        self._point_weights = wp.zeros(size, dtype=wp.vec4, device=self._device)
 
     # -- stages --------------------------------------------------------------------------------------------------
 
@@ -190,76 +198,69 @@ class SurfaceExtractor:
             return
         p = self._pieces
         if change.replaced:
-            p.anchored.zero_()
+            p.anchors.states.zero_()
             trusted = 0.0
         else:
             trusted = self._watch.trusted_distance(field)
-        inputs = [p.cells, p.counts, p.positions, p.anchors, p.weights, field.positions, change.marks, trusted]
-        self._launch(mesh_kernels.mark_stale_vertices, 8 * self._directory.count, [*inputs, p.anchored, p.unanchored])
+        inputs = [p.vertices, field.graph, change.marks, trusted, p.anchors]
+        self._launch(mesh_kernels.mark_stale_vertices, 8 * self._directory.count, inputs)
 
-    def _extract_changed(
-        self, voxels: wp.array, colours: wp.array, published: wp.array, change: wp.array, everything: bool
-    ) -> int:
+    def _extract_changed(self, voxels: Voxels, everything: bool) -> int:
         """Extract the blocks that read a changed voxel; returns how many."""
         p, d = self._pieces, self._directory
         blocks = d.count
-        where = [d.coords, d.table, d.origin]
         tolerance = -1.0 if everything else self._config.surface_tolerance_m
-        self._launch(surface_kernels.mark_changed, blocks, [change, tolerance, p.changed])
+        self._launch(surface_kernels.mark_changed, blocks, [voxels, tolerance, p.changed])
         if not p.changed.numpy()[:blocks].any():
             return 0
-        self._launch(surface_kernels.mark_readers, blocks, [p.changed, *where, 1, p.vertex_readers])
-        self._launch(surface_kernels.mark_readers, blocks, [p.vertex_readers, *where, -1, p.quad_readers])
+        self._launch(surface_kernels.mark_readers, blocks, [p.changed, d.blocks, 1, p.vertex_readers])
+        self._launch(surface_kernels.mark_readers, blocks, [p.vertex_readers, d.blocks, -1, p.quad_readers])
         count = p.list_marked(p.changed, blocks)
-        inputs = [p.listed, voxels, self._config.min_weight, published, change]
-        self._launch(integrate_kernels.publish_slices, 8 * count, inputs)
+        self._launch(integrate_kernels.publish_slices, 8 * count, [p.listed, self._config.min_weight, voxels])
         extracted = p.list_marked(p.vertex_readers, blocks)
-        inputs = [p.listed, *where, published, colours, self._config.voxel_m, self._config.min_corners, p.anchored]
-        inputs += [p.codes, p.ranks, p.cells, p.positions, p.normals, p.colours, p.counts, p.unanchored]
+        inputs = [p.listed, d.blocks, voxels, self._config.voxel_m, self._config.min_corners, p.vertices, p.anchors]
         self._launch(surface_kernels.extract_vertices, 8 * extracted, inputs)
         count = p.list_marked(p.quad_readers, blocks)
-        inputs = [p.listed, *where, p.codes, p.cells, p.counts, p.quads, p.quad_counts]
-        self._launch(surface_kernels.list_quads, 8 * count, inputs)
+        self._launch(surface_kernels.list_quads, 8 * count, [p.listed, d.blocks, p.vertices, p.quads])
         return extracted
 
-    def _anchor_vertices(self, field: WarpField, lattice_anchors: wp.array, lattice_weights: wp.array) -> int:
+    def _anchor_vertices(self, field: WarpField, lattice: Lattice) -> int:
         """Give anchors to new vertices, and within the budget to stale ones; returns how many."""
-        p = self._pieces
-        pending = p.unanchored.numpy()[: 8 * self._directory.count]
+        p, asked = self._pieces, self._asked
+        pending = p.anchors.pending.numpy()[: 8 * self._directory.count]
         slices = np.flatnonzero(pending).astype(np.int32)
         if len(slices) == 0:
             return 0
         limits = pending[slices].astype(np.int32)
         ends = np.cumsum(limits, dtype=np.int32)
         total = int(ends[-1])
-        if total > self._points.size:
+        if total > asked.positions.size:
             self._set_point_capacity(total)
         upload(p.slice_list, slices)
         upload(p.slice_begins, ends - limits)
         upload(p.slice_limits, limits)
-        inputs = [p.slice_list, p.slice_begins, p.slice_limits, p.cells, p.counts, p.anchored, p.positions]
-        self._launch(mesh_kernels.gather_unanchored, len(slices), [*inputs, self._points, self._point_indices])
-        field.anchor(self._points, total, self._point_anchors, self._point_weights)
-        inputs = [self._point_indices, self._point_anchors, self._point_weights, lattice_anchors, lattice_weights]
-        inputs += [self._points, field.positions, field.count, field.edges, field.sigma_m]
-        self._launch(mesh_kernels.store_anchors, total, [*inputs, p.anchors, p.weights, p.anchored], min_chunk=1024)
+        inputs = [p.slice_list, p.slice_begins, p.slice_limits, p.vertices, p.anchors]
+        self._launch(mesh_kernels.gather_pending, len(slices), [*inputs, asked.positions, self._point_indices])
+        field.anchor(asked.positions, total, asked.anchors, asked.weights)
+        inputs = [self._point_indices, asked, lattice, field.graph, field.count, field.sigma_m, p.anchors]
+        self._launch(mesh_kernels.store_anchors, total, inputs, min_chunk=1024)
         pending[slices] = 0
         if not self._device.is_cpu:
-            upload(p.unanchored, pending)
+            upload(p.anchors.pending, pending)
         return total
 
     def _emit(self) -> None:
         """Join the pieces of all blocks into the surface's arrays."""
         p, d = self._pieces, self._directory
         slices = 8 * d.count
-        counts = p.counts.numpy()[:slices]
+        counts = p.vertices.counts.numpy()[:slices]
         block_counts = counts.reshape(-1, 8).sum(axis=1)
         kept_blocks = self._kept_blocks(block_counts)
         kept = np.repeat(kept_blocks, 8)
         vertex_counts = np.where(kept, counts, 0)
         vertex_ends = np.cumsum(vertex_counts, dtype=np.int32)
-        upload(p.vertex_bases, np.where(kept, vertex_ends - vertex_counts, -1))
-        quad_counts = np.where(kept, p.quad_counts.numpy()[:slices], 0)
+        upload(p.vertices.bases, np.where(kept, vertex_ends - vertex_counts, -1))
+        quad_counts = np.where(kept, p.quads.counts.numpy()[:slices], 0)
         self._leave_out_torn_quads(kept_blocks, (block_counts > 0) & ~kept_blocks, quad_counts)
         quad_ends = np.cumsum(quad_counts, dtype=np.int32)
         vertices, faces = int(vertex_ends[-1]), 2 * int(quad_ends[-1])
@@ -273,12 +274,9 @@ class SurfaceExtractor:
             self.growth_count += 1
         s = self.surface
         s.vertex_count, s.face_count = vertices, faces
-        upload(p.quad_bases, np.where(kept, quad_ends - quad_counts, -1))
-        inputs = [p.vertex_bases, p.cells, p.counts, p.positions, p.normals, p.colours, p.anchors, p.weights]
-        inputs += [s.vertices, s.normals, s.colours, s.anchors, s.weights]
-        self._launch(mesh_kernels.emit_vertices, slices, inputs)
-        inputs = [p.quad_bases, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases, s.faces]
-        self._launch(mesh_kernels.emit_faces, slices, inputs)
+        upload(p.quads.bases, np.where(kept, quad_ends - quad_counts, -1))
+        self._launch(mesh_kernels.emit_vertices, slices, [p.vertices, p.anchors, s.points, s.colours])
+        self._launch(mesh_kernels.emit_faces, slices, [d.blocks, p.vertices, p.quads, s.faces])
 
     def _leave_out_torn_quads(self, kept: Array, hidden: Array, quad_counts: Array) -> None:
         """Lower `quad_counts`, (slices,), by the quads of shown blocks that have a vertex in a hidden one.
@@ -296,8 +294,8 @@ class SurfaceExtractor:
             return
         torn = (8 * joining[:, None] + np.arange(8)).astype(np.int32).ravel()
         upload(p.slice_list, torn)
-        inputs = [p.slice_list, p.quads, p.quad_counts, d.coords, d.table, d.origin, p.ranks, p.vertex_bases]
-        self._launch(mesh_kernels.count_whole_quads, len(torn), [*inputs, p.whole_quads])
+        inputs = [p.slice_list, d.blocks, p.vertices, p.quads, p.whole_quads]
+        self._launch(mesh_kernels.count_whole_quads, len(torn), inputs)
         quad_counts[torn] = p.whole_quads.numpy()[: len(torn)]
 
     def _kept_blocks(self, counts: Array) -> Array:

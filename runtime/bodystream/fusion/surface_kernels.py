@@ -7,8 +7,8 @@ a block (64 cells), so that no two threads write the same address.
 
 import warp as wp
 
-from bodystream.fusion.blocks_kernels import EDGE, find_slot
-from bodystream.fusion.integrate_kernels import BLOCK_VOXELS, vec4us
+from bodystream.fusion.blocks_kernels import EDGE, Blocks, find_slot
+from bodystream.fusion.integrate_kernels import BLOCK_VOXELS, Voxels, vec4us
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
@@ -20,17 +20,50 @@ vec8 = wp.types.vector(length=8, dtype=float)
 vec8i = wp.types.vector(length=8, dtype=int)
 
 
+@wp.struct
+class CellVertices:
+    """Vertices of all cells, listed per slice: a list begins at its slice's first cell, and holds `counts` entries."""
+
+    codes: wp.array(dtype=wp.uint8)  # (B * 512,) per cell, 0 = no vertex; see `HAS_VERTEX`
+    ranks: wp.array(dtype=wp.uint8)  # (B * 512,) per cell, place of its vertex in its slice's list
+    cells: wp.array(dtype=wp.uint8)  # (B * 512,) listed: cells with a vertex
+    positions: wp.array(dtype=wp.vec3)  # (B * 512,) listed, canonical [m]
+    normals: wp.array(dtype=wp.vec3)  # (B * 512,) listed, canonical, unit
+    colours: wp.array(dtype=wp.vec3ub)  # (B * 512,) listed, RGB
+    counts: wp.array(dtype=wp.int32)  # (B * 8,)
+    bases: wp.array(dtype=wp.int32)  # (B * 8,) place of a list in the mesh, -1 = left out
+
+
+@wp.struct
+class CellAnchors:
+    """What carries the vertices of all cells."""
+
+    anchors: wp.array(dtype=wp.vec4i)  # (B * 512,) per cell, nodes
+    weights: wp.array(dtype=wp.vec4)  # (B * 512,) per cell, of the nodes, sum 1
+    states: wp.array(dtype=wp.uint8)  # (B * 512,) per cell, 0 = has no anchors yet, 1 = has, 2 = should be renewed
+    pending: wp.array(dtype=wp.int32)  # (B * 8,) vertices of a slice whose state is not 1
+
+
+@wp.struct
+class CellQuads:
+    """Quads of all edges that cross the surface, listed per slice."""
+
+    edges: wp.array(dtype=wp.uint16)  # (B * 8 * 192,) listed: cell + 64 axis + 256 if the lower end is inside
+    counts: wp.array(dtype=wp.int32)  # (B * 8,)
+    bases: wp.array(dtype=wp.int32)  # (B * 8,) place of a list in the mesh, -1 = left out
+
+
 @wp.func
 def corner(c: int) -> wp.vec3:
     return wp.vec3(float(c & 1), float((c >> 1) & 1), float(c >> 2))
 
 
 @wp.func
-def octant_slots(table: wp.array3d(dtype=wp.int32), origin: wp.vec3i, block: wp.vec3i, sign: int) -> vec8i:
+def octant_slots(blocks: Blocks, block: wp.vec3i, sign: int) -> vec8i:
     """Slots of the block and of its neighbours towards +++ (sign 1) or --- (sign -1), bits x, y, z."""
     slots = vec8i()
     for c in range(8):
-        slots[c] = find_slot(table, origin, block + sign * wp.vec3i(c & 1, (c >> 1) & 1, c >> 2))
+        slots[c] = find_slot(blocks, block + sign * wp.vec3i(c & 1, (c >> 1) & 1, c >> 2))
     return slots
 
 
@@ -104,32 +137,34 @@ def cell_colour(colours: wp.array(dtype=vec4us), slots: vec8i, x: int, y: int, z
 @wp.kernel(enable_backward=False)
 def mark_changed(
     begin: wp.int32,
-    change: wp.array(dtype=float),  # (B * 8,) [m]
+    # Blocks:
+    voxels: Voxels,
+    # Options:
     tolerance: float,  # [m]
     # Out:
-    changed_out: wp.array(dtype=wp.int32),  # (B,)
+    changed_out: wp.array(dtype=wp.int32),  # (B,) 1 = some slice deviates by more
 ):
     block = begin + wp.tid()
     most = float(0.0)
     for z in range(EDGE):
-        most = wp.max(most, change[block * EDGE + z])
+        most = wp.max(most, voxels.change[block * EDGE + z])
     changed_out[block] = wp.where(most > tolerance, 1, 0)
 
 
 @wp.kernel(enable_backward=False)
 def mark_readers(
     begin: wp.int32,
-    marked: wp.array(dtype=wp.int32),  # (B,)
-    coords: wp.array(dtype=wp.vec3i),
-    table: wp.array3d(dtype=wp.int32),
-    origin: wp.vec3i,
+    # Blocks:
+    marked: wp.array(dtype=wp.int32),  # (B,) 0 = not marked
+    blocks: Blocks,
+    # Options:
     sign: wp.int32,  # 1: blocks that read towards +++; -1: towards ---
     # Out:
     readers_out: wp.array(dtype=wp.int32),  # (B,) 1 = reads a marked block
 ):
     block = begin + wp.tid()
     reads = int(0)
-    slots = octant_slots(table, origin, coords[block], sign)
+    slots = octant_slots(blocks, blocks.coords[block], sign)
     for c in range(8):
         if slots[c] >= 0:
             if marked[slots[c]] != 0:
@@ -162,47 +197,40 @@ def fill_unknown(f: vec8, known: int) -> vec8:
 @wp.kernel(enable_backward=False)
 def extract_vertices(
     begin: wp.int32,
-    blocks: wp.array(dtype=wp.int32),  # (E,) slots
-    coords: wp.array(dtype=wp.vec3i),
-    table: wp.array3d(dtype=wp.int32),
-    origin: wp.vec3i,
-    published: wp.array(dtype=float),  # (B * 512,)
-    colours: wp.array(dtype=vec4us),  # (B * 512,)
+    # Blocks:
+    listed: wp.array(dtype=wp.int32),  # (E,) slots
+    blocks: Blocks,
+    voxels: Voxels,
     voxel_m: float,
+    # Options:
     min_corners: int,  # known corners that a cell must have
-    anchored: wp.array(dtype=wp.uint8),  # (B * 512,) per cell, 0 = has no anchors yet, 2 = stale
-    # Out, per cell (B * 512,) or per slice (B * 8,); lists start at the slice's first cell:
-    codes_out: wp.array(dtype=wp.uint8),
-    ranks_out: wp.array(dtype=wp.uint8),  # place of a cell's vertex in its slice's list
-    cells_out: wp.array(dtype=wp.uint8),  # list of cells with a vertex
-    positions_out: wp.array(dtype=wp.vec3),  # list, canonical [m]
-    normals_out: wp.array(dtype=wp.vec3),  # list
-    colours_out: wp.array(dtype=wp.vec3ub),  # list
-    counts_out: wp.array(dtype=wp.int32),
-    unanchored_out: wp.array(dtype=wp.int32),
+    # Out (of anchors, the states are read):
+    vertices_out: CellVertices,
+    anchors_out: CellAnchors,
 ):
     i = begin + wp.tid()
-    block = blocks[i / EDGE]
+    block = listed[i / EDGE]
     z = i % EDGE
     first = (block * EDGE + z) * SLICE
-    slots = octant_slots(table, origin, coords[block], 1)
+    at = blocks.coords[block]
+    slots = octant_slots(blocks, at, 1)
     count = int(0)
-    unanchored = int(0)
+    pending = int(0)
     for y in range(int(EDGE)):
         f = vec8()
-        f[1] = published_at(published, slots, 0, y, z)
-        f[3] = published_at(published, slots, 0, y + 1, z)
-        f[5] = published_at(published, slots, 0, y, z + 1)
-        f[7] = published_at(published, slots, 0, y + 1, z + 1)
+        f[1] = published_at(voxels.published, slots, 0, y, z)
+        f[3] = published_at(voxels.published, slots, 0, y + 1, z)
+        f[5] = published_at(voxels.published, slots, 0, y, z + 1)
+        f[7] = published_at(voxels.published, slots, 0, y + 1, z + 1)
         for x in range(int(EDGE)):
             f[0] = f[1]
             f[2] = f[3]
             f[4] = f[5]
             f[6] = f[7]
-            f[1] = published_at(published, slots, x + 1, y, z)
-            f[3] = published_at(published, slots, x + 1, y + 1, z)
-            f[5] = published_at(published, slots, x + 1, y, z + 1)
-            f[7] = published_at(published, slots, x + 1, y + 1, z + 1)
+            f[1] = published_at(voxels.published, slots, x + 1, y, z)
+            f[3] = published_at(voxels.published, slots, x + 1, y + 1, z)
+            f[5] = published_at(voxels.published, slots, x + 1, y, z + 1)
+            f[7] = published_at(voxels.published, slots, x + 1, y + 1, z + 1)
             low = float(2.0)
             high = float(-2.0)
             known = int(0)
@@ -220,16 +248,16 @@ def extract_vertices(
                 if corners < 8:
                     g = fill_unknown(f, known)
                 p = cell_vertex(g)
-                voxel = wp.vec3i(coords[block][0] * EDGE + x, coords[block][1] * EDGE + y, coords[block][2] * EDGE + z)
+                lowest = wp.vec3(float(at[0] * EDGE + x), float(at[1] * EDGE + y), float(at[2] * EDGE + z))
                 target = first + count
-                positions_out[target] = voxel_m * (wp.vec3(float(voxel[0]), float(voxel[1]), float(voxel[2])) + p)
-                normals_out[target] = wp.normalize(cell_gradient(g, p))
-                colours_out[target] = cell_colour(colours, slots, x, y, z, p)
-                cells_out[target] = wp.uint8(cell)
-                ranks_out[first + cell] = wp.uint8(count)
+                vertices_out.positions[target] = voxel_m * (lowest + p)
+                vertices_out.normals[target] = wp.normalize(cell_gradient(g, p))
+                vertices_out.colours[target] = cell_colour(voxels.colours, slots, x, y, z, p)
+                vertices_out.cells[target] = wp.uint8(cell)
+                vertices_out.ranks[first + cell] = wp.uint8(count)
                 count += 1
-                if anchored[first + cell] != wp.uint8(1):
-                    unanchored += 1
+                if anchors_out.states[first + cell] != wp.uint8(1):
+                    pending += 1
                 # Signs of the corners 0, 1, 2 and 4; an edge with an unknown end does not cross the surface.
                 code = int(HAS_VERTEX)
                 inside = wp.where(f[0] < 0.0, 1, 0)
@@ -240,9 +268,9 @@ def extract_vertices(
                     if end >= 1.5 or f[0] >= 1.5:
                         sign = inside
                     code += sign << (axis + 1)
-            codes_out[first + cell] = wp.uint8(code)
-    counts_out[block * EDGE + z] = count
-    unanchored_out[block * EDGE + z] = unanchored
+            vertices_out.codes[first + cell] = wp.uint8(code)
+    vertices_out.counts[block * EDGE + z] = count
+    anchors_out.pending[block * EDGE + z] = pending
 
 
 @wp.func
@@ -278,27 +306,23 @@ def quad_cells(slots: vec8i, cell: wp.vec3i, axis: int) -> wp.vec4i:
 @wp.kernel(enable_backward=False)
 def list_quads(
     begin: wp.int32,
-    blocks: wp.array(dtype=wp.int32),  # (E,) slots
-    coords: wp.array(dtype=wp.vec3i),
-    table: wp.array3d(dtype=wp.int32),
-    origin: wp.vec3i,
-    codes: wp.array(dtype=wp.uint8),  # (B * 512,)
-    cells: wp.array(dtype=wp.uint8),  # (B * 512,) lists
-    counts: wp.array(dtype=wp.int32),  # (B * 8,)
+    # Blocks:
+    listed: wp.array(dtype=wp.int32),  # (E,) slots
+    blocks: Blocks,
+    vertices: CellVertices,
     # Out:
-    quads_out: wp.array(dtype=wp.uint16),  # (B * 8 * 192,) lists: cell, axis and direction of an edge
-    quad_counts_out: wp.array(dtype=wp.int32),  # (B * 8,)
+    quads_out: CellQuads,
 ):
     i = begin + wp.tid()
-    block = blocks[i / EDGE]
+    block = listed[i / EDGE]
     z = i % EDGE
     z_slice = block * EDGE + z
     found = int(0)
-    if counts[z_slice] > 0:
-        slots = octant_slots(table, origin, coords[block], -1)
-        for k in range(counts[z_slice]):
-            cell = int(cells[z_slice * SLICE + k])
-            code = int(codes[z_slice * SLICE + cell])
+    if vertices.counts[z_slice] > 0:
+        slots = octant_slots(blocks, blocks.coords[block], -1)
+        for k in range(vertices.counts[z_slice]):
+            cell = int(vertices.cells[z_slice * SLICE + k])
+            code = int(vertices.codes[z_slice * SLICE + cell])
             inside = code & 1
             for axis in range(3):
                 if (code >> (axis + 1)) & 1 != inside:
@@ -307,9 +331,9 @@ def list_quads(
                     for side in range(1, 4):
                         if around[side] < 0:
                             complete = False
-                        elif codes[around[side]] == wp.uint8(0):
+                        elif vertices.codes[around[side]] == wp.uint8(0):
                             complete = False
                     if complete:
-                        quads_out[z_slice * SLICE_QUADS + found] = wp.uint16(cell + 64 * axis + 256 * inside)
+                        quads_out.edges[z_slice * SLICE_QUADS + found] = wp.uint16(cell + 64 * axis + 256 * inside)
                         found += 1
-    quad_counts_out[z_slice] = found
+    quads_out.counts[z_slice] = found

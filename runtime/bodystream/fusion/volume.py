@@ -9,7 +9,9 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.deformation.kernels import Points
 from bodystream.device import LaunchCache, grown, upload
+from bodystream.device.camera import device_camera
 from bodystream.errors import InputError
 from bodystream.fusion import blocks_kernels, frame_kernels, integrate_kernels
 from bodystream.fusion.anchoring import GraphWatch
@@ -85,23 +87,27 @@ class TsdfVolume:
         self._any_stale = False
         self._pixel_rules = _pixel_rules(config)
         self._voxel_rules = _voxel_rules(config)
+        self._voxels = integrate_kernels.Voxels()
+        self._lattice = blocks_kernels.Lattice()
         self._allocate_blocks(0, config.block_capacity)
         self._extractor = SurfaceExtractor(config, self.directory, device)
         self._size = (0, 0)
-        self._points = wp.zeros(0, dtype=wp.vec3, device=device)
+        self._asked = Points()
+        self._asked.positions = wp.zeros(0, dtype=wp.vec3, device=device)
         self._set_point_capacity(65536)
         self._no_colour = wp.zeros((0, 0), dtype=wp.vec3ub, device=device)
 
     @property
     def voxels(self) -> Any:
         """(blocks * 512,) vec2 device array: distance / truncation and weight, voxel x + 8 y + 64 z of each block."""
-        return self._voxels
+        return self._voxels.values
 
     @property
     def stats(self) -> VolumeStats:
-        arrays = [self._voxels, self._colours, self._published, self._change, self._occupied, self._anchors]
-        arrays += [self._weights, self._stale, self._active, self._active_flags, self._live, self._points]
-        arrays += [self._canonical, self._point_anchors, self._point_weights, self.directory.table]
+        v, k, p = self._voxels, self._lattice, self._asked
+        arrays = [v.values, v.colours, v.published, v.change, v.occupied, k.anchors, k.weights, k.stale]
+        arrays += [self._active, self._active_flags, self._live, p.positions, p.anchors, p.weights, self._canonical]
+        arrays += [self.directory.blocks.table]
         growths = self.growth_count + self.directory.growth_count + self._extractor.growth_count
         total = sum(a.capacity for a in arrays) + self._extractor.bytes
         return VolumeStats(self.directory.count, total, growths, self.directory.refused)
@@ -110,9 +116,10 @@ class TsdfVolume:
         """Forget everything that was fused; buffers stay."""
         self.directory.clear()
         self._watch.forget()
-        for array in (self._voxels, self._colours, self._change, self._occupied, self._stale):
+        voxels = self._voxels
+        for array in (voxels.values, voxels.colours, voxels.change, voxels.occupied, self._lattice.stale):
             array.zero_()
-        self._published.fill_(_UNKNOWN)
+        voxels.published.fill_(_UNKNOWN)
         self._extractor.reset()
 
     def integrate(
@@ -156,9 +163,7 @@ class TsdfVolume:
         Returns:
             The volume's own `Surface`, which the next call overwrites.
         """
-        return self._extractor.extract(
-            field, self._voxels, self._colours, self._published, self._change, self._anchors, self._weights, everything
-        )
+        return self._extractor.extract(field, self._voxels, self._lattice, everything)
 
     def warp_surface(self, surface: Surface, field: WarpField) -> tuple[wp.array, wp.array]:
         """Vertices [m] and normals of a surface in the camera's frame; preallocated, overwritten by the next call."""
@@ -197,37 +202,34 @@ class TsdfVolume:
         """Grade the pixels and list camera-space sample points; returns how many."""
         if depth.shape != self._size:
             self._set_image_size(depth.shape)
-        camera = frame_kernels.Camera()
-        camera.fx, camera.fy, camera.cx, camera.cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
-        camera.width, camera.height = intrinsics.width, intrinsics.height
-        self._camera = camera
+        self._camera = camera = device_camera(intrinsics)
         graded = [self._graded, self._tiles, self._sample_counts]
         self._launch(frame_kernels.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded])
         counts = self._sample_counts.numpy()
         ends = np.cumsum(counts, dtype=np.int32)
         total = int(ends[-1])
         if total:
-            if total > self._points.size:
+            if total > self._asked.positions.size:
                 self._set_point_capacity(total)
             upload(self._sample_begins, ends - counts)
-            inputs = [*graded, self._sample_begins, camera, self._pixel_rules, self._points]
+            inputs = [*graded, self._sample_begins, camera, self._pixel_rules, self._asked.positions]
             self._launch(frame_kernels.sample_points, self._tile_count, inputs)
         return total
 
     def _set_point_capacity(self, wanted: int) -> None:
-        size = max(self._points.size, 1024)
+        size = max(self._asked.positions.size, 1024)
         while size < wanted:
             size *= 2
-        if self._points.size:
+        if self._asked.positions.size:
             self.growth_count += 1
         device = self.device
-        self._points = wp.zeros(size, dtype=wp.vec3, device=device)
+        self._asked.positions = wp.zeros(size, dtype=wp.vec3, device=device)
+        self._asked.anchors = wp.zeros(size, dtype=wp.vec4i, device=device)
+        self._asked.weights = wp.zeros(size, dtype=wp.vec4, device=device)
         self._canonical = wp.zeros(size, dtype=wp.vec3, device=device)
         self._valid = wp.zeros(size, dtype=wp.int32, device=device)
         self._missing = wp.zeros(size, dtype=wp.int32, device=device)
         self._point_indices = wp.zeros(size, dtype=wp.int32, device=device)
-        self._point_anchors = wp.zeros(size, dtype=wp.vec4i, device=device)
-        self._point_weights = wp.zeros(size, dtype=wp.vec4, device=device)
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
@@ -236,23 +238,24 @@ class TsdfVolume:
 
     def _allocate_blocks(self, kept: int, capacity: int) -> None:
         """Per-block buffers for `capacity` blocks; the first `kept` keep their contents."""
+        voxels, lattice = self._voxels, self._lattice
         if kept == 0:
-            self._voxels = self._none(wp.vec2)
-            self._colours = self._none(integrate_kernels.vec4us)
-            self._published = self._none(float)
-            self._change = self._none(float)
-            self._occupied = self._none(wp.uint8)
-            self._anchors = self._none(wp.vec4i)
-            self._weights = self._none(wp.vec4)
-            self._stale = self._none(wp.uint8)
-        self._voxels = grown(self._voxels, capacity * _BLOCK_VOXELS)
-        self._colours = grown(self._colours, capacity * _BLOCK_VOXELS)
-        self._published = grown(self._published, capacity * _BLOCK_VOXELS, _UNKNOWN)
-        self._change = grown(self._change, capacity * 8)
-        self._occupied = grown(self._occupied, capacity * 8)
-        self._anchors = grown(self._anchors, capacity * _LATTICE_POINTS)
-        self._weights = grown(self._weights, capacity * _LATTICE_POINTS)
-        self._stale = grown(self._stale, capacity * _LATTICE_POINTS)
+            voxels.values = self._none(wp.vec2)
+            voxels.colours = self._none(integrate_kernels.vec4us)
+            voxels.published = self._none(float)
+            voxels.change = self._none(float)
+            voxels.occupied = self._none(wp.uint8)
+            lattice.anchors = self._none(wp.vec4i)
+            lattice.weights = self._none(wp.vec4)
+            lattice.stale = self._none(wp.uint8)
+        voxels.values = grown(voxels.values, capacity * _BLOCK_VOXELS)
+        voxels.colours = grown(voxels.colours, capacity * _BLOCK_VOXELS)
+        voxels.published = grown(voxels.published, capacity * _BLOCK_VOXELS, _UNKNOWN)
+        voxels.change = grown(voxels.change, capacity * 8)
+        voxels.occupied = grown(voxels.occupied, capacity * 8)
+        lattice.anchors = grown(lattice.anchors, capacity * _LATTICE_POINTS)
+        lattice.weights = grown(lattice.weights, capacity * _LATTICE_POINTS)
+        lattice.stale = grown(lattice.stale, capacity * _LATTICE_POINTS)
         self._active_flags = wp.zeros(capacity, dtype=wp.int32, device=self.device)
         self._active = wp.zeros(capacity, dtype=wp.int32, device=self.device)
         self._live = wp.zeros(capacity * _LATTICE_POINTS, dtype=wp.vec3, device=self.device)
@@ -262,10 +265,9 @@ class TsdfVolume:
         """Allocate blocks around the sample points; returns how many, and how many points no node covers."""
         if samples == 0 or field.count == 0:
             return 0, samples
-        field.unwarp(self._points, samples, self._canonical, self._valid)
+        field.unwarp(self._asked.positions, samples, self._canonical, self._valid)
         directory, config = self.directory, self.config
-        inputs = [self._canonical, self._valid, directory.table, directory.origin, config.block_m]
-        inputs += [config.truncation_m, self._missing]
+        inputs = [self._canonical, self._valid, directory.blocks, config.block_m, config.truncation_m, self._missing]
         self._launch(blocks_kernels.find_missing, samples, inputs)
         uncovered = samples - int(np.count_nonzero(self._valid.numpy()[:samples]))
         missing = np.flatnonzero(self._missing.numpy()[:samples])
@@ -291,8 +293,8 @@ class TsdfVolume:
         if change.replaced:
             self._anchor_lattice(np.arange(blocks * _LATTICE_POINTS, dtype=np.int32), field)
             return
-        inputs = [self.directory.coords, self._anchors, self._weights, field.positions, change.marks]
-        inputs += [self._watch.trusted_distance(field), self.config.voxel_m, self._stale]
+        inputs = [self.directory.blocks, self.config.voxel_m, field.graph, change.marks]
+        inputs += [self._watch.trusted_distance(field), self._lattice]
         self._launch(blocks_kernels.mark_stale_lattice, blocks * _LATTICE_POINTS, inputs, min_chunk=1024)
         self._any_stale = True
 
@@ -300,7 +302,7 @@ class TsdfVolume:
         """Renew stale anchors within the budget; returns how many were renewed and how many wait."""
         if not self._any_stale:
             return 0, 0
-        stale = np.flatnonzero(self._stale.numpy()[: self.directory.count * _LATTICE_POINTS]).astype(np.int32)
+        stale = np.flatnonzero(self._lattice.stale.numpy()[: self.directory.count * _LATTICE_POINTS]).astype(np.int32)
         chosen = stale[: self.config.anchor_budget]
         self._anchor_lattice(chosen, field)
         self._any_stale = len(stale) > len(chosen)
@@ -311,14 +313,14 @@ class TsdfVolume:
         count = len(indices)
         if count == 0:
             return
-        if count > self._points.size:
+        asked = self._asked
+        if count > asked.positions.size:
             self._set_point_capacity(count)
         upload(self._point_indices, indices)
-        inputs = [self._point_indices, self.directory.coords, self.config.voxel_m, self._points]
+        inputs = [self._point_indices, self.directory.blocks, self.config.voxel_m, asked.positions]
         self._launch(blocks_kernels.place_lattice, count, inputs, min_chunk=1024)
-        field.anchor(self._points, count, self._point_anchors, self._point_weights)
-        inputs = [self._point_indices, self._point_anchors, self._point_weights]
-        inputs += [self._anchors, self._weights, self._stale]
+        field.anchor(asked.positions, count, asked.anchors, asked.weights)
+        inputs = [self._point_indices, asked, self._lattice]
         self._launch(blocks_kernels.scatter_anchors, count, inputs, min_chunk=1024)
 
     def _integrate_active(self, colour: wp.array, field: WarpField) -> int:
@@ -326,18 +328,15 @@ class TsdfVolume:
         blocks = self.directory.count
         if blocks == 0 or field.count == 0:
             return 0
-        nodes = [field.positions, field.rotations, field.translations]
-        lattice = [self._anchors, self._weights, *nodes]
-        coords, voxel_m = self.directory.coords, self.config.voxel_m
-        inputs = [*lattice, self._occupied, self._tiles, coords, self._camera, voxel_m, self.config.near_m]
+        lattice, voxel_m = [self.directory.blocks, self._lattice], self.config.voxel_m
+        inputs = [*lattice, self._voxels.occupied, voxel_m, field.graph, self._tiles, self._camera, self.config.near_m]
         self._launch(blocks_kernels.cull_blocks, blocks, [*inputs, self._active_flags])
         active = np.flatnonzero(self._active_flags.numpy()[:blocks]).astype(np.int32)
         if len(active):
             upload(self._active, active)
-            inputs = [self._active, coords, *lattice, voxel_m, self._live]
+            inputs = [self._active, *lattice, voxel_m, field.graph, self._live]
             self._launch(blocks_kernels.warp_lattice, len(active) * _LATTICE_POINTS, inputs, min_chunk=1024)
-            inputs = [self._active, self._live, self._graded, colour, self._published, self._camera]
-            inputs += [self._voxel_rules, self._voxels, self._colours, self._change, self._occupied]
+            inputs = [self._active, self._live, self._graded, colour, self._camera, self._voxel_rules, self._voxels]
             self._launch(integrate_kernels.integrate_slices, 8 * len(active), inputs)
         return len(active)
 
