@@ -110,7 +110,7 @@ def test_what_cannot_be_made_costs_itself(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_for_long_costs_what_can_be_spared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bodystream.sinks.journal._MAX_WAITING", 4000)
+    monkeypatch.setattr("bodystream.sinks.journal.writer._MAX_WAITING", 4000)
     told: list[str] = []
     writer = JournalWriter(tmp_path / "a.journal", told.append, may_thin=("motion",))
     write, full = os.write, True

@@ -16,9 +16,9 @@ from bodystream.sinks.viewer import body_encode as encode
 from bodystream.sinks.viewer import hud
 from bodystream.sinks.viewer.body_state import BodyViewerState, check_body
 from bodystream.sinks.viewer.encode import CLAY
+from bodystream.sinks.viewer.mesh_node import MeshNode, is_drawable, swap_nodes
 from bodystream.sinks.viewer.notices import Notices
 from bodystream.sinks.viewer.panel import FOV, Buttons, Framing, Panel
-from bodystream.sinks.viewer.surface import Surface, is_drawable, swap_surfaces
 from bodystream.types import Array, DeviceKind, SkinnedMesh, TrackedDevice
 from bodystream.web.invitation import Invitation
 
@@ -93,7 +93,7 @@ class BodyPage:
             name: scene.add_label(f"/input/{name}", name, anchor="bottom-center", font_screen_scale=0.9, visible=False)
             for name in ("head", "left", "right")
         }
-        self._surface = Surface(self._server, "/mesh/surface")
+        self._surface = MeshNode(self._server, "/mesh/surface")
         self._skinned = None if self._body is None else self._add_skinned(self._body)
         self._surface_frame = scene.add_frame("/mesh/surface", show_axes=False, visible=False)
 
@@ -301,7 +301,7 @@ class BodyPage:
             self._skinned.visible = False
         self._surface_frame.visible = True
         sent = self._surface.send(state.mesh)
-        swap_surfaces(self._server, [self._surface])
+        swap_nodes(self._server, [self._surface])
         return sent
 
     def _lines(self, name: str, segments: Array, colour: Array | tuple[int, int, int], thickness_m: float) -> None:

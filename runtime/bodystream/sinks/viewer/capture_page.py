@@ -12,9 +12,9 @@ import numpy as np
 from bodystream.sinks.viewer import encode, hud
 from bodystream.sinks.viewer.capture_state import ViewerState
 from bodystream.sinks.viewer.columns import ColumnsAlone
+from bodystream.sinks.viewer.mesh_node import MeshNode, is_drawable, swap_nodes
 from bodystream.sinks.viewer.notices import Notices
 from bodystream.sinks.viewer.panel import FOV, Buttons, Framing, Panel, is_narrow
-from bodystream.sinks.viewer.surface import Surface, is_drawable, swap_surfaces
 from bodystream.types import Array, Mesh
 from bodystream.web.invitation import Invitation
 
@@ -70,7 +70,7 @@ class ViewerPage:
             name: scene.add_label(f"/{name}/title", text, anchor="bottom-center", font_screen_scale=0.9, visible=False)
             for name, text in _LABELS.items()
         }
-        self._surfaces = {name: Surface(self._server, f"/{name}/surface") for name in ("live", "canonical")}
+        self._surfaces = {name: MeshNode(self._server, f"/{name}/surface") for name in ("live", "canonical")}
         self._floor = scene.add_grid(
             "/floor", width=12.0, height=12.0, plane="xz", cell_size=0.25, section_size=1.0,
             cell_color=(70, 76, 84), section_color=(96, 104, 114), fade_distance=14.0, visible=False,
@@ -154,7 +154,7 @@ class ViewerPage:
             sent += self._surfaces["canonical"].send(mesh)
             self._canonical_sent = (mesh, now)
         if sent:
-            swap_surfaces(self._server, list(self._surfaces.values()))
+            swap_nodes(self._server, list(self._surfaces.values()))
         return sent
 
     def _put(self, name: str, add: Callable[..., Any], *, points: Array, colors: Array, **options: Any) -> None:

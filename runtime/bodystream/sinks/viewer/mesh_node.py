@@ -1,4 +1,4 @@
-"""A surface on the page that is replaced in every frame."""
+"""A mesh on the page that is replaced in every frame."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bodystream.types import Mesh
 if TYPE_CHECKING:
     import viser
 
-__all__ = ["Surface", "is_drawable", "swap_surfaces"]
+__all__ = ["MeshNode", "is_drawable", "swap_nodes"]
 
 _SWAP_S = 0.05  # the page parses a mesh in 5-20 ms; until then the one before stays up
 
 
-class Surface:
+class MeshNode:
     """A mesh with vertex colours that changes without flicker.
 
     The page takes a mesh down as soon as another arrives and needs some milliseconds to build that, so two nodes
@@ -53,13 +53,13 @@ class Surface:
             self._shown = new
 
 
-def swap_surfaces(server: viser.ViserServer, surfaces: Sequence[Surface]) -> None:
+def swap_nodes(server: viser.ViserServer, nodes: Sequence[MeshNode]) -> None:
     """Give the page time to build what was sent, then show it on all of them at once."""
     server.flush()
     time.sleep(_SWAP_S)
     with server.atomic():
-        for surface in surfaces:
-            surface.swap()
+        for node in nodes:
+            node.swap()
 
 
 def is_drawable(mesh: Mesh | None) -> bool:

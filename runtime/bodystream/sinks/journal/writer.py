@@ -1,80 +1,25 @@
-"""A journal: what a session recorded, on disk while it goes on, so that whatever ends it loses less than a second.
-
-A file begins with `MAGIC`, a line that says what it is. Records follow, each of them
-
-- 24 bytes: `BSJ1`, the lengths of what follows (two unsigned 32-bit numbers), the CRC-32 of what follows, 4 bytes of
-  zero, and the CRC-32 of the 20 bytes before; all little-endian;
-- JSON: the record's kind, its fields, and name, dtype and shape of each of its arrays;
-- the arrays' bytes, one after the other.
-
-Records are only ever appended. What was cut off or damaged is passed over: a reader goes on at the next whole record.
-"""
+"""Appends to a journal on a thread of its own, whatever the disk does meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import secrets
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from struct import Struct
-from typing import Any, BinaryIO
-
-import msgspec
-import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.types import Array
+from bodystream.sinks.journal.records import MAGIC, Record, encode_record
 
-__all__ = ["MAGIC", "JournalReader", "JournalWriter", "Record", "encode_record", "is_being_written", "session_name"]
+__all__ = ["JournalWriter", "is_being_written", "session_name"]
 
-MAGIC = b"bodystream journal 1\n"
-_MARK = b"BSJ1"
-_HEAD = Struct("<4sIIIII")
-_MAX_JSON = 1 << 16
-_MAX_DATA = 1 << 28
-_MAX_ARRAYS = 16
-_DTYPES = ("<f4", "<f8", "<i4", "<i8", "<u2", "|u1")
 _INTERVAL_S = 0.25
 _RETRY_S = 1.0
 _SYNC_S = 5.0
 _MAX_WAITING = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One entry.
-
-    Attributes:
-        kind: of the entry, e.g. `motion`.
-        fields: numbers, texts, lists of these, None.
-        arrays: by name; of float32, float64, int32, int64, uint16 or uint8.
-    """
-
-    kind: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    arrays: Mapping[str, Array] = field(default_factory=dict)
-
-
-class _Layout(msgspec.Struct, frozen=True):
-    name: str
-    dtype: str
-    shape: list[int]
-
-
-class _Json(msgspec.Struct, frozen=True):
-    kind: str
-    fields: dict[str, Any]
-    arrays: list[_Layout]
-
-
-_DECODER = msgspec.json.Decoder(_Json)
 
 
 def session_name(folder: Path, what: str) -> str:
@@ -84,158 +29,6 @@ def session_name(folder: Path, what: str) -> str:
         taken = os.listdir(folder)
         return stem if not any(name.startswith(stem) for name in taken) else f"{stem}-{secrets.token_hex(2)}"
     return stem
-
-
-def encode_record(record: Record) -> bytes:
-    """The record's bytes.
-
-    Raises:
-        InputError: an array of another kind of number, or a record that is too large to be read back.
-    """
-    layouts, parts = [], []
-    for name, values in record.arrays.items():
-        array = np.ascontiguousarray(values)
-        dtype = array.dtype.newbyteorder("<").str if array.dtype.itemsize > 1 else array.dtype.str
-        if dtype not in _DTYPES:
-            raise InputError(f"a journal takes no array of {array.dtype} ({name})")
-        layouts.append(_Layout(name, dtype, list(array.shape)))
-        parts.append(array.astype(dtype, copy=False).tobytes())
-    text = msgspec.json.encode(_Json(record.kind, dict(record.fields), layouts))
-    data = b"".join(parts)
-    if len(text) > _MAX_JSON or len(data) > _MAX_DATA or len(layouts) > _MAX_ARRAYS:
-        raise InputError(f"a record of {len(data) >> 20} MiB is larger than a journal takes")
-    body = text + data
-    head = _HEAD.pack(_MARK, len(text), len(data), zlib.crc32(body), 0, 0)[:20]
-    return head + zlib.crc32(head).to_bytes(4, "little") + body
-
-
-class JournalReader:
-    """Iterates over the whole records of a journal; may be done while another thread or program appends.
-
-    Args:
-        path: of the journal.
-
-    Attributes:
-        passed_over: bytes of records that were damaged, without the last one, which a killed program cut off.
-        cut: bytes after the last whole record.
-
-    Raises:
-        InputError: the file cannot be opened, or is no journal.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
-        self.passed_over = 0
-        self.cut = 0
-        if not self._path.is_file():
-            raise InputError(f"{path}: there is no such journal")
-        with self._open() as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise InputError(
-                    f"{path}: is no journal of a session: it does not begin with {MAGIC.decode().strip()!r}"
-                )
-
-    def __iter__(self) -> Iterator[Record]:
-        for record, _ in self.placed():
-            yield record
-
-    def placed(self) -> Iterator[tuple[Record, int]]:
-        """The records with their places in the file, for `at`."""
-        self.passed_over = self.cut = 0
-        with self._open() as file:
-            end = os.fstat(file.fileno()).st_size
-            place = good = len(MAGIC)
-            spent = 0  # bytes of damaged records that were looked at; who makes them nest must not cost minutes
-            while place < end:
-                size = _size_at(file, place, end)
-                if size is None:  # no head here, or one whose record was cut off: go on at the next mark
-                    place = _next_mark(file, place + 1, end)
-                    continue
-                record = _decode(file, place, size)
-                if record is not None:
-                    self.passed_over += place - good
-                    good = place + size
-                    yield record, place
-                elif spent < 4 * end:  # a cut record may be followed by a whole one
-                    spent += size
-                    place = _next_mark(file, place + 1, end)
-                    continue
-                place += size
-            self.cut = end - good
-
-    def at(self, place: int) -> Record:
-        """The record at a place that `placed` gave.
-
-        Raises:
-            InputError: it is there no more.
-        """
-        with self._open() as file:
-            size = _size_at(file, place, os.fstat(file.fileno()).st_size)
-            record = None if size is None else _decode(file, place, size)
-        if record is None:
-            raise InputError(f"{self._path}: the record at byte {place} was changed while it was read")
-        return record
-
-    def _open(self) -> BinaryIO:
-        try:
-            return open(self._path, "rb")
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be read ({error.strerror or error})") from error
-
-
-def _size_at(file: BinaryIO, place: int, end: int) -> int | None:
-    """Bytes of the record at `place`, if there is a whole one."""
-    file.seek(place)
-    head = file.read(_HEAD.size)
-    if len(head) < _HEAD.size:
-        return None
-    mark, text, data, _, _, check = _HEAD.unpack(head)
-    if mark != _MARK or check != zlib.crc32(head[:20]) or text > _MAX_JSON or data > _MAX_DATA:
-        return None
-    size = _HEAD.size + text + data
-    return size if place + size <= end else None
-
-
-def _next_mark(file: BinaryIO, place: int, end: int) -> int:
-    """Where the next record may begin; `end` if none does."""
-    while place < end:
-        file.seek(place)
-        block = file.read(1 << 20)
-        found = block.find(_MARK)
-        if found >= 0:
-            return place + found
-        if len(block) < len(_MARK):
-            return end
-        place += len(block) - len(_MARK) + 1
-    return end
-
-
-def _decode(file: BinaryIO, place: int, size: int) -> Record | None:
-    """The record whose head is known to be whole; None where what follows is damaged."""
-    file.seek(place)
-    whole = file.read(size)
-    if len(whole) < size:
-        return None
-    _, text, _, check, _, _ = _HEAD.unpack_from(whole)
-    body = memoryview(whole)[_HEAD.size :]
-    if zlib.crc32(body) != check:
-        return None
-    try:
-        told = _DECODER.decode(body[:text])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    arrays: dict[str, Array] = {}
-    start = text
-    for layout in told.arrays[:_MAX_ARRAYS]:
-        if layout.dtype not in _DTYPES or any(n < 0 or n > _MAX_DATA for n in layout.shape) or len(layout.shape) > 4:
-            return None
-        count = math.prod(layout.shape)
-        stop = start + count * np.dtype(layout.dtype).itemsize
-        if stop > len(body):
-            return None
-        arrays[layout.name] = np.frombuffer(body[start:stop], layout.dtype).reshape(layout.shape)
-        start = stop
-    return Record(told.kind, told.fields, arrays)
 
 
 class JournalWriter:
