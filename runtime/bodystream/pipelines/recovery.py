@@ -107,7 +107,8 @@ def recover_folder(folder: Path, on_note: Callable[[str], None]) -> int:
             on_note(f"warning: {error}")
             continue
         names = ", ".join(p.name for p in written.paths)
-        on_note(f"recovered an earlier session in {folder}: {names or 'it had recorded nothing'}")
+        told = "; ".join([names or "it had recorded nothing", *written.notes])
+        on_note(f"recovered an earlier session in {folder}: {told}")
     return len(journals)
 
 

@@ -1,0 +1,134 @@
+"""A driver takes any avatar: one that has posed vertices only is driven, shown and recorded, too."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import warp as wp
+
+from bodystream.errors import InputError
+from bodystream.geometry.skeleton import JOINTS, Skeleton
+from bodystream.pipelines.drive.files import DriveFiles
+from bodystream.pipelines.drive.pipeline import Driver, DriveResult
+from bodystream.pipelines.recovery import recover_folder
+from bodystream.sinks.viewer import BodyViewer, BodyViewerState
+from bodystream.sinks.viewer.body_page import BodyPage
+from bodystream.sources.motion import find_takes
+from helpers.drive_parts import ESTIMATOR, new_driver, samples_of, t_pose
+from helpers.headset_motions import walking
+from helpers.plain_avatar import PlainAvatar
+
+RATE_HZ = 45.0
+CLIP = walking(0.5)
+
+
+def driven(driver: Driver) -> list[DriveResult]:
+    driver.estimator.reset(CLIP.skeleton)
+    driver.checker._last_t_ns = None
+    results = [driver.step(sample) for sample in samples_of(CLIP, rate_hz=RATE_HZ)]
+    return [result for result in results if result is not None]
+
+
+@pytest.fixture(scope="module")
+def driver():
+    made = new_driver(avatar=PlainAvatar, skeleton=CLIP.skeleton, estimator=replace(ESTIMATOR, smooth=False))
+    yield made
+    made.close()
+
+
+def test_posed_vertices_follow_the_pose(driver: Driver) -> None:
+    driver.warm_up()
+    results = driven(driver)
+    assert isinstance(driver.avatar, PlainAvatar) and driver.skin is None and driver.avatar_label == "PlainAvatar"
+    mesh = driver.posed_mesh()
+    np.testing.assert_allclose(mesh.vertices[::4], results[-1].joints_m, atol=1e-5)
+    kept = mesh.vertices.copy()
+    driven(driver)
+    np.testing.assert_array_equal(mesh.vertices, kept)  # the next pose overwrites the avatar's, not this one
+
+
+def test_posed_vertices_are_what_the_page_shows(driver: Driver) -> None:
+    result = driven(driver)[-1]
+    with BodyViewer(driver.skin, port=0) as viewer:
+        page = viewer._page
+        assert isinstance(page, BodyPage)
+        mesh = driver.posed_mesh()
+        page.show(BodyViewerState(result.pose.t_ns, result.pose, result.joints_m, body=driver.skin, mesh=mesh))
+        assert page._skinned is None and page._surface_frame.visible
+        assert page.bytes_sent > mesh.vertices.nbytes
+        assert viewer.warnings == []
+
+
+def test_its_motion_is_written_and_what_is_not_is_said(driver: Driver, tmp_path: Path) -> None:
+    told: list[str] = []
+    results = driven(driver)
+    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ, told.append, driver.avatar_label)
+    for result in results:
+        files.add(result)
+    files.save(driver)
+    assert files._saving is not None
+    files._saving.join()
+    why = "driven.glb is not written: the avatar PlainAvatar has no skin"
+    assert len(told) == 1 and told[0].startswith(why) and "motion and samples so far" in told[0]
+    written = files.write(driver)
+    assert sorted(path.name for path in written.paths) == ["driven.bvh", "headset.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "headset.csv"]
+    assert len(written.notes) == 1 and written.notes[0].startswith(why) and "driven.bvh" in written.notes[0]
+    (take,) = find_takes(f"bvh:{tmp_path / 'driven.bvh'}")
+    assert len(take.load()) >= len(results) - 1
+
+
+def test_what_a_killed_session_leaves_is_shown_by_the_shipped_body_and_said(driver: Driver, tmp_path: Path) -> None:
+    files = DriveFiles(tmp_path / "live", CLIP.skeleton, RATE_HZ, None, driver.avatar_label)
+    for result in driven(driver):
+        files.add(result)
+    files.flush()
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "live", killed)
+    files.write(driver)
+    told: list[str] = []
+    assert recover_folder(killed, told.append) == 1
+    (line,) = told
+    assert "driven.glb shows the shipped body: the avatar PlainAvatar is not in the journal" in line
+    assert len(list(killed.glob("driven-*.glb"))) == len(list(killed.glob("driven-*.bvh"))) == 1
+
+
+def test_another_person_is_made_by_the_same_maker() -> None:
+    made: list[Skeleton | None] = []
+
+    def maker(skeleton: Skeleton | None, device: wp.Device) -> PlainAvatar:
+        made.append(skeleton)
+        return PlainAvatar(skeleton, device)
+
+    driver = new_driver(avatar=maker, calibrate_s=1.1, lossless=True)
+    try:
+        driver.person.measure("T")
+        for sample in samples_of(t_pose(1.8, head_m=1.75)):
+            driver.step(sample)
+        assert len(made) == 2 and made[1] is driver.avatar.skeleton is driver.estimator.skeleton
+        assert driver.person.calibration is not None and driver.avatar_label == "maker"
+    finally:
+        driver.close()
+
+
+def test_the_version_of_a_skin_grows_with_each_avatar() -> None:
+    driver = new_driver(calibrate_s=1.1, lossless=True)
+    try:
+        first = driver.skin
+        assert first is not None and first.version == 0 and first.names == JOINTS
+        driver.person.measure("T")
+        for sample in samples_of(t_pose(1.8, head_m=1.75)):
+            driver.step(sample)
+        assert driver.skin is not None and driver.skin.version == 1
+        assert not np.allclose(driver.skin.mesh.vertices, first.mesh.vertices, atol=0.01)
+    finally:
+        driver.close()
+
+
+def test_an_unknown_avatar_is_refused_at_the_start() -> None:
+    with pytest.raises(InputError, match="there is no avatar 'nobody'"):
+        new_driver(avatar="nobody")
