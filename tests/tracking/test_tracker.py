@@ -57,6 +57,7 @@ class TrueSurface:
     weights: wp.array
     vertex_count: int
     version: int = 0
+    graph_version: int = -1
 
     @classmethod
     def of(cls, tracker: Tracker, frame: RgbdFrame) -> TrueSurface:
@@ -76,8 +77,10 @@ class TrueSurface:
         return surface
 
     def anchor(self, tracker: Tracker) -> None:
-        tracker.field.anchor(self.vertices, self.vertex_count, self.anchors, self.weights)
-        self.version += 1
+        """Anchor it anew where the graph has changed."""
+        if tracker.field.version != self.graph_version:
+            tracker.field.anchor(self.vertices, self.vertex_count, self.anchors, self.weights)
+            self.version, self.graph_version = self.version + 1, tracker.field.version
 
     def error_m(self, tracker: Tracker, frame: RgbdFrame) -> Array:
         """(V,) distance of each covered vertex to where it truly is in that frame [m]."""
@@ -280,17 +283,22 @@ def other_size(flow: FlowField) -> FlowField:
     return replace(flow, flow_px=flow.flow_px[::2, ::2], weight=flow.weight[::2, ::2])
 
 
+def other_size_on_device(flow: FlowField) -> FlowField:
+    return replace(flow, flow_px=wp.zeros((120, 160), dtype=wp.vec2, device=DEVICE))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda flows: [other_size(flows[0])], r"must have shape \(240, 320, 2\).*got \(120, 160, 2\)"),
+        (lambda flows: [other_size_on_device(flows[0])], r"must have shape \(240, 320\).*got \(120, 160\)"),
         (lambda flows: [replace(flows[0], weight=flows[0].weight[:-1])], r"its weight \(240, 320\).*\(239, 320\)"),
         (lambda flows: [replace(flows[0], source_t_ns=17)], "got one from 17 to"),
         (lambda flows: [replace(flows[0], target_t_ns=17)], "to 17 ns"),
         (lambda flows: [], "got 0 flows for 1 references"),
         (lambda flows: flows * 2, "got 2 flows for 1 references"),
     ],
-    ids=["size", "weight", "source", "target", "none", "two"],
+    ids=["size", "size on device", "weight", "source", "target", "none", "two"],
 )
 def test_flow_of_other_frames_or_size_is_refused(
     runs: type[Run], change: Callable[[list[FlowField]], list[FlowField]], message: str
