@@ -126,24 +126,52 @@ def carve(at: int, rules: Rules, voxels: Voxels) -> float:
 
 
 @wp.func
-def fuse(at: int, distance: float, weight: float, rules: Rules, voxels: Voxels) -> float:
-    """Average a distance [m] into a voxel; returns its deviation."""
-    old = voxels.values[at]
-    total = old[1] + weight
-    tsdf = (old[0] * old[1] + distance / rules.truncation * weight) / total
-    total = wp.min(total, rules.max_weight)
-    voxels.values[at] = wp.vec2(tsdf, total)
-    return deviation(tsdf, total, voxels.published[at], rules)
+def fuse(at: int, distance: float, incidence: float, rules: Rules, voxels: Voxels) -> float:
+    """Average a distance [m] into a voxel; returns its deviation, -1 where the observation counts nothing.
+
+    An observation counts less where the view is oblique, and fades out behind the surface.
+    """
+    weight = wp.min(incidence, 1.0)
+    if distance < -rules.full_weight_behind:
+        weight *= (rules.truncation + distance) / (rules.truncation - rules.full_weight_behind)
+    change = float(-1.0)
+    if weight > 1.0e-3:
+        old = voxels.values[at]
+        total = old[1] + weight
+        tsdf = (old[0] * old[1] + distance / rules.truncation * weight) / total
+        total = wp.min(total, rules.max_weight)
+        voxels.values[at] = wp.vec2(tsdf, total)
+        voxels.occupied[at / SLICE_VOXELS] = wp.uint8(1)
+        change = deviation(tsdf, total, voxels.published[at], rules)
+    return change
 
 
 @wp.func
-def weight_of(distance: float, seen: wp.vec2, rules: Rules) -> float:
-    """How much an observation counts: less where the view is oblique, and fading out behind the surface."""
-    w = wp.min(seen[1], 1.0)
-    if distance < -rules.full_weight_behind:
-        fade = rules.truncation - rules.full_weight_behind
-        w *= (rules.truncation + distance) / fade
-    return w
+def observe(
+    at: int,
+    q: wp.vec3,
+    graded: wp.array2d(dtype=wp.vec2),
+    colour: wp.array2d(dtype=wp.vec3ub),
+    camera: Camera,
+    rules: Rules,
+    voxels: Voxels,
+) -> float:
+    """Update the voxel that the warp brings to q in the camera's frame [m]; returns its deviation."""
+    change = float(0.0)
+    pixel = voxel_pixel(camera, q)
+    if q[2] > rules.near and is_inside(camera, pixel, 0):
+        seen = graded[pixel[1], pixel[0]]
+        gap = seen[0] - q[2]
+        distance = gap * seen[1]
+        if seen[1] > 0.0 and distance <= rules.truncation:
+            if distance > -rules.truncation:
+                change = fuse(at, distance, seen[1], rules, voxels)
+                if change >= 0.0 and colour.shape[0] > 0 and wp.abs(distance) < rules.full_weight_behind:
+                    voxels.colours[at] = blend_colour(voxels.colours[at], colour[pixel[1], pixel[0]])
+        elif seen[1] != 0.0 and gap > rules.carve_margin and may_be_carved(voxels.values[at]):
+            if seen[1] > 0.0 or is_silhouette(graded, pixel[0], pixel[1], rules.silhouette_px):
+                change = carve(at, rules, voxels)
+    return change
 
 
 @wp.kernel(enable_backward=False)
@@ -164,12 +192,10 @@ def integrate_slices(
     i = begin + wp.tid()
     z_slice = active[i / EDGE] * EDGE + i % EDGE
     base = (i / EDGE) * LATTICE_POINTS
-    has_colour = colour.shape[0] > 0
     along_z = float(i % EDGE) / LATTICE_STEP
     lattice_z = wp.min(int(along_z), LATTICE - 2)
     fz = along_z - float(lattice_z)
     change = float(0.0)
-    touched = bool(False)
     for y in range(EDGE):
         along_y = float(y) / LATTICE_STEP
         lattice_y = wp.min(int(along_y), LATTICE - 2)
@@ -178,6 +204,7 @@ def integrate_slices(
         p1 = lattice_edge(live, base, 1, lattice_y, lattice_z, fy, fz)
         p2 = lattice_edge(live, base, 2, lattice_y, lattice_z, fy, fz)
         p3 = lattice_edge(live, base, 3, lattice_y, lattice_z, fy, fz)
+        row = z_slice * SLICE_VOXELS + y * EDGE
         for x in range(EDGE):
             along_x = float(x) / LATTICE_STEP
             q = p0 + (p1 - p0) * along_x
@@ -185,28 +212,8 @@ def integrate_slices(
                 q = p1 + (p2 - p1) * (along_x - 1.0)
             if along_x > 2.0:
                 q = p2 + (p3 - p2) * (along_x - 2.0)
-            if not (q[2] > rules.near):
-                continue
-            pixel = voxel_pixel(camera, q)
-            if not is_inside(camera, pixel, 0):
-                continue
-            seen = graded[pixel[1], pixel[0]]
-            at = z_slice * SLICE_VOXELS + y * EDGE + x
-            gap = seen[0] - q[2]
-            distance = gap * seen[1]
-            if seen[1] > 0.0 and distance <= rules.truncation:
-                w = weight_of(distance, seen, rules)
-                if distance > -rules.truncation and w > 1.0e-3:
-                    change = wp.max(change, fuse(at, distance, w, rules, voxels_out))
-                    touched = True
-                    if has_colour and wp.abs(distance) < rules.full_weight_behind:
-                        voxels_out.colours[at] = blend_colour(voxels_out.colours[at], colour[pixel[1], pixel[0]])
-            elif seen[1] != 0.0 and gap > rules.carve_margin and may_be_carved(voxels_out.values[at]):
-                if seen[1] > 0.0 or is_silhouette(graded, pixel[0], pixel[1], rules.silhouette_px):
-                    change = wp.max(change, carve(at, rules, voxels_out))
+            change = wp.max(change, observe(row + x, q, graded, colour, camera, rules, voxels_out))
     voxels_out.change[z_slice] = wp.max(voxels_out.change[z_slice], change)
-    if touched:
-        voxels_out.occupied[z_slice] = wp.uint8(1)
 
 
 @wp.kernel(enable_backward=False)
