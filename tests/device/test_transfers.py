@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from bodystream.device import Staged, download, initialise_warp, select_device, upload
+from bodystream.device import Staged, download, initialise_warp, select_device, upload, uploaded
 from bodystream.device.transfers import counted
 
 initialise_warp()
@@ -34,6 +34,15 @@ def test_the_front_of_an_array_is_written_and_read(device: wp.Device) -> None:
     np.testing.assert_array_equal(front, values[:1])
     assert (transfers.uploads, transfers.upload_bytes) == (1, 24)
     assert (transfers.downloads, transfers.download_bytes) == (2, 60 + 12)
+
+
+def test_a_new_array_is_counted_as_an_upload(device: wp.Device) -> None:
+    values = np.arange(4, dtype=np.float64)
+    with counted() as transfers:
+        array = uploaded(values, float, device)
+        values[:] = 7
+    assert array.device == device and array.numpy().tolist() == [0, 1, 2, 3]
+    assert (transfers.uploads, transfers.upload_bytes, transfers.downloads) == (1, 16, 0)
 
 
 def test_a_staged_array_goes_up_in_part_or_whole_and_comes_back(device: wp.Device) -> None:

@@ -5,7 +5,7 @@ from bodystream.device.frame import DeviceFrame
 from bodystream.device.kernel_cache import heal_kernel_cache, kernel_cache_is_own, kernels_are_built, load_kernels
 from bodystream.device.launches import RecordedLaunch, launch
 from bodystream.device.select import describe_device, initialise_warp, select_device
-from bodystream.device.transfers import Staged, download, upload
+from bodystream.device.transfers import Staged, download, upload, uploaded
 
 __all__ = [
     "DeviceFrame",
@@ -23,5 +23,6 @@ __all__ = [
     "load_kernels",
     "select_device",
     "upload",
+    "uploaded",
     "view_as",
 ]

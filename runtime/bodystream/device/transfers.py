@@ -15,7 +15,7 @@ import warp as wp
 
 from bodystream.types import Array
 
-__all__ = ["Staged", "Transfers", "counted", "download", "upload"]
+__all__ = ["Staged", "Transfers", "counted", "download", "upload", "uploaded"]
 
 
 @dataclass(slots=True)
@@ -76,6 +76,13 @@ def upload(target: wp.array, values: Array) -> None:
         part: Any = target[:count]
         part.assign(values)
         _count_upload(part.capacity)
+
+
+def uploaded(values: Array, dtype: Any, device: wp.Device) -> wp.array:
+    """A new device array of host values, for what changes now and then."""
+    array: Any = wp.array(values, dtype=dtype, device=device)
+    _count_upload(array.capacity)
+    return array
 
 
 def download(source: wp.array, count: int | None = None) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import LaunchCache, RecordedLaunch, Staged, download, upload
+from bodystream.device import LaunchCache, RecordedLaunch, Staged, download, upload, uploaded
 from bodystream.tracking import assembly_kernels, kernels, rigid_kernels
 from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
@@ -57,7 +57,7 @@ class GaussNewton:
         self._tally = self._results.array[TALLY : TALLY + 6]
         costs: Any = self._results.array[COSTS:]
         self._totals = costs.reshape((trials, 4))
-        self._first_state = wp.array([self.config.damping, -1.0, 1.0, 0.0], dtype=float, device=self.device)
+        self._first_state = uploaded(np.array([self.config.damping, -1.0, 1.0, 0.0]), float, self.device)
         self._rigid_step = wp.zeros(2, dtype=wp.vec3, device=self.device)
 
     @property
@@ -234,9 +234,9 @@ class GaussNewton:
         pattern = analyse_pattern(field.host_edges)
         device = self.device
         self._equations = NormalEquations(
-            wp.array(pattern.row_start, dtype=wp.int32, device=device),
-            wp.array(pattern.columns, dtype=wp.int32, device=device),
-            wp.array(pattern.slots, dtype=wp.int32, device=device),
+            uploaded(pattern.row_start, wp.int32, device),
+            uploaded(pattern.columns, wp.int32, device),
+            uploaded(pattern.slots, wp.int32, device),
             wp.zeros((len(pattern.columns), 4), dtype=wp.mat33, device=device),
             wp.zeros((n, 2), dtype=wp.vec3, device=device),
             wp.zeros((n, 2), dtype=wp.vec3, device=device),
@@ -250,7 +250,7 @@ class GaussNewton:
             self._linear = BandedCholesky(pattern, self._equations)
         else:
             self._linear = ConjugateGradients(n, self._equations, self.config.pcg_iterations, self.config.pcg_tolerance)
-        self._clusters = wp.array(field.clusters, dtype=wp.int32, device=device)
+        self._clusters = uploaded(field.clusters, wp.int32, device)
         self._cluster_counts = wp.zeros(int(field.clusters.max(initial=-1)) + 1, dtype=wp.int32, device=device)
         self._active = wp.zeros(n, dtype=wp.int32, device=device)
         self._kept_rotations = wp.zeros(n, dtype=wp.mat33, device=device)
