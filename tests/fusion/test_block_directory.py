@@ -7,8 +7,8 @@ import warp as wp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodystream.device import select_device
-from bodystream.fusion.blocks_kernels import find_missing
+from bodystream.device import launch, select_device
+from bodystream.fusion.blocks_kernels import COMPLETE, MISSING, UNREACHED, find_missing
 from bodystream.fusion.directory import BlockDirectory
 
 COORDINATE = st.integers(-60, 60)
@@ -71,11 +71,14 @@ def test_inserts_every_block_that_a_box_touches() -> None:
     assert {tuple(c) for c in d.host_coords.tolist()} == wanted
     device = select_device("cpu")
     more = np.concatenate([points, [[0.5, 0.0, 0.0]]]).astype(np.float32)
-    missing = wp.zeros(len(more), dtype=wp.int32, device=device)
-    valid = wp.full(len(more), 1, dtype=wp.int32, device=device)
-    inputs = [0, wp.array(more, dtype=wp.vec3, device=device), valid, d.blocks, 0.064, 0.0299, missing]
-    wp.launch(find_missing, dim=len(more), inputs=inputs, device=device)
-    np.testing.assert_array_equal(missing.numpy(), [0] * 50 + [1])
+    found = wp.zeros(len(more), dtype=wp.vec4, device=device)
+    valid = wp.array(np.arange(len(more)) != 7, dtype=wp.int32, device=device)
+    inputs = [wp.array(more, dtype=wp.vec3, device=device), valid, d.blocks, 0.064, 0.0299, found]
+    launch(find_missing, len(more), inputs, device)
+    np.testing.assert_array_equal(found.numpy()[:, :3], more)
+    states = [COMPLETE] * 50 + [MISSING]
+    states[7] = UNREACHED
+    np.testing.assert_array_equal(found.numpy()[:, 3], states)
 
 
 def test_ignores_points_that_are_not_finite() -> None:

@@ -64,8 +64,16 @@ def grown(array: Any, size: int, fill: float = 0) -> Any:
     return bigger
 
 
-def view_as(array: Any, dtype: Any, shape: int | tuple[int, ...], begin: int = 0) -> wp.array:
-    """A part of a contiguous array, from its byte `begin` on, as another type and shape; it keeps the memory."""
-    view: wp.array = wp.array(ptr=array.ptr + begin, dtype=dtype, shape=shape, device=array.device, copy=False)
+def view_as(
+    array: Any, dtype: Any, shape: int | tuple[int, ...], begin: int = 0, strides: tuple[int, ...] | None = None
+) -> wp.array:
+    """A part of a contiguous array as another type and shape; it keeps the memory.
+
+    Args:
+        begin: byte at which it begins. strides: bytes between entries along each axis; one behind the other where None.
+    """
+    view: wp.array = wp.array(
+        ptr=array.ptr + begin, dtype=dtype, shape=shape, strides=strides, device=array.device, copy=False
+    )
     view._ref = array  # as Warp's own slices do
     return view

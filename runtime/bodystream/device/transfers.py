@@ -126,28 +126,33 @@ class Staged:
             self._sending = False
 
     def send(self, count: int | None = None) -> None:
-        """Bring the first `count` entries (default: all) of a 1D twin to the device."""
+        """Bring the first `count` entries (default: all) of the twin to the device, along its first axis."""
         if self._sent is not None:
-            wp.copy(self.array, self._twin, count=0 if count is None else count)
+            wp.copy(self.array, self._twin, count=self._elements(count))
             wp.get_stream(self.array.device).record_event(self._sent)
             self._sending = True
         _count_upload(self._view[:count].nbytes)
 
     def upload(self, values: Array) -> None:
-        """Write host values to the front of a 1D array, or to the whole of any."""
+        """Write host values to the front of the array, along its first axis."""
         count = len(values)
         if count:
             self.wait()
             self._view[:count] = values
-            self.send(count if self._view.shape[0] != count else None)
+            self.send(count)
+
+    def _elements(self, count: int | None) -> int:
+        """Elements of so many entries along the first axis."""
+        size: int = self.array.size
+        return size if count is None else count * (size // self.array.shape[0])
 
     def download(self, count: int | None = None) -> Array:
-        """The first `count` entries (default: all) of a 1D array, after waiting for them.
+        """The first `count` entries (default: all) along the first axis, after waiting for them.
 
         A view, valid until the next download or upload, and on the CPU until the device array is written.
         """
         if self._sent is not None:
-            wp.copy(self._twin, self.array, count=0 if count is None else count)
+            wp.copy(self._twin, self.array, count=self._elements(count))
             wp.synchronize_stream(wp.get_stream(self.array.device))
             self._sending = False
         values = self._view[:count]

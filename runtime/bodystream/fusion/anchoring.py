@@ -8,6 +8,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.device import uploaded
 from bodystream.types import Array
 
 __all__ = ["GraphChange", "GraphWatch"]
@@ -64,7 +65,7 @@ class GraphWatch:
         self._version = field.version
         self._positions = positions.copy()
         self._edges = edges.copy()
-        return GraphChange(wp.array(marks, dtype=wp.uint8, device=field.device), replaced)
+        return GraphChange(uploaded(marks, wp.uint8, field.device), replaced)
 
 
 def _rows_differ(a: Array, b: Array) -> Array:

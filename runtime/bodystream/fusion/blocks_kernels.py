@@ -16,6 +16,9 @@ EDGE = wp.constant(8)  # voxels along a block
 LATTICE = wp.constant(4)  # lattice points along a block
 LATTICE_POINTS = wp.constant(64)
 LATTICE_STEP = wp.constant(7.0 / 3.0)  # voxels between lattice points
+UNREACHED = wp.constant(0.0)  # no node covers a point
+COMPLETE = wp.constant(1.0)  # all blocks within reach of a point are allocated
+MISSING = wp.constant(2.0)  # some are not
 UNCOVERED = wp.constant(-1.0e8)  # depth of a lattice point that no node carries
 
 
@@ -95,12 +98,13 @@ def find_missing(
     # Options:
     reach: float,  # [m], at most half a block: the box around a point then touches 2 blocks per axis
     # Out:
-    missing_out: wp.array(dtype=wp.int32),  # (P,) 1 = a block within reach is not allocated
+    found_out: wp.array(dtype=wp.vec4),  # (P,) the point, and UNREACHED, COMPLETE or MISSING
 ):
     i = begin + wp.tid()
-    missing = int(0)
+    p = points[i]
+    found = float(UNREACHED)
     if valid[i] != 0:
-        p = points[i]
+        found = float(COMPLETE)
         r = wp.vec3(reach, reach, reach)
         low = block_of(p - r, block_m)
         high = block_of(p + r, block_m)
@@ -108,8 +112,8 @@ def find_missing(
             for y in range(low[1], high[1] + 1):
                 for z in range(low[2], high[2] + 1):
                     if find_slot(blocks, wp.vec3i(x, y, z)) < 0:
-                        missing = 1
-    missing_out[i] = missing
+                        found = float(MISSING)
+    found_out[i] = wp.vec4(p[0], p[1], p[2], found)
 
 
 @wp.kernel(enable_backward=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import warp as wp
 
-from bodystream.device import grown, upload
+from bodystream.device import LaunchCache, grown, upload, uploaded
 from bodystream.fusion import blocks_kernels
 from bodystream.fusion.blocks_kernels import Blocks
 from bodystream.types import Array
@@ -39,6 +39,7 @@ class BlockDirectory:
         self, device: wp.Device, capacity: int = 1024, max_blocks: int = 32768, edge: int = 32, max_edge: int = 256
     ) -> None:
         self.device = device
+        self._launch = LaunchCache(device)
         self.max_blocks = max_blocks
         self._first_edge = edge
         self._max_edge = max_edge
@@ -56,9 +57,10 @@ class BlockDirectory:
         self.blocks.origin = wp.vec3i(*(int(v) for v in origin))
         local = self._coords[: self.count] - self._origin
         self._table[local[:, 0], local[:, 1], local[:, 2]] = np.arange(self.count, dtype=np.int32)
-        # The CPU device shares the host's memory, so that both always agree.
-        table = wp.array(self._table, dtype=wp.int32, device=self.device, copy=not self.device.is_cpu)
-        self.blocks.table = table
+        if self.device.is_cpu:  # it shares the host's memory, so that both always agree
+            self.blocks.table = wp.array(self._table, dtype=wp.int32, device=self.device, copy=False)
+        else:
+            self.blocks.table = uploaded(self._table, wp.int32, self.device)
 
     @property
     def host_coords(self) -> Array:
@@ -116,12 +118,9 @@ class BlockDirectory:
         self._coords[first:end] = local + self._origin
         self._table.reshape(-1)[keys] = np.arange(first, end, dtype=np.int32)
         self.count = end
-        if self.device.is_cpu:
-            upload(self.blocks.coords[first:end], self._coords[first:end])
-        else:
-            self.blocks.coords[first:end].assign(self._coords[first:end])
-            inputs = [0, first, self.blocks]
-            wp.launch(blocks_kernels.scatter_slots, dim=end - first, inputs=inputs, device=self.device)
+        upload(self.blocks.coords[first:end], self._coords[first:end])
+        if not self.device.is_cpu:
+            self._launch(blocks_kernels.scatter_slots, end - first, [first, self.blocks])
         return end - first
 
     def _grow(self, wanted: int) -> None:

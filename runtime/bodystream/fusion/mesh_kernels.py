@@ -24,26 +24,25 @@ wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 def gather_pending(
     begin: wp.int32,
     # Slices:
-    slices: wp.array(dtype=wp.int32),  # (S,) slices with cells that need anchors
-    targets: wp.array(dtype=wp.int32),  # (S,) where their points begin
-    limits: wp.array(dtype=wp.int32),  # (S,) how many to take
+    slices: wp.array(dtype=wp.vec3i),  # (S,) a slice with cells that need anchors, where their points begin and end
     # Surface:
     vertices: CellVertices,
-    anchors: CellAnchors,
     # Out:
     positions_out: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
     indices_out: wp.array(dtype=wp.int32),  # (P,) cells over all blocks
+    anchors_out: CellAnchors,  # whose states are read, and whose slices have none pending afterwards
 ):
     i = begin + wp.tid()
-    first = slices[i] * SLICE
-    target = int(targets[i])
-    end = targets[i] + limits[i]
-    for k in range(vertices.counts[slices[i]]):
+    z_slice = slices[i][0]
+    first = z_slice * SLICE
+    target = int(slices[i][1])
+    for k in range(vertices.counts[z_slice]):
         index = first + int(vertices.cells[first + k])
-        if anchors.states[index] != wp.uint8(1) and target < end:
+        if anchors_out.states[index] != wp.uint8(1) and target < slices[i][2]:
             positions_out[target] = vertices.positions[first + k]
             indices_out[target] = index
             target += 1
+    anchors_out.pending[z_slice] = 0
 
 
 @wp.func

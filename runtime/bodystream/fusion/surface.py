@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import WarpField
 from bodystream.deformation.kernels import Points
-from bodystream.device import LaunchCache, upload
+from bodystream.device import LaunchCache, download
 from bodystream.fusion import integrate_kernels, mesh_kernels, surface_kernels
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.blocks_kernels import Lattice
@@ -75,16 +75,16 @@ class Surface:
         """The canonical mesh on the host."""
         v, f = self.vertex_count, self.face_count
         return Mesh(
-            vertices=self.vertices.numpy()[:v].copy(),
-            faces=self.faces.numpy()[:f].copy(),
-            normals=self.normals.numpy()[:v].copy(),
-            colours=self.colours.numpy()[:v].copy(),
+            vertices=download(self.vertices, v).copy(),
+            faces=download(self.faces, f).copy(),
+            normals=download(self.normals, v).copy(),
+            colours=download(self.colours, v).copy(),
         )
 
     def skinned(self, field: WarpField) -> SkinnedMesh:
         """The canonical mesh on the host, bound to the nodes of the graph that it was extracted with."""
         v, bones = self.vertex_count, unturned_bones(field.host_positions)
-        anchors, weights = self.anchors.numpy()[:v].copy(), self.weights.numpy()[:v].copy()
+        anchors, weights = download(self.anchors, v).copy(), download(self.weights, v).copy()
         return SkinnedMesh(self.download(), anchors, weights, bones, version=self.version)
 
 
@@ -146,10 +146,11 @@ class SurfaceExtractor:
             return self.surface
         self._mark_stale(field)
         extracted = self._extract_changed(voxels, everything)
-        anchored = self._anchor_vertices(field, lattice)
+        counts, pending, quad_counts = self._pieces.counts(blocks)
+        anchored = self._anchor_vertices(field, lattice, pending)
         self.surface.extracted_blocks = extracted
         if extracted or anchored:
-            self._emit()
+            self._emit(counts, quad_counts)
             self.surface.version += 1
         return self.surface
 
@@ -211,56 +212,56 @@ class SurfaceExtractor:
         blocks = d.count
         tolerance = -1.0 if everything else self._config.surface_tolerance_m
         self._launch(surface_kernels.mark_changed, blocks, [voxels, tolerance, p.changed])
-        if not p.changed.numpy()[:blocks].any():
-            return 0
         self._launch(surface_kernels.mark_readers, blocks, [p.changed, d.blocks, 1, p.vertex_readers])
         self._launch(surface_kernels.mark_readers, blocks, [p.vertex_readers, d.blocks, -1, p.quad_readers])
-        count = p.list_marked(p.changed, blocks)
-        self._launch(integrate_kernels.publish_slices, 8 * count, [p.listed, self._config.min_weight, voxels])
-        extracted = p.list_marked(p.vertex_readers, blocks)
-        inputs = [p.listed, d.blocks, voxels, self._config.voxel_m, self._config.min_corners, p.vertices, p.anchors]
-        self._launch(surface_kernels.extract_vertices, 8 * extracted, inputs)
-        count = p.list_marked(p.quad_readers, blocks)
-        self._launch(surface_kernels.list_quads, 8 * count, [p.listed, d.blocks, p.vertices, p.quads])
-        return extracted
+        changed, vertex_readers, quad_readers = p.list_marked(blocks)
+        self._launch(integrate_kernels.publish_slices, 8 * changed.size, [changed, self._config.min_weight, voxels])
+        inputs = [vertex_readers, d.blocks, voxels, self._config.voxel_m, self._config.min_corners]
+        inputs += [p.vertices, p.anchors]
+        self._launch(surface_kernels.extract_vertices, 8 * vertex_readers.size, inputs)
+        inputs = [quad_readers, d.blocks, p.vertices, p.quads]
+        self._launch(surface_kernels.list_quads, 8 * quad_readers.size, inputs)
+        return vertex_readers.size
 
-    def _anchor_vertices(self, field: WarpField, lattice: Lattice) -> int:
-        """Give anchors to new vertices, and within the budget to stale ones; returns how many."""
+    def _anchor_vertices(self, field: WarpField, lattice: Lattice, pending: Array) -> int:
+        """Give anchors to new vertices, and within the budget to stale ones; returns how many.
+
+        Args:
+            pending: (slices,) int32 vertices without anchors, or with stale ones.
+        """
         p, asked = self._pieces, self._asked
-        pending = p.anchors.pending.numpy()[: 8 * self._directory.count]
-        slices = np.flatnonzero(pending).astype(np.int32)
+        slices = np.flatnonzero(pending)
         if len(slices) == 0:
             return 0
-        limits = pending[slices].astype(np.int32)
-        ends = np.cumsum(limits, dtype=np.int32)
+        ends = np.cumsum(pending[slices], dtype=np.int32)
         total = int(ends[-1])
         if total > asked.positions.size:
             self._set_point_capacity(total)
-        upload(p.slice_list, slices)
-        upload(p.slice_begins, ends - limits)
-        upload(p.slice_limits, limits)
-        inputs = [p.slice_list, p.slice_begins, p.slice_limits, p.vertices, p.anchors]
-        self._launch(mesh_kernels.gather_pending, len(slices), [*inputs, asked.positions, self._point_indices])
+        p.pending_slices.upload(np.stack([slices, ends - pending[slices], ends], axis=1))
+        inputs = [p.pending_slices.array, p.vertices, asked.positions, self._point_indices, p.anchors]
+        self._launch(mesh_kernels.gather_pending, len(slices), inputs)
         field.anchor(asked.positions, total, asked.anchors, asked.weights)
         inputs = [self._point_indices, asked, lattice, field.graph, field.count, field.sigma_m, p.anchors]
         self._launch(mesh_kernels.store_anchors, total, inputs, min_chunk=1024)
-        pending[slices] = 0
-        if not self._device.is_cpu:
-            upload(p.anchors.pending, pending)
         return total
 
-    def _emit(self) -> None:
-        """Join the pieces of all blocks into the surface's arrays."""
+    def _emit(self, counts: Array, quad_counts: Array) -> None:
+        """Join the pieces of all blocks into the surface's arrays.
+
+        Args:
+            counts, quad_counts: (slices,) int32 vertices and quads of each slice.
+        """
         p, d = self._pieces, self._directory
         slices = 8 * d.count
-        counts = p.vertices.counts.numpy()[:slices]
         block_counts = counts.reshape(-1, 8).sum(axis=1)
         kept_blocks = self._kept_blocks(block_counts)
         kept = np.repeat(kept_blocks, 8)
         vertex_counts = np.where(kept, counts, 0)
         vertex_ends = np.cumsum(vertex_counts, dtype=np.int32)
-        upload(p.vertices.bases, np.where(kept, vertex_ends - vertex_counts, -1))
-        quad_counts = np.where(kept, p.quads.counts.numpy()[:slices], 0)
+        p.bases.wait()
+        bases = p.bases.host[:slices]
+        bases[:, 0] = np.where(kept, vertex_ends - vertex_counts, -1)
+        quad_counts = np.where(kept, quad_counts, 0)
         self._leave_out_torn_quads(kept_blocks, (block_counts > 0) & ~kept_blocks, quad_counts)
         quad_ends = np.cumsum(quad_counts, dtype=np.int32)
         vertices, faces = int(vertex_ends[-1]), 2 * int(quad_ends[-1])
@@ -274,12 +275,16 @@ class SurfaceExtractor:
             self.growth_count += 1
         s = self.surface
         s.vertex_count, s.face_count = vertices, faces
-        upload(p.quads.bases, np.where(kept, quad_ends - quad_counts, -1))
+        p.bases.wait()
+        bases[:, 1] = np.where(kept, quad_ends - quad_counts, -1)
+        p.bases.send(slices)
         self._launch(mesh_kernels.emit_vertices, slices, [p.vertices, p.anchors, s.points, s.colours])
         self._launch(mesh_kernels.emit_faces, slices, [d.blocks, p.vertices, p.quads, s.faces])
 
     def _leave_out_torn_quads(self, kept: Array, hidden: Array, quad_counts: Array) -> None:
         """Lower `quad_counts`, (slices,), by the quads of shown blocks that have a vertex in a hidden one.
+
+        The bases of vertices are known.
 
         Args:
             kept, hidden: (blocks,) bool, blocks with vertices that are shown and that are not.
@@ -293,10 +298,11 @@ class SurfaceExtractor:
         if len(joining) == 0:
             return
         torn = (8 * joining[:, None] + np.arange(8)).astype(np.int32).ravel()
-        upload(p.slice_list, torn)
-        inputs = [p.slice_list, d.blocks, p.vertices, p.quads, p.whole_quads]
+        p.bases.send(8 * d.count)
+        p.slice_list.upload(torn)
+        inputs = [p.slice_list.array, d.blocks, p.vertices, p.quads, p.whole_quads.array]
         self._launch(mesh_kernels.count_whole_quads, len(torn), inputs)
-        quad_counts[torn] = p.whole_quads.numpy()[: len(torn)]
+        quad_counts[torn] = p.whole_quads.download(len(torn))
 
     def _kept_blocks(self, counts: Array) -> Array:
         """(blocks,) bool: blocks in pieces of surface large enough to be shown.

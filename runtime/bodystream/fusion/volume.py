@@ -10,7 +10,7 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.deformation.kernels import Points
-from bodystream.device import LaunchCache, grown, upload
+from bodystream.device import LaunchCache, Staged, download, grown, view_as
 from bodystream.device.camera import device_camera
 from bodystream.errors import InputError
 from bodystream.fusion import blocks_kernels, frame_kernels, integrate_kernels
@@ -26,6 +26,7 @@ _TILE = int(frame_kernels.TILE)
 _LATTICE_POINTS = int(blocks_kernels.LATTICE_POINTS)
 _BLOCK_VOXELS = int(integrate_kernels.BLOCK_VOXELS)
 _UNKNOWN = float(integrate_kernels.UNKNOWN)
+_UNREACHED, _MISSING = float(blocks_kernels.UNREACHED), float(blocks_kernels.MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,8 @@ class TsdfVolume:
     def stats(self) -> VolumeStats:
         v, k, p = self._voxels, self._lattice, self._asked
         arrays = [v.values, v.colours, v.published, v.change, v.occupied, k.anchors, k.weights, k.stale]
-        arrays += [self._active, self._active_flags, self._live, p.positions, p.anchors, p.weights, self._canonical]
-        arrays += [self.directory.blocks.table]
+        arrays += [self._active.array, self._active_flags.array, self._live, self._canonical, self._found.array]
+        arrays += [p.positions, p.anchors, p.weights, self.directory.blocks.table]
         growths = self.growth_count + self.directory.growth_count + self._extractor.growth_count
         total = sum(a.capacity for a in arrays) + self._extractor.bytes
         return VolumeStats(self.directory.count, total, growths, self.directory.refused)
@@ -182,7 +183,7 @@ class TsdfVolume:
         if colour.dtype == wp.vec3ub and colour.shape == size:
             return colour
         if colour.dtype == wp.uint8 and colour.shape == (*size, 3) and colour.is_contiguous:
-            return wp.array(ptr=colour.ptr, dtype=wp.vec3ub, shape=size, device=colour.device, copy=False)
+            return view_as(colour, wp.vec3ub, size)
         raise InputError(
             f"fusion: colour must be vec3ub of shape {size} or contiguous uint8 of shape {(*size, 3)}, "
             f"got {colour.dtype} of {colour.shape}"
@@ -195,24 +196,24 @@ class TsdfVolume:
         self._tile_count = tiles
         self._graded = wp.zeros(size, dtype=wp.vec2, device=self.device)
         self._tiles = wp.zeros(tiles, dtype=wp.vec3, device=self.device)
-        self._sample_counts = wp.zeros(tiles, dtype=wp.int32, device=self.device)
-        self._sample_begins = wp.zeros(tiles, dtype=wp.int32, device=self.device)
+        self._sample_counts = Staged(tiles, wp.int32, self.device)
+        self._sample_begins = Staged(tiles, wp.int32, self.device)
 
     def _grade(self, depth: wp.array, mask: wp.array, intrinsics: CameraIntrinsics) -> int:
         """Grade the pixels and list camera-space sample points; returns how many."""
         if depth.shape != self._size:
             self._set_image_size(depth.shape)
         self._camera = camera = device_camera(intrinsics)
-        graded = [self._graded, self._tiles, self._sample_counts]
+        graded = [self._graded, self._tiles, self._sample_counts.array]
         self._launch(frame_kernels.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded])
-        counts = self._sample_counts.numpy()
+        counts = self._sample_counts.download()
         ends = np.cumsum(counts, dtype=np.int32)
         total = int(ends[-1])
         if total:
             if total > self._asked.positions.size:
                 self._set_point_capacity(total)
-            upload(self._sample_begins, ends - counts)
-            inputs = [*graded, self._sample_begins, camera, self._pixel_rules, self._asked.positions]
+            self._sample_begins.upload(ends - counts)
+            inputs = [*graded, self._sample_begins.array, camera, self._pixel_rules, self._asked.positions]
             self._launch(frame_kernels.sample_points, self._tile_count, inputs)
         return total
 
@@ -228,8 +229,8 @@ class TsdfVolume:
         self._asked.weights = wp.zeros(size, dtype=wp.vec4, device=device)
         self._canonical = wp.zeros(size, dtype=wp.vec3, device=device)
         self._valid = wp.zeros(size, dtype=wp.int32, device=device)
-        self._missing = wp.zeros(size, dtype=wp.int32, device=device)
-        self._point_indices = wp.zeros(size, dtype=wp.int32, device=device)
+        self._found = Staged(size, wp.vec4, device)
+        self._point_indices = Staged(size, wp.int32, device)
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
@@ -256,8 +257,8 @@ class TsdfVolume:
         lattice.anchors = grown(lattice.anchors, capacity * _LATTICE_POINTS)
         lattice.weights = grown(lattice.weights, capacity * _LATTICE_POINTS)
         lattice.stale = grown(lattice.stale, capacity * _LATTICE_POINTS)
-        self._active_flags = wp.zeros(capacity, dtype=wp.int32, device=self.device)
-        self._active = wp.zeros(capacity, dtype=wp.int32, device=self.device)
+        self._active_flags = Staged(capacity, wp.int32, self.device)
+        self._active = Staged(capacity, wp.int32, self.device)
         self._live = wp.zeros(capacity * _LATTICE_POINTS, dtype=wp.vec3, device=self.device)
         self._block_capacity = capacity
 
@@ -267,14 +268,15 @@ class TsdfVolume:
             return 0, samples
         field.unwarp(self._asked.positions, samples, self._canonical, self._valid)
         directory, config = self.directory, self.config
-        inputs = [self._canonical, self._valid, directory.blocks, config.block_m, config.truncation_m, self._missing]
-        self._launch(blocks_kernels.find_missing, samples, inputs)
-        uncovered = samples - int(np.count_nonzero(self._valid.numpy()[:samples]))
-        missing = np.flatnonzero(self._missing.numpy()[:samples])
+        inputs = [self._canonical, self._valid, directory.blocks, config.block_m, config.truncation_m]
+        self._launch(blocks_kernels.find_missing, samples, [*inputs, self._found.array])
+        found = self._found.download(samples)
+        uncovered = int(np.count_nonzero(found[:, 3] == _UNREACHED))
+        missing = found[found[:, 3] == _MISSING, :3]
         if len(missing) == 0:
             return 0, uncovered
         first = directory.count
-        directory.insert_around(self._canonical.numpy()[missing], config.truncation_m, config.block_m)
+        directory.insert_around(missing, config.truncation_m, config.block_m)
         if directory.capacity > self._block_capacity:
             self.growth_count += 1
             self._allocate_blocks(first, directory.capacity)
@@ -302,7 +304,8 @@ class TsdfVolume:
         """Renew stale anchors within the budget; returns how many were renewed and how many wait."""
         if not self._any_stale:
             return 0, 0
-        stale = np.flatnonzero(self._lattice.stale.numpy()[: self.directory.count * _LATTICE_POINTS]).astype(np.int32)
+        marks = download(self._lattice.stale, self.directory.count * _LATTICE_POINTS)
+        stale = np.flatnonzero(marks).astype(np.int32)
         chosen = stale[: self.config.anchor_budget]
         self._anchor_lattice(chosen, field)
         self._any_stale = len(stale) > len(chosen)
@@ -316,11 +319,11 @@ class TsdfVolume:
         asked = self._asked
         if count > asked.positions.size:
             self._set_point_capacity(count)
-        upload(self._point_indices, indices)
-        inputs = [self._point_indices, self.directory.blocks, self.config.voxel_m, asked.positions]
+        self._point_indices.upload(indices)
+        inputs = [self._point_indices.array, self.directory.blocks, self.config.voxel_m, asked.positions]
         self._launch(blocks_kernels.place_lattice, count, inputs, min_chunk=1024)
         field.anchor(asked.positions, count, asked.anchors, asked.weights)
-        inputs = [self._point_indices, asked, self._lattice]
+        inputs = [self._point_indices.array, asked, self._lattice]
         self._launch(blocks_kernels.scatter_anchors, count, inputs, min_chunk=1024)
 
     def _integrate_active(self, colour: wp.array, field: WarpField) -> int:
@@ -330,13 +333,21 @@ class TsdfVolume:
             return 0
         lattice, voxel_m = [self.directory.blocks, self._lattice], self.config.voxel_m
         inputs = [*lattice, self._voxels.occupied, voxel_m, field.graph, self._tiles, self._camera, self.config.near_m]
-        self._launch(blocks_kernels.cull_blocks, blocks, [*inputs, self._active_flags])
-        active = np.flatnonzero(self._active_flags.numpy()[:blocks]).astype(np.int32)
+        self._launch(blocks_kernels.cull_blocks, blocks, [*inputs, self._active_flags.array])
+        active = np.flatnonzero(self._active_flags.download(blocks))
         if len(active):
-            upload(self._active, active)
-            inputs = [self._active, *lattice, voxel_m, field.graph, self._live]
+            self._active.upload(active)
+            inputs = [self._active.array, *lattice, voxel_m, field.graph, self._live]
             self._launch(blocks_kernels.warp_lattice, len(active) * _LATTICE_POINTS, inputs, min_chunk=1024)
-            inputs = [self._active, self._live, self._graded, colour, self._camera, self._voxel_rules, self._voxels]
+            inputs = [
+                self._active.array,
+                self._live,
+                self._graded,
+                colour,
+                self._camera,
+                self._voxel_rules,
+                self._voxels,
+            ]
             self._launch(integrate_kernels.integrate_slices, 8 * len(active), inputs)
         return len(active)
 
