@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from bodystream.cli.status_line import StatusLine
-from bodystream.pipelines.capture.session import Progress
-from bodystream.pipelines.drive.session import DriveProgress
+from bodystream.pipelines.run import Progress
 from bodystream.types import Status
 
-FRAME = Progress(1234, 12, 28.25, 31.4, Status.DEGRADED, "35% of the model does not fit the depth", 312, 43210, 1234)
-POSE = DriveProgress(90, 0, 89.7, 2.5, Status.TRACKED, "", (), 90, 900)
+MISFIT = "35% of the model does not fit the depth"
+FRAME = Progress(1234, 12, 28.25, 31.4, Status.DEGRADED, MISFIT, 1234, None, 312, 43210)
+POSE = Progress(90, 0, 89.7, 2.5, Status.TRACKED, "", 90, 900)
 
 
 def line_to(file: io.StringIO, width: int = 80, terminal: bool = False) -> StatusLine:

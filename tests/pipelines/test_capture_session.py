@@ -16,13 +16,12 @@ from bodystream.pipelines import run as run_module
 from bodystream.pipelines.capture.files import CaptureFiles
 from bodystream.pipelines.capture.pipeline import CaptureResult
 from bodystream.pipelines.capture.session import CaptureSession
-from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.run import Progress, State
-from bodystream.sinks import Occasion
 from bodystream.sources.base import RgbdSource, SourceCounts
 from bodystream.types import RgbdFrame, Status
 from helpers.gltf_player import Player
 from helpers.pipeline_frames import DEVICE, empty, frames
+from helpers.session_sinks import Gate
 
 
 class Scripted(RgbdSource):
@@ -46,26 +45,6 @@ class Scripted(RgbdSource):
 
     def close(self) -> None:
         self.closed.set()
-
-
-class Gate:
-    """A sink of which the test hears on the pipeline's thread, after each frame."""
-
-    name, lossless = "gate", False
-
-    def __init__(self) -> None:
-        self.after: Callable[[CaptureResult, int], None] = lambda result, number: None
-        self.results: list[CaptureResult] = []
-
-    def prepare(self, view: CaptureView) -> None:
-        if view.occasion is Occasion.RESULT and view.result is not None:
-            self.results.append(view.result)
-            self.after(view.result, len(self.results))
-
-    def publish(self, result: object) -> None: ...
-
-    def close(self) -> tuple[str, ...]:
-        return ()
 
 
 class Harness:

@@ -15,10 +15,13 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import HEAD
+from bodystream.pipelines.capture.take_files import WrittenFiles
 from bodystream.pipelines.drive.files import DriveFiles
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
+from bodystream.pipelines.drive.view import DriveView
 from bodystream.pipelines.recovery import recover_folder
 from bodystream.pose.observation import joints_of_sample
+from bodystream.sinks import Occasion
 from bodystream.sinks.drive_take import DriveTake, person_record, poses_record
 from bodystream.sinks.journal import MAGIC, JournalReader, encode_record
 from bodystream.sources.headset.table import parse_table
@@ -48,6 +51,27 @@ def driver():
     made.close()
 
 
+def show(files: DriveFiles, view: DriveView) -> None:
+    """What a session does on the pipeline's thread and on the sink's, one after the other."""
+    driven = files.prepare(view)
+    if driven is not None:
+        files.publish(driven)
+
+
+def add(files: DriveFiles, driver: Driver, result: DriveResult) -> None:
+    show(files, DriveView(Occasion.RESULT, result, driver))
+
+
+def flush(files: DriveFiles) -> None:
+    files.flush()
+    files._journal.flush()
+
+
+def finish(files: DriveFiles) -> WrittenFiles:
+    assert files.close() == files.written.lines
+    return files.written
+
+
 def on_floor(joints_m):
     """The reader of motions puts the floor where the feet stand."""
     return joints_m - (0.0, joints_m[..., 1].min(), 0.0)
@@ -65,11 +89,11 @@ def glb_document(path: Path) -> dict:
 def test_a_drive_is_written_as_motion_animation_and_samples(driver: Driver, tmp_path: Path) -> None:
     driver.estimator.reset(CLIP.skeleton)
     folder = tmp_path / "made" / "out"
-    files = DriveFiles(folder, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(folder, RATE_HZ)
     results = driven(driver)
     for result in results:
-        files.add(result)
-    written = files.write(driver)
+        add(files, driver, result)
+    written = finish(files)
     assert [path.name for path in written.paths] == ["headset.csv", "driven.bvh", "driven.glb"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in written.paths)
     assert written.notes == ()
@@ -102,12 +126,12 @@ def test_a_drive_is_written_as_motion_animation_and_samples(driver: Driver, tmp_
 def test_poses_from_before_the_first_head_are_left_out_and_their_samples_kept(driver: Driver, tmp_path: Path) -> None:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     results = driven(driver, headless=10)
     for result in results:
-        files.add(result)
+        add(files, driver, result)
     assert sum(result.pose.status is Status.LOST for result in results) == 10
-    files.write(driver)
+    finish(files)
     document = glb_document(tmp_path / "driven.glb")
     keys = document["accessors"][document["animations"][0]["samplers"][0]["input"]]["count"]
     assert keys == len(results) - 10
@@ -117,13 +141,15 @@ def test_poses_from_before_the_first_head_are_left_out_and_their_samples_kept(dr
 
 def test_where_nothing_was_tracked_there_is_a_note_and_no_motion(driver: Driver, tmp_path: Path) -> None:
     driver.estimator.reset(CLIP.skeleton)
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     sample = replace(samples_of(CLIP)[0], head=None)
     pose = replace(driver.estimator.step(sample), status=Status.LOST)
-    files.add(
-        DriveResult(sample, joints_of_sample(sample), pose, driver.estimator.joints_m, float("nan"), (), float("nan"))
+    add(
+        files,
+        driver,
+        DriveResult(sample, joints_of_sample(sample), pose, driver.estimator.joints_m, float("nan"), (), float("nan")),
     )
-    written = files.write(driver)
+    written = finish(files)
     assert [path.name for path in written.paths] == ["headset.csv"]
     assert len(written.notes) == 1 and "no pose was tracked" in written.notes[0]
     assert [path.name for path in tmp_path.iterdir()] == ["headset.csv"]
@@ -132,16 +158,16 @@ def test_where_nothing_was_tracked_there_is_a_note_and_no_motion(driver: Driver,
 def test_a_folder_that_cannot_be_made_is_named_before_anything_is_driven(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"--out: cannot write to the folder .*file"):
-        DriveFiles(tmp_path / "file", CLIP.skeleton, RATE_HZ)
+        DriveFiles(tmp_path / "file", RATE_HZ)
 
 
 def test_the_head_is_in_the_file_where_it_was_seen(driver: Driver, tmp_path: Path) -> None:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     for result in driven(driver):
-        files.add(result)
-    files.write(driver)
+        add(files, driver, result)
+    finish(files)
     (take,) = find_takes(f"bvh:{tmp_path / 'driven.bvh'}")
     joints, _ = take.load().joints()
     wanted = CLIP.resampled(RATE_HZ).joints()[0][: len(joints), HEAD]
@@ -164,11 +190,11 @@ def test_the_heading_of_what_came_in_is_that_of_what_is_written(driver: Driver, 
         place=lambda t: (0.7 * t * looks[0], 0.0, 0.7 * t * looks[1]),
         yaw=lambda t: yaw,
     )
-    files = DriveFiles(tmp_path, steps.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     results = [result for s in samples_of(steps, rate_hz=RATE_HZ) if (result := driver.step(s)) is not None]
     for result in results:
-        files.add(result)
-    files.write(driver)
+        add(files, driver, result)
+    finish(files)
 
     trace = parse_table((tmp_path / "headset.csv").read_bytes(), "headset.csv")
     heads = [sample.head for sample in trace.samples]
@@ -204,13 +230,13 @@ def _angle_deg(a, b) -> float:
 def test_motions_go_on_after_a_clock_that_was_set_back(driver: Driver, tmp_path: Path) -> None:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     results = driven(driver)
     half = len(results) // 2
     ahead = [replace(r, pose=replace(r.pose, t_ns=r.pose.t_ns + 3_600_000_000_000)) for r in results[:half]]
     for result in [*ahead, *results[half:]]:
-        files.add(result)
-    written = files.write(driver)
+        add(files, driver, result)
+    written = finish(files)
     assert [note for note in written.notes if "set back 1 times" in note] and len(written.notes) == 1
     (take,) = find_takes(f"bvh:{tmp_path / 'driven.bvh'}")
     assert len(results) - 1 <= len(take.load()) <= len(results)
@@ -223,13 +249,13 @@ def test_motions_go_on_after_a_clock_that_was_set_back(driver: Driver, tmp_path:
 def test_what_the_motions_leave_out_is_noted(driver: Driver, tmp_path: Path) -> None:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     results = driven(driver)[:5]
     broken = np.full_like(results[2].pose.root_position_m, np.nan)
     results[2] = replace(results[2], pose=replace(results[2].pose, root_position_m=broken))
     for result in results:
-        files.add(result)
-    notes = files.write(driver).notes
+        add(files, driver, result)
+    notes = finish(files).notes
     assert [note.split(" leaves out ")[0] for note in notes] == ["driven.bvh", "driven.glb"]
 
 
@@ -237,13 +263,13 @@ def test_what_the_motions_leave_out_is_noted(driver: Driver, tmp_path: Path) -> 
 def test_each_file_is_finished_whatever_becomes_of_the_others(driver: Driver, tmp_path: Path, failing: str) -> None:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     for result in driven(driver)[:5]:
-        files.add(result)
+        add(files, driver, result)
     (tmp_path / failing).mkdir()  # no file can take its place
     (tmp_path / failing / "something").write_text("")
     with pytest.raises(InputError, match=failing) as error:
-        files.write(driver)
+        finish(files)
     there = str(error.value).split("written all the same: ")[1].split(", ")
     others = [name for name in ("headset.csv", "driven.bvh", "driven.glb") if name != failing]
     assert [Path(path).name for path in there] == others
@@ -256,11 +282,11 @@ def test_samples_that_cannot_be_written_keep_what_was_before(
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
     told: list[str] = []
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ, told.append)
+    files = DriveFiles(tmp_path, RATE_HZ, told.append)
     results = driven(driver)[:5]
     for result in results[:4]:
-        files.add(result)
-    files.flush()
+        add(files, driver, result)
+    flush(files)
 
     class Full:
         def writerow(self, row: list[object]) -> None:
@@ -268,14 +294,14 @@ def test_samples_that_cannot_be_written_keep_what_was_before(
 
     monkeypatch.setattr(files._samples, "_rows", Full())
     for _ in range(2):
-        files.add(results[4])
-        files.flush()
+        add(files, driver, results[4])
+        flush(files)
         monkeypatch.setattr(files._samples, "_rows", None)  # it is not tried again
     (line,) = told
     assert "No space left on device: what came before is in headset-" in line
     assert line.endswith("nothing more is recorded in headset.csv, driving goes on")
     with pytest.raises(InputError, match=r"written all the same: \S*driven.bvh, \S*driven.glb$"):
-        files.write(driver)
+        finish(files)
     (part,) = tmp_path.glob("headset-*.part.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "driven.glb", part.name]
     assert len(parse_table(part.read_bytes(), part.name).samples) == 4
@@ -284,12 +310,16 @@ def test_samples_that_cannot_be_written_keep_what_was_before(
 def test_a_pause_of_days_is_left_out_of_the_motions(driver: Driver, tmp_path: Path) -> None:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path, RATE_HZ)
     results = driven(driver)
     days_ns = 3 * 86_400 * 10**9
     for k, result in enumerate(results):
-        files.add(replace(result, pose=replace(result.pose, t_ns=result.pose.t_ns + (days_ns if k >= 20 else 0))))
-    notes = files.write(driver).notes
+        add(
+            files,
+            driver,
+            replace(result, pose=replace(result.pose, t_ns=result.pose.t_ns + (days_ns if k >= 20 else 0))),
+        )
+    notes = finish(files).notes
     assert notes == ("1 pause(s) of more than two seconds are left out of the motions",)
     player = Player(tmp_path / "driven.glb")
     assert len(player.key_times) == len(results)
@@ -300,12 +330,11 @@ def test_what_a_killed_session_left_is_made_into_files(driver: Driver, tmp_path:
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
     (tmp_path / "live").mkdir()
-    files = DriveFiles(tmp_path / "live", CLIP.skeleton, RATE_HZ)
+    files = DriveFiles(tmp_path / "live", RATE_HZ)
     results = driven(driver)
     for result in results:
-        files.add(result)
-    files.person(driver.avatar.skeleton)
-    files.flush()
+        add(files, driver, result)
+    flush(files)
     killed = tmp_path / "killed"
     shutil.copytree(tmp_path / "live", killed)
     (journal,) = killed.glob("drive-*.journal")
@@ -321,7 +350,7 @@ def test_what_a_killed_session_left_is_made_into_files(driver: Driver, tmp_path:
     names = {f"driven-{session}.glb", f"driven-{session}.bvh", f"headset-{session}.csv", "driven.glb"}
     assert {path.name for path in killed.iterdir()} == names
     assert (killed / "driven.glb").read_text() == "of the session before"
-    files.write(driver)
+    finish(files)
     ours, theirs = Player(killed / f"driven-{session}.glb"), Player(tmp_path / "live" / "driven.glb")
     assert len(ours.key_times) == len(theirs.key_times) == len(results)
     for t_s in (0.0, 0.5):
@@ -336,17 +365,17 @@ def test_saving_writes_the_motion_as_it_stands(driver: Driver, tmp_path: Path) -
     driver.estimator.reset(CLIP.skeleton)
     driver.checker._last_t_ns = None
     told: list[str] = []
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ, told.append)
+    files = DriveFiles(tmp_path, RATE_HZ, told.append)
     results = driven(driver)
     for result in results[:10]:
-        files.add(result)
-    files.save(driver)
+        add(files, driver, result)
+    show(files, DriveView(Occasion.SAVE, None, driver))
     assert files._saving is not None
     files._saving.join()
     assert told[0].startswith("saved ") and len(Player(tmp_path / "driven.glb").key_times) == 10
     for result in results[10:]:
-        files.add(result)
-    files.write(driver)
+        add(files, driver, result)
+    finish(files)
     assert len(Player(tmp_path / "driven.glb").key_times) == len(results)
 
 

@@ -15,20 +15,23 @@ import pytest
 
 from bodystream.avatar import LbsAvatar
 from bodystream.errors import InputError, SourceError
+from bodystream.pipelines import run as run_module
 from bodystream.pipelines.drive import session as session_module
 from bodystream.pipelines.drive.files import DriveFiles
-from bodystream.pipelines.drive.pipeline import Driver
-from bodystream.pipelines.drive.session import DriveProgress, DriveSession
-from bodystream.pipelines.reader import SourceReader
+from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
+from bodystream.pipelines.drive.session import DriveSession
+from bodystream.pipelines.drive.viewer import BodyViewerSink
+from bodystream.pipelines.run import Progress
 from bodystream.pose.calibration import fitted_skeleton
 from bodystream.pose.observation import JointTargets
 from bodystream.pose.person import Person
-from bodystream.sinks import DriveReportBuilder
+from bodystream.sinks import BvhRecorder
 from bodystream.sinks.viewer import BodyViewerState
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import HeadsetSample, Status
 from helpers.drive_parts import ESTIMATOR, Scripted, new_driver, samples_of, t_pose
 from helpers.headset_motions import walking
+from helpers.session_sinks import Gate
 
 CLIP = walking(1.0)
 
@@ -37,8 +40,9 @@ CLIP = walking(1.0)
 def shared_driver() -> Iterator[Driver]:
     made = new_driver(skeleton=CLIP.skeleton, estimator=replace(ESTIMATOR, refine=False, foot_lock=False))
     made.warm_up()
+    close, made.close, made.warm_up = made.close, lambda: None, lambda: None  # it serves one session after the other
     yield made
-    made.close()
+    close()
 
 
 @pytest.fixture
@@ -51,53 +55,53 @@ def driver(shared_driver: Driver) -> Driver:
 
 
 class Harness:
-    """A session with everything that it says."""
+    """A session of a driver that is there already, with everything that it says."""
 
     def __init__(self, source: Any, driver: Driver, **options: Any) -> None:
-        self.source, self.driver = source, driver
-        self.reader: SourceReader[HeadsetSample] = SourceReader(source)
-        self.report = DriveReportBuilder(source.name, source.rate_hz)
-        self.progress: list[DriveProgress] = []
+        self.progress: list[Progress] = []
         self.notes: list[str] = []
-        self.after: Callable[[DriveProgress], None] = lambda progress: None
-        self.session = DriveSession(
-            source,
-            driver,
-            self.report,
-            reader=self.reader,
-            on_progress=self._note,
-            on_note=self.notes.append,
-            **options,
-        )
+        self.gate = Gate()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session_module, "Driver", lambda device, config, on_calibrated: driver)
+            self.session = DriveSession(
+                source,
+                device="cpu",
+                sinks=[*options.pop("sinks", ()), self.gate],
+                on_note=self.notes.append,
+                **{"on_progress": self.progress.append, **options},
+            )
 
-    def _note(self, progress: DriveProgress) -> None:
-        self.progress.append(progress)
-        self.after(progress)
-
-    def built(self):
-        return self.report.build(
-            spans=self.driver.spans, samples_in=self.reader.received, samples_dropped=self.reader.dropped
-        )
+    @property
+    def results(self) -> list[DriveResult]:
+        return self.gate.results
 
     def __enter__(self) -> Harness:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.reader.close()
+        self.session.close()
 
 
 def test_a_recording_loses_nothing(driver: Driver) -> None:
     samples = samples_of(CLIP)[:30]
     with Harness(Scripted(samples), driver) as harness:
-        harness.session.run()
-        assert harness.session.processed == len(harness.progress) == 30
-        assert [progress.processed for progress in harness.progress] == list(range(1, 31))
+        report = harness.session.run()
+        assert harness.session.processed == len(harness.results) == 30
+        told = [progress.processed for progress in harness.progress]
+        assert told == sorted(set(told)) and told[-1] == 30, "the newest is told, the last one always"
         assert harness.progress[-1].dropped == 0 and harness.progress[-1].rate_hz > 0
-        report = harness.built()
     assert report.frames.processed == 30 and report.frames.dropped == 0
-    assert report.quality.poses == 30 and report.quality.joint_error_mean_cm is not None
+    assert report.quality.poses == 30
     assert report.quality.head_error_mean_cm == pytest.approx(0.0, abs=0.01)
     assert report.latency.p50_ms is not None and report.latency.p50_ms > 0
+
+
+def test_a_source_that_knows_its_person_and_that_it_loses_nothing_says_so() -> None:
+    with DriveSession(MotionHeadset(CLIP.sliced(0, 12)), DriveConfig(estimator=ESTIMATOR), device="cpu") as session:
+        assert session.config.skeleton is CLIP.skeleton and session.config.lossless
+        assert session.config.headset.is_settled
+        report = session.run()
+    assert report.quality.joint_error_mean_cm is not None and report.frames.processed == 12
 
 
 def test_a_slow_driver_gets_the_newest_sample(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +116,9 @@ def test_a_slow_driver_gets_the_newest_sample(driver: Driver, monkeypatch: pytes
     monkeypatch.setattr(driver, "step", slow)
     source = MotionHeadset(CLIP.sliced(0, 60), realtime=True)
     with Harness(source, driver) as harness:
-        harness.session.run()
-        dropped = harness.reader.dropped
-        assert harness.session.processed + dropped == 60 and dropped >= 20
+        report = harness.session.run()
+        dropped = report.frames.dropped
+        assert harness.session.processed + dropped == report.frames.received == 60 and dropped >= 20
         assert harness.progress[-1].dropped == dropped
     indices = [sample.index for sample in taken]
     assert indices == sorted(set(indices)) and indices[-1] == 59  # in order, none twice, the last one too
@@ -123,43 +127,42 @@ def test_a_slow_driver_gets_the_newest_sample(driver: Driver, monkeypatch: pytes
 
 
 def test_a_stall_is_told_and_survived(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "STALL_S", 0.1)
+    monkeypatch.setattr(run_module, "STALL_S", 0.1)
     go_on = threading.Event()
+    source = Scripted(samples_of(CLIP)[:8], lambda number: go_on.wait(30.0) and None if number == 5 else None)
+    stalls: list[Progress] = []
 
-    def wait_before_the_sixth(number: int) -> None:
-        if number == 5:
-            go_on.wait(30.0)
+    def listen(progress: Progress) -> None:
+        if "gave no sample" in progress.reason:
+            stalls.append(progress)
+            go_on.set()
 
-    source = Scripted(samples_of(CLIP)[:8], wait_before_the_sixth, live=False)
-    with Harness(source, driver) as harness:
-
-        def release(progress: DriveProgress) -> None:
-            if progress.status is Status.LOST and "gave no sample" in progress.reason:
-                go_on.set()
-
-        harness.after = release
+    with Harness(source, driver, on_progress=listen) as harness:
         harness.session.run()
-        stalls = [progress for progress in harness.progress if "gave no sample" in progress.reason]
-        assert stalls and stalls[0].processed == 5
+        assert stalls[0].processed == 5 and stalls[0].status is Status.LOST
         assert harness.session.processed == 8
     assert any("gave no sample" in warning for warning in source.counts.warnings)
 
 
 def test_stop_ends_after_the_sample_in_work(driver: Driver) -> None:
     with Harness(Scripted(samples_of(CLIP)), driver) as harness:
-        harness.after = lambda progress: harness.session.stop() if progress.processed == 7 else None
+        harness.gate.after = lambda result, number: harness.session.stop() if number == 7 else None
         harness.session.run()
         assert harness.session.processed == 7
 
 
-def test_stop_from_another_thread_ends_a_session_that_waits(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "STALL_S", 0.1)
+def test_stop_from_a_listener_ends_a_session_that_waits(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "STALL_S", 0.1)
     held = threading.Event()
-    source = Scripted(samples_of(CLIP), lambda number: held.wait(30.0) if number == 3 else None)
-    with Harness(source, driver) as harness:
-        harness.after = lambda progress: (
-            threading.Thread(target=harness.session.stop).start() if "gave no sample" in progress.reason else None
-        )
+    source = Scripted(samples_of(CLIP), lambda number: held.wait(30.0) and None if number == 3 else None)
+    sessions: list[DriveSession] = []
+
+    def listen(progress: Progress) -> None:
+        if "gave no sample" in progress.reason:
+            sessions[0].stop()
+
+    with Harness(source, driver, on_progress=listen) as harness:
+        sessions.append(harness.session)
         harness.session.run()
         assert harness.session.processed == 3
         held.set()
@@ -183,30 +186,30 @@ def test_samples_that_cannot_be_used_do_not_count_as_processed(driver: Driver) -
 def test_pausing_leaves_samples_aside_until_it_goes_on(driver: Driver) -> None:
     with Harness(Scripted(samples_of(CLIP)[:20]), driver) as harness:
         harness.session.pause()
-        runner = threading.Thread(target=harness.session.run)
-        runner.start()
-        time.sleep(0.2)
+        harness.session.start()
+        with pytest.raises(TimeoutError):
+            harness.session.wait(0.2)
         assert harness.session.processed == 0
         harness.session.resume()
-        runner.join(60.0)
-        assert not runner.is_alive() and harness.session.processed == 20
+        assert harness.session.wait(60).frames.processed == 20
 
 
 def test_reset_forgets_the_past_with_the_next_sample(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     at: list[int] = []
     with Harness(Scripted(samples_of(CLIP)[:10]), driver) as harness:
         monkeypatch.setattr(driver.estimator, "forget_past", lambda: at.append(harness.session.processed))
-        harness.after = lambda progress: harness.session.reset() if progress.processed == 4 else None
+        harness.gate.after = lambda result, number: harness.session.reset() if number == 4 else None
         harness.session.run()
     assert [number for number in at if number] == [4]  # the first sample begins anew in any case
 
 
 def test_files_hold_what_was_driven(driver: Driver, tmp_path: Path) -> None:
-    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0)
-    with Harness(Scripted(samples_of(CLIP)[:20]), driver, files=files) as harness:
+    files = DriveFiles(tmp_path)
+    with Harness(Scripted(samples_of(CLIP)[:20]), driver, sinks=[files]) as harness:
         harness.session.run()
-    written = files.write(driver)
-    assert {path.name for path in written.paths} == {"headset.csv", "driven.bvh", "driven.glb"}
+        notes = harness.session.close()
+    assert {path.name for path in files.written.paths} == {"headset.csv", "driven.bvh", "driven.glb"}
+    assert notes == files.written.lines == tuple(f"wrote {path}" for path in files.written.paths)
     assert len((tmp_path / "headset.csv").read_text().splitlines()) == 21
     assert driver.spans.summary()["record"].count >= 20
 
@@ -216,12 +219,11 @@ def test_an_error_of_the_source_comes_after_what_was_before_it(driver: Driver, t
         if number == 6:
             raise SourceError("the headset went away")
 
-    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0)
-    with Harness(Scripted(samples_of(CLIP), unplugged), driver, files=files) as harness:
+    source = Scripted(samples_of(CLIP), unplugged)
+    with Harness(source, driver, sinks=[DriveFiles(tmp_path)]) as harness:
         with pytest.raises(SourceError, match="went away"):
             harness.session.run()
         assert harness.session.processed == 6
-    files.write(driver)
     assert len((tmp_path / "headset.csv").read_text().splitlines()) == 7
 
 
@@ -235,7 +237,7 @@ def test_a_calibration_that_fails_is_noted_at_once_and_driving_goes_on(driver: D
     known, driver.person = driver.person, Person(skeleton=CLIP.skeleton, hold_s=0.5)
     try:
         with Harness(Scripted(samples_of(CLIP)[:60]), driver) as harness:
-            driver.person.measure("T")
+            harness.session.calibrate("T")
             harness.session.run()
             assert [note.split(":")[0] for note in harness.notes] == ["not calibrated", "calibrating again (1 of 3)"]
             assert harness.session.processed == 60 and harness.session.failed == 0
@@ -259,9 +261,9 @@ def test_one_sample_that_cannot_be_posed_does_not_end_the_session(
         assert harness.session.processed == 10 and harness.session.failed == 2
         assert harness.notes[0] == "a sample could not be posed: every hypothesis is forbidden"
         assert harness.notes[1].startswith("2 of 10 samples could not be posed") and len(harness.notes) == 2
-        lost = [progress for progress in harness.progress if progress.status is Status.LOST]
-        assert [progress.reason for progress in lost] == ["no pose: every hypothesis is forbidden"] * 2
-        report = harness.built()
+        lost = [result.pose for result in harness.results if result.pose.status is Status.LOST]
+        assert [pose.reason for pose in lost] == ["no pose: every hypothesis is forbidden"] * 2
+        report = harness.session.report
     assert report.flags["pose_failed"] == 2 and report.tracking.status["lost"] == 2
     assert report.quality.poses == 8  # what was held is no measurement
 
@@ -281,56 +283,70 @@ def test_a_full_disk_ends_the_recording_and_not_the_session(
     driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
-    files = DriveFiles(tmp_path, CLIP.skeleton, 90.0, notes.append)
-    put = files._bvh._put
+    files = DriveFiles(tmp_path, 90.0, notes.append)
+    put, full = BvhRecorder._put, threading.Event()
 
-    def full(data: bytes) -> None:
-        if len(data) > 20:  # the number of frames has its place
+    def refusing(self: BvhRecorder, data: bytes) -> None:
+        if full.is_set() and len(data) > 20:  # the number of frames has its place
             raise OSError(errno.ENOSPC, "No space left on device")
-        put(data)
+        put(self, data)
 
-    def fill(progress: DriveProgress) -> None:
-        if progress.processed == 5:
-            files.flush()
-            monkeypatch.setattr(files._bvh, "_put", full)
-        elif progress.processed == 10:
-            files.flush()
-            monkeypatch.setattr(files._bvh, "_put", put)
+    monkeypatch.setattr(BvhRecorder, "_put", refusing)
 
-    with Harness(Scripted(samples_of(CLIP)[:20]), driver, files=files) as harness:
-        harness.after = fill
+    def wait_until(done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not done() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def fill(result: DriveResult, number: int) -> None:
+        if number == 6:  # five were published
+            wait_until(lambda: files._bvh is not None and files._bvh._whole > 0 and not files._bvh._waiting)
+            full.set()
+        elif number == 11:
+            wait_until(lambda: bool(notes))
+            full.clear()
+
+    with Harness(Scripted(samples_of(CLIP)[:20]), driver, sinks=[files]) as harness:
+        harness.gate.after = fill
         harness.session.run()
         assert harness.session.processed == 20 and harness.notes == []
+        with pytest.raises(
+            InputError, match=r"No space left.*written all the same: .*headset.csv, .*bvh, .*glb$"
+        ) as error:
+            harness.session.close()
     (note,) = notes
-    assert "No space left" in note and "after 5 frames" in note and "nothing more is recorded in driven.bvh" in note
-    with pytest.raises(InputError, match=r"No space left.*written all the same: .*headset.csv, .*bvh, .*glb$") as error:
-        files.write(driver)
+    assert "No space left" in note and "nothing more is recorded in driven.bvh" in note
     assert str(error.value).count("No space left") == 1
+    assert harness.session.failures == (error.value,)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "driven.glb", "headset.csv"]
-    assert "Frames: 5" in (tmp_path / "driven.bvh").read_text()
+    kept = int((tmp_path / "driven.bvh").read_text().split("Frames: ")[1].split()[0])
+    assert 0 < kept < 20 and f"after {kept} frames" in note
 
 
 def test_what_is_wrong_with_the_stream_is_told_when_it_is_seen(driver: Driver) -> None:
     samples = samples_of(CLIP)[:6]
     stuck = [*samples, *(replace(samples[-1], index=k) for k in range(6, 10))]
     with Harness(Scripted(stuck), driver) as harness:
-        noted: list[int] = []
-        harness.after = lambda progress: noted.append(len(harness.notes))
         harness.session.run()
-        assert noted == [0] * 6 + [1] * 4
         assert harness.notes == [f"warning: {driver.checker.warnings[0]}"]
         assert harness.progress[-1].status is Status.LOST and "time" in harness.progress[-1].reason
         assert harness.progress[-1].dropped == 4 and harness.progress[-1].processed == 6
+        assert driver.checker.warnings[0] in harness.session.warnings
 
 
 def test_waiting_for_the_first_sample_is_no_warning(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "STALL_S", 0.05)
+    monkeypatch.setattr(run_module, "STALL_S", 0.05)
     go_on = threading.Event()
+    told: list[Progress] = []
+
+    def listen(progress: Progress) -> None:
+        told.append(progress)
+        go_on.set()
+
     source = Scripted(samples_of(CLIP)[:3], lambda number: None if number else assert_waited(go_on))
-    with Harness(source, driver) as harness:
-        harness.after = lambda progress: go_on.set()
+    with Harness(source, driver, on_progress=listen) as harness:
         harness.session.run()
-    assert "gave no sample" in harness.progress[0].reason and harness.session.processed == 3
+        assert "gave no sample" in told[0].reason and harness.session.processed == 3
     assert source.counts.warnings == []
 
 
@@ -342,7 +358,10 @@ class FakeViewer:
     """Wants every state."""
 
     def __init__(self) -> None:
-        self.wants_state, self.states = True, []
+        self.wants_state, self.states, self.warnings, self.closed = True, [], [], 0
+
+    def close(self) -> None:
+        self.closed += 1
 
     def publish(self, state: BodyViewerState) -> None:
         self.states.append(state)
@@ -352,15 +371,17 @@ def test_the_viewer_gets_the_body_of_another_avatar(driver: Driver, monkeypatch:
     viewer, first = FakeViewer(), driver.avatar
     other = LbsAvatar(fitted_skeleton(1.75), first.device)
 
-    def take_over(progress: DriveProgress) -> None:
-        if progress.processed == 3:
+    def take_over(result: DriveResult, number: int) -> None:
+        if number == 3:
             monkeypatch.setattr(driver, "avatar", other)
             monkeypatch.setattr(driver, "skin", other.skin)
 
-    with Harness(Scripted(samples_of(CLIP)[:6]), driver) as harness:
-        harness.session.show_on(viewer)  # type: ignore[arg-type]
-        harness.after = take_over
+    sink = BodyViewerSink(viewer, driver.skin)  # type: ignore[arg-type]
+    sink.lossless = True  # for the test: none is replaced by a newer one
+    with Harness(Scripted(samples_of(CLIP)[:6]), driver, sinks=[sink]) as harness:
+        harness.gate.after = take_over
         harness.session.run()
+    assert viewer.closed == 1
     assert [state.body is None for state in viewer.states] == [True] * 3 + [False] * 3
     body = viewer.states[-1].body
     assert body is viewer.states[3].body
@@ -370,6 +391,5 @@ def test_the_viewer_gets_the_body_of_another_avatar(driver: Driver, monkeypatch:
 def test_a_still_person_is_followed_without_an_error_of_the_head(driver: Driver) -> None:
     clip = t_pose(0.3)
     with Harness(Scripted(samples_of(clip)), driver) as harness:
-        harness.session.run()
-        report = harness.built()
+        report = harness.session.run()
     assert report.quality.head_error_mean_cm == pytest.approx(0.0, abs=0.01)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional, switched_off
+from bodystream.cli.process import settle_memory
 from bodystream.cli.run_options import MovedOption, RunOptions
-from bodystream.cli.session_end import Notes, run_and_write
+from bodystream.cli.session_end import Notes, ending, run_session
 from bodystream.errors import BodystreamError, ConfigurationError, InputError
 from bodystream.files import check_output
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from bodystream.cli.status_line import StatusLine
     from bodystream.pipelines.drive.pipeline import DriveConfig
+    from bodystream.pipelines.drive.session import DriveSession
     from bodystream.pose.calibration import Calibration
-    from bodystream.sinks import DriveReport
     from bodystream.sources.grammar import SourceKind
     from bodystream.sources.headset.base import HeadsetSource
 
@@ -117,16 +118,10 @@ class Drive(RunOptions):
             return self._run(select_device(self.device), line, stack)
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
-        from bodystream.device import describe_device
         from bodystream.pipelines.drive.files import DriveFiles
-        from bodystream.pipelines.drive.pipeline import Driver
         from bodystream.pipelines.drive.session import DriveSession
-        from bodystream.pipelines.reader import SourceReader
         from bodystream.pipelines.recovery import recover_folder
-        from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
-        from bodystream.sinks import DriveReportBuilder, SourceSection, write_drive_report
         from bodystream.sources.headset.replay import ReplayedHeadset
-        from bodystream.sources.headset.trace import TraceHeadset
 
         notes = Notes(line.print)
         if self.out is not None:
@@ -135,10 +130,7 @@ class Drive(RunOptions):
         stack.callback(source.close)
         if isinstance(source, ReplayedHeadset) and not self.headless:
             source.loop = True  # over before its page is drawn, it would show nothing
-        config = self._config(source)
-        warm_up(device, line.building, DRIVE_MODULES)
-
-        written: list[Path] = []
+        stored: list[Path] = []
 
         def calibrated(found: Calibration) -> None:
             for text in found.lines:
@@ -150,106 +142,75 @@ class Drive(RunOptions):
                 except BodystreamError as error:
                     line.print(f"error: {error}")
                 else:
-                    written.append(self.calibration)
+                    stored.append(self.calibration)
                     line.print(f"wrote {self.calibration}")
 
-        driver = Driver(device, config, on_calibrated=calibrated)
-        stack.callback(driver.close)
-        if isinstance(source, TraceHeadset):  # its units and axes are known before the first sample
-            driver.checker.prime(source.samples)
-        driver.warm_up()
-        if self.calibrate is not None:
-            arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}[
-                self.calibrate
-            ]
-            line.print(f"calibrating: stand upright for two seconds, {arms}")
-            driver.person.measure(self.calibrate)
-        files = None
-        if self.out is not None:
-            rate_hz = self.bvh_hz or source.rate_hz or 90.0
-            files = DriveFiles(self.out, driver.estimator.skeleton, rate_hz, notes.tell, driver.avatar_label)
-        engine = driver.engine
-        report = DriveReportBuilder(
-            source.name,
-            source.rate_hz,
-            bundles={"pose": driver.bundle_label},
-            providers={"kernels": describe_device(device), "pose": f"{engine.provider} ({engine.reason})"},
-        )
-        reader = SourceReader(source, begin=False)
-        stack.callback(reader.close)
         session = DriveSession(
             source,
-            driver,
-            report,
-            reader=reader,
+            self._config(),
+            device=device,
             samples=self.frames,
-            files=files,
             on_progress=line.driving,
             on_note=notes.tell,
+            on_calibrated=calibrated,
+            on_kernel_build=line.building,
         )
-        viewer = None
-        if not self.headless:
-            from bodystream.sinks.viewer import BodyViewer
-
-            viewer = BodyViewer(
-                driver.skin,
-                self.port,
-                on_start=session.resume,
-                on_stop=session.pause,
-                on_reset=session.reset,
-                on_save=session.save,
+        with ending(session):
+            if self.calibrate is not None:
+                arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}
+                line.print(f"calibrating: stand upright for two seconds, {arms[self.calibrate]}")
+                session.calibrate(self.calibrate)
+            if self.out is not None:
+                session.add_sink(DriveFiles(self.out, self.bvh_hz, notes.tell))
+            if not self.headless:
+                self._show(session, source, notes, line)
+            settle_memory()
+            code = run_session(
+                session,
+                line,
+                done="driven",
+                files=self.out is not None,
+                report=self.report,
+                json=self.json,
+                bounded=self.frames is not None,
             )
-            stack.callback(viewer.close)
-            viewer.invitation = getattr(source, "invitation", None)  # of a headset that comes by its browser
-            tell_page = viewer.tell  # but for warnings, which the states bring
-            notes.readers.append(lambda text: None if text.startswith("warning: ") else tell_page(text))
-            session.show_on(viewer)
-            line.print(f"viewer: {viewer.url}")
-            if not self.no_browser:
-                open_page(viewer.url)
-
-        def build() -> DriveReport:
-            counts, checker = source.counts, driver.checker
-            return report.build(
-                spans=driver.spans,
-                samples_in=reader.received + counts.lost,
-                samples_dropped=reader.dropped + counts.lost + checker.dropped,
-                source=SourceSection(source.name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
-                calibration=() if driver.person.calibration is None else driver.person.calibration.lines,
-                restarts=driver.restarts,
-                warnings=[*checker.warnings, *([] if viewer is None else viewer.warnings)],
-            )
-
-        code = run_and_write(
-            session,
-            line,
-            done="driven",
-            write_files=None if files is None else lambda: files.write(driver),
-            build_report=build,
-            warnings=lambda: (*source.counts.warnings, *driver.checker.warnings),
-            report=self.report,
-            write_report=write_drive_report,
-            json=self.json,
-            bounded=self.frames is not None,
-        )
-        if self.calibrate is not None and self.calibration is not None and not written and code == 0:
+        if self.calibrate is not None and self.calibration is not None and not stored and code == 0:
             raise InputError(
                 f"{self.calibration} was not written: nobody was measured, or it could not be saved (see above); hold "
                 "the pose for two seconds with head and both hands tracked, and start again"
             )
         return code
 
+    def _show(self, session: DriveSession, source: HeadsetSource, notes: Notes, line: StatusLine) -> None:
+        from bodystream.pipelines.drive.viewer import BodyViewerSink
+        from bodystream.sinks.viewer import BodyViewer
+
+        viewer = BodyViewer(
+            session.skin,
+            self.port,
+            on_start=session.resume,
+            on_stop=session.pause,
+            on_reset=session.reset,
+            on_save=session.save,
+        )
+        viewer.invitation = getattr(source, "invitation", None)  # of a headset that comes by its browser
+        tell_page = viewer.tell  # but for warnings, which the states bring
+        notes.readers.append(lambda text: None if text.startswith("warning: ") else tell_page(text))
+        session.add_sink(BodyViewerSink(viewer, session.skin))
+        line.print(f"viewer: {viewer.url}")
+        if not self.no_browser:
+            open_page(viewer.url)
+
     def _open(self, on_status: Callable[[str], None]) -> HeadsetSource:
         from bodystream.sources.headset.open import open_headset
 
         return open_headset(self.headset, realtime=self.pace == "live", on_status=on_status)
 
-    def _config(self, source: HeadsetSource) -> DriveConfig:
+    def _config(self) -> DriveConfig:
         from bodystream.pipelines.drive.pipeline import DriveConfig
         from bodystream.pose.calibration import Calibration, head_height_of
         from bodystream.pose.estimator import EstimatorConfig
         from bodystream.sources.headset.checks import HeadsetOptions
-        from bodystream.sources.headset.synthetic import MotionHeadset
 
         stored = None
         if self.calibration is not None and self.calibrate is None:
@@ -266,7 +227,6 @@ class Drive(RunOptions):
                 self.swap_hands,
                 self.axes,
                 self.device_axes,
-                is_settled=isinstance(source, MotionHeadset),
             ),
             estimator=EstimatorConfig(
                 hypotheses=self.hypotheses,
@@ -276,7 +236,5 @@ class Drive(RunOptions):
                 provider=self.provider,
             ),
             calibration=stored,
-            skeleton=source.clip.skeleton if isinstance(source, MotionHeadset) else None,
             head_height_m=None if self.height is None else head_height_of(self.height),
-            lossless=not source.live,
         )

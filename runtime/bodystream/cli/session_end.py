@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
 from bodystream.errors import BodystreamError, InputError
@@ -14,15 +14,10 @@ from bodystream.sinks.reports.figures import write_json
 
 if TYPE_CHECKING:
     from bodystream.cli.status_line import StatusLine
-    from bodystream.pipelines.capture.files import WrittenFiles
     from bodystream.pipelines.run import Session
     from bodystream.sinks import CaptureReport, DriveReport
 
-    R = TypeVar("R", CaptureReport, DriveReport)
-else:
-    R = TypeVar("R")
-
-__all__ = ["Notes", "ending", "run_and_write", "run_session"]
+__all__ = ["Notes", "ending", "run_session"]
 
 
 class Notes:
@@ -96,82 +91,6 @@ def run_session(
         if report is not None:
             try:
                 write_json(report, built)
-            except (BodystreamError, OSError) as error:
-                failures.append(error)
-            else:
-                line.print(f"wrote {report}")
-        for told in _summary(built, done):
-            line.print(told)
-        if json:
-            line.print_json(built)
-    nothing = _nothing_came(built, done)
-    if nothing and not failures:
-        failures.append(InputError(nothing))
-    if failures:
-        for error in failures[1:]:
-            line.print(f"error: {error}")
-        raise failures[0]
-    return EXIT_BY_SIGNAL + interrupt.number if interrupt.number is not None and bounded else 0
-
-
-class OldSession(Protocol):
-    """What runs until its source ends, or `stop` is called from any thread."""
-
-    def run(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-def run_and_write(
-    session: OldSession,
-    line: StatusLine,
-    *,
-    done: str,
-    write_files: Callable[[], WrittenFiles] | None,
-    build_report: Callable[[], R],
-    warnings: Callable[[], Iterable[str]],
-    report: Path | None,
-    write_report: Callable[[Path, R], None],
-    json: bool,
-    bounded: bool,
-) -> int:
-    """Run a session; write its files and its report whatever ended it.
-
-    Args:
-        done: what was done, for messages: `captured`.
-        bounded: a number of frames was asked for, so that Ctrl-C interrupts; it is how an endless session ends.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        Exception: the first thing that failed, after the others were printed and everything else was written.
-    """
-    failures: list[Exception] = []
-    with StopOnInterrupt(session.stop) as interrupt:
-        try:
-            session.run()
-        except Exception as error:
-            failures.append(error)
-        line.finish()
-        if interrupt.requested and (write_files is not None or report is not None):
-            line.print(f"stopped; writing what was {done} (Ctrl-C again to quit without)")
-        if write_files is not None:
-            try:
-                written = write_files()
-            except Exception as error:
-                failures.append(error)
-            else:
-                for path in written.paths:
-                    line.print(f"wrote {path}")
-                for note in written.notes:
-                    line.print(f"note: {note}")
-        built = build_report()
-        for warning in warnings():
-            line.print(f"warning: {warning}")
-        if report is not None:
-            try:
-                write_report(report, built)
             except (BodystreamError, OSError) as error:
                 failures.append(error)
             else:

@@ -14,7 +14,6 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from bodystream.pipelines.drive.session import DriveProgress
     from bodystream.pipelines.run import Progress
     from bodystream.sinks import CaptureReport, DriveReport
 
@@ -72,7 +71,7 @@ class StatusLine:
         ]
         self._show(self._fitted(parts, p.status.value, p.reason, _left(p.done, p.total, p.rate_hz)))
 
-    def driving(self, p: DriveProgress) -> None:
+    def driving(self, p: Progress) -> None:
         parts = [
             _counted("pose", p.processed, p.done, p.total),
             f"{p.rate_hz:.0f} Hz",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from bodystream.avatar.open import SHIPPED_AVATAR
-from bodystream.errors import BodystreamError, InputError
+from bodystream.errors import BodystreamError, ConfigurationError, InputError
 from bodystream.files import prepare_folder
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles
-from bodystream.pipelines.drive.pipeline import Driver, DriveResult
+from bodystream.pipelines.drive.view import DriveView
 from bodystream.sinks import BvhRecorder
+from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.drive_take import (
     person_record,
     pose_recorder,
@@ -24,128 +24,142 @@ from bodystream.sinks.drive_take import (
     session_record,
     write_driven_gltf,
 )
-from bodystream.sinks.journal import JournalWriter, session_name
+from bodystream.sinks.journal import JournalWriter, Record, session_name
 from bodystream.sources.headset.table import HeadsetCsvWriter
-from bodystream.types import BodyPose, HeadsetSample, Status
+from bodystream.types import BodyPose, HeadsetSample, SkinnedMesh, Status
 
 __all__ = ["DriveFiles"]
 
-_INTERVAL_S = 0.25
 _LONGEST_GAP_NS = 2_000_000_000
 
 
-class DriveFiles:
-    """Records poses and samples as they come, on a thread of its own.
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What is recorded of one sample, and of whom; without a sample the files are wanted as they stand."""
+
+    sample: HeadsetSample | None
+    pose: BodyPose | None
+    skeleton: Skeleton
+    skin: SkinnedMesh | None
+    avatar: str
+    nominal_hz: float | None
+
+
+class DriveFiles(SinkBase[Driven]):
+    """Records poses and samples as they come.
 
     While it goes on, `driven-DATE-TIME.part.bvh`, `headset-DATE-TIME.part.csv` and `drive-DATE-TIME.journal` (of which
-    `pipelines.recovery` makes `driven.glb`) grow in the folder, a quarter of a second behind; `write` makes them
-    `driven.bvh`, `headset.csv` and `driven.glb`.
+    `pipelines.recovery` makes `driven.glb`) grow in the folder, a quarter of a second behind; `close` makes them
+    `driven.bvh`, `headset.csv` and `driven.glb`, which an avatar without a skin does not have.
 
     Motions have one clock: where the headset's was set back, their times go on one frame after the pose before, and so
-    they do after a pause of more than two seconds.
+    they do after a pause of more than two seconds. A later calibration changes the surface of the glTF, while a BVH
+    file has one skeleton from its first frame on.
 
     Args:
         folder: made if absent, before the first sample.
-        skeleton: of the person at the start; a later calibration changes the surface of the glTF, while a BVH file has
-            one skeleton from its first frame on.
-        rate_hz: of the BVH file.
+        bvh_hz: rate of the BVH file; None = that of the headset, 90 where it has none.
         on_note: is called with lines for a person, when what they tell happens; from any thread.
-        avatar: what the avatar is called; one without a skin has no `driven.glb`, which is said.
 
     Attributes:
         folder: as given.
+        written: what there is in it, once the sink is closed.
 
     Raises:
+        ConfigurationError: a rate that no BVH file has.
         InputError, SourceError: the folder or a file in it cannot be made or written to.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        skeleton: Skeleton,
-        rate_hz: float,
-        on_note: Callable[[str], None] | None = None,
-        avatar: str = SHIPPED_AVATAR,
-    ) -> None:
+    name = "files"
+    lossless = True
+    bound = 20_000
+    max_rate_hz = 4.0
+    close_within_s = 600.0
+
+    def __init__(self, folder: Path, bvh_hz: float | None = None, on_note: Callable[[str], None] | None = None) -> None:
+        if bvh_hz is not None and not 1.0 <= bvh_hz <= 1000.0:
+            raise ConfigurationError(f"a BVH file takes 1 to 1000 frames per second, got {bvh_hz}")
         prepare_folder(folder, "--out")
         self.folder = folder
-        self._on_note = on_note
+        self.written = WrittenFiles((), ())
+        self._on_note, self._bvh_hz = on_note, bvh_hz
         name = session_name(folder, "drive")
         session = name.removeprefix("drive-")
-        self._bvh = BvhRecorder(
-            folder / "driven.bvh", skeleton, rate_hz, part=folder / f"driven-{session}.part.bvh", flushing=False
-        )
+        self._bvh_part = folder / f"driven-{session}.part.bvh"
+        self._bvh: BvhRecorder | None = None
         self._animation = pose_recorder()
         self._samples = HeadsetCsvWriter(folder / "headset.csv", folder / f"headset-{session}.part.csv")
         self._journal = JournalWriter(folder / f"{name}.journal", self._note)
-        self._journal.add(session_record(avatar))
-        self._avatar = avatar
-        self._journal.add(person_record(skeleton))
-        self._skeleton = skeleton
-        self._period_ns = round(1e9 / rate_hz)
+        self._journal.add(Record("session", {"what": "drive"}))
+        self._last: Driven | None = None
+        self._period_ns = 0
         self._shift_ns = 0
         self._last_ns: int | None = None
         self._set_back = self._pauses = 0
         self._failures: dict[str, str] = {}  # by file
-        self._lock = threading.Condition()
         self._waiting: list[tuple[HeadsetSample, BodyPose | None]] = []
-        self._working = self._closing = self._hurry = False
         self._saving: threading.Thread | None = None
         self._files = threading.Lock()  # held while the recorders change or are read
-        self._thread = threading.Thread(target=self._run, name="drive-files", daemon=True)
-        self._thread.start()
 
-    def add(self, result: DriveResult) -> None:
-        """Record one result, and return at once; poses that are lost, as before the first head, are left out."""
-        pose = None
-        if result.pose.status is not Status.LOST:
-            whole = self._on_one_clock(result.pose)
-            pose = replace(
-                whole, rotations_xyzw=whole.rotations_xyzw.copy(), root_position_m=whole.root_position_m.copy()
+    def prepare(self, view: DriveView) -> Driven | None:
+        """One sample; poses that are lost, as before the first head, are left out, and laps after the first."""
+        result, driver = view.result, view.driver
+        person = view.skeleton, driver.avatar.skin, driver.avatar_label, view.nominal_hz
+        if view.occasion is Occasion.SAVE:
+            return Driven(None, None, *person)
+        if view.occasion is not Occasion.RESULT or result is None or result.sample.lap:
+            return None
+        return Driven(result.sample, None if result.pose.status is Status.LOST else result.pose, *person)
+
+    def publish(self, driven: Driven, /) -> None:
+        before, self._last = self._last, driven
+        if before is None:
+            rate_hz = self._bvh_hz or driven.nominal_hz or 90.0
+            self._period_ns = round(1e9 / rate_hz)
+            self._bvh = BvhRecorder(
+                self.folder / "driven.bvh", driven.skeleton, rate_hz, part=self._bvh_part, flushing=False
             )
-        with self._lock:
-            self._waiting.append((result.sample, pose))
-            self._lock.notify_all()
-
-    def person(self, skeleton: Skeleton) -> None:
-        """The person's proportions are known better: the surface in `driven.glb` has those that are told last."""
-        if skeleton is not self._skeleton:
-            self._skeleton = skeleton
-            self._journal.add(person_record(skeleton))
+            self._journal.add(session_record(driven.avatar))
+        if before is None or before.skeleton is not driven.skeleton:  # the person's proportions are known better
+            self._journal.add(person_record(driven.skeleton))
+        if driven.sample is None:
+            self._save(driven)
+        else:
+            self._waiting.append((driven.sample, None if driven.pose is None else self._on_one_clock(driven.pose)))
 
     def flush(self) -> None:
-        """Wait until all that was added is in the files."""
-        with self._lock:
-            self._hurry = True
-            self._lock.notify_all()
-            self._lock.wait_for(lambda: not (self._waiting or self._working) or not self._thread.is_alive(), 10.0)
-        self._journal.flush()
+        """Write what was published together."""
+        taken, self._waiting = self._waiting, []
+        if taken:
+            with self._files:
+                self._record(taken)
 
-    def save(self, driver: Driver) -> None:
+    def _save(self, driven: Driven) -> None:
         """Write `driven.glb` as it stands, on a thread of its own, and tell of all files; recording goes on."""
         if self._saving is not None and self._saving.is_alive():
             return
-        skin, skeleton = driver.avatar.skin, driver.avatar.skeleton
+        self.flush()
+        skin = driven.skin
 
         def work() -> None:
-            self.flush()
+            self._journal.flush()
             path, saved = self.folder / "driven.glb", "saved"
             if skin is None:
-                saved = f"{self._no_skin()}; saved"
+                saved = f"{self._no_skin(driven.avatar)}; saved"
             else:
                 with self._files:
                     try:
-                        write_driven_gltf(path, skin, skeleton, self._animation)
+                        write_driven_gltf(path, skin, driven.skeleton, self._animation)
                     except InputError as error:
                         self._note(f"error: {error}")
                         return
                 saved += f" {path};"
-            self._note(f"{saved} motion and samples so far: {self._bvh.part}, {self._samples.partial}")
+            self._note(f"{saved} motion and samples so far: {self._bvh_part}, {self._samples.partial}")
 
         self._saving = threading.Thread(target=work, name="save-drive", daemon=True)
         self._saving.start()
 
-    def write(self, driver: Driver) -> WrittenFiles:
+    def close(self) -> Sequence[str]:
         """Finish all files, each of them whatever became of the others.
 
         Raises:
@@ -154,10 +168,7 @@ class DriveFiles:
         if self._saving is not None:
             self._saving.join()
         self.flush()
-        with self._lock:
-            self._closing = True
-            self._lock.notify_all()
-        self._thread.join(10.0)
+        self._journal.flush()
         files = FileSet()
         files.failures += self._failures.values()
         csv, bvh, glb = (self.folder / name for name in ("headset.csv", "driven.bvh", "driven.glb"))
@@ -165,27 +176,29 @@ class DriveFiles:
             self._samples.close()
             files.paths += [csv] if not self._samples.failed else []
         with files.writing():
-            summary = self._bvh.close()
-            files.paths += [bvh] if summary.frames else []
-            if summary.skipped:
-                files.notes.append(f"driven.bvh leaves out {summary.skipped} poses that cannot be written")
-        skin = driver.avatar.skin
-        if len(self._animation) and skin is None:
-            files.notes.append(self._no_skin())
-        elif len(self._animation) and skin is not None:
-            with files.writing(glb):
-                write_driven_gltf(glb, skin, driver.avatar.skeleton, self._animation)
-        else:
+            summary = None if self._bvh is None else self._bvh.close()
+            if summary is not None:
+                files.paths += [bvh] if summary.frames else []
+                if summary.skipped:
+                    files.notes.append(f"driven.bvh leaves out {summary.skipped} poses that cannot be written")
+        last, skin = self._last, None if self._last is None else self._last.skin
+        if last is None or not len(self._animation):
             files.notes.append("no pose was tracked, so there is no motion to write")
+        elif skin is None:
+            files.notes.append(self._no_skin(last.avatar))
+        else:
+            with files.writing(glb):
+                write_driven_gltf(glb, skin, last.skeleton, self._animation)
         self._tell(files)
         self._journal.close()
         if len(self._animation) == 0 or skin is None or glb in files.paths:
             self._journal.remove()
-        return files.result()
+        self.written = files.result()
+        return self.written.lines
 
-    def _no_skin(self) -> str:
+    def _no_skin(self, avatar: str) -> str:
         return (
-            f"driven.glb is not written: the avatar {self._avatar} has no skin, and a surface that is given by its "
+            f"driven.glb is not written: the avatar {avatar} has no skin, and a surface that is given by its "
             "posed vertices alone cannot follow a skeleton: its motion is in driven.bvh"
         )
 
@@ -200,21 +213,6 @@ class DriveFiles:
             )
         if self._pauses:
             files.notes.append(f"{self._pauses} pause(s) of more than two seconds are left out of the motions")
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                self._working = False
-                self._lock.notify_all()
-                self._lock.wait_for(lambda: bool(self._waiting) or self._closing)
-                self._lock.wait_for(lambda: self._hurry or self._closing, _INTERVAL_S)
-                self._hurry = False
-                taken, self._waiting = self._waiting, []
-                self._working = True
-                if self._closing and not taken:
-                    return
-            with self._files:
-                self._record(taken)
 
     def _record(self, taken: list[tuple[HeadsetSample, BodyPose | None]]) -> None:
         poses = [pose for _, pose in taken if pose is not None]
@@ -233,6 +231,7 @@ class DriveFiles:
         self._samples.flush()
 
     def _write_motion(self, poses: list[BodyPose]) -> None:
+        assert self._bvh is not None
         for pose in poses:
             self._bvh.add(pose)
             time.sleep(0)  # let the thread that drives go on after each pose, not after the interpreter's 5 ms

@@ -1,189 +1,193 @@
-"""A driving session: a headset read on its own thread, the driver, and the sinks that show and store its poses."""
+"""A driven body with all that it needs: a headset or samples that are pushed, sinks, listeners, a report."""
 
 from __future__ import annotations
 
-import gc
-import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import warp as wp
 
-from bodystream.avatar import Avatar
-from bodystream.errors import BodystreamError, SourceError
-from bodystream.pipelines.drive.files import DriveFiles
-from bodystream.pipelines.drive.pipeline import Driver, DriveResult
-from bodystream.pipelines.reader import Arrival, SourceReader, length_of
-from bodystream.sinks import DriveReportBuilder
-from bodystream.sinks.viewer import BodyViewer, BodyViewerState
+from bodystream.device import describe_device, select_device
+from bodystream.errors import BodystreamError, InputError, NotReadyError, SourceError
+from bodystream.geometry.skeleton import Skeleton
+from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
+from bodystream.pipelines.drive.view import DriveView
+from bodystream.pipelines.run import Progress, Session
+from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
+from bodystream.pose.calibration import Calibration
+from bodystream.pose.person import CalibrationPose
+from bodystream.sinks.base import Occasion, Sink
+from bodystream.sinks.reports.drive import DriveReport, DriveReportBuilder
+from bodystream.sinks.reports.figures import SourceSection
 from bodystream.sources.headset.base import HeadsetSource
-from bodystream.timing import now_ns
-from bodystream.types import HeadsetSample, SkinnedMesh, Status
+from bodystream.sources.headset.synthetic import MotionHeadset
+from bodystream.sources.headset.trace import TraceHeadset
+from bodystream.timing import Spans, now_ns
+from bodystream.types import BodyPose, HeadsetSample, Mesh, SkinnedMesh, Status
 
-__all__ = ["DriveProgress", "DriveSession"]
-
-STALL_S = 1.0
-RATE_SAMPLES = 90
-
-
-@dataclass(frozen=True, slots=True)
-class DriveProgress:
-    """For a status line.
-
-    Attributes:
-        processed, dropped: samples so far. rate_hz: over the last samples. latency_ms: of this sample.
-        done, total: how far the session is, in samples; total is None where nobody knows its end.
-    """
-
-    processed: int
-    dropped: int
-    rate_hz: float
-    latency_ms: float
-    status: Status
-    reason: str
-    flags: tuple[str, ...]
-    done: int = 0
-    total: int | None = None
+__all__ = ["DriveSession"]
 
 
-class DriveSession:
-    """Drives until the source ends, `samples` were processed, or `stop` is called.
+class DriveSession(Session[HeadsetSample, DriveResult]):
+    """Drives a full body from a headset's samples: a source's, or those that are pushed.
+
+    Results are as of `Driver.step`. One sample that cannot be posed ends nothing: the last pose is held, as lost, and
+    the result's `failure` says why. A run in which no sample could be posed raises what kept the first one from it.
 
     Args:
-        reader: of the source.
-        report: is told of every pose.
-        samples: stop after so many processed samples; None = at the end of the source.
-        files: records poses and samples, or None.
-        on_progress: called after each sample and when the source stalls.
+        source: an opened headset or recording, which the session closes; None = samples are pushed.
+        config: of the pipeline. What a source knows itself (that it loses no sample, the person of a motion file) is
+            filled in.
+        device: where kernels run: `auto`, `cpu`, `cuda`, `cuda:N`, or a Warp device.
+        sinks: see `sinks.base`; more may be added by `add_sink`.
+        samples: `run` stops after so many processed samples; None = at the end of the source.
+        on_result: called with each result, in order; one that is slow misses some.
+        on_progress: called with the newest `Progress`, some twenty times a second at most, and when the source stalls.
         on_note: called with lines for a person, when what they tell happens.
+        on_calibrated: called with each calibration.
+        on_kernel_build: called by this constructor before each module of kernels that has to be built, which takes
+            seconds and happens once on a machine: its name, its number from 1, and how many have to be built.
+
+    Listeners (all but the last one) are called on a thread of their own.
 
     Attributes:
-        processed: samples that were taken.
-        failed: of these, how many could not be posed; the last pose was held for them.
+        failed: of the processed samples, how many could not be posed.
+
+    Raises:
+        ConfigurationError, DeviceError, BundleError: an option that cannot be used; a network that cannot be loaded;
+            kernels that cannot be built.
     """
+
+    _what = "sample"
+    _window = 90
 
     def __init__(
         self,
-        source: HeadsetSource,
-        driver: Driver,
-        report: DriveReportBuilder,
+        source: HeadsetSource | None = None,
+        config: DriveConfig | None = None,
         *,
-        reader: SourceReader[HeadsetSample],
+        device: str | wp.Device = "auto",
+        sinks: Sequence[Sink[Any]] = (),
         samples: int | None = None,
-        files: DriveFiles | None = None,
-        on_progress: Callable[[DriveProgress], None] | None = None,
-        on_note: Callable[[str], None] | None = None,
+        on_result: Callable[[DriveResult], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        on_note: Callable[[str], object] | None = None,
+        on_calibrated: Callable[[Calibration], object] | None = None,
+        on_kernel_build: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self._source, self._driver, self._report, self._reader = source, driver, report, reader
-        self._samples, self._files = samples, files
-        self._on_progress, self._on_note = on_progress, on_note
-        self._viewer: BodyViewer | None = None
-        self._shown_avatar: Avatar | None = None
-        self._shown_skin: SkinnedMesh | None = None  # None = the one that the viewer was made with
-        self._stop, self._paused, self._reset = threading.Event(), threading.Event(), threading.Event()
-        self._save = threading.Event()
-        self._done_ns: deque[int] = deque(maxlen=RATE_SAMPLES)
-        self._latency_ns = 0
-        self._heard = False
+        super().__init__(source, samples, on_result, on_progress, on_note)
+        self.device = select_device(device) if isinstance(device, str) else device
+        self.config = _with_what_is_known(DriveConfig() if config is None else config, source)
+        self._name = "pushed samples" if source is None else source.name
+        self._nominal_hz = None if source is None else source.rate_hz
+        self._on_calibrated = on_calibrated
         self._warnings_told = 0
         self._first_failure: BodystreamError | None = None
-        self.processed = 0
         self.failed = 0
+        warm_up(self.device, on_kernel_build, DRIVE_MODULES)
+        self._driver = Driver(self.device, self.config, on_calibrated=self._calibrated)
+        if isinstance(source, TraceHeadset):  # its units and axes are known before the first sample
+            self._driver.checker.prime(source.samples)
+        self._driver.warm_up()
+        engine = self._driver.engine
+        self._figures = DriveReportBuilder(
+            self._name,
+            self._nominal_hz,
+            bundles={"pose": self._driver.bundle_label},
+            providers={"kernels": describe_device(self.device), "pose": f"{engine.provider} ({engine.reason})"},
+        )
+        for sink in sinks:
+            self.add_sink(sink)
 
-    def show_on(self, viewer: BodyViewer) -> None:
-        """Publish poses to a viewer, which has the driver's body and whose buttons call `resume`, `pause`, `reset`."""
-        self._viewer = viewer
-        self._shown_avatar = self._driver.avatar
+    @property
+    def spans(self) -> Spans:
+        return self._driver.spans
 
-    def stop(self) -> None:
-        """End the session after the sample in work; may be called from any thread."""
-        self._stop.set()
+    @property
+    def skeleton(self) -> Skeleton:
+        """The person's, as it is known now."""
+        return self._driver.avatar.skeleton
 
-    def pause(self) -> None:
-        """Leave samples aside until `resume`; a live source goes on and its samples count as dropped."""
-        self._paused.set()
+    @property
+    def skin(self) -> SkinnedMesh | None:
+        """The person's surface at bind and what moves it; None of an avatar that has posed vertices only."""
+        return self._driver.skin
 
-    def resume(self) -> None:
-        self._paused.clear()
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of source, samples, sinks and listeners so far, each once."""
+        return tuple(dict.fromkeys((*self._intake.counts.warnings, *self._driver.checker.warnings, *super().warnings)))
 
-    def reset(self) -> None:
-        """Forget the past with the next sample."""
-        self._reset.set()
+    @property
+    def report(self) -> DriveReport:
+        counts, driver = self._intake.counts, self._driver
+        dropped = driver.checker.dropped
+        calibration = driver.person.calibration
+        return self._figures.build(
+            spans=driver.spans,
+            samples_in=self._intake.received + (dropped if self._intake.reader is None else 0),
+            samples_dropped=self._intake.left_out + dropped,
+            source=SourceSection(self._name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
+            calibration=() if calibration is None else calibration.lines,
+            restarts=driver.restarts,
+            warnings=[*driver.checker.warnings, *self._sink_warnings()],
+        )
 
-    def save(self) -> str:
-        """Write the files as they stand, soon and beside the driving; may be called from any thread.
+    def open(self) -> None:
+        """Begin to read the source."""
+        if self._intake.reader is not None:
+            self._intake.reader.start()
 
-        Returns:
-            What to tell the person.
-        """
-        if self._files is None:
-            return "there is no folder to save to: start with --out FOLDER"
-        self._save.set()
-        return f"saving to {self._files.folder}"
+    def pose_at(self, t_ns: int) -> BodyPose:
+        """The pose at any time, from any thread and without waiting; see `PosePredictor.pose_at`.
 
-    def _save_if_asked(self) -> None:
-        if self._save.is_set():
-            self._save.clear()
-            if self._files is not None:
-                self._files.save(self._driver)
-
-    def run(self) -> None:
-        """Drive.
+        Between samples it is interpolated; beyond the newest, velocities fade, and after 0.1 s the pose is held, with
+        the flag `held`. Its own `t_ns` is that of the newest sample it was computed from.
 
         Raises:
-            BodystreamError: of the source, after everything that came before was processed; or what kept every
-                single sample from being posed.
+            NotReadyError: no sample was posed yet.
         """
-        # What was made at start-up lives to the end: the collector need not look through it again and again.
-        gc.collect()
-        gc.freeze()
-        self._reader.start()
-        heard_ns = now_ns()
-        while not self._stop.is_set() and (self._samples is None or self.processed < self._samples):
-            self._save_if_asked()
-            if self._paused.is_set():
-                heard_ns = now_ns()
-                self._done_ns.clear()
-                self._stop.wait(0.05)
-                continue
-            try:
-                arrival = self._reader.take(STALL_S)
-            except TimeoutError:
-                self._stalled((now_ns() - heard_ns) * 1e-9)
-                continue
-            if arrival is None:
-                break
-            heard_ns, self._heard = now_ns(), True
-            self._process(arrival)
-        if self._first_failure is not None:
-            if self.failed == self.processed:
-                raise self._first_failure
-            self._note(f"{self.failed} of {self.processed} samples could not be posed: {self._first_failure}")
-        if self.processed == 0 and not self._stop.is_set():
-            raise SourceError(f"{self._source.name} gave no usable sample")
+        try:
+            return self._driver.predictor.pose_at(t_ns)
+        except InputError as error:
+            raise NotReadyError("no sample was posed yet: push one, or wait for the source") from error
 
-    def _stalled(self, seconds: float) -> None:
-        reason = f"{self._source.name} gave no sample for {seconds:.0f} s"
-        if self._heard:  # before that, somebody has yet to put the headset on or to open its page
-            self._source.counts.warn(f"{self._source.name} gave no sample for {STALL_S:.0f} s")
-        if self._on_progress is not None:
-            self._on_progress(self._progress(Status.LOST, reason, ()))
+    def posed_mesh(self) -> Mesh:
+        """The surface in the newest pose, in the world [m]; waits for a sample in work.
 
-    def _process(self, arrival: Arrival[HeadsetSample]) -> None:
+        Raises:
+            NotReadyError: no sample was posed yet.
+        """
+        with self._turn():
+            if self._result is None:
+                raise NotReadyError("no sample was posed yet, so there is no surface: push one, or wait for the source")
+            return self._driver.posed_mesh()
+
+    def calibrate(self, pose: CalibrationPose = "auto") -> None:
+        """Measure the person, in a T- or I-pose, from the seconds after head and both hands are tracked.
+
+        Where that fails, it is tried again a few times, which `on_note` tells; `on_calibrated` has what was found.
+        """
+        with self._turn():
+            self._driver.person.measure(pose)
+
+    def _calibrated(self, found: Calibration) -> None:
+        self._notifier.note(self._on_calibrated, found, "on_calibrated")
+
+    def _step(self, item: HeadsetSample, arrived_ns: int | None) -> DriveResult | None:
         driver = self._driver
         start_ns = now_ns()
         if self._reset.is_set():
             self._reset.clear()
             driver.restart()
-        result = driver.step(arrival.frame)
+        result = driver.step(item)
         for warning in driver.checker.warnings[self._warnings_told :]:
             self._note(f"warning: {warning}")
         self._warnings_told = len(driver.checker.warnings)
         if result is None:
-            if self._on_progress is not None:
-                self._on_progress(self._progress(Status.LOST, "samples are dropped for their time", ()))
-            return
+            return None
         for note in result.notes:
             self._note(note)
         if result.failure is not None:
@@ -193,74 +197,73 @@ class DriveSession:
                 self._note(f"a sample could not be posed: {result.failure}")
         end_ns = now_ns()
         # Times of a recording that is read ahead lie in the future: its age is counted from the work on it.
-        began_ns = result.pose.t_ns if self._source.live else start_ns
-        self._latency_ns = end_ns - began_ns
-        self.processed += 1
-        self._done_ns.append(end_ns)
-        self._report.add_pose(
+        began_ns = start_ns if arrived_ns is None else arrived_ns
+        if self._intake.is_live:
+            began_ns = result.pose.t_ns
+        latency_ns = end_ns - began_ns
+        self._intake.count(latency_ns, end_ns)
+        self._figures.add_pose(
             replace(result.pose, t_ns=began_ns), vertices=driver.avatar.vertices.size, done_t_ns=end_ns
         )
         # The headset's clock may be ahead: browsers tell where the head will be when the frame is shown.
-        self._report.add_data_age(max(0, self._latency_ns))
+        self._figures.add_data_age(max(0, latency_ns))
         if result.sample.head is not None and result.failure is None:
-            self._report.add_quality(result.head_error_m, result.hand_errors_m, result.joint_error_m)
-        if self._files is not None and not result.sample.lap:  # the files hold a recording once
-            with driver.spans.measure("record"):
-                self._files.person(driver.avatar.skeleton)
-                self._files.add(result)
-        if self._viewer is not None:
-            with driver.spans.measure("publish"):
-                self._publish(result)
-        if self._on_progress is not None:
-            self._on_progress(self._progress(result.pose.status, result.pose.reason, result.pose.flags))
+            self._figures.add_quality(result.head_error_m, result.hand_errors_m, result.joint_error_m)
+        return replace(result, joints_m=result.joints_m.copy())
 
-    def _note(self, line: str) -> None:
-        if self._on_note is not None:
-            self._on_note(line)
+    def _end_run(self) -> None:
+        if self._first_failure is not None:
+            if self.failed == self.processed:
+                raise self._first_failure
+            self._note(f"{self.failed} of {self.processed} samples could not be posed: {self._first_failure}")
+        if self.processed == 0 and not self._stop.is_set():
+            raise SourceError(f"{self._name} gave no usable sample")
 
-    def _publish(self, result: DriveResult) -> None:
-        viewer, driver = self._viewer, self._driver
-        assert viewer is not None
-        if not viewer.wants_state:
-            return
-        if driver.avatar is not self._shown_avatar:  # a calibration, or a better guess of the stature
-            self._shown_avatar, self._shown_skin = driver.avatar, driver.skin
-        shown_ns = now_ns() if self._source.live else result.pose.t_ns
-        found = None if result.failure is not None else driver.estimator.hypotheses
-        viewer.publish(
-            BodyViewerState(
-                t_ns=result.pose.t_ns,
-                pose=result.pose,
-                joints_m=result.joints_m.copy(),
-                sample=result.sample,
-                body=self._shown_skin,
-                mesh=driver.posed_mesh() if driver.skin is None else None,
-                hypotheses_m=None if found is None or len(found.joints_m) < 2 else found.joints_m.astype(np.float32),
-                hud=driver.spans.summary(),
-                rate_hz=self._rate_hz(),
-                latency_ms=self._latency_ns * 1e-6,
-                data_age_ms=(shown_ns - result.pose.t_ns) * 1e-6,
-                warnings={**dict.fromkeys(driver.checker.warnings, 1), **self._source.counts.counted_warnings()},
-            )
+    def _view(self, occasion: Occasion, result: DriveResult | None) -> DriveView:
+        return DriveView(
+            occasion,
+            result,
+            self._driver,
+            nominal_hz=self._nominal_hz,
+            rate_hz=self._intake.rate_hz,
+            latency_ms=self._intake.latency_ns * 1e-6,
+            is_live=self._intake.is_live,
+            warnings={**dict.fromkeys(self._driver.checker.warnings, 1), **self._intake.counts.counted_warnings()},
         )
 
-    def _rate_hz(self) -> float:
-        if len(self._done_ns) < 2:
-            return 0.0
-        return (len(self._done_ns) - 1) * 1e9 / max(1, self._done_ns[-1] - self._done_ns[0])
+    def _shared(self, result: DriveResult) -> DriveResult:
+        return result
 
-    def _progress(self, status: Status, reason: str, flags: tuple[str, ...]) -> DriveProgress:
-        dropped = self._reader.dropped + self._source.counts.lost + self._driver.checker.dropped
-        length = length_of(self._source)
-        total = length if self._samples is None or (length is not None and length < self._samples) else self._samples
-        return DriveProgress(
-            self.processed,
-            dropped,
-            self._rate_hz(),
-            self._latency_ns * 1e-6,
-            status,
-            reason,
-            flags,
-            self.processed + (dropped if total is length else 0),
-            total,
-        )
+    def _status_of(self, result: DriveResult) -> tuple[Status, str]:
+        return result.pose.status, result.pose.reason
+
+    def _progress(self, status: Status, reason: str, result: DriveResult | None) -> Progress:
+        told = self._intake.progress(status, reason, self._intake.left_out + self._driver.checker.dropped)
+        return told if result is None else replace(told, flags=result.pose.flags)
+
+    def _check_pushed(self, item: HeadsetSample) -> None:
+        if not isinstance(item, HeadsetSample):
+            raise InputError(f"a drive takes samples of bodystream.types.HeadsetSample, got {type(item).__name__}")
+        for side in ("head", "left", "right"):
+            device = getattr(item, side)
+            if device is None:
+                continue
+            for name, shape in (("position_m", (3,)), ("rotation_xyzw", (4,))):
+                value = getattr(device, name)
+                if np.shape(value) != shape:
+                    raise InputError(
+                        f"sample {item.index}: {name} of {side} must have shape {shape}, got {np.shape(value)}"
+                    )
+
+    def _close_pipeline(self) -> None:
+        self._driver.close()
+
+
+def _with_what_is_known(config: DriveConfig, source: HeadsetSource | None) -> DriveConfig:
+    """The options with what the source itself knows."""
+    if source is None:
+        return config
+    if isinstance(source, MotionHeadset):
+        skeleton = source.clip.skeleton if config.skeleton is None else config.skeleton
+        config = replace(config, skeleton=skeleton, headset=replace(config.headset, is_settled=True))
+    return replace(config, lossless=config.lossless or not source.live)

@@ -1,0 +1,77 @@
+"""A driven body as its sinks see it, on the pipeline's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from bodystream.geometry.skeleton import Skeleton
+from bodystream.pipelines.drive.pipeline import Driver, DriveResult
+from bodystream.sinks.base import Occasion
+from bodystream.timing import SpanSummary, now_ns
+from bodystream.types import Array, Mesh, SkinnedMesh
+
+__all__ = ["DriveView"]
+
+
+class DriveView:
+    """One moment of a driven body. Copies are made when they are first asked for, once for all sinks.
+
+    Attributes:
+        occasion: why it is shown.
+        result: of the sample; at other occasions the last one, or None before the first.
+        driver: the pipeline at rest.
+        nominal_hz: the source's rate, or None where it has none. rate_hz: the one that was reached.
+        latency_ms: of the sample.
+        is_live: whether times are those of the host's clock.
+        warnings: of source and samples so far, with how often each came up.
+    """
+
+    def __init__(
+        self,
+        occasion: Occasion,
+        result: DriveResult | None,
+        driver: Driver,
+        *,
+        nominal_hz: float | None = None,
+        rate_hz: float = 0.0,
+        latency_ms: float = 0.0,
+        is_live: bool = False,
+        warnings: Mapping[str, int] | None = None,
+    ) -> None:
+        self.occasion, self.result, self.driver = occasion, result, driver
+        self.nominal_hz, self.rate_hz, self.latency_ms, self.is_live = nominal_hz, rate_hz, latency_ms, is_live
+        self.warnings = {} if warnings is None else warnings
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The person's, as it is known now."""
+        return self.driver.avatar.skeleton
+
+    @property
+    def skin(self) -> SkinnedMesh | None:
+        """The surface at bind and what moves it; another object for another person. None = only posed vertices."""
+        return self.driver.skin
+
+    @cached_property
+    def posed_mesh(self) -> Mesh:
+        """The surface in the pose [m]."""
+        return self.driver.posed_mesh()
+
+    @property
+    def hypotheses_m(self) -> Array | None:
+        """(K, 22, 3) float32 other poses that explain the sample [m]; None where there are none."""
+        found = None if self.result is None or self.result.failure is not None else self.driver.estimator.hypotheses
+        return None if found is None or len(found.joints_m) < 2 else found.joints_m.astype(np.float32)
+
+    @property
+    def age_ms(self) -> float:
+        """How old the sample is."""
+        return (now_ns() - self.result.pose.t_ns) * 1e-6 if self.is_live and self.result is not None else 0.0
+
+    @cached_property
+    def stages(self) -> Mapping[str, SpanSummary]:
+        """Percentiles per stage."""
+        return self.driver.spans.summary()
