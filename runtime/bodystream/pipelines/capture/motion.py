@@ -68,6 +68,8 @@ class MotionMemory:
             return oldest.bones
         later = next(i for i, each in enumerate(known) if each.t_ns > t_ns)
         before, after = known[later - 1], known[later]
+        if t_ns == before.t_ns:
+            return before.bones
         share = (t_ns - before.t_ns) / (after.t_ns - before.t_ns)
         return _moved(before.bones, after.bones, share, t_ns)
 
