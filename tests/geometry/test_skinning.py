@@ -9,9 +9,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
-from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
-from bodystream.geometry.skinning import body_motion, graph_motion
-from bodystream.types import BodyPose, GraphSnapshot
+from bodystream.geometry.skeleton import JOINTS, PARENTS, forward_kinematics
+from bodystream.geometry.skinning import body_motion, graph_motion, influences, posed, unturned_bones
+from bodystream.types import BodyPose, GraphSnapshot, Mesh, SkinnedMesh
+from helpers.driven_body import shipped_body, skinned
+from helpers.sink_shapes import graph_of, snapshot, tube, warp
+from helpers.sink_shapes import motion as motion_of_graph
 
 POSITION_M = 1e-6
 
@@ -38,25 +41,57 @@ def test_a_node_is_a_bone_that_stands_where_its_own_position_moves_to() -> None:
     np.testing.assert_allclose(motion.positions_m, graph.positions + graph.translations, atol=POSITION_M)
 
 
-def test_joints_of_a_pose_are_bones_that_stand_where_the_chain_leads() -> None:
-    rng = np.random.default_rng(3)
-    skeleton = Skeleton(rng.normal(0, 0.2, (len(JOINTS), 3)))
-    local = Rotation.random(len(JOINTS), random_state=3)
-    root = np.array([1.0, 2.0, 3.0], np.float32)
-    motion = body_motion(skeleton, BodyPose(9, local.as_quat().astype(np.float32), root))
-    joint, chain = JOINT_INDEX["left_wrist"], []
-    while joint >= 0:
-        chain.append(joint)
+def chained(local: Rotation, joint: int) -> Rotation:
+    """A joint's orientation in the world: the product along its chain."""
+    turn = local[joint]
+    while PARENTS[joint] >= 0:
         joint = PARENTS[joint]
-    turn, place = Rotation.identity(), root.astype(np.float64)
-    for joint in reversed(chain):
-        place = place + turn.apply(skeleton.offsets_m[joint].copy())
-        turn = turn * local[joint]
-    wrist = JOINT_INDEX["left_wrist"]
-    np.testing.assert_allclose(motion.positions_m[wrist], place, atol=POSITION_M)
-    np.testing.assert_allclose(
-        Rotation.from_quat(motion.rotations_xyzw[wrist]).as_matrix(), turn.as_matrix(), atol=1e-6
-    )
+        turn = local[joint] * turn
+    return turn
+
+
+def test_joints_of_a_pose_are_bones_where_they_are_and_turned_as_the_chain_says() -> None:
+    local, joints = Rotation.random(len(JOINTS), random_state=3), np.random.default_rng(3).normal(size=(22, 3))
+    motion = body_motion(BodyPose(9, local.as_quat().astype(np.float32), np.zeros(3, np.float32)), joints)
+    assert motion.t_ns == 9
+    np.testing.assert_array_equal(motion.positions_m, joints)
+    for joint in range(len(JOINTS)):
+        off = Rotation.from_quat(motion.rotations_xyzw[joint]).inv() * chained(local, joint)
+        assert off.magnitude() < 1e-6
+
+
+def test_a_surface_on_a_graph_is_posed_as_the_graph_deforms() -> None:
+    mesh = tube()
+    v, anchors, weights = graph_of(mesh, 12)
+    rotations, translations = motion_of_graph(v, 5)
+    skin = SkinnedMesh(mesh, anchors, weights, unturned_bones(v))
+    got = posed(skin, graph_motion(snapshot(3, v, rotations[4], translations[4])))
+    wanted = warp(mesh.vertices, anchors, weights, v, rotations[4], translations[4])
+    np.testing.assert_allclose(got.vertices, wanted, atol=2e-6)
+    assert got.normals is not None and got.faces is mesh.faces and got.colours is mesh.colours
+    turned = np.einsum("vk,vkab,vb->va", weights, rotations[4].astype(float)[anchors], mesh.normals)
+    np.testing.assert_allclose(got.normals, turned / np.linalg.norm(turned, axis=1, keepdims=True), atol=1e-4)
+    with pytest.raises(InputError, match="a skin of 12 bones got a motion of 11"):
+        posed(skin, graph_motion(snapshot(3, v[:11], rotations[4, :11], translations[4, :11])))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_body_on_its_skeleton_is_posed_as_float64_says(seed: int) -> None:
+    body, skeleton = shipped_body()
+    local = Rotation.from_rotvec(np.random.default_rng(seed).normal(0, 0.4, (22, 3)))
+    joints, world = forward_kinematics(skeleton.offsets_m, local.as_matrix(), np.array([0.3, 0.9, -2.0]))
+    pose = BodyPose(1, local.as_quat().astype(np.float32), np.zeros(3, np.float32))
+    np.testing.assert_allclose(posed(body, body_motion(pose, joints)).vertices, skinned(body, joints, world), atol=2e-6)
+
+
+def test_odd_influences_are_named_once_and_sum_to_one() -> None:
+    mesh = Mesh(np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0]], np.float32), np.array([[0, 1, 2]], np.int32))
+    bones = np.array([[1, 1, 0, -1], [-1, -1, -1, -1], [2, 0, -1, -1]], np.int32)
+    weights = np.array([[0.25, 0.25, 0.5, 0], [0, 0, 0, 0], [0.3, 0.2, 0, 0]], np.float32)
+    skin = SkinnedMesh(mesh, bones, weights, unturned_bones(np.array([[0.0, 0, 5], [1.1, 0, 0], [0, 3, 0]])))
+    joints, w, loose = influences(skin)
+    assert joints.tolist() == [[1, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0]] and loose == 1
+    np.testing.assert_allclose(w, [[0.5, 0, 0.5, 0], [1, 0, 0, 0], [0.6, 0.4, 0, 0]], atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["rotations", "translations"])
@@ -69,6 +104,5 @@ def test_a_graph_that_is_not_finite_is_named(name: str) -> None:
 
 
 def test_a_pose_without_length_is_refused() -> None:
-    skeleton = Skeleton(np.zeros((len(JOINTS), 3)))
     with pytest.raises(InputError, match="a quaternion without length"):
-        body_motion(skeleton, BodyPose(1, np.zeros((len(JOINTS), 4), np.float32), np.zeros(3, np.float32)))
+        body_motion(BodyPose(1, np.zeros((22, 4), np.float32), np.zeros(3, np.float32)), np.zeros((22, 3)))

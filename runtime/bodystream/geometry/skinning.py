@@ -7,7 +7,7 @@ from scipy.spatial import KDTree
 
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
-from bodystream.geometry.skeleton import Skeleton, forward_kinematics
+from bodystream.geometry.skeleton import JOINTS, forward_kinematics
 from bodystream.types import Array, BodyPose, BoneMotion, GraphSnapshot, Mesh, SkinnedMesh
 
 __all__ = ["body_motion", "graph_motion", "influences", "posed", "unturned_bones"]
@@ -38,18 +38,21 @@ def graph_motion(graph: GraphSnapshot) -> BoneMotion:
     return BoneMotion(graph.t_ns, rotations, graph.positions + graph.translations)
 
 
-def body_motion(skeleton: Skeleton, pose: BodyPose) -> BoneMotion:
-    """The 22 joints of a pose as bones in the world.
+def body_motion(pose: BodyPose, joints_m: Array) -> BoneMotion:
+    """The 22 joints of a pose as bones in the world, in float64.
+
+    Args:
+        joints_m: (22, 3) where the joints are in this pose [m], as forward kinematics gave them already.
 
     Raises:
         InputError: a pose that is not finite, or with a quaternion of no length.
     """
     lengths = np.linalg.norm(pose.rotations_xyzw, axis=-1)
-    if not (np.isfinite(lengths).all() and lengths.min() > 1e-6 and np.isfinite(pose.root_position_m).all()):
+    if not (np.isfinite(lengths).all() and lengths.min() > 1e-6):
         raise InputError(f"the pose at {pose.t_ns} ns is not finite, or has a quaternion without length")
     local = matrix_from_quaternion(pose.rotations_xyzw)
-    positions, world = forward_kinematics(skeleton.offsets_m, local, pose.root_position_m)
-    return BoneMotion(pose.t_ns, quaternion_from_matrix(world).astype(np.float32), positions.astype(np.float32))
+    _, world = forward_kinematics(np.zeros((len(JOINTS), 3)), local, np.zeros(3))
+    return BoneMotion(pose.t_ns, quaternion_from_matrix(world), np.asarray(joints_m, np.float64))
 
 
 def influences(skin: SkinnedMesh) -> tuple[Array, Array, int]:

@@ -80,11 +80,6 @@ class AnimationRecorder:
         return self._rest_m
 
     @property
-    def first_t_ns(self) -> int:
-        """Of the first key frame."""
-        return self._keys[0][1]
-
-    @property
     def nbytes(self) -> int:
         """Bytes held by the recorded motions."""
         return sum(frame[3].nbytes for frame in self._frames()) + self._rest_m.nbytes

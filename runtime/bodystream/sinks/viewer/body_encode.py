@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
-from bodystream.geometry.skeleton import JOINTS, PARENTS, forward_kinematics
+from bodystream.geometry.skeleton import PARENTS
 from bodystream.types import Array, BodyPose, SkinnedMesh, TrackedDevice
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "UNCERTAIN_M",
     "axes_segments",
     "bone_segments",
-    "bones_wxyz",
     "dense_weights",
     "facing_yaw",
     "linear",
@@ -43,13 +42,6 @@ def dense_weights(skin: SkinnedMesh) -> Array:
 def linear(colours: Array | tuple[int, int, int]) -> Array:
     """sRGB as uint8 to what the page takes for lines and spheres, which it does not decode: linear, uint8."""
     return (((np.asarray(colours, np.float64) / 255.0) ** 2.2) * 255.0).round().astype(np.uint8)
-
-
-def bones_wxyz(pose: BodyPose) -> Array:
-    """(22, 4) float64 quaternions wxyz (the page's order): world from bone."""
-    local = matrix_from_quaternion(pose.rotations_xyzw)
-    _, world = forward_kinematics(np.zeros((len(JOINTS), 3)), local, np.zeros(3))
-    return wxyz_of(quaternion_from_matrix(world))
 
 
 def rest_wxyz(skin: SkinnedMesh) -> Array:

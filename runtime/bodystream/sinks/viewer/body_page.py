@@ -12,6 +12,7 @@ import trimesh
 
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
+from bodystream.geometry.skinning import body_motion
 from bodystream.sinks.viewer import body_encode as encode
 from bodystream.sinks.viewer import hud
 from bodystream.sinks.viewer.body_state import BodyViewerState, check_body
@@ -289,8 +290,9 @@ class BodyPage:
 
     def _show_skinned(self, skinned: viser.MeshSkinnedHandle, state: BodyViewerState, shift: Array) -> int:
         skinned.visible, self._surface_frame.visible = True, False
-        rotations, positions = encode.bones_wxyz(state.pose), state.joints_m - shift
-        for bone, rotation, position in zip(skinned.bones, rotations, positions, strict=True):
+        motion = body_motion(state.pose, state.joints_m - shift)
+        rotations = encode.wxyz_of(motion.rotations_xyzw)
+        for bone, rotation, position in zip(skinned.bones, rotations, motion.positions_m, strict=True):
             bone.wxyz, bone.position = rotation, position
         return 28 * len(skinned.bones)  # seven float32 each
 
