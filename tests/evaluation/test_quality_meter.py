@@ -9,7 +9,7 @@ import pytest
 import warp as wp
 
 from bodystream.evaluation.surface import VERTEX_STRIDE, QualityMeter
-from bodystream.pipelines.capture.pipeline import LiveSurface
+from bodystream.pipelines.capture.result import LiveSurface
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 from helpers.pipeline_frames import DEVICE, frames
 

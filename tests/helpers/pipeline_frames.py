@@ -8,7 +8,9 @@ from functools import cache
 import numpy as np
 
 from bodystream.device import select_device
-from bodystream.pipelines.capture.pipeline import Capture, CaptureConfig, CaptureResult
+from bodystream.pipelines.capture.config import CaptureConfig
+from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.pipelines.capture.result import CaptureResult
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.types import RgbdFrame
 

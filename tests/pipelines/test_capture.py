@@ -12,7 +12,9 @@ import pytest
 from bodystream.correspondence import ConstantCorrespondence
 from bodystream.errors import InputError, SourceError
 from bodystream.evaluation.surface import FrameQuality, QualityMeter
-from bodystream.pipelines.capture.pipeline import Capture, CaptureConfig, CaptureResult
+from bodystream.pipelines.capture.config import CaptureConfig
+from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.pipelines.capture.result import CaptureResult
 from bodystream.tracking import TrackerConfig
 from bodystream.types import RgbdFrame, Status
 from helpers.pipeline_frames import DEVICE, empty, frames, model_bits, new_capture

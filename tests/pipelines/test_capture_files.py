@@ -18,7 +18,8 @@ from bodystream.errors import InputError
 from bodystream.files import prepare_folder
 from bodystream.foreground.planes import Plane
 from bodystream.pipelines.capture.files import CaptureFiles, floor_of
-from bodystream.pipelines.capture.pipeline import Capture, CaptureResult
+from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.pipelines.capture.result import CaptureResult
 from bodystream.pipelines.capture.take_files import WrittenFiles
 from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.recovery import journals_in, recover_folder, recover_journal

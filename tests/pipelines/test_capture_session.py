@@ -14,7 +14,7 @@ from bodystream.errors import SourceError
 from bodystream.evaluation.surface import QualityMeter
 from bodystream.pipelines import run as run_module
 from bodystream.pipelines.capture.files import CaptureFiles
-from bodystream.pipelines.capture.pipeline import CaptureResult
+from bodystream.pipelines.capture.result import CaptureResult
 from bodystream.pipelines.capture.session import CaptureSession
 from bodystream.pipelines.run import Progress, State
 from bodystream.sources.base import RgbdSource, SourceCounts

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bodystream.errors import ConfigurationError
-from bodystream.pipelines.capture.pipeline import CaptureConfig
+from bodystream.pipelines.capture.config import CaptureConfig
 from bodystream.tracking import SolverConfig, TrackerConfig
 from bodystream.tracking.growth import GrowthConfig
 from bodystream.tracking.matches import MatchConfig

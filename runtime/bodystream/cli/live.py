@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import warp as wp
 
     from bodystream.cli.status_line import StatusLine
-    from bodystream.pipelines.capture.pipeline import CaptureConfig
+    from bodystream.pipelines.capture.config import CaptureConfig
     from bodystream.pipelines.capture.session import CaptureSession
     from bodystream.sources.grammar import SourceKind
 
@@ -158,7 +158,7 @@ class Live(RunOptions):
         from dataclasses import replace
 
         from bodystream.foreground import ForegroundConfig
-        from bodystream.pipelines.capture.pipeline import CaptureConfig
+        from bodystream.pipelines.capture.config import CaptureConfig
 
         default = CaptureConfig()
         modes = {"auto": ("auto", True), "find": ("auto", False), "given": ("given", True), "all": ("all", False)}

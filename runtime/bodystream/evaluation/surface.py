@@ -9,7 +9,7 @@ import warp as wp
 
 from bodystream.device import LaunchCache, download
 from bodystream.evaluation.surface_kernels import project_vertices
-from bodystream.pipelines.capture.pipeline import LiveSurface
+from bodystream.pipelines.capture.result import LiveSurface
 from bodystream.sources.synthetic import kernels as raster
 from bodystream.sources.synthetic.truth import TruthSurface
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame

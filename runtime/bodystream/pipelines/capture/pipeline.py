@@ -3,83 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import warp as wp
 
-from bodystream.correspondence import CorrespondenceEstimator, DisConfig, DisCorrespondence
+from bodystream.correspondence import CorrespondenceEstimator, DisCorrespondence
 from bodystream.device import DeviceFrame, download
 from bodystream.errors import SourceError
-from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
-from bodystream.fusion import FusionConfig, Surface, TsdfVolume
+from bodystream.foreground import ForegroundSegmenter
+from bodystream.fusion import Surface, TsdfVolume
+from bodystream.pipelines.capture.config import CaptureConfig
+from bodystream.pipelines.capture.result import CaptureResult, LiveSurface
 from bodystream.pipelines.warmup import ball_frames
 from bodystream.timing import Spans
-from bodystream.tracking import Expected, SolveSummary, Tracked, Tracker, TrackerConfig, Verdict
-from bodystream.tracking.config_checks import require_whole
+from bodystream.tracking import Expected, SolveSummary, Tracked, Tracker, Verdict
 from bodystream.types import CameraIntrinsics, FlowField, Foreground, GraphSnapshot, Mesh, RgbdFrame, Status
 
-__all__ = ["Capture", "CaptureConfig", "CaptureResult", "LiveSurface"]
-
-
-@dataclass(frozen=True)
-class CaptureConfig:
-    """Options of live capture.
-
-    Attributes:
-        extract_every: the fused surface is extracted again on every n-th frame; it changes little from one to the next.
-        least_pixels: foreground pixels with depth that a frame must have to be tracked.
-        foreground, flow, tracking, fusion: of the stages.
-    """
-
-    extract_every: int = 2
-    least_pixels: int = 800
-    foreground: ForegroundConfig = ForegroundConfig()
-    flow: DisConfig = DisConfig.live()
-    tracking: TrackerConfig = TrackerConfig()
-    fusion: FusionConfig = FusionConfig(
-        min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384, surface_tolerance_m=0.001
-    )
-
-    def __post_init__(self) -> None:
-        require_whole("capture", self, 1, "extract_every", "least_pixels")
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSurface:
-    """The canonical surface moved to the camera's frame; device arrays, valid until the next step.
-
-    Attributes:
-        vertices, normals: vec3 [m]. faces: vec3i.
-    """
-
-    vertices: wp.array
-    normals: wp.array
-    faces: wp.array
-    vertex_count: int
-    face_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureResult:
-    """What one frame gave.
-
-    Attributes:
-        frame: the input, with its timestamp. foreground: its mask.
-        status, reason: how tracking fared; on LOST the model keeps its last pose and nothing is fused.
-        solve: summary of the solver, None on the first frame and where nothing could be matched.
-        surface: the canonical surface, its device arrays valid until the next step; None before the first frame.
-        nodes, vertices: sizes of graph and surface.
-    """
-
-    frame: RgbdFrame
-    foreground: Foreground
-    status: Status
-    reason: str
-    solve: SolveSummary | None
-    surface: Surface | None
-    nodes: int
-    vertices: int
+__all__ = ["Capture"]
 
 
 class Capture:

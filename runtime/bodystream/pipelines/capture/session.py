@@ -11,8 +11,10 @@ import warp as wp
 
 from bodystream.device import describe_device, select_device
 from bodystream.errors import InputError, NotReadyError, SourceError
+from bodystream.pipelines.capture.config import CaptureConfig
 from bodystream.pipelines.capture.motion import MotionMemory
-from bodystream.pipelines.capture.pipeline import Capture, CaptureConfig, CaptureResult, LiveSurface
+from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.pipelines.capture.result import CaptureResult, LiveSurface
 from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.reader import Arrival
 from bodystream.pipelines.run import Progress, Session

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from bodystream.foreground.planes import Plane
-from bodystream.pipelines.capture.pipeline import Capture, CaptureResult
+from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.pipelines.capture.result import CaptureResult
 from bodystream.sinks.base import Occasion
 from bodystream.timing import SpanSummary
 from bodystream.types import GraphSnapshot, Mesh, SkinnedMesh

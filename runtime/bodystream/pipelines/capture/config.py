@@ -1,0 +1,36 @@
+"""Options of live capture: those of its stages and what is left between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bodystream.correspondence import DisConfig
+from bodystream.foreground import ForegroundConfig
+from bodystream.fusion import FusionConfig
+from bodystream.tracking import TrackerConfig
+from bodystream.tracking.config_checks import require_whole
+
+__all__ = ["CaptureConfig"]
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """Options of live capture.
+
+    Attributes:
+        extract_every: the fused surface is extracted again on every n-th frame; it changes little from one to the next.
+        least_pixels: foreground pixels with depth that a frame must have to be tracked.
+        foreground, flow, tracking, fusion: of the stages.
+    """
+
+    extract_every: int = 2
+    least_pixels: int = 800
+    foreground: ForegroundConfig = ForegroundConfig()
+    flow: DisConfig = DisConfig.live()
+    tracking: TrackerConfig = TrackerConfig()
+    fusion: FusionConfig = FusionConfig(
+        min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384, surface_tolerance_m=0.001
+    )
+
+    def __post_init__(self) -> None:
+        require_whole("capture", self, 1, "extract_every", "least_pixels")
