@@ -10,6 +10,7 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.device import DeviceFrame, select_device
+from bodystream.tracking.kernels import Targets
 from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.silhouette import nearest_inside
@@ -42,7 +43,10 @@ class Wall:
         self.field.anchor(self.points, self.count, self.anchors, self.weights)
         self.image = DeviceFrame(CAMERA, DEVICE)
         self.image.upload(RgbdFrame(0, 0, np.ones(SHAPE, np.float32), CAMERA), np.ones(SHAPE, bool))
-        self.outputs = tuple(wp.zeros(self.count, dtype=t, device=DEVICE) for t in (wp.vec2, float, float))
+        self.targets = Targets()
+        self.targets.pixels = wp.zeros(self.count, dtype=wp.vec2, device=DEVICE)
+        self.targets.depth = wp.zeros(self.count, dtype=float, device=DEVICE)
+        self.targets.weight = wp.zeros(self.count, dtype=float, device=DEVICE)
 
     @property
     def model(self) -> ModelPoints:
@@ -55,8 +59,9 @@ class Wall:
 
     def gather(self, gatherer: MatchGatherer, flows: list[FlowField]) -> tuple[Array, Array, Array]:
         references = [(self.reference(), flow) for flow in flows]
-        gatherer.gather(self.model, references, self.image, self.outputs)
-        pixels, depth, weight = (output.numpy().copy() for output in self.outputs)
+        gatherer.gather(self.model, references, self.image, self.targets)
+        found = (self.targets.pixels, self.targets.depth, self.targets.weight)
+        pixels, depth, weight = (array.numpy().copy() for array in found)
         return pixels, depth, weight
 
 
@@ -142,18 +147,19 @@ def test_points_that_the_camera_sees_through_are_pulled_inside(wall: Wall, given
     depth_m = np.where(body, 1.0, np.where(v < 30, 1.5, 0.0)).astype(np.float32)
     image = DeviceFrame(CAMERA, DEVICE)
     image.upload(RgbdFrame(0, 0, depth_m, CAMERA, mask=body if given else None), body)
-    for output in wall.outputs:
+    targets = wall.targets
+    for output in (targets.pixels, targets.depth, targets.weight):
         output.zero_()
-    matched = wp.array(np.arange(wall.count) % 7 == 0, dtype=float, device=DEVICE)
-    MatchGatherer(wall.field, CAMERA).pull_inside(wall.model, image, (*wall.outputs[:2], matched))
-    pixels, weight = wall.outputs[0].numpy(), matched.numpy()
+    targets.weight.assign((np.arange(wall.count) % 7 == 0).astype(np.float32))  # matched by flow
+    MatchGatherer(wall.field, CAMERA).pull_inside(wall.model, image, targets)
+    pixels, weight = targets.pixels.numpy(), targets.weight.numpy()
     # The silhouette is looked at on every third pixel: 39 is the last column of it that is inside.
     through = ((u > 41) & ((v < 30) | given)).reshape(-1)
     pulled = through & (np.arange(wall.count) % 7 != 0)
     np.testing.assert_array_equal(weight, pulled | (np.arange(wall.count) % 7 == 0))
     np.testing.assert_array_equal(pixels[pulled, 0], 39)
     assert np.abs(pixels[pulled, 1] - v.reshape(-1)[pulled]).max() <= 3
-    assert not pixels[~pulled].any() and not wall.outputs[1].numpy().any()
+    assert not pixels[~pulled].any() and not targets.depth.numpy().any()
 
 
 def test_nearest_inside_is_the_nearest_pixel() -> None:

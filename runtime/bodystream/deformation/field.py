@@ -178,7 +178,7 @@ class WarpField:
             anchors_out[:count].zero_()
             weights_out[:count].zero_()
             return
-        inputs = [points, self._canonical_grid.id, self.positions, self.edges, self.sigma_m, self.reach_m]
+        inputs = [points, self.graph, self._canonical_grid.id, self.sigma_m, self.reach_m]
         self._launch(kernels.anchor_points, count, [*inputs, anchors_out, weights_out], min_chunk=1024)
 
     def unwarp(self, points_live: wp.array, count: int, points_out: wp.array, valid_out: wp.array) -> None:
@@ -190,19 +190,17 @@ class WarpField:
             valid_out[:count].zero_()
             return
         self._refresh_live()
-        inputs = [points_live, self._live_grid.id, self._live, self.positions, self.rotations, self.edges]
-        inputs += [self.sigma_m, 2.0 * self.reach_m, points_out, valid_out]
+        inputs = [points_live, self.graph, self._live, self._live_grid.id, self.sigma_m, 2.0 * self.reach_m]
+        inputs += [points_out, valid_out]
         self._launch(kernels.unwarp_points, count, inputs, min_chunk=1024)
 
     def warp(self, points: wp.array, anchors: wp.array, weights: wp.array, count: int, points_out: wp.array) -> None:
         """Q(p) of `count` canonical points (NNRT eq. 17); the origin where the weights are zero."""
-        inputs = [points, anchors, weights, self.positions, self.rotations, self.translations, points_out]
-        self._launch(kernels.warp_points, count, inputs, min_chunk=1024)
+        self._launch(kernels.warp_points, count, [points, anchors, weights, self.graph, points_out], min_chunk=1024)
 
     def _refresh_live(self) -> None:
         if not self._live_is_current:
-            inputs = [self.positions, self.translations, self._live]
-            self._launch(kernels.move_nodes, self.count, inputs, min_chunk=1024)
+            self._launch(kernels.move_nodes, self.count, [self.graph, self._live], min_chunk=1024)
             self._live_grid.build(self._live[: self.count], self.sigma_m)
             self._live_is_current = True
 

@@ -29,29 +29,22 @@ class Points:
 
 
 @wp.func
-def warp_point(
-    p: wp.vec3,
-    anchors: wp.vec4i,
-    weights: wp.vec4,
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
-) -> wp.vec3:
+def warp_point(p: wp.vec3, anchors: wp.vec4i, weights: wp.vec4, graph: Graph) -> wp.vec3:
     """Q(p) of a canonical point; the origin when all weights are zero."""
     q = wp.vec3(0.0, 0.0, 0.0)
     for k in range(ANCHORS):
         i = anchors[k]
-        v = positions[i]
-        q += weights[k] * (rotations[i] * (p - v) + v + translations[i])
+        v = graph.positions[i]
+        q += weights[k] * (graph.rotations[i] * (p - v) + v + graph.translations[i])
     return q
 
 
 @wp.func
-def warp_direction(n: wp.vec3, anchors: wp.vec4i, weights: wp.vec4, rotations: wp.array(dtype=wp.mat33)) -> wp.vec3:
+def warp_direction(n: wp.vec3, anchors: wp.vec4i, weights: wp.vec4, graph: Graph) -> wp.vec3:
     """A canonical unit normal turned by the blended rotation, normalised."""
     d = wp.vec3(0.0, 0.0, 0.0)
     for k in range(ANCHORS):
-        d += weights[k] * (rotations[anchors[k]] * n)
+        d += weights[k] * (graph.rotations[anchors[k]] * n)
     return wp.normalize(d)
 
 
@@ -133,11 +126,12 @@ def gather_anchors(
 @wp.kernel(enable_backward=False)
 def anchor_points(
     begin: wp.int32,
+    # Points:
     points: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
-    grid: wp.uint64,  # over `positions`
-    positions: wp.array(dtype=wp.vec3),  # (N,) canonical nodes [m]
-    edges: wp.array2d(dtype=wp.int32),  # (N, K), -1 = unused
-    sigma: float,
+    # Graph:
+    graph: Graph,
+    grid: wp.uint64,  # over its positions
+    sigma: float,  # [m]
     reach: float,  # points farther than this from every node are not covered [m]
     # Out:
     anchors_out: wp.array(dtype=wp.vec4i),  # (P,)
@@ -145,12 +139,12 @@ def anchor_points(
 ):
     i = begin + wp.tid()
     p = points[i]
-    nearest = nearest_node(grid, positions, p, sigma, reach)
+    nearest = nearest_node(grid, graph.positions, p, sigma, reach)
     if nearest < 0:
         anchors_out[i] = wp.vec4i(0, 0, 0, 0)
         weights_out[i] = wp.vec4(0.0, 0.0, 0.0, 0.0)
     else:
-        ids, w = gather_anchors(p, nearest, positions, edges, sigma)
+        ids, w = gather_anchors(p, nearest, graph.positions, graph.edges, sigma)
         anchors_out[i] = ids
         weights_out[i] = w
 
@@ -158,26 +152,26 @@ def anchor_points(
 @wp.kernel(enable_backward=False)
 def move_nodes(
     begin: wp.int32,
-    positions: wp.array(dtype=wp.vec3),
-    translations: wp.array(dtype=wp.vec3),
+    # Graph:
+    graph: Graph,
     # Out:
     live_out: wp.array(dtype=wp.vec3),  # (N,) live node positions [m]
 ):
     i = begin + wp.tid()
-    live_out[i] = positions[i] + translations[i]
+    live_out[i] = graph.positions[i] + graph.translations[i]
 
 
 @wp.kernel(enable_backward=False)
 def unwarp_points(
     begin: wp.int32,
+    # Points:
     points_live: wp.array(dtype=wp.vec3),  # (P,) camera frame [m]
-    grid: wp.uint64,  # over `live`
+    # Graph:
+    graph: Graph,
     live: wp.array(dtype=wp.vec3),  # (N,) live node positions [m]
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    edges: wp.array2d(dtype=wp.int32),
-    sigma: float,
-    reach: float,
+    grid: wp.uint64,  # over `live`
+    sigma: float,  # [m]
+    reach: float,  # [m]
     # Out:
     points_out: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
     valid_out: wp.array(dtype=wp.int32),  # (P,) 0 = no node within reach
@@ -189,11 +183,11 @@ def unwarp_points(
         points_out[i] = wp.vec3(0.0, 0.0, 0.0)
         valid_out[i] = 0
     else:
-        ids, w = gather_anchors(p, nearest, live, edges, sigma)
+        ids, w = gather_anchors(p, nearest, live, graph.edges, sigma)
         q = wp.vec3(0.0, 0.0, 0.0)
         for k in range(ANCHORS):
             j = ids[k]
-            q += w[k] * (wp.transpose(rotations[j]) * (p - live[j]) + positions[j])
+            q += w[k] * (wp.transpose(graph.rotations[j]) * (p - live[j]) + graph.positions[j])
         points_out[i] = q
         valid_out[i] = 1
 
@@ -201,14 +195,14 @@ def unwarp_points(
 @wp.kernel(enable_backward=False)
 def warp_points(
     begin: wp.int32,
+    # Points:
     points: wp.array(dtype=wp.vec3),  # (P,) canonical [m]
-    anchors: wp.array(dtype=wp.vec4i),
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
+    anchors: wp.array(dtype=wp.vec4i),  # (P,)
+    weights: wp.array(dtype=wp.vec4),  # (P,)
+    # Graph:
+    graph: Graph,
     # Out:
     points_out: wp.array(dtype=wp.vec3),  # (P,) live [m]
 ):
     i = begin + wp.tid()
-    points_out[i] = warp_point(points[i], anchors[i], weights[i], positions, rotations, translations)
+    points_out[i] = warp_point(points[i], anchors[i], weights[i], graph)

@@ -212,7 +212,7 @@ def cull_blocks(
         w = lattice.weights[index]
         if is_covered(w):
             p = lattice_position(blocks.coords[block], k, voxel_m)
-            q = warp_point(p, lattice.anchors[index], w, graph.positions, graph.rotations, graph.translations)
+            q = warp_point(p, lattice.anchors[index], w, graph)
             low = wp.min(low, q)
             high = wp.max(high, q)
             found += 1
@@ -280,5 +280,5 @@ def warp_lattice(
     q = wp.vec3(0.0, 0.0, UNCOVERED)
     if is_covered(w):
         p = lattice_position(blocks.coords[block], k, voxel_m)
-        q = warp_point(p, lattice.anchors[index], w, graph.positions, graph.rotations, graph.translations)
+        q = warp_point(p, lattice.anchors[index], w, graph)
     live_out[i] = q

@@ -223,5 +223,5 @@ def warp_vertices(
     i = begin + wp.tid()
     anchors = points.anchors[i]
     w = points.weights[i]
-    vertices_out[i] = warp_point(points.positions[i], anchors, w, graph.positions, graph.rotations, graph.translations)
-    normals_out[i] = warp_direction(points.normals[i], anchors, w, graph.rotations)
+    vertices_out[i] = warp_point(points.positions[i], anchors, w, graph)
+    normals_out[i] = warp_direction(points.normals[i], anchors, w, graph)

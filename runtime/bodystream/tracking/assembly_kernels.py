@@ -11,29 +11,45 @@ stored as four 3x3 matrices: rotation-rotation, rotation-translation, translatio
 
 import warp as wp
 
+from bodystream.deformation.kernels import Graph, Points
+from bodystream.tracking.kernels import ACCEPTED, Sums
+from bodystream.tracking.pcg_kernels import System
+
+
+@wp.struct
+class Groups:
+    """Points sorted by the nodes that they are anchored in: those of one group list the same in the same order."""
+
+    starts: wp.array(dtype=wp.int32)  # (G + 1,)
+    order: wp.array(dtype=wp.int32)  # (M,) points sorted by anchor set
+
+
+@wp.struct
+class GroupBlocks:
+    """What each group adds to the normal equations."""
+
+    blocks: wp.array2d(dtype=wp.mat33)  # (G, 10 * 4)
+    right: wp.array2d(dtype=wp.vec3)  # (G, 4 * 2): rotation, translation
+
 
 @wp.kernel(enable_backward=False)
 def accumulate_groups(
     begin: wp.int32,
-    state: wp.array(dtype=float),
-    group_start: wp.array(dtype=wp.int32),  # (G + 1,)
-    order: wp.array(dtype=wp.int32),  # (M,) matches sorted by anchor set
-    points: wp.array(dtype=wp.vec3),
-    anchors: wp.array(dtype=wp.vec4i),  # every match of a group lists the same nodes in the same order
-    weights: wp.array(dtype=wp.vec4),
-    information: wp.array(dtype=wp.mat33),
-    gradient: wp.array(dtype=wp.vec3),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    active: wp.array(dtype=wp.int32),
+    # Trial:
+    state: wp.array(dtype=float),  # (4,)
+    # Model:
+    groups: Groups,
+    points: Points,  # sorted anchors
+    graph: Graph,
+    active: wp.array(dtype=wp.int32),  # (N,)
+    sums: Sums,
     # Out:
-    blocks_out: wp.array2d(dtype=wp.mat33),  # (G, 10 * 4)
-    right_out: wp.array2d(dtype=wp.vec3),  # (G, 4 * 2): rotation, translation
+    groups_out: GroupBlocks,
 ):
     g = begin + wp.tid()
-    if state[2] < 0.5:
+    if state[ACCEPTED] < 0.5:
         return
-    ids = anchors[order[group_start[g]]]
+    ids = points.anchors[groups.order[groups.starts[g]]]
     if active[ids[0]] == 0:
         return
     rr = wp.zeros(shape=10, dtype=wp.mat33)
@@ -43,17 +59,17 @@ def accumulate_groups(
     bt = wp.zeros(shape=4, dtype=wp.vec3)
     y = wp.zeros(shape=4, dtype=wp.vec3)
     n = wp.zeros(shape=4, dtype=wp.mat33)
-    for k in range(group_start[g], group_start[g + 1]):
-        match = order[k]
-        p = points[match]
-        a = weights[match]
-        m = information[match]
-        r = gradient[match]
+    for k in range(groups.starts[g], groups.starts[g + 1]):
+        match = groups.order[k]
+        p = points.positions[match]
+        a = points.weights[match]
+        m = sums.information[match]
+        r = sums.gradient[match]
         m0 = wp.vec3(m[0, 0], m[1, 0], m[2, 0])
         m1 = wp.vec3(m[0, 1], m[1, 1], m[2, 1])
         m2 = wp.vec3(m[0, 2], m[1, 2], m[2, 2])
         for i in range(4):
-            yi = rotations[ids[i]] * (p - positions[ids[i]])
+            yi = graph.rotations[ids[i]] * (p - graph.positions[ids[i]])
             y[i] = yi
             n[i] = a[i] * wp.matrix_from_cols(wp.cross(yi, m0), wp.cross(yi, m1), wp.cross(yi, m2))
             br[i] = br[i] + a[i] * wp.cross(yi, r)
@@ -71,142 +87,142 @@ def accumulate_groups(
                     rr[s] = rr[s] + wp.matrix_from_rows(wp.cross(yj, n0), wp.cross(yj, n1), wp.cross(yj, n2))
                     tt[s] = tt[s] + (a[i] * a[j]) * m
     for i in range(4):
-        right_out[g, i * 2] = br[i]
-        right_out[g, i * 2 + 1] = bt[i]
+        groups_out.right[g, i * 2] = br[i]
+        groups_out.right[g, i * 2 + 1] = bt[i]
         for j in range(4):
             if j >= i:
                 s = i * 4 + j - (i * (i + 1)) // 2
-                blocks_out[g, s * 4] = rr[s]
-                blocks_out[g, s * 4 + 1] = rt[i * 4 + j]
-                blocks_out[g, s * 4 + 2] = wp.transpose(rt[j * 4 + i])
-                blocks_out[g, s * 4 + 3] = tt[s]
+                groups_out.blocks[g, s * 4] = rr[s]
+                groups_out.blocks[g, s * 4 + 1] = rt[i * 4 + j]
+                groups_out.blocks[g, s * 4 + 2] = wp.transpose(rt[j * 4 + i])
+                groups_out.blocks[g, s * 4 + 3] = tt[s]
 
 
 @wp.func
-def add_block(values: wp.array2d(dtype=wp.mat33), slot: int, rr: wp.mat33, rt: wp.mat33, tr: wp.mat33, tt: wp.mat33):
-    wp.atomic_add(values, slot, 0, rr)
-    wp.atomic_add(values, slot, 1, rt)
-    wp.atomic_add(values, slot, 2, tr)
-    wp.atomic_add(values, slot, 3, tt)
+def add_block(system: System, slot: int, rr: wp.mat33, rt: wp.mat33, tr: wp.mat33, tt: wp.mat33):
+    wp.atomic_add(system.values, slot, 0, rr)
+    wp.atomic_add(system.values, slot, 1, rt)
+    wp.atomic_add(system.values, slot, 2, tr)
+    wp.atomic_add(system.values, slot, 3, tt)
 
 
 @wp.kernel(enable_backward=False)
 def clear_system(
     begin: wp.int32,
-    state: wp.array(dtype=float),
-    row_start: wp.array(dtype=wp.int32),  # (N + 1,)
+    # Trial:
+    state: wp.array(dtype=float),  # (4,)
     # Out:
-    values_out: wp.array2d(dtype=wp.mat33),  # (S, 4)
-    right_out: wp.array2d(dtype=wp.vec3),  # (N, 2)
+    system_out: System,
 ):
     i = begin + wp.tid()
-    if state[2] < 0.5:
+    if state[ACCEPTED] < 0.5:
         return
     zero = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for s in range(row_start[i], row_start[i + 1]):
+    for s in range(system_out.row_start[i], system_out.row_start[i + 1]):
         for k in range(4):
-            values_out[s, k] = zero
-    right_out[i, 0] = wp.vec3(0.0, 0.0, 0.0)
-    right_out[i, 1] = wp.vec3(0.0, 0.0, 0.0)
+            system_out.values[s, k] = zero
+    system_out.right[i, 0] = wp.vec3(0.0, 0.0, 0.0)
+    system_out.right[i, 1] = wp.vec3(0.0, 0.0, 0.0)
 
 
 @wp.kernel(enable_backward=False)
 def scatter_groups(
     begin: wp.int32,
-    state: wp.array(dtype=float),
-    group_start: wp.array(dtype=wp.int32),
-    order: wp.array(dtype=wp.int32),
-    anchors: wp.array(dtype=wp.vec4i),
-    blocks: wp.array2d(dtype=wp.mat33),
-    right: wp.array2d(dtype=wp.vec3),
-    slots: wp.array2d(dtype=wp.int32),  # (N, N) slot of the block of two nodes, -1 = not in the pattern
-    active: wp.array(dtype=wp.int32),
+    # Trial:
+    state: wp.array(dtype=float),  # (4,)
+    # Model:
+    groups: Groups,
+    anchors: wp.array(dtype=wp.vec4i),  # (M,)
+    active: wp.array(dtype=wp.int32),  # (N,)
+    parts: GroupBlocks,
     # Out (added to):
-    values_out: wp.array2d(dtype=wp.mat33),
-    right_out: wp.array2d(dtype=wp.vec3),
+    system_out: System,
 ):
     """Anchors of a match ascend, so only blocks i <= j arise; `mirror_blocks` fills the rest. Not split on the CPU."""
     g = begin + wp.tid()
-    if state[2] < 0.5:
+    if state[ACCEPTED] < 0.5:
         return
-    ids = anchors[order[group_start[g]]]
+    ids = anchors[groups.order[groups.starts[g]]]
     if active[ids[0]] == 0:
         return
     for i in range(4):
-        wp.atomic_add(right_out, ids[i], 0, -right[g, i * 2])
-        wp.atomic_add(right_out, ids[i], 1, -right[g, i * 2 + 1])
+        wp.atomic_add(system_out.right, ids[i], 0, -parts.right[g, i * 2])
+        wp.atomic_add(system_out.right, ids[i], 1, -parts.right[g, i * 2 + 1])
         for j in range(4):
             # An unused anchor repeats a node with zero weight: its off-diagonal block is zero.
             if j == i or (j > i and ids[i] != ids[j]):
                 s = (i * 4 + j - (i * (i + 1)) // 2) * 4
-                slot = slots[ids[i], ids[j]]
+                slot = system_out.slots[ids[i], ids[j]]
                 # Anchors that are older than the graph may couple nodes outside of its pattern.
                 if slot >= 0:
-                    add_block(values_out, slot, blocks[g, s], blocks[g, s + 1], blocks[g, s + 2], blocks[g, s + 3])
+                    add_block(
+                        system_out,
+                        slot,
+                        parts.blocks[g, s],
+                        parts.blocks[g, s + 1],
+                        parts.blocks[g, s + 2],
+                        parts.blocks[g, s + 3],
+                    )
 
 
 @wp.kernel(enable_backward=False)
 def regularisation_blocks(
     begin: wp.int32,
-    state: wp.array(dtype=float),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
-    edges: wp.array2d(dtype=wp.int32),
-    active: wp.array(dtype=wp.int32),
-    slots: wp.array2d(dtype=wp.int32),
+    # Trial:
+    state: wp.array(dtype=float),  # (4,)
+    # Graph:
+    graph: Graph,
+    active: wp.array(dtype=wp.int32),  # (N,)
     reg: float,
     # Out (added to):
-    values_out: wp.array2d(dtype=wp.mat33),
-    right_out: wp.array2d(dtype=wp.vec3),
+    system_out: System,
 ):
     """ARAP (eq. 11): d r / d eps_i = -[y]x, d r / d t_i = I, d r / d t_j = -I. Not to be split on the CPU."""
     i = begin + wp.tid()
-    if state[2] < 0.5 or active[i] == 0:
+    if state[ACCEPTED] < 0.5 or active[i] == 0:
         return
     zero = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     unit = wp.mat33(reg, 0.0, 0.0, 0.0, reg, 0.0, 0.0, 0.0, reg)
-    for e in range(edges.shape[1]):
-        j = edges[i, e]
+    for e in range(graph.edges.shape[1]):
+        j = graph.edges[i, e]
         if j >= 0:
-            y = rotations[i] * (positions[j] - positions[i])
-            r = reg * (y + positions[i] + translations[i] - positions[j] - translations[j])
+            y = graph.rotations[i] * (graph.positions[j] - graph.positions[i])
+            r = reg * (y + graph.positions[i] + graph.translations[i] - graph.positions[j] - graph.translations[j])
             k = wp.skew(y)
             kt = reg * k
-            add_block(values_out, slots[i, i], -(k * kt), kt, -kt, unit)
-            add_block(values_out, slots[j, j], zero, zero, zero, unit)
+            add_block(system_out, system_out.slots[i, i], -(k * kt), kt, -kt, unit)
+            add_block(system_out, system_out.slots[j, j], zero, zero, zero, unit)
             if i < j:
-                add_block(values_out, slots[i, j], zero, -kt, zero, -unit)
+                add_block(system_out, system_out.slots[i, j], zero, -kt, zero, -unit)
             else:
-                add_block(values_out, slots[j, i], zero, zero, kt, -unit)
-            wp.atomic_add(right_out, i, 0, -wp.cross(y, r))
-            wp.atomic_add(right_out, i, 1, -r)
-            wp.atomic_add(right_out, j, 1, r)
+                add_block(system_out, system_out.slots[j, i], zero, zero, kt, -unit)
+            wp.atomic_add(system_out.right, i, 0, -wp.cross(y, r))
+            wp.atomic_add(system_out.right, i, 1, -r)
+            wp.atomic_add(system_out.right, j, 1, r)
 
 
 @wp.kernel(enable_backward=False)
 def mirror_blocks(
     begin: wp.int32,
-    state: wp.array(dtype=float),
-    row_start: wp.array(dtype=wp.int32),
-    columns: wp.array(dtype=wp.int32),
-    slots: wp.array2d(dtype=wp.int32),
-    active: wp.array(dtype=wp.int32),
+    # Trial:
+    state: wp.array(dtype=float),  # (4,)
+    # Graph:
+    active: wp.array(dtype=wp.int32),  # (N,)
     # Out:
-    values_out: wp.array2d(dtype=wp.mat33),
+    system_out: System,
 ):
     """Fill the lower triangle; give inactive nodes a unit diagonal so that their step is zero."""
     i = begin + wp.tid()
-    if state[2] < 0.5:
+    if state[ACCEPTED] < 0.5:
         return
-    for s in range(row_start[i], row_start[i + 1]):
-        j = columns[s]
+    for s in range(system_out.row_start[i], system_out.row_start[i + 1]):
+        j = system_out.columns[s]
         if j < i:
-            t = slots[j, i]
-            values_out[s, 0] = wp.transpose(values_out[t, 0])
-            values_out[s, 1] = wp.transpose(values_out[t, 2])
-            values_out[s, 2] = wp.transpose(values_out[t, 1])
-            values_out[s, 3] = wp.transpose(values_out[t, 3])
+            t = system_out.slots[j, i]
+            system_out.values[s, 0] = wp.transpose(system_out.values[t, 0])
+            system_out.values[s, 1] = wp.transpose(system_out.values[t, 2])
+            system_out.values[s, 2] = wp.transpose(system_out.values[t, 1])
+            system_out.values[s, 3] = wp.transpose(system_out.values[t, 3])
         if j == i and active[i] == 0:
-            values_out[s, 0] = wp.identity(n=3, dtype=float)
-            values_out[s, 3] = wp.identity(n=3, dtype=float)
+            system_out.values[s, 0] = wp.identity(n=3, dtype=float)
+            system_out.values[s, 3] = wp.identity(n=3, dtype=float)

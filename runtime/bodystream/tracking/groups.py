@@ -7,6 +7,7 @@ import warp as wp
 
 from bodystream.device import LaunchCache, Staged
 from bodystream.tracking import kernels
+from bodystream.tracking.assembly_kernels import Groups
 
 __all__ = ["MAX_NODES", "PointGroups"]
 
@@ -35,6 +36,13 @@ class PointGroups:
         self.weights = wp.zeros(capacity, dtype=wp.vec4, device=device)
         self.order = self.starts = self._order_and_starts.array
         self.count = 0
+
+    @property
+    def packed(self) -> Groups:
+        """The kernels' view of order and starts."""
+        groups = Groups()
+        groups.starts, groups.order = self.starts, self.order
+        return groups
 
     def sort(self, anchors: wp.array, weights: wp.array, count: int) -> None:
         """Take the anchors and weights of `count` points, vec4i and vec4 device arrays."""

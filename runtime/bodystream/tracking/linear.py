@@ -43,6 +43,14 @@ class NormalEquations:
     state: wp.array
     report: wp.array
 
+    @property
+    def packed(self) -> pcg_kernels.System:
+        """The kernels' view of it."""
+        system = pcg_kernels.System()
+        system.row_start, system.columns, system.slots = self.row_start, self.columns, self.slots
+        system.values, system.right = self.values, self.right
+        return system
+
 
 @dataclass(frozen=True, slots=True)
 class LinearReport:
@@ -95,7 +103,7 @@ class BandedCholesky:
         storage[:] = 0.0
         storage[self._target] = values[self._source]
         diagonal = storage[self._diagonal]
-        damping = float(download(equations.state)[0])
+        damping = float(download(equations.state)[pcg_kernels.DAMPING])
         floor = 1e-7 + 1e-6 * diagonal.reshape(-1, 2, 3).sum(axis=2).repeat(3)
         storage[self._diagonal] = diagonal * (1.0 + damping) + floor
         self._right[self._unknown_of] = download(equations.right).reshape(-1)
@@ -124,23 +132,22 @@ class ConjugateGradients:
         self._device = device
         self._max_iterations = max_iterations
         e = equations
-        inverse = wp.zeros((nodes, 4), dtype=wp.mat33, device=device)
-        r, z, p, q = (wp.zeros((nodes, 2), dtype=wp.vec3, device=device) for _ in range(4))
-        matrix = [e.row_start, e.columns, e.values]
+        work, system = pcg_kernels.Work(), e.packed
+        work.inverse = wp.zeros((nodes, 4), dtype=wp.mat33, device=device)
+        for name in ("r", "z", "p", "q"):
+            setattr(work, name, wp.zeros((nodes, 2), dtype=wp.vec3, device=device))
+        work.x = e.step
         if device.is_cpu:
             self._report = e.report
-            inputs = [nodes, max_iterations, tolerance, *matrix, e.right, e.state]
-            inputs += [inverse, r, z, p, q, e.step, self._report]
+            inputs = [nodes, system, e.state, max_iterations, tolerance, work, self._report]
             self._serial = RecordedLaunch(pcg_kernels.solve_serially, 1, inputs, device, split=False)
             return
         self._scalars = wp.zeros((max_iterations + 1, 2), dtype=float, device=device)
-        outputs = [inverse, e.step, r, p, self._scalars]
-        self._start = RecordedLaunch(pcg_kernels.start_pcg, nodes, [*matrix, e.right, e.state, *outputs], device)
-        inputs = [0, *matrix, e.state, p, q, self._scalars]
-        self._multiply = RecordedLaunch(pcg_kernels.multiply, nodes, inputs, device)
-        inputs = [0, inverse, p, q, e.step, r, z, self._scalars]
-        self._advance = RecordedLaunch(pcg_kernels.advance, nodes, inputs, device)
-        self._turn = RecordedLaunch(pcg_kernels.turn, nodes, [0, z, self._scalars, p], device)
+        outputs = [work, self._scalars]
+        self._start = RecordedLaunch(pcg_kernels.start_pcg, nodes, [system, e.state, *outputs], device)
+        self._multiply = RecordedLaunch(pcg_kernels.multiply, nodes, [0, system, e.state, *outputs], device)
+        self._advance = RecordedLaunch(pcg_kernels.advance, nodes, [0, *outputs], device)
+        self._turn = RecordedLaunch(pcg_kernels.turn, nodes, [0, self._scalars, work], device)
 
     def solve(self) -> LinearReport:
         """Write the step."""

@@ -2,8 +2,57 @@
 
 import warp as wp
 
-from bodystream.deformation.kernels import warp_direction, warp_point
-from bodystream.tracking.kernels import Pinhole
+from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_point
+from bodystream.device.camera_kernels import Camera, is_inside, pixel_of, project, ray_of
+from bodystream.tracking.kernels import Targets
+
+
+@wp.struct
+class Past:
+    """A past frame, its foreground and the motion that was solved for it."""
+
+    graph: Graph  # the nodes as they lay then
+    node_count: int  # that existed then
+    depth: wp.array2d(dtype=float)  # (H, W) foreground [m]
+
+
+@wp.struct
+class Flow:
+    """Dense flow from a past frame to the new one, of a window outside of which nothing is known."""
+
+    flow_px: wp.array2d(dtype=wp.vec2)  # (h, w)
+    weight: wp.array2d(dtype=float)  # (h, w)
+    window_px: wp.vec2i  # (u, v) of the window's first pixel
+
+
+@wp.struct
+class Candidates:
+    """Of each reference, where it says that the points should be seen."""
+
+    pixels: wp.array2d(dtype=wp.vec2)  # (R, M) [px]
+    depth: wp.array2d(dtype=float)  # (R, M) [m], 0 = none
+    weight: wp.array2d(dtype=float)  # (R, M) 0 = no match
+
+
+@wp.struct
+class MatchRules:
+    """The kernels' view of `MatchConfig`."""
+
+    least_weight: float
+    visible_m: float  # a point is seen where the depth agrees this well
+    step_m: float
+    spread_m: float
+    see_through_m: float
+    silhouette_weight: float
+
+
+@wp.func
+def existed(anchors: wp.vec4i, weights: wp.vec4, node_count: int) -> bool:
+    """Whether a point is covered, and by nodes that are among the first `node_count`."""
+    for k in range(4):
+        if weights[k] > 0.02 and anchors[k] >= node_count:
+            return False
+    return weights[0] + weights[1] + weights[2] + weights[3] >= 0.5
 
 
 @wp.func
@@ -30,82 +79,62 @@ def smooth_depth(depth_m: wp.array2d(dtype=float), u: float, v: float, step_m: f
 def follow_flow(
     begin: wp.int32,
     # Model:
-    points: wp.array(dtype=wp.vec3),  # (M,) canonical [m]
-    normals: wp.array(dtype=wp.vec3),
-    anchors: wp.array(dtype=wp.vec4i),
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    camera: Pinhole,
+    points: Points,
+    camera: Camera,
+    rules: MatchRules,
     # Reference frame:
-    rotations: wp.array(dtype=wp.mat33),  # motion from canonical to the reference frame
-    translations: wp.array(dtype=wp.vec3),
-    node_count: int,  # nodes that existed then
-    reference_depth: wp.array2d(dtype=float),  # (H, W) foreground [m]
-    flow_px: wp.array2d(dtype=wp.vec2),  # (h, w) to the new frame, of a window outside of which nothing is known
-    flow_weight: wp.array2d(dtype=float),  # (h, w)
-    window_px: wp.vec2i,  # (u, v) of the window's first pixel
-    least_weight: float,
-    visible_m: float,  # a point is seen where the depth agrees this well
+    past: Past,
+    flow: Flow,
     # New frame:
-    target_depth: wp.array2d(dtype=float),
-    step_m: float,
+    target_depth: wp.array2d(dtype=float),  # (H, W) foreground [m]
     row: int,
     # Out:
-    pixels_out: wp.array2d(dtype=wp.vec2),  # (R, M)
-    depth_out: wp.array2d(dtype=float),
-    weight_out: wp.array2d(dtype=float),  # 0 = no match
+    found_out: Candidates,
 ):
     i = begin + wp.tid()
-    weight_out[row, i] = 0.0
-    w = weights[i]
-    for k in range(4):
-        if w[k] > 0.02 and anchors[i][k] >= node_count:
-            return
-    if w[0] + w[1] + w[2] + w[3] < 0.5:
+    found_out.weight[row, i] = 0.0
+    w = points.weights[i]
+    anchors = points.anchors[i]
+    if not existed(anchors, w, past.node_count):
         return
-    p = warp_point(points[i], anchors[i], w, positions, rotations, translations)
+    p = warp_point(points.positions[i], anchors, w, past.graph)
     if p[2] < 1.0e-3:
         return
-    n = warp_direction(normals[i], anchors[i], w, rotations)
+    n = warp_direction(points.normals[i], anchors, w, past.graph)
     if -wp.dot(n, wp.normalize(p)) < 0.15:
         return
-    u = camera.fx * p[0] / p[2] + camera.cx
-    v = camera.fy * p[1] / p[2] + camera.cy
-    ui = int(wp.floor(u + 0.5))
-    vi = int(wp.floor(v + 0.5))
-    if ui < 1 or vi < 1 or ui >= camera.width - 1 or vi >= camera.height - 1:
+    at = project(camera, p)
+    pixel = pixel_of(at)
+    if not is_inside(camera, pixel, 1):
         return
-    z = reference_depth[vi, ui]
-    if z <= 0.0 or wp.abs(z - p[2]) > visible_m:
+    z = past.depth[pixel[1], pixel[0]]
+    if z <= 0.0 or wp.abs(z - p[2]) > rules.visible_m:
         return
-    wu = ui - window_px[0]
-    wv = vi - window_px[1]
-    if wu < 0 or wv < 0 or wu >= flow_px.shape[1] or wv >= flow_px.shape[0]:
+    wu = pixel[0] - flow.window_px[0]
+    wv = pixel[1] - flow.window_px[1]
+    if wu < 0 or wv < 0 or wu >= flow.flow_px.shape[1] or wv >= flow.flow_px.shape[0]:
         return
-    strength = flow_weight[wv, wu]
-    if strength < least_weight:
+    strength = flow.weight[wv, wu]
+    if strength < rules.least_weight:
         return
-    c = wp.vec2(u, v) + flow_px[wv, wu]
-    pixels_out[row, i] = c
-    depth_out[row, i] = smooth_depth(target_depth, c[0], c[1], step_m)
-    weight_out[row, i] = strength
+    c = at + flow.flow_px[wv, wu]
+    found_out.pixels[row, i] = c
+    found_out.depth[row, i] = smooth_depth(target_depth, c[0], c[1], rules.step_m)
+    found_out.weight[row, i] = strength
 
 
 @wp.kernel(enable_backward=False)
 def agree(
     begin: wp.int32,
+    # References:
     references: int,
-    camera: Pinhole,
-    pixels: wp.array2d(dtype=wp.vec2),  # (R, M)
-    depth: wp.array2d(dtype=float),
-    weight: wp.array2d(dtype=float),
-    spread_m: float,
+    found: Candidates,
+    camera: Camera,
+    rules: MatchRules,
     # Out:
-    pixels_out: wp.array(dtype=wp.vec2),  # (M,)
-    depth_out: wp.array(dtype=float),
-    weight_out: wp.array(dtype=float),
+    targets_out: Targets,
 ):
-    """Multi-keyframe consistency: predictions of one point that disagree by more than `spread_m` are all rejected."""
+    """Multi-keyframe consistency: predictions of one point that disagree by more than the spread are all rejected."""
     i = begin + wp.tid()
     total = float(0.0)
     c = wp.vec2(0.0, 0.0)
@@ -114,59 +143,48 @@ def agree(
     mean = wp.vec3(0.0, 0.0, 0.0)
     seen = int(0)
     for r in range(references):
-        w = weight[r, i]
+        w = found.weight[r, i]
         if w > 0.0:
             total += w
-            c += w * pixels[r, i]
-            d = depth[r, i]
+            c += w * found.pixels[r, i]
+            d = found.depth[r, i]
             if d > 0.0:
                 z += w * d
                 z_total += w
-                mean += wp.vec3(
-                    (pixels[r, i][0] - camera.cx) / camera.fx * d, (pixels[r, i][1] - camera.cy) / camera.fy * d, d
-                )
+                mean += d * ray_of(camera, found.pixels[r, i][0], found.pixels[r, i][1])
                 seen += 1
-    weight_out[i] = 0.0
-    depth_out[i] = 0.0
+    targets_out.weight[i] = 0.0
+    targets_out.depth[i] = 0.0
     if total <= 0.0:
         return
     if seen > 1:
         mean = mean / float(seen)
         for r in range(references):
-            d = depth[r, i]
-            if weight[r, i] > 0.0 and d > 0.0:
-                q = wp.vec3(
-                    (pixels[r, i][0] - camera.cx) / camera.fx * d, (pixels[r, i][1] - camera.cy) / camera.fy * d, d
-                )
-                if wp.length(q - mean) > spread_m:
+            d = found.depth[r, i]
+            if found.weight[r, i] > 0.0 and d > 0.0:
+                q = d * ray_of(camera, found.pixels[r, i][0], found.pixels[r, i][1])
+                if wp.length(q - mean) > rules.spread_m:
                     return
-    pixels_out[i] = c / total
+    targets_out.pixels[i] = c / total
     if z_total > 0.0:
-        depth_out[i] = z / z_total
-    weight_out[i] = total / float(references)
+        targets_out.depth[i] = z / z_total
+    targets_out.weight[i] = total / float(references)
 
 
 @wp.kernel(enable_backward=False)
 def pull_inside(
     begin: wp.int32,
     # Model:
-    points: wp.array(dtype=wp.vec3),
-    anchors: wp.array(dtype=wp.vec4i),
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),  # predicted motion
-    translations: wp.array(dtype=wp.vec3),
-    camera: Pinhole,
+    points: Points,
+    graph: Graph,  # predicted motion
+    camera: Camera,
+    rules: MatchRules,
     # New frame:
     scene_depth: wp.array2d(dtype=float),  # (H, W) all measurements [m]
     inside_px: wp.array2d(dtype=wp.vec2s),  # (H / scale, W / scale) nearest foreground pixel, < 0 = far away
     scale: int,
-    margin_m: float,
-    strength: float,
     # In and out:
-    pixels_out: wp.array(dtype=wp.vec2),
-    depth_out: wp.array(dtype=float),
-    weight_out: wp.array(dtype=float),
+    targets_out: Targets,
 ):
     """Where the camera sees through the model, pull the point to the nearest pixel of the silhouette.
 
@@ -174,87 +192,71 @@ def pull_inside(
     was measured.
     """
     i = begin + wp.tid()
-    w = weights[i]
-    if weight_out[i] > 0.0 or w[0] + w[1] + w[2] + w[3] < 0.5:
+    w = points.weights[i]
+    if targets_out.weight[i] > 0.0 or w[0] + w[1] + w[2] + w[3] < 0.5:
         return
-    p = warp_point(points[i], anchors[i], w, positions, rotations, translations)
+    p = warp_point(points.positions[i], points.anchors[i], w, graph)
     if p[2] < 1.0e-3:
         return
-    u = int(wp.floor(camera.fx * p[0] / p[2] + camera.cx + 0.5))
-    v = int(wp.floor(camera.fy * p[1] / p[2] + camera.cy + 0.5))
-    if u < 0 or v < 0 or u >= camera.width or v >= camera.height:
+    pixel = pixel_of(project(camera, p))
+    if not is_inside(camera, pixel, 0):
         return
-    if scene_depth[v, u] < p[2] + margin_m:
+    u = pixel[0]
+    v = pixel[1]
+    if scene_depth[v, u] < p[2] + rules.see_through_m:
         return
     target = inside_px[wp.min(v / scale, inside_px.shape[0] - 1), wp.min(u / scale, inside_px.shape[1] - 1)]
     if target[0] < wp.int16(0):
         return
-    pixels_out[i] = wp.vec2(float(target[0]), float(target[1]))
-    depth_out[i] = 0.0
-    weight_out[i] = strength
+    targets_out.pixels[i] = wp.vec2(float(target[0]), float(target[1]))
+    targets_out.depth[i] = 0.0
+    targets_out.weight[i] = rules.silhouette_weight
 
 
 @wp.kernel(enable_backward=False)
 def predict_flow(
     begin: wp.int32,
     # Model:
-    points: wp.array(dtype=wp.vec3),
-    anchors: wp.array(dtype=wp.vec4i),
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),  # predicted motion
-    translations: wp.array(dtype=wp.vec3),
-    camera: Pinhole,
+    points: Points,
+    graph: Graph,  # predicted motion
+    camera: Camera,
     # Reference frame:
-    reference_rotations: wp.array(dtype=wp.mat33),
-    reference_translations: wp.array(dtype=wp.vec3),
-    node_count: int,
-    reference_depth: wp.array2d(dtype=float),
+    past: Past,
     visible_m: float,
     # Out:
-    moved_out: wp.array(dtype=wp.vec4),  # pixel in the reference frame and its flow [px]; u < 0 = not seen there
+    moved_out: wp.array(dtype=wp.vec4),  # (M,) pixel in the reference frame and its flow [px]; u < 0 = not seen there
 ):
     i = begin + wp.tid()
     moved_out[i] = wp.vec4(-1.0, -1.0, 0.0, 0.0)
-    w = weights[i]
-    for k in range(4):
-        if w[k] > 0.02 and anchors[i][k] >= node_count:
-            return
-    if w[0] + w[1] + w[2] + w[3] < 0.5:
+    w = points.weights[i]
+    anchors = points.anchors[i]
+    if not existed(anchors, w, past.node_count):
         return
-    p = warp_point(points[i], anchors[i], w, positions, reference_rotations, reference_translations)
-    q = warp_point(points[i], anchors[i], w, positions, rotations, translations)
+    p = warp_point(points.positions[i], anchors, w, past.graph)
+    q = warp_point(points.positions[i], anchors, w, graph)
     if p[2] < 1.0e-3 or q[2] < 1.0e-3:
         return
-    u = camera.fx * p[0] / p[2] + camera.cx
-    v = camera.fy * p[1] / p[2] + camera.cy
-    ui = int(wp.floor(u + 0.5))
-    vi = int(wp.floor(v + 0.5))
-    if ui < 0 or vi < 0 or ui >= camera.width or vi >= camera.height:
+    at = project(camera, p)
+    pixel = pixel_of(at)
+    if not is_inside(camera, pixel, 0):
         return
-    if wp.abs(reference_depth[vi, ui] - p[2]) > visible_m:
+    if wp.abs(past.depth[pixel[1], pixel[0]] - p[2]) > visible_m:
         return
-    du = camera.fx * q[0] / q[2] + camera.cx - u
-    dv = camera.fy * q[1] / q[2] + camera.cy - v
-    moved_out[i] = wp.vec4(wp.max(u, 0.0), wp.max(v, 0.0), du, dv)
+    moved = project(camera, q) - at
+    moved_out[i] = wp.vec4(wp.max(at[0], 0.0), wp.max(at[1], 0.0), moved[0], moved[1])
 
 
 @wp.kernel(enable_backward=False)
 def take_every(
     begin: wp.int32,
+    # Surface:
     stride: int,
-    points: wp.array(dtype=wp.vec3),
-    normals: wp.array(dtype=wp.vec3),
-    anchors: wp.array(dtype=wp.vec4i),
-    weights: wp.array(dtype=wp.vec4),
+    points: Points,
     # Out:
-    points_out: wp.array(dtype=wp.vec3),
-    normals_out: wp.array(dtype=wp.vec3),
-    anchors_out: wp.array(dtype=wp.vec4i),
-    weights_out: wp.array(dtype=wp.vec4),
+    points_out: Points,
 ):
     i = begin + wp.tid()
-    points_out[i] = points[i * stride]
-    normals_out[i] = normals[i * stride]
-    anchors_out[i] = anchors[i * stride]
-    weights_out[i] = weights[i * stride]
+    points_out.positions[i] = points.positions[i * stride]
+    points_out.normals[i] = points.normals[i * stride]
+    points_out.anchors[i] = points.anchors[i * stride]
+    points_out.weights[i] = points.weights[i * stride]

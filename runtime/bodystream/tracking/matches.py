@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.deformation.kernels import Graph
 from bodystream.device import DeviceFrame, LaunchCache, Staged, view_as
-from bodystream.tracking import kernels, match_kernels
+from bodystream.device.camera import device_camera
+from bodystream.tracking import match_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
-from bodystream.tracking.kernels import Pinhole
+from bodystream.tracking.kernels import Targets
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.silhouette import nearest_inside
 from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
 
-__all__ = ["MatchConfig", "MatchGatherer", "Reference", "pinhole"]
-
-
-def pinhole(intrinsics: CameraIntrinsics) -> Pinhole:
-    """Intrinsics as the kernels take them."""
-    camera = kernels.Pinhole()
-    camera.fx, camera.fy, camera.cx, camera.cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
-    camera.width, camera.height = intrinsics.width, intrinsics.height
-    return camera
+__all__ = ["MatchConfig", "MatchGatherer", "Reference"]
 
 
 SILHOUETTE_SCALE = 3
@@ -100,6 +93,14 @@ class Reference:
         wp.copy(self.rotations, field.rotations)
         wp.copy(self.translations, field.translations)
 
+    def packed(self, field: WarpField) -> match_kernels.Past:
+        """The kernels' view of it, with the nodes of `field` as they lay then."""
+        past, graph = match_kernels.Past(), Graph()
+        graph.positions, graph.edges = field.positions, field.edges
+        graph.rotations, graph.translations = self.rotations, self.translations
+        past.graph, past.node_count, past.depth = graph, self.node_count, self.depth
+        return past
+
     def restore(self, field: WarpField) -> None:
         """Give the field the motion that was stored; later nodes keep theirs."""
         count = min(self.node_count, field.count)
@@ -115,7 +116,10 @@ class MatchGatherer:
         self.config = MatchConfig() if config is None else config
         self._field = field
         self._device = field.device
-        self._camera = pinhole(intrinsics)
+        self._camera = device_camera(intrinsics)
+        self._rules = rules = match_kernels.MatchRules()
+        for name in ("least_weight", "visible_m", "step_m", "spread_m", "see_through_m", "silhouette_weight"):
+            setattr(rules, name, getattr(self.config, name))
         self._launch = LaunchCache(field.device)
         shape = (intrinsics.height, intrinsics.width)
         self._flows = [Staged(3 * shape[0] * shape[1], float, self._device) for _ in range(self.config.references)]
@@ -126,16 +130,17 @@ class MatchGatherer:
     def _allocate(self, capacity: int) -> None:
         self._capacity = capacity
         shape = (self.config.references, capacity)
-        self._pixels = wp.zeros(shape, dtype=wp.vec2, device=self._device)
-        self._depths = wp.zeros(shape, dtype=float, device=self._device)
-        self._weights = wp.zeros(shape, dtype=float, device=self._device)
+        self._found = found = match_kernels.Candidates()
+        found.pixels = wp.zeros(shape, dtype=wp.vec2, device=self._device)
+        found.depth = wp.zeros(shape, dtype=float, device=self._device)
+        found.weight = wp.zeros(shape, dtype=float, device=self._device)
 
     def gather(
         self,
         model: ModelPoints,
         references: list[tuple[Reference, FlowField]],
         target: DeviceFrame,
-        outputs: tuple[wp.array, wp.array, wp.array],
+        targets: Targets,
     ) -> None:
         """Fill the solver's flow buffers (pixels, depth, weight) for the model's points.
 
@@ -151,19 +156,18 @@ class MatchGatherer:
         config, field = self.config, self._field
         used = references[: config.references]
         for row, (reference, flow) in enumerate(used):
-            inputs = [model.points, model.normals, model.anchors, model.weights, field.positions, self._camera]
-            inputs += [reference.rotations, reference.translations, reference.node_count, reference.depth]
-            inputs += [*self._on_device(row, flow), config.least_weight, config.visible_m]
-            inputs += [target.depth, config.step_m, row, self._pixels, self._depths, self._weights]
-            self._launch(match_kernels.follow_flow, count, inputs, min_chunk=1024)
-        inputs = [len(used), self._camera, self._pixels, self._depths, self._weights, config.spread_m, *outputs]
+            inputs = [model.packed, self._camera, self._rules, reference.packed(field), self._on_device(row, flow)]
+            self._launch(match_kernels.follow_flow, count, [*inputs, target.depth, row, self._found], min_chunk=1024)
+        inputs = [len(used), self._found, self._camera, self._rules, targets]
         self._launch(match_kernels.agree, count, inputs, min_chunk=1024)
 
-    def _on_device(self, row: int, flow: FlowField) -> tuple[Any, Any, wp.vec2i]:
-        """(h, w) vec2 flow and (h, w) weights of a window of the image, and the window's first pixel (u, v)."""
+    def _on_device(self, row: int, flow: FlowField) -> match_kernels.Flow:
+        """Flow and weights of the window of the image outside of which there are none."""
+        found = match_kernels.Flow()
         flow_px, weight = flow.flow_px, flow.weight
         if isinstance(flow_px, wp.array):
-            return flow_px, weight, wp.vec2i(0, 0)
+            found.flow_px, found.weight, found.window_px = flow_px, weight, wp.vec2i(0, 0)
+            return found
         # Pixels without weight are never read, and a person fills a part of the image only.
         u, v, width, height = cv2.boundingRect((weight > 0).view(np.uint8))
         pixels = width * height
@@ -175,13 +179,15 @@ class MatchGatherer:
         if pixels:
             staged.send(3 * pixels)
         shape, array = (height, width), staged.array
-        return view_as(array, wp.vec2, shape), view_as(array, float, shape, begin=8 * pixels), wp.vec2i(u, v)
+        found.flow_px, found.weight = view_as(array, wp.vec2, shape), view_as(array, float, shape, begin=8 * pixels)
+        found.window_px = wp.vec2i(u, v)
+        return found
 
     def pull_inside(
         self,
         model: ModelPoints,
         target: DeviceFrame,
-        outputs: tuple[wp.array, wp.array, wp.array],
+        targets: Targets,
     ) -> None:
         """Targets on the silhouette of the new frame for points without a flow match that the camera sees through.
 
@@ -191,7 +197,6 @@ class MatchGatherer:
         if config.silhouette_weight <= 0:
             return
         self._inside.upload(nearest_inside(target.foreground, SILHOUETTE_SCALE))
-        inputs = [model.points, model.anchors, model.weights, field.positions, field.rotations, field.translations]
-        inputs += [self._camera, target.scene_depth, self._inside.array, SILHOUETTE_SCALE]
-        inputs += [config.see_through_m, config.silhouette_weight, *outputs]
+        inputs = [model.packed, field.graph, self._camera, self._rules, target.scene_depth, self._inside.array]
+        inputs += [SILHOUETTE_SCALE, targets]
         self._launch(match_kernels.pull_inside, model.count, inputs, min_chunk=1024)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import warp as wp
 
+from bodystream.deformation.kernels import Points
 from bodystream.device import LaunchCache
 from bodystream.tracking import match_kernels
 
-__all__ = ["ModelPoints", "PointSampler", "SkinnedSurface"]
+__all__ = ["ModelPoints", "PointSampler", "SkinnedSurface", "packed_points"]
 
 
 class SkinnedSurface(Protocol):
@@ -29,7 +31,15 @@ class SkinnedSurface(Protocol):
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+def packed_points(positions: wp.array, normals: wp.array | None, anchors: wp.array, weights: wp.array) -> Points:
+    """The kernels' view of anchored points; without normals, positions lie in their place, which nobody may read."""
+    points = Points()
+    points.positions, points.anchors, points.weights = positions, anchors, weights
+    points.normals = positions if normals is None else normals
+    return points
+
+
+@dataclass(frozen=True)
 class ModelPoints:
     """Canonical points that are followed, device arrays.
 
@@ -45,6 +55,11 @@ class ModelPoints:
     weights: wp.array
     count: int
     normals: wp.array | None = None
+
+    @cached_property
+    def packed(self) -> Points:
+        """The kernels' view of it."""
+        return packed_points(self.points, self.normals, self.anchors, self.weights)
 
 
 class PointSampler:
@@ -69,9 +84,8 @@ class PointSampler:
             return self._taken[2]
         stride = -(-surface.vertex_count // self._max_points)
         count = surface.vertex_count // max(1, stride)
-        inputs = [stride, surface.vertices, surface.normals, surface.anchors, surface.weights]
-        outputs = [self._points, self._normals, self._anchors, self._weights]
-        self._launch(match_kernels.take_every, count, [*inputs, *outputs], min_chunk=4096)
         model = ModelPoints(self._points, self._anchors, self._weights, count, self._normals)
+        whole = packed_points(surface.vertices, surface.normals, surface.anchors, surface.weights)
+        self._launch(match_kernels.take_every, count, [stride, whole, model.packed], min_chunk=4096)
         self._taken = (surface, surface.version, model)
         return model

@@ -8,9 +8,10 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.device import LaunchCache, Staged
+from bodystream.device.camera import device_camera
 from bodystream.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from bodystream.tracking import match_kernels
-from bodystream.tracking.matches import Reference, pinhole
+from bodystream.tracking.matches import Reference
 from bodystream.tracking.model import ModelPoints
 from bodystream.types import Array, CameraIntrinsics
 
@@ -88,7 +89,7 @@ class FlowPredictor:
     def __init__(self, field: WarpField, intrinsics: CameraIntrinsics, visible_m: float = 0.05) -> None:
         self._field = field
         self._intrinsics = intrinsics
-        self._camera = pinhole(intrinsics)
+        self._camera = device_camera(intrinsics)
         self._visible_m = visible_m
         self._launch = LaunchCache(field.device)
         self._moved = Staged(0, wp.vec4, field.device)
@@ -103,9 +104,7 @@ class FlowPredictor:
         if count > len(self._moved):
             self._moved = Staged(2 * count, wp.vec4, self._field.device)
         field = self._field
-        inputs = [model.points, model.anchors, model.weights, field.positions, field.rotations, field.translations]
-        inputs += [self._camera, reference.rotations, reference.translations, reference.node_count, reference.depth]
-        inputs += [self._visible_m, self._moved.array]
+        inputs = [model.packed, field.graph, self._camera, reference.packed(field), self._visible_m, self._moved.array]
         self._launch(match_kernels.predict_flow, count, inputs, min_chunk=1024)
         moved = self._moved.download(count)
         moved = moved[moved[:, 0] >= 0]

@@ -2,7 +2,8 @@
 
 import warp as wp
 
-from bodystream.deformation.kernels import warp_point
+from bodystream.deformation.kernels import Graph, Points, warp_point
+from bodystream.tracking.kernels import Sums
 
 RIGID_TERMS = wp.constant(27)  # 21 of the symmetric 6x6 matrix, 6 of the right side
 
@@ -10,18 +11,14 @@ RIGID_TERMS = wp.constant(27)  # 21 of the symmetric 6x6 matrix, 6 of the right 
 @wp.kernel(enable_backward=False)
 def sum_rigid(
     begin: wp.int32,
-    count: int,
-    chunk: int,
     # Model:
-    points: wp.array(dtype=wp.vec3),
-    anchors: wp.array(dtype=wp.vec4i),
-    weights: wp.array(dtype=wp.vec4),
-    positions: wp.array(dtype=wp.vec3),
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
-    active: wp.array(dtype=wp.int32),
-    information: wp.array(dtype=wp.mat33),
-    gradient: wp.array(dtype=wp.vec3),
+    points: Points,
+    graph: Graph,
+    active: wp.array(dtype=wp.int32),  # (N,)
+    # Matches:
+    count: int,
+    chunk: int,  # matches a thread
+    sums: Sums,
     # Out:
     sums_out: wp.array2d(dtype=float),  # (chunks, 27)
 ):
@@ -33,15 +30,15 @@ def sum_rigid(
     br = wp.vec3(0.0, 0.0, 0.0)
     bt = wp.vec3(0.0, 0.0, 0.0)
     for i in range(c * chunk, wp.min(count, (c + 1) * chunk)):
-        m = information[i]
-        if wp.trace(m) > 0.0 and active[anchors[i][0]] != 0:
-            y = wp.skew(warp_point(points[i], anchors[i], weights[i], positions, rotations, translations))
+        m = sums.information[i]
+        if wp.trace(m) > 0.0 and active[points.anchors[i][0]] != 0:
+            y = wp.skew(warp_point(points.positions[i], points.anchors[i], points.weights[i], graph))
             ym = y * m
             rr -= ym * y
             rt += ym
             tt += m
-            br += y * gradient[i]
-            bt += gradient[i]
+            br += y * sums.gradient[i]
+            bt += sums.gradient[i]
     k = int(0)
     for a in range(3):
         for b in range(3):
@@ -61,9 +58,10 @@ def sum_rigid(
 @wp.kernel(enable_backward=False)
 def solve_rigid(
     begin: wp.int32,
+    # Matches:
     chunks: int,
+    sums: wp.array2d(dtype=float),  # (chunks, 27)
     damping: float,
-    sums: wp.array2d(dtype=float),
     # Out:
     step_out: wp.array(dtype=wp.vec3),  # (2,): eps [rad], t [m]
 ):
@@ -107,19 +105,18 @@ def solve_rigid(
 @wp.kernel(enable_backward=False)
 def apply_rigid(
     begin: wp.int32,
-    step: wp.array(dtype=wp.vec3),
-    positions: wp.array(dtype=wp.vec3),
-    max_rotation: float,
+    # Step:
+    step: wp.array(dtype=wp.vec3),  # (2,): eps [rad], t [m]
+    max_rotation: float,  # [rad]
     max_translation: float,  # of the nodes [m]
     # In and out:
-    rotations: wp.array(dtype=wp.mat33),
-    translations: wp.array(dtype=wp.vec3),
+    graph_out: Graph,
 ):
     """Move every node rigidly: x' = exp([eps]x) x + t."""
     i = begin + wp.tid()
     eps = step[0]
     angle = wp.length(eps)
-    x = positions[i] + translations[i]
+    x = graph_out.positions[i] + graph_out.translations[i]
     if not (angle < max_rotation):
         return  # also nan: too little was seen to tell a rigid motion
     turn = wp.identity(n=3, dtype=float)
@@ -128,5 +125,5 @@ def apply_rigid(
     moved = turn * x + step[1]
     if not (wp.length(moved - x) < max_translation):
         return
-    rotations[i] = turn * rotations[i]
-    translations[i] = moved - positions[i]
+    graph_out.rotations[i] = turn * graph_out.rotations[i]
+    graph_out.translations[i] = moved - graph_out.positions[i]

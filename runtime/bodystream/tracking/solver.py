@@ -9,11 +9,11 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.device import LaunchCache, RecordedLaunch, Staged, download, upload, uploaded
+from bodystream.device.camera import device_camera
 from bodystream.tracking import assembly_kernels, kernels, rigid_kernels
 from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
-from bodystream.tracking.matches import pinhole
-from bodystream.tracking.model import ModelPoints
+from bodystream.tracking.model import ModelPoints, packed_points
 from bodystream.tracking.pattern import analyse_pattern
 from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics, Status
@@ -47,7 +47,7 @@ class GaussNewton:
         self._use_flow = False
         self._use_icp = False
         self._solved_nodes = self._dropped_nodes = 0
-        self._camera = pinhole(intrinsics)
+        self._camera = device_camera(intrinsics)
         self._own_depth = Staged((intrinsics.height, intrinsics.width), float, self.device)
         self._depth = self._own_depth.array
         trials = self.config.iterations + 1
@@ -96,15 +96,15 @@ class GaussNewton:
             raise ValueError(f"flow targets must have shape {(n, 2)} as the points, got {targets.pixels.shape}")
         weight = np.nan_to_num(targets.weight, nan=0.0, posinf=0.0, neginf=0.0)
         finite = np.isfinite(targets.pixels).all(axis=1)
-        upload(self._target_px, np.where(finite[:, None], targets.pixels, 0).astype(np.float32))
-        upload(self._target_z, np.nan_to_num(targets.depth_m, posinf=0.0, neginf=0.0).astype(np.float32))
-        upload(self._flow_weight, np.where(finite, weight, 0).astype(np.float32))
+        upload(self._targets.pixels, np.where(finite[:, None], targets.pixels, 0).astype(np.float32))
+        upload(self._targets.depth, np.nan_to_num(targets.depth_m, posinf=0.0, neginf=0.0).astype(np.float32))
+        upload(self._targets.weight, np.where(finite, weight, 0).astype(np.float32))
         self._use_flow = True
 
     @property
-    def flow_buffers(self) -> tuple[wp.array, wp.array, wp.array]:
-        """Device buffers (pixels vec2, depth [m], weight) to fill in place of `set_flow`; then call `use_flow`."""
-        return self._target_px, self._target_z, self._flow_weight
+    def flow_buffers(self) -> kernels.Targets:
+        """Device buffers to fill in place of `set_flow`; then call `use_flow`."""
+        return self._targets
 
     def use_flow(self) -> None:
         """Say that the `flow_buffers` hold this frame's matches."""
@@ -178,7 +178,7 @@ class GaussNewton:
     def _raise_damping(self) -> None:
         """After a system that could not be solved: its zero step will be accepted, which lowers damping again."""
         state = download(self._state).copy()
-        state[0] = max(100.0 * state[0], 1e-2)
+        state[kernels.DAMPING] = max(100.0 * state[kernels.DAMPING], 1e-2)
         upload(self._state, state)
 
     def _nothing(self, reason: str) -> SolveSummary:
@@ -261,78 +261,67 @@ class GaussNewton:
         self._match_capacity = capacity
         device = self.device
         self._groups = PointGroups(device, capacity)
-        self._target_px = wp.zeros(capacity, dtype=wp.vec2, device=device)
-        self._target_z = wp.zeros(capacity, dtype=float, device=device)
-        self._flow_weight = wp.zeros(capacity, dtype=float, device=device)
-        self._information = wp.zeros(capacity, dtype=wp.mat33, device=device)
-        self._gradient = wp.zeros(capacity, dtype=wp.vec3, device=device)
-        self._cost = wp.zeros(capacity, dtype=wp.vec3, device=device)
+        self._targets, self._sums = targets, sums = kernels.Targets(), kernels.Sums()
+        targets.pixels = wp.zeros(capacity, dtype=wp.vec2, device=device)
+        targets.depth = wp.zeros(capacity, dtype=float, device=device)
+        targets.weight = wp.zeros(capacity, dtype=float, device=device)
+        sums.information = wp.zeros(capacity, dtype=wp.mat33, device=device)
+        sums.gradient = wp.zeros(capacity, dtype=wp.vec3, device=device)
+        sums.cost = wp.zeros(capacity, dtype=wp.vec3, device=device)
         self._seen = wp.zeros(capacity, dtype=wp.uint8, device=device)
         self._rigid_sums = wp.zeros((-(-capacity // COST_CHUNK), 27), dtype=float, device=device)
 
     def _allocate_groups(self, capacity: int) -> None:
         self._group_capacity = capacity
-        self._blocks = wp.zeros((capacity, 40), dtype=wp.mat33, device=self.device)
-        self._block_right = wp.zeros((capacity, 8), dtype=wp.vec3, device=self.device)
+        self._parts = parts = assembly_kernels.GroupBlocks()
+        parts.blocks = wp.zeros((capacity, 40), dtype=wp.mat33, device=self.device)
+        parts.right = wp.zeros((capacity, 8), dtype=wp.vec3, device=self.device)
 
     def _record(self, model: ModelPoints) -> None:
         """Record every launch once, and later only what changed; a step replays them."""
-        points = model.points
-        normals = points if model.normals is None else model.normals
-        field, equations, config = self.field, self._equations, self.config
+        field, config, graph = self.field, self.config, self.field.graph
         matches, nodes, groups = self._count, field.count, self._groups
-        anchors = groups.anchors
+        points = packed_points(model.points, model.normals, groups.anchors, groups.weights)
+        order, system = groups.packed, self._equations.packed
         chunks = -(-matches // COST_CHUNK)
-        skin = [anchors, groups.weights]
-        motion = [field.positions, field.rotations, field.translations]
-        sums = [self._information, self._gradient, self._cost]
-        state, active, reg = self._state, self._active, config.lambda_reg
+        state, active, sums, reg = self._state, self._active, self._sums, config.lambda_reg
+        seen = [points, graph, active, self._camera]
+        term = _term_weights(config, matches)
 
         def record(kernel: wp.Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
             return self._launch.prepare(kernel, dim, inputs, min_chunk=chunk, split=split)
 
-        where = [*skin, *motion, active, self._camera, _term_weights(config, matches)]
-        targets = [self._target_px, self._target_z, self._flow_weight]
-        self._clear_terms = record(kernels.clear_terms, matches, sums, chunk=16384)
-        self._flow_terms = record(kernels.flow_terms, matches, [points, *where, *targets, *sums])
-        inputs = [points, normals, *where, self._depth, *sums, self._seen]
-        self._icp_terms = record(kernels.icp_terms, matches, inputs)
+        self._clear_terms = record(kernels.clear_terms, matches, [sums], chunk=16384)
+        self._flow_terms = record(kernels.flow_terms, matches, [*seen, self._targets, term, sums])
+        self._icp_terms = record(kernels.icp_terms, matches, [*seen, self._depth, term, sums, self._seen])
 
-        inputs = [matches, COST_CHUNK, self._cost, anchors, active, 0, self._totals]
+        inputs = [matches, COST_CHUNK, sums, groups.anchors, active, 0, self._totals]
         self._sum_costs = record(kernels.sum_costs, chunks, inputs, split=False)
-        inputs = [*motion, field.edges, active, reg, 0, self._totals]
+        inputs = [graph, active, reg, 0, self._totals]
         self._regularisation_cost = record(kernels.regularisation_cost, nodes, inputs, split=False)
         self._decide = record(kernels.decide, 1, [0, self._totals, state], split=False)
-        inputs = [state, field.rotations, field.translations, self._kept_rotations, self._kept_translations]
+        inputs = [state, graph, self._kept_rotations, self._kept_translations]
         self._keep_or_revert = record(kernels.keep_or_revert, nodes, inputs)
 
-        inputs = [matches, COST_CHUNK, points, *skin, *motion, active]
-        inputs += [self._information, self._gradient, self._rigid_sums]
+        inputs = [points, graph, active, matches, COST_CHUNK, sums, self._rigid_sums]
         self._sum_rigid = record(rigid_kernels.sum_rigid, chunks, inputs, chunk=4)
-        inputs = [chunks, 1e-4, self._rigid_sums, self._rigid_step]
+        inputs = [chunks, self._rigid_sums, 1e-4, self._rigid_step]
         self._solve_rigid = record(rigid_kernels.solve_rigid, 1, inputs, split=False)
         limits = [config.max_rotation_rad, config.max_translation_m]
-        inputs = [self._rigid_step, field.positions, *limits, field.rotations, field.translations]
-        self._apply_rigid = record(rigid_kernels.apply_rigid, nodes, inputs)
+        self._apply_rigid = record(rigid_kernels.apply_rigid, nodes, [self._rigid_step, *limits, graph])
 
-        assembly, values, right = assembly_kernels, equations.values, equations.right
-        inputs = [state, groups.starts, groups.order, points, *skin, self._information, self._gradient]
-        inputs += [field.positions, field.rotations, active, self._blocks, self._block_right]
+        assembly = assembly_kernels
+        inputs = [state, order, points, graph, active, sums, self._parts]
         self._accumulate = record(assembly.accumulate_groups, groups.count, inputs, chunk=64)
-        self._clear_system = record(
-            assembly.clear_system, nodes, [state, equations.row_start, values, right], chunk=128
-        )
-        inputs = [state, groups.starts, groups.order, anchors, self._blocks, self._block_right]
-        inputs += [equations.slots, active, values, right]
+        self._clear_system = record(assembly.clear_system, nodes, [state, system], chunk=128)
+        inputs = [state, order, groups.anchors, active, self._parts, system]
         self._scatter = record(assembly.scatter_groups, groups.count, inputs, split=False)
-        inputs = [state, *motion, field.edges, active, equations.slots, reg, values, right]
+        inputs = [state, graph, active, reg, system]
         self._regularise = record(assembly.regularisation_blocks, nodes, inputs, split=False)
-        inputs = [state, equations.row_start, equations.columns, equations.slots, active, values]
-        self._mirror = record(assembly.mirror_blocks, nodes, inputs, chunk=128)
-        inputs = [equations.step, active, *limits, field.rotations, field.translations]
-        self._apply_step = record(kernels.apply_step, nodes, inputs)
+        self._mirror = record(assembly.mirror_blocks, nodes, [state, active, system], chunk=128)
+        self._apply_step = record(kernels.apply_step, nodes, [self._equations.step, active, *limits, graph])
 
-        inputs = [anchors, self._information, self._clusters, self._cluster_counts]
+        inputs = [groups.anchors, sums, self._clusters, self._cluster_counts]
         self._count_matches = record(kernels.count_matches, matches, inputs, split=False)
         inputs = [self._clusters, self._cluster_counts, config.min_matches, active]
         self._activate = record(kernels.activate_nodes, nodes, inputs)
