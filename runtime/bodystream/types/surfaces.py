@@ -81,7 +81,7 @@ class SkinnedMesh:
             least, most = int(self.bones.min()), int(self.bones.max())
             if least < -1 or most >= count:
                 raise InputError(f"a skin's bones must lie in -1 to {count - 1}, got {least} to {most}")
-            low, high = float(self.weights.min()), float(self.weights.sum(axis=1).max())
+            low, high = float(self.weights.min()), float((self.weights @ np.ones(4, np.float32)).max())
             if not (low >= 0.0 and high <= 1.01):  # nan fails, too
                 raise InputError(
                     f"a skin's weights must not be negative and sum to at most 1 per vertex, got {low:.3g} at least "
