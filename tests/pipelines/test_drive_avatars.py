@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,13 @@ import warp as wp
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.pipelines.drive.files import DriveFiles
-from bodystream.pipelines.drive.pipeline import Driver, DriveResult
+from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
+from bodystream.pipelines.drive.session import DriveSession
+from bodystream.pipelines.drive.view import DriveView
+from bodystream.pipelines.drive.viewer import BodyViewerSink
 from bodystream.pipelines.recovery import recover_folder
-from bodystream.sinks.viewer import BodyViewer, BodyViewerState
+from bodystream.sinks.base import Occasion, SinkBase
+from bodystream.sinks.viewer import BodyViewer
 from bodystream.sinks.viewer.body_page import BodyPage
 from bodystream.sources.motion import find_takes
 from helpers.drive_parts import ESTIMATOR, new_driver, samples_of, t_pose
@@ -51,50 +56,73 @@ def test_posed_vertices_follow_the_pose(driver: Driver) -> None:
     np.testing.assert_array_equal(mesh.vertices, kept)  # the next pose overwrites the avatar's, not this one
 
 
+def show(sink: SinkBase[Any], view: DriveView) -> None:
+    """What a session does on the pipeline's thread and on the sink's, one after the other."""
+    shown = sink.prepare(view)
+    if shown is not None:
+        sink.publish(shown)
+
+
 def test_posed_vertices_are_what_the_page_shows(driver: Driver) -> None:
-    result = driven(driver)[-1]
-    with BodyViewer(driver.skin, port=0) as viewer:
-        page = viewer._page
-        assert isinstance(page, BodyPage)
-        mesh = driver.posed_mesh()
-        page.show(BodyViewerState(result.pose.t_ns, result.pose, result.joints_m, body=driver.skin, mesh=mesh))
-        assert page._skinned is None and page._surface_frame.visible
-        assert page.bytes_sent > mesh.vertices.nbytes
-        assert viewer.warnings == []
+    (*_, result) = driven(driver)
+    viewer = BodyViewer(driver.skin, port=0)
+    sink = BodyViewerSink(viewer, driver.skin)
+    page = viewer._page
+    assert isinstance(page, BodyPage)
+    state = sink.prepare(DriveView(Occasion.RESULT, result, driver))
+    assert state is not None and state.body is None and state.mesh is not None
+    np.testing.assert_allclose(state.mesh.vertices[::4], result.joints_m, atol=1e-5)
+    page.show(state)
+    assert page._skinned is None and page._surface_frame.visible
+    assert page.bytes_sent > state.mesh.vertices.nbytes
+    assert list(sink.warnings) == []
+    sink.close()
 
 
 def test_its_motion_is_written_and_what_is_not_is_said(driver: Driver, tmp_path: Path) -> None:
     told: list[str] = []
     results = driven(driver)
-    files = DriveFiles(tmp_path, CLIP.skeleton, RATE_HZ, told.append, driver.avatar_label)
+    files = DriveFiles(tmp_path, RATE_HZ, told.append)
     for result in results:
-        files.add(result)
-    files.save(driver)
+        show(files, DriveView(Occasion.RESULT, result, driver))
+    show(files, DriveView(Occasion.SAVE, results[-1], driver))
     assert files._saving is not None
     files._saving.join()
     why = "driven.glb is not written: the avatar PlainAvatar has no skin"
     assert len(told) == 1 and told[0].startswith(why) and "motion and samples so far" in told[0]
-    written = files.write(driver)
-    assert sorted(path.name for path in written.paths) == ["driven.bvh", "headset.csv"]
+    files.close()
+    assert sorted(path.name for path in files.written.paths) == ["driven.bvh", "headset.csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "headset.csv"]
-    assert len(written.notes) == 1 and written.notes[0].startswith(why) and "driven.bvh" in written.notes[0]
+    (note,) = files.written.notes
+    assert note.startswith(why) and "driven.bvh" in note
     (take,) = find_takes(f"bvh:{tmp_path / 'driven.bvh'}")
     assert len(take.load()) >= len(results) - 1
 
 
 def test_what_a_killed_session_leaves_is_shown_by_the_shipped_body_and_said(driver: Driver, tmp_path: Path) -> None:
-    files = DriveFiles(tmp_path / "live", CLIP.skeleton, RATE_HZ, None, driver.avatar_label)
+    files = DriveFiles(tmp_path / "live", RATE_HZ)
     for result in driven(driver):
-        files.add(result)
+        show(files, DriveView(Occasion.RESULT, result, driver))
     files.flush()
+    files._journal.flush()
     killed = tmp_path / "killed"
     shutil.copytree(tmp_path / "live", killed)
-    files.write(driver)
+    files.close()
     told: list[str] = []
     assert recover_folder(killed, told.append) == 1
     (line,) = told
     assert "driven.glb shows the shipped body: the avatar PlainAvatar is not in the journal" in line
     assert len(list(killed.glob("driven-*.glb"))) == len(list(killed.glob("driven-*.bvh"))) == 1
+
+
+def test_a_session_of_it_runs_as_any_other(tmp_path: Path) -> None:
+    config = DriveConfig(estimator=ESTIMATOR, skeleton=CLIP.skeleton, avatar=PlainAvatar)
+    with DriveSession(config=config, device="cpu", sinks=[DriveFiles(tmp_path, RATE_HZ)]) as session:
+        for sample in samples_of(CLIP, rate_hz=RATE_HZ)[:10]:
+            session.push(sample)
+        mesh = session.posed_mesh()
+        assert session.skin is None and mesh.vertices.shape == (4 * len(JOINTS), 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["driven.bvh", "headset.csv"]
 
 
 def test_another_person_is_made_by_the_same_maker() -> None:
