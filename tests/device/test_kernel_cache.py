@@ -24,7 +24,9 @@ MODULE = "bodystream.avatar.kernels"
 # Starts, says what it has to build, poses the shipped body by these kernels, and says where they lie.
 USE = """
 import numpy as np, warp as wp
+from bodystream.cli.process import start_warp
 from bodystream.device import select_device
+start_warp()
 device = select_device("cpu")
 from bodystream.pipelines.warmup import warm_up
 told = []
@@ -177,6 +179,12 @@ def test_a_cache_that_can_only_be_read_is_read(built: Path, monkeypatch: pytest.
     assert heal_kernel_cache() == [] and RECORD not in files(cache)
     monkeypatch.setattr(kernel_cache, "_own_folder", None)
     blank(files(cache)[".o"])
+    before = wp.config.kernel_cache_dir
+    monkeypatch.setattr(kernel_cache, "_own_folder_allowed", False)
+    with pytest.raises(DeviceError, match=r"not writable \(.*Permission denied\): make it writable, or set WARP_CACHE"):
+        heal_kernel_cache()
+    assert wp.config.kernel_cache_dir == before, "a library leaves it where it is"
+    monkeypatch.setattr(kernel_cache, "_own_folder_allowed", True)
     heal_kernel_cache()  # cannot be removed: another folder is taken
     own = Path(wp.config.kernel_cache_dir)
     assert own != cache and own.is_dir() and own.stat().st_mode & 0o077 == 0
@@ -187,6 +195,7 @@ def test_no_place_at_all_is_an_error_with_the_cure(cache: Path, monkeypatch: pyt
     def refuse(*_: object, **__: object) -> str:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(kernel_cache, "_own_folder_allowed", True)
     monkeypatch.setattr(kernel_cache.tempfile, "mkdtemp", refuse)
     with pytest.raises(DeviceError, match=r"not writable.*No space left.*WARP_CACHE_PATH"):
         kernel_cache.use_own_folder("read-only file system")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bodystream.cli.options import optional
+from bodystream.cli.process import start_warp
 from bodystream.errors import MissingDependencyError
 from bodystream.files import check_output
 
@@ -68,6 +69,7 @@ class Bench:
         baselines = [load_baseline(path) for path in self.compare]
         if self.save_baseline is not None:
             check_output(self.save_baseline, "--save-baseline")
+        start_warp()
         device = select_device(self.device)
         print(f"bench: kernels run on {describe_device(device)}", file=sys.stderr)
         with contextlib.redirect_stdout(sys.stderr):

@@ -29,8 +29,9 @@ def check_onnxruntime() -> Iterator[Check]:
     from bodystream.engines import installed_builds, load_onnxruntime
 
     onnxruntime = load_onnxruntime()
-    off = os.environ.get("ORT_DISABLE_TELEMETRY", "").lower() in ("1", "true", "yes", "on")
-    telemetry = "telemetry off" if off else f"ORT_DISABLE_TELEMETRY={os.environ.get('ORT_DISABLE_TELEMETRY')}"
+    told = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"  # as it was for the import
+    off = told.lower() in ("1", "true", "yes", "on")
+    telemetry = "telemetry off" if off else f"ORT_DISABLE_TELEMETRY={told}"
     yield Check("onnxruntime", "ok", f"{onnxruntime.__version__}, {telemetry}")
     providers = onnxruntime.get_available_providers()
     cpu = "CPUExecutionProvider" in providers

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bodystream.cli.finding import Check, first_line
+from bodystream.cli.process import start_warp, use_one_opencv_thread
 from bodystream.errors import DeviceError
 
 __all__ = ["check_kernels", "check_warp"]
@@ -21,9 +22,9 @@ def check_warp() -> Iterator[Check]:
     """Warp, its devices, and whether a kernel builds and runs on each of them."""
     import warp as wp
 
-    from bodystream.device import describe_device, initialise_warp
+    from bodystream.device import describe_device
 
-    initialise_warp()
+    start_warp()
     yield Check("warp", "ok", wp.__version__)
     for device in wp.get_devices():
         found = describe_device(device)
@@ -78,6 +79,8 @@ def check_kernels() -> Iterator[Check]:
     from bodystream.device import describe_device, kernel_cache_is_own, select_device
     from bodystream.pipelines.warmup import KERNEL_MODULES, warm_up
 
+    start_warp()
+    use_one_opencv_thread()
     device = select_device("auto")
     before = str(wp.config.kernel_cache_dir)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional, switched_off
-from bodystream.cli.process import settle_memory
+from bodystream.cli.process import settle_memory, start_warp, use_one_opencv_thread
 from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, ending, run_session
 from bodystream.errors import BodystreamError, ConfigurationError, InputError
@@ -115,6 +115,8 @@ class Drive(RunOptions):
 
         with ExitStack() as stack:
             line = stack.enter_context(StatusLine())
+            start_warp()
+            use_one_opencv_thread()
             return self._run(select_device(self.device), line, stack)
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:

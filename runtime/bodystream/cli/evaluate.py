@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bodystream.cli.process import start_warp
 from bodystream.errors import InputError
 
 __all__ = ["EvaluateTracking"]
@@ -42,6 +43,7 @@ class EvaluateTracking:
         from bodystream.evaluation.pair import PairTracker, pair_errors
         from bodystream.sources.layouts.pair import load_pair
 
+        start_warp()
         device = select_device(self.device)
         pair = load_pair(self.path)
         if pair.flow_px is None or pair.scene_flow_m is None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from bodystream.cli.options import optional, switched_off
+from bodystream.cli.process import start_warp
 from bodystream.errors import ConfigurationError, InputError
 
 __all__ = ["EvaluatePose"]
@@ -60,7 +61,6 @@ class EvaluatePose:
     def run(self) -> int:
         from rich.console import Console
 
-        from bodystream.device import initialise_warp
         from bodystream.evaluation.pose.least_squares_ik import LeastSquaresIk
         from bodystream.evaluation.pose.nearest_pose import NearestPose, build_database
         from bodystream.evaluation.pose.protocol import Estimator, evaluate
@@ -74,7 +74,7 @@ class EvaluatePose:
 
         if not self.rate > 0:
             raise ConfigurationError(f"--rate-hz must be positive, got {self.rate}")
-        initialise_warp()  # quietly: stdout is for the result
+        start_warp()  # quietly: stdout is for the result
         notes = Console(stderr=True, highlight=False)
         sampler = PoseSampler(hypotheses=self.hypotheses, provider=self.provider)
         takes = find_takes(self.data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
 from bodystream.cli.options import optional
-from bodystream.cli.process import settle_memory
+from bodystream.cli.process import settle_memory, start_warp, use_one_opencv_thread
 from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, ending, run_session
 from bodystream.errors import ConfigurationError
@@ -90,6 +90,8 @@ class Live(RunOptions):
 
         with ExitStack() as stack:
             line = stack.enter_context(StatusLine())
+            start_warp()
+            use_one_opencv_thread()
             return self._run(select_device(self.device), line, stack)
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from bodystream.cli.process import start_warp
 from bodystream.errors import ConfigurationError
 
 __all__ = ["Samples"]
@@ -45,6 +46,7 @@ class Samples:
 
         if self.seed < 0:
             raise ConfigurationError(f"--seed must be at least 0, got {self.seed}")
+        start_warp()
         console = Console(stderr=True, highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:

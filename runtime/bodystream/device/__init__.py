@@ -2,7 +2,13 @@
 
 from bodystream.device.buffers import LaunchCache, grown, view_as
 from bodystream.device.frame import DeviceFrame
-from bodystream.device.kernel_cache import heal_kernel_cache, kernel_cache_is_own, kernels_are_built, load_kernels
+from bodystream.device.kernel_cache import (
+    allow_own_folder,
+    heal_kernel_cache,
+    kernel_cache_is_own,
+    kernels_are_built,
+    load_kernels,
+)
 from bodystream.device.launches import RecordedLaunch, launch
 from bodystream.device.select import describe_device, initialise_warp, select_device
 from bodystream.device.transfers import Staged, download, upload, uploaded
@@ -12,6 +18,7 @@ __all__ = [
     "LaunchCache",
     "RecordedLaunch",
     "Staged",
+    "allow_own_folder",
     "describe_device",
     "download",
     "grown",

@@ -2,7 +2,8 @@
 
 Warp takes whatever lies there: half an object file is an error without a cure, one of zeros loads and computes nothing.
 Each module's folder therefore gets a record of its files' SHA-256. What does not agree with its record, or has none and
-is no whole file, is removed, and Warp builds it anew. Where the cache cannot be written, this process gets its own.
+is no whole file, is removed, and Warp builds it anew. Where the cache cannot be written, a command gets one of its own;
+for a library that is an error, since the folder is a setting of the whole process.
 """
 
 from __future__ import annotations
@@ -19,10 +20,19 @@ from pathlib import Path
 
 import warp as wp
 
+from bodystream.device.quiet import quiet_warp
 from bodystream.errors import BodystreamError, DeviceError
 from bodystream.files import atomic_path
 
-__all__ = ["RECORD", "heal_kernel_cache", "kernel_cache_is_own", "kernels_are_built", "load_kernels", "use_own_folder"]
+__all__ = [
+    "RECORD",
+    "allow_own_folder",
+    "heal_kernel_cache",
+    "kernel_cache_is_own",
+    "kernels_are_built",
+    "load_kernels",
+    "use_own_folder",
+]
 
 RECORD = "bodystream.sha256.json"
 _PREFIX = "wp_bodystream."
@@ -30,6 +40,7 @@ _BINARIES = (".o", ".ptx", ".cubin")
 _REMEDY = "make it writable, or set WARP_CACHE_PATH to a folder that is"
 _log = logging.getLogger("bodystream.device")
 _own_folder: Path | None = None
+_own_folder_allowed = False
 
 
 def heal_kernel_cache() -> list[str]:
@@ -121,13 +132,21 @@ def _looks_whole(path: Path, data: bytes) -> bool:
     return data[:4] in (b"\xcf\xfa\xed\xfe",) or data[:2] == b"\x64\x86"  # Mach-O, COFF
 
 
+def allow_own_folder() -> None:
+    """From now on a cache that cannot be written is replaced by a folder of this process."""
+    global _own_folder_allowed
+    _own_folder_allowed = True
+
+
 def use_own_folder(reason: object) -> None:
     """Build into a folder of this process from now on, and say why. A shared temporary one could be anybody's.
 
     Raises:
-        DeviceError: there is no place for one either.
+        DeviceError: nobody allowed it, or there is no place for one either.
     """
     global _own_folder
+    if not _own_folder_allowed:
+        raise DeviceError(f"the kernel cache {_configured_folder()} is not writable ({reason}): {_REMEDY}")
     if kernel_cache_is_own():
         raise DeviceError(
             f"kernels cannot be built: {reason}. Free some space for temporary files, or set WARP_CACHE_PATH to a "
@@ -180,6 +199,11 @@ def load_kernels(module: str, device: wp.Device) -> None:
     Raises:
         DeviceError: it fails again; says where and what to do.
     """
+    with quiet_warp():
+        _load(module, device)
+
+
+def _load(module: str, device: wp.Device) -> None:
     kernels = wp.get_module(module)
     try:
         wp.load_module(kernels, device=device)

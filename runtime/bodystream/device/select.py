@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import warp as wp
 
 from bodystream.device.kernel_cache import heal_kernel_cache, use_own_folder
+from bodystream.device.quiet import quiet_warp
 from bodystream.errors import ConfigurationError, DeviceError
 
 __all__ = ["describe_device", "initialise_warp", "select_device"]
 
-_NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
-_STDERR = 2
 _initialised = False
 
 
 def initialise_warp() -> None:
-    """Start Warp quietly, with a kernel cache that can be used; safe to call again.
+    """Start Warp quietly and look through its kernel cache; safe to call again. No setting of Warp is changed.
 
     Raises:
         DeviceError: there is no place for kernels.
@@ -30,13 +24,11 @@ def initialise_warp() -> None:
     global _initialised
     if _initialised:
         return
-    wp.config.log_level = wp.LOG_ERROR
-    try:
-        with _without_line(_NO_DRIVER):
+    with quiet_warp():
+        try:
             wp.init()
-    except OSError as error:  # Warp makes its cache folder
-        use_own_folder(error)
-        with _without_line(_NO_DRIVER):
+        except OSError as error:  # Warp makes its cache folder
+            use_own_folder(error)
             wp.init()
     _initialised = True
     heal_kernel_cache()
@@ -69,32 +61,3 @@ def select_device(name: str = "auto") -> wp.Device:
 def describe_device(device: wp.Device) -> str:
     """A device as a person would name it: `cuda:0 (NVIDIA ...)`, `cpu (x86_64)`."""
     return f"{device.alias} ({device.name if device.is_cuda else platform.machine()})"
-
-
-@contextmanager
-def _without_line(unwanted: bytes) -> Iterator[None]:
-    """Leave out lines that hold `unwanted` from what is written to stderr meanwhile; the rest follows afterwards.
-
-    Warp's native library prints that there is no driver past all of its log settings. A machine without a GPU is an
-    ordinary one here, and `select_device` and `bodystream doctor` say what runs where.
-    """
-    try:
-        kept = os.dup(_STDERR)
-    except OSError:  # a process without stderr has nothing to leave out
-        yield
-        return
-    try:
-        with tempfile.TemporaryFile() as written:
-            if sys.stderr is not None:
-                sys.stderr.flush()
-            os.dup2(written.fileno(), _STDERR)
-            try:
-                yield
-            finally:
-                os.dup2(kept, _STDERR)
-                written.seek(0)
-                for line in written:
-                    if unwanted not in line:
-                        os.write(_STDERR, line)
-    finally:
-        os.close(kept)

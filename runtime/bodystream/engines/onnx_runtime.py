@@ -16,17 +16,26 @@ from typing import Any
 __all__ = ["cuda_remedy", "installed_builds", "load_onnxruntime", "preload_cuda"]
 
 _CPU, _GPU = "onnxruntime", "onnxruntime-gpu"
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 def load_onnxruntime() -> Any:
-    """The module `onnxruntime`, with its telemetry off.
+    """The module `onnxruntime`, with its telemetry off; the variable is put back as it was.
 
     Raises:
         ImportError: it is not installed, or does not load.
     """
-    if not os.environ.get("ORT_DISABLE_TELEMETRY"):
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    return importlib.import_module("onnxruntime")
+    before = os.environ.get(_TELEMETRY)
+    if before:
+        return importlib.import_module("onnxruntime")
+    os.environ[_TELEMETRY] = "1"
+    try:
+        return importlib.import_module("onnxruntime")
+    finally:
+        if before is None:
+            del os.environ[_TELEMETRY]
+        else:
+            os.environ[_TELEMETRY] = before
 
 
 def installed_builds() -> dict[str, str]:

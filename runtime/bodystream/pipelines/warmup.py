@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
 import warp as wp
 
@@ -56,8 +55,6 @@ def warm_up(
     Raises:
         DeviceError: kernels cannot be built; says where and what to do.
     """
-    # Stages run side by side on threads of their own; OpenCV's pool on top of them only makes the cores spin.
-    cv2.setNumThreads(1)
     for name in modules:
         importlib.import_module(name)
     missing = [name for name in modules if not kernels_are_built(name, device)]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import tyro
+import warp as wp
 from rich.console import Console
 from rich.table import Table
 
@@ -76,7 +77,8 @@ class EvaluatePose:
     """Print one JSON object."""
 
     def run(self) -> int:
-        initialise_warp()  # quietly: stdout is for the result
+        wp.config.log_level = wp.LOG_ERROR  # stdout is for the result
+        initialise_warp()
         notes = Console(stderr=True, highlight=False)
         torch.set_num_threads(1)  # single poses are slower on several
         takes = find_takes(self.data)

@@ -1,4 +1,4 @@
-"""Warp starts without its line on a missing driver; whatever else is written to stderr meanwhile stays."""
+"""A command starts Warp without its line on a missing driver; whatever else is written to stderr meanwhile stays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fresh(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_start_writes_nothing() -> None:
-    done = fresh("from bodystream.device import select_device; select_device(); select_device('cpu')")
+    done = fresh("from bodystream.cli.process import start_warp; start_warp(); start_warp()")
     assert (done.stdout, done.stderr) == ("", "")
 
 
@@ -33,14 +33,14 @@ def test_other_lines_and_later_ones_are_kept() -> None:
     code = """
 import os, sys
 import warp as wp
-from bodystream.device import initialise_warp
+from bodystream.cli.process import start_warp
 start = wp.init
 def talkative():
     os.write(2, b"something else is wrong\\nCould not find or load the NVIDIA CUDA driver\\nand more\\n")
     start()
 wp.init = talkative
 print("before", file=sys.stderr)
-initialise_warp()
+start_warp()
 print("after", file=sys.stderr)
 """
     assert fresh(code).stderr.splitlines() == ["before", "something else is wrong", "and more", "after"]
@@ -50,12 +50,12 @@ def test_stderr_is_restored_after_a_failure() -> None:
     code = """
 import sys
 import warp as wp
-from bodystream.device import initialise_warp
+from bodystream.cli.process import start_warp
 def fail():
     raise RuntimeError
 wp.init = fail
 try:
-    initialise_warp()
+    start_warp()
 except RuntimeError:
     print("still heard", file=sys.stderr)
 """
@@ -64,5 +64,20 @@ except RuntimeError:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX descriptors")
 def test_a_process_without_stderr_starts() -> None:
-    code = "import os; os.close(2)\nfrom bodystream.device import select_device; print(select_device('cpu'))"
+    code = (
+        "import os; os.close(2)\nfrom bodystream.cli.process import start_warp; start_warp()\n"
+        "from bodystream.device import select_device; print(select_device('cpu'))"
+    )
     assert fresh(code).stdout.strip() == "cpu"
+
+
+def test_a_library_starts_it_without_a_word_on_stdout_and_leaves_its_log_level() -> None:
+    code = """
+import warp as wp
+before = wp.config.log_level
+from bodystream.device import load_kernels, select_device
+import bodystream.avatar.kernels
+load_kernels("bodystream.avatar.kernels", select_device("cpu"))
+assert wp.config.log_level == before
+"""
+    assert fresh(code).stdout == ""
