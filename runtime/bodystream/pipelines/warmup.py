@@ -16,10 +16,12 @@ __all__ = ["DRIVE_MODULES", "KERNEL_MODULES", "ball_frames", "warm_up"]
 KERNEL_MODULES = (
     "bodystream.avatar.kernels",
     "bodystream.deformation.kernels",
+    "bodystream.device.frame_kernels",
     "bodystream.tracking.assembly_kernels",
     "bodystream.tracking.kernels",
     "bodystream.tracking.match_kernels",
     "bodystream.tracking.pcg_kernels",
+    "bodystream.tracking.rigid_kernels",
     "bodystream.fusion.blocks_kernels",
     "bodystream.fusion.frame_kernels",
     "bodystream.fusion.integrate_kernels",
