@@ -1,6 +1,6 @@
 """From motion files to a bundle by the commands: train, go on, evaluate, export, and run what came out.
 
-Networks are made small here, so that a few steps take a second; all else is what users run.
+Networks are small here, so that a few steps take a second; all else is what users run.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
 needs("safetensors", "pip install 'bodystream[train]'")
+needs("lightning_fabric", "pip install 'bodystream[train]'")
+
+from torch.optim.optimizer import register_optimizer_step_post_hook  # noqa: E402
 
 from bodystream.bundles import open_bundle  # noqa: E402
 from bodystream.pose.sampler import PoseSampler  # noqa: E402
 from bodystream_export.cli import main as export  # noqa: E402
 from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
 from bodystream_training.cli import main as train  # noqa: E402
-from bodystream_training.pose import train as recipe  # noqa: E402
-from bodystream_training.pose.model import FlagConfig  # noqa: E402
 from helpers.command_line import environment  # noqa: E402
 from helpers.headset_motions import crouching, hands_raised, walking, working  # noqa: E402
 from helpers.headset_takes import write_bvh  # noqa: E402
 
 MOTIONS = {"35_01": walking, "35_02": working, "36_01": crouching, "accad_1/lift": hands_raised}
 HELD_OUT = {"09_01": working, "02_01": walking}
-SETTINGS = ("--batch", "64", "--variants", "2", "--learning-rate", "1e-3", "--threads", "1", "--seed", "3")
-
-
-def small(**sizes: int) -> FlagConfig:
-    return FlagConfig(hidden=16, width=16, layers=1, heads=2, feed_forward=16, groups=4, categories=8, **sizes)
+SIZES = ("hidden=16", "width=16", "layers=1", "heads=2", "feed_forward=16", "groups=4", "categories=8")
+SETTINGS = ("--batch", "64", "--variants", "2", "--learning-rate", "1e-3", "--threads", "1", "--seed", "3",
+            "--accelerator", "cpu", "--sizes", *SIZES)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +55,7 @@ OWN = {"anna/walk": walking, "ben/work": working, "carla/crouch": crouching}
 
 @pytest.fixture(autouse=True)
 def bench(workshop: Path, monkeypatch: pytest.MonkeyPatch):
-    """Small networks, in the workshop's folder, on one thread."""
-    monkeypatch.setattr(recipe, "FlagConfig", small)
+    """In the workshop's folder; the number of threads is given back."""
     monkeypatch.setenv("BODYSTREAM_CACHE", str(workshop / "cache"))
     monkeypatch.chdir(workshop)
     threads = torch.get_num_threads()
@@ -74,19 +72,15 @@ def steps_of(name: str) -> tuple[int, int]:
     return facts["step"], facts["steps"]
 
 
-def test_training_stops_at_an_interrupt_and_goes_on(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = recipe.Trainer._step
-    seen = []
+def test_training_stops_at_an_interrupt_and_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
+    taken = []
 
-    def interrupted(self: recipe.Trainer, batch: object) -> dict[str, float]:
-        seen.append(self.stage)
-        if len(seen) == 3:
+    def interrupt(*_: object) -> None:
+        taken.append(1)
+        if len(taken) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return taken(self, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recipe.Trainer, "_step", interrupted)
+    counting = register_optimizer_step_post_hook(interrupt)
     assert pose("--epochs", "3", "--leave-out", "accad_") == 130
     done, of = steps_of("flow")
     assert done == 3 < of
@@ -96,7 +90,8 @@ def test_training_stops_at_an_interrupt_and_goes_on(
     assert not Path("runs/pose/predictor.safetensors").exists()
 
     assert pose("--epochs", "3", "--leave-out", "accad_") == 0
-    assert len(seen) == 4 * of, "the three steps were not taken again"
+    counting.remove()
+    assert len(taken) == 4 * of, "the three steps were not taken again"
     said = capfd.readouterr().err
     for name in ("flow", "predictor", "joint", "regressor"):
         assert steps_of(name) == (of, of) and f"{name}: runs/pose/{name}.safetensors" in said
@@ -104,6 +99,7 @@ def test_training_stops_at_an_interrupt_and_goes_on(
         assert last["step"] == of and np.isfinite(last["mpjpe_cm"]) and np.isfinite(last["total"])
     facts = json.loads(Path("runs/pose/run.json").read_text(encoding="utf-8"))
     assert facts["subjects"] == ["cmu_35", "cmu_36"], "neither who was left out nor who is held out"
+    assert "--sizes hidden=16 width=16" in facts["recipes"]["flow"]
     assert "--epochs 3" in facts["recipes"]["flow"] and "--leave-out accad_" in facts["recipes"]["flow"]
     # Examples are made once per choice of data.
     assert len(list(Path("runs/examples").glob("*.safetensors"))) == 2
@@ -229,6 +225,14 @@ def test_an_export_is_the_same_network(capfd: pytest.CaptureFixture[str]) -> Non
             train,
             ["pose", "--data", "bvh:takes", "--stages", "predictor", "--out", "runs/new", *SETTINGS],
             "train it first",
+        ),
+        (train, ["pose", "--data", "bvh:takes", "--sizes", "depth=3"], "--sizes: KEY=N with a key of couplings"),
+        (train, ["pose", "--data", "bvh:takes", "--devices", "0"], "--devices must be at least 1, got 0"),
+        (train, ["pose", "--data", "bvh:takes", "--batch", "0"], "batch of a training must be at least 1, got 0"),
+        (
+            train,
+            ["pose", "--data", "bvh:takes", "--accelerator", "cpu", "--precision", "fp16"],
+            "a processor does not train in fp16",
         ),
         (train, ["eval", "pose", "--data", "bvh:takes/35_01.bvh"], "no take of a test subject"),
         (train, ["eval", "pose", "--data", "bvh:takes", "--run", "runs/none"], "is not a readable checkpoint"),

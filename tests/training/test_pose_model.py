@@ -19,12 +19,6 @@ def random_flow(config: FlagConfig = SMALL, seed: int = 0) -> PoseFlow:
     for block in flow.blocks:
         for net in (block.scale, block.translation):
             torch.nn.init.normal_(net[-1].weight, 0.0, 0.1)
-    # the networks compute in 32 bits on purpose; for derivatives in 64 bits they are called unrounded here
-    for block in flow.blocks:
-        block._networks = lambda x, c, b=block: (  # type: ignore[method-assign]
-            b.scale(torch.cat([x[:, b.kept], c], -1)),
-            b.translation(torch.cat([x[:, b.kept], c], -1)),
-        )
     return flow
 
 

@@ -50,7 +50,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Adam's state by parameter name."""
+    """The optimiser's state (of Adam: moments and steps) by parameter name."""
     out: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
@@ -59,8 +59,14 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dic
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Undoes `optimiser_tensors`."""
-    for name, parameter in model.named_parameters():
-        keys = [key for key in tensors if key.startswith("adam/") and key.split("/", 2)[2] == name]
-        if keys:
-            optimiser.state[parameter] = {key.split("/", 2)[1]: tensors[key] for key in keys}
+    """Undoes `optimiser_tensors`, on the devices where the parameters are."""
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("adam/"):
+            _, kind, name = key.split("/", 2)
+            by_name.setdefault(name, {})[kind] = value
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = {number: by_name.get(names[parameter], {}) for number, parameter in enumerate(parameters)}
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": {n: found for n, found in state.items() if found}, "param_groups": groups})

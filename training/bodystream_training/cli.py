@@ -20,7 +20,7 @@ PROGRAM = Program(
         CommandEntry(
             ("eval", "pose"),
             "bodystream_training.pose.evaluate",
-            "EvaluatePose",
+            "EvaluateTraining",
             "compare a trained sampler with every baseline",
         ),
     ),

@@ -15,7 +15,7 @@ import torch
 from bodystream.engines import load_onnxruntime, open_engine
 from bodystream.types import Array
 from bodystream_export.pose.graph import SamplerGraph
-from bodystream_training.pose.train import load_networks
+from bodystream_training.pose.networks import load_networks
 
 __all__ = ["Differences", "compare", "load_sampler", "to_8_bit", "to_onnx"]
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bodystream_training.pose.losses import Normalisation
-from bodystream_training.pose.model import AffineCoupling, LatentPredictor, PoseFlow
+from bodystream_training.pose.model import AffineCoupling, LatentPredictor, Normalisation, PoseFlow
 
 __all__ = ["SamplerGraph"]
 

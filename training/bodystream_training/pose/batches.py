@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from bodystream_training.pose.data import Examples
 
-__all__ = ["Augmentation", "Batch", "batches", "collate"]
+__all__ = ["Augmentation", "Batch", "collate"]
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,9 @@ class Batch:
     contacts: Tensor
     offsets: Tensor
 
-
-def batches(
-    examples: Examples, size: int, generator: torch.Generator, augmentation: Augmentation | None
-) -> Iterator[Batch]:
-    """Shuffled batches of all examples without end; the last short one of a round is left out."""
-    while True:
-        order = torch.randperm(len(examples), generator=generator)
-        for start in range(0, max(len(order) - size, 0) + 1, size):
-            yield collate(examples, order[start : start + size], generator, augmentation)
+    def to(self, device: torch.device, **how: bool) -> Batch:
+        """The same on another device."""
+        return Batch(**{field.name: getattr(self, field.name).to(device, **how) for field in fields(self)})
 
 
 def collate(

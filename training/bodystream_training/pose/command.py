@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from bodystream.cli.main import EXIT_INTERRUPTED
 from bodystream.cli.options import optional, switched_off
 from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
+from bodystream_training.options import DeviceOptions
 
 if TYPE_CHECKING:
     from bodystream_training.pose.splits import Splits
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["TrainPose"]
 
 
-@dataclass(frozen=True)
-class TrainPose:
+@dataclass(frozen=True, kw_only=True)
+class TrainPose(DeviceOptions):
     """Train the pose sampler (FLAG): the flow, then the latent predictor on it, and the regressor it is compared with.
 
     Ctrl-C writes a checkpoint; the same command goes on from it. Whole subjects are kept for validation and test: of
@@ -32,6 +34,7 @@ class TrainPose:
       bodystream-train pose --data bvh:takes --validation-share 0.1 --test-share 0.1
       bodystream-train pose --data bvh:mocap/cmu,asf:mocap/more --stages flow predictor --out runs/pose
       bodystream-train pose --data amass:PATH --epochs 20
+      bodystream-train pose --data bvh:mocap/cmu --accelerator cuda --devices 4
     """
 
     data: str
@@ -79,6 +82,10 @@ class TrainPose:
     history: Annotated[bool, switched_off("See single frames, as the paper, and not half a second of the past.")] = True
     """See half a second of the past."""
 
+    sizes: Annotated[tuple[str, ...], optional("KEY=N ...")] = ()
+    """Networks of other sizes than the paper's, as hidden=256 width=128; keys: couplings and hidden of the flow, width,
+    layers, heads, feed_forward, groups and categories of the predictor."""
+
     variants: int = 4
     """Copies of every clip: mirrored, and with other proportions."""
 
@@ -97,47 +104,53 @@ class TrainPose:
 
         from bodystream.evaluation.progress import counted_progress, duration_text
         from bodystream.pose.features import FeatureConfig
+        from bodystream_training.devices import leads_here, open_fabric
         from bodystream_training.pose.examples_cache import cached_examples
+        from bodystream_training.pose.networks import chosen_sizes
         from bodystream_training.pose.splits import SplitChoice
-        from bodystream_training.pose.train import TrainConfig, Trainer
+        from bodystream_training.pose.train import TrainConfig, pose_trainer
 
         prepare_folder(self.out, "--out")
+        features = FeatureConfig() if self.history else FeatureConfig(())
+        sizes = chosen_sizes(self.sizes, features)
+        configs = {
+            name: TrainConfig(
+                epochs=self.epochs,
+                batch=self.batch,
+                learning_rate=self.learning_rate,
+                seed=self.seed,
+                intermediate_supervision=name != "flow-plain",
+            )
+            for name in self.stages
+        }
+        fabric = open_fabric(self)
+        console = Console(stderr=True, highlight=False, quiet=not leads_here())
+        choice = SplitChoice(self.validation, self.test, self.validation_share, self.test_share, self.split_seed)
+        read = partial(
+            cached_examples, self.data, features, self.variants, self.seed, self.leave_out,
+            self.out.parent / "examples", console, choice,
+        )  # fmt: skip
+        # The first process reads before it starts the others, which find what it has kept.
+        found = read() if leads_here() else None
+        facts = {} if found is None else self._run_facts(found[3])
+        fabric.launch()
+        fabric.barrier()
+        train, validation, subjects, _, data = found or read()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        console = Console(stderr=True, highlight=False)
-        features = FeatureConfig() if self.history else FeatureConfig(())
-        choice = SplitChoice(self.validation, self.test, self.validation_share, self.test_share, self.split_seed)
-        train, validation, subjects, splits, data = cached_examples(
-            self.data, features, self.variants, self.seed, self.leave_out, self.out.parent / "examples", console, choice
-        )
         console.print(
             f"{train.base} frames at 20 Hz to train on ({len(train)} examples of {len(subjects)} people), "
             f"{validation.base} of other people",
             soft_wrap=True,
         )
-        facts = self._run_facts(splits)
         began_s = time.monotonic()
         done: dict[str, Any] = {}
-        for name in self.stages:
-            plain = name == "flow-plain"
-            config = TrainConfig(
-                epochs=self.epochs,
-                batch=self.batch,
-                learning_rate=self.learning_rate,
-                seed=self.seed,
-                intermediate_supervision=not plain,
-            )
-            stage = "flow" if plain else name
-            trainer = Trainer(
-                self.out,
-                stage,
-                config,
-                features,
-                train,
-                validation,
-                name=name,
-                data=data,  # type: ignore[arg-type]
-            )
+        for name, config in configs.items():
+            stage = "flow" if name == "flow-plain" else name
+            trainer = pose_trainer(
+                self.out, stage, config, features, train, validation, name=name, data=data, sizes=sizes,
+                fabric=fabric, tensorboard=self.tensorboard,
+            )  # fmt: skip
             label = f"[{len(done) + 1}/{len(self.stages)}] {name}"
             with counted_progress(label, trainer.steps, console, done=trainer.step) as advance:
                 finished = trainer.run(
@@ -149,7 +162,7 @@ class TrainPose:
                 "steps": trainer.steps,
                 "seconds": round(trainer.seconds, 1),
                 "file": str(trainer.path),
-                "mpjpe_cm": trainer.last_error_cm(),
+                "mpjpe_cm": trainer.last_logged("mpjpe_cm"),
             }
             if not finished:
                 console.print(
@@ -157,7 +170,8 @@ class TrainPose:
                     soft_wrap=True,
                 )
                 break
-            self._note(facts, name, subjects)
+            if fabric.is_global_zero:
+                self._note(facts, name, subjects)
             error_cm = done[name]["mpjpe_cm"]
             error = "" if error_cm is None else f", {error_cm:.2f} cm off on validation subjects"
             console.print(
@@ -166,6 +180,8 @@ class TrainPose:
                 soft_wrap=True,
             )
         finished = all(stage["finished"] for stage in done.values())
+        if not fabric.is_global_zero:
+            return 0  # a process that ends otherwise has the first one killed before it has said what came of it
         if finished:
             console.print(f"{len(done)} stages trained in {duration_text(time.monotonic() - began_s)}: {self.out}")
         if self.json:
@@ -199,6 +215,8 @@ class TrainPose:
 
         words = [f"--epochs {self.epochs}", f"--batch {self.batch}", f"--learning-rate {self.learning_rate:g}"]
         words += [f"--variants {self.variants}", f"--seed {self.seed}", *([] if self.history else ["--no-history"])]
+        words += [] if self.precision == "bf16" else [f"--precision {self.precision}"]
+        words += ["--sizes", *self.sizes] if self.sizes else []
         words += [f"--leave-out {name}" for name in self.leave_out]
         for option, names in (("--validation", self.validation), ("--test", self.test)):
             words += [option, *names] if names else []

@@ -34,18 +34,18 @@ from bodystream.sources.motion import find_takes
 from bodystream.sources.motion.selection import clips_of
 from bodystream_training.pose.batches import collate
 from bodystream_training.pose.data import Examples, build_examples
-from bodystream_training.pose.losses import Normalisation, joint_positions, rotation_matrices
-from bodystream_training.pose.model import PoseFlow
+from bodystream_training.pose.losses import joint_positions, rotation_matrices
+from bodystream_training.pose.model import Normalisation, PoseFlow
+from bodystream_training.pose.networks import load_model, load_networks
 from bodystream_training.pose.regressor import Regressor
 from bodystream_training.pose.samplers import TorchSampler, centre_of_flow, centre_of_region, regressed
 from bodystream_training.pose.splits import RUN_FACTS, SPLITS, read_run, split_of
-from bodystream_training.pose.train import load_model, load_networks
 
-__all__ = ["EvaluatePose", "likelihood_auc"]
+__all__ = ["EvaluateTraining", "likelihood_auc"]
 
 
 @dataclass(frozen=True)
-class EvaluatePose:
+class EvaluateTraining:
     """Compare a trained sampler with its ablations and with every baseline on people whom no training saw.
 
     Rows: the sampler with refinement and foot lock; the network alone with z = mu_H and with z = 0; the flow without

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bodystream.geometry.skeleton import HEAD, PARENTS
-from bodystream_training.pose.model import PoseFlow, Prediction, gaussian_nll
+from bodystream_training.pose.model import Normalisation, PoseFlow, Prediction, gaussian_nll
 
-__all__ = ["LossWeights", "Normalisation", "joint_positions", "position_loss", "predictor_losses", "rotation_matrices"]
+__all__ = ["LossWeights", "joint_positions", "position_loss", "predictor_losses", "rotation_matrices"]
 
 
 @dataclass(frozen=True)
@@ -36,39 +36,6 @@ class LossWeights:
     contact: float = 0.5
 
 
-class Normalisation(nn.Module):
-    """Mean and deviation of poses and conditions, part of the model: networks see numbers of order one."""
-
-    pose_mean: Tensor
-    pose_scale: Tensor
-    condition_mean: Tensor
-    condition_scale: Tensor
-
-    def __init__(self, pose_size: int, condition_size: int) -> None:
-        super().__init__()
-        self.register_buffer("pose_mean", torch.zeros(pose_size))
-        self.register_buffer("pose_scale", torch.ones(pose_size))
-        self.register_buffer("condition_mean", torch.zeros(condition_size))
-        self.register_buffer("condition_scale", torch.ones(condition_size))
-
-    def fit(self, pose: Tensor, condition: Tensor) -> None:
-        """Measure on the training examples; numbers that hardly vary are not blown up."""
-        self.pose_mean.copy_(pose.mean(0))
-        self.pose_scale.copy_(pose.std(0).clamp_min(0.04))
-        self.condition_mean.copy_(condition.mean(0))
-        self.condition_scale.copy_(condition.std(0).clamp_min(0.01))
-
-    def pose(self, x: Tensor) -> Tensor:
-        return (x - self.pose_mean) / self.pose_scale
-
-    def vectors(self, x: Tensor) -> Tensor:
-        """Undoes `pose`: rotation vectors [rad]."""
-        return x * self.pose_scale + self.pose_mean
-
-    def condition(self, c: Tensor) -> Tensor:
-        return (c - self.condition_mean) / self.condition_scale
-
-
 def rotation_matrices(vectors: Tensor) -> Tensor:
     """Rodrigues: (..., 3) rotation vectors [rad] to (..., 3, 3)."""
     angle = torch.sqrt((vectors * vectors).sum(-1) + 1e-12)
@@ -77,13 +44,13 @@ def rotation_matrices(vectors: Tensor) -> Tensor:
     x, y, z = vectors.unbind(-1)
     zero = torch.zeros_like(x)
     k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).reshape(*vectors.shape, 3)
-    return torch.eye(3) + a * k + b * (k @ k)
+    return torch.eye(3, device=vectors.device) + a * k + b * (k @ k)
 
 
 def joint_positions(vectors: Tensor, offsets: Tensor) -> Tensor:
     """(B, 22, 3) joints relative to the head, in the units of `offsets` (B, 22, 3), of poses (B, 66)."""
     local = rotation_matrices(vectors.reshape(len(vectors), -1, 3))
-    world, position = [local[:, 0]], [torch.zeros(len(vectors), 3)]
+    world, position = [local[:, 0]], [vectors.new_zeros(len(vectors), 3)]
     for joint in range(1, len(PARENTS)):
         parent = PARENTS[joint]
         position.append(position[parent] + (world[parent] @ offsets[:, joint, :, None])[..., 0])
@@ -140,5 +107,5 @@ def predictor_losses(
     region = weights.nll * terms["nll"] + weights.region_rec * terms["region_rec"] + weights.reg * terms["reg"]
     total = weights.mjp * terms["mjp"] + weights.lra * region
     total = total + weights.position * terms["position"] + weights.contact * terms["contact"]
-    terms["total"] = total + weights.rec * terms.get("rec", torch.zeros(()))
+    terms["total"] = total + weights.rec * terms.get("rec", total.new_zeros(()))
     return terms

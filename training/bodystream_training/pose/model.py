@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Flag", "FlagConfig", "LatentPredictor", "PoseFlow", "Prediction", "gaussian_nll"]
+__all__ = ["Flag", "FlagConfig", "LatentPredictor", "Normalisation", "PoseFlow", "Prediction", "gaussian_nll"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,42 @@ class FlagConfig:
         return 3 * self.token_size + self.beta_size
 
 
+class Normalisation(nn.Module):
+    """Mean and deviation of poses and conditions, part of the model: networks see numbers of order one."""
+
+    pose_mean: Tensor
+    pose_scale: Tensor
+    condition_mean: Tensor
+    condition_scale: Tensor
+
+    def __init__(self, pose_size: int, condition_size: int) -> None:
+        super().__init__()
+        self.register_buffer("pose_mean", torch.zeros(pose_size))
+        self.register_buffer("pose_scale", torch.ones(pose_size))
+        self.register_buffer("condition_mean", torch.zeros(condition_size))
+        self.register_buffer("condition_scale", torch.ones(condition_size))
+
+    def fit(self, pose: Tensor, condition: Tensor) -> None:
+        """Measure on the training examples; numbers that hardly vary are not blown up."""
+        self.pose_mean.copy_(pose.mean(0))
+        self.pose_scale.copy_(pose.std(0).clamp_min(0.04))
+        self.condition_mean.copy_(condition.mean(0))
+        self.condition_scale.copy_(condition.std(0).clamp_min(0.01))
+
+    def pose(self, x: Tensor) -> Tensor:
+        return (x - self.pose_mean) / self.pose_scale
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """Undoes `pose`: rotation vectors [rad]."""
+        return x * self.pose_scale + self.pose_mean
+
+    def condition(self, c: Tensor) -> Tensor:
+        return (c - self.condition_mean) / self.condition_scale
+
+
 def gaussian_nll(value: Tensor, mean: Tensor | float = 0.0, log_sigma: Tensor | float = 0.0) -> Tensor:
     """(B,) negative log density of a diagonal Gaussian without its constant 0.5 ln(2 pi) per number."""
-    log_sigma = torch.as_tensor(log_sigma, dtype=value.dtype)
+    log_sigma = torch.as_tensor(log_sigma, dtype=value.dtype, device=value.device)
     return (0.5 * ((value - mean) * torch.exp(-log_sigma)) ** 2 + log_sigma).sum(-1)
 
 
@@ -98,7 +131,8 @@ class AffineCoupling(nn.Module):
 
     def _networks(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         seen = torch.cat([x[:, self.kept], condition], dim=-1)
-        return self.scale(seen).float(), self.translation(seen).float()
+        # in full precision again, where autocast rounds the products
+        return self.scale(seen).to(x.dtype), self.translation(seen).to(x.dtype)
 
     def _put(self, x: Tensor, changed: Tensor) -> Tensor:
         # even and odd numbers interleaved again: a scatter that every runtime has
@@ -120,7 +154,7 @@ class PoseFlow(nn.Module):
 
     def to_latent(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Pose (B, D) to latent code (B, D) and the (B,) log determinant of the map."""
-        log_det = torch.zeros(len(x))
+        log_det = x.new_zeros(len(x))
         for block in self.blocks:
             x, change = block(x, condition)
             log_det = log_det + change
@@ -128,7 +162,7 @@ class PoseFlow(nn.Module):
 
     def to_pose(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Latent code (B, D) to pose (B, D) and the (B,) log determinant of the map."""
-        log_det = torch.zeros(len(z))
+        log_det = z.new_zeros(len(z))
         for block in reversed(self.blocks):
             z, change = block.inverse(z, condition)
             log_det = log_det + change
@@ -140,8 +174,8 @@ class PoseFlow(nn.Module):
         Intermediate supervision: after block b in IS the partial flow alone is asked to be a density of poses, with
         weight b / 16. It is used in training only.
         """
-        log_det = torch.zeros(len(x))
-        total = torch.zeros(len(x))
+        log_det = x.new_zeros(len(x))
+        total = x.new_zeros(len(x))
         for number, block in enumerate(self.blocks, start=1):
             x, change = block(x, condition)
             log_det = log_det + change

@@ -12,8 +12,7 @@ from bodystream.geometry.skeleton import Skeleton
 from bodystream.pose.features import BETA_SIZE, FeatureConfig, beta_of_skeleton
 from bodystream.pose.sampler import Samples
 from bodystream.types import Array
-from bodystream_training.pose.losses import Normalisation
-from bodystream_training.pose.model import LatentPredictor, PoseFlow
+from bodystream_training.pose.model import LatentPredictor, Normalisation, PoseFlow
 from bodystream_training.pose.regressor import Regressor
 
 __all__ = ["TorchSampler", "centre_of_flow", "centre_of_region", "regressed"]
