@@ -21,7 +21,7 @@ CONFIG = LoopConfig(epochs=6, batch=12, learning_rate=0.01)
 
 
 class Toy(Task):
-    """Numbers and their products with a matrix that is to be found.
+    """Numbers and their products with a matrix, which is to be found.
 
     Args:
         noise: of the examples as they are drawn.

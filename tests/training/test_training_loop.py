@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -82,6 +83,10 @@ def plain_training(config: LoopConfig, steps: int) -> tuple[list[float], dict[st
             if len(losses) == steps:
                 break
     return losses, average
+
+
+def test_a_network_needs_less_than_sixty_lines() -> None:
+    assert len(inspect.getsource(Toy).splitlines()) < 60
 
 
 def test_it_is_the_plain_loop_bit_by_bit(tmp_path: Path) -> None:
