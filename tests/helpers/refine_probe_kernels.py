@@ -13,12 +13,12 @@ def probe(
     # In:
     model: Model,
     problem: Problem,
-    scratch: Scratch,
     rotations: wp.array2d(dtype=wp.mat33),  # (K, 22)
-    roots: wp.array(dtype=wp.vec3),  # (K,)
+    roots: wp.array(dtype=wp.vec3),  # (K,) [m]
     # Out:
-    costs_out: wp.array(dtype=wp.float32),  # (K,)
+    scratch_out: Scratch,
+    costs_out: wp.array(dtype=wp.float32),  # (K,) in squared standard deviations
 ):
     k = wp.tid()
-    prepare(k, model, problem, scratch)
-    costs_out[k] = evaluate(k, model, problem, scratch, rotations, roots[k], 0.0)
+    prepare(k, model, problem, scratch_out)
+    costs_out[k] = evaluate(k, model, problem, scratch_out, rotations, roots[k], 0.0)

@@ -50,7 +50,7 @@ def probed(refiner: PoseRefiner, case: Case, rotations, root):
     costs = wp.zeros(1, dtype=wp.float32, device="cpu")
     pose = wp.array(rotations[None].astype(np.float32), dtype=wp.mat33, device="cpu")
     roots = wp.array(root[None].astype(np.float32), dtype=wp.vec3, device="cpu")
-    inputs = [refiner._model, refiner._problem, refiner._scratch, pose, roots, costs]
+    inputs = [refiner._model, refiner._problem, pose, roots, refiner._scratch, costs]
     wp.launch(probe, dim=1, inputs=inputs, device="cpu")
     return float(costs.numpy()[0]), refiner._scratch.jacobians.numpy()[0], refiner._scratch.gradients.numpy()[0]
 

@@ -70,6 +70,7 @@ def skin_vertices(
 @wp.kernel(enable_backward=False)
 def ring_normals(
     begin: wp.int32,
+    # Surface:
     posed: wp.array(dtype=wp.vec3),  # (V,) [m]
     ring_start: wp.array(dtype=wp.int32),  # (V + 1,)
     ring: wp.array(dtype=wp.vec2i),  # (3 F,) of each face around a vertex, its other two corners in order

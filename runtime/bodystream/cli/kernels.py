@@ -6,9 +6,9 @@ import warp as wp
 @wp.kernel(enable_backward=False)
 def double_values(
     # In:
-    values: wp.array(dtype=wp.float32),  # (N,)
+    values: wp.array(dtype=wp.float32),  # (N,) any numbers
     # Out:
-    doubled_out: wp.array(dtype=wp.float32),  # (N,)
+    doubled_out: wp.array(dtype=wp.float32),  # (N,) twice as large
 ):
     i = wp.tid()
     doubled_out[i] = values[i] * 2.0

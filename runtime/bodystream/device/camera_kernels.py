@@ -31,6 +31,17 @@ def project_ray(camera: Camera, x: float, y: float) -> wp.vec2:
 
 
 @wp.func
+def project_vertex(camera: Camera, p: wp.vec3, near: float) -> wp.vec3:
+    """(u [px], v [px], 1 / z) of a vertex for the rasteriser; zeros where it is not beyond `near` [m]."""
+    screen = wp.vec3(0.0, 0.0, 0.0)
+    if p[2] > near:
+        w = 1.0 / p[2]
+        point = project_ray(camera, p[0] * w, p[1] * w)
+        screen = wp.vec3(point[0], point[1], w)
+    return screen
+
+
+@wp.func
 def pixel_of(point: wp.vec2) -> wp.vec2i:
     """The pixel (u, v) that an image point lies on; it may be outside of the image."""
     return wp.vec2i(int(wp.floor(point[0] + 0.5)), int(wp.floor(point[1] + 0.5)))

@@ -13,14 +13,13 @@ def label_depth(
     begin: wp.int32,
     # In:
     labels: wp.array(dtype=wp.vec4ub),  # (H*W / PIXELS,) FOREGROUND and BACKGROUND, added; 0 = neither is known
-    # In and out:
-    scene_depth: wp.array(dtype=wp.vec4),  # (H*W / PIXELS,) all measurements [m]; FAR_M in BACKGROUND
-    # Out:
+    # Out (scene_depth_out is read, too):
+    scene_depth_out: wp.array(dtype=wp.vec4),  # (H*W / PIXELS,) all measurements [m]; FAR_M in BACKGROUND
     depth_out: wp.array(dtype=wp.vec4),  # (H*W / PIXELS,) [m] of the foreground, 0 elsewhere
     mask_out: wp.array(dtype=wp.vec4ub),  # (H*W / PIXELS,) 1 = foreground
 ):
     i = begin + wp.tid()
-    scene = scene_depth[i]
+    scene = scene_depth_out[i]
     depth = wp.vec4()
     mask = wp.vec4ub()
     for k in range(PIXELS):
@@ -28,6 +27,6 @@ def label_depth(
         mask[k] = wp.uint8(label & FOREGROUND)
         depth[k] = wp.where((label & FOREGROUND) == 0, 0.0, scene[k])
         scene[k] = wp.where((label & BACKGROUND) == 0, scene[k], FAR_M)
-    scene_depth[i] = scene
+    scene_depth_out[i] = scene
     depth_out[i] = depth
     mask_out[i] = mask

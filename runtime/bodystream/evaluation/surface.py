@@ -8,6 +8,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.device import LaunchCache, download
+from bodystream.device.camera import device_camera
 from bodystream.evaluation.surface_kernels import project_vertices
 from bodystream.pipelines.capture.result import LiveSurface
 from bodystream.sources.synthetic import kernels as raster
@@ -41,6 +42,7 @@ class QualityMeter:
 
     def __init__(self, intrinsics: CameraIntrinsics, device: wp.Device) -> None:
         self._intrinsics = intrinsics
+        self._camera = device_camera(intrinsics)
         self._device = device
         self._launch = LaunchCache(device)
         shape = (intrinsics.height, intrinsics.width)
@@ -80,7 +82,7 @@ class QualityMeter:
         if live.face_count > len(self._rows):
             self._rows = wp.zeros(2 * live.face_count, dtype=wp.vec2i, device=self._device)
         k = self._intrinsics
-        inputs = [live.vertices, k.fx, k.fy, k.cx, k.cy, self._screen]
+        inputs = [live.vertices, self._camera, self._screen]
         self._launch(project_vertices, live.vertex_count, inputs, min_chunk=1024)
         faces = live.faces[: live.face_count]
         inputs = [faces, self._screen, k.height, self._rows]

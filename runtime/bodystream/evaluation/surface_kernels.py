@@ -2,21 +2,18 @@
 
 import warp as wp
 
+from bodystream.device.camera_kernels import Camera, project_vertex
+
 
 @wp.kernel(enable_backward=False)
 def project_vertices(
     begin: wp.int32,
+    # Surface:
     vertices: wp.array(dtype=wp.vec3),  # (V,) camera frame [m]
-    fx: wp.float32,
-    fy: wp.float32,
-    cx: wp.float32,
-    cy: wp.float32,
+    # Frame:
+    camera: Camera,
     # Out:
-    screen_out: wp.array(dtype=wp.vec3),  # (V,) u [px], v [px], 1 / z
+    screen_out: wp.array(dtype=wp.vec3),  # (V,) u [px], v [px], 1 / z; zeros behind the near plane
 ):
     i = begin + wp.tid()
-    p = vertices[i]
-    screen_out[i] = wp.vec3(0.0, 0.0, 0.0)
-    if p[2] > 0.05:
-        w = 1.0 / p[2]
-        screen_out[i] = wp.vec3(p[0] * w * fx + cx, p[1] * w * fy + cy, w)
+    screen_out[i] = project_vertex(camera, vertices[i], 0.05)

@@ -293,8 +293,8 @@ def refine(
     # In:
     model: Model,
     problem: Problem,
-    scratch: Scratch,
     # Out:
+    scratch_out: Scratch,
     rotations_out: wp.array2d(dtype=wp.mat33),  # (K, 22)
     roots_out: wp.array(dtype=wp.vec3),  # (K,) [m]
     position_errors_out: wp.array2d(dtype=wp.float32),  # (K, 3) [m]
@@ -307,13 +307,13 @@ def refine(
     for joint in range(rotations_out.shape[1]):
         rotations_out[k, joint] = problem.sample[k, joint]
     roots_out[k] = problem.sample_roots[k]
-    prepare(k, model, problem, scratch)
+    prepare(k, model, problem, scratch_out)
     damping = float(0.0)
     best = float(0.0)
     evaluations = int(0)
     going = int(1)
     while going == 1:
-        cost = evaluate(k, model, problem, scratch, rotations_out, roots_out[k], damping)
+        cost = evaluate(k, model, problem, scratch_out, rotations_out, roots_out[k], damping)
         evaluations += 1
         if evaluations == 1:
             costs_out[k, 0] = cost
@@ -322,37 +322,37 @@ def refine(
                 going = 0
             best = cost
             for s in range(slots):
-                scratch.best[k, s] = rotations_out[k, model.slots[s]]
-            scratch.best_root[k] = roots_out[k]
+                scratch_out.best[k, s] = rotations_out[k, model.slots[s]]
+            scratch_out.best_root[k] = roots_out[k]
             if evaluations > 1:
                 damping = wp.where(damping < 0.02, 0.0, damping * 0.1)
         else:
             for s in range(slots):
-                rotations_out[k, model.slots[s]] = scratch.best[k, s]
-            roots_out[k] = scratch.best_root[k]
+                rotations_out[k, model.slots[s]] = scratch_out.best[k, s]
+            roots_out[k] = scratch_out.best_root[k]
             damping = wp.max(0.5, 16.0 * damping)
             if evaluations < model.iterations and damping < 1.0e6:
-                evaluate(k, model, problem, scratch, rotations_out, roots_out[k], damping)
+                evaluate(k, model, problem, scratch_out, rotations_out, roots_out[k], damping)
             else:
                 going = 0
         if evaluations >= model.iterations:
             going = 0
         if going == 1:
-            change = step(k, model, problem, scratch, damping, rotations_out, roots_out)
+            change = step(k, model, problem, scratch_out, damping, rotations_out, roots_out)
             if change < 1.0e-5:
                 going = 0
     for s in range(slots):
-        rotations_out[k, model.slots[s]] = scratch.best[k, s]
-    roots_out[k] = scratch.best_root[k]
+        rotations_out[k, model.slots[s]] = scratch_out.best[k, s]
+    roots_out[k] = scratch_out.best_root[k]
     for s in range(slots):
-        place(k, model.slots[s], model, scratch, rotations_out, roots_out[k])
+        place(k, model.slots[s], model, scratch_out, rotations_out, roots_out[k])
     for side in range(2):
         if problem.keep_feet[side] != 0:
-            keep_foot(k, side, model, problem, scratch, rotations_out)
+            keep_foot(k, side, model, problem, scratch_out, rotations_out)
     for e in range(3):
         joint = model.effectors[e]
-        position_errors_out[k, e] = wp.length(scratch.positions[k, joint] - problem.target_positions[e])
-        turn = logarithm(scratch.world[k, joint] * wp.transpose(problem.target_rotations[e]))
+        position_errors_out[k, e] = wp.length(scratch_out.positions[k, joint] - problem.target_positions[e])
+        turn = logarithm(scratch_out.world[k, joint] * wp.transpose(problem.target_rotations[e]))
         rotation_errors_out[k, e] = wp.length(turn)
     costs_out[k, 1] = best
     evaluations_out[k] = evaluations

@@ -15,8 +15,8 @@ class Model:
     shared: wp.int32  # how many slots all chains begin with
     hinges: wp.array(dtype=wp.vec3)  # (22,) axis of a hinge joint, zero for others
     bones: wp.array(dtype=wp.vec3)  # (22,) of LIMITS, and so are the next five
-    centres: wp.array(dtype=wp.vec3)  # (22,)
-    laterals: wp.array(dtype=wp.vec3)  # (22,)
+    centres: wp.array(dtype=wp.vec3)  # (22,) unit
+    laterals: wp.array(dtype=wp.vec3)  # (22,) unit
     cones: wp.array(dtype=wp.float32)  # (22,) [rad]
     lateral_ranges: wp.array(dtype=wp.vec2)  # (22,) [rad]
     twist_ranges: wp.array(dtype=wp.vec2)  # (22,) [rad]
@@ -45,19 +45,19 @@ class Problem:
 
 @wp.struct
 class Scratch:
-    positions: wp.array2d(dtype=wp.vec3)  # (K, 22)
+    positions: wp.array2d(dtype=wp.vec3)  # (K, 22) world [m]
     world: wp.array2d(dtype=wp.mat33)  # (K, 22)
     best: wp.array2d(dtype=wp.mat33)  # (K, 14)
-    best_root: wp.array(dtype=wp.vec3)  # (K,)
+    best_root: wp.array(dtype=wp.vec3)  # (K,) [m]
     weights: wp.array2d(dtype=wp.mat33)  # (K, 14) information of the prior
     inverses: wp.array2d(dtype=wp.mat33)  # (K, 14) A^-1
-    gradients: wp.array2d(dtype=wp.vec3)  # (K, 14)
+    gradients: wp.array2d(dtype=wp.vec3)  # (K, 14) of half the cost by the increments
     free_steps: wp.array2d(dtype=wp.vec3)  # (K, 15) steps without observations; the last is the root's
     jacobians: wp.array4d(dtype=wp.mat33)  # (K, 3, 8, 2) of position and rotation
-    residuals: wp.array2d(dtype=wp.vec3)  # (K, 6)
-    goals: wp.array2d(dtype=wp.vec3)  # (K, 3) target positions within reach
-    system: wp.array3d(dtype=wp.float32)  # (K, 18, 18)
-    right: wp.array2d(dtype=wp.float32)  # (K, 18)
+    residuals: wp.array2d(dtype=wp.vec3)  # (K, 6) of each observation position [m] and rotation [rad]
+    goals: wp.array2d(dtype=wp.vec3)  # (K, 3) target positions within reach [m]
+    system: wp.array3d(dtype=wp.float32)  # (K, 18, 18) in the space of the observations, then its Cholesky factor
+    right: wp.array2d(dtype=wp.float32)  # (K, 18) right side, then the solution
 
 
 @wp.func

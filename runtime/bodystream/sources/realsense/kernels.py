@@ -159,7 +159,7 @@ def splat_depth(
     projection: Projection,
     colour_width: wp.int32,
     colour_height: wp.int32,
-    # In and out:
+    # Out (read, too):
     nearest_out: wp.array(dtype=wp.float32),  # (Hc*Wc,) [m], starts as a large number
 ):
     """Each depth pixel as the rectangle that it covers in the colour image; the nearest one stays."""
@@ -191,14 +191,13 @@ def finish_depth(
     begin: wp.int32,
     # In:
     limit_m: wp.float32,
-    # In and out:
-    nearest: wp.array(dtype=wp.float32),  # (Hc*Wc,) [m], made large again for the next frame
-    # Out:
+    # Out (nearest_out is read, too):
+    nearest_out: wp.array(dtype=wp.float32),  # (Hc*Wc,) [m], made large again for the next frame
     depth_out: wp.array(dtype=wp.float32),  # (Hc*Wc,) [m]
 ):
     i = begin + wp.tid()
-    z_m = nearest[i]
-    nearest[i] = 2.0 * limit_m
+    z_m = nearest_out[i]
+    nearest_out[i] = 2.0 * limit_m
     if z_m > limit_m:
         z_m = 0.0
     depth_out[i] = z_m

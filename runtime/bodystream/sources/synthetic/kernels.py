@@ -5,6 +5,8 @@ Every kernel gathers: a thread writes its own elements only, so that launches ma
 
 import warp as wp
 
+from bodystream.device.camera_kernels import Camera, project_vertex, ray_of
+
 NO_FACE = wp.constant(wp.int32(-1))
 
 
@@ -15,12 +17,10 @@ def skin_vertices(
     rest: wp.array(dtype=wp.vec3),  # (V,) [m]
     skin_joints: wp.array(dtype=wp.vec4i),  # (V,)
     skin_weights: wp.array(dtype=wp.vec4),  # (V,)
-    # Pose, camera:
+    # Pose:
     camera_from_rest: wp.array(dtype=wp.mat44),  # (22,)
-    fx: wp.float32,
-    fy: wp.float32,
-    cx: wp.float32,
-    cy: wp.float32,
+    # Frame:
+    camera: Camera,
     # Out:
     posed_out: wp.array(dtype=wp.vec3),  # (V,) camera frame [m]
     screen_out: wp.array(dtype=wp.vec3),  # (V,) u [px], v [px], 1 / z; 1 / z = 0 behind the near plane
@@ -35,18 +35,14 @@ def skin_vertices(
         if w > 0.0:
             p += w * wp.transform_point(camera_from_rest[joints[k]], rest[i])
     posed_out[i] = p
-    near = wp.float32(0.05)
-    if p[2] > near:
-        w = 1.0 / p[2]
-        screen_out[i] = wp.vec3(p[0] * w * fx + cx, p[1] * w * fy + cy, w)
-    else:
-        screen_out[i] = wp.vec3(0.0, 0.0, 0.0)
+    screen_out[i] = project_vertex(camera, p, 0.05)
 
 
 @wp.kernel(enable_backward=False)
 def vertex_normals(
     begin: wp.int32,
-    posed: wp.array(dtype=wp.vec3),  # (V,)
+    # Body:
+    posed: wp.array(dtype=wp.vec3),  # (V,) camera frame [m]
     faces: wp.array(dtype=wp.vec3i),  # (F,)
     ring_start: wp.array(dtype=wp.int32),  # (V + 1,)
     ring_faces: wp.array(dtype=wp.int32),  # (3 F,) the faces around each vertex
@@ -66,9 +62,11 @@ def vertex_normals(
 @wp.kernel(enable_backward=False)
 def triangle_rows(
     begin: wp.int32,
+    # Surface:
     faces: wp.array(dtype=wp.vec3i),  # (F,)
-    screen: wp.array(dtype=wp.vec3),  # (V,)
-    height: wp.int32,
+    screen: wp.array(dtype=wp.vec3),  # (V,) u [px], v [px], 1 / z
+    # Frame:
+    height: wp.int32,  # [px]
     # Out:
     rows_out: wp.array(dtype=wp.vec2i),  # (F,) first and last pixel row; first > last for a face not to be drawn
 ):
@@ -94,12 +92,13 @@ def triangle_rows(
 @wp.kernel(enable_backward=False)
 def rasterise(
     begin: wp.int32,
+    # Surface:
     faces: wp.array(dtype=wp.vec3i),  # (F,)
-    screen: wp.array(dtype=wp.vec3),  # (V,)
+    screen: wp.array(dtype=wp.vec3),  # (V,) u [px], v [px], 1 / z
     rows: wp.array(dtype=wp.vec2i),  # (F,)
     # Tiling:
-    tile_width: wp.int32,
-    tile_height: wp.int32,
+    tile_width: wp.int32,  # [px]
+    tile_height: wp.int32,  # [px]
     tiles_x: wp.int32,
     tiles_y: wp.int32,
     # Out:
@@ -167,7 +166,7 @@ class ShadedBody:
 
     faces: wp.array(dtype=wp.vec3i)  # (F,)
     posed: wp.array(dtype=wp.vec3)  # (V,) camera frame [m]
-    normals: wp.array(dtype=wp.vec3)  # (V,)
+    normals: wp.array(dtype=wp.vec3)  # (V,) camera frame, unit
     rest: wp.array(dtype=wp.vec3)  # (V,) [m]
     albedo: wp.array(dtype=wp.vec3)  # (V,) in [0, 255]
     grain: wp.array3d(dtype=wp.float32)  # (G, G, G) factor of the albedo, periodic
@@ -197,20 +196,18 @@ def to_byte(value: wp.float32):
 @wp.kernel(enable_backward=False)
 def resolve_pixels(
     begin: wp.int32,
+    # Body:
     body: ShadedBody,
-    pixel_face: wp.array(dtype=wp.int32),  # (P,)
+    pixel_face: wp.array(dtype=wp.int32),  # (P,) -1 = none
+    # Background:
     background_depth: wp.array(dtype=wp.float32),  # (P,) [m], 0 = none
     background_colour: wp.array(dtype=wp.vec3ub),  # (P,)
-    # Camera:
-    fx: wp.float32,
-    fy: wp.float32,
-    cx: wp.float32,
-    cy: wp.float32,
-    width: wp.int32,
+    # Frame:
+    camera: Camera,
     # Out:
     depth_out: wp.array(dtype=wp.float32),  # (P,) [m]
     colour_out: wp.array(dtype=wp.vec3ub),  # (P,)
-    barycentric_out: wp.array(dtype=wp.vec2),  # (P,)
+    barycentric_out: wp.array(dtype=wp.vec2),  # (P,) of the second and third corner
     mask_out: wp.array(dtype=wp.uint8),  # (P,)
 ):
     """Depth, colour and exact barycentrics of each pixel of the body; the background elsewhere.
@@ -226,7 +223,7 @@ def resolve_pixels(
         barycentric_out[i] = wp.vec2(0.0, 0.0)
         mask_out[i] = wp.uint8(0)
     else:
-        ray = wp.vec3((float(i % width) - cx) / fx, (float(i / width) - cy) / fy, 1.0)
+        ray = ray_of(camera, float(i % camera.width), float(i / camera.width))
         f = body.faces[face]
         a = body.posed[f[0]]
         ab = body.posed[f[1]] - a
@@ -247,6 +244,7 @@ def resolve_pixels(
 @wp.kernel(enable_backward=False)
 def distance_to_mesh(
     begin: wp.int32,
+    # In:
     mesh: wp.uint64,
     points: wp.array(dtype=wp.vec3),  # (N,) [m]
     max_distance_m: wp.float32,

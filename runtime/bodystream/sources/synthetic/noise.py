@@ -8,6 +8,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.device import RecordedLaunch
+from bodystream.device.camera import device_camera
 from bodystream.errors import ConfigurationError
 from bodystream.sources.synthetic import noise_kernels as kernels
 from bodystream.types import CameraIntrinsics
@@ -129,7 +130,7 @@ class DepthNoise:
         p = kernels.NoiseParameters()
         p.seed = int(np.random.SeedSequence(seed).generate_state(1)[0] & 0x7FFFFFFF)
         p.frame = 0
-        p.fx, p.fy, p.cx, p.cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+        p.camera = device_camera(intrinsics)
         p.baseline_m = model.baseline_m
         p.subpixel_px = model.subpixel_px
         p.sigma_px = model.sigma_px

@@ -2,6 +2,8 @@
 
 import warp as wp
 
+from bodystream.device.camera_kernels import Camera
+
 NOISE_CHANNELS = wp.constant(wp.int32(4))
 STRIP = wp.constant(wp.int32(32))
 
@@ -9,6 +11,7 @@ STRIP = wp.constant(wp.int32(32))
 @wp.kernel(enable_backward=False)
 def noise_lattice(
     begin: wp.int32,
+    # In:
     seed: wp.int32,
     frame: wp.int32,
     # Out:
@@ -24,6 +27,7 @@ def noise_lattice(
 @wp.kernel(enable_backward=False)
 def stereo_shadow(
     begin: wp.int32,
+    # Frame:
     depth: wp.array2d(dtype=wp.float32),  # (H, W) [m]
     focal_baseline: wp.float32,  # [px m]
     # Out:
@@ -59,10 +63,7 @@ class NoiseParameters:
 
     seed: wp.int32
     frame: wp.int32
-    fx: wp.float32
-    fy: wp.float32
-    cx: wp.float32
-    cy: wp.float32
+    camera: Camera
     baseline_m: wp.float32
     subpixel_px: wp.float32
     sigma_px: wp.float32
@@ -89,9 +90,12 @@ def smaller(a: wp.float32, b: wp.float32):
 @wp.kernel(enable_backward=False)
 def apply_depth_noise(
     begin: wp.int32,
+    # Model:
     model: NoiseParameters,
+    # Frame:
     disparity: wp.array2d(dtype=wp.float32),  # (H, W) [px], 0 = none
     shadow: wp.array2d(dtype=wp.uint8),  # (H, W)
+    # Noise:
     lattice: wp.array2d(dtype=wp.vec4),  # (rows, columns), one node every `lattice_step_px`
     lattice_step_px: wp.int32,
     # Out:
@@ -110,7 +114,7 @@ def apply_depth_noise(
     last = wp.min(first + STRIP, width)
     ly = y / lattice_step_px
     ty = (float(y - ly * lattice_step_px) + 0.5) / float(lattice_step_px)
-    focal_baseline = model.fx * model.baseline_m
+    focal_baseline = model.camera.fx * model.baseline_m
     for x in range(first, last):
         # bilinear lattice noise, scaled back to unit variance
         lx = x / lattice_step_px
@@ -153,12 +157,12 @@ def apply_depth_noise(
                 # disparity is affine over a plane: its gradient gives the normal, and so the angle of incidence
                 gx = smaller(east - d, d - west) * 0.5
                 gy = smaller(south - d, d - north) * 0.5
-                du = float(px) - model.cx
-                dv = float(py) - model.cy
-                rx = du / model.fx
-                ry = dv / model.fy
-                nx = gx * model.fx
-                ny = gy * model.fy
+                du = float(px) - model.camera.cx
+                dv = float(py) - model.camera.cy
+                rx = du / model.camera.fx
+                ry = dv / model.camera.fy
+                nx = gx * model.camera.fx
+                ny = gy * model.camera.fy
                 nz = d - gx * du - gy * dv
                 cosine_squared = d * d / ((nx * nx + ny * ny + nz * nz) * (rx * rx + ry * ry + 1.0))
                 if cosine_squared < model.grazing_cos_none * model.grazing_cos_none:

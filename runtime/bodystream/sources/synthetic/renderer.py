@@ -9,6 +9,7 @@ import warp as wp
 from scipy.ndimage import gaussian_filter
 
 from bodystream.device import RecordedLaunch
+from bodystream.device.camera import device_camera
 from bodystream.sources.synthetic import kernels
 from bodystream.types import Array, CameraIntrinsics, SkinnedMesh
 
@@ -126,7 +127,7 @@ class BodyRenderer:
 
         rest, faces = upload(body.mesh.vertices, wp.vec3), upload(body.mesh.faces, wp.vec3i)
         starts, ring = (upload(a, wp.int32) for a in _vertex_rings(body.mesh.faces, vertices))
-        camera = [intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy]
+        camera = device_camera(intrinsics)
         skin_joints, skin_weights = upload(body.bones, wp.vec4i), upload(body.weights, wp.vec4)
         tile = (8, 8) if device.is_cuda else (width, 16)
         tiles = (-(-width // tile[0]), -(-height // tile[1]))
@@ -150,7 +151,7 @@ class BodyRenderer:
             stage(
                 kernels.skin_vertices,
                 vertices,
-                [rest, skin_joints, skin_weights, self._bones, *camera, self.posed, screen],
+                [rest, skin_joints, skin_weights, self._bones, camera, self.posed, screen],
             ),
             stage(kernels.vertex_normals, vertices, [self.posed, faces, starts, ring, self.normals]),
             stage(kernels.triangle_rows, triangles, [faces, screen, height, rows]),
@@ -168,8 +169,7 @@ class BodyRenderer:
                     self.face.reshape((pixels,)),
                     back_depth,
                     back_colour,
-                    *camera,
-                    width,
+                    camera,
                     depth,
                     colour,
                     barycentric,
