@@ -16,12 +16,15 @@ import pytest
 from bodystream import __version__
 from bodystream.cli import main as cli
 from bodystream.errors import BodystreamError
+from helpers.kernel_lint import MAX_PARAMETERS, kernel_problems, kernels_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = ROOT / "runtime" / "bodystream"
 MODULES = sorted(RUNTIME.rglob("*.py"))
-KERNEL_MODULES = [path for path in MODULES if re.fullmatch(r"(.*_)?kernels(_.*)?\.py", path.name)]
-MAX_LINES = 500
+PACKAGES = ("runtime", "training", "export", "benchmarks")
+ALL_MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+KERNEL_MODULES = [path for path in ALL_MODULES if re.fullmatch(r"(.*_)?kernels\.py", path.name)]
+MAX_LINES = 400
 
 
 def relative(path: Path) -> str:
@@ -33,7 +36,7 @@ def project() -> dict:
 
 
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
-    lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in ALL_MODULES}
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
@@ -63,6 +66,67 @@ def test_kernel_modules_hold_kernels_only(path: Path) -> None:
             assert decorators[0] in {"wp.func", "wp.struct"} or (
                 decorators[0].startswith("wp.kernel(") and "enable_backward=False" in decorators[0]
             ), f"{node.name} is decorated by {decorators[0]}"
+
+
+@pytest.mark.parametrize("path", KERNEL_MODULES, ids=relative)
+def test_kernels_have_heads_that_a_reader_can_trust(path: Path) -> None:
+    assert kernel_problems(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", [path for path in ALL_MODULES if path not in KERNEL_MODULES], ids=relative)
+def test_there_are_no_kernels_outside_of_kernel_modules(path: Path) -> None:
+    assert [kernel.name for kernel in kernels_of(ast.parse(path.read_text(encoding="utf-8")))] == []
+
+
+GOOD_KERNEL = '''
+@wp.struct
+class Cloud:
+    """Points of a surface."""
+
+    points: wp.array(dtype=wp.vec3)  # (N,) [m]
+
+
+@wp.kernel(enable_backward=False)
+def shift(
+    begin: wp.int32,
+    # Model:
+    cloud: Cloud,
+    offsets: wp.array(dtype=wp.vec3),  # (N,) [m]
+    # Options:
+    scale: float,
+    # Out (added to):
+    moved_out: wp.array(dtype=wp.vec3),  # (N,) [m]
+):
+    i = begin + wp.tid()
+    wp.atomic_add(moved_out, i, cloud.points[i] + scale * offsets[i])
+'''
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        ("vec3),  # (N,) [m]\n    # Options", "vec3),\n    # Options", "offsets is an array without its shape"),
+        ("(N,) [m]\n    # Options", "(N,)\n    # Options", "offsets holds real numbers and says neither its unit"),
+        ("vec3)  # (N,) [m]", "vec3)  # [m]", "Cloud: points is an array without its shape"),
+        ("    # Model:\n", "", "cloud is in no group"),
+        ("    # Options:\n", "    # what else there is\n", "is no heading of a group"),
+        ("    # Out (added to):\n", "", "there is no group `# Out:`"),
+        ("moved_out", "moved", "moved is in group `# Out (added to):`"),
+        ("scale: float,", "scale_out: float,", "scale_out is in group `# Options:`"),
+        ("    # Options:\n    scale: float,\n", "", ""),
+        ("[m]\n):\n", "[m]\n    # Options:\n    late: float,\n):\n", "stands after the outputs"),
+        ("scale: float,", "scale: float, other: float,", "other must stand on a line of its own"),
+        ("    scale: float,\n", "".join(f"    s{k}: float,\n" for k in range(MAX_PARAMETERS - 3)), "13 parameters, at"),
+        ("    wp.atomic_add(", "    offsets[i] = offsets[i] * 2.0\n    wp.atomic_add(", "offsets is written to"),
+        ("    wp.atomic_add(", "    cloud.points[i] += offsets[i]\n    wp.atomic_add(", "cloud is written to"),
+        ("atomic_add(moved_out", "atomic_add(offsets", "offsets is written to"),
+    ],
+)  # fmt: skip
+def test_the_lint_of_kernels_sees_what_is_wrong(right: str, wrong: str, problem: str) -> None:
+    assert kernel_problems(GOOD_KERNEL) == []
+    assert right in GOOD_KERNEL
+    problems = kernel_problems(GOOD_KERNEL.replace(right, wrong))
+    assert any(problem in found for found in problems) if problem else problems == []
 
 
 def requirement_name(requirement: str) -> str:
