@@ -10,10 +10,10 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.device import DeviceFrame, select_device
-from bodystream.tracking.kernels import Targets
 from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.silhouette import nearest_inside
+from bodystream.tracking.term_kernels import Targets
 from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
 
 CAMERA = CameraIntrinsics(100.0, 100.0, 39.5, 29.5, 80, 60)

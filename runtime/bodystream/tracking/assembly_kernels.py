@@ -12,8 +12,9 @@ stored as four 3x3 matrices: rotation-rotation, rotation-translation, translatio
 import warp as wp
 
 from bodystream.deformation.kernels import Graph, Points
-from bodystream.tracking.kernels import ACCEPTED, Sums
 from bodystream.tracking.pcg_kernels import System
+from bodystream.tracking.step_kernels import ACCEPTED
+from bodystream.tracking.term_kernels import Sums
 
 
 @wp.struct
@@ -36,7 +37,7 @@ class GroupBlocks:
 def accumulate_groups(
     begin: wp.int32,
     # Trial:
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Model:
     groups: Groups,
     points: Points,  # sorted anchors
@@ -110,7 +111,7 @@ def add_block(system: System, slot: int, rr: wp.mat33, rt: wp.mat33, tr: wp.mat3
 def clear_system(
     begin: wp.int32,
     # Trial:
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Out:
     system_out: System,
 ):
@@ -129,7 +130,7 @@ def clear_system(
 def scatter_groups(
     begin: wp.int32,
     # Trial:
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Model:
     groups: Groups,
     anchors: wp.array(dtype=wp.vec4i),  # (M,)
@@ -169,7 +170,7 @@ def scatter_groups(
 def regularisation_blocks(
     begin: wp.int32,
     # Trial:
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Graph:
     graph: Graph,
     active: wp.array(dtype=wp.int32),  # (N,)
@@ -205,7 +206,7 @@ def regularisation_blocks(
 def mirror_blocks(
     begin: wp.int32,
     # Trial:
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Graph:
     active: wp.array(dtype=wp.int32),  # (N,)
     # Out:

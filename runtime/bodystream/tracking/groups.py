@@ -6,7 +6,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.device import LaunchCache, Staged
-from bodystream.tracking import kernels
+from bodystream.tracking import cluster_kernels
 from bodystream.tracking.assembly_kernels import Groups
 
 __all__ = ["MAX_NODES", "PointGroups"]
@@ -46,7 +46,9 @@ class PointGroups:
 
     def sort(self, anchors: wp.array, weights: wp.array, count: int) -> None:
         """Take the anchors and weights of `count` points, vec4i and vec4 device arrays."""
-        self._launch(kernels.sort_anchors, count, [anchors, weights, self.anchors, self.weights], min_chunk=1024)
+        self._launch(
+            cluster_kernels.sort_anchors, count, [anchors, weights, self.anchors, self.weights], min_chunk=1024
+        )
         ids = self._anchors.download(count).astype(np.int64)
         keys = ((ids[:, 0] << 45) | (ids[:, 1] << 30)) | ((ids[:, 2] << 15) | ids[:, 3])
         order = np.argsort(keys)

@@ -14,7 +14,7 @@ from scipy.linalg import lapack
 from threadpoolctl import ThreadpoolController
 
 from bodystream.device import RecordedLaunch, download, upload
-from bodystream.tracking import pcg_kernels
+from bodystream.tracking import pcg_kernels, step_kernels
 from bodystream.tracking.pattern import BlockPattern
 
 __all__ = ["BandedCholesky", "ConjugateGradients", "LinearReport", "NormalEquations"]
@@ -103,7 +103,7 @@ class BandedCholesky:
         storage[:] = 0.0
         storage[self._target] = values[self._source]
         diagonal = storage[self._diagonal]
-        damping = float(download(equations.state)[pcg_kernels.DAMPING])
+        damping = float(download(equations.state)[step_kernels.DAMPING])
         floor = 1e-7 + 1e-6 * diagonal.reshape(-1, 2, 3).sum(axis=2).repeat(3)
         storage[self._diagonal] = diagonal * (1.0 + damping) + floor
         self._right[self._unknown_of] = download(equations.right).reshape(-1)

@@ -4,7 +4,7 @@ import warp as wp
 
 from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_point
 from bodystream.device.camera_kernels import Camera, is_inside, pixel_of, project, ray_of
-from bodystream.tracking.kernels import Targets
+from bodystream.tracking.term_kernels import Targets
 
 
 @wp.struct
@@ -20,8 +20,8 @@ class Past:
 class Flow:
     """Dense flow from a past frame to the new one, of a window outside of which nothing is known."""
 
-    flow_px: wp.array2d(dtype=wp.vec2)  # (h, w)
-    weight: wp.array2d(dtype=float)  # (h, w)
+    flow_px: wp.array2d(dtype=wp.vec2)  # (h, w) [px]
+    weight: wp.array2d(dtype=float)  # (h, w) confidence, 0 = unknown
     window_px: wp.vec2i  # (u, v) of the window's first pixel
 
 
@@ -183,7 +183,7 @@ def pull_inside(
     scene_depth: wp.array2d(dtype=float),  # (H, W) all measurements [m]
     inside_px: wp.array2d(dtype=wp.vec2s),  # (H / scale, W / scale) nearest foreground pixel, < 0 = far away
     scale: int,
-    # In and out:
+    # Out (read, too):
     targets_out: Targets,
 ):
     """Where the camera sees through the model, pull the point to the nearest pixel of the silhouette.

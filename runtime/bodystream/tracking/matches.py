@@ -14,9 +14,9 @@ from bodystream.device import DeviceFrame, LaunchCache, Staged, view_as
 from bodystream.device.camera import device_camera
 from bodystream.tracking import match_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
-from bodystream.tracking.kernels import Targets
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.silhouette import nearest_inside
+from bodystream.tracking.term_kernels import Targets
 from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
 
 __all__ = ["MatchConfig", "MatchGatherer", "Reference"]

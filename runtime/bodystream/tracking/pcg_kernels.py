@@ -6,7 +6,7 @@ A vector has two vec3 per node (rotation, translation). On CUDA each step is a l
 
 import warp as wp
 
-DAMPING = wp.constant(0)  # its place in the solver's state
+from bodystream.tracking.step_kernels import DAMPING
 
 
 @wp.struct
@@ -25,10 +25,10 @@ class Work:
     """Vectors of the iteration; r, z, p and q as in every book."""
 
     inverse: wp.array2d(dtype=wp.mat33)  # (N, 4) inverse of the damped diagonal blocks
-    r: wp.array2d(dtype=wp.vec3)  # (N, 2)
-    z: wp.array2d(dtype=wp.vec3)  # (N, 2)
-    p: wp.array2d(dtype=wp.vec3)  # (N, 2)
-    q: wp.array2d(dtype=wp.vec3)  # (N, 2)
+    r: wp.array2d(dtype=wp.vec3)  # (N, 2) residual
+    z: wp.array2d(dtype=wp.vec3)  # (N, 2) residual, preconditioned
+    p: wp.array2d(dtype=wp.vec3)  # (N, 2) direction
+    q: wp.array2d(dtype=wp.vec3)  # (N, 2) H p
     x: wp.array2d(dtype=wp.vec3)  # (N, 2) the step: eps [rad], t [m]
 
 
@@ -111,7 +111,7 @@ def solve_serially(
     # System:
     nodes: int,
     system: System,
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     max_iterations: int,
     tolerance: float,  # of sqrt(r.z) relative to its start
     # Out:
@@ -160,10 +160,10 @@ def start_pcg(
     begin: wp.int32,
     # System:
     system: System,
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Out:
     work_out: Work,
-    scalars_out: wp.array2d(dtype=float),  # (iterations + 1, 2)
+    scalars_out: wp.array2d(dtype=float),  # (iterations + 1, 2) r.z, p.Hp
 ):
     i = begin + wp.tid()
     rz = start_row(i, system, state[DAMPING], work_out)
@@ -176,10 +176,10 @@ def multiply(
     # System:
     iteration: int,
     system: System,
-    state: wp.array(dtype=float),  # (4,)
+    state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Out:
     work_out: Work,
-    scalars_out: wp.array2d(dtype=float),  # (iterations + 1, 2)
+    scalars_out: wp.array2d(dtype=float),  # (iterations + 1, 2) r.z, p.Hp
 ):
     i = begin + wp.tid()
     pq = multiply_row(i, system, state[DAMPING], work_out)
@@ -193,7 +193,7 @@ def advance(
     iteration: int,
     # Out:
     work_out: Work,
-    scalars_out: wp.array2d(dtype=float),  # (iterations + 1, 2)
+    scalars_out: wp.array2d(dtype=float),  # (iterations + 1, 2) r.z, p.Hp
 ):
     i = begin + wp.tid()
     pq = scalars_out[iteration, 1]
@@ -209,7 +209,7 @@ def turn(
     begin: wp.int32,
     # Iteration:
     iteration: int,
-    scalars: wp.array2d(dtype=float),  # (iterations + 1, 2)
+    scalars: wp.array2d(dtype=float),  # (iterations + 1, 2) r.z, p.Hp
     # Out:
     work_out: Work,
 ):

@@ -3,7 +3,7 @@
 import warp as wp
 
 from bodystream.deformation.kernels import Graph, Points, warp_point
-from bodystream.tracking.kernels import Sums
+from bodystream.tracking.term_kernels import Sums
 
 RIGID_TERMS = wp.constant(27)  # 21 of the symmetric 6x6 matrix, 6 of the right side
 
@@ -20,7 +20,7 @@ def sum_rigid(
     chunk: int,  # matches a thread
     sums: Sums,
     # Out:
-    sums_out: wp.array2d(dtype=float),  # (chunks, 27)
+    sums_out: wp.array2d(dtype=float),  # (chunks, 27) 21 of the symmetric 6x6 matrix, 6 of the right side
 ):
     """Normal equations of one rigid step of all nodes, x' = exp([eps]x) x + t: d p' / d (eps, t) = [-[p']x | I]."""
     c = begin + wp.tid()
@@ -60,7 +60,7 @@ def solve_rigid(
     begin: wp.int32,
     # Matches:
     chunks: int,
-    sums: wp.array2d(dtype=float),  # (chunks, 27)
+    sums: wp.array2d(dtype=float),  # (chunks, 27) 21 of the symmetric 6x6 matrix, 6 of the right side
     damping: float,
     # Out:
     step_out: wp.array(dtype=wp.vec3),  # (2,): eps [rad], t [m]
@@ -109,7 +109,7 @@ def apply_rigid(
     step: wp.array(dtype=wp.vec3),  # (2,): eps [rad], t [m]
     max_rotation: float,  # [rad]
     max_translation: float,  # of the nodes [m]
-    # In and out:
+    # Out (read, too):
     graph_out: Graph,
 ):
     """Move every node rigidly: x' = exp([eps]x) x + t."""

@@ -10,7 +10,7 @@ import warp as wp
 from bodystream.deformation import WarpField
 from bodystream.device import LaunchCache, RecordedLaunch, Staged, download, upload, uploaded
 from bodystream.device.camera import device_camera
-from bodystream.tracking import assembly_kernels, kernels, rigid_kernels
+from bodystream.tracking import assembly_kernels, cluster_kernels, rigid_kernels, step_kernels, term_kernels
 from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
 from bodystream.tracking.model import ModelPoints, packed_points
@@ -102,7 +102,7 @@ class GaussNewton:
         self._use_flow = True
 
     @property
-    def flow_buffers(self) -> kernels.Targets:
+    def flow_buffers(self) -> term_kernels.Targets:
         """Device buffers to fill in place of `set_flow`; then call `use_flow`."""
         return self._targets
 
@@ -178,7 +178,7 @@ class GaussNewton:
     def _raise_damping(self) -> None:
         """After a system that could not be solved: its zero step will be accepted, which lowers damping again."""
         state = download(self._state).copy()
-        state[kernels.DAMPING] = max(100.0 * state[kernels.DAMPING], 1e-2)
+        state[step_kernels.DAMPING] = max(100.0 * state[step_kernels.DAMPING], 1e-2)
         upload(self._state, state)
 
     def _nothing(self, reason: str) -> SolveSummary:
@@ -261,7 +261,7 @@ class GaussNewton:
         self._match_capacity = capacity
         device = self.device
         self._groups = PointGroups(device, capacity)
-        self._targets, self._sums = targets, sums = kernels.Targets(), kernels.Sums()
+        self._targets, self._sums = targets, sums = term_kernels.Targets(), term_kernels.Sums()
         targets.pixels = wp.zeros(capacity, dtype=wp.vec2, device=device)
         targets.depth = wp.zeros(capacity, dtype=float, device=device)
         targets.weight = wp.zeros(capacity, dtype=float, device=device)
@@ -291,17 +291,17 @@ class GaussNewton:
         def record(kernel: wp.Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
             return self._launch.prepare(kernel, dim, inputs, min_chunk=chunk, split=split)
 
-        self._clear_terms = record(kernels.clear_terms, matches, [sums], chunk=16384)
-        self._flow_terms = record(kernels.flow_terms, matches, [*seen, self._targets, term, sums])
-        self._icp_terms = record(kernels.icp_terms, matches, [*seen, self._depth, term, sums, self._seen])
+        self._clear_terms = record(term_kernels.clear_terms, matches, [sums], chunk=16384)
+        self._flow_terms = record(term_kernels.flow_terms, matches, [*seen, self._targets, term, sums])
+        self._icp_terms = record(term_kernels.icp_terms, matches, [*seen, self._depth, term, sums, self._seen])
 
         inputs = [matches, COST_CHUNK, sums, groups.anchors, active, 0, self._totals]
-        self._sum_costs = record(kernels.sum_costs, chunks, inputs, split=False)
+        self._sum_costs = record(step_kernels.sum_costs, chunks, inputs, split=False)
         inputs = [graph, active, reg, 0, self._totals]
-        self._regularisation_cost = record(kernels.regularisation_cost, nodes, inputs, split=False)
-        self._decide = record(kernels.decide, 1, [0, self._totals, state], split=False)
+        self._regularisation_cost = record(step_kernels.regularisation_cost, nodes, inputs, split=False)
+        self._decide = record(step_kernels.decide, 1, [0, self._totals, state], split=False)
         inputs = [state, graph, self._kept_rotations, self._kept_translations]
-        self._keep_or_revert = record(kernels.keep_or_revert, nodes, inputs)
+        self._keep_or_revert = record(step_kernels.keep_or_revert, nodes, inputs)
 
         inputs = [points, graph, active, matches, COST_CHUNK, sums, self._rigid_sums]
         self._sum_rigid = record(rigid_kernels.sum_rigid, chunks, inputs, chunk=4)
@@ -319,15 +319,15 @@ class GaussNewton:
         inputs = [state, graph, active, reg, system]
         self._regularise = record(assembly.regularisation_blocks, nodes, inputs, split=False)
         self._mirror = record(assembly.mirror_blocks, nodes, [state, active, system], chunk=128)
-        self._apply_step = record(kernels.apply_step, nodes, [self._equations.step, active, *limits, graph])
+        self._apply_step = record(step_kernels.apply_step, nodes, [self._equations.step, active, *limits, graph])
 
         inputs = [groups.anchors, sums, self._clusters, self._cluster_counts]
-        self._count_matches = record(kernels.count_matches, matches, inputs, split=False)
+        self._count_matches = record(cluster_kernels.count_matches, matches, inputs, split=False)
         inputs = [self._clusters, self._cluster_counts, config.min_matches, active]
-        self._activate = record(kernels.activate_nodes, nodes, inputs)
+        self._activate = record(cluster_kernels.activate_nodes, nodes, inputs)
         inputs = [active, self._cluster_counts, self._tally]
-        self._tally_nodes = record(kernels.tally_nodes, nodes, inputs, split=False)
-        self._tally_seen = record(kernels.tally_seen, matches, [self._seen, self._tally], split=False)
+        self._tally_nodes = record(cluster_kernels.tally_nodes, nodes, inputs, split=False)
+        self._tally_seen = record(cluster_kernels.tally_seen, matches, [self._seen, self._tally], split=False)
 
     def _terms(self) -> None:
         self._clear_terms()
@@ -362,10 +362,10 @@ class GaussNewton:
         self._mirror()
 
 
-def _term_weights(config: SolverConfig, matches: int) -> kernels.TermWeights:
+def _term_weights(config: SolverConfig, matches: int) -> term_kernels.TermWeights:
     """The kernels' view of a configuration."""
     share = min(1.0, config.reference_matches / max(matches, 1)) if config.reference_matches else 1.0
-    term = kernels.TermWeights()
+    term = term_kernels.TermWeights()
     term.flow, term.depth = config.lambda_flow * share, config.lambda_depth * share
     term.icp, term.reg = config.lambda_icp * share, config.lambda_reg
     term.flow_huber_px, term.icp_huber_m = config.flow_huber_px, config.icp_huber_m

@@ -1,0 +1,175 @@
+"""Terms of non-rigid tracking (NNRT eq. 9, 10, sec. 4.5, appendix B) as Warp kernels.
+
+No Jacobian is ever stored. A match whose warped point is p' contributes residuals r with d r / d p' = A, and all its
+terms enter only through M = sum A^T A (3x3, "information") and g = sum A^T r ("gradient"); `assembly_kernels` turns
+these into normal equations.
+"""
+
+import warp as wp
+
+from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_point
+from bodystream.device.camera_kernels import Camera, is_inside, pixel_of, project, ray_of
+
+
+@wp.struct
+class TermWeights:
+    """Weights of NNRT eq. 8 and the bounds of dense ICP."""
+
+    flow: float  # lambda_2D, with pixels
+    depth: float  # lambda_depth, with metres
+    icp: float  # weight of point-to-plane, with metres
+    reg: float  # lambda_reg, with metres
+    flow_huber_px: float  # residuals above this grow linearly; <= 0 = plain squares
+    icp_huber_m: float
+    icp_reach_m: float  # depth farther than this from the warped point is another surface
+    icp_min_cosine: float  # of the angle between model normal and view ray
+
+
+@wp.struct
+class Targets:
+    """Where model points should be seen in the new frame."""
+
+    pixels: wp.array(dtype=wp.vec2)  # (M,) c_u [px]
+    depth: wp.array(dtype=float)  # (M,) [m], 0 = none
+    weight: wp.array(dtype=float)  # (M,) w_u, 0 = no match
+
+
+@wp.struct
+class Sums:
+    """What the terms of each match come to."""
+
+    information: wp.array(dtype=wp.mat33)  # (M,) sum of A^T A
+    gradient: wp.array(dtype=wp.vec3)  # (M,) sum of A^T r
+    cost: wp.array(dtype=wp.vec3)  # (M,) of flow, depth and ICP
+
+
+@wp.func
+def huber_weight(r: float, k: float) -> float:
+    """d rho / d (r^2) of the Huber loss; 1 inside k, and everywhere for k <= 0."""
+    w = float(1.0)
+    if k > 0.0 and r > k:
+        w = k / r
+    return w
+
+
+@wp.func
+def huber_cost(r: float, k: float) -> float:
+    c = r * r
+    if k > 0.0 and r > k:
+        c = k * (2.0 * r - k)
+    return c
+
+
+@wp.kernel(enable_backward=False)
+def clear_terms(
+    begin: wp.int32,
+    # Out:
+    sums_out: Sums,
+):
+    i = begin + wp.tid()
+    sums_out.information[i] = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    sums_out.gradient[i] = wp.vec3(0.0, 0.0, 0.0)
+    sums_out.cost[i] = wp.vec3(0.0, 0.0, 0.0)
+
+
+@wp.kernel(enable_backward=False)
+def flow_terms(
+    begin: wp.int32,
+    # Model:
+    points: Points,  # sorted anchors
+    graph: Graph,
+    active: wp.array(dtype=wp.int32),  # (N,)
+    # Frame:
+    camera: Camera,
+    targets: Targets,
+    term: TermWeights,
+    # Out (added to):
+    sums_out: Sums,
+):
+    """2D reprojection (eq. 9) and depth (eq. 10) terms."""
+    i = begin + wp.tid()
+    w = targets.weight[i]
+    anchors = points.anchors[i]
+    if not (w > 0.0) or active[anchors[0]] == 0:
+        return
+    q = warp_point(points.positions[i], anchors, points.weights[i], graph)
+    if q[2] < 1.0e-3:
+        if wp.length_sq(points.weights[i]) > 0.0:
+            # Behind the camera there is no pixel; the loss of a match must not look like progress.
+            lost = term.flow * w * w * huber_cost(float(camera.width + camera.height), term.flow_huber_px)
+            sums_out.cost[i] = sums_out.cost[i] + wp.vec3(lost, 0.0, 0.0)
+        return
+    iz = 1.0 / q[2]
+    x = q[0] * iz
+    y = q[1] * iz
+    c = targets.pixels[i]
+    ru = camera.fx * x + camera.cx - c[0]
+    rv = camera.fy * y + camera.cy - c[1]
+    r = wp.sqrt(ru * ru + rv * rv)
+    s = term.flow * w * w
+    cost = wp.vec3(s * huber_cost(r, term.flow_huber_px), 0.0, 0.0)
+    s = s * huber_weight(r, term.flow_huber_px)
+    ju = wp.vec3(camera.fx * iz, 0.0, -camera.fx * x * iz)
+    jv = wp.vec3(0.0, camera.fy * iz, -camera.fy * y * iz)
+    m = s * (wp.outer(ju, ju) + wp.outer(jv, jv))
+    g = s * (ru * ju + rv * jv)
+    if targets.depth[i] > 0.0:
+        sz = term.depth * w * w
+        rz = q[2] - targets.depth[i]
+        m[2, 2] = m[2, 2] + sz
+        g[2] = g[2] + sz * rz
+        cost[1] = sz * rz * rz
+    sums_out.information[i] = sums_out.information[i] + m
+    sums_out.gradient[i] = sums_out.gradient[i] + g
+    sums_out.cost[i] = sums_out.cost[i] + cost
+
+
+@wp.kernel(enable_backward=False)
+def icp_terms(
+    begin: wp.int32,
+    # Model:
+    points: Points,  # sorted anchors
+    graph: Graph,
+    active: wp.array(dtype=wp.int32),  # (N,)
+    # Frame:
+    camera: Camera,
+    depth_m: wp.array2d(dtype=float),  # (H, W) foreground only, 0 = none
+    term: TermWeights,
+    # Out:
+    sums_out: Sums,  # added to
+    seen_out: wp.array(dtype=wp.uint8),  # (M,) 0 = faces away, 1 = explains a pixel, 2 = far from it, 3 = off the mask
+):
+    """Dense projective point-to-plane ICP (NNRT sec. 4.5) against the pixel that the warped point falls on."""
+    i = begin + wp.tid()
+    seen_out[i] = wp.uint8(0)
+    anchors = points.anchors[i]
+    if active[anchors[0]] == 0:
+        return
+    p = warp_point(points.positions[i], anchors, points.weights[i], graph)
+    if p[2] < 1.0e-3:
+        return
+    n = warp_direction(points.normals[i], anchors, points.weights[i], graph)
+    if -wp.dot(n, wp.normalize(p)) < term.icp_min_cosine:
+        return
+    pixel = pixel_of(project(camera, p))
+    if not is_inside(camera, pixel, 0):
+        return
+    seen_out[i] = wp.uint8(3)
+    z = depth_m[pixel[1], pixel[0]]
+    if not (z > 0.0 and z < 1.0e3):
+        return  # also nan and infinity
+    q = z * ray_of(camera, float(pixel[0]), float(pixel[1]))
+    r = wp.dot(n, p - q)
+    if wp.abs(r) > term.icp_reach_m or wp.length(p - q) > 2.0 * term.icp_reach_m:
+        seen_out[i] = wp.uint8(2)
+        # The loss of a match must not look like progress.
+        sums_out.cost[i] = sums_out.cost[i] + wp.vec3(
+            0.0, 0.0, term.icp * huber_cost(term.icp_reach_m, term.icp_huber_m)
+        )
+        return
+    seen_out[i] = wp.uint8(1)
+    a = wp.abs(r)
+    s = term.icp * huber_weight(a, term.icp_huber_m)
+    sums_out.information[i] = sums_out.information[i] + s * wp.outer(n, n)
+    sums_out.gradient[i] = sums_out.gradient[i] + (s * r) * n
+    sums_out.cost[i] = sums_out.cost[i] + wp.vec3(0.0, 0.0, term.icp * huber_cost(a, term.icp_huber_m))
