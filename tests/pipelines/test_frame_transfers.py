@@ -31,11 +31,12 @@ MOST_UPLOADED_MB = 4.02
 
 @dataclass
 class PastTheDoor:
-    """What Warp was asked to transfer elsewhere than in `device.transfers`: the places, and bytes of uploads."""
+    """What Warp was asked to transfer elsewhere than in `device.transfers`, and which launches were packed anew."""
 
     downloads: list[str] = field(default_factory=list)
     uploads: list[str] = field(default_factory=list)
     upload_bytes: int = 0
+    launches: list[str] = field(default_factory=list)
 
 
 def caller() -> str:
@@ -75,7 +76,14 @@ def watched_warp() -> Iterator[PastTheDoor]:
 
         patch.setattr(wp.array, name, method)
 
+    pack = wp.launch
+
+    def launch(kernel: wp.Kernel, *args, **words):
+        past.launches.append(kernel.key)
+        return pack(kernel, *args, **words)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wp, "launch", launch)
         for name in ("numpy", "list", "assign", "__init__"):
             watch(patch, name)
         yield past
@@ -148,6 +156,7 @@ def test_a_frame_crosses_as_seldom_as_it_ever_did() -> None:
     try:
         for frame in frames[:STEADY]:
             capture.step(frame)
+            capture.warp_surface()
         with transfers.counted() as counted, watched_warp() as past:
             for frame in frames[STEADY:]:
                 assert capture.step(frame).status is Status.TRACKED
@@ -155,6 +164,7 @@ def test_a_frame_crosses_as_seldom_as_it_ever_did() -> None:
     finally:
         capture.close()
     assert (past.downloads, past.uploads) == ([], [])
+    assert past.launches == [], "what is launched for every frame is recorded once"
     steady = FRAMES - STEADY
     downloads, uploads = counted.downloads / steady, counted.uploads / steady
     megabytes = counted.upload_bytes * 1e-6 / steady
