@@ -108,6 +108,7 @@ def test_the_source_distribution_can_be_tested(dist: Path) -> None:
     with tarfile.open(source) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"Makefile", "constraints.txt", "tests/conftest.py", "tools/system_packages.sh", "README.md"} <= inside
+    assert {"examples/README.md", "examples/push_frames.py"} <= inside
     assert {"CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml", ".ci/run", "docs/conventions.md"} <= inside
 
 

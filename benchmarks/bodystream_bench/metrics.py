@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from bodystream.errors import InputError, excerpt
 from bodystream.files import atomic_path, read_text_bounded
+from bodystream.sinks.reports.machine import MachineSection
 
 __all__ = [
     "Baseline",
@@ -19,6 +20,7 @@ __all__ = [
     "Metric",
     "compare",
     "load_baseline",
+    "machine_row",
     "metrics_json",
     "save_baseline",
 ]
@@ -102,6 +104,26 @@ class Baseline:
 def metrics_json(metrics: Iterable[Metric]) -> str:
     """A JSON list of `{key, value, unit, direction, tolerance}`."""
     return json.dumps([asdict(metric) for metric in metrics], indent=2)
+
+
+def machine_row(host: MachineSection, device: str) -> dict[str, Any]:
+    """A machine as a baseline has it: enough to know whether two runs can be compared.
+
+    Args:
+        host: of this process, with the versions of the peers.
+        device: where kernels ran.
+    """
+    packages = dict(host.libraries)
+    return {
+        "processor": host.cpu,
+        "processors": host.cores,
+        "memory_gib": round(host.memory_mb / 1024, 1),
+        "device": device,
+        "system": host.os,
+        "python": host.python,
+        "bodystream": packages.pop("bodystream", None),
+        "packages": packages,
+    }
 
 
 def parse_metrics(rows: Any, origin: str) -> list[Metric]:

@@ -79,7 +79,7 @@ def _recorded_surface(folder: Path) -> MatchedSurface:
     usable = (target > 0) & ~depth_edges(target, _STEP_M)
     depth_m, good = sample_bilinear(target, landed, usable)
     return MatchedSurface(
-        folder.name, camera, mesh, np.isfinite(landed).all(axis=1),
+        folder.name, camera, mesh, np.all(np.isfinite(landed), axis=1),
         landed, np.where(good, depth_m, 0).astype(np.float32), truth, 6.0,
     )  # fmt: skip
 

@@ -12,7 +12,10 @@ from bodystream.errors import ConfigurationError
 from bodystream_bench.measuring import Context
 from bodystream_bench.metrics import Metric
 
-__all__ = ["SUITES", "measure_suites", "run_suites"]
+__all__ = ["PEERS", "SUITES", "measure_suites", "run_suites"]
+
+PEERS = ("torch", "open3d")
+"""Packages that suites measure beside ours, where they are installed."""
 
 # First word of the keys, and the module with `run(context)` that measures them.
 SUITES = {
@@ -24,11 +27,13 @@ SUITES = {
     "foreground": "bodystream_bench.suites.foreground",
     "pose": "bodystream_bench.suites.pose",
     "drive": "bodystream_bench.suites.drive",
+    "session": "bodystream_bench.suites.session",
 }
 
 # Seconds that a suite takes with all its peers on two cores of 2020: how the time left is guessed until more is known.
 _USUAL_S = {
     "solver": 25, "icp": 15, "skinning": 20, "fusion": 60, "flow": 10, "foreground": 10, "pose": 15, "drive": 15,
+    "session": 30,
 }  # fmt: skip
 
 

@@ -69,6 +69,7 @@ def _drive(context: Context, clip: MotionClip, steps: int) -> None:
             f"drive: head and hands are off by {error_mm:.2f} mm, wanted below {_MET_LIMIT_MM:.0f} mm",
         )
         pose = last[0].pose
+        assert isinstance(driver.avatar, LbsAvatar)  # the shipped one
         _check_surface(driver.avatar, pose.rotations_xyzw, pose.root_position_m, "drive")
         engine = driver.engine
         parts = ", ".join(f"{name} {span.p50_ms:.2f}" for name, span in driver.spans.summary().items())

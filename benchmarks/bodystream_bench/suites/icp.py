@@ -37,7 +37,7 @@ def run(context: Context) -> None:
     normal_image = _normals(back_project(depth_m, frame.intrinsics))
     u, v = mesh.pixels.T
     truth, normals = mesh.points, normal_image[v, u]
-    keep = np.isfinite(normals).all(axis=1)
+    keep = np.all(np.isfinite(normals), axis=1)
     truth, normals = truth[keep], normals[keep]
     turn = matrix_from_rotation_vector(_TURN_RAD)
     centre = truth.mean(axis=0)

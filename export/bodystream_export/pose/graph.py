@@ -4,6 +4,7 @@ It computes what `LatentPredictor` and `PoseFlow.to_pose` compute. A single pose
 condition's share of all first layers is one product, scale and translation network share theirs, and the hypotheses of
 one observation are one batch.
 """
+# pyright: reportArgumentType=false, reportIndexIssue=false
 
 from __future__ import annotations
 

@@ -54,9 +54,8 @@ class Bench:
 
     def run(self) -> int:
         try:
-            from bodystream_bench.machine import describe_machine
-            from bodystream_bench.metrics import load_baseline, metrics_json, save_baseline
-            from bodystream_bench.runner import measure_suites
+            from bodystream_bench.metrics import load_baseline, machine_row, metrics_json, save_baseline
+            from bodystream_bench.runner import PEERS, measure_suites
         except ImportError as error:
             raise MissingDependencyError(
                 "bodystream_bench",
@@ -64,6 +63,7 @@ class Bench:
                 "Install bodystream anew: pip install --force-reinstall bodystream",
             ) from error
         from bodystream.device import describe_device, select_device
+        from bodystream.sinks.reports.machine import describe_machine
 
         # Read first: a wrong path should not cost minutes.
         baselines = [load_baseline(path) for path in self.compare]
@@ -74,7 +74,7 @@ class Bench:
         print(f"bench: kernels run on {describe_device(device)}", file=sys.stderr)
         with contextlib.redirect_stdout(sys.stderr):
             measured = measure_suites(device, self.only, self.repeats)
-        machine = describe_machine(device)
+        machine = machine_row(describe_machine(PEERS), describe_device(device))
         if self.save_baseline is not None:
             save_baseline(self.save_baseline, measured.metrics, machine, measured.frames)
             print(f"bench: written to {self.save_baseline}", file=sys.stderr)

@@ -4,6 +4,7 @@ A command is one module with a frozen dataclass whose fields are its options (th
 whose `run()` returns the exit code. Only the module of the command that was asked for is imported, so that
 `bodystream --help` and `bodystream doctor` start at once.
 """
+# pyright: reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

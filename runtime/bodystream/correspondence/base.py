@@ -60,7 +60,7 @@ class ConstantCorrespondence:
     def __init__(self, flow_px: Array, weight: Array | None = None) -> None:
         if flow_px.ndim != 3 or flow_px.shape[2] != 2:
             raise InputError(f"flow_px must have shape (H, W, 2), got {flow_px.shape}")
-        known = np.isfinite(flow_px).all(axis=2)
+        known = np.all(np.isfinite(flow_px), axis=2)
         if weight is None:
             self._weight = known.astype(np.float32)
         else:

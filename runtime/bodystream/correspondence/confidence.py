@@ -8,6 +8,7 @@ With r the forward-backward error [px], d the local image difference and D the f
 Means and deviations are over a small window, so light that changes slowly over the image costs little (`b`), contrast
 is judged relative to the window's own contrast (`k`), and flat windows by the noise of the camera (`n`).
 """
+# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

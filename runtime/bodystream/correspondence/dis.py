@@ -1,4 +1,5 @@
 """Correspondence by OpenCV's dense inverse search (Kroeger et al. 2016), forward and backward at once."""
+# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

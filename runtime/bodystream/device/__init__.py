@@ -9,13 +9,14 @@ from bodystream.device.kernel_cache import (
     kernels_are_built,
     load_kernels,
 )
-from bodystream.device.launches import RecordedLaunch, launch
+from bodystream.device.launches import Kernel, RecordedLaunch, launch
 from bodystream.device.select import describe_device, initialise_warp, select_device
 from bodystream.device.transfers import Staged, download, upload, uploaded
 
 __all__ = [
     "DeviceFrame",
     "LaunchCache",
+    "Kernel",
     "RecordedLaunch",
     "Staged",
     "allow_own_folder",

@@ -7,7 +7,7 @@ from typing import Any
 
 import warp as wp
 
-from bodystream.device.launches import RecordedLaunch
+from bodystream.device.launches import Kernel, RecordedLaunch
 
 __all__ = ["LaunchCache", "grown", "view_as"]
 
@@ -24,10 +24,10 @@ class LaunchCache:
 
     def __init__(self, device: wp.Device) -> None:
         self._device = device
-        self._launches: dict[wp.Kernel, RecordedLaunch] = {}
+        self._launches: dict[Kernel, RecordedLaunch] = {}
 
     def __call__(
-        self, kernel: wp.Kernel, dim: int, inputs: Sequence[Any], *, min_chunk: int = 64, split: bool = True
+        self, kernel: Kernel, dim: int, inputs: Sequence[Any], *, min_chunk: int = 64, split: bool = True
     ) -> None:
         """Run `kernel` over `dim` threads.
 
@@ -38,7 +38,7 @@ class LaunchCache:
             self.prepare(kernel, dim, inputs, min_chunk=min_chunk, split=split)()
 
     def prepare(
-        self, kernel: wp.Kernel, dim: int, inputs: Sequence[Any], *, min_chunk: int = 64, split: bool = True
+        self, kernel: Kernel, dim: int, inputs: Sequence[Any], *, min_chunk: int = 64, split: bool = True
     ) -> RecordedLaunch:
         """The kernel's launch with these parameters, to be called as often as they hold: see `__call__`."""
         known = self._launches.get(kernel)

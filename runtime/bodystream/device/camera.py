@@ -1,4 +1,5 @@
 """Intrinsics as kernels take them."""
+# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ Each module's folder therefore gets a record of its files' SHA-256. What does no
 is no whole file, is removed, and Warp builds it anew. Where the cache cannot be written, a command gets one of its own;
 for a library that is an error, since the folder is a setting of the whole process.
 """
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

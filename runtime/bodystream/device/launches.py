@@ -6,11 +6,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import warp as wp
 
-__all__ = ["RecordedLaunch", "launch"]
+__all__ = ["Kernel", "RecordedLaunch", "launch"]
+
+Kernel: TypeAlias = Any
+"""A `wp.Kernel`: what Warp's decorator makes of a function, for which type checkers still take it."""
 
 _PLAIN = (wp.array, int, float)  # the same object means the same; a struct may hold other arrays than before
 
@@ -46,7 +49,7 @@ class RecordedLaunch:
 
     def __init__(
         self,
-        kernel: wp.Kernel,
+        kernel: Kernel,
         dim: int,
         inputs: Sequence[Any],
         device: wp.Device,
@@ -60,7 +63,7 @@ class RecordedLaunch:
         self._workers = _worker_count() if device.is_cpu and split else 1
         # A recorded launch holds bare addresses: its arrays must live as long as it does.
         self._inputs = list(inputs)
-        self._commands = [
+        self._commands: list[Any] = [
             wp.launch(kernel, dim=max(1, dim), inputs=[0, *inputs], device=device, record_cmd=True)
             for _ in range(self._workers)
         ]
@@ -112,7 +115,7 @@ class RecordedLaunch:
 
 
 def launch(
-    kernel: wp.Kernel,
+    kernel: Kernel,
     dim: int,
     inputs: Sequence[Any],
     device: wp.Device,
@@ -126,6 +129,6 @@ def launch(
 
 
 @cache
-def _places(kernel: wp.Kernel) -> dict[str, int]:
+def _places(kernel: Kernel) -> dict[str, int]:
     """Index of each parameter of a kernel by its name."""
     return {argument.label: place for place, argument in enumerate(kernel.adj.args)}

@@ -2,6 +2,7 @@
 
 On the CPU both are the same memory, and a read-back costs nothing there; on CUDA each one waits for all work before it.
 """
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

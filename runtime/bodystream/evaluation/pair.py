@@ -102,7 +102,7 @@ class PairTracker:
         warped = wp.zeros(count, dtype=wp.vec3, device=device)
         field.warp(points, anchors, weights, count, warped)
         matches = int(np.count_nonzero(targets.weight))
-        moved = np.where(weights.numpy().any(axis=1)[:, None], warped.numpy(), mesh.points)
+        moved = np.where(np.any(weights.numpy(), axis=1)[:, None], warped.numpy(), mesh.points)
         return TrackedPair(mesh.pixels, mesh.points, moved, flow, summary, matches, nodes, solve_ms)
 
     def _targets(self, flow: FlowField, target: RgbdFrame, pixels: Array) -> FlowTargets:

@@ -80,7 +80,7 @@ class BlockDirectory:
     def find(self, blocks: Array) -> Array:
         """(M,) int32 slots of (M, 3) block coordinates, -1 = none."""
         local = np.asarray(blocks, np.int64) - self._origin
-        inside = ((local >= 0) & (local < len(self._table))).all(axis=1)
+        inside = np.all((local >= 0) & (local < len(self._table)), axis=1)
         local = np.where(inside[:, None], local, 0)
         return np.where(inside, self._table[local[:, 0], local[:, 1], local[:, 2]], -1).astype(np.int32)
 

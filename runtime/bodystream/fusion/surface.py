@@ -1,4 +1,5 @@
 """The fused surface: extraction of changed blocks, anchors per vertex, and the live mesh."""
+# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The canonical volume: frames of a deforming subject averaged into sparse blocks of truncated distances."""
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def sample_bilinear(image: Array, pixels: Array, valid: Array | None = None) -> 
         (M[, C]) values (0 where not good) and (M,) bool good.
     """
     height, width = image.shape[:2]
-    finite = np.isfinite(pixels).all(axis=1)
+    finite = np.all(np.isfinite(pixels), axis=1)
     uv = np.where(finite[:, None], pixels, -1.0)
     u0 = np.floor(uv[:, 0]).astype(np.int64)
     v0 = np.floor(uv[:, 1]).astype(np.int64)

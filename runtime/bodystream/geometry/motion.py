@@ -105,8 +105,8 @@ class MotionClip:
             self,
             name=f"{self.name} mirrored",
             skeleton=self.skeleton.mirrored(),
-            rotations_xyzw=self.rotations_xyzw[:, list(MIRROR)] * np.float32([1, -1, -1, 1]),
-            root_positions_m=self.root_positions_m * np.float32([-1, 1, 1]),
+            rotations_xyzw=self.rotations_xyzw[:, list(MIRROR)] * np.array([1, -1, -1, 1], np.float32),
+            root_positions_m=self.root_positions_m * np.array([-1, 1, 1], np.float32),
         )
 
     def moved(self, turn_rad: float, offset_m: Array) -> MotionClip:

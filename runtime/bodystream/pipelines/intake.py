@@ -15,12 +15,14 @@ from bodystream.types import Status
 __all__ = ["Intake", "Progress", "RunSource"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class RunSource(Protocol[T]):
+class RunSource(Protocol[T_co]):
     """What a session reads: a camera, a headset, or a recording of one."""
 
-    counts: SourceCounts
+    @property
+    def counts(self) -> SourceCounts: ...
 
     @property
     def name(self) -> str: ...
@@ -31,7 +33,7 @@ class RunSource(Protocol[T]):
     @property
     def rate_hz(self) -> float | None: ...
 
-    def __iter__(self) -> Iterator[T]: ...
+    def __iter__(self) -> Iterator[T_co]: ...
 
     def close(self) -> None: ...
 

@@ -18,7 +18,8 @@ T_co = TypeVar("T_co", covariant=True)
 class Source(Protocol[T_co]):
     """What cameras and headsets have in common."""
 
-    live: bool
+    @property
+    def live(self) -> bool: ...
 
     def __iter__(self) -> Iterator[T_co]: ...
 

@@ -90,7 +90,7 @@ def _gathered(samples: Sequence[JointTargets], config: CalibrationConfig) -> tup
                 f"calibration: {words} was tracked in only {100 * share:.0f} % of the samples, "
                 f"{100 * config.tracked_share:.0f} % are needed: keep both hands where the headset sees them"
             )
-    whole = [sample for sample, seen in zip(samples, tracked.all(axis=1), strict=True) if seen]
+    whole = [sample for sample, seen in zip(samples, np.all(tracked, axis=1), strict=True) if seen]
     if not whole:
         raise InputError("calibration: head and both hands were never tracked at the same time: start again")
     return np.stack([sample.positions_m for sample in whole]), np.stack([sample.rotations for sample in whole])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class PredictionConfig:
     def __post_init__(self) -> None:
         if self.capacity < 2:
             raise ConfigurationError(f"prediction needs to remember at least 2 poses, got capacity {self.capacity}")
-        for name in self.__slots__[1:]:
+        for name in [field.name for field in fields(self)][1:]:
             value = getattr(self, name)
             if not value > 0.0:
                 raise ConfigurationError(f"prediction: {name} must be positive, got {value}")

@@ -12,7 +12,7 @@ costs microseconds. The legs follow the pelvis by two-bone inverse kinematics, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ class RefineConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.iterations <= 1000:
             raise ConfigurationError(f"refinement takes 1 to 1000 iterations, got {self.iterations}")
-        for name in self.__slots__[1:]:
+        for name in [field.name for field in fields(self)][1:]:
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0.0):
                 raise ConfigurationError(f"refinement: {name} must be positive and finite, got {value}")

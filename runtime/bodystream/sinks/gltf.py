@@ -242,7 +242,7 @@ class GltfDocument:
         """
         self.gltf.scenes[0].nodes = self._in_scene
         self.gltf.buffers.append(self._lib.Buffer(byteLength=self._length))
-        text = self.gltf.gltf_to_json(separators=(",", ":"), indent=None).encode()
+        text = self.gltf.gltf_to_json(separators=(",", ":"), indent=None).encode()  # pyright: ignore[reportArgumentType]
         text += b" " * (-len(text) % 4)
         size = 12 + 8 + len(text) + 8 + self._length
         with atomic_path(path) as temporary, open(temporary, "wb") as file:

@@ -166,9 +166,9 @@ class FolderSource(RgbdSource):
         for warning in (time_note, unit.warning, *found.notes, *doubts, *mask_notes):
             if warning:
                 source.counts.warn(warning)
-        distorted = recording.intrinsics is not None and recording.intrinsics.distorted
-        if distorted and registration is None and intrinsics is None:
-            source.counts.warn(f"{recording.intrinsics.origin}: its lens distortion is not applied")
+        own = recording.intrinsics
+        if own is not None and own.distorted and registration is None and intrinsics is None:
+            source.counts.warn(f"{own.origin}: its lens distortion is not applied")
         return source
 
     @property

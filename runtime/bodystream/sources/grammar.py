@@ -222,9 +222,8 @@ def _read(hint: Any, text: str) -> Any:
         parts = text.split(",")
         if len(parts) != 6:
             raise ValueError(f"six numbers {_INTRINSICS}")
-        return CameraIntrinsics(
-            *(_number(part, f"six numbers {_INTRINSICS}") for part in parts[:4]), *map(_size, parts[4:])
-        )
+        fx, fy, cx, cy = (_number(part, f"six numbers {_INTRINSICS}") for part in parts[:4])
+        return CameraIntrinsics(fx, fy, cx, cy, _size(parts[4]), _size(parts[5]))
     if hint is Path:
         if not text:
             raise ValueError("the path of a file or folder")

@@ -1,4 +1,5 @@
 """New nodes where the camera sees surface that the graph does not cover yet, found beside the live pipeline."""
+# pyright: reportIndexIssue=false
 
 from __future__ import annotations
 

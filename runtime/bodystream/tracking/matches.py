@@ -1,4 +1,5 @@
 """Matches between model points and the new frame, gathered from flow fields of several reference frames."""
+# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

@@ -23,12 +23,23 @@ class SkinnedSurface(Protocol):
         version: another one after each change of them.
     """
 
-    vertices: wp.array
-    normals: wp.array
-    anchors: wp.array
-    weights: wp.array
-    vertex_count: int
-    version: int
+    @property
+    def vertices(self) -> wp.array: ...
+
+    @property
+    def normals(self) -> wp.array: ...
+
+    @property
+    def anchors(self) -> wp.array: ...
+
+    @property
+    def weights(self) -> wp.array: ...
+
+    @property
+    def vertex_count(self) -> int: ...
+
+    @property
+    def version(self) -> int: ...
 
 
 def packed_points(positions: wp.array, normals: wp.array | None, anchors: wp.array, weights: wp.array) -> Points:

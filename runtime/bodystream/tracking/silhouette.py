@@ -1,4 +1,5 @@
 """The silhouette of a frame: for each pixel outside, the nearest one inside."""
+# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

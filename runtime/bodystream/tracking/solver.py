@@ -1,4 +1,5 @@
 """Gauss-Newton for non-rigid tracking (NNRT Algorithm 1), with Levenberg damping, on any device."""
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.device import LaunchCache, RecordedLaunch, Staged, download, upload, uploaded
+from bodystream.device import Kernel, LaunchCache, RecordedLaunch, Staged, download, upload, uploaded
 from bodystream.device.camera import device_camera
 from bodystream.tracking import assembly_kernels, cluster_kernels, rigid_kernels, step_kernels, term_kernels
 from bodystream.tracking.groups import MAX_NODES, PointGroups
@@ -95,7 +96,7 @@ class GaussNewton:
         if targets.pixels.shape != (n, 2):
             raise ValueError(f"flow targets must have shape {(n, 2)} as the points, got {targets.pixels.shape}")
         weight = np.nan_to_num(targets.weight, nan=0.0, posinf=0.0, neginf=0.0)
-        finite = np.isfinite(targets.pixels).all(axis=1)
+        finite = np.all(np.isfinite(targets.pixels), axis=1)
         upload(self._targets.pixels, np.where(finite[:, None], targets.pixels, 0).astype(np.float32))
         upload(self._targets.depth, np.nan_to_num(targets.depth_m, posinf=0.0, neginf=0.0).astype(np.float32))
         upload(self._targets.weight, np.where(finite, weight, 0).astype(np.float32))
@@ -288,7 +289,7 @@ class GaussNewton:
         seen = [points, graph, active, self._camera]
         term = _term_weights(config, matches)
 
-        def record(kernel: wp.Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
+        def record(kernel: Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
             return self._launch.prepare(kernel, dim, inputs, min_chunk=chunk, split=split)
 
         self._clear_terms = record(term_kernels.clear_terms, matches, [sums], chunk=16384)

@@ -4,6 +4,7 @@ After "FLAG: Flow-based 3D Avatar Generation from Sparse Observations" (Aliakbar
 supplementary material, section 1. Symbols: x the pose, `C = [x_H, beta]` the condition, z the latent code,
 `mu_H, Sigma_H` the latent region of a headset's observation. All quantities are normalised by `Normalisation`.
 """
+# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ Features are positions, orientations and velocities of head and hands in the hea
 stature; a kd-tree finds the k nearest, their joint rotations are averaged as quaternions (Markley et al., Averaging
 Quaternions, 2007), and the pelvis is placed so that the head is where it was measured.
 """
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Evaluations side by side, for a person and as JSON."""
+# pyright: reportArgumentType=false, reportIndexIssue=false
 
 from __future__ import annotations
 

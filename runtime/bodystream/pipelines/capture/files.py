@@ -138,8 +138,9 @@ class CaptureFiles(SinkBase[Recorded]):
         if recorded.save and self._saving is not None and self._saving.is_alive():
             return
         journal = self._open() if recorded.records else self._journal
-        for record in recorded.records if journal is not None else ():
-            journal.add(record)
+        if journal is not None:
+            for record in recorded.records:
+                journal.add(record)
         if recorded.save:
             self._save(journal)
 

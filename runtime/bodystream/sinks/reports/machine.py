@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -46,12 +47,16 @@ class MachineSection(msgspec.Struct, frozen=True):
     libraries: dict[str, str]
 
 
-def describe_machine() -> MachineSection:
-    """Look at this machine and process; nothing that names the user or the host is included."""
+def describe_machine(more: Sequence[str] = ()) -> MachineSection:
+    """Look at this machine and process; nothing that names the user or the host is included.
+
+    Args:
+        more: packages whose versions matter besides those that do our own work.
+    """
     total = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
     libraries: dict[str, str] = {}
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *more):
         try:
             libraries[name] = version(name)
         except PackageNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from bodystream.sinks.viewer import encode
 from bodystream.types import Mesh
@@ -62,5 +62,5 @@ def swap_nodes(server: viser.ViserServer, nodes: Sequence[MeshNode]) -> None:
             node.swap()
 
 
-def is_drawable(mesh: Mesh | None) -> bool:
+def is_drawable(mesh: Mesh | None) -> TypeGuard[Mesh]:
     return mesh is not None and len(mesh.vertices) > 0 and len(mesh.faces) > 0

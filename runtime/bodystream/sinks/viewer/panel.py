@@ -85,20 +85,22 @@ class Panel:
             switches: by name, a label, whether it is on at first, and a hint.
             legend: what colours mean, see `hud.legend_html`.
         """
+        from viser import Icon  # which is loaded by now
+
         gui, buttons = self.gui, self._buttons
-        self._pause = gui.add_button("Pause", icon="player-pause", hint="Nothing is processed until you resume")
-        self._resume = gui.add_button("Resume", icon="player-play", visible=False)
+        self._pause = gui.add_button("Pause", icon=Icon.PLAYER_PAUSE, hint="Nothing is processed until you resume")
+        self._resume = gui.add_button("Resume", icon=Icon.PLAYER_PLAY, visible=False)
         if buttons.save is not None:
             hint = "Write the files as they stand now; what runs goes on"
-            gui.add_button("Save", icon="device-floppy", hint=hint).on_click(lambda _: self._save())
-        reset = gui.add_button("Reset", color="gray", icon="refresh", hint=reset_hint)
+            gui.add_button("Save", icon=Icon.DEVICE_FLOPPY, hint=hint).on_click(lambda _: self._save())
+        reset = gui.add_button("Reset", color="gray", icon=Icon.REFRESH, hint=reset_hint)
         if legend:
             self._add_html("legend", hud.legend_html(legend))
         with gui.add_folder("Show", expand_by_default=False):
             self._switches = {
                 name: gui.add_checkbox(label, on, hint=hint) for name, (label, on, hint) in switches.items()
             }
-            fit = gui.add_button("Fit view", icon="focus-2")
+            fit = gui.add_button("Fit view", icon=Icon.FOCUS_2)
         with gui.add_folder("Timing", expand_by_default=False):
             self._add_html("stages", hud.stages_html({}, {}))
         self._earlier = gui.add_folder("Earlier messages", expand_by_default=False, visible=False)

@@ -67,21 +67,14 @@ def _open_trace(target: str, config: TraceConfig, wish: _Wish) -> HeadsetSource:
 def _open_motion(target: str, config: MotionConfig, wish: _Wish) -> HeadsetSource:
     from bodystream.geometry.tracker_noise import TrackerNoise
     from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
-    from bodystream.sources.motion import find_takes
+    from bodystream.sources.motion import choose_take
 
-    takes = find_takes(target if config.model is None else f"{target}?model={config.model}")
-    chosen = takes if config.take is None else [take for take in takes if take.name == config.take]
-    if len(chosen) != 1:
-        names = ", ".join(take.name for take in takes[:8]) + (", ..." if len(takes) > 8 else "")
-        got = f"{target} holds {len(takes)} takes"
-        if config.take is not None:
-            got += f", {len(chosen)} of them named {config.take}"
-        raise ConfigurationError(f"{got}: choose one by its file, or by ?take=NAME of {names}")
+    take = choose_take(target if config.model is None else f"{target}?model={config.model}", config.take)
     if config.seed < 0:
         raise ConfigurationError(f"the seed of a motion must be at least 0, got {config.seed}")
     warnings: list[str] = []
     source = MotionHeadset(
-        chosen[0].load(warnings),
+        take.load(warnings),
         rate_hz=config.rate_hz,
         noise=TrackerNoise() if config.noise else None,
         seed=config.seed,

@@ -20,6 +20,7 @@ from bodystream.sources.headset.openxr_types import (
     HeadsetAbsentError,
     RuntimeInfo,
     SessionState,
+    Side,
     XrConnection,
     XrEvent,
     XrEventKind,
@@ -98,7 +99,7 @@ class OpenXrHeadset:
         self._start_timeout_s = start_timeout_s
         self._reconnect_s = reconnect_s
         self._opener = opener if opener is not None else _pyopenxr(controller_pose)
-        self._hands = {side: HandChooser(side, inferred_s=inferred_s) for side in SIDES}
+        self._hands: dict[Side, HandChooser] = {side: HandChooser(side, inferred_s=inferred_s) for side in SIDES}
         self._closing = threading.Event()
         # Held by whoever is inside the connection, which one thread at a time may use.
         self._lock = threading.Lock()

@@ -298,7 +298,7 @@ async def _dismiss(socket: ServerConnection, session: HeadsetSession) -> None:
 
 def _load_page() -> tuple[str, dict[str, str]]:
     """The page, and the policy that lets its own script and style run and nothing else."""
-    page = (importlib.resources.files(__package__) / "webxr_page.html").read_text(encoding="utf-8")
+    page = (importlib.resources.files("bodystream.sources.headset") / "webxr_page.html").read_text(encoding="utf-8")
     hashes = {}
     for tag in ("script", "style"):
         found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)

@@ -140,7 +140,7 @@ def _monotonic_to(distortion: Sequence[float]) -> float:
     return float(_RADII[back[0]]) if back.size else float(_RADII[-1])
 
 
-def rigid(rotation: Sequence[float], translation: Sequence[float], origin: str) -> Array:
+def rigid(rotation: Sequence[float] | Array, translation: Sequence[float] | Array, origin: str) -> Array:
     """(4, 4) from 9 numbers row by row and 3 [m or mm].
 
     Raises:
@@ -159,7 +159,7 @@ def rigid(rotation: Sequence[float], translation: Sequence[float], origin: str) 
     return matrix
 
 
-def translation_m(translation: Sequence[float], origin: str) -> Array:
+def translation_m(translation: Sequence[float] | Array, origin: str) -> Array:
     """The distance between two cameras of one device in metres, from metres or millimetres.
 
     Raises:

@@ -87,8 +87,9 @@ class MaskReader:
                 raise InputError(f"{path} and {paths[0]}: masks of one frame differ in size")
             mask = part if mask is None else mask | part
         # Alpha of colour images that another camera took is no mask of the depth, whatever its size.
-        scaled = mask is not None and not self._alpha_only and mask.shape != raw_depth.shape
-        if scaled and _same_shape(mask, raw_depth):
+        if mask is None or self._alpha_only or mask.shape == raw_depth.shape:
+            return mask
+        if _same_shape(mask, raw_depth):
             size = raw_depth.shape[1], raw_depth.shape[0]
             mask = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).view(bool)
         return mask

@@ -5,7 +5,7 @@ from bodystream.sources.motion.asf_amc import parse_amc, parse_asf, read_asf_amc
 from bodystream.sources.motion.bvh import BvhFile, BvhJoint, parse_bvh, read_bvh
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
 from bodystream.sources.motion.catalogue import UNIDENTIFIED
-from bodystream.sources.motion.takes import Take, find_takes, load_takes
+from bodystream.sources.motion.takes import Take, choose_take, find_takes, load_takes, read_motion
 
 __all__ = [
     "UNIDENTIFIED",
@@ -14,6 +14,7 @@ __all__ = [
     "Take",
     "TakeFacts",
     "canonical_clip",
+    "choose_take",
     "find_takes",
     "load_takes",
     "parse_amc",
@@ -22,4 +23,5 @@ __all__ = [
     "read_amass",
     "read_asf_amc",
     "read_bvh",
+    "read_motion",
 ]

@@ -94,7 +94,7 @@ def _only_twists(motion: RigMotion, joint: int, child: int) -> bool:
     CMU's `LeftHand` is such a joint two thirds down the forearm: it holds the forearm's twist, and the wrist, where the
     hand bends and the thumb begins, is its child `LeftFingerBase`. (Some conversions give that child no length.)
     """
-    shift = motion.translations.get(child, motion.offsets[child])
+    shift = motion.translations[child] if child in motion.translations else motion.offsets[child]
     at = np.einsum("tij,j->ti" if shift.ndim == 1 else "tij,tj->ti", motion.rotations[:, joint], shift)
     return bool(np.abs(at - np.median(at, axis=0)).max() <= 1e-4 * max(np.abs(motion.offsets[joint]).max(), 1e-9))
 

@@ -137,7 +137,7 @@ def _as_rest(
         return None
     ahead = np.cross(left, up)
     ours_from_file = np.stack([-left, up, -ahead])  # rows: x to the right, y up, -z ahead
-    _fill(ours, ahead, up, stature)
+    _fill(ours, ahead, up, float(stature))
     flat = (ours - hips.mean(axis=0)) @ ours_from_file.T / stature
     if not _stands(flat, *straightness):
         return None

@@ -85,7 +85,7 @@ def rig_kinematics(motion: RigMotion, wanted: set[int] | None = None) -> tuple[d
         if parent < 0:
             positions[joint], orientations[joint] = motion.root_positions, turn
             continue
-        shift = motion.translations.get(joint, motion.offsets[joint])
+        shift = motion.translations[joint] if joint in motion.translations else motion.offsets[joint]
         positions[joint] = positions[parent] + np.einsum("...ij,...j->...i", orientations[parent], shift)
         orientations[joint] = orientations[parent] @ turn
     return positions, orientations

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bodystream.errors import InputError, excerpt
+from bodystream.errors import ConfigurationError, InputError, excerpt
 from bodystream.geometry.motion import MotionClip
 from bodystream.sources.motion.amass import read_amass
 from bodystream.sources.motion.archives import unpacked
@@ -17,7 +17,7 @@ from bodystream.sources.motion.bvh import read_bvh
 from bodystream.sources.motion.canonical import TakeFacts, canonical_clip
 from bodystream.sources.motion.catalogue import IndexRow, index_rows, known_subject
 
-__all__ = ["Take", "find_takes", "load_takes"]
+__all__ = ["Take", "choose_take", "find_takes", "load_takes", "read_motion"]
 
 _KINDS = {"bvh": (".bvh",), "asf": (".amc",), "amass": (".npz",)}
 _KIND_OF = {ending: kind for kind, endings in _KINDS.items() for ending in endings}
@@ -93,7 +93,8 @@ def find_takes(spec: str) -> list[Take]:
         raise InputError("no motion data was named: give bvh:PATH, asf:PATH, amass:PATH or a path")
     indices: dict[Path, dict[str, IndexRow]] = {}
     found: dict[tuple[str, str], tuple[int, Take]] = {}
-    for part in (part.strip() for part in spec.split(",") if part.strip()):
+    whole = _is_there(spec)  # a comma may be part of a name
+    for part in [spec] if whole else (part.strip() for part in spec.split(",") if part.strip()):
         for rank, take in _takes_of(part, indices):
             key = (take.subject, take.name)
             if key not in found or rank > found[key][0]:
@@ -102,6 +103,37 @@ def find_takes(spec: str) -> list[Take]:
         if name.endswith(_OTHER_CONVERSION) and (subject, name.removesuffix(_OTHER_CONVERSION)) in found:
             del found[subject, name]
     return [found[key][1] for key in sorted(found, key=lambda key: key[::-1])]
+
+
+def choose_take(spec: str, name: str | None = None) -> Take:
+    """The one take of a specification, or the one of this name.
+
+    Raises:
+        ConfigurationError: there are several, or none of the name.
+        InputError: as `find_takes`.
+    """
+    takes = find_takes(spec)
+    chosen = takes if name is None else [take for take in takes if take.name == name]
+    if len(chosen) != 1:
+        names = ", ".join(take.name for take in takes[:8]) + (", ..." if len(takes) > 8 else "")
+        got = f"{spec} holds {len(takes)} takes" + ("" if name is None else f", {len(chosen)} of them named {name}")
+        raise ConfigurationError(f"{got}: choose one by its file, or by take=NAME of {names}")
+    return chosen[0]
+
+
+def read_motion(path: str | Path, take: str | None = None, *, warnings: list[str] | None = None) -> MotionClip:
+    """The motion of a file on the canonical skeleton, at its own rate.
+
+    Args:
+        path: a BVH, ASF/AMC or AMASS file, a folder or an archive of them, or a specification as for `find_takes`.
+        take: its name, where there are several.
+        warnings: what had to be guessed is appended.
+
+    Raises:
+        ConfigurationError: there are several takes, or none of that name.
+        InputError: it is not there, cannot be read, or is no motion of a person.
+    """
+    return choose_take(str(path), take).load(warnings)
 
 
 def load_takes(
@@ -161,6 +193,13 @@ def _takes_of(part: str, indices: dict[Path, dict[str, IndexRow]]) -> Iterator[t
         yield rank, _take(file, path, indices[home].get(file.stem), (str(path), *tags), model)
     if not count:
         raise InputError(f"{path} holds no {' or '.join(endings)} files, nor archives ({_ARCHIVE}) of them")
+
+
+def _is_there(spec: str) -> bool:
+    try:
+        return _exists(_parsed(spec)[1])
+    except InputError:
+        return False
 
 
 def _exists(path: Path) -> bool:

@@ -3,6 +3,7 @@
 The lens models are those of librealsense's `rs2_project_point_to_pixel`. Colours hidden from the colour camera by
 something nearer are not detected (the baseline is 15 to 60 mm): such a pixel takes the colour of what hides it.
 """
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

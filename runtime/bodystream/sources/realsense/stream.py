@@ -63,11 +63,20 @@ class FrameStream(Protocol):
         first_number: the device's count of the first depth frame of a recording, None where it is not known.
     """
 
-    info: CameraInfo
-    calibration: RgbdCalibration
-    rate_hz: float | None
-    unpaired: int
-    first_number: int | None
+    @property
+    def info(self) -> CameraInfo: ...
+
+    @property
+    def calibration(self) -> RgbdCalibration: ...
+
+    @property
+    def rate_hz(self) -> float | None: ...
+
+    @property
+    def unpaired(self) -> int: ...
+
+    @property
+    def first_number(self) -> int | None: ...
 
     def wait(self, timeout_s: float) -> RawFrame | None:
         """The next frame, or None when none came in time.

@@ -1,4 +1,5 @@
 """What a stereo depth camera of the D400 kind makes of a clean depth image."""
+# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 import warp as wp
 from scipy.ndimage import gaussian_filter
 
-from bodystream.device import RecordedLaunch
+from bodystream.device import Kernel, RecordedLaunch
 from bodystream.device.camera import device_camera
 from bodystream.sources.synthetic import kernels
 from bodystream.types import Array, CameraIntrinsics, SkinnedMesh
@@ -134,6 +134,7 @@ class BodyRenderer:
 
         shaded = kernels.ShadedBody()
         shaded.faces, shaded.posed, shaded.normals, shaded.rest = faces, self.posed, self.normals, rest
+        assert body.mesh.colours is not None  # the shipped rig has them
         shaded.albedo = upload(body.mesh.colours.astype(np.float32), wp.vec3)
         shaded.grain = wp.array(_grain(), dtype=wp.float32, device=device)
         shaded.grain_cell_m = _GRAIN_CELL_M
@@ -141,7 +142,7 @@ class BodyRenderer:
         back_depth = upload(background[0].reshape(-1), wp.float32)
         back_colour = upload(background[1].reshape(-1, 3), wp.vec3ub)
 
-        def stage(kernel: wp.Kernel, count: int, inputs: list, min_chunk: int = 1024) -> RecordedLaunch:
+        def stage(kernel: Kernel, count: int, inputs: list, min_chunk: int = 1024) -> RecordedLaunch:
             return RecordedLaunch(kernel, count, inputs, device, min_chunk=min_chunk)
 
         # the launches hold bare addresses: these must live as long as they do
