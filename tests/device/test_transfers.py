@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from bodystream.device import Staged, download, initialise_warp, select_device, upload, uploaded
+from bodystream.device import Staged, download, download_together, initialise_warp, select_device, upload, uploaded
 from bodystream.device.transfers import counted
 
 initialise_warp()
@@ -76,6 +76,18 @@ def test_what_is_written_into_the_twin_is_sent(device: wp.Device) -> None:
     staged.host[:] = [1, 2, 3, 4]
     staged.send()
     np.testing.assert_array_equal(staged.array.numpy(), [1, 2, 3, 4])
+
+
+def test_several_arrays_come_back_together(device: wp.Device) -> None:
+    first, second = Staged(4, float, device), Staged((3, 2), wp.int32, device)
+    first.array.fill_(2.0)
+    second.array.fill_(5)
+    with counted() as transfers:
+        whole = download_together([first, second])
+        front = download_together([first, second], 2)
+    assert [values.tolist() for values in whole] == [[2.0] * 4, [[5, 5]] * 3]
+    assert [values.tolist() for values in front] == [[2.0] * 2, [[5, 5]] * 2]
+    assert (transfers.downloads, transfers.download_bytes) == (4, 16 + 24 + 8 + 16)
 
 
 def test_counting_is_of_one_thread_and_can_be_nested() -> None:

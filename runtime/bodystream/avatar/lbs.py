@@ -9,7 +9,7 @@ from bodystream.avatar import kernels
 from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig
-from bodystream.device import RecordedLaunch, select_device
+from bodystream.device import RecordedLaunch, Staged, download_together, select_device, uploaded
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, PARENTS, Skeleton
 from bodystream.types import Array, Mesh, SkinnedMesh
@@ -44,27 +44,19 @@ class LbsAvatar:
         self._skin, self._skeleton = fitted.skin, fitted.skeleton
         mesh = self._skin.mesh
         self._count = len(mesh.vertices)
-        on_device = self._device.is_cuda
-
-        def upload(values: Array, dtype: type) -> wp.array:
-            return wp.array(np.ascontiguousarray(values), dtype=dtype, device=self._device)
 
         def buffer(count: int, dtype: type) -> wp.array:
             return wp.zeros(count, dtype=dtype, device=self._device)
 
+        def on_device(values: Array, dtype: type) -> wp.array:
+            return uploaded(np.ascontiguousarray(values), dtype, self._device)
+
         joints = len(JOINTS)
-        self._pose_host = wp.zeros(joints + 1, dtype=wp.vec4, device="cpu", pinned=on_device)
-        self._pose_view = self._pose_host.numpy()
-        self._pose_view[:joints, 3] = 1.0
-        self._pose = buffer(joints + 1, wp.vec4) if on_device else self._pose_host
-        self._vertices, self._normals = buffer(self._count, wp.vec3), buffer(self._count, wp.vec3)
-        self._joints = buffer(joints, wp.vec3)
+        self._pose = Staged(joints + 1, wp.vec4, self._device)
+        self._pose.host[:joints, 3] = 1.0
         # Results come to the host through pinned memory; on the CPU they are there already.
-        self._host = [
-            wp.zeros(self._count, dtype=wp.vec3, device="cpu", pinned=True) if on_device else out
-            for out in (self._vertices, self._normals)
-        ]
-        self._views = [array.numpy() for array in self._host]
+        self._vertices, self._normals = (Staged(self._count, wp.vec3, self._device) for _ in range(2))
+        self._joints = buffer(joints, wp.vec3)
 
         bones = self._skin.bone_from_bind.astype(np.float32)
         linear, shift = buffer(joints, wp.mat33), buffer(joints, wp.vec3)
@@ -74,11 +66,11 @@ class LbsAvatar:
                 kernels.move_bones,
                 joints,
                 [
-                    upload(np.array(PARENTS, np.int32), wp.int32),
-                    upload(self.skeleton.offsets_m.astype(np.float32), wp.vec3),
-                    upload(bones[:, :3, :3], wp.mat33),
-                    upload(bones[:, :3, 3], wp.vec3),
-                    self._pose,
+                    on_device(np.array(PARENTS, np.int32), wp.int32),
+                    on_device(self.skeleton.offsets_m.astype(np.float32), wp.vec3),
+                    on_device(bones[:, :3, :3], wp.mat33),
+                    on_device(bones[:, :3, 3], wp.vec3),
+                    self._pose.array,
                     linear,
                     shift,
                     self._joints,
@@ -89,19 +81,19 @@ class LbsAvatar:
                 kernels.skin_vertices,
                 self._count,
                 [
-                    upload(mesh.vertices, wp.vec3),
-                    upload(self._skin.bones, wp.vec4i),
-                    upload(self._skin.weights, wp.vec4),
+                    on_device(mesh.vertices, wp.vec3),
+                    on_device(self._skin.bones, wp.vec4i),
+                    on_device(self._skin.weights, wp.vec4),
                     linear,
                     shift,
-                    self._vertices,
+                    self._vertices.array,
                 ],
                 self._device,
             ),
             RecordedLaunch(
                 kernels.ring_normals,
                 self._count,
-                [self._vertices, upload(starts, wp.int32), upload(ring, wp.vec2i), self._normals],
+                [self._vertices.array, on_device(starts, wp.int32), on_device(ring, wp.vec2i), self._normals.array],
                 self._device,
             ),
         )
@@ -129,11 +121,11 @@ class LbsAvatar:
 
     @property
     def vertices(self) -> wp.array:
-        return self._vertices
+        return self._vertices.array
 
     @property
     def normals(self) -> wp.array:
-        return self._normals
+        return self._normals.array
 
     @property
     def joints(self) -> wp.array:
@@ -143,12 +135,10 @@ class LbsAvatar:
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
         """Fill `vertices`, `normals` and `joints`; see `Avatar.pose_on_device`."""
         quaternions, root = pose_quaternions(rotations, root_position_m)
-        if self._device.is_cuda:  # the last upload may still be under way
-            wp.synchronize_stream(wp.get_stream(self._device))
-        self._pose_view[:-1] = quaternions
-        self._pose_view[-1, :3] = root
-        if self._pose is not self._pose_host:
-            wp.copy(self._pose, self._pose_host)
+        self._pose.wait()
+        self._pose.host[:-1] = quaternions
+        self._pose.host[-1, :3] = root
+        self._pose.send()
         for stage in self._stages:
             stage()
 
@@ -159,12 +149,9 @@ class LbsAvatar:
             if out.shape != shape or out.dtype != np.float32:
                 raise InputError(f"{name} must be float32 of shape {shape}, got {out.dtype} of shape {out.shape}")
         self.pose_on_device(rotations, root_position_m)
-        if self._device.is_cuda:
-            wp.copy(self._host[0], self._vertices)
-            wp.copy(self._host[1], self._normals)
-            wp.synchronize_stream(wp.get_stream(self._device))
-        np.copyto(vertices_out, self._views[0])
-        np.copyto(normals_out, self._views[1])
+        vertices, normals = download_together([self._vertices, self._normals])
+        np.copyto(vertices_out, vertices)
+        np.copyto(normals_out, normals)
 
     def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
         """The posed surface in new host arrays; see `Avatar.pose`."""

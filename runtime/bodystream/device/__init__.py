@@ -11,7 +11,7 @@ from bodystream.device.kernel_cache import (
 )
 from bodystream.device.launches import Kernel, RecordedLaunch, launch
 from bodystream.device.select import describe_device, initialise_warp, select_device
-from bodystream.device.transfers import Staged, download, upload, uploaded
+from bodystream.device.transfers import Staged, download, download_together, upload, uploaded
 
 __all__ = [
     "DeviceFrame",
@@ -22,6 +22,7 @@ __all__ = [
     "allow_own_folder",
     "describe_device",
     "download",
+    "download_together",
     "grown",
     "heal_kernel_cache",
     "initialise_warp",

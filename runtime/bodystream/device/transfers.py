@@ -6,7 +6,7 @@ On the CPU both are the same memory, and a read-back costs nothing there; on CUD
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import warp as wp
 
 from bodystream.types import Array
 
-__all__ = ["Staged", "Transfers", "counted", "download", "upload", "uploaded"]
+__all__ = ["Staged", "Transfers", "counted", "download", "download_together", "upload", "uploaded"]
 
 
 @dataclass(slots=True)
@@ -152,10 +152,20 @@ class Staged:
 
         A view, valid until the next download or upload, and on the CPU until the device array is written.
         """
+        return download_together([self], count)[0]
+
+    def fetch(self, count: int | None) -> None:
+        """Begin to bring the first `count` entries to the twin."""
         if self._sent is not None:
             wp.copy(self._twin, self.array, count=self._elements(count))
-            wp.synchronize_stream(wp.get_stream(self.array.device))
-            self._sending = False
-        values = self._view[:count]
-        _count_download(values.nbytes)
-        return values
+        _count_download(self._view[:count].nbytes)
+
+
+def download_together(parts: Sequence[Staged], count: int | None = None) -> list[Array]:
+    """The first `count` entries of several staged arrays of one device, which is waited for once."""
+    for part in parts:
+        part.fetch(count)
+    device = parts[0].array.device
+    if device.is_cuda:
+        wp.synchronize_stream(wp.get_stream(device))
+    return [part.host[:count] for part in parts]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from bodystream.device import RecordedLaunch
+from bodystream.device import RecordedLaunch, Staged, download_together, uploaded
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, JOINTS, LEFT_HAND, PARENTS, RIGHT_HAND, Skeleton
 from bodystream.pose import refine_kernels
@@ -154,8 +154,7 @@ class PoseRefiner:
         self.capacity = capacity
         self._device = wp.get_device("cpu") if device is None else device
         self._model = self._make_model(skeleton)
-        self._arrays: dict[str, tuple[Any, Array]] = {}  # name: device array, host view
-        self._staging: dict[str, Any] = {}
+        self._staged: dict[str, Staged] = {}
         problem, scratch = Problem(), Scratch()
         joints, slots = len(JOINTS), len(REFINED_JOINTS)
         for name, shape, dtype in (
@@ -242,30 +241,24 @@ class PoseRefiner:
             raise InputError(f"joint_std_rad must be positive, of shape ({len(JOINTS)},) or (K, 22), got {std.shape}")
         if not (np.isfinite(rotations).all() and np.isfinite(roots).all()):
             raise InputError("refine was given a pose that is not finite: the network's answer is broken")
-        host = self._host
-        host("sample")[:count] = rotations
-        host("sample_roots")[:count] = roots
-        host("joint_std")[:count] = std
-        host("target_positions")[:] = targets.positions_m
-        host("target_rotations")[:] = targets.rotations
-        host("target_weights")[:] = targets.weights
-        host("keep_feet")[:] = keep_feet
-        self._copy(("sample", "sample_roots", "joint_std"), upload=True)
-        self._copy(("target_positions", "target_rotations", "target_weights", "keep_feet"), upload=True)
+        given = {
+            "sample": rotations,
+            "sample_roots": roots,
+            "joint_std": np.broadcast_to(std, (count, len(JOINTS))),
+            "target_positions": targets.positions_m,
+            "target_rotations": targets.rotations,
+            "target_weights": targets.weights,
+            "keep_feet": keep_feet,
+        }
+        for name, values in given.items():
+            self._staged[name].upload(values)
         self._launch(count)
-        self._copy(("rotations", "roots", "position_errors", "rotation_errors", "costs", "evaluations"), upload=False)
-        return RefinedPoses(
-            host("rotations")[:count],
-            host("roots")[:count],
-            host("position_errors")[:count],
-            host("rotation_errors")[:count],
-            host("costs")[:count],
-            host("evaluations")[:count],
-        )
+        names = ("rotations", "roots", "position_errors", "rotation_errors", "costs", "evaluations")
+        return RefinedPoses(*download_together([self._staged[name] for name in names], count))
 
     def _make_model(self, skeleton: Skeleton) -> Any:
         def upload(values: Any, dtype: Any) -> wp.array:
-            return wp.array(np.asarray(values), dtype=dtype, device=self._device)
+            return uploaded(np.asarray(values), dtype, self._device)
 
         config, model = self.config, Model()
         slot_of = {joint: slot for slot, joint in enumerate(REFINED_JOINTS)}
@@ -299,21 +292,6 @@ class PoseRefiner:
         return model
 
     def _shared(self, name: str, shape: tuple[int, ...], dtype: Any) -> wp.array:
-        """A device array with a host twin: the same memory on the CPU, pinned memory beside it on CUDA."""
-        array = wp.zeros(shape, dtype=dtype, device=self._device)
-        twin = array if self._device.is_cpu else wp.zeros(shape, dtype=dtype, device="cpu", pinned=True)
-        self._arrays[name] = (array, twin.numpy())
-        self._staging[name] = twin
-        return array
-
-    def _host(self, name: str) -> Array:
-        return self._arrays[name][1]
-
-    def _copy(self, names: tuple[str, ...], *, upload: bool) -> None:
-        if self._device.is_cpu:
-            return
-        for name in names:
-            array, twin = self._arrays[name][0], self._staging[name]
-            wp.copy(array, twin) if upload else wp.copy(twin, array)
-        if not upload:
-            wp.synchronize_device(self._device)
+        """A device array that the host writes or reads with every call."""
+        self._staged[name] = Staged(shape, dtype, self._device)
+        return self._staged[name].array
