@@ -53,12 +53,15 @@ class GaussNewton:
         self._depth = self._own_depth.array
         trials = self.config.iterations + 1
         self._results = Staged(COSTS + 4 * trials, float, self.device)
-        self._state = self._results.array[STATE : STATE + 4]
+        self._state = self._results.array[STATE : STATE + step_kernels.STATES]
         self._report = self._results.array[REPORT : REPORT + 3]
         self._tally = self._results.array[TALLY : TALLY + 6]
         costs: Any = self._results.array[COSTS:]
         self._totals = costs.reshape((trials, 4))
-        self._first_state = uploaded(np.array([self.config.damping, -1.0, 1.0, 0.0]), float, self.device)
+        first = np.zeros(step_kernels.STATES)
+        first[step_kernels.DAMPING] = self.config.damping
+        first[step_kernels.ACCEPTED_COST], first[step_kernels.ACCEPTED] = -1.0, 1.0
+        self._first_state = uploaded(first, float, self.device)
         self._rigid_step = wp.zeros(2, dtype=wp.vec3, device=self.device)
 
     @property
@@ -192,10 +195,10 @@ class GaussNewton:
         if self._use_icp:
             self._tally_seen()
         results = self._results.download()
-        damping, _, accepted, rejected = results[STATE : STATE + 4]
+        state = results[STATE : STATE + step_kernels.STATES]
         matches, dropped, _, near, far, off = (int(n) for n in results[TALLY : TALLY + 6])
         costs = results[COSTS:].reshape(-1, 4)[: done + 1].astype(np.float64)
-        if accepted < 0.5:
+        if state[step_kernels.ACCEPTED] < 0.5:
             costs[-1] = costs[np.argmin(costs[:-1].sum(axis=1))]  # the last step was taken back
         self._solved_nodes, self._dropped_nodes = nodes, dropped
         unexplained = float("nan")
@@ -213,9 +216,9 @@ class GaussNewton:
             status=status,
             reason=reason,
             iterations=done,
-            rejected=int(rejected),
+            rejected=int(state[step_kernels.REJECTED]),
             costs=costs,
-            damping=float(damping),
+            damping=float(state[step_kernels.DAMPING]),
             linear_iterations=linear,
             condition_hint=condition,
             matches=matches,

@@ -10,6 +10,7 @@ DAMPING = wp.constant(0)  # Levenberg's, relative to the diagonal
 ACCEPTED_COST = wp.constant(1)  # of the kept motion, < 0 = none yet
 ACCEPTED = wp.constant(2)  # 1 where the last trial was kept, else 0
 REJECTED = wp.constant(3)  # steps that were taken back
+STATES = wp.constant(4)
 
 
 @wp.kernel(enable_backward=False)
