@@ -71,7 +71,7 @@ class Session(Stepping[T, R]):
 
     @property
     def state(self) -> State:
-        """`new`, `running`, `ended` (its source was read) or `closed`."""
+        """`new`, `running` (it reads, or something was pushed), `ended` (its source was read) or `closed`."""
         return self._state
 
     @property
@@ -305,6 +305,10 @@ class Session(Stepping[T, R]):
         if self._intake.source is not None:
             raise SessionError(f"this session reads {self._intake.source.name}: push to a session without a source")
         self._check_pushed(item)
+        if self._state is State.NEW:
+            with self._state_lock:
+                if self._state is State.NEW:
+                    self._state = State.RUNNING
 
     def _serve(self) -> None:
         """Do what was asked for, unless somebody has the pipeline, who does it then."""

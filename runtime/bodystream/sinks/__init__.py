@@ -1,6 +1,6 @@
 """What takes results: files, reports and, in `bodystream.sinks.viewer`, a page in the browser.
 
-A sink that is slow or broken never stalls the capture: `SinkWorker` gives it a thread of its own.
+A session gives each sink a thread of its own, so that one that is slow or broken never stalls it: see `sinks.base`.
 """
 
 from bodystream.sinks.animated_gltf import GltfSegment, Placing, write_animated_gltf
