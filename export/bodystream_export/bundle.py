@@ -1,44 +1,84 @@
-"""Writes a bundle's manifest over files that are in place."""
+"""Writes a bundle: its manifest over files that are in place, and the whole of it to where it belongs."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bodystream.bundles import Bundle, open_bundle, sha256_of
-from bodystream.bundles.manifest import MANIFEST_NAME
+import msgspec
+
+from bodystream.bundles import Bundle, GraphSection, open_bundle, sha256_of
+from bodystream.bundles.manifest import MANIFEST_NAME, SCHEMA
 from bodystream.files import atomic_path
 
-__all__ = ["write_manifest"]
+__all__ = ["put_in_place", "write_graphs", "write_manifest", "zip_in_place"]
 
 
 def write_manifest(
     folder: Path,
     *,
+    name: str,
     kind: str,
     version: int,
     licence: str,
     provenance: dict[str, Any],
     metrics: dict[str, float],
+    graphs: Mapping[str, GraphSection],
     **section: Any,
 ) -> Bundle:
     """Hash every file of `folder`, write `manifest.json`, and open the bundle as a user would.
 
     Args:
+        graphs: of the files that are networks' graphs.
         section: what this kind of bundle says beside the common fields.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_NAME)
     manifest = {
-        "name": folder.name,
+        "schema": SCHEMA,
+        "name": name,
         "version": version,
         "kind": kind,
         "licence": licence,
         "provenance": provenance,
         "files": [{"path": f.name, "sha256": sha256_of(f), "bytes": f.stat().st_size} for f in files],
         "metrics": metrics,
+        "graphs": msgspec.to_builtins(dict(graphs)),
         **section,
     }
-    with atomic_path(folder / MANIFEST_NAME) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    _write(folder / MANIFEST_NAME, manifest)
     return open_bundle(folder)
+
+
+def write_graphs(folder: Path, graphs: Mapping[str, GraphSection]) -> None:
+    """Put sections into the manifest of a bundle's folder; everything else in it stays."""
+    path = folder / MANIFEST_NAME
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["graphs"] = msgspec.to_builtins(dict(graphs))
+    _write(path, manifest)
+
+
+def put_in_place(made: Path, out: Path) -> Bundle:
+    """Replace a bundle's folder by a new one; one that cannot be written whole leaves the old one as it was."""
+    with ExitStack() as every:
+        # All are written before the first takes its place.
+        for path in sorted(made.iterdir()):
+            shutil.copyfile(path, every.enter_context(atomic_path(out / path.name)))
+    return open_bundle(out)
+
+
+def zip_in_place(made: Path, out: Path) -> Bundle:
+    """The same as one zip file."""
+    with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(made.iterdir()):
+            archive.write(path, path.name)
+    return open_bundle(out)
+
+
+def _write(path: Path, manifest: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

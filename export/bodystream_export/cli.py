@@ -13,7 +13,10 @@ __all__ = ["PROGRAM", "main"]
 PROGRAM = Program(
     "bodystream-export",
     "Turn trained networks into bundles that run without PyTorch.",
-    (CommandEntry(("pose",), "bodystream_export.pose.command", "ExportPose", "the full-body pose sampler"),),
+    (
+        CommandEntry(("pose",), "bodystream_export.pose.command", "ExportPose", "the full-body pose sampler"),
+        CommandEntry(("measure",), "bodystream_export.measure", "Measure", "write how fast a bundle's graphs run here"),
+    ),
     install="pip install 'bodystream[export]'",
 )
 

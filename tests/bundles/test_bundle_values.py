@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import os
@@ -14,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import to_builtins
 
 from bodystream.avatar.rig import load_rig
-from bodystream.bundles import find_bundle, load_npz, open_bundle, read_manifest
+from bodystream.bundles import find_bundle, load_npz, open_bundle
 from bodystream.errors import BundleError, InputError
 from bodystream.pose.features import FeatureConfig
-from bodystream.pose.sampler import PoseSampler
+from bodystream.pose.sampler import PoseSampler, sampler_signature
 from bodystream.types import Array
+from helpers.bundles import write_bundle
 from helpers.fuzzing import fuzz, fuzz_file
 from helpers.needs import needs
 
@@ -41,16 +42,6 @@ def small_body() -> dict[str, Array]:
     }
 
 
-def write_bundle(folder: Path, kind: str, files: dict[str, bytes], **section: object) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    listed = [{"path": n, "sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in files.items()]
-    manifest = {"name": folder.name, "version": 1, "kind": kind, "licence": "CC0-1.0", "provenance": {}}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "files": listed, **section}))
-    return folder
-
-
 def packed(arrays: dict[str, Array]) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
@@ -66,7 +57,7 @@ def with_value(name: str, index: tuple[int, ...], value: float, dtype: object = 
 
 
 def test_a_sound_body_is_read(tmp_path: Path) -> None:
-    body = load_rig(write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": packed(small_body())}))
+    body = load_rig(open_bundle(write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": packed(small_body())})))
     assert body.mesh.vertices.shape == (3, 3) and body.bones.dtype == np.int32
 
 
@@ -98,7 +89,7 @@ def test_a_sound_body_is_read(tmp_path: Path) -> None:
 def test_values_that_no_body_has_are_refused(tmp_path: Path, arrays: dict[str, Array], said: str) -> None:
     folder = write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": packed(arrays)})
     with pytest.raises(BundleError, match=said) as caught:
-        load_rig(folder)
+        load_rig(open_bundle(folder))
     assert "rig.npz" in str(caught.value) and "install" in str(caught.value)
 
 
@@ -109,10 +100,9 @@ def test_a_network_that_answers_nan_is_refused_before_anybody_moves(tmp_path: Pa
     model = onnx.load(str(pose.path("sampler.onnx")))
     spoilt = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.raw_data) > 64)
     spoilt.raw_data = struct.pack("<f", float("nan")) * (len(spoilt.raw_data) // 4)
-    section = json.loads((pose.folder / "manifest.json").read_text())
-    folder = write_bundle(
-        tmp_path / "pose", "pose-sampler", {"sampler.onnx": model.SerializeToString()}, history_s=section["history_s"]
-    )
+    section = json.loads((pose.place / "manifest.json").read_text())
+    said = {name: section[name] for name in ("history_s", "graphs")}
+    folder = write_bundle(tmp_path / "pose", "pose-sampler", {"sampler.onnx": model.SerializeToString()}, **said)
     with pytest.raises(BundleError, match="not finite or out of range: train or export it again"):
         PoseSampler(open_bundle(folder))
 
@@ -132,7 +122,10 @@ def test_a_history_that_no_network_has_is_refused(tmp_path: Path, history: objec
 
 
 def test_a_graph_that_is_none_is_told(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "pose", "pose-sampler", {"sampler.onnx": b"no graph"}, history_s=[0.1])
+    graphs = {"sampler.onnx": to_builtins(sampler_signature(FeatureConfig((0.1,)).token_size))}
+    folder = write_bundle(
+        tmp_path / "pose", "pose-sampler", {"sampler.onnx": b"no graph"}, history_s=[0.1], graphs=graphs
+    )
     with pytest.raises(BundleError, match="is not a graph that onnxruntime"):
         PoseSampler(open_bundle(folder))
 
@@ -211,7 +204,7 @@ def test_archives_that_are_not_numpys_are_refused_before_they_are_unpacked(tmp_p
 def test_fuzz_manifests(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "person", "skinned-body", {"rig.npz": b"x"}, metrics={"error_mm": 3.5})
     fuzz_file(
-        lambda path: read_manifest(path.parent), [(folder / "manifest.json").read_bytes()], folder / "manifest.json"
+        lambda path: open_bundle(path.parent), [(folder / "manifest.json").read_bytes()], folder / "manifest.json"
     )
 
 
@@ -228,7 +221,7 @@ def test_fuzz_values_of_a_body(tmp_path: Path) -> None:
     folder = tmp_path / "person"
 
     def read(content: bytes) -> None:
-        body = load_rig(write_bundle(folder, "skinned-body", {"rig.npz": content}))
+        body = load_rig(open_bundle(write_bundle(folder, "skinned-body", {"rig.npz": content})))
         assert np.isfinite(body.mesh.vertices).all()
         assert 0 <= body.mesh.faces.min() <= body.mesh.faces.max() < len(body.mesh.vertices)
 
@@ -239,7 +232,7 @@ def test_fuzz_folders_of_bundles(tmp_path: Path) -> None:
     """Any file of a bundle that was mutated is refused, by its hash or by the manifest, before it is used."""
     pose = find_bundle("pose")
     graph = pose.path("sampler.onnx").read_bytes()[:4096]
-    section = json.loads((pose.folder / "manifest.json").read_text())
+    section = json.loads((pose.place / "manifest.json").read_text())
     folder = write_bundle(tmp_path / "pose", "pose-sampler", {"sampler.onnx": graph}, history_s=section["history_s"])
     good = (folder / "manifest.json").read_bytes()
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodystream.bundles import find_bundle, load_npz, locate, manifest, open_bundle, read_manifest, shipped_bundles
+from bodystream.bundles import find_bundle, load_npz, locate, manifest, open_bundle, shipped_bundles
 from bodystream.errors import BodystreamError, BundleError, InputError
 
 CONTENT = b"some weights"
@@ -55,7 +55,7 @@ def test_what_is_shipped_is_whole_and_free() -> None:
         assert bundle.manifest.name == name
         assert bundle.manifest.provenance
         listed = {"manifest.json", *(file.path for file in bundle.manifest.files)}
-        there = {path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*") if path.is_file()}
+        there = {path.relative_to(bundle.place).as_posix() for path in bundle.place.rglob("*") if path.is_file()}
         assert there == listed
 
 
@@ -124,7 +124,7 @@ def test_any_bytes_as_manifest_give_a_typed_error(tmp_path_factory, content: byt
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(BundleError):
-        read_manifest(folder)
+        open_bundle(folder)
 
 
 def test_damage_is_found(tmp_path: Path) -> None:
@@ -152,9 +152,11 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         open_bundle(folder)
 
 
-def test_a_renamed_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="holds the bundle 'walker'"):
-        open_bundle(write(tmp_path / "runner", described()))
+def test_a_folder_may_have_any_name_but_where_it_is_found_by_it(elsewhere: Path) -> None:
+    folder = write(elsewhere / "runner", described())
+    assert open_bundle(folder).manifest.name == "walker"
+    with pytest.raises(BundleError, match="runner holds the bundle 'walker'"):
+        find_bundle("runner")
 
 
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:

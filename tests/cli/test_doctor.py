@@ -320,15 +320,16 @@ def test_without_the_openvino_plugin_an_extra_is_named(monkeypatch: pytest.Monke
 
 
 def test_cameras_are_what_their_source_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bodystream.sources.realsense import source as realsense
+    from bodystream.sources.realsense import doctor as realsense
+    from bodystream.sources.realsense.doctor import Finding
 
     said = [
-        ("libusb-1.0: not found", False, "install it"),
-        ("pyrealsense2 2.59.1", True, ""),
-        ("D435 812, USB 3.2", True, ""),
-        ("D415 17, USB 2.1", False, "Use a USB 3 cable"),
+        Finding("libusb-1.0", "not found", False, "install it"),
+        Finding("pyrealsense2", "2.59.1", True),
+        Finding("realsense", "D435 812, USB 3.2", True),
+        Finding("realsense", "D415 17, USB 2.1", False, "Use a USB 3 cable"),
     ]
-    monkeypatch.setattr(realsense, "doctor_realsense", lambda: said)
+    monkeypatch.setattr(realsense, "diagnose", lambda: said)
     assert list(checks_machine.check_cameras()) == [
         Check("libusb-1.0", "optional", "not found", "install it"),
         Check("pyrealsense2", "ok", "2.59.1", ""),

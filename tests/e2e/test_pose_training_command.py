@@ -201,7 +201,32 @@ def test_an_export_is_the_same_network(capfd: pytest.CaptureFixture[str]) -> Non
     assert manifest["metrics"]["export_mean_deg"] < 0.5 and manifest["metrics"]["export_drawn_deg"] < 0.5
     assert manifest["metrics"]["export_contacts"] < 0.05
     assert sorted(path.name for path in Path("bundles/pose").iterdir()) == ["manifest.json", "sampler.onnx"]
+    assert manifest["graphs"]["sampler.onnx"]["providers"].keys() >= {"cpu"}
     open_bundle(Path("bundles/pose"))
+
+    # One file under another name, which says what it is.
+    assert export([*words, "--out", "bundles/mine", "--zip"]) == 0
+    assert "--bundle pose=bundles/mine.zip" in capfd.readouterr().err
+    mine = open_bundle(Path("bundles/mine.zip"))
+    assert (mine.manifest.name, mine.manifest.version) == ("mine", 1)
+    np.testing.assert_array_equal(
+        PoseSampler(mine, provider="cpu").step(observation).vectors,
+        PoseSampler(open_bundle(Path("bundles/pose")), provider="cpu").step(observation).vectors,
+    )
+
+    # Measuring again replaces the times and nothing else.
+    manifest["graphs"]["sampler.onnx"] |= {"providers": {"cpu": 99.0, "openvino": 1.0}, "threads": 2}
+    Path("bundles/pose/manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    capfd.readouterr()
+    assert export(["measure", "bundles/pose", "--runs", "3", "--json"]) == 0
+    times = json.loads(capfd.readouterr().out)["p50_ms"]["sampler.onnx"]
+    again = json.loads(Path("bundles/pose/manifest.json").read_text(encoding="utf-8"))
+    assert 0.0 < times["cpu"] < 99.0 and again["graphs"]["sampler.onnx"]["providers"] == times
+    assert again["graphs"]["sampler.onnx"]["threads"] == 2 and again["metrics"] == manifest["metrics"]
+    del again["graphs"]  # of a bundle from before there were any
+    Path("bundles/pose/manifest.json").write_text(json.dumps(again), encoding="utf-8")
+    assert export(["measure", "bundles/pose", "--runs", "3"]) == 0
+    PoseSampler(open_bundle(Path("bundles/pose")), hypotheses=2)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +261,8 @@ def test_an_export_is_the_same_network(capfd: pytest.CaptureFixture[str]) -> Non
         ),
         (train, ["eval", "pose", "--data", "bvh:takes/35_01.bvh"], "no take of a test subject"),
         (train, ["eval", "pose", "--data", "bvh:takes", "--run", "runs/none"], "is not a readable checkpoint"),
-        (export, ["pose", "--checkpoint", "runs/pose", "--out", "bundles/other"], "--out must be a folder named pose"),
+        (export, ["pose", "--checkpoint", "runs/pose", "--out", "bundles/My net"], "--out must end in a bundle's name"),
+        (export, ["measure", "bundles/none"], "bundles/none is no folder"),
         (export, ["pose", "--checkpoint", "runs/none", "--out", "bundles/pose"], "is not a readable checkpoint"),
     ],
 )

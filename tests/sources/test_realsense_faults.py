@@ -305,23 +305,23 @@ def test_missing_packages_are_named(error, package, remedy):
     assert caught.value.package == package
 
     report = diagnose(lambda: load_sdk(importer))
-    assert any(package in what and not well and remedy_text for what, well, remedy_text in report)
+    assert any(package in f"{f.name} {f.found}" and not f.well and f.remedy for f in report)
 
 
 def test_doctor_never_raises():
     def broken():
         raise RuntimeError("symbol lookup error")
 
-    assert any("symbol lookup error" in what and not well for what, well, _ in diagnose(broken))
+    assert any("symbol lookup error" in f.found and not f.well for f in diagnose(broken))
 
     def bus_error():
         raise RuntimeError("failed to open usb interface")
 
     needs("pyrealsense2", "pip install 'bodystream[realsense]', and libusb-1.0")
-    assert any("failed to open usb" in what and not well for what, well, _ in diagnose(list_devices=bus_error))
+    assert any("failed to open usb" in f.found and not f.well for f in diagnose(list_devices=bus_error))
     report = diagnose(list_devices=list)
-    assert any(what.startswith("pyrealsense2 2.") and well for what, well, _ in report)
-    assert any("none connected" in what and not well and remedy for what, well, remedy in report)
+    assert any(f.name == "pyrealsense2" and f.found.startswith("2.") and f.well for f in report)
+    assert any("no camera is connected" in f.found and not f.well and f.remedy for f in report)
 
 
 def test_config_refuses_nonsense():

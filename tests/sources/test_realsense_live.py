@@ -132,7 +132,7 @@ def test_slow_bus_and_old_firmware_are_said():
     source.close()
     assert any("does not tell its firmware" in w for w in source.counts.warnings)
     report = diagnose(list_devices=lambda: [camera.device])
-    assert any("USB 2.1, firmware 5.9.14.0" in what and not well and "USB 3" in cure for what, well, cure in report)
+    assert any("USB 2.1, firmware 5.9.14.0" in f.found and not f.well and "USB 3" in f.remedy for f in report)
 
 
 def test_a_camera_without_firmware():
@@ -142,7 +142,7 @@ def test_a_camera_without_firmware():
 
     with pytest.raises(SourceError, match="recovery mode.*rs-fw-update"):
         open_camera(rs, "", RealSenseConfig(), list_devices=lambda: [Recovering()])
-    assert any("recovery" in what and not well for what, well, _ in diagnose(list_devices=lambda: [Recovering()]))
+    assert any("recovery" in f.found and not f.well for f in diagnose(list_devices=lambda: [Recovering()]))
 
 
 CONTROLS = {

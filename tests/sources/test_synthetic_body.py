@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bodystream.avatar.rig import bone_transforms, load_rig, skin
+from bodystream.bundles import open_bundle
 from bodystream.errors import BundleError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINTS
@@ -121,13 +122,13 @@ def write_manifest(folder: Path) -> None:
 def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "person"
     with pytest.raises(BundleError, match="cannot be read"):
-        load_rig(folder)
+        load_rig(open_bundle(folder))
     shutil.copytree(FOLDER, folder)
     content = bytearray((folder / "rig.npz").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "rig.npz").write_bytes(content)
     with pytest.raises(BundleError, match="sha256"):
-        load_rig(folder)
+        load_rig(open_bundle(folder))
 
 
 def test_missing_arrays_and_wrong_shapes_are_refused(tmp_path: Path) -> None:
@@ -139,8 +140,8 @@ def test_missing_arrays_and_wrong_shapes_are_refused(tmp_path: Path) -> None:
     np.savez(folder / "rig.npz", allow_pickle=False, **arrays)
     write_manifest(folder)
     with pytest.raises(BundleError, match="lacks the arrays skin_weights"):
-        load_rig(folder)
+        load_rig(open_bundle(folder))
     np.savez(folder / "rig.npz", allow_pickle=False, **arrays, skin_weights=weights[:-1])
     write_manifest(folder)
     with pytest.raises(BundleError, match="skin_weights must have shape"):
-        load_rig(folder)
+        load_rig(open_bundle(folder))

@@ -5,26 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from bodystream import bundles
-from bodystream.bundles import Bundle, open_bundle
+from bodystream.bundles import GraphSection
+from bodystream.bundles.manifest import NAME
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.files import atomic_path, prepare_folder, read_text_bounded
+from bodystream.files import check_output, prepare_folder, read_text_bounded
 
 __all__ = ["ExportPose"]
 
-_SHIPPED = Path(bundles.__file__).resolve().parent / "shipped"
 WORST_MEAN_DEG = 0.5
 """Mean difference of rotations between PyTorch and the bundle beyond which an export is refused."""
 WORST_CONTACTS = 0.05
 """The same of the probabilities that a foot stands."""
 _MAX_METRICS_BYTES = 64 << 20
+_RUNS = 200
+_TOLERANCE = 1e-3
+_TOLERANCE_8_BIT = 0.02
+"""Of another provider's answers: it may round a number of 8 bits the other way."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,18 @@ class ExportPose:
     The graph is compared with PyTorch on observations of people that were not trained on; a larger difference than
     half a degree, or 5 % of contact, is refused. Examples:
       bodystream-export pose --checkpoint runs/pose
-      bodystream-export pose --checkpoint runs/pose --out runtime/bodystream/bundles/shipped/pose      (in a checkout)
+      bodystream-export pose --checkpoint runs/pose --out mine --zip
+      bodystream drive --headset openxr --bundle pose=mine.zip
     """
 
     checkpoint: Path
     """Folder of the training run; its joint training counts where there was one."""
 
     out: Path = Path("bundles/pose")
-    """Folder of the bundle; its name must be `pose`."""
+    """Folder of the bundle, in the current folder unless it begins with /; its last part is the bundle's name."""
+
+    zip: bool = False
+    """Write one zip file instead of a folder; `.zip` is added to the name where it is missing."""
 
     data: Annotated[str | None, tyro.conf.arg(metavar="DATA", help_behavior_hint="")] = None
     """Motion files for the comparison; default: the examples that the training left beside the run."""
@@ -61,27 +67,35 @@ class ExportPose:
     def run(self) -> int:
         from rich.console import Console
 
-        from bodystream.pose.sampler import GRAPH
-        from bodystream_export.bundle import write_manifest
+        from bodystream.pose.sampler import GRAPH, KIND, sampler_signature
+        from bodystream_export.bundle import put_in_place, write_graphs, write_manifest, zip_in_place
+        from bodystream_export.measure import measure_graphs
         from bodystream_export.pose.convert import compare, load_sampler, to_8_bit, to_onnx
 
-        if self.out.name != "pose":
-            raise ConfigurationError(f"--out must be a folder named pose, got {self.out}")
-        prepare_folder(self.out, "--out")
+        out, name = self.out, self.out.name
+        if self.zip:
+            name = name.removesuffix(".zip")
+            out = out.with_name(f"{name}.zip")
+        if not NAME.fullmatch(name):
+            raise ConfigurationError(f"--out must end in a bundle's name, which matches {NAME.pattern}, got {name!r}")
+        if self.zip:
+            check_output(out, "--out")
+        else:
+            prepare_folder(out, "--out")
         console = Console(stderr=True, highlight=False)
-        console.print("[1/3] reading the trained networks", markup=False, soft_wrap=True)
+        console.print("[1/4] reading the trained networks", markup=False, soft_wrap=True)
         graph, history, facts = load_sampler(self.checkpoint)
         facts |= self._run_facts()
         observations, betas = self._observations(history, facts)
         with tempfile.TemporaryDirectory() as made:
             path = Path(made) / GRAPH
             full = path if self.full else path.with_suffix(".full.onnx")
-            console.print("[2/3] making the graph: a minute or two", markup=False, soft_wrap=True)
+            console.print("[2/4] making the graph: a minute or two", markup=False, soft_wrap=True)
             to_onnx(graph, observations.shape[-1], full)
             if not self.full:
                 to_8_bit(full, path)
             console.print(
-                f"[3/3] comparing it with PyTorch on {len(observations)} observations", markup=False, soft_wrap=True
+                f"[3/4] comparing it with PyTorch on {len(observations)} observations", markup=False, soft_wrap=True
             )
             found = compare(graph, path, observations, betas)
             console.print(
@@ -97,30 +111,34 @@ class ExportPose:
                 )
             # The figures of the evaluation are of the network, those of the export of this file.
             figures = {f"export_{name}": round(value, 4) for name, value in asdict(found).items()} | self._metrics()
-            folder = Path(made) / self.out.name
+            folder = Path(made) / name
             folder.mkdir()
             shutil.move(path, folder / GRAPH)
-            write_manifest(
+            wanted = sampler_signature(observations.shape[-1])
+            tolerance = _TOLERANCE if self.full else _TOLERANCE_8_BIT
+            bundle = write_manifest(
                 folder,
-                kind="pose-sampler",
+                name=name,
+                kind=KIND,
                 version=self.bundle_version,
                 licence="Apache-2.0",
                 provenance=self._provenance(facts),
                 metrics=figures,
+                graphs={GRAPH: GraphSection(wanted.inputs, wanted.outputs, tolerance)},
                 history_s=list(history),
                 trained_on=facts["subjects"],
             )
-            bundle = _put_in_place(folder, self.out)
+            console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
+            graphs, notes = measure_graphs(bundle, _RUNS)
+            write_graphs(folder, graphs)
+            for note in notes:
+                console.print(note, markup=False, soft_wrap=True)
+            bundle = (zip_in_place if self.zip else put_in_place)(folder, out)
         size = sum(file.bytes for file in bundle.manifest.files)
-        console.print(f"wrote {self.out} ({size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
-        if not self.out.resolve().is_relative_to(_SHIPPED):
-            console.print(
-                f"`bodystream drive` runs the shipped one; in Python: PoseSampler(open_bundle({str(self.out)!r}))",
-                markup=False,
-                soft_wrap=True,
-            )
+        console.print(f"wrote {out} ({size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+        console.print(f"run it: bodystream drive --headset ... --bundle pose={out}", markup=False, soft_wrap=True)
         if self.json:
-            print(json.dumps({"out": str(self.out), "bytes": size, **figures}))
+            print(json.dumps({"out": str(out), "bytes": size, **figures}))
         return 0
 
     def _observations(self, history: tuple[float, ...], facts: dict[str, Any]) -> tuple[Any, Any]:
@@ -178,12 +196,3 @@ class ExportPose:
             return {name: value for name, value in model.items() if isinstance(value, int | float)}
         except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{self.metrics} is not the output of bodystream eval pose --json: {error}") from error
-
-
-def _put_in_place(made: Path, out: Path) -> Bundle:
-    """Replace a bundle by a new one; one that cannot be written whole leaves the old one as it was."""
-    with ExitStack() as every:
-        # All are written before the first takes its place.
-        for path in sorted(made.iterdir()):
-            shutil.copyfile(path, every.enter_context(atomic_path(out / path.name)))
-    return open_bundle(out)

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bodystream.engines import load_onnxruntime, open_engine
+from bodystream.engines import load_onnxruntime
+from bodystream.engines.onnx import open_onnx
+from bodystream.pose.sampler import sampler_signature
 from bodystream.types import Array
 from bodystream_export.pose.graph import SamplerGraph
 from bodystream_training.pose.networks import load_networks
@@ -104,7 +106,9 @@ def compare(graph: SamplerGraph, path: Path, observations: Array, betas: Array, 
         observations: (N, 3, token); betas: (N, 10).
         hypotheses: how many poses per observation; the first is of the region's centre, the others are drawn.
     """
-    engine = open_engine(path, "cpu", dimensions={"hypotheses": hypotheses})
+    wanted = sampler_signature(observations.shape[-1])
+    sizes = {"hypotheses": hypotheses}
+    engine = open_onnx(path.read_bytes(), path.name, "cpu", "to compare", wanted, sizes, threads=1, spinning=False)
     rng = np.random.default_rng(0)
     rows: list[tuple[float, ...]] = []
     for observation, beta in zip(observations, betas, strict=True):

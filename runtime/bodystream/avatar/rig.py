@@ -6,11 +6,9 @@ are the 22 joints of `geometry.skeleton.JOINTS`, unturned; `fit_rig` gives them 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from bodystream.bundles import find_bundle, load_npz, open_bundle
+from bodystream.bundles import Bundle, find_bundle, read_npz
 from bodystream.errors import BundleError
 from bodystream.geometry.skeleton import JOINTS
 from bodystream.geometry.skinning import unturned_bones
@@ -18,6 +16,8 @@ from bodystream.types import Array, Mesh, SkinnedMesh
 
 __all__ = ["bone_transforms", "load_rig", "skin"]
 
+KIND = "skinned-body"
+_FILE = "rig.npz"
 _ARRAYS = ("vertices", "faces", "joints", "parents", "skin_joints", "skin_weights", "colours")
 _NUMBERS = ("vertices", "joints", "skin_weights")
 _MAX_BYTES = 64 << 20
@@ -25,17 +25,19 @@ _MOST_M = 10.0
 """No coordinate of a person at rest is larger."""
 
 
-def load_rig(folder: Path | None = None) -> SkinnedMesh:
-    """The body in `folder` (default: the one that is shipped).
+def load_rig(bundle: Bundle | None = None) -> SkinnedMesh:
+    """The body of a bundle (default: the one that is shipped).
 
     Raises:
-        BundleError: a file is missing, its hash is not the manifest's, or an array is absent, has the wrong shape or
-            values that no body has: not finite, an index out of range, weights that do not sum to one.
+        BundleError: the bundle is of another kind, a file is missing, its hash is not the manifest's, or an array is
+            absent, has the wrong shape or values that no body has: not finite, an index out of range, weights that do
+            not sum to one.
         InputError: the file of arrays is not a readable `.npz`.
     """
-    bundle = find_bundle("person") if folder is None else open_bundle(folder)
-    path = bundle.path("rig.npz")
-    arrays = load_npz(path, _MAX_BYTES)
+    bundle = find_bundle("person") if bundle is None else bundle
+    bundle.require_kind(KIND)
+    path = bundle.label(_FILE)
+    arrays = read_npz(bundle.read(_FILE), path, _MAX_BYTES)
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
         raise BundleError(f"{path} lacks the arrays {', '.join(missing)}: install bodystream again")

@@ -1,26 +1,24 @@
-"""Bundles: folders of networks and data with a manifest, found by name and checked by hash before use."""
+"""Bundles: folders or zip files of networks and data with a manifest, checked by hash before use."""
 
-from bodystream.bundles.locate import (
-    ENVIRONMENT_VARIABLE,
-    Bundle,
-    bundle_folders,
-    find_bundle,
-    load_npz,
-    open_bundle,
-    shipped_bundles,
-)
-from bodystream.bundles.manifest import BundleFile, Manifest, read_manifest, sha256_of
+from bodystream.bundles.arrays import load_npz, read_npz
+from bodystream.bundles.bundle import Bundle, open_bundle
+from bodystream.bundles.graphs import GraphSection, Signature, TensorSpec
+from bodystream.bundles.locate import ENVIRONMENT_VARIABLE, bundle_folders, find_bundle, shipped_bundles
+from bodystream.bundles.manifest import BundleFile, Manifest, sha256_of
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "Bundle",
     "BundleFile",
+    "GraphSection",
     "Manifest",
+    "Signature",
+    "TensorSpec",
     "bundle_folders",
     "find_bundle",
     "load_npz",
     "open_bundle",
-    "read_manifest",
+    "read_npz",
     "sha256_of",
     "shipped_bundles",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import re
 import shutil
 import socket
 import sys
@@ -36,12 +35,10 @@ def check_python() -> Iterator[Check]:
 
 def check_cameras() -> Iterator[Check]:
     """RealSense: its packages, and each connected camera with its link and firmware."""
-    from bodystream.sources.realsense.source import doctor_realsense
+    from bodystream.sources.realsense.doctor import diagnose
 
-    for what, well, remedy in doctor_realsense():
-        package = re.match(r"(libusb-1\.0|pyrealsense2)[: ]+", what)
-        name, found = (package.group(1), what[package.end() :]) if package else ("realsense", what)
-        yield Check(name, "ok" if well else "optional", found, remedy)
+    for finding in diagnose():
+        yield Check(finding.name, "ok" if finding.well else "optional", finding.found, finding.remedy)
 
 
 def check_ports() -> Iterator[Check]:

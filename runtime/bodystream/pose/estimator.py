@@ -38,7 +38,7 @@ class EstimatorConfig:
         foot_lock: whether standing feet are held.
         smooth: whether the network's answer is smoothed over time.
         provider: of the network.
-        threads: of the network on a processor.
+        threads: of the network on a processor; None takes what its bundle says.
         seed: of the hypotheses.
         easing, choice, smoothing, refinement, contact, holding: of the six stages, in the order in which they work.
     """
@@ -48,7 +48,7 @@ class EstimatorConfig:
     foot_lock: bool = True
     smooth: bool = True
     provider: ProviderName = "auto"
-    threads: int = 1
+    threads: int | None = None
     seed: int = 0
     easing: HandEaserConfig = HandEaserConfig()
     choice: ChooserConfig = ChooserConfig()

@@ -7,23 +7,25 @@ turns that place, and draws around it, into poses with their likelihood.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import numpy as np
 
-from bodystream.bundles import Bundle, find_bundle
+from bodystream.bundles import Bundle, Signature, TensorSpec, find_bundle
 from bodystream.engines import ProviderName, open_engine
 from bodystream.errors import BundleError, ConfigurationError, InputError
-from bodystream.files import read_bounded
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pose.features import BETA_SIZE, DEVICES, POSE_SIZE, FeatureConfig, beta_of_skeleton
 from bodystream.types import Array
 
-__all__ = ["PoseSampler", "Sampler", "SamplerSection", "Samples"]
+if TYPE_CHECKING:
+    import warp as wp
+
+__all__ = ["PoseSampler", "Sampler", "SamplerSection", "Samples", "sampler_signature"]
 
 GRAPH = "sampler.onnx"
-_MAX_MANIFEST_BYTES = 1 << 20
+KIND = "pose-sampler"
 MAX_HYPOTHESES = 64
 
 
@@ -37,6 +39,26 @@ class SamplerSection(msgspec.Struct, frozen=True):
 
     history_s: tuple[float, ...]
     trained_on: tuple[str, ...] = ()
+
+
+def sampler_signature(token_size: int) -> Signature:
+    """What goes into the graph of a pose bundle and comes out; the number of hypotheses is chosen when it is opened.
+
+    Args:
+        token_size: numbers per device of an observation, see `FeatureConfig`.
+    """
+    specs = {
+        "observation": (1, len(DEVICES), token_size),
+        "beta": (1, BETA_SIZE),
+        "noise": ("hypotheses", POSE_SIZE),
+        "pose": ("hypotheses", POSE_SIZE),
+        "log_likelihood": ("hypotheses",),
+        "spread": (POSE_SIZE,),
+        "contacts": (2,),
+    }
+    tensors = {name: TensorSpec(shape) for name, shape in specs.items()}
+    inputs = ("observation", "beta", "noise")
+    return Signature({n: tensors[n] for n in inputs}, {n: s for n, s in tensors.items() if n not in inputs})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,7 @@ class PoseSampler:
 
     Args:
         hypotheses: how many poses per observation; the first is always the centre.
+        provider, threads, device: see `open_engine`.
         seed: of the draws around the centre. They are drawn once, so that hypotheses move smoothly from sample to
             sample.
 
@@ -91,46 +114,36 @@ class PoseSampler:
         *,
         hypotheses: int = 1,
         provider: ProviderName = "auto",
-        threads: int = 1,
+        threads: int | None = None,
         seed: int = 0,
+        device: wp.Device | None = None,
     ) -> None:
         if not 1 <= hypotheses <= MAX_HYPOTHESES:
             raise ConfigurationError(f"hypotheses must be 1 to {MAX_HYPOTHESES}, got {hypotheses}")
         self.bundle = find_bundle("pose") if bundle is None else bundle
-        if self.bundle.manifest.kind != "pose-sampler":
-            raise BundleError(
-                f"bundle {self.bundle.manifest.name!r} is of the kind {self.bundle.manifest.kind!r}, not 'pose-sampler'"
-            )
-        path = self.bundle.folder / "manifest.json"
+        self.bundle.require_kind(KIND)
+        section = self.bundle.section(SamplerSection)
         try:
-            section = msgspec.json.decode(read_bounded(path, _MAX_MANIFEST_BYTES), type=SamplerSection)
             self.features = FeatureConfig(section.history_s)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InputError) as error:
-            raise BundleError(f"{path} does not say which history the network sees: {error}") from error
+        except InputError as error:
+            raise BundleError(
+                f"bundle {self.bundle.manifest.name!r} ({self.bundle.place}) has a history that no network sees: "
+                f"{error}"
+            ) from error
         self.trained_on = section.trained_on
-        self.engine = open_engine(self.bundle.path(GRAPH), provider, threads, {"hypotheses": hypotheses})
-        wanted = {
-            "observation": (1, len(DEVICES), self.features.token_size),
-            "beta": (1, BETA_SIZE),
-            "noise": (hypotheses, POSE_SIZE),
-        }
-        if self.engine.inputs != wanted:
-            raise BundleError(
-                f"{GRAPH} of bundle {self.bundle.manifest.name!r} takes {self.engine.inputs}, not {wanted}"
-            )
-        answers = {"pose": (hypotheses, POSE_SIZE), "log_likelihood": (hypotheses,), "spread": (POSE_SIZE,)}
-        answers["contacts"] = (2,)
-        if self.engine.outputs != answers:
-            raise BundleError(
-                f"{GRAPH} of bundle {self.bundle.manifest.name!r} gives {self.engine.outputs}, not {answers}"
-            )
+        self.engine = open_engine(
+            self.bundle,
+            GRAPH,
+            provider=provider,
+            wanted=sampler_signature(self.features.token_size),
+            sizes={"hypotheses": hypotheses},
+            threads=threads,
+            device=device,
+        )
         noise = np.random.default_rng(seed).standard_normal((hypotheses, POSE_SIZE))
         noise[0] = 0.0
-        self._feed = {
-            "observation": np.zeros(wanted["observation"], np.float32),
-            "beta": np.zeros(wanted["beta"], np.float32),
-            "noise": noise.astype(np.float32),
-        }
+        self._feed = {name: np.zeros(spec.shape, np.float32) for name, spec in self.engine.inputs.items()}
+        self._feed["noise"] = noise.astype(np.float32)
         self._try()
 
     def _try(self) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from bodystream.bundles import find_bundle, load_npz
+from bodystream.avatar.rig import load_rig
+from bodystream.bundles import load_npz
 from bodystream.errors import InputError, excerpt
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.skeleton import JOINTS, PARENTS, Skeleton, align_rest
@@ -173,9 +174,7 @@ def _model(path: Path) -> tuple[Array, Array, Array]:
 
 def _shipped_joints() -> Array:
     """The shipped body's joints in SMPL's frame, in the canonical rest pose."""
-    bundle = find_bundle("person")
-    joints = np.asarray(load_npz(bundle.path("rig.npz"))["joints"], np.float64)
-    skeleton, _ = align_rest(joints)
+    skeleton, _ = align_rest(load_rig().joints.astype(np.float64))
     return Skeleton(skeleton.offsets_m).rest_positions_m * (-1.0, 1.0, -1.0)
 
 

@@ -20,19 +20,12 @@ from bodystream.sources.realsense.stream import CameraAbsentError, ClockMapper, 
 from bodystream.timing.clock import now_ns
 from bodystream.types import CameraIntrinsics, RgbdFrame
 
-__all__ = ["RealSenseSource", "doctor_realsense", "is_recording"]
+__all__ = ["RealSenseSource", "is_recording"]
 
 
 def is_recording(target: str) -> bool:
     """Whether the target names a recording file rather than a camera's serial number."""
     return Path(target).suffix.lower() in (".db3", ".bag") or "/" in target or "\\" in target
-
-
-def doctor_realsense() -> list[tuple[str, bool, str]]:
-    """What is installed and connected: (what, whether it is well, what to do about it). Never raises."""
-    from bodystream.sources.realsense.doctor import diagnose
-
-    return diagnose()
 
 
 class RealSenseSource:
