@@ -2,15 +2,20 @@
 
 from bodystream.bundles.arrays import load_npz, read_npz
 from bodystream.bundles.bundle import Bundle, open_bundle
+from bodystream.bundles.choice import BundleChoice
 from bodystream.bundles.graphs import GraphSection, Signature, TensorSpec
+from bodystream.bundles.known import KNOWN, KnownBundle
 from bodystream.bundles.locate import ENVIRONMENT_VARIABLE, bundle_folders, find_bundle, shipped_bundles
 from bodystream.bundles.manifest import BundleFile, Manifest, sha256_of
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
+    "KNOWN",
     "Bundle",
+    "BundleChoice",
     "BundleFile",
     "GraphSection",
+    "KnownBundle",
     "Manifest",
     "Signature",
     "TensorSpec",

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 from bodystream.bundles.bundle import Bundle, open_bundle
+from bodystream.bundles.known import remedy_for
 from bodystream.bundles.manifest import MANIFEST_NAME, NAME
 from bodystream.errors import BundleError
 
 __all__ = ["ENVIRONMENT_VARIABLE", "bundle_folders", "find_bundle", "shipped_bundles"]
 
 ENVIRONMENT_VARIABLE = "BODYSTREAM_BUNDLES"
+_FURTHER = "bodystream_bundles"
 _SHIPPED = Path(__file__).resolve().parent / "shipped"
 
 
 def bundle_folders() -> list[Path]:
-    """Folders that are searched, first the shipped one, then those of `BODYSTREAM_BUNDLES` (split as PATH is)."""
+    """Folders that are searched in this order: the shipped one, that of the distribution bodystream-bundles where it is
+    installed, and those of `BODYSTREAM_BUNDLES` (split as PATH is).
+    """
     extra = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    return [_SHIPPED, *(Path(part) for part in extra.split(os.pathsep) if part)]
+    return [_SHIPPED, *_installed(), *(Path(part) for part in extra.split(os.pathsep) if part)]
+
+
+def _installed() -> list[Path]:
+    """The folder of the package that holds further bundles and nothing else; it is not imported."""
+    spec = importlib.util.find_spec(_FURTHER)
+    return [] if spec is None else [Path(place) for place in spec.submodule_search_locations or ()]
 
 
 def shipped_bundles() -> list[str]:
@@ -29,8 +40,8 @@ def shipped_bundles() -> list[str]:
 def find_bundle(name: str) -> Bundle:
     """Find a bundle by name, as the folder `name` or the file `name.zip`, and check every file of it.
 
-    A shipped bundle wins over one of the same name in `BODYSTREAM_BUNDLES`, so that a stray folder never changes
-    what a shipped name means.
+    A shipped bundle wins over one of the same name elsewhere, so that a stray folder never changes what a shipped name
+    means. Who wants another one chooses it, see `BundleChoice`.
 
     Raises:
         BundleError: there is none, or it is damaged.
@@ -50,4 +61,5 @@ def find_bundle(name: str) -> Bundle:
                     )
                 return bundle
     searched = ", ".join(str(folder) for folder in folders)
-    raise BundleError(f"there is no bundle {name!r} in {searched}: put its folder there, or set {ENVIRONMENT_VARIABLE}")
+    remedy = remedy_for(name) or f"put its folder there, or set {ENVIRONMENT_VARIABLE}"
+    raise BundleError(f"there is no bundle {name!r} in {searched}: {remedy}")

@@ -1,0 +1,40 @@
+"""The bundles that bodystream asks for by name: which kind goes with each, and which distribution brings it.
+
+Kinds that later versions will read, and that no bundle of another content should take: `flow` (dense correspondence),
+`body-decoder` (a body's surface from a few numbers) and `avatar` (a surface with its own network).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["KNOWN", "KnownBundle", "remedy_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBundle:
+    """One name.
+
+    Attributes:
+        kind: of the bundles that may stand for it.
+        distribution: what pip installs to have it.
+    """
+
+    kind: str
+    distribution: Literal["bodystream", "bodystream-bundles"]
+
+
+KNOWN: dict[str, KnownBundle] = {
+    "person": KnownBundle("skinned-body", "bodystream"),
+    "pose": KnownBundle("pose-sampler", "bodystream"),
+}
+
+
+def remedy_for(name: str) -> str:
+    """The command that brings a bundle of this name, or nothing where it is not ours."""
+    if name not in KNOWN:
+        return ""
+    if KNOWN[name].distribution == "bodystream":
+        return "pip install --force-reinstall --no-deps bodystream"
+    return f"pip install {KNOWN[name].distribution}"
