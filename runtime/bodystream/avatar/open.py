@@ -21,14 +21,14 @@ AvatarMaker = Callable[[Skeleton | None, wp.Device], Avatar]
 """Makes an avatar with a person's proportions, None = its own, on a device. It is called again for another person, on
 a thread of its own."""
 AvatarChoice = str | Path | Bundle | AvatarMaker
-"""A name of `AVATARS`, the folder of a bundle, an open one, or what makes an avatar."""
+"""A name of `AVATARS`, the folder or zip file of a bundle, an open one, or what makes an avatar."""
 
 SHIPPED_AVATAR = "lbs"
 _KINDS = {"skinned-body": "a body posed by linear blend skinning"}
 
 
-def _lbs(folder: Path | None) -> AvatarMaker:
-    rig = load_rig(folder)
+def _lbs(bundle: Bundle | None) -> AvatarMaker:
+    rig = load_rig(bundle)
     return lambda skeleton, device: LbsAvatar(skeleton, device, rig=rig)
 
 
@@ -49,7 +49,7 @@ def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:
         return AVATARS[choice]()
     if isinstance(choice, str) and not Path(choice).exists():
         raise InputError(
-            f"there is no avatar {choice!r}: choose {', '.join(AVATARS)}, or give the folder of a bundle of the kind "
+            f"there is no avatar {choice!r}: choose {', '.join(AVATARS)}, or give a bundle of the kind "
             f"{' or '.join(_KINDS)}"
         )
     bundle = choice if isinstance(choice, Bundle) else open_bundle(Path(choice))
@@ -57,7 +57,7 @@ def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:
     if kind not in _KINDS:
         known = ", ".join(f"{name} ({what})" for name, what in _KINDS.items())
         raise InputError(f"the bundle {bundle.manifest.name!r} is a {kind}, which is no avatar: give one of {known}")
-    return _lbs(bundle.folder)
+    return _lbs(bundle)
 
 
 def avatar_label(choice: AvatarChoice) -> str:
@@ -73,7 +73,7 @@ def open_avatar(
     """The chosen avatar with a person's proportions.
 
     Args:
-        choice: a name of `AVATARS`, the folder of a bundle, an open one, or what makes an avatar.
+        choice: a name of `AVATARS`, the folder or zip file of a bundle, an open one, or what makes an avatar.
         skeleton: the person's; default: the avatar's own.
         device: where it is posed; default: `select_device("cpu")`.
 

@@ -174,7 +174,7 @@ def _model(path: Path) -> tuple[Array, Array, Array]:
 
 def _shipped_joints() -> Array:
     """The shipped body's joints in SMPL's frame, in the canonical rest pose."""
-    skeleton, _ = align_rest(load_rig().joints.astype(np.float64))
+    skeleton, _ = align_rest(load_rig().bind_positions_m)
     return Skeleton(skeleton.offsets_m).rest_positions_m * (-1.0, 1.0, -1.0)
 
 
