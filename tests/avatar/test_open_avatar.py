@@ -20,7 +20,7 @@ PERSON = find_bundle("person")
 
 
 @pytest.mark.parametrize(
-    "choice", ["lbs", PERSON, PERSON.folder, str(PERSON.folder)], ids=["name", "bundle", "folder", "path"]
+    "choice", ["lbs", PERSON, PERSON.place, str(PERSON.place)], ids=["name", "bundle", "folder", "path"]
 )
 def test_the_shipped_body_is_opened_by_its_name_and_as_a_bundle(choice: object) -> None:
     skeleton = SKELETONS["long limbs"]()
@@ -47,14 +47,14 @@ def test_what_an_avatar_is_called() -> None:
 
 
 def test_an_unknown_avatar_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(InputError, match="there is no avatar 'ins': choose lbs, or give the folder of a bundle"):
+    with pytest.raises(InputError, match="there is no avatar 'ins': choose lbs, or give a bundle"):
         open_avatar("ins")
 
 
 def test_a_bundle_of_another_kind_is_no_avatar(tmp_path: Path) -> None:
     pose = find_bundle("pose")
     said = re.escape("the bundle 'pose' is a pose-sampler, which is no avatar: give one of skinned-body")
-    for choice in (pose, pose.folder):
+    for choice in (pose, pose.place):
         with pytest.raises(InputError, match=said):
             open_avatar(choice)
     with pytest.raises(BundleError):
@@ -64,7 +64,7 @@ def test_a_bundle_of_another_kind_is_no_avatar(tmp_path: Path) -> None:
 def test_a_damaged_bundle_is_refused_when_it_is_chosen(tmp_path: Path) -> None:
     folder = tmp_path / "person"
     folder.mkdir()
-    for file in PERSON.folder.iterdir():
+    for file in PERSON.place.iterdir():
         if file.is_file():
             (folder / file.name).write_bytes(file.read_bytes())
     open_bundle(folder)

@@ -50,7 +50,7 @@ def test_the_shipped_bundles_work_from_zip_files(tmp_path: Path) -> None:
     for name in ("person", "pose"):
         zip_bundle(find_bundle(name).place, tmp_path / f"{name}.zip", method=zipfile.ZIP_STORED)
     rig, shipped = load_rig(open_bundle(tmp_path / "person.zip")), load_rig()
-    np.testing.assert_array_equal(rig.vertices, shipped.vertices)
+    np.testing.assert_array_equal(rig.mesh.vertices, shipped.mesh.vertices)
     sampler, known = PoseSampler(open_bundle(tmp_path / "pose.zip"), provider="cpu"), PoseSampler(provider="cpu")
     observation = np.random.default_rng(0).normal(size=(3, sampler.features.token_size)).astype(np.float32)
     np.testing.assert_array_equal(sampler.step(observation).vectors, known.step(observation).vectors)
