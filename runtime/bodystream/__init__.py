@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bodystream.avatar.base import Avatar
     from bodystream.avatar.open import open_avatar
-    from bodystream.bundles import Bundle, find_bundle, open_bundle
+    from bodystream.bundles import Bundle, BundleChoice, find_bundle, open_bundle
     from bodystream.device.select import select_device
     from bodystream.errors import (
         BodystreamError,
@@ -78,6 +78,7 @@ __all__ = [
     "BodystreamError",
     "BoneMotion",
     "Bundle",
+    "BundleChoice",
     "BundleError",
     "CameraIntrinsics",
     "CaptureConfig",
@@ -143,7 +144,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "avatar.base": "Avatar",
     "avatar.open": "open_avatar",
-    "bundles": "Bundle find_bundle open_bundle",
+    "bundles": "Bundle BundleChoice find_bundle open_bundle",
     "device.select": "select_device",
     "errors": (
         "BodystreamError BundleError ConfigurationError DeviceError InputError MissingDependencyError NotReadyError "

@@ -1,4 +1,5 @@
 """Points sorted by the set of nodes that they are anchored on: all of a group share their place in the equations."""
+# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

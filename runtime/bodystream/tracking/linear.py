@@ -3,7 +3,7 @@
 `BandedCholesky` is direct and runs on the host: best for small graphs on a CPU. `ConjugateGradients` stays on the
 device without synchronisation, and grows linearly with the graph.
 """
-# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

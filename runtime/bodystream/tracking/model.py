@@ -1,4 +1,5 @@
 """The model points that are tracked: the canonical surface, thinned where it is denser than tracking needs."""
+# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """`bodystream-train pose`: from motion files to trained networks."""
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """The recipe of the pose sampler: first the flow, then the latent predictor on the frozen flow, then the baseline."""
-# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
