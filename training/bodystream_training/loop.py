@@ -205,7 +205,9 @@ class Trainer:
         self._update_average()
         told = terms["total"].new_tensor([stop, save and self._fabric.is_global_zero])
         found = torch.cat([torch.stack([term.detach() for term in terms.values()]), told])
-        *values, stops, saves = self._fabric.all_reduce(found).tolist()
+        averaged = self._fabric.all_reduce(found)
+        assert isinstance(averaged, Tensor)
+        *values, stops, saves = averaged.tolist()
         return dict(zip(terms, values, strict=True)), stops > 0, saves > 0
 
     @torch.no_grad()
@@ -290,9 +292,11 @@ class Trainer:
         states = {"generator": self._noise.get_state(), "torch_generator": torch.get_rng_state()}
         if self._fabric.device.type == "cuda":
             states["cuda_generator"] = torch.cuda.get_rng_state(self._fabric.device)
-        if self._fabric.world_size > 1:
-            states = {name: self._fabric.all_gather(state) for name, state in states.items()}
-        return states
+        if self._fabric.world_size == 1:
+            return states
+        gathered = self._fabric.all_gather(states)
+        assert isinstance(gathered, dict)
+        return gathered
 
     def _set_random_states(self, tensors: dict[str, Tensor], position: int | None) -> None:
         if position is not None:  # an older checkpoint begins a new round
