@@ -45,8 +45,6 @@ def open_fabric(options: DeviceOptions | None = None) -> Fabric:
     if accelerator == "cpu" and options.precision == "fp16":
         raise ConfigurationError("a processor does not train in fp16: give --precision bf16 or fp32")
     single = options.devices * options.num_nodes == 1
-    # A stage may leave a part of its network out, as the joint one does with the auxiliary reconstruction.
-    averaged = DDPStrategy(find_unused_parameters=True)
     precision: Precision = Precision()
     if options.precision != "fp32":
         precision = _Autocast("bf16-mixed" if options.precision == "bf16" else "16-mixed", accelerator)
@@ -55,7 +53,7 @@ def open_fabric(options: DeviceOptions | None = None) -> Fabric:
             accelerator=accelerator,
             devices=options.devices,
             num_nodes=options.num_nodes,
-            strategy="auto" if single and options.strategy == "auto" else averaged,
+            strategy="auto" if single and options.strategy == "auto" else DDPStrategy(),
             plugins=[precision],
         )
     except (ValueError, RuntimeError) as error:  # what a cluster's scheduler says does not go with the options

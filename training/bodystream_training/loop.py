@@ -292,10 +292,14 @@ class Trainer:
         states = {"generator": self._noise.get_state(), "torch_generator": torch.get_rng_state()}
         if self._fabric.device.type == "cuda":
             states["cuda_generator"] = torch.cuda.get_rng_state(self._fabric.device)
-        if self._fabric.world_size == 1:
-            return states
-        gathered = self._fabric.all_gather(states)
-        assert isinstance(gathered, dict)
+        return {name: self._rows(state) for name, state in states.items()} if self._fabric.world_size > 1 else states
+
+    def _rows(self, own: Tensor) -> Tensor:
+        """(processes, N) of every process its bytes."""
+        rows = own.new_zeros(self._fabric.world_size, len(own))
+        rows[self._fabric.global_rank] = own
+        gathered = self._fabric.all_reduce(rows, reduce_op="sum")
+        assert isinstance(gathered, Tensor)
         return gathered
 
     def _set_random_states(self, tensors: dict[str, Tensor], position: int | None) -> None:

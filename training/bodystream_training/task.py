@@ -15,7 +15,7 @@ class Task(nn.Module):
     """A network with its examples and losses. `loop.Trainer` does all else.
 
     It is a module, so that everything it holds goes to the device with it: a normalisation, another network that stays
-    as it is. `model` alone is trained, averaged and exported.
+    as it is. `model` alone is trained, averaged and exported; parts of it that `terms` leaves out have to be frozen.
 
     Args:
         model: the network.

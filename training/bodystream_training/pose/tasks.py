@@ -185,6 +185,10 @@ class JointTask(PoseTask):
 
     model: Flag
 
+    def __init__(self, model: Flag, normalise: Normalisation, config: TrainConfig, data: PoseData):
+        super().__init__("joint", model, normalise, config, data)
+        model.predictor.pose_from_latent.requires_grad_(False)  # the auxiliary reconstruction has ended
+
     def losses(self, batch: Batch, pose: Tensor, condition: Tensor, progress: float) -> dict[str, Tensor]:
         # The flow goes on being a density of poses while its centre learns where the pose of an observation lies.
         density, _, code = self.model.flow.nll(pose, condition)
@@ -241,7 +245,7 @@ def make_task(
     predictor, normalise = _trained(folder / "predictor.safetensors", LatentPredictor, begun)
     model.flow.load_state_dict(flow.state_dict())
     model.predictor.load_state_dict(predictor.state_dict())
-    return JointTask(stage, model, normalise, config, data)
+    return JointTask(model, normalise, config, data)
 
 
 def _measured(data: PoseData, generator: torch.Generator) -> Normalisation:
