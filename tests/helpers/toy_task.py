@@ -1,10 +1,12 @@
 """A whole network as one would add it: a matrix found from noisy examples, with dropout.
 
-Also a program that trains it on two processes: python toy_task.py CHECKPOINT
+Also a program that trains it on two processes, without and with an interruption: python toy_task.py FOLDER
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,18 @@ class Toy(Task):
         return {"noise": self.noise}
 
 
+def interrupt(step: int, *_: object) -> None:
+    """Ctrl-C for the first of several processes alone."""
+    if step == 5 and fabric.is_global_zero:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 if __name__ == "__main__":
+    folder = Path(sys.argv[1])
     fabric = open_fabric(DeviceOptions(accelerator="cpu", devices=2, precision="fp32"))
     fabric.launch()
-    trainer = Trainer(lambda _: Toy(noise=0.0, dropout=0.0), Path(sys.argv[1]), CONFIG, fabric=fabric)
-    assert trainer.run()
+    assert Trainer(lambda _: Toy(0.0, 0.0), folder / "two.safetensors", CONFIG, fabric=fabric).run()
+    assert Trainer(lambda _: Toy(), folder / "whole.safetensors", CONFIG, fabric=fabric).run()
+    assert not Trainer(lambda _: Toy(), folder / "parts.safetensors", CONFIG, fabric=fabric).run(interrupt)
+    again = Trainer(lambda _: Toy(), folder / "parts.safetensors", CONFIG, fabric=fabric)
+    assert again.step == 6 and again.run()

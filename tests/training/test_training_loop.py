@@ -132,17 +132,21 @@ def test_a_checkpoint_of_before_is_resumed(tmp_path: Path) -> None:
     assert again.step == 5 and again.run() and load_checkpoint(path)[1]["position"] > 0
 
 
-def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
-    """Each takes half of every batch: the same network comes out as of one that takes the whole."""
+def test_two_processes_average_their_gradients_and_stop_together(tmp_path: Path) -> None:
+    """Each takes half of every batch: the same network comes out as of one that takes the whole.
+
+    An interrupt of one stops both at the same step, and they go on to the same bits as without it.
+    """
     root = Path(__file__).resolve().parents[2]
     folders = [str(root / name) for name in ("runtime", "training", "tests")]
     done = subprocess.run(
-        [sys.executable, toy_task.__file__, str(tmp_path / "two.safetensors")],
+        [sys.executable, toy_task.__file__, str(tmp_path)],
         env={**environment(), "PYTHONPATH": os.pathsep.join(folders)},
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "" and "Traceback" not in done.stderr
+    assert_same_bits(tensors_of(tmp_path / "parts.safetensors"), tensors_of(tmp_path / "whole.safetensors"))
     fabric = open_fabric(DeviceOptions(accelerator="cpu", precision="fp32"))
     alone = Trainer(lambda _: Toy(0.0, 0.0), tmp_path / "one.safetensors", CONFIG, fabric=fabric)
     assert alone.run()

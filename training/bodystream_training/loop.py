@@ -307,7 +307,8 @@ class Trainer:
             self._order.go_to(tensors["round_generator"], position)
         states = {name: tensors[name] for name in ("generator", "torch_generator", "cuda_generator") if name in tensors}
         if self._fabric.world_size > 1:
-            states = {name: state[self._fabric.global_rank] for name, state in states.items()}
+            # Copies: a generator reads from where the memory of a view begins, which is the first process' row.
+            states = {name: state[self._fabric.global_rank].clone() for name, state in states.items()}
         self._noise.set_state(states["generator"])
         torch.set_rng_state(states["torch_generator"])
         if self._fabric.device.type == "cuda" and "cuda_generator" in states:
