@@ -14,9 +14,12 @@ import msgspec
 
 from bodystream.bundles import Bundle, GraphSection, open_bundle, sha256_of
 from bodystream.bundles.manifest import MANIFEST_NAME, SCHEMA
-from bodystream.files import atomic_path
+from bodystream.errors import InputError
+from bodystream.files import atomic_path, read_text_bounded
 
-__all__ = ["put_in_place", "write_graphs", "write_manifest", "zip_in_place"]
+__all__ = ["evaluated_figures", "put_in_place", "write_graphs", "write_manifest", "zip_in_place"]
+
+_MAX_METRICS_BYTES = 64 << 20
 
 
 def write_manifest(
@@ -60,6 +63,21 @@ def write_graphs(folder: Path, graphs: Mapping[str, GraphSection]) -> None:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["graphs"] = msgspec.to_builtins(dict(graphs))
     _write(path, manifest)
+
+
+def evaluated_figures(path: Path | None) -> dict[str, float]:
+    """The model's figures in what an evaluation printed with `--json`; nothing where there is no such file.
+
+    Raises:
+        InputError: the file is none.
+    """
+    if path is None:
+        return {}
+    try:
+        model = json.loads(read_text_bounded(path, _MAX_METRICS_BYTES))["model"]
+        return {name: value for name, value in model.items() if isinstance(value, int | float)}
+    except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is not the output of bodystream eval pose --json: {error}") from error
 
 
 def put_in_place(made: Path, out: Path) -> Bundle:
