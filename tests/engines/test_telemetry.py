@@ -30,7 +30,7 @@ USES = {
     "network": "from bodystream.pose.sampler import PoseSampler; PoseSampler()",
     "doctor": "from bodystream.cli.checks import check_onnxruntime; list(check_onnxruntime())",
     "providers": "from bodystream.engines import available_providers; available_providers()",
-    "export": "import pathlib; from bodystream_export.pose.convert import to_8_bit\n"
+    "export": "import pathlib; from bodystream_export.onnx_graph import to_8_bit\n"
     "try: to_8_bit(pathlib.Path('absent.onnx'), pathlib.Path('out.onnx'))\n"
     "except Exception as error: print(type(error))",
 }

@@ -146,10 +146,10 @@ class TrainPose(DeviceOptions):
         )
         began_s = time.monotonic()
         done: dict[str, Any] = {}
-        for name, config in configs.items():
+        for name in self.stages:
             stage = "flow" if name == "flow-plain" else name
             trainer = pose_trainer(
-                self.out, stage, config, features, train, validation, name=name, data=data, sizes=sizes,
+                self.out, stage, configs[name], features, train, validation, name=name, data=data, sizes=sizes,
                 fabric=fabric, tensorboard=self.tensorboard,
             )  # fmt: skip
             label = f"[{len(done) + 1}/{len(self.stages)}] {name}"

@@ -79,7 +79,8 @@ class PoseTask(Task):
         self, stage: Stage, model: nn.Module, normalise: Normalisation, config: TrainConfig, data: PoseData
     ) -> None:
         super().__init__(model)
-        self.stage, self.config, self.data = stage, config, data
+        self.stage: Stage = stage
+        self.config, self.data = config, data
         self.normalise = normalise
 
     def losses(self, batch: Batch, pose: Tensor, condition: Tensor, progress: float) -> dict[str, Tensor]:
