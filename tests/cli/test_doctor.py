@@ -17,8 +17,8 @@ import msgspec
 import pytest
 
 from bodystream import __version__
-from bodystream.bundles import BundleFile, Manifest, locate
-from bodystream.cli import checks, checks_machine, checks_packages, checks_warp, doctor
+from bodystream.bundles import BundleChoice, BundleFile, KnownBundle, Manifest, find_bundle, locate
+from bodystream.cli import checks, checks_bundles, checks_machine, checks_packages, checks_warp, doctor
 from bodystream.cli.finding import Check, State
 from bodystream.errors import BundleError, DeviceError
 
@@ -116,7 +116,7 @@ def test_shipped_bundles_show_their_hashes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(locate, "_SHIPPED", tmp_path)
     write_bundle(tmp_path / "good")
     (write_bundle(tmp_path / "spoiled") / "data.bin").write_bytes(b"weighty")
-    found = rows(checks_machine.check_bundles())
+    found = rows(checks_bundles.check_bundles())
     assert found["bundle good"].state == "ok"
     assert hashlib.sha256(b"weights").hexdigest()[:12] in found["bundle good"].found
     assert found["bundle spoiled"].state == "missing"
@@ -125,12 +125,37 @@ def test_shipped_bundles_show_their_hashes(tmp_path: Path, monkeypatch: pytest.M
 
 def test_an_installation_without_bundles_is_not_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate, "_SHIPPED", tmp_path)
-    assert rows(checks_machine.check_bundles())["bundles"].state == "missing"
+    found = rows(checks_bundles.check_bundles())
+    for name in ("person", "pose"):
+        check = found[f"bundle {name}"]
+        assert check.state == "missing" and check.remedy == "pip install --force-reinstall --no-deps bodystream"
+    assert list(checks_bundles.check_engines()) == []
+
+
+def test_a_known_bundle_of_the_second_distribution_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "_FURTHER", "a_package_that_is_nowhere")
+    monkeypatch.setitem(checks_bundles.KNOWN, "wide", KnownBundle("flow", "bodystream-bundles"))
+    check = rows(checks_bundles.check_bundles())["bundle wide"]
+    assert (check.state, check.remedy) == ("optional", "pip install bodystream-bundles")
+
+
+def test_what_runs_each_network_is_told_with_the_reason() -> None:
+    (check,) = checks_bundles.check_engines()
+    assert check.name == "engine pose sampler.onnx" and check.state == "ok"
+    assert check.found.startswith(("cpu: ", "cuda: ", "openvino: ")) and len(check.found) > 10
+
+
+def test_bundles_of_ones_own_are_looked_at(tmp_path: Path) -> None:
+    wrong = write_bundle(tmp_path / "wrong")
+    choice = BundleChoice({"person": find_bundle("person").place, "pose": wrong})
+    found = rows(checks_bundles.check_choice(choice))
+    assert found["chosen person"].state == "ok" and "rig.npz" in found["chosen person"].found
+    assert found["chosen pose"].state == "missing" and "not 'pose-sampler'" in found["chosen pose"].found
 
 
 def test_bundle_folders_of_the_environment_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BODYSTREAM_BUNDLES", os.pathsep.join([str(tmp_path), str(tmp_path / "absent")]))
-    found = [check for check in checks_machine.check_bundles() if check.name == "bundle folder"]
+    found = [check for check in checks_bundles.check_bundles() if check.name == "bundle folder"]
     assert [check.state for check in found] == ["ok", "optional"]
 
 

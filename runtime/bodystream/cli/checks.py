@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from bodystream.cli.checks_bundles import check_bundles, check_engines
 from bodystream.cli.checks_machine import (
-    check_bundles,
     check_cameras,
     check_disk,
     check_ports,
@@ -30,6 +30,7 @@ CHECKS: tuple[tuple[str, Callable[[], Iterator[Check]], bool], ...] = (
     ("realsense", check_cameras, False),
     ("ports", check_ports, False),
     ("bundles", check_bundles, True),
+    ("engines", check_engines, True),
     ("recordings", check_recordings, False),
 )
 

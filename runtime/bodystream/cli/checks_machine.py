@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bodystream import __version__
-from bodystream.bundles import ENVIRONMENT_VARIABLE, bundle_folders, find_bundle, shipped_bundles
 from bodystream.cli.finding import Check, first_line
-from bodystream.errors import BodystreamError
 
-__all__ = ["check_bundles", "check_cameras", "check_disk", "check_ports", "check_python", "check_recordings"]
+__all__ = ["check_cameras", "check_disk", "check_ports", "check_python", "check_recordings"]
 
 VIEWER_PORT = 8080
 _LOW_BYTES = 2 << 30
@@ -88,28 +86,6 @@ def disk_finding(folder: Path, free: int) -> Check:
     if free < _LOW_BYTES:
         return Check("disk", "optional", found, "Free some space before long recordings")
     return Check("disk", "ok", found)
-
-
-def check_bundles() -> Iterator[Check]:
-    """Each shipped bundle, with the hash of every file, and the folders for further ones."""
-    names = shipped_bundles()
-    if not names:
-        yield Check(
-            "bundles", "missing", "none came with this installation", "pip install --force-reinstall bodystream"
-        )
-    for name in names:
-        try:
-            manifest = find_bundle(name).manifest
-        except BodystreamError as error:
-            yield Check(f"bundle {name}", "missing", first_line(error), "pip install --force-reinstall bodystream")
-            continue
-        files = ", ".join(f"{file.path} {file.sha256[:12]} ({file.bytes / 2**20:.1f} MiB)" for file in manifest.files)
-        yield Check(f"bundle {name}", "ok", f"version {manifest.version}, {manifest.kind}, {manifest.licence}: {files}")
-    for folder in bundle_folders()[1:]:
-        if folder.is_dir():
-            yield Check("bundle folder", "ok", str(folder))
-        else:
-            yield Check("bundle folder", "optional", f"{folder} is not a folder", f"Correct {ENVIRONMENT_VARIABLE}")
 
 
 def check_recordings() -> Iterator[Check]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bodystream import __version__
 from bodystream.cli.checks import run_checks
 from bodystream.cli.finding import Check
+from bodystream.cli.options import BundleWords
 
 __all__ = ["Doctor"]
 
@@ -23,11 +24,18 @@ class Doctor:
     code 0 when everything that is needed works, else 1. Optional parts that are absent do not count.
     """
 
+    bundle: BundleWords = ()
+    """A bundle of your own to look at as well, a folder or a zip file: pose=PATH or person=PATH."""
+
     json: bool = False
     """Print one JSON object: `version`, `ok`, and `checks`, a list of `{name, state, found, remedy}`."""
 
     def run(self) -> int:
-        findings = run_checks()
+        from bodystream.bundles import KNOWN, BundleChoice
+        from bodystream.cli.checks_bundles import check_choice
+
+        chosen = BundleChoice.parse(self.bundle, KNOWN)
+        findings = [*run_checks(), *check_choice(chosen)]
         healthy = all(check.state != "missing" for check in findings)
         if self.json:
             rows = [dataclasses.asdict(check) for check in findings]

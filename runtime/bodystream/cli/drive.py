@@ -209,6 +209,7 @@ class Drive(RunOptions):
         return open_headset(self.headset, realtime=self.pace == "live", on_status=on_status)
 
     def _config(self) -> DriveConfig:
+        from bodystream.bundles import BundleChoice
         from bodystream.pipelines.drive.pipeline import DriveConfig
         from bodystream.pose.calibration import Calibration, head_height_of
         from bodystream.pose.estimator import EstimatorConfig
@@ -237,6 +238,7 @@ class Drive(RunOptions):
                 smooth=self.smooth,
                 provider=self.provider,
             ),
+            bundles=BundleChoice.parse(self.bundle, ("pose", "person")),
             calibration=stored,
             head_height_m=None if self.height is None else head_height_of(self.height),
         )

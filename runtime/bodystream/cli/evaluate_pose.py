@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bodystream.cli.options import optional, switched_off
+from bodystream.cli.options import BundleWords, optional, switched_off
 from bodystream.cli.process import start_warp
 from bodystream.errors import ConfigurationError, InputError
 
@@ -52,6 +52,9 @@ class EvaluatePose:
     excerpt_s: Annotated[tuple[float, float] | None, optional("LENGTH EVERY")] = None
     """Only pieces of LENGTH seconds, one every EVERY seconds; default: everything."""
 
+    bundle: BundleWords = ()
+    """The network of your own, a folder or a zip file, in the place of the shipped one: pose=PATH."""
+
     provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
     """What runs the network."""
 
@@ -61,6 +64,7 @@ class EvaluatePose:
     def run(self) -> int:
         from rich.console import Console
 
+        from bodystream.bundles import BundleChoice
         from bodystream.evaluation.pose.least_squares_ik import LeastSquaresIk
         from bodystream.evaluation.pose.nearest_pose import NearestPose, build_database
         from bodystream.evaluation.pose.protocol import Estimator, evaluate
@@ -76,7 +80,8 @@ class EvaluatePose:
             raise ConfigurationError(f"--rate-hz must be positive, got {self.rate}")
         start_warp()  # quietly: stdout is for the result
         notes = Console(stderr=True, highlight=False)
-        sampler = PoseSampler(hypotheses=self.hypotheses, provider=self.provider)
+        bundle = BundleChoice.parse(self.bundle, ("pose",)).open("pose")
+        sampler = PoseSampler(bundle, hypotheses=self.hypotheses, provider=self.provider)
         takes = find_takes(self.data)
         chosen = takes if self.include_trained else held_out(takes, sampler.trained_on, self.data)
         if len(chosen) < len(takes):

@@ -95,6 +95,7 @@ class Live(RunOptions):
             return self._run(select_device(self.device), line, stack)
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
+        from bodystream.bundles import BundleChoice
         from bodystream.evaluation.surface import QualityMeter
         from bodystream.foreground import ForegroundSegmenter
         from bodystream.pipelines.capture.files import CaptureFiles
@@ -106,8 +107,9 @@ class Live(RunOptions):
         notes = Notes(line.print)
         # What the user gave is looked at before kernels are built, which may take minutes.
         config = self._capture_config()
+        bundles = BundleChoice.parse(self.bundle, ("person",))
         pace = ("all" if self.headless else "paced") if self.pace == "auto" else self.pace
-        source = open_source(self.source, device, frames=self.frames, pace=pace)
+        source = open_source(self.source, device, frames=self.frames, pace=pace, bundles=bundles)
         stack.callback(source.close)
         if isinstance(source, FolderSource):
             ForegroundSegmenter(config.foreground, source.intrinsics)

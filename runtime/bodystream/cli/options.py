@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
-__all__ = ["optional", "switched_off"]
+__all__ = ["BundleWords", "optional", "switched_off"]
+
+BundleWords = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=PATH", help_behavior_hint="")]
+"""`--bundle NAME=PATH`, as often as there are bundles to choose; see `BundleChoice.parse`."""
 
 
 def optional(metavar: str, name: str | None = None) -> Any:

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from bodystream.cli.options import optional
+from bodystream.cli.options import BundleWords, optional
 from bodystream.errors import ConfigurationError
 from bodystream.files import check_output, prepare_folder
 
@@ -48,6 +48,10 @@ class RunOptions:
 
     report: Annotated[Path | None, optional("FILE")] = None
     """Write a JSON report: speed and latency per stage, quality, machine."""
+
+    bundle: BundleWords = ()
+    """A bundle of your own, a folder or a zip file, in the place of a shipped one: pose (the network of drive) or
+    person (the body that is driven, or that the synthetic camera shows). May be repeated."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from bodystream.cli.options import BundleWords
 from bodystream.cli.process import start_warp
 from bodystream.errors import ConfigurationError
 
@@ -31,6 +32,9 @@ class Samples:
     seed: int = 0
     """Of motions and noise."""
 
+    bundle: BundleWords = ()
+    """A body of your own, a folder or a zip file, in the place of the shipped one: person=PATH."""
+
     device: str = "auto"
     """Where the synthetic camera draws: auto, cpu, cuda or cuda:N."""
 
@@ -41,11 +45,13 @@ class Samples:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        from bodystream.bundles import BundleChoice
         from bodystream.device import select_device
         from bodystream.pipelines.samples import write_samples
 
         if self.seed < 0:
             raise ConfigurationError(f"--seed must be at least 0, got {self.seed}")
+        bundles = BundleChoice.parse(self.bundle, ("person",))
         start_warp()
         console = Console(stderr=True, highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -55,6 +61,7 @@ class Samples:
                 self.folder,
                 select_device(self.device),
                 seed=self.seed,
+                bundles=bundles,
                 on_step=lambda done, total, what: progress.update(task, completed=done, total=total, description=what),
             )
         if self.json:

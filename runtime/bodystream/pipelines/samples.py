@@ -16,6 +16,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.avatar.rig import load_rig
+from bodystream.bundles import BundleChoice
 from bodystream.errors import InputError
 from bodystream.files import atomic_path
 from bodystream.geometry.motion import MotionClip
@@ -71,12 +72,14 @@ def write_samples(
     *,
     seed: int = 0,
     sizes: SampleSizes | None = None,
+    bundles: BundleChoice | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> tuple[Path, ...]:
     """Write everything into a folder, which is made; files of the same names are replaced.
 
     Args:
         seed: of motions and noise; the same seed gives the same files on one machine.
+        bundles: `person` is whom the synthetic camera shows; default: the shipped body.
         on_step: told steps done, steps in all, and what is being made.
 
     Returns:
@@ -96,7 +99,8 @@ def write_samples(
             on_step(done, steps, what)
         done += 1
 
-    source = SyntheticSource(SyntheticConfig(seed=seed), device)
+    body = load_rig((BundleChoice() if bundles is None else bundles).open("person"))
+    source = SyntheticSource(SyntheticConfig(seed=seed), device, body=body)
     _write_text(folder / "depth" / "intrinsics.txt", _four(source.intrinsics))
     for index in range(sizes.frames):
         tell("depth recording")
@@ -104,9 +108,8 @@ def write_samples(
         _write_image(folder / "depth" / "depth" / f"{index:06d}.png", _millimetres(frame.depth_m))
         _write_image(folder / "depth" / "color" / f"{index:06d}.jpg", _bgr(frame))
     tell("pair")
-    clean = SyntheticSource(SyntheticConfig(seed=seed, noise="none"), device)
+    clean = SyntheticSource(SyntheticConfig(seed=seed, noise="none"), device, body=body)
     _write_pair(folder / "pair", clean, sizes.pair)
-    body = load_rig()
     tell("motion")
     _write_motion(folder / "walk.bvh", sample_clip(body, "walk", seed, sizes.seconds, sizes.motion_hz))
     tell("headset")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from bodystream.bundles import BundleChoice
 from bodystream.errors import ConfigurationError
 from bodystream.sources.base import RgbdSource
 from bodystream.sources.grammar import SourceKind, choose
@@ -30,10 +31,16 @@ class _Wish:
     device: wp.Device | str
     frames: int | None
     pace: Pace
+    bundles: BundleChoice
 
 
 def open_source(
-    spec: str, device: wp.Device | str = "auto", *, frames: int | None = None, pace: Pace = "all"
+    spec: str,
+    device: wp.Device | str = "auto",
+    *,
+    frames: int | None = None,
+    pace: Pace = "all",
+    bundles: BundleChoice | None = None,
 ) -> RgbdSource:
     """Open what `spec` names, `kind:target?key=value&key=value`.
 
@@ -46,6 +53,7 @@ def open_source(
         pace: of the synthetic camera: every frame, as fast as it is taken (`all`); the same, but no faster than its
             rate (`paced`); or by the wall clock, so that those not taken in time are lost (`live`). Cameras are always
             live, recordings never.
+        bundles: `person` is the body that the synthetic camera shows; default: the shipped one.
 
     Raises:
         ConfigurationError: no such kind, key or value; the message says what there is.
@@ -53,16 +61,29 @@ def open_source(
     """
     if pace not in get_args(Pace):
         raise ConfigurationError(f"pace must be one of {', '.join(get_args(Pace))}, got {pace!r}")
-    return choose(spec, SOURCE_KINDS, "source").open(_Wish(device, frames, pace))
+    bundles = BundleChoice() if bundles is None else bundles
+    if bundles.places and _kind_of(spec) != "synthetic":
+        raise ConfigurationError(
+            f"the source {spec} uses no bundle: only the synthetic camera shows a body, leave out --bundle"
+        )
+    return choose(spec, SOURCE_KINDS, "source").open(_Wish(device, frames, pace, bundles))
+
+
+def _kind_of(spec: str) -> str:
+    return spec.partition(":")[0].partition("?")[0]
 
 
 def _open_synthetic(_: str, config: SyntheticConfig, wish: _Wish) -> RgbdSource:
+    from bodystream.avatar.rig import load_rig
     from bodystream.sources.synthetic import SyntheticSource
 
     live = wish.pace == "live"
     # A live camera goes on until the session has processed as many as it wants: some are dropped on the way.
     frames = wish.frames if config.frames is None and not live else config.frames
-    return SyntheticSource(replace(config, frames=frames, live=live, paced=wish.pace == "paced"), wish.device)
+    body = load_rig(wish.bundles.open("person"))
+    return SyntheticSource(
+        replace(config, frames=frames, live=live, paced=wish.pace == "paced"), wish.device, body=body
+    )
 
 
 def _open_folder(target: str, config: FolderConfig, _: _Wish) -> RgbdSource:

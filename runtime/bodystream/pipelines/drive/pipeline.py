@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import warp as wp
 
-from bodystream.avatar import Avatar, AvatarChoice
-from bodystream.avatar.open import avatar_label, avatar_maker
+from bodystream.avatar import Avatar
+from bodystream.avatar.open import SHIPPED_AVATAR, AvatarChoice, avatar_label, avatar_maker
+from bodystream.bundles import BundleChoice
 from bodystream.device.transfers import download
 from bodystream.engines import Engine
 from bodystream.errors import BodystreamError
@@ -58,6 +59,7 @@ class DriveConfig:
         estimator: of the pose stage.
         avatar: the body that is posed: a name of `avatar.open.AVATARS`, the folder of a bundle, an open one, or a
             function that makes an avatar of a skeleton and a device.
+        bundles: `pose` is the network, `person` the body where `avatar` is "lbs"; default: the shipped ones.
         calibration: of the person; None guesses the stature from how high the head was seen.
         skeleton: the person's, where the source knows it; poses are then compared with its truth.
         head_height_m: of the person's head joint when standing, where it is known and nothing was calibrated [m].
@@ -70,7 +72,8 @@ class DriveConfig:
 
     headset: HeadsetOptions = field(default_factory=HeadsetOptions)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
-    avatar: AvatarChoice = "lbs"
+    avatar: AvatarChoice = SHIPPED_AVATAR
+    bundles: BundleChoice = BundleChoice()
     calibration: Calibration | None = None
     skeleton: Skeleton | None = None
     head_height_m: float | None = None
@@ -151,11 +154,19 @@ class Driver:
         self._lap = 0
         skeleton = self.person.skeleton
         wanted = self.config.estimator
+        bundles = self.config.bundles
         self._sampler = PoseSampler(
-            hypotheses=wanted.hypotheses, provider=wanted.provider, threads=wanted.threads, seed=wanted.seed
+            bundles.open("pose"),
+            hypotheses=wanted.hypotheses,
+            provider=wanted.provider,
+            threads=wanted.threads,
+            seed=wanted.seed,
+            device=device,
         )
         self.estimator = PoseEstimator(skeleton, wanted, sampler=self._sampler, constraint=constraint, spans=self.spans)
-        self._make_avatar = avatar_maker(self.config.avatar)
+        chosen = self.config.avatar == SHIPPED_AVATAR and "person" in bundles.places
+        self._avatar_choice: AvatarChoice = bundles.open("person") if chosen else self.config.avatar
+        self._make_avatar = avatar_maker(self._avatar_choice)
         self._avatars = 0
         self._show(self._make_avatar(skeleton, device))
 
@@ -190,7 +201,7 @@ class Driver:
     @property
     def avatar_label(self) -> str:
         """What to call the chosen avatar."""
-        return avatar_label(self.config.avatar)
+        return avatar_label(self._avatar_choice)
 
     def posed_mesh(self) -> Mesh:
         """The surface in the last pose, on the host [m]: what is to be shown of an avatar without a skin."""

@@ -18,7 +18,7 @@ from bodystream.sources.synthetic.motion import Motion, MotionName
 from bodystream.sources.synthetic.noise import DepthNoise, DepthNoiseModel
 from bodystream.sources.synthetic.renderer import BodyRenderer, Scene, background_images
 from bodystream.timing import now_ns
-from bodystream.types import CameraIntrinsics, FrameTruth, Mesh, RgbdFrame
+from bodystream.types import CameraIntrinsics, FrameTruth, Mesh, RgbdFrame, SkinnedMesh
 
 __all__ = ["SyntheticConfig", "SyntheticSource"]
 
@@ -82,6 +82,7 @@ class SyntheticSource:
         device: where to draw it, a Warp device or a name for `select_device`.
         noise_model: parameters of the "d400" noise.
         scene: where camera, body and wall stand.
+        body: whom it shows; default: the shipped body.
 
     Raises:
         ConfigurationError, DeviceError, BundleError: see `SyntheticConfig`, `select_device` and `load_rig`.
@@ -93,6 +94,7 @@ class SyntheticSource:
         device: wp.Device | str = "auto",
         noise_model: DepthNoiseModel | None = None,
         scene: Scene | None = None,
+        body: SkinnedMesh | None = None,
     ) -> None:
         self.config = SyntheticConfig() if config is None else config
         self.device = select_device(device) if isinstance(device, str) else device
@@ -105,7 +107,7 @@ class SyntheticSource:
         width, height = self.config.width, self.config.height
         focal = _FOCAL_PER_WIDTH * width
         self.intrinsics = CameraIntrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
-        self.body = load_rig()
+        self.body = load_rig() if body is None else body
         self.motion = Motion(self.body, self.config.motion, self.config.seed)
         background = background_images(self.scene, self.intrinsics, self.config.background)
         self._renderer = BodyRenderer(self.body, self.intrinsics, background, self.device)
