@@ -31,6 +31,11 @@ class TensorSpec(msgspec.Struct, frozen=True):
     shape: tuple[int | str, ...]
     dtype: Literal["float32", "float16", "uint8"] = "float32"
 
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The shape, once no extent of it is open."""
+        return tuple(extent for extent in self.shape if isinstance(extent, int))
+
     def __str__(self) -> str:
         return f"{self.dtype} ({', '.join(str(extent) for extent in self.shape)})"
 

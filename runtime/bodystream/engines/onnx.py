@@ -55,8 +55,8 @@ class OnnxEngine:
         self._session = session
         self.inputs, self.outputs = signature.inputs, signature.outputs
         self._binding = session.io_binding()
-        self._in = {name: _Port(spec, np.zeros(spec.shape, spec.dtype)) for name, spec in self.inputs.items()}
-        self._out = {name: _Port(spec, np.empty(spec.shape, spec.dtype)) for name, spec in self.outputs.items()}
+        self._in = {name: _Port(spec, np.zeros(spec.extents, spec.dtype)) for name, spec in self.inputs.items()}
+        self._out = {name: _Port(spec, np.empty(spec.extents, spec.dtype)) for name, spec in self.outputs.items()}
         self._answers: dict[str, Any] = {name: port.own for name, port in self._out.items()}
         self._lent = False
         for name, port in self._out.items():

@@ -143,7 +143,7 @@ class PoseSampler:
         )
         noise = np.random.default_rng(seed).standard_normal((hypotheses, POSE_SIZE))
         noise[0] = 0.0
-        self._feed = {name: np.zeros(spec.shape, np.float32) for name, spec in self.engine.inputs.items()}
+        self._feed = {name: np.zeros(spec.extents, np.float32) for name, spec in self.engine.inputs.items()}
         self._feed["noise"] = noise.astype(np.float32)
         self._try()
 
