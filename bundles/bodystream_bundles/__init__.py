@@ -1,0 +1,1 @@
+"""A place for bundles of bodystream; there is no code here."""
