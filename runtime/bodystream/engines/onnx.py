@@ -1,5 +1,4 @@
 """The backend ONNX Runtime: sessions on the processor, on CUDA and by OpenVINO, with their buffers bound."""
-# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 FLAG (Aliakbarian et al., 2022): the latent predictor says where in the flow's latent space the pose lies, and the flow
 turns that place, and draws around it, into poses with their likelihood.
 """
-# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

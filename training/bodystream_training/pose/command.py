@@ -1,5 +1,4 @@
 """`bodystream-train pose`: from motion files to trained networks."""
-# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """What the four networks of the pose sampler bring to the training loop: each its losses and what it is judged by."""
-# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
