@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +33,12 @@ class _Port:
 
     spec: TensorSpec
     own: Array
+    own_pointer: int = field(init=False)
     pointer: int | None = None
     array: Any = None  # the caller's, while the session is bound to it
+
+    def __post_init__(self) -> None:
+        self.own_pointer = self.own.ctypes.data
 
 
 class OnnxEngine:
@@ -59,7 +63,7 @@ class OnnxEngine:
         self._answers: dict[str, Any] = {name: port.own for name, port in self._out.items()}
         self._lent = False
         for name, port in self._out.items():
-            self._bind(self._binding.bind_output, name, port, port.own.ctypes.data)
+            self._bind(self._binding.bind_output, name, port, port.own_pointer)
 
     def run(self, feed: Mapping[str, Any], out: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """See `Engine`."""
@@ -76,9 +80,12 @@ class OnnxEngine:
         return self._answers
 
     def _copy(self, name: str, port: _Port, value: Any) -> None:
-        np.copyto(port.own, host_value(self._label, name, value, port.spec))
+        own = port.own
+        if type(value) is not np.ndarray or value.shape != own.shape or value.dtype != own.dtype:
+            value = host_value(self._label, name, value, port.spec)
+        np.copyto(own, value)
         if self._gpu is None:
-            self._bind(self._binding.bind_input, name, port, port.own.ctypes.data)
+            self._bind(self._binding.bind_input, name, port, port.own_pointer)
         else:  # goes up when it is bound
             self._binding.bind_cpu_input(name, port.own)
             port.pointer = None
@@ -96,7 +103,7 @@ class OnnxEngine:
                 self._lend(self._binding.bind_output, name, port, array)
                 self._answers[name] = array
             else:
-                self._bind(self._binding.bind_output, name, port, port.own.ctypes.data)
+                self._bind(self._binding.bind_output, name, port, port.own_pointer)
                 self._answers[name], port.array = port.own, None
         self._lent = bool(out)
 
