@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bodystream.avatar import LbsAvatar
-from bodystream.errors import InputError, SourceError
+from bodystream.errors import ConfigurationError, InputError, SourceError
 from bodystream.pipelines import run as run_module
 from bodystream.pipelines.drive import session as session_module
 from bodystream.pipelines.drive.files import DriveFiles
@@ -393,3 +393,20 @@ def test_a_still_person_is_followed_without_an_error_of_the_head(driver: Driver)
     with Harness(Scripted(samples_of(clip)), driver) as harness:
         report = harness.session.run()
     assert report.quality.head_error_mean_cm == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_constraint_of_the_application_is_asked_for_each_choice() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def indifferent(joints_m: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+        asked.append(joints_m.shape + orientations.shape[1:])
+        return np.zeros(len(joints_m))
+
+    config = DriveConfig(skeleton=CLIP.skeleton, estimator=replace(ESTIMATOR, hypotheses=2))
+    with DriveSession(None, config, device="cpu", constraint=indifferent) as session:
+        asked.clear()  # what warmed it up
+        for sample in samples_of(CLIP)[:3]:
+            session.push(sample)
+    assert asked == [(2, 22, 3, 22, 3, 3)] * 3
+    with pytest.raises(ConfigurationError, match="at least two"):
+        DriveSession(None, DriveConfig(estimator=ESTIMATOR), device="cpu", constraint=indifferent)

@@ -17,6 +17,7 @@ from bodystream.pipelines.drive.view import DriveView
 from bodystream.pipelines.run import Progress, Session
 from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
 from bodystream.pose.calibration import Calibration
+from bodystream.pose.chooser import Constraint
 from bodystream.pose.person import CalibrationPose
 from bodystream.sinks.base import Occasion, Sink
 from bodystream.sinks.reports.drive import DriveReport, DriveReportBuilder
@@ -43,6 +44,8 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         device: where kernels run: `auto`, `cpu`, `cuda`, `cuda:N`, or a Warp device.
         sinks: see `sinks.base`; more may be added by `add_sink`.
         samples: `run` stops after so many processed samples; None = at the end of the source.
+        constraint: takes the hypotheses' (K, 22, 3) joints [m] and (K, 22, 3, 3) orientations in the world, and returns
+            (K,) penalties, infinite to forbid; `EstimatorConfig.hypotheses` must be at least two. Called within a step.
         on_result: called with each result, in order; one that is slow misses some.
         on_progress: called with the newest `Progress`, some twenty times a second at most, and when the source stalls.
         on_note: called with lines for a person, when what they tell happens.
@@ -71,6 +74,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         device: str | wp.Device = "auto",
         sinks: Sequence[Sink[Any]] = (),
         samples: int | None = None,
+        constraint: Constraint | None = None,
         on_result: Callable[[DriveResult], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         on_note: Callable[[str], object] | None = None,
@@ -87,7 +91,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         self._first_failure: BodystreamError | None = None
         self.failed = 0
         warm_up(self.device, on_kernel_build, DRIVE_MODULES)
-        self._driver = Driver(self.device, self.config, on_calibrated=self._calibrated)
+        self._driver = Driver(self.device, self.config, constraint=constraint, on_calibrated=self._calibrated)
         if isinstance(source, TraceHeadset):  # its units and axes are known before the first sample
             self._driver.checker.prime(source.samples)
         self._driver.warm_up()
