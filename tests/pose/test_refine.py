@@ -50,9 +50,10 @@ def probed(refiner: PoseRefiner, case: Case, rotations, root):
     costs = wp.zeros(1, dtype=wp.float32, device="cpu")
     pose = wp.array(rotations[None].astype(np.float32), dtype=wp.mat33, device="cpu")
     roots = wp.array(root[None].astype(np.float32), dtype=wp.vec3, device="cpu")
-    inputs = [refiner._model, refiner._problem, pose, roots, refiner._scratch, costs]
+    model, held, scratch = refiner.kernel_inputs
+    inputs = [model, held, pose, roots, scratch, costs]
     wp.launch(probe, dim=1, inputs=inputs, device="cpu")
-    return float(costs.numpy()[0]), refiner._scratch.jacobians.numpy()[0], refiner._scratch.gradients.numpy()[0]
+    return float(costs.numpy()[0]), scratch.jacobians.numpy()[0], scratch.gradients.numpy()[0]
 
 
 def differences(function, case: Case, rotations, root, step: float = 1e-6):

@@ -261,3 +261,19 @@ def test_a_changed_format_is_reported():
         aligner(good_depth, None)
     with pytest.raises(SourceError, match="padded"):
         aligner(np.zeros((240, 640), np.uint16)[:, ::2], good_colour)
+
+
+def test_frames_that_are_held_keep_their_pixels_and_others_give_their_memory_back() -> None:
+    aligner = Aligner(RgbdCalibration(LensCamera(DEPTH), 0.001))
+
+    def aligned(value: int) -> np.ndarray:
+        return aligner(np.full((240, 320), value, np.uint16), None)[0]
+
+    kept = aligned(1000)[3:5, 6:8]  # a view is enough
+    places = set()
+    for value in range(2000, 2050):
+        frame = aligned(value)
+        assert frame[0, 0] == pytest.approx(0.001 * value)
+        places.add(frame.ctypes.data)
+    np.testing.assert_allclose(kept, 1.0)
+    assert len(places) <= 2  # the last one, and the one that is being made

@@ -200,6 +200,11 @@ class PoseRefiner:
         # Two poses a thread are worth waking the other thread for.
         self._launch = RecordedLaunch(refine_kernels.refine, capacity, inputs, self._device, min_chunk=2)
 
+    @property
+    def kernel_inputs(self) -> tuple[Any, Any, Any]:
+        """Model, problem and scratch of the last call, as kernels take them: to evaluate its cost at other poses."""
+        return self._model, self._problem, self._scratch
+
     def refine(
         self,
         rotations: Array,

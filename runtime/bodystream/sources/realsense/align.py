@@ -7,7 +7,9 @@ something nearer are not detected (the baseline is 15 to 60 mm): such a pixel ta
 
 from __future__ import annotations
 
-import sys
+import ctypes
+import weakref
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,22 +103,27 @@ def distort_normalised(points: Array, camera: LensCamera) -> Array:
 
 
 class _Pool:
-    """Images handed out and taken again once nobody else holds them, so that steady state allocates nothing."""
+    """Images whose memory comes back once nobody holds them, or a view of them, so that steady state allocates none.
+
+    Each image is a view of a lease on the memory, and every view of it keeps the lease alive: its end gives the memory
+    back, whichever thread it ends on.
+    """
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
         self._shape = shape
-        self._dtype = dtype
-        self._arrays: list[Array] = [np.empty(shape, dtype)]
-        self._references_alone = sys.getrefcount(self._arrays[0])
+        self._dtype = np.dtype(dtype)
+        self._bytes = int(np.prod(shape)) * self._dtype.itemsize
+        self._free: deque[Array] = deque()
 
     def take(self) -> Array:
         """An array with undefined content that nothing outside the pool refers to."""
-        for i in range(len(self._arrays)):
-            # A frame that holds the array, or a view of it, adds a reference.
-            if sys.getrefcount(self._arrays[i]) <= self._references_alone:
-                return self._arrays[i]
-        self._arrays.append(np.empty(self._shape, self._dtype))
-        return self._arrays[-1]
+        try:
+            memory = self._free.popleft()
+        except IndexError:
+            memory = np.empty(self._bytes, np.uint8)
+        lease = (ctypes.c_ubyte * self._bytes).from_buffer(memory)
+        weakref.finalize(lease, self._free.append, memory).atexit = False
+        return np.frombuffer(memoryview(lease), self._dtype).reshape(self._shape)
 
 
 def _borrow(array: Array, dtype: object) -> wp.array:
