@@ -91,7 +91,7 @@ def disk_finding(folder: Path, free: int) -> Check:
 def check_recordings() -> Iterator[Check]:
     """Recorded data for tests and evaluation."""
     value = os.environ.get("BODYSTREAM_DATA", "")
-    remedy = "Only for tests and `bodystream eval`: set BODYSTREAM_DATA to the folder of recordings"
+    remedy = "Only for tests and `bodystream bench`: set BODYSTREAM_DATA to the folder of recordings"
     if not value:
         yield Check("recordings", "optional", "BODYSTREAM_DATA is not set", remedy)
     elif not Path(value).is_dir():

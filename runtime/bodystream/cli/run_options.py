@@ -50,8 +50,8 @@ class RunOptions:
     """Write a JSON report: speed and latency per stage, quality, machine."""
 
     bundle: BundleWords = ()
-    """A bundle of your own, a folder or a zip file, in the place of a shipped one: pose (the network of drive) or
-    person (the body that is driven, or that the synthetic camera shows). May be repeated."""
+    """A bundle of your own, a folder or a zip file, in the place of a shipped one: pose=PATH (the network, of drive
+    only), person=PATH (the body that is driven, or that the synthetic camera shows). May be repeated."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""

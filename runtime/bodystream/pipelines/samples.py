@@ -41,6 +41,8 @@ pair/        two frames in the DeepDeform layout with their true optical flow an
 walk.bvh     a motion, centimetres, y up
 headset.csv  head and hands of another motion as a headset tracks them, with a tracker's noise and losses
 
+In this folder:
+
 bodystream live --source folder:depth
 bodystream eval tracking pair --flow ground-truth
 bodystream drive --headset motion:walk.bvh
