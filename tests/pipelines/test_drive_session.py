@@ -62,7 +62,7 @@ class Harness:
         self.notes: list[str] = []
         self.gate = Gate()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(session_module, "Driver", lambda device, config, on_calibrated: driver)
+            patch.setattr(session_module, "Driver", lambda device, config, **_: driver)
             self.session = DriveSession(
                 source,
                 device="cpu",

@@ -32,7 +32,7 @@ and sections that may be overlooked come without."""
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 4 << 30
 _MAX_FILES = 1000
-REINSTALL = "Install the bundle again, or correct its manifest where it is your own"
+REINSTALL = "Install the bundle again; one of your own has to be a folder or zip file with a whole manifest.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

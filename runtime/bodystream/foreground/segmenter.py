@@ -134,7 +134,7 @@ class ForegroundSegmenter:
             )
         depth_m = frame.depth_m
         if self.config.mode == "given" and frame.mask is None:
-            raise InputError(f"frame {frame.label} has no mask: use mode auto, or a source that gives masks")
+            raise InputError(f"frame {frame.label} has no mask: take --mask auto, or a source that gives masks")
         if frame.mask is not None and (self.config.mode == "given" or self._given_wins):
             return _finish(frame, frame.mask & (depth_m > 0), "the given mask has no pixel with depth")
         if self.config.mode == "all":

@@ -99,7 +99,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         self._figures = DriveReportBuilder(
             self._name,
             self._nominal_hz,
-            bundles={"pose": self._driver.bundle_label},
+            bundles={"pose": self._driver.bundle_label, "body": self._driver.avatar_label},
             providers={"kernels": describe_device(self.device), "pose": f"{engine.provider} ({engine.reason})"},
         )
         for sink in sinks:

@@ -87,8 +87,15 @@ def _only_pair(root: Path, recording: Recording, names: set[str]) -> str:
         return next(iter(names))
     if not names and len(recording.records) == 2:
         return f"take_{recording.records[0].name}_{recording.records[1].name}"
-    there = ", ".join(sorted(names)[:20]) or f"no flow files, {len(recording.records)} frames"
-    raise InputError(f"{root}: holds no single pair ({there}): give its name, <object>_<source>_<target>")
+    if not names:
+        raise InputError(
+            f"{root}: holds {len(recording.records)} frames and no file that says which two of them are a pair: give a "
+            "folder of two frames, or one with flow (optical_flow/*.oflow), such as the pair of `bodystream samples`"
+        )
+    there = ", ".join(sorted(names)[:20])
+    raise InputError(
+        f"{root}: holds {len(names)} pairs ({there}): keep the files of one of them in a folder of its own"
+    )
 
 
 def _record(root: Path, recording: Recording, name: str) -> FrameRecord:
