@@ -7,6 +7,7 @@ device without synchronisation, and grows linearly with the graph.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ __all__ = ["BandedCholesky", "ConjugateGradients", "LinearReport", "NormalEquati
 
 # A band is too narrow to gain from threads, and OpenBLAS's spin while other threads of the pipeline want the cores.
 _blas = ThreadpoolController()
+# The number of threads is the process's: of two limits that overlap, the second would restore that of the first.
+_blas_lock = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ class BandedCholesky:
         storage[self._diagonal] = diagonal * (1.0 + damping) + floor
         self._right[self._unknown_of] = download(equations.right).reshape(-1)
         band = storage.reshape(self.unknowns, self.band + 1).T
-        with _blas.limit(limits=1, user_api="blas"):
+        with _blas_lock, _blas.limit(limits=1, user_api="blas"):
             factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)  # pyright: ignore[reportAttributeAccessIssue]
         if info != 0 or not np.isfinite(x).all():
             equations.step.zero_()
