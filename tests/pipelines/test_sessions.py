@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -435,3 +436,21 @@ def test_two_sessions_at_once_give_the_bits_of_one_alone(samples: list[HeadsetSa
         thread.join(120)
     assert len(alone[0]) == 8 and len(alone[1]) == len(samples)
     assert together == [alone[0], alone[0], alone[1], alone[1]]
+
+
+def test_a_sink_may_close_the_session_while_it_is_asked_to_save(tmp_path: Path) -> None:
+    made: list[CaptureSession] = []
+
+    class Closing(Collector):
+        folder = tmp_path
+
+        def prepare(self, view: Any) -> None:
+            if view.occasion is Occasion.SAVE:
+                made[0].close()
+
+    sink = Closing()
+    session = CaptureSession(device=DEVICE, sinks=[sink])
+    made.append(session)
+    session.push(frames()[0])
+    session.save()
+    assert session.state is State.CLOSED and sink.closed == 1

@@ -321,6 +321,7 @@ class Session(Stepping[T, R]):
             finally:
                 self._owner = 0
                 self._pipeline.release()
+                self._after_turn()
 
     def _loop(self) -> None:
         self._heard_ns = now_ns()
