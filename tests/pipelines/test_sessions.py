@@ -20,6 +20,7 @@ from bodystream.pipelines.drive.pipeline import DriveConfig
 from bodystream.pipelines.drive.session import DriveSession
 from bodystream.pipelines.run import State
 from bodystream.sinks import Occasion
+from bodystream.sources.base import SourceCounts
 from bodystream.sources.headset.replay import ReplayedHeadset
 from bodystream.types import HeadsetSample, RgbdFrame, Status
 from helpers.drive_parts import ESTIMATOR, samples_of
@@ -454,3 +455,62 @@ def test_a_sink_may_close_the_session_while_it_is_asked_to_save(tmp_path: Path) 
     session.push(frames()[0])
     session.save()
     assert session.state is State.CLOSED and sink.closed == 1
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+def test_a_source_that_gives_nothing_does_not_hold_a_session(how: str) -> None:
+    class Silent:
+        name, live, rate_hz = "silent", True, 30.0
+
+        def __init__(self) -> None:
+            self.counts, self.asked, self.closed = SourceCounts(), threading.Event(), threading.Event()
+
+        def __iter__(self) -> Iterator[RgbdFrame]:
+            self.asked.set()
+            self.closed.wait(60)
+            yield from ()
+
+        def close(self) -> None:
+            self.closed.set()
+
+    source = Silent()
+    with CaptureSession(source, device=DEVICE) as session:
+        session.start()
+        assert source.asked.wait(60)
+        getattr(session, how)()
+        assert session.wait(10.0).frames.processed == 0
+        assert session.failures == ()
+
+
+def test_what_ends_a_thread_of_its_own_is_told_like_any_error() -> None:
+    class Exiting(Collector):
+        def publish(self, result: Any, /) -> None:
+            raise SystemExit(3)
+
+    def listener(_: CaptureResult) -> None:
+        raise SystemExit(4)
+
+    sink = Exiting("exiting")
+    session = CaptureSession(device=DEVICE, sinks=[sink], on_result=listener)
+    session.push(frames()[0])
+    session.close()
+    assert sink.closed == 1
+    assert session.warnings == ("on_result: SystemExit: 4", "exiting: SystemExit: 3")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("max_rate_hz", 0), ("max_rate_hz", -1.0), ("close_within_s", -1), ("close_within_s", None)]
+)
+def test_a_sink_with_a_setting_that_cannot_be_is_refused(session: CaptureSession, setting: str, value: Any) -> None:
+    sink = Collector("mine")
+    setattr(sink, setting, value)
+    with pytest.raises(ConfigurationError, match=f"sink mine: {setting} must be .*, got {value}"):
+        session.add_sink(sink)
+
+
+def test_a_sink_may_be_waited_for_without_end() -> None:
+    sink = Collector()
+    sink.close_within_s = float("inf")
+    with CaptureSession(device=DEVICE, sinks=[sink]) as session:
+        session.push(frames()[0])
+    assert sink.closed == 1 and session.warnings == ()

@@ -125,7 +125,7 @@ class Notifier:
             listener, value, what = taken
             try:
                 listener(value)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # exit() would end this thread without a word
                 text = " ".join(str(error).split()) or "no message"
                 self._warn(f"{what}: {type(error).__name__}: {text}")
             del taken, value  # a frame must not live until the next one comes

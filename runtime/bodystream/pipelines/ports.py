@@ -22,7 +22,7 @@ class SinkPort:
         sink: a `Sink`, perhaps a `PreparingSink`.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is none, or has a setting that cannot be.
     """
 
     def __init__(self, sink: Sink[Any]) -> None:
@@ -31,6 +31,7 @@ class SinkPort:
                 f"a sink has a name and the methods publish and close, got {type(sink).__name__}: derive it from "
                 "bodystream.sinks.SinkBase"
             )
+        _check_settings(sink)
         self._sink = sink
         self._prepare = sink.prepare if isinstance(sink, PreparingSink) else None
         self._close_within_s = float(getattr(sink, "close_within_s", SinkBase.close_within_s))
@@ -66,6 +67,17 @@ class SinkPort:
     def close(self) -> bool:
         """Wait for the sink's end; False where it is left behind."""
         return self.worker.close(self._close_within_s)
+
+
+def _check_settings(sink: Sink[Any]) -> None:
+    rate_hz = getattr(sink, "max_rate_hz", SinkBase.max_rate_hz)
+    within_s = getattr(sink, "close_within_s", SinkBase.close_within_s)
+    if rate_hz is not None and not (isinstance(rate_hz, (int, float)) and rate_hz > 0):
+        raise ConfigurationError(f"sink {sink.name}: max_rate_hz must be a positive number or None, got {rate_hz!r}")
+    if not (isinstance(within_s, (int, float)) and within_s >= 0):
+        raise ConfigurationError(
+            f"sink {sink.name}: close_within_s must be at least 0 s (math.inf: without end), got {within_s!r}"
+        )
 
 
 class SinkPorts:

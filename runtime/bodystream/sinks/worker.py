@@ -117,7 +117,7 @@ class SinkWorker(Generic[T]):
         """Add a warning that is no error of the sink's, unless the same was recorded before."""
         self._add(f"{self.name}: {text}")
 
-    def failed_once_more(self, error: Exception) -> None:
+    def failed_once_more(self, error: BaseException) -> None:
         """Count a failure of the sink's on any thread; after `patience` of them in a row it is switched off."""
         self.failed += 1
         self._failures += 1
@@ -138,7 +138,7 @@ class SinkWorker(Generic[T]):
         self.end()
         if self._thread is threading.current_thread():
             return True
-        self._thread.join(timeout_s)
+        self._thread.join(min(timeout_s, threading.TIMEOUT_MAX))
         if self._thread.is_alive():
             self.record(TimeoutError(f"it did not stop within {timeout_s:g} s and was left behind"))
             return False
@@ -177,6 +177,10 @@ class SinkWorker(Generic[T]):
         if self._finish is not None:
             try:
                 self.notes = tuple(self._finish() or ())
+            except SystemExit as error:
+                self.failure = RuntimeError(
+                    f"{self.name} called exit({error.code!r}) on its thread, which ends nothing"
+                )
             except Exception as error:
                 self.failure = error
 
@@ -188,7 +192,7 @@ class SinkWorker(Generic[T]):
     def _guarded(self, call: Callable[[], None]) -> bool:
         try:
             call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # exit() would end this thread without a word
             self.failed_once_more(error)
             return False
         return True

@@ -17,7 +17,7 @@ from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.pipelines.capture.result import CaptureResult, LiveSurface
 from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.reader import Arrival
-from bodystream.pipelines.run import Progress, Session
+from bodystream.pipelines.run import STALL_S, Progress, Session
 from bodystream.pipelines.warmup import warm_up
 from bodystream.sinks.base import Occasion, Sink
 from bodystream.sinks.reports.capture import CaptureReport, ReportBuilder
@@ -139,11 +139,13 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
                 return
             self._intake.reader.start()
             first = self._take_first()
+            if first is None:
+                return
             self._make(first.frame.intrinsics)
             if self._intake.is_live:
                 self._intake.reader.pass_over()  # what told the format is old by now
                 first = self._take_first()
-            self._first, self._heard = first, True
+            self._first, self._heard = first, first is not None
 
     def pose_at(self, t_ns: int) -> BoneMotion:
         """The nodes of the deformation graph at any time, from any thread and without waiting.
@@ -168,16 +170,23 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
             raise NotReadyError("no frame was tracked yet, so there is no surface: push one, or wait for the source")
         return mesh
 
-    def _take_first(self) -> Arrival[RgbdFrame]:
+    def _take_first(self) -> Arrival[RgbdFrame] | None:
+        """None where the session is stopped or closed before there is one."""
         assert self._intake.reader is not None
-        try:
-            first = self._intake.reader.take(FIRST_FRAME_S)
-        except TimeoutError as error:
-            raise SourceError(
-                f"{self._name} gave no frame within {FIRST_FRAME_S:.0f} s: check the camera's cable and that no other "
-                "program uses it"
-            ) from error
-        if first is None:
+        first, until_ns = None, now_ns() + round(FIRST_FRAME_S * 1e9)
+        while True:
+            try:
+                first = self._intake.reader.take(min(STALL_S, FIRST_FRAME_S))
+                break
+            except TimeoutError as error:
+                if self._stop.is_set():
+                    break
+                if now_ns() >= until_ns:
+                    raise SourceError(
+                        f"{self._name} gave no frame within {FIRST_FRAME_S:.0f} s: check the camera's cable and that "
+                        "no other program uses it"
+                    ) from error
+        if first is None and not self._stop.is_set():
             raise SourceError(
                 f"{self._name} has no usable frame" + "".join(f"; {w}" for w in self._intake.counts.warnings)
             )
