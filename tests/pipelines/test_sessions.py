@@ -514,3 +514,32 @@ def test_a_sink_may_be_waited_for_without_end() -> None:
     with CaptureSession(device=DEVICE, sinks=[sink]) as session:
         session.push(frames()[0])
     assert sink.closed == 1 and session.warnings == ()
+
+
+def test_the_end_of_a_with_block_waits_for_a_sink_that_is_closing_the_session() -> None:
+    made: list[CaptureSession] = []
+    held = Held()
+    held.close_within_s = 60.0
+    closing, left = threading.Event(), threading.Event()
+
+    class Closing(Collector):
+        def publish(self, result: Any, /) -> None:
+            closing.set()
+            made[0].close()
+
+    def embed() -> None:
+        with CaptureSession(device=DEVICE, sinks=[Closing(), held]) as session:
+            made.append(session)
+            session.push(frames()[0])
+            assert closing.wait(60) and held.entered.wait(60)
+            while session.state is not State.CLOSED:
+                left.wait(0.01)
+        left.set()
+
+    thread = threading.Thread(target=embed)
+    thread.start()
+    assert held.entered.wait(60)
+    assert not left.wait(0.3)
+    held.go_on.set()
+    assert left.wait(60) and held.closed == 1
+    thread.join()

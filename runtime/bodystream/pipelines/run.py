@@ -60,7 +60,7 @@ class Session(Stepping[T, R]):
         self._state, self._state_lock = State.NEW, threading.Lock()
         self._idle = threading.Event()  # no `run` is under way
         self._idle.set()
-        self._close_later = False
+        self._close_later, self._shut_down = False, threading.Event()
         self._first: Arrival[T] | None = None
         self._heard_ns, self._heard = now_ns(), False
         self._run_thread: threading.Thread | None = None
@@ -108,8 +108,7 @@ class Session(Stepping[T, R]):
             SessionError: the session is closed.
         """
         with self._state_lock:
-            if self._state is State.CLOSED:
-                raise self._closed_error()
+            self._refuse_closed()
             self._sinks.add(sink)
 
     def run(self) -> Any:
@@ -221,8 +220,7 @@ class Session(Stepping[T, R]):
         """
         self._accept(item)
         with self._state_lock:
-            if self._state is State.CLOSED:
-                raise self._closed_error()
+            self._refuse_closed()
             if self._push_thread is None:
                 self._push_thread = threading.Thread(target=self._work_on_pushed, name="session-push", daemon=True)
                 self._push_thread.start()
@@ -232,7 +230,8 @@ class Session(Stepping[T, R]):
         """End what runs, let the sinks finish and say what they wrote; safe to call again, also from a callback.
 
         Each sink is waited for as long as it wants (`SinkBase.close_within_s`), then it is left behind with a warning.
-        A second caller does not wait for the first one. The session's source is closed, too.
+        A second caller does not wait for the first one, while the end of a `with` block does. The session's source is
+        closed, too.
 
         Returns:
             `notes`, so far.
@@ -259,6 +258,8 @@ class Session(Stepping[T, R]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        if self._owner != threading.get_ident():  # also where a sink or listener was first: its files may be half done
+            self._shut_down.wait()
 
     # How it is done
 
@@ -267,17 +268,13 @@ class Session(Stepping[T, R]):
             self._close_later = False
             self._shut()
 
-    def _closed_error(self) -> SessionError:
-        return SessionError("the session is closed: make another one")
-
     def _refuse_closed(self) -> None:
         if self._state is State.CLOSED:
-            raise self._closed_error()
+            raise SessionError("the session is closed: make another one")
 
     def _begin_run(self) -> None:
         with self._state_lock:
-            if self._state is State.CLOSED:
-                raise self._closed_error()
+            self._refuse_closed()
             if self._intake.source is None:
                 raise SessionError("this session has no source to read: give it one, or push to it")
             if self._state is not State.NEW:
@@ -378,20 +375,23 @@ class Session(Stepping[T, R]):
 
     def _shut(self) -> None:
         """Everything that is under way ends, in the order in which one hands over to the next."""
-        here = threading.current_thread()
-        if self._intake.reader is not None:
-            self._intake.reader.close()
-        if self._push_thread is not None and self._push_thread is not here:
-            self._push_thread.join()
-        if self._run_thread is not here:
-            self._idle.wait()
-        with self._pipeline:
-            self._owner = threading.get_ident()
-            try:
-                self._show(Occasion.END, self._result)
-            finally:
-                self._owner = 0
-        self._sinks.close()
-        self._notifier.close(_LISTENERS_S)
-        with self._pipeline, suppress(BodystreamError):
-            self._close_pipeline()
+        try:
+            here = threading.current_thread()
+            if self._intake.reader is not None:
+                self._intake.reader.close()
+            if self._push_thread is not None and self._push_thread is not here:
+                self._push_thread.join()
+            if self._run_thread is not here:
+                self._idle.wait()
+            with self._pipeline:
+                self._owner = threading.get_ident()
+                try:
+                    self._show(Occasion.END, self._result)
+                finally:
+                    self._owner = 0
+            self._sinks.close()
+            self._notifier.close(_LISTENERS_S)
+            with self._pipeline, suppress(BodystreamError):
+                self._close_pipeline()
+        finally:
+            self._shut_down.set()
