@@ -20,6 +20,7 @@ from bodystream.pipelines.drive.pipeline import DriveConfig
 from bodystream.pipelines.drive.session import DriveSession
 from bodystream.pipelines.run import State
 from bodystream.sinks import Occasion
+from bodystream.sinks.base import SinkBase
 from bodystream.sources.base import SourceCounts
 from bodystream.sources.headset.replay import ReplayedHeadset
 from bodystream.types import HeadsetSample, RgbdFrame, Status
@@ -543,3 +544,27 @@ def test_the_end_of_a_with_block_waits_for_a_sink_that_is_closing_the_session() 
     held.go_on.set()
     assert left.wait(60) and held.closed == 1
     thread.join()
+
+
+@pytest.mark.parametrize("t_ns", [None, 1.5, float("nan"), "now", True, 2**70])
+def test_times_that_no_clock_gives_are_refused(t_ns: Any) -> None:
+    with CaptureSession(device="cpu") as session, pytest.raises(InputError, match="t_ns must be a whole number"):
+        session.push(replace(frames()[0], t_ns=t_ns))
+    with DriveSession(device="cpu") as session, pytest.raises(InputError, match="t_ns must be a whole number"):
+        session.push(HeadsetSample(0, t_ns, None))
+
+
+def test_what_a_block_raises_is_not_hidden_by_a_sink_that_cannot_finish() -> None:
+    class Unfinished(SinkBase[Any]):
+        name = "unfinished"
+
+        def publish(self, result: Any) -> None:
+            pass
+
+        def close(self) -> list[str]:
+            raise OSError("no space left")
+
+    session = CaptureSession(device="cpu", sinks=[Unfinished()])
+    with pytest.raises(KeyError, match="of the program"), session:
+        raise KeyError("of the program")
+    assert [str(failure) for failure in session.failures] == ["no space left"]

@@ -68,17 +68,17 @@ def avatar_label(choice: AvatarChoice) -> str:
 
 
 def open_avatar(
-    choice: AvatarChoice = SHIPPED_AVATAR, skeleton: Skeleton | None = None, device: wp.Device | None = None
+    choice: AvatarChoice = SHIPPED_AVATAR, skeleton: Skeleton | None = None, device: str | wp.Device = "cpu"
 ) -> Avatar:
     """The chosen avatar with a person's proportions.
 
     Args:
         choice: a name of `AVATARS`, the folder or zip file of a bundle, an open one, or what makes an avatar.
         skeleton: the person's; default: the avatar's own.
-        device: where it is posed; default: `select_device("cpu")`.
+        device: where it is posed: a name for `select_device`, or a Warp device.
 
     Raises:
         InputError: there is no such avatar, the bundle is of another kind, or a skeleton that no body has.
         BundleError: the bundle is missing or damaged.
     """
-    return avatar_maker(choice)(skeleton, select_device("cpu") if device is None else device)
+    return avatar_maker(choice)(skeleton, select_device(device) if isinstance(device, str) else device)

@@ -116,7 +116,7 @@ class Bundle:
             raise BundleError(f"bundle {self.manifest.name!r} has no file {name!r}, only {', '.join(names)}")
 
 
-def open_bundle(place: Path) -> Bundle:
+def open_bundle(place: str | Path) -> Bundle:
     """The bundle in a folder or zip file of any name, with the size and hash of every file checked.
 
     A zip file holds the bundle's files, or one folder with them. Nothing is unpacked to a disk; what the manifest does
@@ -126,6 +126,7 @@ def open_bundle(place: Path) -> Bundle:
         BundleError: there is none; the manifest is malformed or of a newer schema; or a file is missing, not the one
             that was hashed, no ordinary file, or a link that leads out of the folder.
     """
+    place = Path(place)
     return _open_folder(place) if _resolved(place).is_dir() else _open_zip(place)
 
 

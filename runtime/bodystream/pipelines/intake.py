@@ -7,15 +7,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
+from bodystream.errors import InputError, excerpt
 from bodystream.pipelines.reader import Arrival, SourceReader, length_of
 from bodystream.sources.base import SourceCounts
 from bodystream.timing import Slot
 from bodystream.types import Status
 
-__all__ = ["Intake", "Progress", "RunSource"]
+__all__ = ["Intake", "Progress", "RunSource", "check_time"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+def check_time(what: str, t_ns: object) -> None:
+    """Refuse what is no time of `now_ns`.
+
+    Raises:
+        InputError: it is no whole number, or none of 64 bits.
+    """
+    if isinstance(t_ns, bool) or not isinstance(t_ns, (int, np.integer)) or not -(2**63) <= t_ns < 2**63:
+        raise InputError(
+            f"{what}: t_ns must be a whole number of nanoseconds of at most 64 bits, as bodystream.now_ns() gives, got "
+            f"{excerpt(t_ns)}"
+        )
 
 
 class RunSource(Protocol[T_co]):

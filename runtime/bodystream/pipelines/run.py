@@ -256,8 +256,11 @@ class Session(Stepping[T, R]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with suppress(
+            *(() if kind is None else (Exception,))
+        ):  # what the block raised is told, `failures` has the rest
+            self.close()
         if self._owner != threading.get_ident():  # also where a sink or listener was first: its files may be half done
             self._shut_down.wait()
 
@@ -376,12 +379,11 @@ class Session(Stepping[T, R]):
     def _shut(self) -> None:
         """Everything that is under way ends, in the order in which one hands over to the next."""
         try:
-            here = threading.current_thread()
             if self._intake.reader is not None:
                 self._intake.reader.close()
-            if self._push_thread is not None and self._push_thread is not here:
+            if self._push_thread is not None and self._push_thread is not threading.current_thread():
                 self._push_thread.join()
-            if self._run_thread is not here:
+            if self._run_thread is not threading.current_thread():
                 self._idle.wait()
             with self._pipeline:
                 self._owner = threading.get_ident()

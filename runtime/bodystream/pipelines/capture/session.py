@@ -16,6 +16,7 @@ from bodystream.pipelines.capture.motion import MotionMemory
 from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.pipelines.capture.result import CaptureResult, LiveSurface
 from bodystream.pipelines.capture.view import CaptureView
+from bodystream.pipelines.intake import check_time
 from bodystream.pipelines.reader import Arrival
 from bodystream.pipelines.run import STALL_S, Progress, Session
 from bodystream.pipelines.warmup import warm_up
@@ -257,6 +258,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
     def _check_pushed(self, item: RgbdFrame) -> None:
         if not isinstance(item, RgbdFrame):
             raise InputError(f"a capture takes frames of bodystream.types.RgbdFrame, got {type(item).__name__}")
+        check_time(f"frame {item.label}", item.t_ns)
         depth_m = item.depth_m
         with np.errstate(invalid="ignore"):
             low, high = depth_m.min(), depth_m.max()  # nan if any is

@@ -14,6 +14,7 @@ from bodystream.errors import BodystreamError, InputError, NotReadyError, Source
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
 from bodystream.pipelines.drive.view import DriveView
+from bodystream.pipelines.intake import check_time
 from bodystream.pipelines.run import Progress, Session
 from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
 from bodystream.pose.calibration import Calibration
@@ -248,6 +249,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
     def _check_pushed(self, item: HeadsetSample) -> None:
         if not isinstance(item, HeadsetSample):
             raise InputError(f"a drive takes samples of bodystream.types.HeadsetSample, got {type(item).__name__}")
+        check_time(f"sample {item.index}", item.t_ns)
         for side in ("head", "left", "right"):
             device = getattr(item, side)
             if device is None:
