@@ -227,7 +227,28 @@ def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(InputError, match="source_mask"):
         estimator.step(source, target, source_mask=np.ones((120, 160), bool))
     with pytest.raises(InputError, match="initial_flow_px"):
-        estimator.step(source, target, initial_flow_px=np.zeros((120, 160, 2), np.float32))
+        estimator.step(source, target, initial_flow_px=np.zeros((120, 150, 2), np.float32))
+    with pytest.raises(InputError, match="initial_flow_px"):
+        estimator.step(source, target, initial_flow_px=np.zeros((120, 160), np.float32))
+
+
+@pytest.mark.parametrize("config", [DisConfig.live(), DisConfig()], ids=["reduced", "whole"])
+def test_a_guess_for_each_square_of_pixels_counts_as_one_for_each_pixel(config: DisConfig) -> None:
+    source, target, truth = moved_pair(np.array([[0.98, -0.08, 40.0], [0.08, 0.98, -30.0]]))
+    mask, edge = middle(60), 7  # the last row and column of squares reach beyond the image
+    at = (np.stack(np.meshgrid(np.arange(46), np.arange(35)), axis=2).astype(np.float32) + 0.5) * edge - 0.5
+    inside = np.clip(np.rint(at).astype(int), 0, [319, 239])
+    coarse = truth[inside[..., 1], inside[..., 0]] + np.float32(1.5)
+    coarse[18, 10:20] = np.nan
+    estimator = DisCorrespondence(config)
+    fine = estimator.step(source, target, source_mask=mask, initial_flow_px=truth + np.float32(1.5))
+    found = estimator.step(source, target, source_mask=mask, initial_flow_px=coarse)
+    both = (fine.weight > 0.3) & (found.weight > 0.3)
+    assert both[mask].mean() > 0.9
+    assert error_px(found.flow_px, fine.flow_px)[both].mean() < 0.15
+    nothing = estimator.step(source, target, source_mask=mask, initial_flow_px=np.full_like(coarse, np.nan))
+    blind = estimator.step(source, target, source_mask=mask)
+    assert np.array_equal(nothing.flow_px, blind.flow_px) and np.array_equal(nothing.weight, blind.weight)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +262,9 @@ def test_wrong_sizes_are_refused() -> None:
         {"min_weight": 1.0},
         {"max_depth_change_m": -1.0},
         {"confidence_stride": 0},
+        {"patch_stride": 0},
+        {"finest_scale": -1},
+        {"backward_finest_scale": -1},
     ],
 )
 def test_unusable_options_are_refused(options: dict) -> None:

@@ -153,12 +153,12 @@ def test_the_guess_is_near_the_flow_to_come(runs: type[Run]) -> None:
     expected = run.expect(FRAMES[6])
     assert [past.frame.index for past in expected] == [FRAMES[5].index, FRAMES[0].index]
     for past in expected:
-        assert past.flow_px.shape == (240, 320, 2) and past.flow_px.dtype == np.float32
+        assert past.flow_px.shape == (30, 40, 2) and past.flow_px.dtype == np.float32
         assert past.mask is past.reference.mask and past.frame is past.reference.frame
         truth = true_flow(past.frame, FRAMES[6])
         length = np.linalg.norm(truth.flow_px, axis=2)
         moving = length > np.quantile(length[truth.weight > 0], 0.9)
-        off = np.linalg.norm(past.flow_px - truth.flow_px, axis=2)
+        off = np.linalg.norm(past.flow_px.repeat(8, axis=0).repeat(8, axis=1) - truth.flow_px, axis=2)
         assert off[moving].mean() < 0.35 * length[moving].mean()
 
 

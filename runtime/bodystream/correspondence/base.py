@@ -31,7 +31,8 @@ class CorrespondenceEstimator(Protocol):
             source, target: frames of one size.
             source_mask: (H, W) bool, pixels that matter; all with depth where None.
             target_mask: (H, W) bool, pixels where a match may land; anywhere where None.
-            initial_flow_px: (H, W, 2) a guess, such as the motion predicted by the tracker; nan = no guess.
+            initial_flow_px: a guess, such as the motion predicted by the tracker, for each pixel, (H, W, 2), or for
+                each square of n x n pixels, (ceil(H / n), ceil(W / n), 2); nan = no guess.
 
         Returns:
             The flow, weight 0 outside `source_mask`. A pair that cannot be matched has weight 0 everywhere.
@@ -110,8 +111,12 @@ def check_pair(
     source_mask: Array | None,
     target_mask: Array | None,
     initial_flow_px: Array | None,
-) -> None:
-    """Raise InputError unless everything has the source frame's size."""
+) -> int:
+    """Edge of the squares of pixels that the guess is for, 1 without one.
+
+    Raises:
+        InputError: something has not the source frame's size.
+    """
     size = source.depth_m.shape
     if target.depth_m.shape != size:
         raise InputError(
@@ -121,5 +126,12 @@ def check_pair(
     for name, mask in (("source_mask", source_mask), ("target_mask", target_mask)):
         if mask is not None and (mask.shape != size or mask.dtype != np.bool_):
             raise InputError(f"{name} must be bool of shape {size}, got {mask.dtype} of shape {mask.shape}")
-    if initial_flow_px is not None and initial_flow_px.shape != (*size, 2):
-        raise InputError(f"initial_flow_px must have shape {(*size, 2)}, got {initial_flow_px.shape}")
+    if initial_flow_px is None:
+        return 1
+    shape = initial_flow_px.shape
+    cell_px = -(-size[0] // max(1, shape[0])) if len(shape) == 3 else 1
+    if shape != (-(-size[0] // cell_px), -(-size[1] // cell_px), 2):
+        raise InputError(
+            f"initial_flow_px must have shape {(*size, 2)}, or one entry for each square of n x n pixels, got {shape}"
+        )
+    return cell_px

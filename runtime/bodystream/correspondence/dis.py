@@ -13,7 +13,7 @@ from bodystream.correspondence.alignment import affine_flow, estimate_affine, ex
 from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import cycle_error_m, image_confidence, landing_confidence
 from bodystream.correspondence.dis_config import PRESETS, DisConfig
-from bodystream.correspondence.images import ImageKind, matching_image
+from bodystream.correspondence.images import ImageKind, SearchedFrame
 from bodystream.types import Array, FlowField, RgbdFrame
 
 __all__ = ["DisConfig", "DisCorrespondence"]
@@ -35,11 +35,13 @@ class DisCorrespondence:
 
     def __init__(self, config: DisConfig | None = None) -> None:
         self.config = DisConfig.live() if config is None else config
+        c = self.config
         # one per thread: they keep buffers
-        self._searches = [self._make_search(self.config), self._make_search(self.config)]
+        self._forward = self._make_search(c, c.finest_scale, c.refinements)
+        self._backward = self._make_search(c, c.backward_finest_scale, c.refinements)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dis-backward")
         self._grid = np.zeros((0, 0, 2), np.float32)
-        self._small_frames: list[tuple[RgbdFrame, RgbdFrame]] = []
+        self._frames: list[SearchedFrame] = []
 
     def close(self) -> None:
         """Stop the second thread; the estimator cannot be used afterwards. May be called twice."""
@@ -55,75 +57,55 @@ class DisCorrespondence:
         initial_flow_px: Array | None = None,
     ) -> FlowField:
         """Flow and weights from `source` to `target`; see `CorrespondenceEstimator.step`."""
-        check_pair(source, target, source_mask, target_mask, initial_flow_px)
-        if self.config.downscale > 1:
-            return self._step_reduced(source, target, source_mask, target_mask, initial_flow_px)
-        return self._step(source, target, source_mask, target_mask, initial_flow_px)
-
-    def _step_reduced(
-        self,
-        source: RgbdFrame,
-        target: RgbdFrame,
-        source_mask: Array | None,
-        target_mask: Array | None,
-        initial_flow_px: Array | None,
-    ) -> FlowField:
-        """The search on reduced frames; the result has the size of the frames again."""
+        cell_px = check_pair(source, target, source_mask, target_mask, initial_flow_px)
         k = self.config.downscale
-        height, width = (n // k * k for n in source.depth_m.shape)
-
-        def thin(image: Array | None) -> Array | None:
-            return None if image is None else np.ascontiguousarray(image[:height:k, :width:k])
-
-        guess = None if initial_flow_px is None else thin(initial_flow_px) * np.float32(1.0 / k)  # type: ignore[operator]
-        small = self._step(self._reduced(source), self._reduced(target), thin(source_mask), thin(target_mask), guess)
-        flow = np.zeros((*source.depth_m.shape, 2), np.float32)
-        weight = np.zeros(source.depth_m.shape, np.float32)
-        flow[:height, :width] = cv2.resize(small.flow_px * np.float32(k), (width, height))
-        weight[:height, :width] = cv2.resize(small.weight, (width, height))
-        if source_mask is not None:
-            weight *= source_mask
-        weight[source.depth_m <= 0] = 0
-        return FlowField(source.t_ns, target.t_ns, flow, weight)
-
-    def _reduced(self, frame: RgbdFrame) -> RgbdFrame:
-        """A frame of 1 / downscale of the size; the last ones are kept, since a target is the next pair's source."""
-        for known, reduced in self._small_frames:
-            if known is frame:
-                return reduced
-        k = self.config.downscale
-        height, width = (n // k for n in frame.depth_m.shape)
-        # Flow is found in averaged colours, so their camera counts. The depth is that of one pixel of the area, half a
-        # pixel of the full image aside: both ends of a cycle are off alike, and weights change by less than 1e-6.
-        intrinsics = frame.intrinsics.cropped(slice(0, height * k), slice(0, width * k)).scaled(1 / k)
-        colour = frame.colour
-        if colour is not None:
-            colour = cv2.resize(colour[: height * k, : width * k], (width, height), interpolation=cv2.INTER_AREA)
-        depth_m = np.ascontiguousarray(frame.depth_m[: height * k : k, : width * k : k])
-        reduced = RgbdFrame(frame.index, frame.t_ns, depth_m, intrinsics, colour, name=frame.name)
-        self._small_frames = [*self._small_frames[-2:], (frame, reduced)]
-        return reduced
-
-    def _step(
-        self,
-        source: RgbdFrame,
-        target: RgbdFrame,
-        source_mask: Array | None,
-        target_mask: Array | None,
-        initial_flow_px: Array | None,
-    ) -> FlowField:
         shape = source.depth_m.shape
         flow = np.zeros((*shape, 2), np.float32)
         weight = np.zeros(shape, np.float32)
         result = FlowField(source.t_ns, target.t_ns, flow, weight)
         mask = source.depth_m > 0 if source_mask is None else source_mask
-        window = _bounding_window(mask, self.config.margin_px)
-        if window is None or min(shape) < _MIN_EDGE_PX:
+        first, second = self._searched(source), self._searched(target)
+        small_mask = first.thin(mask)
+        window = _bounding_window(small_mask, self.config.margin_px)
+        if window is None or min(first.depth_m.shape) < _MIN_EDGE_PX:
             return result
-        image = matching_image(source, self.config.image, window=window)
+        guess = None if initial_flow_px is None else _guess_in(initial_flow_px, cell_px, k, window)
+        landing_mask = None if target_mask is None else second.thin(target_mask)
+        found, believed = self._step(first, second, small_mask, landing_mask, guess, window)
+        if k == 1:
+            flow[window], weight[window] = found, believed
+            return result
+        # Back to the size of the frames. Weights were interpolated, and outlines are sharp.
+        part = (slice(k * window[0].start, k * window[0].stop), slice(k * window[1].start, k * window[1].stop))
+        size = (part[1].stop - part[1].start, part[0].stop - part[0].start)
+        flow[part] = cv2.resize(cv2.multiply(found, (k, k, 0, 0)), size)
+        usable = mask[part] & (source.depth_m[part] > 0)
+        np.multiply(cv2.resize(believed, size), usable, out=weight[part])
+        return result
+
+    def _searched(self, frame: RgbdFrame) -> SearchedFrame:
+        """A frame as it is searched; the last ones are kept, since a target is the next pair's source."""
+        for known in self._frames:
+            if known.frame is frame:
+                return known
+        found = SearchedFrame(frame, self.config.downscale)
+        self._frames = [*self._frames[-2:], found]
+        return found
+
+    def _step(
+        self,
+        source: SearchedFrame,
+        target: SearchedFrame,
+        mask: Array,
+        target_mask: Array | None,
+        guess: Array | None,
+        window: Window,
+    ) -> tuple[Array, Array]:
+        """Flow (h, w, 2) and weight (h, w) of the window of the searched frames."""
+        image = np.ascontiguousarray(source.image(self.config.image)[window])
         unusable = ~mask[window] | (source.depth_m[window] <= 0)
         best: tuple[Array, Array] | None = None
-        for base in self._guesses(source, target, mask, window, initial_flow_px):
+        for base in self._guesses(source, target, mask, window, guess):
             found = self._search(source, target, image, base, window, target_mask)
             found[1][unusable] = 0
             best = found if best is None else _better_of(best, found)
@@ -131,48 +113,42 @@ class DisCorrespondence:
         if self.config.align == "features" and best[1].sum() < _FEW * np.count_nonzero(~unusable):
             # Plain search reaches far one way only: seen from the target, a background that stays wins. As a guess it
             # brings both ways within reach; but then they agree too easily, so it is the last resort.
-            reached = self._searches[0].calc(image, matching_image(target, self.config.image, window=window), None)
-            guess = cv2.GaussianBlur(reached, (0, 0), 8.0)
-            found = self._search(source, target, image, guess, window, target_mask)
+            there = np.ascontiguousarray(target.image(self.config.image)[window])
+            reached = cv2.GaussianBlur(self._forward.calc(image, there, None), (0, 0), 8.0)
+            found = self._search(source, target, image, reached, window, target_mask)
             found[1][unusable] = 0
             best = _better_of(best, found)
-        best_flow, best_weight = best
-        best_weight[best_weight < self.config.min_weight] = 0
-        flow[window] = best_flow
-        weight[window] = best_weight
-        return result
+        best[1][best[1] < self.config.min_weight] = 0
+        return best
 
     @staticmethod
-    def _make_search(config: DisConfig) -> Any:
+    def _make_search(config: DisConfig, finest_scale: int | None, refinements: int | None) -> Any:
         search = cv2.DISOpticalFlow.create(PRESETS[config.preset])
         search.setVariationalRefinementAlpha(config.smoothness)
-        if config.finest_scale is not None:
-            search.setFinestScale(config.finest_scale)
+        if finest_scale is not None:
+            search.setFinestScale(finest_scale)
+        if refinements is not None:
+            search.setVariationalRefinementIterations(refinements)
         if config.descents is not None:
             search.setGradientDescentIterations(config.descents)
-        if config.refinements is not None:
-            search.setVariationalRefinementIterations(config.refinements)
+        if config.patch_stride is not None:
+            search.setPatchStride(config.patch_stride)
         return search
 
     def _guesses(
-        self, source: RgbdFrame, target: RgbdFrame, mask: Array, window: Window, initial_flow_px: Array | None
+        self, source: SearchedFrame, target: SearchedFrame, mask: Array, window: Window, guess: Array | None
     ) -> list[Array | None]:
         """First guesses of the flow within the window; None = no motion."""
-        guesses: list[Array | None] = []
-        if initial_flow_px is not None:
-            guess = initial_flow_px[window]
-            known = np.isfinite(guess).all(axis=2)
-            if known.any():
-                known_weight = known.astype(np.float32)
-                guesses.append(guess.astype(np.float32) if known.all() else extend_flow(guess, known_weight))
+        guesses: list[Array | None] = [] if guess is None else [guess]
         if self.config.align == "features":
             # features need texture, so colour wherever there is any
             kind: ImageKind = "depth" if self.config.image == "depth" else "colour"
-            a, b = match_features(matching_image(source, kind), matching_image(target, kind), mask)
+            shape = source.depth_m.shape
+            a, b = match_features(source.image(kind), target.image(kind), mask)
             affine = estimate_affine(a, b)
             if affine is not None:
-                guesses.append(affine_flow(affine, source.depth_m.shape)[window])
-            smooth = local_flow(a, b, source.depth_m.shape)
+                guesses.append(affine_flow(affine, shape)[window])
+            smooth = local_flow(a, b, shape)
             if smooth is not None:
                 guesses.append(smooth[window])
             guesses.append(None)
@@ -180,8 +156,8 @@ class DisCorrespondence:
 
     def _search(
         self,
-        source: RgbdFrame,
-        target: RgbdFrame,
+        source: SearchedFrame,
+        target: SearchedFrame,
         image: Array,
         base: Array | None,
         window: Window,
@@ -191,21 +167,19 @@ class DisCorrespondence:
         config = self.config
         whole_grid = self._grid_of(source.depth_m.shape)
         grid = whole_grid[: image.shape[0], : image.shape[1]]  # the window's own pixels
-        place = np.ascontiguousarray(whole_grid[window])  # the same pixels in the whole image
-        target_image = matching_image(target, config.image, window=window if base is None else None)
+        place = whole_grid[window]  # the same pixels in the whole image
+        target_image = target.image(config.image)
         flow, weight, stride = base, None, config.confidence_stride
         returned = grid
         for _ in range(config.passes):
             if flow is None:
-                aligned = target_image
+                aligned = np.ascontiguousarray(target_image[window])
             else:
-                if target_image.shape != source.depth_m.shape:
-                    target_image = matching_image(target, config.image)
-                aligned = _sample(target_image, place + flow)
-            job = self._pool.submit(self._searches[1].calc, aligned, image, None)
-            forward = self._searches[0].calc(image, aligned, None)
+                aligned = _sample(target_image, cv2.add(place, flow))
+            job = self._pool.submit(self._backward.calc, aligned, image, None)
+            forward = self._forward.calc(image, aligned, None)
             backward = job.result()
-            flow = forward if flow is None else cv2.add(forward, _sample(flow, grid + forward))
+            flow = forward if flow is None else cv2.add(forward, _sample(flow, cv2.add(grid, forward)))
             passed, returned = image_confidence(
                 _thinned(image, stride),
                 aligned,
@@ -238,25 +212,15 @@ class DisCorrespondence:
     ) -> None:
         """Set weights to 0 that land where they should not; per pixel, because outlines are what it is about."""
         config = self.config
-        whole = np.array([[0, 0]]), np.array([target_depth_m.shape[::-1]])
-        low = np.floor(landing[::4, ::4].min(axis=(0, 1))) - 8
-        high = np.ceil(landing[::4, ::4].max(axis=(0, 1))) + 8
-        u0, v0 = np.clip(low, *whole)[0].astype(int)
-        u1, v1 = np.clip(high, *whole)[0].astype(int)
-        if u1 - u0 < 2 or v1 - v0 < 2:
-            weight[:] = 0
-            return
-        part = (slice(v0, v1), slice(u0, u1))
-        landing = cv2.subtract(landing, np.array([u0, v0, 0, 0], np.float64))
-        reached = cv2.remap(
-            target_depth_m[part], landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
-        )
-        if config.need_target_depth:
-            weight *= landing_confidence(landing, target_depth_m[part], jump=0.05)
         if target_mask is not None:
-            inside = target_mask[part].view(np.uint8)
+            inside = target_mask.view(np.uint8)
             weight *= cv2.remap(inside, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        if config.need_target_depth:
+            weight *= landing_confidence(landing, target_depth_m, jump=0.05)
         if config.max_depth_change_m is not None:
+            reached = cv2.remap(
+                target_depth_m, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+            )
             too_far = cv2.absdiff(reached, depth_m) > np.float32(config.max_depth_change_m)
             weight[too_far & (reached > 0)] = 0
 
@@ -280,6 +244,38 @@ def _thinned(image: Array, stride: int) -> Array:
 
 def _sample(image: Array, pixels: Array) -> Array:
     return cv2.remap(image, pixels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _guess_in(guess_px: Array, cell_px: int, downscale: int, window: Window) -> Array | None:
+    """A guess of the flow of the frames as one of the window of the searched frames; None if nothing is known.
+
+    Args:
+        guess_px: for each square of `cell_px` pixels; not finite = unknown.
+    """
+    rows, columns = window
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if cell_px == 1:
+        guess = guess_px[
+            rows.start * downscale : rows.stop * downscale : downscale,
+            columns.start * downscale : columns.stop * downscale : downscale,
+        ].astype(np.float32)
+    else:
+        guess = guess_px.astype(np.float32)
+    known = np.isfinite(guess).all(axis=2)
+    if not known.any():
+        return None
+    if not known.all():
+        guess = extend_flow(guess, known.astype(np.float32))
+    if downscale > 1:
+        guess = guess * np.float32(1.0 / downscale)
+    if cell_px == 1:
+        return guess
+    # Pixel u of the window is u' = (u + start + 1/2) downscale - 1/2 of the frame, in cell (u' + 1/2) / cell_px - 1/2.
+    step = downscale / cell_px
+    begin = [step * (side.start + 0.5) - 0.5 for side in (columns, rows)]
+    cells = np.array([[step, 0, begin[0]], [0, step, begin[1]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(guess, cells, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _bounding_window(mask: Array, margin_px: int) -> Window | None:

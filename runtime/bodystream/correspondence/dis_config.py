@@ -32,6 +32,8 @@ class DisConfig:
         downscale: images are reduced by this first, and the flow enlarged again: cheaper than a coarser finest_scale.
         finest_scale: searched down to 1 / 2^n of the resolution; None = the preset's (fast 2, medium 1). At 2, motion
             of a turning person comes out 12 % too short, at 1 by 5 %.
+        backward_finest_scale: of the search back, which only tells what to believe, and so may be coarser.
+        patch_stride: pixels between patches; None = the preset's (4 of fast, 3 of medium).
         descents, refinements: iterations per patch, and of the variational refinement; None = the preset's.
         smoothness: weight of the smoothness term in the variational refinement (20 is OpenCV's choice).
         margin_px: the source's bounding box is widened by this much; motion beyond it is lost without a guess.
@@ -54,6 +56,8 @@ class DisConfig:
     passes: int = 1
     downscale: int = 1
     finest_scale: int | None = None
+    backward_finest_scale: int | None = None
+    patch_stride: int | None = None
     descents: int | None = None
     refinements: int | None = None
     smoothness: float = 20.0
@@ -91,10 +95,16 @@ class DisConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("finest_scale", "descents", "refinements"):
+        for name, least in (
+            ("finest_scale", 0),
+            ("backward_finest_scale", 0),
+            ("patch_stride", 1),
+            ("descents", 0),
+            ("refinements", 0),
+        ):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigurationError(f"{name} must be None or at least 0, got {value}")
+            if value is not None and value < least:
+                raise ConfigurationError(f"{name} must be None or at least {least}, got {value}")
         if not 0 <= self.min_weight < 1:
             raise ConfigurationError(f"min_weight must be in [0, 1), got {self.min_weight}")
 
@@ -104,10 +114,12 @@ class DisConfig:
         return cls(
             downscale=2,
             finest_scale=0,
-            descents=4,
-            refinements=1,
+            backward_finest_scale=1,
+            patch_stride=5,
+            descents=8,
+            refinements=0,
             smoothness=60.0,
-            margin_px=16,
+            margin_px=10,
             consistency_px=0.5,
             window_px=5,
             need_target_depth=False,  # the tracker looks at the depth of each match itself

@@ -9,7 +9,7 @@ import numpy as np
 
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 
-__all__ = ["ImageKind", "matching_image", "shade_normals"]
+__all__ = ["ImageKind", "SearchedFrame", "matching_image", "shade_normals"]
 
 ImageKind = Literal["colour", "depth", "both"]
 
@@ -54,24 +54,62 @@ def shade_normals(depth_m: Array, intrinsics: CameraIntrinsics, *, radius_px: in
     return shade
 
 
-def matching_image(frame: RgbdFrame, kind: ImageKind = "colour", *, window: tuple[slice, slice] | None = None) -> Array:
+def matching_image(frame: RgbdFrame, kind: ImageKind = "colour") -> Array:
     """The uint8 image of a frame to search in.
 
     Args:
         kind: `colour` is its luminance, `depth` the shaded normals, `both` their mean. A frame without colour gives
             the shaded normals whatever was asked for: there is nothing else.
-        window: rows and columns to compute, the whole image if None.
 
     Returns:
-        (H, W) or the window's size.
+        (H, W).
     """
-    rows, columns = (slice(None), slice(None)) if window is None else window
     grey = shade = None
     if frame.colour is not None and kind != "depth":
-        grey = cv2.cvtColor(frame.colour[rows, columns], cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(frame.colour, cv2.COLOR_RGB2GRAY)
     if grey is None or kind == "both":
-        shade = shade_normals(frame.depth_m[rows, columns], frame.intrinsics.cropped(rows, columns))
+        shade = shade_normals(frame.depth_m, frame.intrinsics)
     if grey is None:
         assert shade is not None
         return shade
     return grey if shade is None else cv2.addWeighted(grey, 0.5, shade, 0.5, 0.0)
+
+
+class SearchedFrame:
+    """A frame as it is searched: whole, or reduced to 1 / downscale of its size.
+
+    Attributes:
+        frame: the frame itself. depth_m: (h, w) float32. intrinsics: of these pixels.
+    """
+
+    def __init__(self, frame: RgbdFrame, downscale: int) -> None:
+        self.frame = frame
+        self._downscale = k = downscale
+        self._small = frame
+        self._images: dict[ImageKind, Array] = {}
+        if k > 1:
+            height, width = (n // k for n in frame.depth_m.shape)
+            # Flow is found in averaged colours, so their camera counts. The depth is that of one pixel of the area,
+            # half a pixel of the full image aside: both ends of a cycle are off alike, and weights change by less
+            # than 1e-6.
+            intrinsics = frame.intrinsics.cropped(slice(0, height * k), slice(0, width * k)).scaled(1 / k)
+            colour = frame.colour
+            if colour is not None:
+                colour = cv2.resize(colour[: height * k, : width * k], (width, height), interpolation=cv2.INTER_AREA)
+            self._small = RgbdFrame(frame.index, frame.t_ns, self.thin(frame.depth_m), intrinsics, colour)
+        self.depth_m, self.intrinsics = self._small.depth_m, self._small.intrinsics
+
+    def image(self, kind: ImageKind) -> Array:
+        """(h, w) uint8, see `matching_image`."""
+        found = self._images.get(kind)
+        if found is None:
+            found = self._images[kind] = matching_image(self._small, kind)
+        return found
+
+    def thin(self, image: Array) -> Array:
+        """Every `downscale`-th pixel of an image of the frame's size."""
+        k = self._downscale
+        if k == 1:
+            return image
+        height, width = (n // k * k for n in image.shape[:2])
+        return np.ascontiguousarray(image[:height:k, :width:k])

@@ -214,39 +214,6 @@ def pull_inside(
 
 
 @wp.kernel(enable_backward=False)
-def predict_flow(
-    begin: wp.int32,
-    # Model:
-    points: Points,
-    graph: Graph,  # predicted motion
-    camera: Camera,
-    # Reference frame:
-    past: Past,
-    visible_m: float,
-    # Out:
-    moved_out: wp.array(dtype=wp.vec4),  # (M,) pixel in the reference frame and its flow [px]; u < 0 = not seen there
-):
-    i = begin + wp.tid()
-    moved_out[i] = wp.vec4(-1.0, -1.0, 0.0, 0.0)
-    w = points.weights[i]
-    anchors = points.anchors[i]
-    if not existed(anchors, w, past.node_count):
-        return
-    p = warp_point(points.positions[i], anchors, w, past.graph)
-    q = warp_point(points.positions[i], anchors, w, graph)
-    if p[2] < 1.0e-3 or q[2] < 1.0e-3:
-        return
-    at = project(camera, p)
-    pixel = pixel_of(at)
-    if not is_inside(camera, pixel, 0):
-        return
-    if wp.abs(past.depth[pixel[1], pixel[0]] - p[2]) > visible_m:
-        return
-    moved = project(camera, q) - at
-    moved_out[i] = wp.vec4(wp.max(at[0], 0.0), wp.max(at[1], 0.0), moved[0], moved[1])
-
-
-@wp.kernel(enable_backward=False)
 def take_every(
     begin: wp.int32,
     # Surface:

@@ -47,7 +47,8 @@ class Expected:
 
     Attributes:
         reference: the past frame with its motion. frame, mask: it and its (H, W) bool foreground.
-        flow_px: (H, W, 2) float32, the flow that the predicted motion causes: a guess for the search.
+        flow_px: float32, the flow that the predicted motion causes, for each square of pixels: a guess for the search,
+            see `FlowPredictor.flow`.
     """
 
     reference: Reference
