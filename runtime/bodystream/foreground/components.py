@@ -13,6 +13,8 @@ from bodystream.types import Array, CameraIntrinsics
 __all__ = ["Component", "cut_at_jumps", "depth_jump", "label_components", "linked"]
 
 _MAX_CONSIDERED = 24
+_NOWHERE_M = 1e3  # depth of what is not looked at
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 def depth_jump(depth_m: Array, base_m: float) -> Array:
@@ -44,21 +46,19 @@ class Component:
 
 
 def cut_at_jumps(depth_m: Array, candidate: Array, base_m: float) -> Array:
-    """(h, w) bool: candidates without the farther pixel of each neighbouring pair that is separated by a jump.
+    """(h, w) uint8, 0 or 255: candidates without the farther pixel of each neighbouring pair that a jump separates.
 
     What is left can be labelled with 4-connectivity: no two neighbours are of different surfaces.
+
+    Args:
+        depth_m: (h, w) float32 [m]. candidate: (h, w) uint8, 0 or 255; the others separate nothing.
     """
-    keep = candidate.copy()
-    jump = depth_jump(depth_m, base_m)
-    for axis in (0, 1):
-        first = (slice(None, -1), slice(None)) if axis == 0 else (slice(None), slice(None, -1))
-        second = (slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))
-        step = depth_m[second] - depth_m[first]
-        limit = np.minimum(jump[first], jump[second])
-        both = candidate[first] & candidate[second]
-        keep[second] &= ~(both & (step > limit))
-        keep[first] &= ~(both & (step < -limit))
-    return keep
+    z = np.full(depth_m.shape, _NOWHERE_M, np.float32)
+    cv2.copyTo(depth_m, candidate, z)
+    reach = depth_jump(z, base_m)
+    reach += z
+    # Farther than one of its neighbours reaches.
+    return cv2.bitwise_and(candidate, cv2.compare(z, cv2.erode(reach, _CROSS), cv2.CMP_LE))
 
 
 def label_components(
@@ -67,32 +67,32 @@ def label_components(
     """Label the coarse grid; components smaller than `min_area_m2` are left out of the list.
 
     Args:
-        depth_m: (h, w) [m]; connected: (h, w) bool, from `cut_at_jumps`.
+        depth_m: (h, w) [m]; connected: (h, w) uint8, from `cut_at_jumps`.
         intrinsics: of the coarse grid.
 
     Returns:
         (h, w) int32 labels (0 = none), and at most 24 components, largest first.
     """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(connected.view(np.uint8), connectivity=4)
-    flat = labels.ravel()
-    squares = np.bincount(flat, weights=np.square(depth_m, dtype=np.float64).ravel(), minlength=count)
-    area = squares / (intrinsics.fx * intrinsics.fy)  # a pixel at z covers (z / f)^2
-    area[0] = 0
+    count, labels = cv2.connectedComponents(connected, connectivity=4)
+    cells = np.flatnonzero(connected != 0)
+    label, z = labels.ravel()[cells], depth_m.ravel()[cells]
+    # A pixel at z covers (z / f)^2.
+    area = np.bincount(label, weights=z * z, minlength=count) / (intrinsics.fx * intrinsics.fy)
     order = np.argsort(-area, kind="stable")[:_MAX_CONSIDERED]
     found: list[Component] = []
-    for label in order[area[order] >= min_area_m2]:
-        x, y, width, height, pixels = (int(s) for s in stats[label])
-        rows, columns = np.nonzero(labels[y : y + height, x : x + width] == label)
-        stride = max(1, pixels // 400)
-        rows, columns = rows[::stride] + y, columns[::stride] + x
-        z = depth_m[rows, columns].astype(np.float64)
+    for which in order[(area[order] >= min_area_m2) & (area[order] > 0)]:
+        own = np.flatnonzero(label == which)
+        some = own[:: max(1, len(own) // 400)]
+        rows, columns = np.divmod(cells[some], depth_m.shape[1])
+        depth = z[some].astype(np.float64)
         points = np.stack(
-            [(columns - intrinsics.cx) / intrinsics.fx * z, (rows - intrinsics.cy) / intrinsics.fy * z, z], axis=1
+            [(columns - intrinsics.cx) / intrinsics.fx * depth, (rows - intrinsics.cy) / intrinsics.fy * depth, depth],
+            axis=1,
         )
         ranked = np.sort(points, axis=0)
-        low, centre, high = (ranked[int(q * len(z))] for q in (0.05, 0.5, 0.95))
+        low, centre, high = (ranked[int(q * len(depth))] for q in (0.05, 0.5, 0.95))
         extent = float((high - low).max())
-        found.append(Component(int(label), pixels, float(area[label]), float(centre[2]), centre, extent, points))
+        found.append(Component(int(which), len(own), float(area[which]), float(centre[2]), centre, extent, points))
     return labels, found
 
 

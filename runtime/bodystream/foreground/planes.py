@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from bodystream.types import Array
@@ -21,6 +22,7 @@ _MIN_SHARE = 0.06  # of all measured cells
 _MAX_BEHIND = 0.03
 _MIN_EXTENT_M = (1.1, 0.45)  # along its two axes: of the floor, a level camera often sees no more than a strip
 _SEARCH_EVERY = 8
+_TOLERANCE_M = (0.012, 0.07)
 _INITIAL_NOISE = 0.006  # [1/m], standard deviation over z^2: generous until it is measured
 
 
@@ -42,10 +44,29 @@ class Plane:
         """(..., 3) points to signed distances [m], positive towards the camera."""
         return points @ self.normal.astype(points.dtype) + points.dtype.type(self.offset_m)
 
-    def tolerance(self, depth_m: Array) -> Array:
-        """How near to the plane a point at that depth cannot be told from it [m]."""
-        scaled = depth_m * depth_m * np.float32(3 * self.noise)
-        return np.minimum(np.maximum(scaled, np.float32(0.012)), np.float32(0.07))
+    def tolerance(self, squared_depth: Array) -> Array:
+        """How near to the plane a point at that depth, in m^2, cannot be told from it [m]."""
+        scaled = squared_depth * np.float32(3 * self.noise)
+        return np.clip(scaled, np.float32(_TOLERANCE_M[0]), np.float32(_TOLERANCE_M[1]), out=scaled)
+
+    def in_front(self, depth_m: Array, ray_x: Array, ray_y: Array, margin_m: Array | None = None) -> Array:
+        """Which pixels are on the camera's side of the plane by more than can be noise.
+
+        Args:
+            depth_m: (h, w) float32 [m]. ray_x: (w,), ray_y: (h,) float32, of the pixels' rays at a depth of 1.
+            margin_m: (h, w), how much farther from it they must be.
+
+        Returns:
+            (h, w) uint8, 0 or 255.
+        """
+        normal = self.normal.astype(np.float32)
+        distance = np.add.outer(ray_y * normal[1] + normal[2], ray_x * normal[0])
+        distance *= depth_m
+        limit = self.tolerance(depth_m * depth_m)
+        limit -= np.float32(self.offset_m)
+        if margin_m is not None:
+            limit += margin_m
+        return cv2.compare(distance, limit, cv2.CMP_GT)
 
 
 def fit_plane(points: Array) -> tuple[Array, float] | None:
@@ -66,6 +87,30 @@ def fit_plane(points: Array) -> tuple[Array, float] | None:
     if abs(offset) < 1e-3:
         return None
     return (normal, offset) if offset > 0 else (-normal, -offset)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The measured cells of one frame.
+
+    Attributes:
+        points: (n, 3) float32 [m]. squared: (n,) of their depth [m^2].
+        sides: (n, 4) bool: within a tenth of the image of its left, right, top, bottom side. Not at the side itself:
+            registered depth images have an empty frame around them.
+    """
+
+    points: Array
+    squared: Array
+    sides: Array
+
+    @classmethod
+    def of(cls, points: Array, measured: Array) -> _Cells:
+        """Those of a coarse point image (h, w, 3) where `measured` (h, w) is true."""
+        p = points[measured]
+        rows, columns = np.nonzero(measured)
+        height, width = measured.shape
+        sides = [columns < 0.1 * width, columns >= 0.9 * width, rows < 0.1 * height, rows >= 0.9 * height]
+        return cls(p, p[:, 2] ** 2, np.stack(sides, axis=1))
 
 
 class BackgroundPlanes:
@@ -95,27 +140,29 @@ class BackgroundPlanes:
         Returns:
             The planes, widest first.
         """
-        p = points[measured]
-        if len(p) < 50:
+        cells = _Cells.of(points, measured)
+        if len(cells.points) < 50:
             return self.planes
-        sides = _near_sides(measured)
-        kept: list[Plane] = []
-        free = np.ones(len(p), bool)
-        for plane in self.planes:
-            refined = _refine(plane, p[free], rounds=1)
-            if refined is not None and _bounds_scene(refined, p, free, sides):
-                kept.append(refined)
-                free &= refined.distance(p) > refined.tolerance(p[:, 2])
         self._until_search -= 1
-        if self._until_search < 0 or len(kept) < len(self.planes):
+        search = self._until_search < 0
+        kept: list[Plane] = []
+        free = np.ones(len(cells.points), bool)
+        for plane in self.planes:
+            refined = _refine(plane, cells, free, rounds=1)
+            # How far it reaches changes slowly: that is looked at when planes are searched for.
+            distance = None if refined is None else _bounds_scene(refined, cells, free, thorough=search)
+            if refined is not None and distance is not None:
+                kept.append(refined)
+                free &= distance > refined.tolerance(cells.squared)
+        if search or len(kept) < len(self.planes):
             self._until_search = _SEARCH_EVERY
             hypotheses = self._hypotheses(points, measured)
             while len(kept) < _MAX_PLANES:
-                found = _search(hypotheses, p, free, sides)
+                found = _search(hypotheses, cells, free)
                 if found is None:
                     break
                 kept.append(found)
-                free &= found.distance(p) > found.tolerance(p[:, 2])
+                free &= found.distance(cells.points) > found.tolerance(cells.squared)
         self.planes = kept
         return kept
 
@@ -148,13 +195,14 @@ class BackgroundPlanes:
         return np.concatenate([normal * sign[:, None], (offset * sign)[:, None]], axis=1).astype(np.float32)
 
 
-def _search(hypotheses: Array, p: Array, free: Array, sides: Array) -> Plane | None:
+def _search(hypotheses: Array, cells: _Cells, free: Array) -> Plane | None:
     """The bounding plane with most free inliers among the hypotheses, refined; None if none qualifies."""
-    if len(hypotheses) == 0 or free.sum() < _MIN_SHARE * len(p):
+    count = len(cells.points)
+    if len(hypotheses) == 0 or np.count_nonzero(free) < _MIN_SHARE * count:
         return None
-    some = p[::3]
+    some, squared = cells.points[::3], cells.squared[::3]
     distance = hypotheses[:, :3] @ some.T + hypotheses[:, 3:]  # (hypotheses, some cells)
-    near = np.float32(0.02) + np.float32(0.01) * some[:, 2] ** 2
+    near = np.float32(0.02) + np.float32(0.01) * squared
     support = np.count_nonzero((np.abs(distance) < near) & free[::3], axis=1)
     behind = np.count_nonzero(distance < -2 * near, axis=1)
     # A rough hypothesis tilts through the scene, so this only ranks; the refined plane is judged below.
@@ -163,51 +211,50 @@ def _search(hypotheses: Array, p: Array, free: Array, sides: Array) -> Plane | N
     best_support = 0
     for h in ranked:
         rough = Plane(hypotheses[h, :3].astype(np.float64), float(hypotheses[h, 3]), _INITIAL_NOISE)
-        refined = _refine(rough, p[free], rounds=4)
-        if refined is None or not _bounds_scene(refined, p, free, sides):
+        refined = _refine(rough, cells, free, rounds=4)
+        if refined is None:
             continue
-        count = int((np.abs(refined.distance(p)) < refined.tolerance(p[:, 2]))[free].sum())
-        if count > best_support and count >= _MIN_SHARE * len(p):
-            best, best_support = refined, count
+        distance = _bounds_scene(refined, cells, free, thorough=True)
+        if distance is None:
+            continue
+        inliers = int(np.count_nonzero((np.abs(distance) < refined.tolerance(cells.squared)) & free))
+        if inliers > best_support and inliers >= _MIN_SHARE * count:
+            best, best_support = refined, inliers
     return best
 
 
-def _refine(plane: Plane, p: Array, rounds: int) -> Plane | None:
-    """Refit to the inliers, and measure the noise of those."""
-    squared_depth = p[:, 2] ** 2
+def _refine(plane: Plane, cells: _Cells, free: Array, rounds: int) -> Plane | None:
+    """Refit to the inliers among the free cells, and measure the noise of those."""
     for _ in range(rounds):
-        near = np.clip(4 * plane.noise * squared_depth, 0.02, 0.10)
-        inside = np.abs(plane.distance(p)) < near
-        fitted = fit_plane(p[inside])
+        near = np.clip(cells.squared * np.float32(4 * plane.noise), np.float32(0.02), np.float32(0.10))
+        inside = np.flatnonzero((np.abs(plane.distance(cells.points)) < near) & free)
+        p = cells.points[inside]
+        fitted = fit_plane(p)
         if fitted is None:
             return None
         plane = Plane(fitted[0], fitted[1], plane.noise)
-        spread = 1.4826 * float(np.median(np.abs(plane.distance(p[inside])) / squared_depth[inside]))
-        plane = Plane(plane.normal, plane.offset_m, float(np.clip(spread, 0.0005, _INITIAL_NOISE)))
+        spread = 1.4826 * float(np.median(np.abs(plane.distance(p)) / cells.squared[inside]))
+        plane = Plane(plane.normal, plane.offset_m, min(max(spread, 0.0005), _INITIAL_NOISE))
     return plane
 
 
-def _near_sides(measured: Array) -> Array:
-    """(n, 4) bool for the measured cells: within a tenth of the image of its left, right, top, bottom side.
-
-    Not at the side itself: registered depth images have an empty frame around them.
-    """
-    rows, columns = np.nonzero(measured)
-    height, width = measured.shape
-    return np.stack([columns < 0.1 * width, columns >= 0.9 * width, rows < 0.1 * height, rows >= 0.9 * height], axis=1)
-
-
-def _bounds_scene(plane: Plane, p: Array, free: Array, sides: Array) -> bool:
-    """Whether the plane is wide, has enough cells that no other plane has, and bounds the image and the scene."""
-    distance = plane.distance(p)
-    tolerance = plane.tolerance(p[:, 2])
+def _bounds_scene(plane: Plane, cells: _Cells, free: Array, thorough: bool) -> Array | None:
+    """(n,) distances [m] of all cells from a plane that has enough cells that no other plane has, bounds the scene and,
+    looked at thoroughly, is wide and runs out of the image; None of another one."""
+    count = len(cells.points)
+    distance = plane.distance(cells.points)
+    tolerance = plane.tolerance(cells.squared)
     inside = (np.abs(distance) < tolerance) & free
-    if inside.sum() < _MIN_SHARE * len(p) or (distance < -2 * tolerance).sum() > _MAX_BEHIND * len(p):
-        return False
-    if (np.count_nonzero(sides[inside], axis=0) >= 4).sum() < 2:
-        return False
-    flat = p[inside][::2].astype(np.float64)
+    if np.count_nonzero(inside) < _MIN_SHARE * count:
+        return None
+    if np.count_nonzero(distance < -2 * tolerance) > _MAX_BEHIND * count:
+        return None
+    if not thorough:
+        return distance
+    if (np.count_nonzero(cells.sides[inside], axis=0) >= 4).sum() < 2:
+        return None
+    flat = cells.points[inside][::2].astype(np.float64)
     axes = np.linalg.eigh(np.cov(flat.T))[1]
     spread = np.sort(flat @ axes[:, 1:], axis=0)
     extent = np.sort(spread[int(0.97 * len(spread))] - spread[int(0.03 * len(spread))])
-    return bool(extent[1] >= _MIN_EXTENT_M[0] and extent[0] >= _MIN_EXTENT_M[1])
+    return distance if extent[1] >= _MIN_EXTENT_M[0] and extent[0] >= _MIN_EXTENT_M[1] else None

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.foreground.components import Component, cut_at_jumps, depth_jump, label_components, linked
+from bodystream.foreground.components import Component, cut_at_jumps, label_components, linked
+from bodystream.foreground.outline import OutlineRefiner
 from bodystream.foreground.planes import BackgroundPlanes, Plane
 from bodystream.types import Array, CameraIntrinsics, Foreground, RgbdFrame, Status
 
@@ -69,13 +70,13 @@ class _Memory:
     """The body as it was last seen, on the coarse grid.
 
     Attributes:
-        mask: (h, w) bool; depth_m: (h, w), of that frame.
+        cells: (n,) where on the grid, flat; depth_m: (n,) in that frame.
         centre: (3,) [m].
         area_m2: decays slowly from its largest value, so that a body half out of the image is still known by its size.
         strained: frames in a row whose outline was carried on.
     """
 
-    mask: Array
+    cells: Array
     depth_m: Array
     centre: Array
     area_m2: float
@@ -104,8 +105,8 @@ class ForegroundSegmenter:
                 )
         self._stride = max(1, intrinsics.width // _COARSE_WIDTH)
         self._coarse_camera = intrinsics.strided(self._stride)
-        self._ray_x = ((np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx).astype(np.float32)
-        self._ray_y = ((np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy).astype(np.float32)[:, None]
+        self._outline = OutlineRefiner(intrinsics, self._stride, config.near_m, config.jump_m)
+        self._rays = self._outline.ray_x[:: self._stride], self._outline.ray_y[:: self._stride]
         self._planes = BackgroundPlanes()
         self.reset()
 
@@ -150,13 +151,12 @@ class ForegroundSegmenter:
     def _find(self, frame: RgbdFrame) -> Foreground:
         config, s = self.config, self._stride
         depth = np.ascontiguousarray(frame.depth_m[::s, ::s])
-        measured = (depth > np.float32(config.near_m)) & (depth < np.float32(config.far_m))
-        if not measured.any():
+        candidate = cv2.inRange(depth, config.near_m, config.far_m)
+        if not candidate.any():
             return self._lose(frame, f"no depth between {config.near_m:g} and {config.far_m:g} m")
-        candidate = measured.copy()
-        planes = self._update_planes(depth, measured) if config.remove_planes else []
+        planes = self._update_planes(depth, candidate) if config.remove_planes else []
         for plane in planes:
-            candidate &= self._above(plane, depth, self._ray_x[::s], self._ray_y[::s])
+            candidate &= plane.in_front(depth, *self._rays)
         connected = cut_at_jumps(depth, candidate, config.jump_m)
         labels, components = label_components(depth, connected, self._coarse_camera, min(0.002, config.min_area_m2))
         bodies = [c for c in components if c.area_m2 >= config.min_area_m2 and c.extent_m <= config.max_extent_m]
@@ -176,15 +176,18 @@ class ForegroundSegmenter:
             and (known.strained < config.hold_frames)
         ):
             # It ran together with something: keep what was the body a frame ago, widened by a frame's motion.
-            mask &= cv2.dilate(known.mask.view(np.uint8), np.ones((9, 9), np.uint8)).view(bool)
+            before = np.zeros(depth.shape, np.uint8)
+            before.ravel()[known.cells] = 255
+            mask &= cv2.dilate(before, np.ones((9, 9), np.uint8))
             area, strained = known.area_m2, known.strained + 1
             status, reason = Status.DEGRADED, "the body touches something large; its outline is carried on"
-        full = self._refine(frame.depth_m, depth, mask, planes)
+        full = self._outline.refine(frame.depth_m, depth, mask, planes)
         if not full.any():
             return self._lose(frame, "the body has no pixels left after its outline was refined")
         if known is not None:
             area = max(area, 0.98 * known.area_m2)
-        self._memory = _Memory(mask, depth, main.centre, area, strained)
+        cells = np.flatnonzero(mask != 0)
+        self._memory = _Memory(cells, depth.ravel()[cells], main.centre, area, strained)
         self._missing = 0
         return Foreground(frame.t_ns, full, status, reason)
 
@@ -196,34 +199,24 @@ class ForegroundSegmenter:
 
     def _update_planes(self, depth: Array, measured: Array) -> list[Plane]:
         k = max(1, depth.shape[1] // _PLANE_WIDTH)
-        s = self._stride * k
         z = depth[::k, ::k]
-        points = np.stack([self._ray_x[::s] * z, self._ray_y[::s] * z, z], axis=2)
-        return self._planes.step(points, measured[::k, ::k])
-
-    @staticmethod
-    def _above(plane: Plane, depth: Array, ray_x: Array, ray_y: Array) -> Array:
-        """(h, w) bool: on the camera's side of the plane by more than can be noise."""
-        n = plane.normal.astype(np.float32)
-        slope = (ray_x * n[0])[None, :] + (ray_y * n[1] + n[2])
-        distance = slope * depth
-        distance += np.float32(plane.offset_m)
-        return distance > plane.tolerance(depth)
+        points = np.stack([self._rays[0][::k] * z, self._rays[1][::k, None] * z, z], axis=2)
+        return self._planes.step(points, measured[::k, ::k] != 0)
 
     def _continued(self, labels: Array, depth: Array) -> Array | None:
         """(labels,) pixels of each piece where the body was a frame ago at much the same depth; None at the start."""
         memory = self._memory
         if memory is None:
             return None
-        same = memory.mask & (np.abs(depth - memory.depth_m) < np.float32(_SAME_DEPTH_M))
-        return np.bincount(labels[same], minlength=int(labels.max()) + 1)
+        same = np.abs(depth.ravel()[memory.cells] - memory.depth_m) < np.float32(_SAME_DEPTH_M)
+        return np.bincount(labels.ravel()[memory.cells[same]], minlength=int(labels.max()) + 1)
 
     def _choose(self, bodies: list[Component], labels: Array, continued: Array | None) -> Component | None:
         """The body that continues the memory, or the seed's, or the nearest; None while a lost one is waited for."""
         memory = self._memory
         if memory is not None and continued is not None:
             best = max(bodies, key=lambda c: continued[c.label])
-            if continued[best.label] > 0.1 * np.count_nonzero(memory.mask):
+            if continued[best.label] > 0.1 * len(memory.cells):
                 return best
             near = min(bodies, key=lambda c: float(np.linalg.norm(c.centre - memory.centre)))
             return near if np.linalg.norm(near.centre - memory.centre) < _NEARBY_M else None
@@ -241,7 +234,7 @@ class ForegroundSegmenter:
     def _join(
         self, main: Component, components: list[Component], continued: Array | None, labels: Array
     ) -> tuple[Array, list[Component]]:
-        """The body with its loose pieces: (h, w) bool and the components it is made of."""
+        """The body with its loose pieces: (h, w) uint8, 0 or 255, and the components it is made of."""
         pieces, parts = [], []
         for c in components:
             if c is main:
@@ -251,36 +244,9 @@ class ForegroundSegmenter:
             elif c.area_m2 < min(0.5 * main.area_m2, 2 * self.config.min_area_m2):
                 pieces.append(c)  # what is larger may be somebody else
         members = [main, *parts, *linked([main, *parts], pieces, self.config.link_m)]
-        wanted = np.zeros(int(labels.max()) + 1, bool)
-        wanted[[c.label for c in members]] = True
+        wanted = np.zeros(int(labels.max()) + 1, np.uint8)
+        wanted[[c.label for c in members]] = 255
         return wanted[labels], members
-
-    def _refine(self, depth_m: Array, coarse_depth: Array, mask: Array, planes: list[Plane]) -> Array:
-        """The outline on all pixels: near the coarse mask in the image and in depth, and not of a plane."""
-        s = self._stride
-        out = np.zeros(depth_m.shape, bool)
-        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-        rows = slice(max(0, y - 2), min(mask.shape[0], y + height + 2))
-        columns = slice(max(0, x - 2), min(mask.shape[1], x + width + 2))
-        part, z = mask[rows, columns], coarse_depth[rows, columns]
-        kernel = np.ones((3, 3), np.uint8)
-        far = cv2.dilate(np.where(part, z, np.float32(0)), kernel)
-        near = cv2.erode(np.where(part, z, np.float32(1e3)), kernel)
-        full_rows = slice(rows.start * s, min(depth_m.shape[0], rows.stop * s))
-        full_columns = slice(columns.start * s, min(depth_m.shape[1], columns.stop * s))
-        depth = depth_m[full_rows, full_columns]
-        size = (part.shape[1] * s, part.shape[0] * s)
-        crop = (slice(0, depth.shape[0]), slice(0, depth.shape[1]))
-        far = cv2.resize(far, size, interpolation=cv2.INTER_NEAREST)[crop]
-        near = cv2.resize(near, size, interpolation=cv2.INTER_NEAREST)[crop]
-        slack = depth_jump(depth, self.config.jump_m)
-        fine = (depth > near - slack) & (depth < far + slack) & (depth > np.float32(self.config.near_m))
-        for plane in planes:
-            fine &= self._above(plane, depth, self._ray_x[full_columns], self._ray_y[full_rows])
-        # specks and pinholes of one or two pixels
-        smooth = cv2.medianBlur(fine.view(np.uint8), 5).view(bool)
-        out[full_rows, full_columns] = smooth & (depth > 0)
-        return out
 
 
 def _finish(frame: RgbdFrame, mask: Array, reason_if_empty: str) -> Foreground:
