@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.tracking.solver import SolverConfig
+from bodystream.tracking.solver import FlowTargets, SolverConfig
 from bodystream.types import Array
 from helpers.solver_problems import CAMERA, PLAIN, Problem, SolverCase, random_problem
 
@@ -220,3 +220,27 @@ def test_robust_right_side_is_the_slope_of_the_robust_cost(problem: Problem, wit
     assert (at_zero > bend).sum() > 10 and (at_zero < bend).sum() > 10
     # ICP subtracts points that are more than a metre away: float32 leaves a tenth of a micrometre of millimetres.
     np.testing.assert_allclose(right, -0.5 * slope, atol=5e-5 * np.abs(slope).max(), rtol=0)
+
+
+@pytest.mark.parametrize("reference_matches", [0, 200])
+def test_a_point_that_stands_for_several_counts_as_so_many(problem: Problem, reference_matches: int) -> None:
+    """Every point three times over, or once with a stride of three, which `min_matches` counts alike."""
+    config = replace(PLAIN, min_matches=300, reference_matches=reference_matches, **TERMS["all"])
+    frame, three = icp_scene(problem), np.repeat(np.arange(len(problem.points)), 3)
+    targets = FlowTargets(
+        problem.targets.pixels[three], problem.targets.depth_m[three], problem.targets.weight[three]
+    )  # fmt: skip
+    tripled = replace(
+        problem, points=problem.points[three], anchors=problem.anchors[three], weights=problem.weights[three],
+        targets=targets,
+    )  # fmt: skip
+    systems = []
+    for made, normals, stride in ((tripled, frame.normals[three], 1), (problem, frame.normals, 3)):
+        case = SolverCase(made, config, normals)
+        case.solver.set_points(replace(case.model, stride=stride))
+        case.solver.set_flow(made.targets)
+        case.solver.set_depth(frame.depth_m)
+        systems.append(assembled(case))
+        assert case.solver.solve().dropped_nodes == 0
+    for many, few in zip(*systems, strict=True):
+        np.testing.assert_allclose(few, many, atol=TOLERANCE * np.abs(many).max(), rtol=0)

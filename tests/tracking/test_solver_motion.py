@@ -78,6 +78,19 @@ def test_rigid_motion_is_exact_and_costs_nothing(surface: Problem) -> None:
     np.testing.assert_allclose(rotations, np.tile(turn, (len(rotations), 1, 1)), atol=2e-4)
 
 
+@pytest.mark.parametrize("matches", [700, 5000])
+def test_rigid_steps_alone_recover_a_rigid_motion(matches: int) -> None:
+    """However many points there are: of many, these steps look at a part."""
+    problem = random_problem(3, matches=matches)
+    turn = matrix_from_rotation_vector(np.array([0.05, -0.1, 0.15]))
+    truth = (problem.points.astype(np.float64) - [0, 0, 1.4]) @ turn.T + [0.03, -0.02, 1.42]
+    case = SolverCase(problem.aimed_at(truth), replace(PLAIN, rigid_iterations=6, iterations=0))
+    summary = case.solve()
+    assert np.linalg.norm(problem.points - truth, axis=1).mean() > 0.04
+    assert error_m(case, truth) < 2e-5
+    assert summary.matches == matches
+
+
 def normals_of(depth_m: Array) -> Array:
     """(H, W, 3) unit normals towards the camera, by differences of neighbouring points."""
     points = back_project(depth_m, CAMERA).astype(np.float64)

@@ -18,14 +18,6 @@ from bodystream.tracking.term_kernels import Sums
 
 
 @wp.struct
-class Groups:
-    """Points sorted by the nodes that they are anchored in: those of one group list the same in the same order."""
-
-    starts: wp.array(dtype=wp.int32)  # (G + 1,)
-    order: wp.array(dtype=wp.int32)  # (M,) points sorted by anchor set
-
-
-@wp.struct
 class GroupBlocks:
     """What each group adds to the normal equations."""
 
@@ -39,8 +31,8 @@ def accumulate_groups(
     # Trial:
     state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Model:
-    groups: Groups,
-    points: Points,  # sorted anchors
+    starts: wp.array(dtype=wp.int32),  # (G + 1,) the points of a group lie together
+    points: Points,  # grouped by anchors
     graph: Graph,
     active: wp.array(dtype=wp.int32),  # (N,)
     sums: Sums,
@@ -50,7 +42,7 @@ def accumulate_groups(
     g = begin + wp.tid()
     if state[ACCEPTED] < 0.5:
         return
-    ids = points.anchors[groups.order[groups.starts[g]]]
+    ids = points.anchors[starts[g]]
     if active[ids[0]] == 0:
         return
     rr = wp.zeros(shape=10, dtype=wp.mat33)
@@ -60,8 +52,7 @@ def accumulate_groups(
     bt = wp.zeros(shape=4, dtype=wp.vec3)
     y = wp.zeros(shape=4, dtype=wp.vec3)
     n = wp.zeros(shape=4, dtype=wp.mat33)
-    for k in range(groups.starts[g], groups.starts[g + 1]):
-        match = groups.order[k]
+    for match in range(starts[g], starts[g + 1]):
         p = points.positions[match]
         a = points.weights[match]
         m = sums.information[match]
@@ -132,7 +123,7 @@ def scatter_groups(
     # Trial:
     state: wp.array(dtype=float),  # (4,) see `DAMPING` and those after it
     # Model:
-    groups: Groups,
+    starts: wp.array(dtype=wp.int32),  # (G + 1,) the points of a group lie together
     anchors: wp.array(dtype=wp.vec4i),  # (M,)
     active: wp.array(dtype=wp.int32),  # (N,)
     parts: GroupBlocks,
@@ -143,7 +134,7 @@ def scatter_groups(
     g = begin + wp.tid()
     if state[ACCEPTED] < 0.5:
         return
-    ids = anchors[groups.order[groups.starts[g]]]
+    ids = anchors[starts[g]]
     if active[ids[0]] == 0:
         return
     for i in range(4):

@@ -2,22 +2,15 @@
 
 import warp as wp
 
+from bodystream.deformation.kernels import Points
 from bodystream.tracking.term_kernels import Sums
 
 
-@wp.kernel(enable_backward=False)
-def sort_anchors(
-    begin: wp.int32,
-    # Points:
-    anchors: wp.array(dtype=wp.vec4i),  # (M,)
-    weights: wp.array(dtype=wp.vec4),  # (M,)
-    # Out:
-    anchors_out: wp.array(dtype=wp.vec4i),  # (M,) ascending node indices
-    weights_out: wp.array(dtype=wp.vec4),  # (M,)
-):
-    m = begin + wp.tid()
-    ids = anchors[m]
-    w = weights[m]
+@wp.func
+def ascending(anchors: wp.vec4i, weights: wp.vec4):
+    """The anchors of a point by ascending node index, with their weights."""
+    ids = anchors
+    w = weights
     for i in range(3):
         for j in range(3):
             if j < 3 - i:
@@ -28,8 +21,38 @@ def sort_anchors(
                     swap_w = w[j]
                     w[j] = w[j + 1]
                     w[j + 1] = swap_w
+    return ids, w
+
+
+@wp.kernel(enable_backward=False)
+def sort_anchors(
+    begin: wp.int32,
+    # Points:
+    anchors: wp.array(dtype=wp.vec4i),  # (M,)
+    # Out:
+    anchors_out: wp.array(dtype=wp.vec4i),  # (M,) ascending node indices
+):
+    m = begin + wp.tid()
+    ids, w = ascending(anchors[m], wp.vec4(0.0, 0.0, 0.0, 0.0))
     anchors_out[m] = ids
-    weights_out[m] = w
+
+
+@wp.kernel(enable_backward=False)
+def group_points(
+    begin: wp.int32,
+    # Points:
+    points: Points,
+    order: wp.array(dtype=wp.int32),  # (M,) points sorted by anchor set
+    # Out:
+    points_out: Points,  # with ascending anchors
+):
+    i = begin + wp.tid()
+    m = order[i]
+    ids, w = ascending(points.anchors[m], points.weights[m])
+    points_out.positions[i] = points.positions[m]
+    points_out.normals[i] = points.normals[m]
+    points_out.anchors[i] = ids
+    points_out.weights[i] = w
 
 
 @wp.kernel(enable_backward=False)
@@ -86,7 +109,7 @@ def tally_nodes(
 def tally_seen(
     begin: wp.int32,
     # Points:
-    seen: wp.array(dtype=wp.uint8),  # (M,) as `icp_terms` says
+    seen: wp.array(dtype=wp.uint8),  # (M,) as `match_terms` says
     # Out (added to):
     tally_out: wp.array(dtype=float),  # (6,): ..., points that face away, explain a pixel, are far from it, are off
 ):

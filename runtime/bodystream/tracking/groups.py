@@ -8,7 +8,8 @@ import warp as wp
 
 from bodystream.device import LaunchCache, Staged
 from bodystream.tracking import cluster_kernels
-from bodystream.tracking.assembly_kernels import Groups
+from bodystream.tracking.model import ModelPoints, packed_points
+from bodystream.types import Array
 
 __all__ = ["MAX_NODES", "PointGroups"]
 
@@ -17,45 +18,48 @@ MAX_NODES = 1 << 15
 
 
 class PointGroups:
-    """The skinning of points with ascending node indices, and the points' order by it.
+    """A copy of the model's points in which those that are anchored on the same nodes lie together.
 
     Args:
         device: where its arrays live.
         capacity: points that fit.
 
     Attributes:
-        anchors, weights: (capacity,) vec4i and vec4 device arrays; anchors ascend within a point.
-        order: (M,) int32, the points sorted by anchors. starts: (G + 1,) int32, where in it each group begins.
-        count: G.
+        points: the sorted points; anchors ascend within each. order: (M,) int, their places among those that came.
+        starts: (G + 1,) int32 device array, where each group begins. count: G.
     """
 
     def __init__(self, device: wp.Device, capacity: int) -> None:
         self._launch = LaunchCache(device)
-        self._anchors = Staged(capacity, wp.vec4i, device)
+        self._ascending = Staged(capacity, wp.vec4i, device)
         self._order_and_starts = Staged(2 * capacity + 1, wp.int32, device)
-        self.anchors = self._anchors.array
-        self.weights = wp.zeros(capacity, dtype=wp.vec4, device=device)
-        self.order = self.starts = self._order_and_starts.array
+        self._positions = wp.zeros(capacity, dtype=wp.vec3, device=device)
+        self._normals = wp.zeros(capacity, dtype=wp.vec3, device=device)
+        self._anchors = wp.zeros(capacity, dtype=wp.vec4i, device=device)
+        self._weights = wp.zeros(capacity, dtype=wp.vec4, device=device)
+        self.points = ModelPoints(self._positions, self._anchors, self._weights, 0)
+        self.order = np.zeros(0, np.int64)
+        self.starts = self._order_and_starts.array
         self.count = 0
 
-    @property
-    def packed(self) -> Groups:
-        """The kernels' view of order and starts."""
-        groups = Groups()
-        groups.starts, groups.order = self.starts, self.order
-        return groups
-
-    def sort(self, anchors: wp.array, weights: wp.array, count: int) -> None:
-        """Take the anchors and weights of `count` points, vec4i and vec4 device arrays."""
-        self._launch(
-            cluster_kernels.sort_anchors, count, [anchors, weights, self.anchors, self.weights], min_chunk=1024
-        )
-        ids = self._anchors.download(count).astype(np.int64)
+    def sort(self, model: ModelPoints) -> None:
+        """Take the points of a model, of which there is at least one."""
+        count = model.count
+        self._launch(cluster_kernels.sort_anchors, count, [model.anchors, self._ascending.array], min_chunk=4096)
+        ids = self._ascending.download(count).astype(np.int64)
         keys = ((ids[:, 0] << 45) | (ids[:, 1] << 30)) | ((ids[:, 2] << 15) | ids[:, 3])
-        order = np.argsort(keys)
+        self.order = order = np.argsort(keys)
         sorted_keys = keys[order]
         starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])
         self.count = len(starts)
         self._order_and_starts.upload(np.concatenate([order, starts, [count]]))
-        self.order = self._order_and_starts.array[:count]
         self.starts = self._order_and_starts.array[count : count + self.count + 1]
+        sorted_points = packed_points(self._positions, self._normals, self._anchors, self._weights)
+        inputs = [model.packed, self._order_and_starts.array, sorted_points]
+        self._launch(cluster_kernels.group_points, count, inputs, min_chunk=2048)
+        normals = None if model.normals is None else self._normals
+        self.points = ModelPoints(self._positions, self._anchors, self._weights, count, normals, model.stride)
+
+    def sorted(self, values: Array) -> Array:
+        """(M, ...) values of the points as they came, in the order of the sorted ones."""
+        return values[self.order]

@@ -60,6 +60,7 @@ class ModelPoints:
     Attributes:
         points: vec3 [m]. anchors, weights: vec4i and vec4, four nodes of the graph. count: in use.
         normals: vec3 unit vectors; only dense ICP needs them.
+        stride: vertices of the surface that each stands for.
     """
 
     points: wp.array
@@ -67,6 +68,7 @@ class ModelPoints:
     weights: wp.array
     count: int
     normals: wp.array | None = None
+    stride: int = 1
 
     @cached_property
     def packed(self) -> Points:
@@ -94,9 +96,9 @@ class PointSampler:
         """Copy vertices evenly through the list, which runs along the surface; valid until it has changed."""
         if self._taken is not None and self._taken[0] is surface and self._taken[1] == surface.version:
             return self._taken[2]
-        stride = -(-surface.vertex_count // self._max_points)
-        count = surface.vertex_count // max(1, stride)
-        model = ModelPoints(self._points, self._anchors, self._weights, count, self._normals)
+        stride = max(1, -(-surface.vertex_count // self._max_points))
+        count = surface.vertex_count // stride
+        model = ModelPoints(self._points, self._anchors, self._weights, count, self._normals, stride)
         whole = packed_points(surface.vertices, surface.normals, surface.anchors, surface.weights)
         self._launch(match_kernels.take_every, count, [stride, whole, model.packed], min_chunk=4096)
         self._taken = (surface, surface.version, model)

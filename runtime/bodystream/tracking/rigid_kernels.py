@@ -17,7 +17,8 @@ def sum_rigid(
     active: wp.array(dtype=wp.int32),  # (N,)
     # Matches:
     count: int,
-    chunk: int,  # matches a thread
+    stride: int,  # every so many of them are looked at
+    chunk: int,  # of these, a thread
     sums: Sums,
     # Out:
     sums_out: wp.array2d(dtype=float),  # (chunks, 27) 21 of the symmetric 6x6 matrix, 6 of the right side
@@ -29,7 +30,8 @@ def sum_rigid(
     tt = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     br = wp.vec3(0.0, 0.0, 0.0)
     bt = wp.vec3(0.0, 0.0, 0.0)
-    for i in range(c * chunk, wp.min(count, (c + 1) * chunk)):
+    for k in range(c * chunk, wp.min((count + stride - 1) / stride, (c + 1) * chunk)):
+        i = k * stride
         m = sums.information[i]
         if wp.trace(m) > 0.0 and active[points.anchors[i][0]] != 0:
             y = wp.skew(warp_point(points.positions[i], points.anchors[i], points.weights[i], graph))
@@ -39,17 +41,17 @@ def sum_rigid(
             tt += m
             br += y * sums.gradient[i]
             bt += sums.gradient[i]
-    k = int(0)
+    place = int(0)
     for a in range(3):
         for b in range(3):
             if b >= a:
-                sums_out[c, k] = rr[a, b]
-                sums_out[c, k + 1] = tt[a, b]
-                k += 2
+                sums_out[c, place] = rr[a, b]
+                sums_out[c, place + 1] = tt[a, b]
+                place += 2
     for a in range(3):
         for b in range(3):
-            sums_out[c, k] = rt[a, b]
-            k += 1
+            sums_out[c, place] = rt[a, b]
+            place += 1
     for a in range(3):
         sums_out[c, 21 + a] = br[a]
         sums_out[c, 24 + a] = bt[a]

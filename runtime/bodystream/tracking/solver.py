@@ -14,7 +14,7 @@ from bodystream.device.camera import device_camera
 from bodystream.tracking import assembly_kernels, cluster_kernels, rigid_kernels, step_kernels, term_kernels
 from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
-from bodystream.tracking.model import ModelPoints, packed_points
+from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.pattern import analyse_pattern
 from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary
 from bodystream.types import Array, CameraIntrinsics, Status
@@ -22,6 +22,8 @@ from bodystream.types import Array, CameraIntrinsics, Status
 __all__ = ["FlowTargets", "GaussNewton", "SolveSummary", "SolverConfig"]
 
 COST_CHUNK = 256
+# So many points tell six numbers as well as all do.
+RIGID_POINTS, RIGID_CHUNK = 1500, 64
 # What a solve tells the host lies in one block, so that it is read back once: state, report of the linear solver,
 # tally of nodes and points, and behind them the costs.
 STATE, REPORT, TALLY, COSTS = 0, 4, 8, 16
@@ -87,27 +89,35 @@ class GaussNewton:
         if count == 0 or self.field.count == 0:
             return  # `solve` reports that there is nothing to solve
         self._analyse_graph()
-        self._groups.sort(model.anchors, model.weights, count)
+        self._groups.sort(model)
         if self._groups.count > self._group_capacity:
             self._allocate_groups(max(2 * self._group_capacity, self._groups.count))
         self._record(model)
         self._model = model
 
     def set_flow(self, targets: FlowTargets) -> None:
-        """Matches of this frame, in the order of the points."""
+        """Matches of this frame, in the order of the points that were set."""
         n = self._count
         if targets.pixels.shape != (n, 2):
             raise ValueError(f"flow targets must have shape {(n, 2)} as the points, got {targets.pixels.shape}")
         weight = np.nan_to_num(targets.weight, nan=0.0, posinf=0.0, neginf=0.0)
         finite = np.all(np.isfinite(targets.pixels), axis=1)
-        upload(self._targets.pixels, np.where(finite[:, None], targets.pixels, 0).astype(np.float32))
-        upload(self._targets.depth, np.nan_to_num(targets.depth_m, posinf=0.0, neginf=0.0).astype(np.float32))
-        upload(self._targets.weight, np.where(finite, weight, 0).astype(np.float32))
+        depth = np.nan_to_num(targets.depth_m, posinf=0.0, neginf=0.0)
+        if n and self._model is not None:
+            grouped = self._groups.sorted
+            upload(self._targets.pixels, grouped(np.where(finite[:, None], targets.pixels, 0).astype(np.float32)))
+            upload(self._targets.depth, grouped(depth.astype(np.float32)))
+            upload(self._targets.weight, grouped(np.where(finite, weight, 0).astype(np.float32)))
         self._use_flow = True
 
     @property
+    def points(self) -> ModelPoints:
+        """The points that were set, in the order in which the solver keeps them: those on the same nodes together."""
+        return self._groups.points
+
+    @property
     def flow_buffers(self) -> term_kernels.Targets:
-        """Device buffers to fill in place of `set_flow`; then call `use_flow`."""
+        """Device buffers to fill in place of `set_flow`, in the order of `points`; then call `use_flow`."""
         return self._targets
 
     def use_flow(self) -> None:
@@ -124,8 +134,6 @@ class GaussNewton:
         else:
             self._own_depth.upload(depth_m)
             self._depth = self._own_depth.array
-        if self._model is not None:
-            self._icp_terms.set_param("depth_m", self._depth)
         self._use_icp = True
 
     def solve(self) -> SolveSummary:
@@ -155,12 +163,14 @@ class GaussNewton:
         """What comes before the iterations: damping, dropped clusters, and the rigid steps."""
         self._results.array.zero_()
         wp.copy(self._state, self._first_state)
+        self._set_terms()
         self._select_active()
-        for _ in range(self.config.rigid_iterations):
+        last = self.config.rigid_iterations - 1
+        for k in range(self.config.rigid_iterations):
             self._sum_rigid()
             self._solve_rigid()
             self._apply_rigid()
-            self._terms()
+            self._terms(self._rigid_stride if k < last else 1)
 
     def iterate(self, iteration: int) -> LinearReport:
         """One Gauss-Newton iteration. On CUDA it only launches kernels, so it may be captured in a graph."""
@@ -174,6 +184,7 @@ class GaussNewton:
         """The system of a first iteration without rigid steps, to look into; `solve` makes its own."""
         self._results.array.zero_()
         wp.copy(self._state, self._first_state)
+        self._set_terms()
         self._select_active()
         self._evaluate(0)
         self._assemble()
@@ -273,7 +284,7 @@ class GaussNewton:
         sums.gradient = wp.zeros(capacity, dtype=wp.vec3, device=device)
         sums.cost = wp.zeros(capacity, dtype=wp.vec3, device=device)
         self._seen = wp.zeros(capacity, dtype=wp.uint8, device=device)
-        self._rigid_sums = wp.zeros((-(-capacity // COST_CHUNK), 27), dtype=float, device=device)
+        self._rigid_sums = wp.zeros((-(-capacity // RIGID_CHUNK), 27), dtype=float, device=device)
 
     def _allocate_groups(self, capacity: int) -> None:
         self._group_capacity = capacity
@@ -285,21 +296,25 @@ class GaussNewton:
         """Record every launch once, and later only what changed; a step replays them."""
         field, config, graph = self.field, self.config, self.field.graph
         matches, nodes, groups = self._count, field.count, self._groups
-        points = packed_points(model.points, model.normals, groups.anchors, groups.weights)
-        order, system = groups.packed, self._equations.packed
+        points, anchors, starts, system = (
+            groups.points.packed,
+            groups.points.anchors,
+            groups.starts,
+            self._equations.packed,
+        )
         chunks = -(-matches // COST_CHUNK)
+        self._rigid_stride = stride = max(1, matches // RIGID_POINTS)
+        rigid_chunks = -(-matches // (stride * RIGID_CHUNK))
         state, active, sums, reg = self._state, self._active, self._sums, config.lambda_reg
-        seen = [points, graph, active, self._camera]
-        term = _term_weights(config, matches)
+        self._term = _term_weights(config, matches, model.stride)
 
         def record(kernel: Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
             return self._launch.prepare(kernel, dim, inputs, min_chunk=chunk, split=split)
 
-        self._clear_terms = record(term_kernels.clear_terms, matches, [sums], chunk=16384)
-        self._flow_terms = record(term_kernels.flow_terms, matches, [*seen, self._targets, term, sums])
-        self._icp_terms = record(term_kernels.icp_terms, matches, [*seen, self._depth, term, sums, self._seen])
+        inputs = [points, 1, graph, active, self._camera, self._targets, self._depth, self._term, sums, self._seen]
+        self._match_terms = record(term_kernels.match_terms, matches, inputs, chunk=512)
 
-        inputs = [matches, COST_CHUNK, sums, groups.anchors, active, 0, self._totals]
+        inputs = [matches, COST_CHUNK, sums, anchors, active, 0, self._totals]
         self._sum_costs = record(step_kernels.sum_costs, chunks, inputs, split=False)
         inputs = [graph, active, reg, 0, self._totals]
         self._regularisation_cost = record(step_kernels.regularisation_cost, nodes, inputs, split=False)
@@ -307,38 +322,42 @@ class GaussNewton:
         inputs = [state, graph, self._kept_rotations, self._kept_translations]
         self._keep_or_revert = record(step_kernels.keep_or_revert, nodes, inputs)
 
-        inputs = [points, graph, active, matches, COST_CHUNK, sums, self._rigid_sums]
-        self._sum_rigid = record(rigid_kernels.sum_rigid, chunks, inputs, chunk=4)
-        inputs = [chunks, self._rigid_sums, 1e-4, self._rigid_step]
+        inputs = [points, graph, active, matches, stride, RIGID_CHUNK, sums, self._rigid_sums]
+        self._sum_rigid = record(rigid_kernels.sum_rigid, rigid_chunks, inputs, chunk=4)
+        inputs = [rigid_chunks, self._rigid_sums, 1e-4, self._rigid_step]
         self._solve_rigid = record(rigid_kernels.solve_rigid, 1, inputs, split=False)
         limits = [config.max_rotation_rad, config.max_translation_m]
         self._apply_rigid = record(rigid_kernels.apply_rigid, nodes, [self._rigid_step, *limits, graph])
 
         assembly = assembly_kernels
-        inputs = [state, order, points, graph, active, sums, self._parts]
+        inputs = [state, starts, points, graph, active, sums, self._parts]
         self._accumulate = record(assembly.accumulate_groups, groups.count, inputs, chunk=64)
         self._clear_system = record(assembly.clear_system, nodes, [state, system], chunk=128)
-        inputs = [state, order, groups.anchors, active, self._parts, system]
+        inputs = [state, starts, anchors, active, self._parts, system]
         self._scatter = record(assembly.scatter_groups, groups.count, inputs, split=False)
         inputs = [state, graph, active, reg, system]
         self._regularise = record(assembly.regularisation_blocks, nodes, inputs, split=False)
         self._mirror = record(assembly.mirror_blocks, nodes, [state, active, system], chunk=128)
         self._apply_step = record(step_kernels.apply_step, nodes, [self._equations.step, active, *limits, graph])
 
-        inputs = [groups.anchors, sums, self._clusters, self._cluster_counts]
+        inputs = [anchors, sums, self._clusters, self._cluster_counts]
         self._count_matches = record(cluster_kernels.count_matches, matches, inputs, split=False)
-        inputs = [self._clusters, self._cluster_counts, config.min_matches, active]
+        inputs = [self._clusters, self._cluster_counts, -(-config.min_matches // model.stride), active]
         self._activate = record(cluster_kernels.activate_nodes, nodes, inputs)
         inputs = [active, self._cluster_counts, self._tally]
         self._tally_nodes = record(cluster_kernels.tally_nodes, nodes, inputs, split=False)
         self._tally_seen = record(cluster_kernels.tally_seen, matches, [self._seen, self._tally], split=False)
 
-    def _terms(self) -> None:
-        self._clear_terms()
-        if self._use_flow:
-            self._flow_terms()
-        if self._use_icp:
-            self._icp_terms()
+    def _set_terms(self) -> None:
+        """Hand this frame's depth, and which terms there are, to the recorded launch."""
+        self._term.use_flow, self._term.use_icp = int(self._use_flow), int(self._use_icp)
+        self._match_terms.set_param("term", self._term)
+        self._match_terms.set_param("depth_m", self._depth)
+
+    def _terms(self, stride: int = 1) -> None:
+        """Terms of every `stride`-th match; those of the others stay."""
+        self._match_terms.set_param("stride", stride)
+        self._match_terms(-(-self._count // stride))
 
     def _select_active(self) -> None:
         """Drop clusters with too few matches: only regularised, they could drift anywhere."""
@@ -366,9 +385,11 @@ class GaussNewton:
         self._mirror()
 
 
-def _term_weights(config: SolverConfig, matches: int) -> term_kernels.TermWeights:
-    """The kernels' view of a configuration."""
-    share = min(1.0, config.reference_matches / max(matches, 1)) if config.reference_matches else 1.0
+def _term_weights(config: SolverConfig, matches: int, stride: int) -> term_kernels.TermWeights:
+    """The kernels' view of a configuration, for so many points of which each stands for `stride` vertices."""
+    share = float(stride)
+    if config.reference_matches:
+        share = min(share, config.reference_matches / max(matches, 1))
     term = term_kernels.TermWeights()
     term.flow, term.depth = config.lambda_flow * share, config.lambda_depth * share
     term.icp, term.reg = config.lambda_icp * share, config.lambda_reg

@@ -22,7 +22,8 @@ class SolverConfig:
         lambda_flow, lambda_depth, lambda_reg: of NNRT eq. 8; lambda_flow goes with pixels at 640 px width.
         lambda_icp: weight of dense point-to-plane ICP, with metres.
         reference_matches: the weights of eq. 8 were chosen for 10k sampled matches; the data terms of M > 10k are
-            scaled by 10k / M, so that using all of them does not drown the regulariser. 0 = never scale.
+            scaled by 10k / M, so that using all of them does not drown the regulariser. 0 = never scale. A point that
+            stands for several vertices counts as so many, here and for `min_matches`.
         rigid_iterations: steps of one rigid motion of all nodes before the non-rigid ones (as DynamicFusion does);
             they take out the part that conjugate gradients are slowest at.
         iterations: Gauss-Newton iterations; fewer when the step gets small (CPU only).
@@ -84,7 +85,7 @@ class SolverConfig:
             stop_step_m=5e-4,
             linear="pcg",
             pcg_iterations=25,
-            pcg_tolerance=0.05,
+            pcg_tolerance=0.1,
         )
 
 

@@ -23,6 +23,8 @@ class TermWeights:
     icp_huber_m: float
     icp_reach_m: float  # depth farther than this from the warped point is another surface
     icp_min_cosine: float  # of the angle between model normal and view ray
+    use_flow: int  # 0 = this frame has no flow targets
+    use_icp: int  # 0 = this frame has no depth
 
 
 @wp.struct
@@ -60,51 +62,14 @@ def huber_cost(r: float, k: float) -> float:
     return c
 
 
-@wp.kernel(enable_backward=False)
-def clear_terms(
-    begin: wp.int32,
-    # Out:
-    sums_out: Sums,
-):
-    i = begin + wp.tid()
-    sums_out.information[i] = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    sums_out.gradient[i] = wp.vec3(0.0, 0.0, 0.0)
-    sums_out.cost[i] = wp.vec3(0.0, 0.0, 0.0)
-
-
-@wp.kernel(enable_backward=False)
-def flow_terms(
-    begin: wp.int32,
-    # Model:
-    points: Points,  # sorted anchors
-    graph: Graph,
-    active: wp.array(dtype=wp.int32),  # (N,)
-    # Frame:
-    camera: Camera,
-    targets: Targets,
-    term: TermWeights,
-    # Out (added to):
-    sums_out: Sums,
-):
-    """2D reprojection (eq. 9) and depth (eq. 10) terms."""
-    i = begin + wp.tid()
-    w = targets.weight[i]
-    anchors = points.anchors[i]
-    if not (w > 0.0) or active[anchors[0]] == 0:
-        return
-    q = warp_point(points.positions[i], anchors, points.weights[i], graph)
-    if q[2] < 1.0e-3:
-        if wp.length_sq(points.weights[i]) > 0.0:
-            # Behind the camera there is no pixel; the loss of a match must not look like progress.
-            lost = term.flow * w * w * huber_cost(float(camera.width + camera.height), term.flow_huber_px)
-            sums_out.cost[i] = sums_out.cost[i] + wp.vec3(lost, 0.0, 0.0)
-        return
+@wp.func
+def flow_term(q: wp.vec3, pixel: wp.vec2, depth: float, w: float, camera: Camera, term: TermWeights):
+    """2D reprojection (eq. 9) and depth (eq. 10) of a warped point before the camera: information, gradient, costs."""
     iz = 1.0 / q[2]
     x = q[0] * iz
     y = q[1] * iz
-    c = targets.pixels[i]
-    ru = camera.fx * x + camera.cx - c[0]
-    rv = camera.fy * y + camera.cy - c[1]
+    ru = camera.fx * x + camera.cx - pixel[0]
+    rv = camera.fy * y + camera.cy - pixel[1]
     r = wp.sqrt(ru * ru + rv * rv)
     s = term.flow * w * w
     cost = wp.vec3(s * huber_cost(r, term.flow_huber_px), 0.0, 0.0)
@@ -113,63 +78,73 @@ def flow_terms(
     jv = wp.vec3(0.0, camera.fy * iz, -camera.fy * y * iz)
     m = s * (wp.outer(ju, ju) + wp.outer(jv, jv))
     g = s * (ru * ju + rv * jv)
-    if targets.depth[i] > 0.0:
+    if depth > 0.0:
         sz = term.depth * w * w
-        rz = q[2] - targets.depth[i]
+        rz = q[2] - depth
         m[2, 2] = m[2, 2] + sz
         g[2] = g[2] + sz * rz
         cost[1] = sz * rz * rz
-    sums_out.information[i] = sums_out.information[i] + m
-    sums_out.gradient[i] = sums_out.gradient[i] + g
-    sums_out.cost[i] = sums_out.cost[i] + cost
+    return m, g, cost
 
 
 @wp.kernel(enable_backward=False)
-def icp_terms(
+def match_terms(
     begin: wp.int32,
     # Model:
-    points: Points,  # sorted anchors
+    points: Points,  # grouped by anchors
+    stride: int,  # every so many points are looked at
     graph: Graph,
     active: wp.array(dtype=wp.int32),  # (N,)
     # Frame:
     camera: Camera,
+    targets: Targets,
     depth_m: wp.array2d(dtype=float),  # (H, W) foreground only, 0 = none
     term: TermWeights,
     # Out:
-    sums_out: Sums,  # added to
+    sums_out: Sums,
     seen_out: wp.array(dtype=wp.uint8),  # (M,) 0 = faces away, 1 = explains a pixel, 2 = far from it, 3 = off the mask
 ):
-    """Dense projective point-to-plane ICP (NNRT sec. 4.5) against the pixel that the warped point falls on."""
-    i = begin + wp.tid()
-    seen_out[i] = wp.uint8(0)
+    """2D reprojection, depth, and dense projective point-to-plane ICP against the pixel that the warped point falls on.
+
+    NNRT eq. 9 and 10, and sec. 4.5. The loss of a match must not look like progress, so its cost stays.
+    """
+    i = (begin + wp.tid()) * stride
+    information = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    gradient = wp.vec3(0.0, 0.0, 0.0)
+    cost = wp.vec3(0.0, 0.0, 0.0)
+    seen = wp.uint8(0)
     anchors = points.anchors[i]
-    if active[anchors[0]] == 0:
-        return
-    p = warp_point(points.positions[i], anchors, points.weights[i], graph)
-    if p[2] < 1.0e-3:
-        return
-    n = warp_direction(points.normals[i], anchors, points.weights[i], graph)
-    if -wp.dot(n, wp.normalize(p)) < term.icp_min_cosine:
-        return
-    pixel = pixel_of(project(camera, p))
-    if not is_inside(camera, pixel, 0):
-        return
-    seen_out[i] = wp.uint8(3)
-    z = depth_m[pixel[1], pixel[0]]
-    if not (z > 0.0 and z < 1.0e3):
-        return  # also nan and infinity
-    q = z * ray_of(camera, float(pixel[0]), float(pixel[1]))
-    r = wp.dot(n, p - q)
-    if wp.abs(r) > term.icp_reach_m or wp.length(p - q) > 2.0 * term.icp_reach_m:
-        seen_out[i] = wp.uint8(2)
-        # The loss of a match must not look like progress.
-        sums_out.cost[i] = sums_out.cost[i] + wp.vec3(
-            0.0, 0.0, term.icp * huber_cost(term.icp_reach_m, term.icp_huber_m)
-        )
-        return
-    seen_out[i] = wp.uint8(1)
-    a = wp.abs(r)
-    s = term.icp * huber_weight(a, term.icp_huber_m)
-    sums_out.information[i] = sums_out.information[i] + s * wp.outer(n, n)
-    sums_out.gradient[i] = sums_out.gradient[i] + (s * r) * n
-    sums_out.cost[i] = sums_out.cost[i] + wp.vec3(0.0, 0.0, term.icp * huber_cost(a, term.icp_huber_m))
+    weights = points.weights[i]
+    if active[anchors[0]] != 0:
+        p = warp_point(points.positions[i], anchors, weights, graph)
+        if term.use_flow != 0:
+            w = targets.weight[i]
+            if w > 0.0:
+                if p[2] >= 1.0e-3:
+                    information, gradient, cost = flow_term(p, targets.pixels[i], targets.depth[i], w, camera, term)
+                elif wp.length_sq(weights) > 0.0:
+                    # Behind the camera there is no pixel.
+                    cost[0] = term.flow * w * w * huber_cost(float(camera.width + camera.height), term.flow_huber_px)
+        if term.use_icp != 0 and p[2] >= 1.0e-3:
+            n = warp_direction(points.normals[i], anchors, weights, graph)
+            pixel = pixel_of(project(camera, p))
+            if -wp.dot(n, wp.normalize(p)) >= term.icp_min_cosine and is_inside(camera, pixel, 0):
+                seen = wp.uint8(3)
+                z = depth_m[pixel[1], pixel[0]]
+                if z > 0.0 and z < 1.0e3:  # neither nan nor infinity
+                    d = p - z * ray_of(camera, float(pixel[0]), float(pixel[1]))
+                    r = wp.dot(n, d)
+                    a = wp.abs(r)
+                    if a > term.icp_reach_m or wp.length_sq(d) > 4.0 * term.icp_reach_m * term.icp_reach_m:
+                        seen = wp.uint8(2)
+                        cost[2] = term.icp * huber_cost(term.icp_reach_m, term.icp_huber_m)
+                    else:
+                        seen = wp.uint8(1)
+                        s = term.icp * huber_weight(a, term.icp_huber_m)
+                        information = information + s * wp.outer(n, n)
+                        gradient = gradient + (s * r) * n
+                        cost[2] = term.icp * huber_cost(a, term.icp_huber_m)
+    sums_out.information[i] = information
+    sums_out.gradient[i] = gradient
+    sums_out.cost[i] = cost
+    seen_out[i] = seen

@@ -224,8 +224,9 @@ class Tracker:
     def _match(self, image: DeviceFrame, model: ModelPoints, references: list[tuple[Reference, FlowField]]) -> None:
         solver = self._solver
         solver.set_points(model)
-        self._gatherer.gather(model, references, image, solver.flow_buffers)
-        self._gatherer.pull_inside(model, image, solver.flow_buffers)
+        points = solver.points
+        self._gatherer.gather(points, references, image, solver.flow_buffers)
+        self._gatherer.pull_inside(points, image, solver.flow_buffers)
         solver.use_flow()
         solver.set_depth(image.depth)
 

@@ -35,7 +35,7 @@ class TrackerConfig:
 
     sigma_m: float = 0.05
     initial_stride: int = 3
-    max_points: int = 12_000
+    max_points: int = 6_000
     keyframe_every: int = 50
     keyframe_flow_every: int = 8
     grow_every: int = 2
