@@ -36,6 +36,8 @@ __all__ = [
 
 MAX_KEY_FRAMES = 3000
 _LONGEST_PAUSE_NS = 10_000_000_000  # a file's times are float32: after days they could not tell frames apart
+_SET_BACK_NS = 250_000_000  # a time that is earlier by more is of a clock that was set back
+_PERIOD_NS = 33_333_333
 
 
 _GLTF_FROM_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -119,7 +121,7 @@ class CaptureTake:
         self._stride = 1
         self._last_ns: int | None = None
         self._cut_ns = 0
-        self._skipped_time = self._pauses = 0
+        self._skipped_time = self._pauses = self._set_back = 0
         self._all: dict[int, TakeSegment] = {}
         self.floor: Array | None = None
         self.unusable = 0
@@ -145,6 +147,8 @@ class CaptureTake:
             )
         if self._skipped_time:
             notes.append(f"{self._skipped_time} frame(s) were left out because their time did not increase")
+        if self._set_back:
+            notes.append(f"the clock was set back {self._set_back} time(s): the animation goes on without a pause")
         if self._pauses:
             notes.append(f"{self._pauses} pause(s) of more than 10 seconds are cut to that in the animation")
         if self.meshless:
@@ -207,6 +211,10 @@ class CaptureTake:
             raise InputError("a motion that is none")
         t_ns -= self._cut_ns
         if self._last_ns is not None:
+            if t_ns < self._last_ns - _SET_BACK_NS:
+                self._set_back += 1
+                self._cut_ns -= self._last_ns + _PERIOD_NS - t_ns
+                t_ns = self._last_ns + _PERIOD_NS
             if t_ns <= self._last_ns:
                 self._skipped_time += 1
                 return

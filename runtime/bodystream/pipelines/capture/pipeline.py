@@ -13,11 +13,12 @@ from bodystream.errors import SourceError
 from bodystream.foreground import ForegroundSegmenter
 from bodystream.fusion import Surface, TsdfVolume
 from bodystream.pipelines.capture.config import CaptureConfig
+from bodystream.pipelines.capture.frame_watch import FrameWatch
 from bodystream.pipelines.capture.result import CaptureResult, LiveSurface
 from bodystream.pipelines.warmup import ball_frames
 from bodystream.timing import Spans
 from bodystream.tracking import Expected, SolveSummary, Tracked, Tracker, Verdict
-from bodystream.types import CameraIntrinsics, FlowField, Foreground, GraphSnapshot, Mesh, RgbdFrame, Status
+from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, GraphSnapshot, Mesh, RgbdFrame, Status
 
 __all__ = ["Capture"]
 
@@ -55,12 +56,16 @@ class Capture:
         self.field = self.tracker.field
         self.volume = TsdfVolume(c.fusion, device)
         self._image = DeviceFrame(intrinsics, device)
+        self._watch = FrameWatch()
+        self._last: tuple[Status, Array] | None = None  # of the last frame that was used: its status and foreground
         self.surface: Surface | None = None
         self.restart_count = 0
         self.on_forget: Callable[[], None] | None = None
 
     def step(self, frame: RgbdFrame) -> CaptureResult:
         """Track and fuse one frame. A frame that cannot be used gives a result with LOST, not an error.
+
+        A frame that comes out of order is left out, too; one that is the last picture again changes nothing.
 
         Raises:
             SourceError: the frame has other intrinsics than those that the capture was made for.
@@ -70,6 +75,17 @@ class Capture:
                 f"frame {frame.label}: the camera changed from {self.intrinsics} to {frame.intrinsics}: "
                 "start again with one format"
             )
+        wrong = self._watch.look(frame)
+        if wrong is not None:
+            result = self._unused(frame, *wrong)
+        else:
+            result = self._use(frame)
+            self._last = result.status, result.foreground.mask
+        if wrong is None or wrong[0] is not Status.LOST:
+            self._watch.used(frame)
+        return result
+
+    def _use(self, frame: RgbdFrame) -> CaptureResult:
         with self.spans.measure("foreground"):
             foreground = self.foreground.step(frame)
             pixels = int(np.count_nonzero(foreground.mask))
@@ -93,6 +109,14 @@ class Capture:
         if status is Status.TRACKED and foreground.status is Status.DEGRADED and tracked.solve is not None:
             status, reason = Status.DEGRADED, foreground.reason
         return self._result(frame, foreground, status, reason, tracked.solve)
+
+    def _unused(self, frame: RgbdFrame, status: Status, reason: str) -> CaptureResult:
+        """The result of a frame that is not looked at; where it is the last picture again, its foreground is that."""
+        if self._last is None or Status.LOST in (status, self._last[0]):
+            status, mask = Status.LOST, np.zeros(frame.depth_m.shape, bool)
+        else:
+            mask = self._last[1]
+        return self._result(frame, Foreground(frame.t_ns, mask, status, reason), status, reason)
 
     def _start(self) -> Tracked:
         """Forget the model, if there is one: what was fused is in another canonical pose."""
@@ -130,6 +154,8 @@ class Capture:
     def reset(self) -> None:
         """Forget everything; the next frame starts anew."""
         self.foreground.reset()
+        self._watch.reset()
+        self._last = None
         self._forget_model()
 
     def _forget_model(self) -> None:
