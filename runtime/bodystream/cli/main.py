@@ -88,6 +88,12 @@ COMMANDS: tuple[CommandEntry, ...] = (
         "EvaluatePose",
         "measure full-body poses against motion capture",
     ),
+    CommandEntry(
+        ("eval", "capture"),
+        "bodystream.cli.evaluate_capture",
+        "EvaluateCapture",
+        "measure live capture of recorded motions against the true surface",
+    ),
     CommandEntry(("samples",), "bodystream.cli.samples", "Samples", "make sample recordings to try everything with"),
     CommandEntry(("bench",), "bodystream.cli.bench", "Bench", "measure speed and accuracy beside other packages"),
     CommandEntry(("doctor",), "bodystream.cli.doctor", "Doctor", "say what is installed, what works, and what to do"),

@@ -16,6 +16,7 @@ from bodystream.errors import ConfigurationError
 from bodystream.sources.base import SourceCounts
 from bodystream.sources.synthetic.motion import Motion, MotionName
 from bodystream.sources.synthetic.noise import DepthNoise, DepthNoiseModel
+from bodystream.sources.synthetic.recorded import RecordedMotion
 from bodystream.sources.synthetic.renderer import BodyRenderer, Scene, background_images
 from bodystream.timing import now_ns
 from bodystream.types import CameraIntrinsics, FrameTruth, Mesh, RgbdFrame, SkinnedMesh
@@ -83,6 +84,7 @@ class SyntheticSource:
         noise_model: parameters of the "d400" noise.
         scene: where camera, body and wall stand.
         body: whom it shows; default: the shipped body.
+        motion: what that body does, a recorded motion; default: the programme that the configuration names.
 
     Raises:
         ConfigurationError, DeviceError, BundleError: see `SyntheticConfig`, `select_device` and `load_rig`.
@@ -95,6 +97,7 @@ class SyntheticSource:
         noise_model: DepthNoiseModel | None = None,
         scene: Scene | None = None,
         body: SkinnedMesh | None = None,
+        motion: RecordedMotion | None = None,
     ) -> None:
         self.config = SyntheticConfig() if config is None else config
         self.device = select_device(device) if isinstance(device, str) else device
@@ -108,7 +111,7 @@ class SyntheticSource:
         focal = _FOCAL_PER_WIDTH * width
         self.intrinsics = CameraIntrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
         self.body = load_rig() if body is None else body
-        self.motion = Motion(self.body, self.config.motion, self.config.seed)
+        self.motion = Motion(self.body, self.config.motion, self.config.seed) if motion is None else motion
         background = background_images(self.scene, self.intrinsics, self.config.background)
         self._renderer = BodyRenderer(self.body, self.intrinsics, background, self.device)
         self._noise: DepthNoise | None = None

@@ -1,0 +1,1 @@
+"""`bodystream eval capture`: live capture of people's motions, measured against the true surface."""
