@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,10 @@ from bodystream.types import Array
 
 __all__ = ["PIECES", "Wanted", "find_piece"]
 
+_OPEN = 6
+"""Frames at the start for which the arms are beside the torso."""
+_MEET_M = 0.14
+_CLAPS = 4
 _OUT = Path(__file__).resolve().parents[1] / "runtime" / "bodystream" / "evaluation" / "capture" / "motions.npz"
 
 
@@ -68,9 +72,9 @@ class _Measures:
             on *= near & bent
         return on
 
-    def together(self) -> Array:
-        """Hands meet."""
-        return np.linalg.norm(self._wrists[0] - self._wrists[1], axis=1) < 0.2
+    def apart(self) -> Array:
+        """How far the right wrist is to the right of the left one [m]."""
+        return self._wrists[1][:, 0] - self._wrists[0][:, 0]
 
     def fast(self) -> Array:
         """Speed of the faster wrist against the torso."""
@@ -106,15 +110,15 @@ class Wanted:
 
 
 PIECES = {
-    "strike": Wanted("Male2_Extended_2", 2.5, _Measures.crossed, 0.0),
+    "cross": Wanted("basketball_signal_train_02", 3.5, _Measures.crossed),
+    "strike": Wanted("Male2_Extended_2", 2.0, _Measures.crossed, 0.2),
     "hips": Wanted("Female1_A02_SwayT2", 6.4, _Measures.hips, 1.8),
-    "clap": Wanted("basketball_signal_train_02", 3.5, _Measures.together),
     "signal": Wanted("basketball_signal_train_05", 3.5, _Measures.before),
-    "walk": Wanted("Male1_B3_Walk", 3.4, _Measures.walking, 0.0),
+    "walk": Wanted("Male1_B3_Walk", 3.4, _Measures.walking),
     "sit": Wanted("14_30", 3.5, _Measures.lowered, 1.6),
     "turn": Wanted("Male1_B15_WalkTurnAround", 3.5, _Measures.turning, 0.8),
     "dance": Wanted("94_04", 3.5, _Measures.fast),
-    "box": Wanted("14_02", 3.5, _Measures.before, 0.4),
+    "box": Wanted("14_02", 2.5, _Measures.before, 0.4),
     "bend": Wanted("02_06", 3.5, _Measures.lowered, 1.2),
     "pick-up": Wanted("Female1_A05_PickUpBox", 4.9, _Measures.lowered, 1.6),
     "salsa": Wanted("60_01", 3.5, _Measures.walking),
@@ -122,26 +126,46 @@ PIECES = {
     "traffic": Wanted("14_25", 2.5, _Measures.fast),
     "gesture": Wanted("Female1_D1_Urban", 3.5, _Measures.fast),
     "stool": Wanted("14_32", 5.0, _Measures.lowered, 3.0),
-    "spar": Wanted("17_10", 3.5, _Measures.before, 0.4),
+    "spar": Wanted("17_10", 2.5, _Measures.before, 0.4),
     "stroll": Wanted("Female1_B15_WalkTurnAround180", 3.5, _Measures.turning, 1.0),
 }
 
 
 def find_piece(clip: MotionClip, wanted: Wanted) -> MotionClip:
-    """The piece of a take at `RATE_HZ`: it begins `lead_s` before the window with the most of what is measured."""
+    """The piece of a take at `RATE_HZ` with the most of what is measured after its first `lead_s`.
+
+    Where the take allows it, it starts upright and with the arms beside the torso, as people do who have themselves
+    captured.
+    """
     clip = clip.resampled(RATE_HZ)
     frames = min(round(wanted.seconds * RATE_HZ), len(clip))
     lead = round(wanted.lead_s * RATE_HZ)
-    happens = np.asarray(wanted.measure(_Measures(clip)), np.float64)
-    window = max(1, frames - lead)
-    sums = np.convolve(happens, np.ones(window), "valid")
-    start = int(np.clip(int(np.argmax(sums)) - lead, 0, len(clip) - frames))
-    return clip.sliced(start, start + frames)
+    measures = _Measures(clip)
+    happens = np.asarray(wanted.measure(measures), np.float64)
+    sums = np.convolve(happens, np.ones(frames - lead), "valid")[lead:]
+    open_ = (np.convolve(measures.before() + (measures.lowered() > 0.12), np.ones(_OPEN), "valid") == 0)[: len(sums)]
+    return clip.sliced(start := int(np.argmax(np.where(open_, sums + 1e6, sums))), start + frames)
+
+
+def clapping(clip: MotionClip) -> MotionClip:
+    """Claps made of a piece in which arms cross: from wide apart until the hands meet, to and fro.
+
+    None of the takes shows a person who claps for more than a moment.
+    """
+    apart = _Measures(clip).apart()
+    meet = int(np.argmax((apart < _MEET_M) & (np.arange(len(clip)) > int(np.argmax(apart)))))
+    wide = int(np.argmax(apart[:meet]))
+    order = np.concatenate([np.arange(wide, meet), np.arange(meet, wide, -1)])
+    order = np.concatenate([np.arange(wide), np.tile(order, _CLAPS)])
+    return replace(
+        clip, rotations_xyzw=clip.rotations_xyzw[order], root_positions_m=clip.root_positions_m[order], name="clap"
+    )
 
 
 def main(data: str, out: Path) -> None:
     takes = {take.name: take for take in find_takes(data)}
     pieces = {name: find_piece(takes[wanted.take].load(), wanted) for name, wanted in PIECES.items()}
+    pieces["clap"] = clapping(pieces["cross"])
     write_pieces(out, pieces)
     print(f"{out}: {len(pieces)} pieces, {sum(map(len, pieces.values()))} frames, {out.stat().st_size} bytes")
 

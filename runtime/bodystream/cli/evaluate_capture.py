@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
+from typing import TYPE_CHECKING
 
 from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
-from bodystream.cli.options import optional
 from bodystream.cli.process import start_warp, use_one_opencv_thread
 from bodystream.errors import ConfigurationError
 
@@ -39,9 +36,6 @@ class EvaluateCapture:
 
     speed: float = 1.0
     """A factor on the speed of each take."""
-
-    pictures: Annotated[Path | None, optional("DIR")] = None
-    """Draw the worst frame of each take into this folder: colour, truth, and the model coloured by its error."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""

@@ -93,9 +93,10 @@ _BROAD = Person(1.83, 1.18, _clothes(_NAVY, _BROWN, "dark"))
 _SHORT = Person(1.60, 1.08, _clothes(_PINK, _TEAL, "light"))
 
 TAKES = (
+    Take("cross", _STOUT, 1.0, 10),
     Take("strike", _MEDIUM, 0.4, 11),
     Take("hips", _SMALL, 2.0, 12),
-    Take("clap", _STOUT, 1.0, 13, yaw_deg=15.0),
+    Take("clap", _MEDIUM, 1.0, 13, yaw_deg=15.0),
     Take("signal", _TALL, 0.7, 14, distance_m=2.5),
     Take("walk", _MEDIUM, 1.0, 15, yaw_deg=-25.0),
     Take("sit", _STOUT, 1.0, 16, yaw_deg=20.0),
