@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -206,6 +206,10 @@ class TakeScore:
         return [frame.index for frame in self.frames if frame.vertices == 0]
 
 
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
 def overall(takes: Sequence[TakeScore]) -> OverallScore:
     """The figures of all frames of some takes together.
 
@@ -217,9 +221,9 @@ def overall(takes: Sequence[TakeScore]) -> OverallScore:
         raise InputError("no frame was captured: there is nothing to score")
     have = [frame for frame in frames if frame.vertices]
 
-    def over(name: str, pick: object, scale: float = 1.0) -> float | None:
+    def over(name: str, pick: Callable[[list[float]], float], scale: float = 1.0) -> float | None:
         values = [scale * getattr(frame, name) for frame in have]
-        return float(pick(values)) if values else None  # type: ignore[operator]
+        return pick(values) if values else None
 
     wrong, told = sum(f.wrong for f in frames), sum(f.told for f in frames)
     both = sum(f.wrong and f.told for f in frames)
@@ -229,13 +233,13 @@ def overall(takes: Sequence[TakeScore]) -> OverallScore:
     return OverallScore(
         frames=len(frames),
         fps=len(frames) / step_s if step_s > 0 else 0.0,
-        surface_error_mean_mm=over("mean_m", np.mean, 1e3),
-        surface_error_p95_mm=over("p95_m", np.mean, 1e3),
-        off_50mm_share=over("off_50mm_share", np.mean),
+        surface_error_mean_mm=over("mean_m", _mean, 1e3),
+        surface_error_p95_mm=over("p95_m", _mean, 1e3),
+        off_50mm_share=over("off_50mm_share", _mean),
         seen_missing_share=float(np.mean([frame.seen_missing_share for frame in frames])),
-        worst_surface_error_mean_mm=over("mean_m", np.max, 1e3),
-        worst_surface_error_p95_mm=over("p95_m", np.max, 1e3),
-        worst_off_50mm_share=over("off_50mm_share", np.max),
+        worst_surface_error_mean_mm=over("mean_m", max, 1e3),
+        worst_surface_error_p95_mm=over("p95_m", max, 1e3),
+        worst_off_50mm_share=over("off_50mm_share", max),
         restarts=sum(take.restarts for take in takes),
         lost_frames=sum(frame.status == "lost" for frame in frames),
         no_model_frames=len(frames) - len(have),
