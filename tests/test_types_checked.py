@@ -38,7 +38,6 @@ EASED: dict[str, set[str]] = {
     },
     "runtime/bodystream/tracking/matches.py": {"reportGeneralTypeIssues"},
     "runtime/bodystream/tracking/model.py": {"reportGeneralTypeIssues"},
-    "runtime/bodystream/tracking/silhouette.py": {"reportArgumentType", "reportCallIssue"},
     "runtime/bodystream/tracking/solver.py": {"reportArgumentType", "reportGeneralTypeIssues"},
     "training/bodystream_training/pose/model.py": {"reportArgumentType", "reportCallIssue"},
 }

@@ -12,7 +12,6 @@ from bodystream.deformation import WarpField
 from bodystream.device import DeviceFrame, select_device
 from bodystream.tracking.matches import MatchConfig, MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints
-from bodystream.tracking.silhouette import nearest_inside
 from bodystream.tracking.term_kernels import Targets
 from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
 
@@ -162,24 +161,43 @@ def test_points_that_the_camera_sees_through_are_pulled_inside(wall: Wall, given
     assert not pixels[~pulled].any() and not targets.depth.numpy().any()
 
 
-def test_nearest_inside_is_the_nearest_pixel() -> None:
+def pulled(wall: Wall, mask: Array) -> tuple[Array, Array]:
+    """(H, W, 2) pixels and (H, W) weights of points without a match, before a scene half a metre behind them."""
+    image = DeviceFrame(CAMERA, DEVICE)
+    image.upload(RgbdFrame(0, 0, np.full(SHAPE, 1.5, np.float32), CAMERA), mask)
+    targets = wall.targets
+    for output in (targets.pixels, targets.depth, targets.weight):
+        output.zero_()
+    MatchGatherer(wall.field, CAMERA).pull_inside(wall.model, image, targets)
+    return targets.pixels.numpy().reshape(*SHAPE, 2), targets.weight.numpy().reshape(SHAPE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_pull_is_to_the_nearest_pixel_of_the_silhouette(wall: Wall, seed: int) -> None:
+    chance = np.random.default_rng(seed)
     mask = np.zeros(SHAPE, bool)
-    mask[20:40, 30:50] = True
-    mask[25:30, 30:40] = False
-    scale, reach = 2, 12.0
-    found = nearest_inside(mask, scale, reach)
-    assert found.dtype == np.int16 and found.shape == (30, 40, 2)
-    v, u = np.nonzero(mask[::scale, ::scale])
-    inside = np.stack([u, v], axis=1) * scale
-    for row, column in np.ndindex(30, 40):
-        here = np.array([column, row]) * scale
-        distance = np.linalg.norm(inside - here, axis=1)
-        if mask[tuple(here[::-1])] or distance.min() > 1.1 * reach:
-            assert (found[row, column] == -1).all()
-        elif distance.min() < 0.9 * reach:  # the transform's chamfer distances are right to a few per cent
-            assert np.linalg.norm(found[row, column] - here) <= 1.1 * distance.min()
-            assert mask[tuple(found[row, column][::-1])]
+    for _ in range(3):
+        top, left = chance.integers(0, 50), chance.integers(0, 70)
+        mask[top : top + chance.integers(1, 14), left : left + chance.integers(1, 18)] = True
+    mask[::7] = False
+    pixels, weight = pulled(wall, mask)
+    v, u = np.nonzero(mask[::3, ::3])
+    inside = np.stack([u, v], axis=1) * 3
+    assert len(inside) > 3
+    for row, column in np.ndindex(SHAPE):
+        here = np.array([column, row]) // 3 * 3
+        distance = np.linalg.norm(inside - here, axis=1).min()
+        if mask[here[1], here[0]] or distance > 60.0:
+            assert weight[row, column] == 0
+        else:
+            assert weight[row, column] == 1
+            found = pixels[row, column].astype(int)
+            assert mask[found[1], found[0]] and np.linalg.norm(found - here) == distance
 
 
-def test_without_a_silhouette_nothing_is_near() -> None:
-    assert (nearest_inside(np.zeros(SHAPE, bool)) == -1).all()
+def test_far_from_the_silhouette_and_without_one_nothing_is_pulled(wall: Wall) -> None:
+    assert not pulled(wall, np.zeros(SHAPE, bool))[1].any()
+    corner = np.zeros(SHAPE, bool)
+    corner[0, 0] = True
+    weight = pulled(wall, corner)[1]
+    assert weight[0, 59] == 1 and weight[0, 62] == 1 and weight[0, 63] == 0 and weight[45, 45] == 0

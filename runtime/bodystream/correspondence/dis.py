@@ -253,29 +253,27 @@ def _guess_in(guess_px: Array, cell_px: int, downscale: int, window: Window) -> 
         guess_px: for each square of `cell_px` pixels; not finite = unknown.
     """
     rows, columns = window
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    if cell_px == 1:
+    if cell_px > 1:
+        guess = guess_px.astype(np.float32)
+    else:
         guess = guess_px[
             rows.start * downscale : rows.stop * downscale : downscale,
             columns.start * downscale : columns.stop * downscale : downscale,
         ].astype(np.float32)
-    else:
-        guess = guess_px.astype(np.float32)
-    known = np.isfinite(guess).all(axis=2)
-    if not known.any():
-        return None
-    if not known.all():
+    if not np.isfinite(guess).all():
+        known = np.isfinite(guess).all(axis=2)
+        if not known.any():
+            return None
         guess = extend_flow(guess, known.astype(np.float32))
     if downscale > 1:
         guess = guess * np.float32(1.0 / downscale)
-    if cell_px == 1:
-        return guess
-    # Pixel u of the window is u' = (u + start + 1/2) downscale - 1/2 of the frame, in cell (u' + 1/2) / cell_px - 1/2.
-    step = downscale / cell_px
-    begin = [step * (side.start + 0.5) - 0.5 for side in (columns, rows)]
-    cells = np.array([[step, 0, begin[0]], [0, step, begin[1]]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(guess, cells, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    if cell_px > 1:
+        # Squares that are not of whole searched pixels are spread over the pixels of the frame first.
+        thinned = 1 if cell_px % downscale == 0 else downscale
+        size = [n * cell_px * thinned // downscale for n in guess.shape[1::-1]]
+        guess = cv2.resize(guess, size, interpolation=cv2.INTER_LINEAR)[::thinned, ::thinned]
+        guess = np.ascontiguousarray(guess[window])
+    return guess
 
 
 def _bounding_window(mask: Array, margin_px: int) -> Window | None:

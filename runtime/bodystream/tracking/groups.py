@@ -48,7 +48,7 @@ class PointGroups:
         self._launch(cluster_kernels.sort_anchors, count, [model.anchors, self._ascending.array], min_chunk=4096)
         ids = self._ascending.download(count).astype(np.int64)
         keys = ((ids[:, 0] << 45) | (ids[:, 1] << 30)) | ((ids[:, 2] << 15) | ids[:, 3])
-        self.order = order = np.argsort(keys)
+        self.order = order = np.argsort(keys, kind="stable")
         sorted_keys = keys[order]
         starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])
         self.count = len(starts)

@@ -64,13 +64,13 @@ class LinearReport:
         solved: false when the matrix was not positive definite; the step is then zero.
         iterations: of conjugate gradients; 1 for a direct solve.
         condition_hint: ratio of the largest to the smallest pivot, squared; 0 where it is not known.
-        largest_shift_m: of a node along an axis, in the step; None on CUDA, where nothing is read back.
+        shift_m: root mean square of the nodes' translations in the step; None on CUDA, where nothing is read back.
     """
 
     solved: bool
     iterations: int
     condition_hint: float = 0.0
-    largest_shift_m: float | None = None
+    shift_m: float | None = None
 
 
 class BandedCholesky:
@@ -116,11 +116,12 @@ class BandedCholesky:
             factor, x, info = lapack.dpbsv(band, self._right, lower=1, overwrite_ab=1)  # pyright: ignore[reportAttributeAccessIssue]
         if info != 0 or not np.isfinite(x).all():
             equations.step.zero_()
-            return LinearReport(False, 1, largest_shift_m=0.0)
+            return LinearReport(False, 1, shift_m=0.0)
         step = x[self._unknown_of].astype(np.float32).reshape(-1, 2, 3)
         upload(equations.step, step)
         pivots = factor[0]
-        return LinearReport(True, 1, float((pivots.max() / pivots.min()) ** 2), float(np.abs(step[:, 1]).max()))
+        shift_m = float(np.sqrt(np.mean(np.sum(step[:, 1] ** 2, axis=1))))
+        return LinearReport(True, 1, float((pivots.max() / pivots.min()) ** 2), shift_m)
 
 
 class ConjugateGradients:
@@ -157,8 +158,8 @@ class ConjugateGradients:
         """Write the step."""
         if self._device.is_cpu:
             self._serial()
-            iterations, rz, largest_shift_m = download(self._report)
-            return LinearReport(bool(np.isfinite(rz)), int(iterations), largest_shift_m=float(largest_shift_m))
+            iterations, rz, shift_m = download(self._report)
+            return LinearReport(bool(np.isfinite(rz)), int(iterations), shift_m=float(shift_m))
         self._scalars.zero_()
         self._start()
         for k in range(self._max_iterations):

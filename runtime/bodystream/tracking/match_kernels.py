@@ -6,6 +6,9 @@ from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_p
 from bodystream.device.camera_kernels import Camera, is_inside, pixel_of, project, ray_of
 from bodystream.tracking.term_kernels import Targets
 
+SILHOUETTE_STEP = wp.constant(3)  # [px]
+SILHOUETTE_RINGS = wp.constant(20)  # of so many pixels each: what is farther from the silhouette is not pulled
+
 
 @wp.struct
 class Past:
@@ -171,6 +174,32 @@ def agree(
     targets_out.weight[i] = total / float(references)
 
 
+@wp.func
+def nearest_inside(mask: wp.array2d(dtype=wp.uint8), u: int, v: int, step: int, rings: int) -> wp.vec2i:
+    """The pixel inside of the mask that is nearest to one outside, of every `step`-th in both directions; -1 = none.
+
+    Rings of squares are looked at from the inside out, up to `rings` of them: few points ask, and most are near.
+    """
+    best = wp.vec2i(-1, -1)
+    best_squared = rings * rings + 1
+    r = int(1)
+    while r * r < best_squared:
+        for k in range(8 * r):
+            side = k / (2 * r)
+            along = k - side * 2 * r - r
+            du = wp.where(side == 0, along, wp.where(side == 1, r, wp.where(side == 2, -along, -r)))
+            dv = wp.where(side == 0, -r, wp.where(side == 1, along, wp.where(side == 2, r, -along)))
+            x = u + du * step
+            y = v + dv * step
+            if x >= 0 and y >= 0 and x < mask.shape[1] and y < mask.shape[0]:
+                squared = du * du + dv * dv
+                if squared < best_squared and mask[y, x] != wp.uint8(0):
+                    best_squared = squared
+                    best = wp.vec2i(x, y)
+        r += 1
+    return best
+
+
 @wp.kernel(enable_backward=False)
 def pull_inside(
     begin: wp.int32,
@@ -181,8 +210,7 @@ def pull_inside(
     rules: MatchRules,
     # New frame:
     scene_depth: wp.array2d(dtype=float),  # (H, W) all measurements [m]
-    inside_px: wp.array2d(dtype=wp.vec2s),  # (H / scale, W / scale) nearest foreground pixel, < 0 = far away
-    scale: int,
+    mask: wp.array2d(dtype=wp.uint8),  # (H, W) foreground
     # Out (read, too):
     targets_out: Targets,
 ):
@@ -201,12 +229,15 @@ def pull_inside(
     pixel = pixel_of(project(camera, p))
     if not is_inside(camera, pixel, 0):
         return
-    u = pixel[0]
-    v = pixel[1]
-    if scene_depth[v, u] < p[2] + rules.see_through_m:
+    if scene_depth[pixel[1], pixel[0]] < p[2] + rules.see_through_m:
         return
-    target = inside_px[wp.min(v / scale, inside_px.shape[0] - 1), wp.min(u / scale, inside_px.shape[1] - 1)]
-    if target[0] < wp.int16(0):
+    # The outline is looked at on a lattice, which is as good as the flow beside it.
+    u = (pixel[0] / SILHOUETTE_STEP) * SILHOUETTE_STEP
+    v = (pixel[1] / SILHOUETTE_STEP) * SILHOUETTE_STEP
+    if mask[v, u] != wp.uint8(0):
+        return
+    target = nearest_inside(mask, u, v, SILHOUETTE_STEP, SILHOUETTE_RINGS)
+    if target[0] < 0:
         return
     targets_out.pixels[i] = wp.vec2(float(target[0]), float(target[1]))
     targets_out.depth[i] = 0.0

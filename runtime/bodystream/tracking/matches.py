@@ -16,14 +16,10 @@ from bodystream.device.camera import device_camera
 from bodystream.tracking import match_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.model import ModelPoints
-from bodystream.tracking.silhouette import nearest_inside
 from bodystream.tracking.term_kernels import Targets
 from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
 
 __all__ = ["MatchConfig", "MatchGatherer", "Reference"]
-
-
-SILHOUETTE_SCALE = 3
 
 
 @dataclass(frozen=True)
@@ -124,8 +120,6 @@ class MatchGatherer:
         self._launch = LaunchCache(field.device)
         shape = (intrinsics.height, intrinsics.width)
         self._flows = [Staged(3 * shape[0] * shape[1], float, self._device) for _ in range(self.config.references)]
-        coarse = (-(-shape[0] // SILHOUETTE_SCALE), -(-shape[1] // SILHOUETTE_SCALE))
-        self._inside = Staged(coarse, wp.vec2s, self._device)
         self._capacity = 0
 
     def _allocate(self, capacity: int) -> None:
@@ -197,7 +191,5 @@ class MatchGatherer:
         config, field = self.config, self._field
         if config.silhouette_weight <= 0:
             return
-        self._inside.upload(nearest_inside(target.foreground, SILHOUETTE_SCALE))
-        inputs = [model.packed, field.graph, self._camera, self._rules, target.scene_depth, self._inside.array]
-        inputs += [SILHOUETTE_SCALE, targets]
+        inputs = [model.packed, field.graph, self._camera, self._rules, target.scene_depth, target.mask, targets]
         self._launch(match_kernels.pull_inside, model.count, inputs, min_chunk=1024)

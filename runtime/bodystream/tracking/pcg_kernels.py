@@ -116,7 +116,7 @@ def solve_serially(
     tolerance: float,  # of sqrt(r.z) relative to its start
     # Out:
     work_out: Work,
-    report_out: wp.array(dtype=float),  # (3,) iterations, last r.z, largest translation along an axis
+    report_out: wp.array(dtype=float),  # (3,) iterations, last r.z, root mean square of the nodes' translations [m]
 ):
     """The whole solve in one thread: on a CPU the launches of the parallel form would cost more than the work."""
     if begin + wp.tid() > 0:
@@ -143,16 +143,12 @@ def solve_serially(
             work_out.p[i, 1] = work_out.z[i, 1] + beta * work_out.p[i, 1]
         rz = next_rz
         done += 1
-    largest = float(0.0)
+    squares = float(0.0)
     for i in range(nodes):
-        t = work_out.x[i, 1]
-        for k in range(3):
-            a = wp.abs(t[k])
-            if largest == largest and not (a <= largest):  # a nan stays
-                largest = a
+        squares += wp.length_sq(work_out.x[i, 1])
     report_out[0] = float(done)
     report_out[1] = rz
-    report_out[2] = largest
+    report_out[2] = wp.sqrt(squares / float(wp.max(nodes, 1)))
 
 
 @wp.kernel(enable_backward=False)

@@ -64,7 +64,7 @@ class MotionPredictor:
         else:
             per_second = 1e9 / (t_ns - self._t_ns)
             inputs = [field.graph, before, self._seen, self._parents_now(), per_second, self._velocities]
-            self._launch(prediction_kernels.measure_velocities, field.count, inputs)
+            self._launch(prediction_kernels.measure_velocities, field.count, inputs, min_chunk=1024)
             self._known = field.count
         wp.copy(before.rotations, field.rotations, count=field.count)
         wp.copy(before.translations, field.translations, count=field.count)
@@ -77,7 +77,7 @@ class MotionPredictor:
             return
         seconds = self._damping * min((t_ns - self._t_ns) * 1e-9, 0.2)
         inputs = [self._velocities, self._known, self._parents_now(), seconds, self._max_step_m, field.graph]
-        self._launch(prediction_kernels.move_on, field.count, inputs)
+        self._launch(prediction_kernels.move_on, field.count, inputs, min_chunk=1024)
         field.motion_changed()
 
     def _parents_now(self) -> wp.array:

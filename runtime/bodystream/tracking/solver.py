@@ -151,8 +151,8 @@ class GaussNewton:
                 failed = True
                 self._raise_damping()
             done = iteration + 1
-            if report.largest_shift_m is not None:
-                step_m = report.largest_shift_m
+            if report.shift_m is not None:
+                step_m = report.shift_m
                 if step_m < config.stop_step_m:
                     break
         self._evaluate(done)

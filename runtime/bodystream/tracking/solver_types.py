@@ -35,7 +35,7 @@ class SolverConfig:
         linear: `direct` (banded Cholesky), `pcg`, or `auto`: direct on a CPU up to `direct_max_nodes` nodes.
         pcg_iterations, pcg_tolerance: bounds of conjugate gradients.
         max_rotation_rad, max_translation_m: longest step of a node in one iteration.
-        stop_step_m: stop when no node moves farther than this in an iteration (CPU only); 0 = never.
+        stop_step_m: stop when nodes move less than this in an iteration (root mean square; CPU only); 0 = never.
     """
 
     lambda_flow: float = 0.001
@@ -82,7 +82,7 @@ class SolverConfig:
             damping=1e-3,
             flow_huber_px=2.0,
             icp_reach_m=0.03,
-            stop_step_m=5e-4,
+            stop_step_m=1e-3,
             linear="pcg",
             pcg_iterations=25,
             pcg_tolerance=0.1,
@@ -115,7 +115,7 @@ class SolveSummary:
         matches: with weight or an ICP partner at the start. dropped_nodes: in clusters with too few matches.
         unexplained: share of the points facing the camera that lie off the foreground or far from its depth at the end;
             nan without ICP.
-        last_step_m: largest node translation of the last step.
+        last_step_m: root mean square of the nodes' translations in the last step.
     """
 
     status: Status
