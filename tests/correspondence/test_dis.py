@@ -19,7 +19,7 @@ from bodystream.correspondence import (
 from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow, local_flow
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.camera import back_project, project
-from bodystream.types import Array, CameraIntrinsics, RgbdFrame
+from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
 
 CAMERA = CameraIntrinsics(260.0, 260.0, 160.0, 120.0, 320, 240)
 U, V = np.meshgrid(np.arange(320, dtype=np.float32), np.arange(240, dtype=np.float32))
@@ -64,6 +64,13 @@ def middle(border: int = 50) -> Array:
     return mask
 
 
+def whole(found: FlowField) -> FlowField:
+    """A flow of squares of pixels as one of pixels."""
+    n = found.cell_px
+    flow_px, weight = (a.repeat(n, axis=0).repeat(n, axis=1) for a in (found.flow_px, found.weight))
+    return FlowField(found.source_t_ns, found.target_t_ns, flow_px, weight)
+
+
 def error_px(found: Array, truth: Array) -> Array:
     return np.linalg.norm(found - truth, axis=2)
 
@@ -72,7 +79,7 @@ def error_px(found: Array, truth: Array) -> Array:
 def test_small_affine_motion_is_found_and_believed(config: DisConfig) -> None:
     source, target, truth = moved_pair(np.array([[1.01, 0.02, 2.5], [-0.02, 0.99, -1.5]]))
     mask = middle()
-    found = DisCorrespondence(config).step(source, target, source_mask=mask)
+    found = whole(DisCorrespondence(config).step(source, target, source_mask=mask))
     assert isinstance(DisCorrespondence(config), CorrespondenceEstimator)
     assert (found.source_t_ns, found.target_t_ns) == (1000, 2000)
     assert found.flow_px.dtype == found.weight.dtype == np.float32
@@ -86,17 +93,17 @@ def test_small_affine_motion_is_found_and_believed(config: DisConfig) -> None:
 def test_large_motion_needs_alignment_or_a_guess() -> None:
     source, target, truth = moved_pair(np.array([[0.95, -0.17, 70.0], [0.17, 0.95, -45.0]]))
     mask = middle(70)
-    pairwise = DisCorrespondence(DisConfig.pairwise()).step(source, target, source_mask=mask)
+    pairwise = whole(DisCorrespondence(DisConfig.pairwise()).step(source, target, source_mask=mask))
     assert (pairwise.weight > 0.3)[mask].mean() > 0.8
     assert error_px(pairwise.flow_px, truth)[pairwise.weight > 0.3].mean() < 0.5
 
     live = DisCorrespondence(DisConfig.live())
-    blind = live.step(source, target, source_mask=mask)
+    blind = whole(live.step(source, target, source_mask=mask))
     assert (blind.weight > 0.3)[mask].mean() < 0.4  # and where it failed it knows so
     assert ((blind.weight > 0.3) & (error_px(blind.flow_px, truth) > 3))[mask].mean() < 0.04
     guess = truth + np.float32(2.0)
     guess[100:110, 100:200] = np.nan  # where the caller knows nothing
-    guided = live.step(source, target, source_mask=mask, initial_flow_px=guess)
+    guided = whole(live.step(source, target, source_mask=mask, initial_flow_px=guess))
     assert (guided.weight > 0.3)[mask].mean() > 0.8
     assert error_px(guided.flow_px, truth)[guided.weight > 0.3].mean() < 0.5
 
@@ -106,7 +113,7 @@ def test_weights_fall_where_the_target_is_covered() -> None:
     assert target.colour is not None
     colour = target.colour.copy()
     colour[90:140, 130:190] = view(U + 37, V - 71, texture(5))[90:140, 130:190]
-    found = DisCorrespondence().step(source, frame_of(colour, flat(), 1), source_mask=middle())
+    found = whole(DisCorrespondence().step(source, frame_of(colour, flat(), 1), source_mask=middle()))
     hidden, seen = found.weight[95:130, 133:180], found.weight[150:180, 60:250]
     assert np.mean(hidden > 0.3) < 0.15
     assert np.mean(seen > 0.5) > 0.95
@@ -116,7 +123,7 @@ def test_a_change_of_light_costs_little() -> None:
     source, target, truth = moved_pair(np.array([[1.0, 0, 3.0], [0, 1.0, 1.0]]))
     assert target.colour is not None
     darker = (target.colour * 0.9).astype(np.uint8)
-    found = DisCorrespondence().step(source, frame_of(darker, flat(), 1), source_mask=middle())
+    found = whole(DisCorrespondence().step(source, frame_of(darker, flat(), 1), source_mask=middle()))
     believed = found.weight > 0.3
     assert believed[middle()].mean() > 0.8
     assert error_px(found.flow_px, truth)[believed].mean() < 0.5
@@ -130,7 +137,7 @@ def test_landing_without_depth_on_an_edge_or_off_the_target_mask_has_no_weight()
     target = frame_of(target.colour, depth_m, 1)
     target_mask = np.ones((240, 320), bool)
     target_mask[:, :100] = False
-    found = DisCorrespondence(DisConfig()).step(source, target, source_mask=middle(), target_mask=target_mask)
+    found = whole(DisCorrespondence(DisConfig()).step(source, target, source_mask=middle(), target_mask=target_mask))
     assert not found.weight[80:100].any()
     assert not found.weight[125:, 158:].any()
     assert not found.weight[:, :94].any()
@@ -143,7 +150,7 @@ def test_source_without_depth_has_no_weight() -> None:
     source, target, _ = moved_pair(np.array([[1.0, 0, 1.0], [0, 1.0, 0.0]]))
     holes = flat()
     holes[100:120, 100:120] = 0
-    found = DisCorrespondence().step(frame_of(source.colour, holes), target, source_mask=middle())
+    found = whole(DisCorrespondence().step(frame_of(source.colour, holes), target, source_mask=middle()))
     assert not found.weight[100:120, 100:120].any()
     assert found.weight[130:150, 130:150].mean() > 0.5
 
@@ -167,7 +174,7 @@ def test_depth_alone_gives_correspondence() -> None:
     source, target = frame_of(None, bumps((0.0, 0.0))), frame_of(None, bumps(shift), 1)
     points = back_project(source.depth_m, CAMERA).astype(np.float64)
     truth = project(points + np.array([*shift, 0.0]), CAMERA) - np.stack([U, V], axis=2)
-    found = DisCorrespondence().step(source, target, source_mask=middle(30))
+    found = whole(DisCorrespondence().step(source, target, source_mask=middle(30)))
     believed = found.weight > 0.3
     assert believed[middle(30)].mean() > 0.7
     assert error_px(found.flow_px, truth)[believed].mean() < 0.5
@@ -176,7 +183,7 @@ def test_depth_alone_gives_correspondence() -> None:
     asked = DisCorrespondence(replace(DisConfig.live(), image="depth")).step(
         frame_of(grey, source.depth_m), frame_of(grey, target.depth_m, 1), source_mask=middle(30)
     )
-    assert np.array_equal(asked.flow_px, found.flow_px)
+    assert np.array_equal(whole(asked).flow_px, found.flow_px)
 
 
 def test_shading_of_a_plane_is_its_lambertian_shade() -> None:
@@ -198,13 +205,13 @@ def test_shading_of_a_plane_is_its_lambertian_shade() -> None:
 def test_no_mask_pixels_and_all_pixels() -> None:
     source, target, truth = moved_pair(np.array([[1.0, 0, 1.0], [0, 1.0, 1.0]]))
     estimator = DisCorrespondence()
-    nothing = estimator.step(source, target, source_mask=np.zeros((240, 320), bool))
+    nothing = whole(estimator.step(source, target, source_mask=np.zeros((240, 320), bool)))
     assert not nothing.weight.any()
-    everything = estimator.step(source, target)
+    everything = whole(estimator.step(source, target))
     assert (everything.weight[10:-10, 10:-10] > 0.5).mean() > 0.9
     single = np.zeros((240, 320), bool)
     single[0, 319] = True
-    assert estimator.step(source, target, source_mask=single).flow_px.shape == (240, 320, 2)
+    assert estimator.step(source, target, source_mask=single).flow_px.shape == (120, 160, 2)
 
 
 def test_equal_input_gives_equal_output_and_earlier_results_stay() -> None:
@@ -216,6 +223,19 @@ def test_equal_input_gives_equal_output_and_earlier_results_stay() -> None:
     assert np.array_equal(second.flow_px, kept) and np.array_equal(second.weight, first.weight)
     estimator.step(target, source, source_mask=middle())
     assert np.array_equal(first.flow_px, kept)
+
+
+def test_a_reduced_flow_covers_an_image_of_odd_size() -> None:
+    source, target, truth = moved_pair(np.array([[1.0, 0, 2.0], [0, 1.0, 1.0]]))
+    camera = CAMERA.cropped(slice(0, 239), slice(0, 317))
+    odd = [replace(f, depth_m=f.depth_m[:239, :317], colour=f.colour[:239, :317], intrinsics=camera)
+           for f in (source, target) if f.colour is not None]  # fmt: skip
+    config = replace(DisConfig.live(), downscale=3)
+    found = DisCorrespondence(config).step(*odd, source_mask=middle()[:239, :317])
+    assert found.cell_px == 3 and found.flow_px.shape == (80, 106, 2) and found.weight.shape == (80, 106)
+    believed = found.weight > 0.5
+    assert believed.sum() > 0.9 * middle().sum() / 9
+    assert error_px(found.flow_px, truth[1::3, 1::3][:, :106])[believed].mean() < 0.25
 
 
 def test_wrong_sizes_are_refused() -> None:
@@ -241,13 +261,13 @@ def test_a_guess_for_each_square_of_pixels_counts_as_one_for_each_pixel(config: 
     coarse = truth[inside[..., 1], inside[..., 0]] + np.float32(1.5)
     coarse[18, 10:20] = np.nan
     estimator = DisCorrespondence(config)
-    fine = estimator.step(source, target, source_mask=mask, initial_flow_px=truth + np.float32(1.5))
-    found = estimator.step(source, target, source_mask=mask, initial_flow_px=coarse)
+    fine = whole(estimator.step(source, target, source_mask=mask, initial_flow_px=truth + np.float32(1.5)))
+    found = whole(estimator.step(source, target, source_mask=mask, initial_flow_px=coarse))
     both = (fine.weight > 0.3) & (found.weight > 0.3)
     assert both[mask].mean() > 0.9
     assert error_px(found.flow_px, fine.flow_px)[both].mean() < 0.15
-    nothing = estimator.step(source, target, source_mask=mask, initial_flow_px=np.full_like(coarse, np.nan))
-    blind = estimator.step(source, target, source_mask=mask)
+    nothing = whole(estimator.step(source, target, source_mask=mask, initial_flow_px=np.full_like(coarse, np.nan)))
+    blind = whole(estimator.step(source, target, source_mask=mask))
     assert np.array_equal(nothing.flow_px, blind.flow_px) and np.array_equal(nothing.weight, blind.weight)
 
 
@@ -277,12 +297,12 @@ def test_constant_flow_keeps_what_is_finite_and_inside() -> None:
     flow = np.full((240, 320, 2), 10.0, np.float32)
     flow[5, 5] = np.nan
     estimator = ConstantCorrespondence(flow)
-    found = estimator.step(source, target)
+    found = whole(estimator.step(source, target))
     assert found.weight[5, 5] == 0 and found.weight.sum() == 240 * 320 - 1
     assert np.isfinite(found.flow_px).all()
     target_mask = np.zeros((240, 320), bool)
     target_mask[:, 200:] = True
-    masked = estimator.step(source, target, source_mask=middle(), target_mask=target_mask)
+    masked = whole(estimator.step(source, target, source_mask=middle(), target_mask=target_mask))
     assert not masked.weight[:, :190].any() and masked.weight[100, 190] == 1
     assert isinstance(estimator, CorrespondenceEstimator)
     estimator.close()
@@ -339,7 +359,7 @@ def test_swung_shirt_of_deepdeform(shared_data: Path) -> None:
         frames.append(RgbdFrame(i, i, depth.astype(np.float32) / 1000, camera, np.ascontiguousarray(colour[..., ::-1])))
     mask = np.asarray(cv2.imread(str(folder / "mask" / "000000_shirt.png"), cv2.IMREAD_UNCHANGED)) > 0
     truth = read_channels(next((folder / "optical_flow").iterdir()))
-    found = DisCorrespondence(DisConfig.pairwise()).step(frames[0], frames[1], source_mask=mask)
+    found = whole(DisCorrespondence(DisConfig.pairwise()).step(frames[0], frames[1], source_mask=mask))
     known = mask & np.isfinite(truth).all(axis=2)
     error = error_px(found.flow_px, np.where(known[..., None], truth, 0))
     believed = known & (found.weight > 0.1)
@@ -371,7 +391,7 @@ def test_turning_person_depth_consistent_with_the_tracker(shared_data: Path) -> 
     truth = landing - np.stack([u, v], axis=2)
     there = cv2.remap(target.depth_m, np.nan_to_num(landing).astype(np.float32), None, cv2.INTER_NEAREST)
     seen = source.mask & (np.abs(there - moved[..., 2]) < 0.02)
-    found = DisCorrespondence().step(source, target, source_mask=source.mask, target_mask=target.mask)
+    found = whole(DisCorrespondence().step(source, target, source_mask=source.mask, target_mask=target.mask))
     believed = seen & (found.weight > 0.1)
     assert believed.sum() > 0.7 * seen.sum()
     assert np.median(error_px(found.flow_px, truth)[believed]) < 0.4 * np.median(np.linalg.norm(truth[seen], axis=1))

@@ -135,6 +135,21 @@ def test_a_flow_that_is_on_the_device_gives_the_same_bits(wall: Wall, region: tu
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_flow_of_squares_is_that_of_each_pixel_in_them(wall: Wall, on_device: bool) -> None:
+    chance, cell = np.random.default_rng(6), 7  # the last row and column of squares reach beyond the image
+    flow = np.float32([2.0, 1.0]) + chance.normal(0, 0.5, (9, 12, 2)).astype(np.float32)
+    weight = chance.uniform(0, 1, (9, 12)).astype(np.float32)
+    weight[:2] = weight[:, 10:] = 0
+    fine = [a.repeat(cell, axis=0).repeat(cell, axis=1)[:60, :80] for a in (flow, weight)]
+    parts = [wp.array(flow, dtype=wp.vec2, device=DEVICE), wp.array(weight, dtype=float, device=DEVICE)]
+    coarse = FlowField(0, 1, *(parts if on_device else (flow, weight)), cell)
+    gatherer = MatchGatherer(wall.field, CAMERA)
+    expected_targets = wall.gather(gatherer, [FlowField(0, 1, *fine)])
+    for a, b in zip(wall.gather(gatherer, [coarse]), expected_targets, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_points_that_the_camera_sees_through_are_pulled_inside(wall: Wall, given: bool) -> None:
     """Where depth is farther than the model; where nothing was measured only if the source says that nobody is there.

@@ -293,12 +293,14 @@ def other_size_on_device(flow: FlowField) -> FlowField:
         (lambda flows: [other_size(flows[0])], r"must have shape \(240, 320, 2\).*got \(120, 160, 2\)"),
         (lambda flows: [other_size_on_device(flows[0])], r"must have shape \(240, 320\).*got \(120, 160\)"),
         (lambda flows: [replace(flows[0], weight=flows[0].weight[:-1])], r"its weight \(240, 320\).*\(239, 320\)"),
+        (lambda flows: [replace(flows[0], cell_px=2)], r"squares of 2 px must have shape \(120, 160, 2\)"),
+        (lambda flows: [replace(flows[0], cell_px=0)], "squares of at least 1 px, got 0"),
         (lambda flows: [replace(flows[0], source_t_ns=17)], "got one from 17 to"),
         (lambda flows: [replace(flows[0], target_t_ns=17)], "to 17 ns"),
         (lambda flows: [], "got 0 flows for 1 references"),
         (lambda flows: flows * 2, "got 2 flows for 1 references"),
     ],
-    ids=["size", "size on device", "weight", "source", "target", "none", "two"],
+    ids=["size", "size on device", "weight", "squares", "no squares", "source", "target", "none", "two"],
 )
 def test_flow_of_other_frames_or_size_is_refused(
     runs: type[Run], change: Callable[[list[FlowField]], list[FlowField]], message: str

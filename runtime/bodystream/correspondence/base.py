@@ -35,7 +35,8 @@ class CorrespondenceEstimator(Protocol):
                 each square of n x n pixels, (ceil(H / n), ceil(W / n), 2); nan = no guess.
 
         Returns:
-            The flow, weight 0 outside `source_mask`. A pair that cannot be matched has weight 0 everywhere.
+            The flow, as fine as the estimator finds it (`FlowField.cell_px`), weight 0 outside `source_mask`. A pair
+            that cannot be matched has weight 0 everywhere.
 
         Raises:
             InputError: the frames, masks or the guess differ in size.

@@ -59,10 +59,10 @@ class DisCorrespondence:
         """Flow and weights from `source` to `target`; see `CorrespondenceEstimator.step`."""
         cell_px = check_pair(source, target, source_mask, target_mask, initial_flow_px)
         k = self.config.downscale
-        shape = source.depth_m.shape
+        shape = tuple(-(-n // k) for n in source.depth_m.shape)
         flow = np.zeros((*shape, 2), np.float32)
         weight = np.zeros(shape, np.float32)
-        result = FlowField(source.t_ns, target.t_ns, flow, weight)
+        result = FlowField(source.t_ns, target.t_ns, flow, weight, k)
         mask = source.depth_m > 0 if source_mask is None else source_mask
         first, second = self._searched(source), self._searched(target)
         small_mask = first.thin(mask)
@@ -71,16 +71,8 @@ class DisCorrespondence:
             return result
         guess = None if initial_flow_px is None else _guess_in(initial_flow_px, cell_px, k, window)
         landing_mask = None if target_mask is None else second.thin(target_mask)
-        found, believed = self._step(first, second, small_mask, landing_mask, guess, window)
-        if k == 1:
-            flow[window], weight[window] = found, believed
-            return result
-        # Back to the size of the frames. Weights were interpolated, and outlines are sharp.
-        part = (slice(k * window[0].start, k * window[0].stop), slice(k * window[1].start, k * window[1].stop))
-        size = (part[1].stop - part[1].start, part[0].stop - part[0].start)
-        flow[part] = cv2.resize(cv2.multiply(found, (k, k, 0, 0)), size)
-        usable = mask[part] & (source.depth_m[part] > 0)
-        np.multiply(cv2.resize(believed, size), usable, out=weight[part])
+        found, weight[window] = self._step(first, second, small_mask, landing_mask, guess, window)
+        flow[window] = found if k == 1 else cv2.multiply(found, (k, k, 0, 0))
         return result
 
     def _searched(self, frame: RgbdFrame) -> SearchedFrame:

@@ -106,7 +106,7 @@ class PairTracker:
         return TrackedPair(mesh.pixels, mesh.points, moved, flow, summary, matches, nodes, solve_ms)
 
     def _targets(self, flow: FlowField, target: RgbdFrame, pixels: Array) -> FlowTargets:
-        u, v = pixels.T
+        u, v = pixels.T // flow.cell_px
         landed = (pixels + flow.flow_px[v, u]).astype(np.float32)
         weight = np.where(np.isfinite(landed).all(axis=1), flow.weight[v, u], 0).astype(np.float32)
         usable = (target.depth_m > 0) & ~depth_edges(target.depth_m, self.config.step_m)
@@ -151,8 +151,9 @@ def pair_errors(result: TrackedPair, source: RgbdFrame, true_flow_px: Array, tru
     seen = np.isfinite(flow).all(axis=1) & (result.warped[:, 2] > 0)
     ends = result.pixels[seen] + flow[seen]
     error2d = np.linalg.norm(project(result.warped[seen], source.intrinsics) - ends, axis=1)
-    weight = result.flow.weight[v, u][seen]
-    used = np.linalg.norm(result.flow.flow_px[v, u][seen] - flow[seen], axis=1)
+    found, cell = result.flow, (v // result.flow.cell_px, u // result.flow.cell_px)
+    weight = found.weight[cell][seen]
+    used = np.linalg.norm(found.flow_px[cell][seen] - flow[seen], axis=1)
     flow_error = float(np.average(used, weights=weight)) if weight.sum() > 0 else float("nan")
     return PairErrors(
         float(error.mean() * 1e3), float(np.median(error) * 1e3), float(error2d.mean()), flow_error,

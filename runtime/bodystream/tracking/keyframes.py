@@ -62,7 +62,7 @@ class Keyframes:
         """Whether enough of the keyframe is seen confidently in the flow from it."""
         assert self._reference.mask is not None
         weight = download(flow.weight) if isinstance(flow.weight, wp.array) else flow.weight
-        seen = np.count_nonzero(weight >= DELTA)
+        seen = flow.cell_px**2 * np.count_nonzero(weight >= DELTA)
         enough = bool(seen >= LEAST_VALID * np.count_nonzero(self._reference.mask))
         self.used_count += enough
         self.ignored_count += not enough

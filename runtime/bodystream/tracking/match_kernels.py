@@ -23,9 +23,10 @@ class Past:
 class Flow:
     """Dense flow from a past frame to the new one, of a window outside of which nothing is known."""
 
-    flow_px: wp.array2d(dtype=wp.vec2)  # (h, w) [px]
+    flow_px: wp.array2d(dtype=wp.vec2)  # (h, w) of cells [px]
     weight: wp.array2d(dtype=float)  # (h, w) confidence, 0 = unknown
-    window_px: wp.vec2i  # (u, v) of the window's first pixel
+    cell_px: int  # edge of a cell
+    window: wp.vec2i  # (u, v) of the window's first cell
 
 
 @wp.struct
@@ -113,8 +114,8 @@ def follow_flow(
     z = past.depth[pixel[1], pixel[0]]
     if z <= 0.0 or wp.abs(z - p[2]) > rules.visible_m:
         return
-    wu = pixel[0] - flow.window_px[0]
-    wv = pixel[1] - flow.window_px[1]
+    wu = pixel[0] / flow.cell_px - flow.window[0]
+    wv = pixel[1] / flow.cell_px - flow.window[1]
     if wu < 0 or wv < 0 or wu >= flow.flow_px.shape[1] or wv >= flow.flow_px.shape[0]:
         return
     strength = flow.weight[wv, wu]

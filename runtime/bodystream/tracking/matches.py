@@ -159,9 +159,9 @@ class MatchGatherer:
     def _on_device(self, row: int, flow: FlowField) -> match_kernels.Flow:
         """Flow and weights of the window of the image outside of which there are none."""
         found = match_kernels.Flow()
-        flow_px, weight = flow.flow_px, flow.weight
+        flow_px, weight, found.cell_px = flow.flow_px, flow.weight, flow.cell_px
         if isinstance(flow_px, wp.array):
-            found.flow_px, found.weight, found.window_px = flow_px, weight, wp.vec2i(0, 0)
+            found.flow_px, found.weight, found.window = flow_px, weight, wp.vec2i(0, 0)
             return found
         # Pixels without weight are never read, and a person fills a part of the image only.
         u, v, width, height = cv2.boundingRect((weight > 0).view(np.uint8))
@@ -175,7 +175,7 @@ class MatchGatherer:
             staged.send(3 * pixels)
         shape, array = (height, width), staged.array
         found.flow_px, found.weight = view_as(array, wp.vec2, shape), view_as(array, float, shape, begin=8 * pixels)
-        found.window_px = wp.vec2i(u, v)
+        found.window = wp.vec2i(u, v)
         return found
 
     def pull_inside(

@@ -295,12 +295,14 @@ class Tracker:
 
 def _check_flow(flow: FlowField, asked: Expected, frame: RgbdFrame) -> None:
     """Raise InputError unless the flow leads from the frame that was named to this one and has their size."""
-    size = frame.depth_m.shape
+    if flow.cell_px < 1:
+        raise InputError(f"frame {frame.label}: a flow must be for squares of at least 1 px, got {flow.cell_px}")
+    size = tuple(-(-n // flow.cell_px) for n in frame.depth_m.shape)
     flow_size = size if isinstance(flow.flow_px, wp.array) else (*size, 2)
     if flow.flow_px.shape != flow_size or flow.weight.shape != size:
         raise InputError(
-            f"frame {frame.label}: a flow must have shape {flow_size} and its weight {size}, "
-            f"got {flow.flow_px.shape} and {flow.weight.shape}"
+            f"frame {frame.label}: a flow for squares of {flow.cell_px} px must have shape {flow_size}, "
+            f"its weight {size}, got {flow.flow_px.shape} and {flow.weight.shape}"
         )
     if (flow.source_t_ns, flow.target_t_ns) != (asked.frame.t_ns, frame.t_ns):
         raise InputError(

@@ -195,13 +195,16 @@ class FlowField:
     """Dense correspondence from a source frame to a target frame.
 
     Attributes:
-        flow_px: (H, W, 2) float32 (u right, v down): source pixel + flow = target pixel.
-        weight: (H, W) float32 in [0, 1], 0 = no correspondence; flow_px is finite where weight > 0.
+        flow_px: (h, w, 2) float32 (u right, v down): source pixel + flow = target pixel.
+        weight: (h, w) float32 in [0, 1], 0 = no correspondence; flow_px is finite where weight > 0.
+        cell_px: n, each entry is for a square of n x n pixels of the source: (h, w) = (ceil(H / n), ceil(W / n)). The
+            flow is in whole pixels of the image whatever it is.
 
-    Both may be device arrays instead, (H, W) vec2 and (H, W) float: then nothing is uploaded to follow them.
+    Both may be device arrays instead, (h, w) vec2 and (h, w) float: then nothing is uploaded to follow them.
     """
 
     source_t_ns: int
     target_t_ns: int
     flow_px: Array
     weight: Array
+    cell_px: int = 1
