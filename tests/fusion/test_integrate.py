@@ -35,15 +35,20 @@ def voxel_positions(volume: TsdfVolume) -> Array:
     return (volume.directory.host_coords[:, None] * 8 + local) * volume.config.voxel_m
 
 
-def reference_grades(depth: Array, mask: Array, config: FusionConfig) -> Array:
+def graded_image(volume: TsdfVolume, camera: CameraIntrinsics = CAMERA) -> Array:
+    """(H, W, 2) depth and incidence of the last frame."""
+    return volume._grader.graded.pixels.numpy().reshape(camera.height + 2, camera.width + 2, 2)[1:-1, 1:-1]
+
+
+def reference_grades(depth: Array, mask: Array, config: FusionConfig, camera: CameraIntrinsics = CAMERA) -> Array:
     """(H, W) incidence, 0 = unusable, -1 = background; written from the description of the method."""
     d = depth.astype(np.float64)
     height, width = d.shape
     e = config.edge_px
     measured = np.isfinite(d) & (d > config.near_m) & (d < config.far_m)
     grades = np.where(measured & ~mask, -1.0, 0.0)
-    limit = e / CAMERA.fx * np.tan(np.arccos(config.min_cosine))
-    ray = rays()
+    limit = e / camera.fx * np.tan(np.arccos(config.min_cosine))
+    ray = rays(camera)
     for v in range(e, height - e):
         for u in np.flatnonzero(measured[v] & mask[v]):
             around = [(v, u - e), (v, u + e), (v - e, u), (v + e, u)]
@@ -53,8 +58,8 @@ def reference_grades(depth: Array, mask: Array, config: FusionConfig) -> Array:
             if not (np.abs(values - d[v, u]) < limit * d[v, u]).all():
                 continue
             du, dv = (values[1] - values[0]) / (2 * e), (values[3] - values[2]) / (2 * e)
-            tangent_u = du * ray[v, u] + np.array([d[v, u] / CAMERA.fx, 0, 0])
-            tangent_v = dv * ray[v, u] + np.array([0, d[v, u] / CAMERA.fy, 0])
+            tangent_u = du * ray[v, u] + np.array([d[v, u] / camera.fx, 0, 0])
+            tangent_v = dv * ray[v, u] + np.array([0, d[v, u] / camera.fy, 0])
             normal = np.cross(tangent_u, tangent_v)
             incidence = abs(normal @ ray[v, u]) / np.linalg.norm(normal)
             if incidence >= config.min_cosine:
@@ -91,7 +96,7 @@ def reference_integrate(
 def rigid_case() -> tuple[TsdfVolume, Array, Array]:
     """A volume after three frames of a turned sphere, its reference state, and the voxels that sit on a tie."""
     # Carving off: it is a rule of its own, tested below.
-    config = FusionConfig(carve_rate=0.0, voxel_m=0.01, truncation_m=0.035, max_weight=2.5)
+    config = FusionConfig(carve_rate=0.0, voxel_m=0.01, truncation_m=0.035, max_weight=2.5, settled_every=1)
     volume = TsdfVolume(config, select_device("cpu"))
     field = make_field(sphere_nodes())
     depth, mask = sphere_depth()
@@ -103,7 +108,8 @@ def rigid_case() -> tuple[TsdfVolume, Array, Array]:
         # A first pass allocates: the reference starts with all blocks in place.
         set_rigid(field, turn, turn_about_centre(turn))
         volume.integrate(depth_device, None, mask_device, CAMERA, field, k)
-    volume.voxels.zero_()
+    volume.distances.zero_()
+    volume.weights.zero_()
     positions = voxel_positions(volume).reshape(-1, 3)
     state, ties = np.zeros((len(positions), 2)), np.zeros(len(positions), bool)
     for k, turn in enumerate(turns):
@@ -117,7 +123,7 @@ def rigid_case() -> tuple[TsdfVolume, Array, Array]:
 
 def test_agrees_with_the_reference(rigid_case: tuple[TsdfVolume, Array, Array]) -> None:
     volume, state, ties = rigid_case
-    got = volume.voxels.numpy()[: len(state)]
+    got = np.stack([volume.distances.numpy(), volume.weights.numpy()], axis=1)[: len(state)]
     fused = state[:, 1] > 0
     assert fused.sum() > 5_000 and (state[:, 1] == 2.5).sum() > 100
     assert ties.mean() < 0.05
@@ -126,6 +132,51 @@ def test_agrees_with_the_reference(rigid_case: tuple[TsdfVolume, Array, Array]) 
     np.testing.assert_allclose(got[clear & fused, 0], state[clear & fused, 0], atol=1e-4)
     # Voxels on a tie may take the neighbouring pixel, no more.
     assert np.abs(got[ties & fused, 0] - state[ties & fused, 0]).mean() < 0.05
+
+
+@pytest.mark.parametrize("size", [(640, 480), (333, 247)])
+def test_grades_agree_with_the_reference_where_the_model_may_be(size: tuple[int, int]) -> None:
+    """Everywhere near the nodes, nothing far from them, and nothing of the last frame stays."""
+    camera = CameraIntrinsics(140.0, 141.0, 0.5 * size[0] + 3.3, 0.5 * size[1] - 2.2, *size)
+    volume = TsdfVolume(FusionConfig(), select_device("cpu"))
+    field = make_field(sphere_nodes())
+    wall, nothing = np.full(size[::-1], 2.0, np.float32), np.zeros(size[::-1], bool)
+    for move in ([0.4, 0.3, 0.0], [0.0, 0.0, 0.0]):
+        set_rigid(field, np.eye(3), np.array(move))
+        volume.integrate(*on_device(wall, nothing), camera, field, 0)
+    depth, mask = sphere_depth(camera=camera)
+    depth[::9, ::7] = np.nan
+    volume.integrate(*on_device(depth, mask), camera, field, 0)
+    got, want = graded_image(volume, camera), reference_grades(depth, mask, volume.config, camera)
+    reached = got[..., 1] != 0
+    away = np.linalg.norm(rays(camera)[..., :2] * 0.8 - CENTRE[:2], axis=2)
+    near = away < RADIUS + 0.1
+    assert near[mask].all() and 0.02 < reached.mean() < 0.6
+    np.testing.assert_allclose(got[near, 1], want[near], atol=2e-3)
+    np.testing.assert_allclose(got[reached, 1], want[reached], atol=2e-3)
+    np.testing.assert_array_equal(got[reached, 0], depth[reached])
+    assert (got[away > 0.75, 1] == 0).all()
+
+
+def test_settled_blocks_take_turns_and_end_where_all_others_do() -> None:
+    """With the same picture again and again, a block that is updated half as often has the same surface."""
+    depth, mask = sphere_depth()
+    depth = depth + np.random.default_rng(4).normal(0, 0.002, depth.shape).astype(np.float32)
+    results = []
+    for every in (1, 2):
+        volume = TsdfVolume(FusionConfig(settled_every=every), select_device("cpu"))
+        field = make_field(sphere_nodes())
+        active = [volume.integrate(*on_device(depth, mask), CAMERA, field, k).active_blocks for k in range(12)]
+        results.append((active, volume.distances.numpy().copy(), volume.weights.numpy().copy()))
+    (always, distances, weights), (turns, turn_distances, turn_weights) = results
+    assert turns[0] == always[0] and sum(turns[-2:]) < 0.8 * sum(always[-2:])
+    np.testing.assert_allclose(turn_distances, distances, atol=1e-3)
+    assert ((turn_weights > 0) == (weights > 0)).all() and (turn_weights <= weights + 1e-4).all()
+    # What moved is updated in each frame again.
+    moved, moved_mask = np.roll(depth, 8, axis=1), np.roll(mask, 8, axis=1)
+    assert volume.integrate(*on_device(moved, moved_mask), CAMERA, field, 12).active_blocks < always[-1]
+    later = [volume.integrate(*on_device(moved, moved_mask), CAMERA, field, k).active_blocks for k in (13, 14)]
+    assert sum(later) > 1.1 * sum(turns[-2:])
 
 
 def test_lattice_bounds_the_error_of_the_warp() -> None:
@@ -191,7 +242,7 @@ def test_growth_keeps_what_was_fused() -> None:
             set_rigid(field, turn, turn_about_centre(turn))
             volume.integrate(depth, None, mask, CAMERA, field, k)
             surface = volume.extract(field)
-        voxels.append((volume.voxels.numpy()[: 512 * volume.directory.count].copy(), surface.download().faces))
+        voxels.append((volume.distances.numpy()[: 512 * volume.directory.count].copy(), surface.download().faces))
         assert (volume.stats.growth_count > 0) == (capacity == 4)
         assert volume.stats.bytes > 512 * 8 * volume.stats.blocks
     np.testing.assert_array_equal(voxels[0][0], voxels[1][0])
@@ -257,12 +308,12 @@ def test_bad_frames_break_nothing(spoil: str) -> None:
     surface = volume.extract(field)
     mesh = surface.download()
     assert stats.t_ns == 9
-    assert np.isfinite(volume.voxels.numpy()).all()
+    assert np.isfinite(volume.distances.numpy()).all() and np.isfinite(volume.weights.numpy()).all()
     assert np.isfinite(mesh.vertices).all() and np.isfinite(mesh.normals).all()
     if spoil not in ("nan holes", "empty mask"):
         np.testing.assert_array_equal(mesh.faces, good.faces)
     if spoil == "far nodes":
-        assert stats.uncovered_samples == stats.samples > 0 and stats.active_blocks == 0
+        assert stats.samples == stats.active_blocks == 0
     if spoil == "empty mask":
         assert stats.samples == 0
     live, _ = volume.warp_surface(surface, field)
@@ -275,7 +326,7 @@ def test_depth_jumps_and_borders_are_not_fused() -> None:
     field = make_field(sphere_nodes())
     depth, mask = sphere_depth()
     volume.integrate(*on_device(depth, mask), CAMERA, field, 0)
-    graded = volume._graded.numpy()[..., 1]
+    graded = graded_image(volume)[..., 1]
     rows, columns = np.nonzero(graded > 0)
     for dv, du in ((0, 3), (0, -3), (3, 0), (-3, 0)):
         assert mask[rows + dv, columns + du].all()
@@ -335,6 +386,12 @@ def test_wrong_images_are_refused() -> None:
         volume.integrate(depth, colour, mask, other, field, 0)
     with pytest.raises(InputError, match="mask must be uint8"):
         volume.integrate(depth, colour, depth, CAMERA, field, 0)
+    small = CameraIntrinsics(280.0, 285.0, 3.0, 3.0, 7, 240)
+    with pytest.raises(InputError, match="at least 8 x 8 pixels"):
+        volume.integrate(depth[:, :7], None, mask[:, :7], small, field, 0)
+    part = CameraIntrinsics(280.0, 285.0, 158.3, 120.8, 160, 240)
+    with pytest.raises(InputError, match="in one piece"):
+        volume.integrate(depth[:, :160], None, mask[:, :160], part, field, 0)
     with pytest.raises(InputError, match="colour must be"):
         volume.integrate(depth, mask, mask, CAMERA, field, 0)
 
@@ -349,6 +406,9 @@ def test_wrong_images_are_refused() -> None:
         {"near_m": 3.0, "far_m": 2.0},
         {"block_capacity": 0},
         {"edge_px": 0},
+        {"settled_every": 0},
+        {"restless_share": 1.5},
+        {"settled_m": -0.001},
     ],
 )
 def test_impossible_options_are_refused(options: dict) -> None:

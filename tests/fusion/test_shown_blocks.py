@@ -122,7 +122,7 @@ def test_vertices_that_no_node_reaches_go_with_the_nearest_one_and_never_to_the_
     shift = np.array([0.01, -0.02, 0.03])
     set_nodes(field, part, translations=np.tile(shift, (len(part), 1)))
     depth, mask = sphere_depth()
-    volume.integrate(*on_device(depth, np.zeros_like(mask)), CAMERA, field, 4)
+    volume.integrate(*on_device(np.zeros_like(depth), mask), CAMERA, field, 4)
     surface = volume.extract(field)
     live, _ = volume.warp_surface(surface, field)
     np.testing.assert_allclose(live.numpy()[: surface.vertex_count], mesh.vertices + shift, atol=1e-5)

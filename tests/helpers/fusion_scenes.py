@@ -21,9 +21,9 @@ def rays(camera: CameraIntrinsics = CAMERA) -> Array:
     return np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)], axis=-1)
 
 
-def sphere_depth(background_m: float = 2.0) -> tuple[Array, Array]:
+def sphere_depth(background_m: float = 2.0, camera: CameraIntrinsics = CAMERA) -> tuple[Array, Array]:
     """Depth [m] and mask of a sphere before a wall."""
-    d = rays()
+    d = rays(camera)
     a = (d * d).sum(axis=-1)
     b = d @ CENTRE
     root = b * b - a * (CENTRE @ CENTRE - RADIUS * RADIUS)

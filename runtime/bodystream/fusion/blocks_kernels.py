@@ -6,9 +6,10 @@ The warp is evaluated on a 4 x 4 x 4 lattice per block (every 7/3 voxels) and in
 
 import warp as wp
 
-from bodystream.deformation.kernels import Graph, Points, warp_point
+from bodystream.deformation.kernels import Graph, Points
 from bodystream.device.camera_kernels import Camera
-from bodystream.fusion.frame_kernels import TILE
+from bodystream.fusion.frame_kernels import TILE, Graded, joined
+from bodystream.fusion.lanes_kernels import vec16
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 
@@ -38,6 +39,33 @@ class Lattice:
     anchors: wp.array(dtype=wp.vec4i)  # (B * 64,) nodes
     weights: wp.array(dtype=wp.vec4)  # (B * 64,) of the nodes, sum 1; all 0 = not covered
     stale: wp.array(dtype=wp.uint8)  # (B * 64,) 1 = to be asked for again
+
+
+@wp.struct
+class Live:
+    """The lattices of blocks in the camera's frame [m]: layer z of 16 points, x + 4 y, is at 4 block + z."""
+
+    x: wp.array(dtype=vec16)  # (B * 4,)
+    y: wp.array(dtype=vec16)  # (B * 4,)
+    z: wp.array(dtype=vec16)  # (B * 4,)
+
+
+@wp.struct
+class SliceStates:
+    """What is known of the slices of blocks, slice z at 8 block + z."""
+
+    change: wp.array(dtype=float)  # (B * 8,) largest deviation from what is published [m]
+    unrest: wp.array(dtype=wp.vec2)  # (B * 8,) weight of the last update that moved voxels, and all its weight
+    occupied: wp.array(dtype=wp.uint8)  # (B * 8,) 1 = some voxel was observed
+
+
+@wp.struct
+class BlockRules:
+    """When a block is updated."""
+
+    voxel: float  # edge of a voxel [m]
+    near: float  # [m]
+    restless_share: float  # where less of an update's weight moved voxels, a block is updated in some frames only
 
 
 @wp.func
@@ -184,101 +212,127 @@ def mark_stale_lattice(
         lattice_out.stale[i] = wp.uint8(1)
 
 
+@wp.func
+def may_be_updated(low: wp.vec3, high: wp.vec3, occupied: bool, graded: Graded, camera: Camera, near: float) -> bool:
+    """Whether a frame may update a box in the camera's frame [m]: by fusing, or by carving what it holds."""
+    update = bool(False)
+    if high[2] > near:
+        a = 1.0 / wp.max(low[2], near)
+        b = 1.0 / high[2]
+        columns = (camera.width + TILE - 1) / TILE
+        rows = (camera.height + TILE - 1) / TILE
+        u_first = camera.fx * wp.min(low[0] * a, low[0] * b) + camera.cx
+        u_last = camera.fx * wp.max(high[0] * a, high[0] * b) + camera.cx
+        v_first = camera.fy * wp.min(low[1] * a, low[1] * b) + camera.cy
+        v_last = camera.fy * wp.max(high[1] * a, high[1] * b) + camera.cy
+        edge = float(TILE)
+        u_low = int(wp.clamp((u_first - 1.0) / edge, 0.0, float(columns)))
+        u_high = int(wp.clamp((u_last + 1.0) / edge + 1.0, 0.0, float(columns)))
+        v_low = int(wp.clamp((v_first - 1.0) / edge, 0.0, float(rows)))
+        v_high = int(wp.clamp((v_last + 1.0) / edge + 1.0, 0.0, float(rows)))
+        seen = wp.vec3(1.0e6, 0.0, 0.0)
+        for row in range(v_low, v_high):
+            for column in range(u_low, u_high):
+                seen = joined(seen, graded.tiles[row * columns + column])
+        update = low[2] <= seen[1] and high[2] >= seen[0]
+        if occupied and wp.max(seen[1], seen[2]) > low[2]:
+            update = True
+    return update
+
+
 @wp.kernel(enable_backward=False)
-def cull_blocks(
+def gather_motions(
+    begin: wp.int32,
+    # Graph:
+    graph: Graph,
+    # Out:
+    motions_out: wp.array(dtype=vec16),  # (N,) rotation, and where the canonical origin goes [m]; four are unused
+):
+    i = begin + wp.tid()
+    r = graph.rotations[i]
+    t = graph.positions[i] + graph.translations[i] - r * graph.positions[i]
+    motions_out[i] = vec16(
+        r[0, 0],
+        r[0, 1],
+        r[0, 2],
+        r[1, 0],
+        r[1, 1],
+        r[1, 2],
+        r[2, 0],
+        r[2, 1],
+        r[2, 2],
+        t[0],
+        t[1],
+        t[2],
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
+
+
+@wp.func
+def is_due(block: int, unrest: wp.array(dtype=wp.vec2), turn: wp.vec2i, restless_share: float) -> bool:
+    """Whether a block is to be updated: in every frame while it changes, else when it is its turn."""
+    total = wp.vec2(0.0, 0.0)
+    for z_slice in range(int(EDGE)):
+        total += unrest[block * EDGE + z_slice]
+    return total[0] > restless_share * total[1] or (block + turn[0]) % turn[1] == 0
+
+
+@wp.kernel(enable_backward=False)
+def warp_blocks(
     begin: wp.int32,
     # Blocks:
     blocks: Blocks,
     lattice: Lattice,
-    occupied: wp.array(dtype=wp.uint8),  # (B * 8,) 1 = some voxel of the slice was observed
-    voxel_m: float,
+    states: SliceStates,
     # Graph:
-    graph: Graph,
+    motions: wp.array(dtype=vec16),  # (N,) see `gather_motions`
     # Frame:
-    tiles: wp.array(dtype=wp.vec3),  # (T,) from where to where voxels are updated, farthest background [m]
+    graded: Graded,
     camera: Camera,
-    near: float,  # [m]
+    # Options:
+    rules: BlockRules,
+    turn: wp.vec2i,  # number of the frame, and of how many frames a settled block sees one
     # Out:
+    live_out: Live,
     active_out: wp.array(dtype=wp.int32),  # (B,) 1 = some voxel may be updated by this frame
 ):
     block = begin + wp.tid()
     active = int(0)
-    low = wp.vec3(1.0e9, 1.0e9, 1.0e9)
-    high = wp.vec3(-1.0e9, -1.0e9, -1.0e9)
-    found = int(0)
-    for corner in range(8):
-        k = (LATTICE - 1) * ((corner & 1) + LATTICE * ((corner / 2) & 1) + LATTICE * LATTICE * (corner / 4))
-        index = block * LATTICE_POINTS + k
-        w = lattice.weights[index]
-        if is_covered(w):
-            p = lattice_position(blocks.coords[block], k, voxel_m)
-            q = warp_point(p, lattice.anchors[index], w, graph)
-            low = wp.min(low, q)
-            high = wp.max(high, q)
-            found += 1
-    if found > 0:
-        # A margin for what bulges between the corners; a half-covered block may reach a block farther.
-        margin = 1.5 * voxel_m + 0.05 * wp.length(high - low)
-        if found < 8:
-            margin += float(EDGE) * voxel_m
-        low -= wp.vec3(margin, margin, margin)
-        high += wp.vec3(margin, margin, margin)
-        front = low[2]
-        back = high[2]
-        if back > near:
-            a = 1.0 / wp.max(front, near)
-            b = 1.0 / back
-            columns = (camera.width + TILE - 1) / TILE
-            rows = (camera.height + TILE - 1) / TILE
-            u_first = camera.fx * wp.min(low[0] * a, low[0] * b) + camera.cx
-            u_last = camera.fx * wp.max(high[0] * a, high[0] * b) + camera.cx
-            v_first = camera.fy * wp.min(low[1] * a, low[1] * b) + camera.cy
-            v_last = camera.fy * wp.max(high[1] * a, high[1] * b) + camera.cy
-            edge = float(TILE)
-            u_low = int(wp.clamp(u_first / edge, 0.0, float(columns)))
-            u_high = int(wp.clamp(u_last / edge + 1.0, 0.0, float(columns)))
-            v_low = int(wp.clamp(v_first / edge, 0.0, float(rows)))
-            v_high = int(wp.clamp(v_last / edge + 1.0, 0.0, float(rows)))
-            nearest = float(1.0e6)
-            farthest = float(0.0)
-            background = float(0.0)
-            for row in range(v_low, v_high):
-                for column in range(u_low, u_high):
-                    t = tiles[row * columns + column]
-                    nearest = wp.min(nearest, t[0])
-                    farthest = wp.max(farthest, t[1])
-                    background = wp.max(background, t[2])
-            seen = front <= farthest and farthest > 0.0
-            if seen and back >= nearest:
-                active = 1
-            elif wp.max(farthest, background) > front:
-                # Only something to carve: blocks that hold nothing need no look.
-                for z_slice in range(8):
-                    if occupied[block * EDGE + z_slice] != wp.uint8(0):
-                        active = 1
+    if is_due(block, states.unrest, turn, rules.restless_share):
+        low = wp.vec3(1.0e9, 1.0e9, 1.0e9)
+        high = wp.vec3(-1.0e9, -1.0e9, -1.0e9)
+        coord = blocks.coords[block]
+        for layer in range(int(LATTICE)):
+            x = vec16()
+            y = vec16()
+            z = vec16()
+            for k in range(int(LATTICE * LATTICE)):
+                index = block * LATTICE_POINTS + layer * LATTICE * LATTICE + k
+                w = lattice.weights[index]
+                q = wp.vec3(0.0, 0.0, UNCOVERED)
+                if is_covered(w):
+                    p = lattice_position(coord, layer * LATTICE * LATTICE + k, rules.voxel)
+                    a = lattice.anchors[index]
+                    m = w[0] * motions[a[0]] + w[1] * motions[a[1]] + w[2] * motions[a[2]] + w[3] * motions[a[3]]
+                    q = wp.vec3(
+                        m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[9],
+                        m[3] * p[0] + m[4] * p[1] + m[5] * p[2] + m[10],
+                        m[6] * p[0] + m[7] * p[1] + m[8] * p[2] + m[11],
+                    )
+                    low = wp.min(low, q)
+                    high = wp.max(high, q)
+                x[k] = q[0]
+                y[k] = q[1]
+                z[k] = q[2]
+            live_out.x[block * LATTICE + layer] = x
+            live_out.y[block * LATTICE + layer] = y
+            live_out.z[block * LATTICE + layer] = z
+        # Voxels lie between lattice points, so that the box of those holds all of them.
+        occupied = int(0)
+        for z_slice in range(int(EDGE)):
+            occupied += int(states.occupied[block * EDGE + z_slice])
+        active = wp.where(may_be_updated(low, high, occupied > 0, graded, camera, rules.near), 1, 0)
     active_out[block] = active
-
-
-@wp.kernel(enable_backward=False)
-def warp_lattice(
-    begin: wp.int32,
-    # Blocks:
-    active: wp.array(dtype=wp.int32),  # (A,) slots
-    blocks: Blocks,
-    lattice: Lattice,
-    voxel_m: float,
-    # Graph:
-    graph: Graph,
-    # Out:
-    live_out: wp.array(dtype=wp.vec3),  # (A * 64,) camera frame [m]
-):
-    i = begin + wp.tid()
-    block = active[i / LATTICE_POINTS]
-    k = i % LATTICE_POINTS
-    index = block * LATTICE_POINTS + k
-    w = lattice.weights[index]
-    q = wp.vec3(0.0, 0.0, UNCOVERED)
-    if is_covered(w):
-        p = lattice_position(blocks.coords[block], k, voxel_m)
-        q = warp_point(p, lattice.anchors[index], w, graph)
-    live_out[i] = q

@@ -28,6 +28,9 @@ class FusionConfig:
         carve_rate: weight that a surface voxel loses when a frame sees through it.
         silhouette_px: background this close to the mask says nothing: tracking errs most there.
         surface_tolerance_m: a block is extracted again once a voxel near its surface moved by this [m].
+        settled_m, settled_weight: a voxel that goes farther than this in a frame, or has less weight, has moved [m].
+        restless_share: blocks where moved voxels took less of a frame's weight than this are settled.
+        settled_every: settled blocks are updated in every n-th frame only.
         min_component_vertices: smaller separate pieces of surface are left out as noise.
         anchor_budget: cached anchors that are refreshed per frame after the graph grew.
         block_capacity: blocks that fit before the buffers are doubled.
@@ -46,6 +49,10 @@ class FusionConfig:
     carve_rate: float = 1.0
     silhouette_px: int = 6
     surface_tolerance_m: float = 0.0005
+    settled_m: float = 0.0005
+    settled_weight: float = 4.0
+    restless_share: float = 0.25
+    settled_every: int = 2
     min_component_vertices: int = 60
     anchor_budget: int = 2048
     block_capacity: int = 1024
@@ -75,6 +82,9 @@ class FusionConfig:
                 self.surface_tolerance_m >= 0,
                 f"surface_tolerance_m must not be negative, got {self.surface_tolerance_m}",
             ),
+            (self.settled_m >= 0, f"settled_m must not be negative, got {self.settled_m}"),
+            (0 <= self.restless_share <= 1, f"restless_share must lie in [0, 1], got {self.restless_share}"),
+            (self.settled_every >= 1, f"settled_every must be at least 1, got {self.settled_every}"),
             (self.anchor_budget >= 1, f"anchor_budget must be at least 1, got {self.anchor_budget}"),
             (
                 1 <= self.block_capacity <= self.max_blocks,

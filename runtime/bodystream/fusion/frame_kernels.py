@@ -3,11 +3,14 @@
 
 import warp as wp
 
-from bodystream.device.camera_kernels import Camera, is_inside, ray_of
+from bodystream.device.camera_kernels import Camera, ray_of
+from bodystream.fusion.lanes_kernels import above, any_lane, chosen, least, most, vec8, vec8ub, vec16, within
 
-wp.set_module_options({"enable_backward": False, "max_unroll": 4})
+wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
 TILE = wp.constant(16)
+FINE = wp.constant(8)  # pixels along a fine tile, a quarter of a tile
+LANES = wp.constant(vec8(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0))
 
 
 @wp.struct
@@ -23,51 +26,115 @@ class PixelRules:
     truncation: float  # [m]
 
 
-@wp.func
-def incidence(z: float, dz_du: float, dz_dv: float, ray: wp.vec3, camera: Camera) -> float:
-    """n . ray of the surface z(u, v): turns a difference of depth into distance from the tangent plane."""
-    tangent_u = dz_du * ray + wp.vec3(z / camera.fx, 0.0, 0.0)
-    tangent_v = dz_dv * ray + wp.vec3(0.0, z / camera.fy, 0.0)
-    area = wp.length(wp.cross(tangent_u, tangent_v))
-    return z * z / (camera.fx * camera.fy * area)
+@wp.struct
+class Image:
+    """Depth and mask in runs of eight pixels, one beginning at each pixel: run `v W + u` holds (u, v) to (u + 7, v)."""
+
+    depth: wp.array(dtype=vec8)  # (H W - 7,) [m]
+    mask: wp.array(dtype=vec8ub)  # (H W - 7,) 0 = background
+
+
+@wp.struct
+class Graded:
+    """The graded image, and what its tiles hold: from where to where voxels are updated, farthest background [m].
+
+    The image has a border of one pixel that says nothing: pixel (u, v) is at `(v + 1) stride + u + 1`.
+    """
+
+    pixels: wp.array(dtype=wp.vec2)  # ((H + 2) stride,) depth [m], incidence; incidence 0 = unusable, -1 = background
+    runs: wp.array(dtype=vec16)  # ((H + 2) stride - 7,) the same in runs of eight, one beginning at each pixel
+    stride: int  # W + 2
+    fine: wp.array(dtype=wp.vec3)  # (T4,) of fine tiles
+    tiles: wp.array(dtype=wp.vec3)  # (T,) of tiles
+    around_fine: wp.array(dtype=wp.vec3)  # (T4,) of a fine tile and its eight neighbours
+    around: wp.array(dtype=wp.vec3)  # (T,) of a tile and its eight neighbours
 
 
 @wp.func
-def grade_of(
-    depth: wp.array2d(dtype=float),
-    mask: wp.array2d(dtype=wp.uint8),
-    u: int,
-    v: int,
-    camera: Camera,
-    rules: PixelRules,
-) -> float:
-    """Incidence of a foreground pixel; 0 where a neighbour is background, across an edge, or the view too oblique."""
+def marked(mask: vec8ub) -> vec8:
+    """1 where a pixel is foreground, else 0."""
+    lanes = vec8()
+    for k in range(8):
+        lanes[k] = wp.where(mask[k] != wp.uint8(0), 1.0, 0.0)
+    return lanes
+
+
+@wp.func
+def incidences(z: vec8, dz_du: vec8, dz_dv: vec8, ray_x: vec8, ray_y: float, camera: Camera) -> vec8:
+    """n . ray of the surface z(u, v): turns a difference of depth into distance from the tangent plane.
+
+    The ray is (x, y, 1), and the normal the cross product of the surface's tangents over its length.
+    """
+    scale = wp.cw_div(vec8(1.0), z)
+    s = camera.fx * wp.cw_mul(dz_du, scale)
+    t = camera.fy * wp.cw_mul(dz_dv, scale)
+    w = vec8(1.0) + wp.cw_mul(s, ray_x) + ray_y * t
+    squares = wp.cw_mul(s, s) + wp.cw_mul(t, t) + wp.cw_mul(w, w)
+    grades = vec8()
+    for k in range(8):
+        grades[k] = 1.0 / wp.sqrt(squares[k])
+    return grades
+
+
+@wp.func
+def grades_of(image: Image, here: vec8, u: int, v: int, camera: Camera, rules: PixelRules) -> vec8:
+    """Incidence of eight pixels from (u, v) on, as if they were foreground.
+
+    0 where a neighbour is background, across an edge, or the view too oblique.
+    """
+    grades = vec8()
     e = rules.edge_px
-    grade = float(0.0)
-    if (
-        mask[v, u - e] != wp.uint8(0)
-        and mask[v, u + e] != wp.uint8(0)
-        and mask[v - e, u] != wp.uint8(0)
-        and mask[v + e, u] != wp.uint8(0)
-    ):
-        d = depth[v, u]
-        left = depth[v, u - e]
-        right = depth[v, u + e]
-        up = depth[v - e, u]
-        down = depth[v + e, u]
-        limit = float(e) / camera.fx * rules.max_slope * d
-        if (
-            wp.abs(left - d) < limit
-            and wp.abs(right - d) < limit
-            and wp.abs(up - d) < limit
-            and wp.abs(down - d) < limit
-        ):
-            ray = ray_of(camera, float(u), float(v))
-            half = 0.5 / float(e)
-            c = incidence(d, (right - left) * half, (down - up) * half, ray, camera)
-            if c >= rules.min_cosine:
-                grade = c
-    return grade
+    if v >= e and v < camera.height - e:
+        at = v * camera.width + u
+        left = image.depth[at - e]
+        right = image.depth[at + e]
+        up = image.depth[at - e * camera.width]
+        down = image.depth[at + e * camera.width]
+        usable = wp.cw_mul(marked(image.mask[at - e]), marked(image.mask[at + e]))
+        usable = wp.cw_mul(usable, marked(image.mask[at - e * camera.width]))
+        usable = wp.cw_mul(usable, marked(image.mask[at + e * camera.width]))
+        columns = vec8(float(u)) + LANES
+        usable = wp.cw_mul(usable, above(columns, vec8(float(e) - 0.5)))
+        usable = wp.cw_mul(usable, above(vec8(float(camera.width - e) - 0.5), columns))
+        limit = (float(e) / camera.fx * rules.max_slope) * here
+        usable = wp.cw_mul(usable, wp.cw_mul(within(left - here, limit), within(right - here, limit)))
+        usable = wp.cw_mul(usable, wp.cw_mul(within(up - here, limit), within(down - here, limit)))
+        half = 0.5 / float(e)
+        ray_x = (columns - vec8(camera.cx)) / camera.fx
+        ray_y = (float(v) - camera.cy) / camera.fy
+        z = wp.max(here, vec8(rules.near))
+        grades = incidences(z, half * (right - left), half * (down - up), ray_x, ray_y, camera)
+        usable = wp.cw_mul(usable, within(vec8(rules.min_cosine), grades))
+        grades = chosen(usable, grades, vec8(0.0))
+    return grades
+
+
+@wp.func
+def grade_fine_tile(u: int, v: int, image: Image, camera: Camera, rules: PixelRules, graded: Graded) -> wp.vec3:
+    """Grade the fine tile whose first pixel is (u, v); returns what it holds."""
+    nearest = vec8(1.0e6)
+    farthest = vec8(0.0)
+    background = vec8(0.0)
+    for line in range(v, wp.min(v + FINE, camera.height)):
+        depth = image.depth[line * camera.width + u]
+        measured = wp.cw_mul(above(depth, vec8(rules.near)), above(vec8(rules.far), depth))
+        here = chosen(measured, depth, vec8(0.0))
+        subject = wp.cw_mul(marked(image.mask[line * camera.width + u]), measured)
+        grades = subject - measured
+        background = wp.max(background, wp.cw_mul(here, -grades))
+        if any_lane(subject):
+            fore = grades_of(image, here, u, line, camera, rules)
+            grades = chosen(subject, fore, grades)
+            used = above(grades, vec8(0.0))
+            reach = rules.truncation * wp.cw_div(vec8(1.0), wp.max(grades, vec8(rules.min_cosine)))
+            nearest = wp.min(nearest, chosen(used, here - reach, vec8(1.0e6)))
+            farthest = wp.max(farthest, wp.cw_mul(used, here + reach))
+        run = vec16()
+        for k in range(8):
+            run[2 * k] = here[k]
+            run[2 * k + 1] = grades[k]
+        graded.runs[(line + 1) * graded.stride + u + 1] = run
+    return wp.vec3(least(nearest), most(farthest), most(background))
 
 
 @wp.func
@@ -81,60 +148,89 @@ def sample_step(z: float, camera: Camera, spacing: float) -> int:
     return step
 
 
+@wp.func
+def joined(a: wp.vec3, b: wp.vec3) -> wp.vec3:
+    """What two tiles hold together."""
+    return wp.vec3(wp.min(a[0], b[0]), wp.max(a[1], b[1]), wp.max(a[2], b[2]))
+
+
+@wp.func
+def first_pixel(tile: int, size: int) -> int:
+    """Where a fine tile begins: the last one is moved so that it ends with the image, which has at least 8 pixels."""
+    return wp.min(tile * FINE, size - FINE)
+
+
 @wp.kernel(enable_backward=False)
 def grade_pixels(
     begin: wp.int32,
     # Frame:
-    depth: wp.array2d(dtype=float),  # (H, W) [m]
-    mask: wp.array2d(dtype=wp.uint8),  # (H, W) 0 = background
+    image: Image,
     camera: Camera,
     # Options:
     rules: PixelRules,
-    # Out:
-    graded_out: wp.array2d(dtype=wp.vec2),  # (H, W) depth [m], incidence; incidence 0 = unusable, -1 = background
-    tiles_out: wp.array(dtype=wp.vec3),  # (T,) from where to where voxels are updated, farthest background [m]
+    listed: wp.array(dtype=wp.int32),  # (L,) tile, + T if it is only to be cleared
+    # Out (read, too):
+    graded_out: Graded,
     sample_counts_out: wp.array(dtype=wp.int32),  # (T,)
 ):
-    tile = begin + wp.tid()
     columns = (camera.width + TILE - 1) / TILE
-    u0 = (tile % columns) * TILE
-    v0 = (tile / columns) * TILE
-    nearest = float(1.0e6)
-    farthest = float(0.0)
-    background = float(0.0)
-    for v in range(v0, wp.min(v0 + TILE, camera.height)):
-        for u in range(u0, wp.min(u0 + TILE, camera.width)):
-            d = depth[v, u]
-            grade = float(0.0)
-            if d > rules.near and d < rules.far:
-                if mask[v, u] == wp.uint8(0):
-                    grade = -1.0
-                    background = wp.max(background, d)
-                elif is_inside(camera, wp.vec2i(u, v), rules.edge_px):
-                    grade = grade_of(depth, mask, u, v, camera, rules)
-                    if grade > 0.0:
-                        nearest = wp.min(nearest, d - rules.truncation / grade)
-                        farthest = wp.max(farthest, d + rules.truncation / grade)
+    fine_columns = (camera.width + FINE - 1) / FINE
+    tile = listed[begin + wp.tid()] % graded_out.tiles.shape[0]
+    clear = listed[begin + wp.tid()] >= graded_out.tiles.shape[0]
+    column = tile % columns
+    row = tile / columns
+    total = wp.vec3(1.0e6, 0.0, 0.0)
+    for quarter in range(int(4)):
+        fine_u = 2 * column + (quarter & 1)
+        fine_v = 2 * row + quarter / 2
+        if fine_u * FINE < camera.width and fine_v * FINE < camera.height:
+            held = wp.vec3(1.0e6, 0.0, 0.0)
+            u = first_pixel(fine_u, camera.width)
+            v = fine_v * FINE
+            if clear:
+                for line in range(v + 1, wp.min(v + FINE, camera.height) + 1):
+                    graded_out.runs[line * graded_out.stride + u + 1] = vec16(0.0)
             else:
-                d = 0.0
-            graded_out[v, u] = wp.vec2(d, grade)
-    tiles_out[tile] = wp.vec3(nearest, farthest, background)
+                held = grade_fine_tile(u, v, image, camera, rules, graded_out)
+            graded_out.fine[fine_v * fine_columns + fine_u] = held
+            total = joined(total, held)
+    graded_out.tiles[tile] = total
     samples = int(0)
-    if farthest > 0.0:
-        step = sample_step(nearest, camera, rules.spacing)
-        for v in range(v0 + step / 2, wp.min(v0 + TILE, camera.height), step):
-            for u in range(u0 + step / 2, wp.min(u0 + TILE, camera.width), step):
-                if graded_out[v, u][1] > 0.0:
+    if total[1] > 0.0:
+        step = sample_step(total[0], camera, rules.spacing)
+        for v in range(row * TILE + step / 2, wp.min((row + 1) * TILE, camera.height), step):
+            for u in range(column * TILE + step / 2, wp.min((column + 1) * TILE, camera.width), step):
+                if graded_out.pixels[(v + 1) * graded_out.stride + u + 1][1] > 0.0:
                     samples += 1
     sample_counts_out[tile] = samples
+
+
+@wp.kernel(enable_backward=False)
+def join_neighbours(
+    begin: wp.int32,
+    # Frame:
+    tiles: wp.array(dtype=wp.vec3),  # (T,) from where to where voxels are updated, farthest background [m]
+    columns: wp.int32,
+    # Options:
+    visited: wp.vec4i,  # first column, first row, columns, rows of the tiles to look at
+    # Out:
+    around_out: wp.array(dtype=wp.vec3),  # (T,) of a tile and its eight neighbours
+):
+    i = begin + wp.tid()
+    at = wp.vec2i(visited[0] + i % visited[2], visited[1] + i / visited[2])
+    rows = tiles.shape[0] / columns
+    held = wp.vec3(1.0e6, 0.0, 0.0)
+    for row in range(wp.max(at[1] - 1, 0), wp.min(at[1] + 2, rows)):
+        for column in range(wp.max(at[0] - 1, 0), wp.min(at[0] + 2, columns)):
+            held = joined(held, tiles[row * columns + column])
+    around_out[at[1] * columns + at[0]] = held
 
 
 @wp.kernel(enable_backward=False)
 def sample_points(
     begin: wp.int32,
     # Frame:
-    graded: wp.array2d(dtype=wp.vec2),  # (H, W) depth [m], incidence
-    tiles: wp.array(dtype=wp.vec3),  # (T,) from where to where voxels are updated, farthest background [m]
+    graded: Graded,
     sample_counts: wp.array(dtype=wp.int32),  # (T,)
     sample_begins: wp.array(dtype=wp.int32),  # (T,) place of a tile's first sample
     camera: Camera,
@@ -148,11 +244,11 @@ def sample_points(
         columns = (camera.width + TILE - 1) / TILE
         u0 = (tile % columns) * TILE
         v0 = (tile / columns) * TILE
-        step = sample_step(tiles[tile][0], camera, rules.spacing)
+        step = sample_step(graded.tiles[tile][0], camera, rules.spacing)
         target = int(sample_begins[tile])
         for v in range(v0 + step / 2, wp.min(v0 + TILE, camera.height), step):
             for u in range(u0 + step / 2, wp.min(u0 + TILE, camera.width), step):
-                s = graded[v, u]
+                s = graded.pixels[(v + 1) * graded.stride + u + 1]
                 if s[1] > 0.0:
                     points_out[target] = ray_of(camera, float(u), float(v)) * s[0]
                     target += 1

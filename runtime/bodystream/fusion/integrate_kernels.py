@@ -2,15 +2,19 @@
 """Non-rigid integration of a graded frame into the canonical voxels (DynamicFusion eq. 4-6, NNRT sec. 4.5).
 
 A voxel is warped into the camera, and its distance from the measured surface is averaged in. The distance is that
-from the tangent plane of the pixel, `(depth - z) (n . ray)`, so that oblique views agree with frontal ones.
+from the tangent plane of the pixel, `(depth - z) (n . ray)`, so that oblique views agree with frontal ones. Voxels go
+in rows of eight. A row is looked at only where the depth around its pixels can change it.
 """
 
 import warp as wp
 
-from bodystream.device.camera_kernels import Camera, is_inside
-from bodystream.fusion.blocks_kernels import EDGE, LATTICE, LATTICE_POINTS, LATTICE_STEP
+from bodystream.device.camera_kernels import Camera
+from bodystream.fusion.blocks_kernels import EDGE, Live, SliceStates
+from bodystream.fusion.frame_kernels import FINE, TILE, Graded
+from bodystream.fusion.lanes_kernels import above, any_lane, chosen, least, most, sum_of, vec8, vec8i, within
+from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, HAT_3, Columns, columns_of
 
-wp.set_module_options({"enable_backward": False, "max_unroll": 4})
+wp.set_module_options({"enable_backward": False, "max_unroll": 8})
 
 BLOCK_VOXELS = wp.constant(512)
 SLICE_VOXELS = wp.constant(64)
@@ -33,35 +37,41 @@ class Rules:
     min_weight: float  # of a voxel that may carry surface
     silhouette_px: int  # background counts only where it reaches so far
     near: float  # [m]
+    settled: float  # a voxel that goes farther in a frame has moved [m]
+    young: float  # and so has one of less weight
 
 
 @wp.struct
 class Voxels:
-    """What was fused: voxel x + 8 y + 64 z of each block, so that slice z begins at 64 (8 block + z)."""
+    """What was fused, in rows of eight voxels along x: row y + 8 z of each block, so that slice z begins at row 8 z."""
 
-    values: wp.array(dtype=wp.vec2)  # (B * 512,) truncated distance / truncation, weight
+    distances: wp.array(dtype=vec8)  # (B * 64,) truncated distance / truncation
+    weights: wp.array(dtype=vec8)  # (B * 64,) summed
+    published: wp.array(dtype=vec8)  # (B * 64,) distance / truncation of which the surface was made, 2 = unknown
     colours: wp.array(dtype=vec4us)  # (B * 512,) RGB times 256, observations
-    published: wp.array(dtype=float)  # (B * 512,) distance / truncation of which the surface was made, 2 = unknown
-    change: wp.array(dtype=float)  # (B * 8,) largest deviation from it in a slice [m]
-    occupied: wp.array(dtype=wp.uint8)  # (B * 8,) 1 = some voxel of the slice was observed
+    slices: SliceStates
 
 
 @wp.func
-def is_background(graded: wp.array2d(dtype=wp.vec2), u: int, v: int) -> bool:
+def is_background(graded: Graded, camera: Camera, u: int, v: int) -> bool:
     """Whether a pixel is measured background; beyond the image nothing contradicts."""
     background = bool(True)
-    if u >= 0 and v >= 0 and u < graded.shape[1] and v < graded.shape[0]:
-        background = graded[v, u][1] < 0.0
+    if u >= 0 and v >= 0 and u < camera.width and v < camera.height:
+        background = graded.pixels[(v + 1) * graded.stride + u + 1][1] < 0.0
     return background
 
 
 @wp.func
-def lattice_edge(live: wp.array(dtype=wp.vec3), base: int, x: int, y: int, z: int, fy: float, fz: float) -> wp.vec3:
-    """Live position at lattice column x, between lattice rows y, y + 1 and layers z, z + 1."""
-    i = base + x + LATTICE * (y + LATTICE * z)
-    a = wp.lerp(live[i], live[i + LATTICE], fy)
-    b = wp.lerp(live[i + LATTICE * LATTICE], live[i + LATTICE * LATTICE + LATTICE], fy)
-    return wp.lerp(a, b, fz)
+def is_silhouette(graded: Graded, camera: Camera, place: int, reach_px: int) -> bool:
+    """Whether a pixel of the background, by its place among the graded ones, lies well outside of the subject."""
+    u = place % graded.stride - 1
+    v = place / graded.stride - 1
+    return (
+        is_background(graded, camera, u - reach_px, v)
+        and is_background(graded, camera, u + reach_px, v)
+        and is_background(graded, camera, u, v - reach_px)
+        and is_background(graded, camera, u, v + reach_px)
+    )
 
 
 @wp.func
@@ -77,101 +87,153 @@ def blend_colour(stored: vec4us, seen: wp.vec3ub) -> vec4us:
 
 
 @wp.func
-def deviation(tsdf: float, weight: float, shown: float, rules: Rules) -> float:
-    """How far a voxel is from what the surface was last extracted from [m]; 1 where it became known or unknown."""
-    away = float(0.0)
-    if wp.abs(tsdf) < 0.6 or wp.abs(shown) < 0.6:
-        known = weight >= rules.min_weight
-        was_known = shown < 1.5
-        if known and was_known:
-            away = wp.abs(tsdf - shown) * rules.truncation
-        elif known or was_known:
-            away = 1.0
-    return away
+def publishable(distances: vec8, weights: vec8, min_weight: float) -> vec8:
+    """What the surface may be made of: the distances of voxels with enough weight, 2 = unknown."""
+    return chosen(above(vec8(min_weight), weights), vec8(UNKNOWN), distances)
 
 
 @wp.func
-def is_silhouette(graded: wp.array2d(dtype=wp.vec2), u: int, v: int, reach_px: int) -> bool:
-    """Whether a pixel of the background lies well outside of the subject."""
-    return (
-        is_background(graded, u - reach_px, v)
-        and is_background(graded, u + reach_px, v)
-        and is_background(graded, u, v - reach_px)
-        and is_background(graded, u, v + reach_px)
-    )
+def deviation(distances: vec8, weights: vec8, published: vec8, rules: Rules) -> float:
+    """How far a row near its surface is from what the surface was last extracted from [m].
 
-
-@wp.func
-def voxel_pixel(camera: Camera, q: wp.vec3) -> wp.vec2i:
-    """Where a voxel is seen. One division for both coordinates, clamped before it becomes a whole number."""
-    scale = 1.0 / q[2]
-    u = wp.clamp(camera.fx * q[0] * scale + camera.cx + 0.5, -1.0, 1.0e6)
-    v = wp.clamp(camera.fy * q[1] * scale + camera.cy + 0.5, -1.0, 1.0e6)
-    return wp.vec2i(int(wp.floor(u)), int(wp.floor(v)))
-
-
-@wp.func
-def may_be_carved(voxel: wp.vec2) -> bool:
-    """Only voxels on and behind a surface that was observed: what lies well in front of it is empty already."""
-    return voxel[1] > 0.0 and voxel[0] < 0.25
-
-
-@wp.func
-def carve(at: int, rules: Rules, voxels: Voxels) -> float:
-    """Take weight from a voxel that the camera sees through; returns its deviation."""
-    old = voxels.values[at]
-    total = wp.max(old[1] - rules.carve_rate, 0.0)
-    voxels.values[at] = wp.vec2(old[0], total)
-    return deviation(old[0], total, voxels.published[at], rules)
-
-
-@wp.func
-def fuse(at: int, distance: float, incidence: float, rules: Rules, voxels: Voxels) -> float:
-    """Average a distance [m] into a voxel; returns its deviation, -1 where the observation counts nothing.
-
-    An observation counts less where the view is oblique, and fades out behind the surface.
+    Where a voxel became known or unknown, that is more than the truncation.
     """
-    weight = wp.min(incidence, 1.0)
-    if distance < -rules.full_weight_behind:
-        weight *= (rules.truncation + distance) / (rules.truncation - rules.full_weight_behind)
-    change = float(-1.0)
-    if weight > 1.0e-3:
-        old = voxels.values[at]
-        total = old[1] + weight
-        tsdf = (old[0] * old[1] + distance / rules.truncation * weight) / total
-        total = wp.min(total, rules.max_weight)
-        voxels.values[at] = wp.vec2(tsdf, total)
-        voxels.occupied[at / SLICE_VOXELS] = wp.uint8(1)
-        change = deviation(tsdf, total, voxels.published[at], rules)
-    return change
+    near = wp.max(within(distances, vec8(0.6)), within(published, vec8(0.6)))
+    away = publishable(distances, weights, rules.min_weight) - published
+    return most(wp.cw_mul(near, wp.max(away, -away))) * rules.truncation
 
 
 @wp.func
-def observe(
-    at: int,
-    q: wp.vec3,
-    graded: wp.array2d(dtype=wp.vec2),
+def places_of(x: vec8, y: vec8, z: vec8, camera: Camera, stride: int, near: float) -> vec8i:
+    """Places of the pixels that eight points are seen at, among the graded ones; beyond the image on their border."""
+    scale = wp.cw_div(vec8(1.0), wp.max(z, vec8(near)))
+    u = camera.fx * wp.cw_mul(x, scale) + vec8(camera.cx + 1.5)
+    v = camera.fy * wp.cw_mul(y, scale) + vec8(camera.cy + 1.5)
+    u = wp.min(wp.max(u, vec8(0.0)), vec8(float(camera.width + 1)))
+    v = wp.min(wp.max(v, vec8(0.0)), vec8(float(camera.height + 1)))
+    return stride * vec8i(v) + vec8i(u)
+
+
+@wp.func
+def weights_of(distance: vec8, grade: vec8, z: vec8, rules: Rules) -> vec8:
+    """What an observation counts at distances [m] from the surface: less where the view is oblique or far behind it.
+
+    0 where nothing is fused.
+    """
+    fade = (distance + vec8(rules.truncation)) / (rules.truncation - rules.full_weight_behind)
+    weight = wp.cw_mul(wp.min(grade, vec8(1.0)), wp.min(fade, vec8(1.0)))
+    fused = wp.cw_mul(within(distance, vec8(rules.truncation)), above(grade, vec8(0.0)))
+    weight = wp.cw_mul(wp.cw_mul(weight, fused), above(z, vec8(rules.near)))
+    return wp.cw_mul(weight, above(weight, vec8(1.0e-3)))
+
+
+@wp.func
+def held_behind(row: int, voxels: Voxels) -> vec8:
+    """Weights of the voxels of a row on and behind a surface that was observed; 0 of others, which are empty."""
+    return wp.cw_mul(voxels.weights[row], above(vec8(0.25), voxels.distances[row]))
+
+
+@wp.func
+def seen_through(gap: vec8, distance: vec8, grade: vec8, z: vec8, rules: Rules) -> vec8:
+    """1 where the camera sees something well behind a voxel, else 0."""
+    behind = wp.cw_mul(above(gap, vec8(rules.carve_margin)), above(z, vec8(rules.near)))
+    seen = wp.max(above(distance, vec8(rules.truncation)), above(vec8(0.0), grade))
+    return wp.cw_mul(behind, seen)
+
+
+@wp.func
+def fuse_row(row: int, distance: vec8, weight: vec8, rules: Rules, voxels: Voxels) -> wp.vec3:
+    """Average distances [m] into a row; returns its deviation [m], the weight that moved voxels, and all.
+
+    Voxels of little weight count as moved.
+    """
+    old = voxels.distances[row]
+    total = voxels.weights[row] + weight
+    share = wp.cw_div(weight, wp.max(total, vec8(1.0e-6)))
+    step = wp.cw_mul(distance / rules.truncation - old, share)
+    mean = old + step
+    total = wp.min(total, vec8(rules.max_weight))
+    voxels.distances[row] = mean
+    voxels.weights[row] = total
+    change = deviation(mean, total, voxels.published[row], rules)
+    moved = wp.max(above(wp.max(step, -step), vec8(rules.settled / rules.truncation)), above(vec8(rules.young), total))
+    return wp.vec3(change, wp.dot(moved, weight), sum_of(weight))
+
+
+@wp.func
+def colour_row(
+    row: int,
+    places: vec8i,
+    distance: vec8,
+    weight: vec8,
     colour: wp.array2d(dtype=wp.vec3ub),
-    camera: Camera,
+    stride: int,
     rules: Rules,
     voxels: Voxels,
+):
+    """Average colours into those voxels of a row that lie near the surface."""
+    for k in range(8):
+        if weight[k] > 0.0 and wp.abs(distance[k]) < rules.full_weight_behind:
+            seen = colour[places[k] / stride - 1, places[k] % stride - 1]
+            voxels.colours[row * 8 + k] = blend_colour(voxels.colours[row * 8 + k], seen)
+
+
+@wp.func
+def carve_row(
+    row: int, empty: vec8, grade: vec8, places: vec8i, graded: Graded, camera: Camera, rules: Rules, voxels: Voxels
 ) -> float:
-    """Update the voxel that the warp brings to q in the camera's frame [m]; returns its deviation."""
-    change = float(0.0)
-    pixel = voxel_pixel(camera, q)
-    if q[2] > rules.near and is_inside(camera, pixel, 0):
-        seen = graded[pixel[1], pixel[0]]
-        gap = seen[0] - q[2]
-        distance = gap * seen[1]
-        if seen[1] > 0.0 and distance <= rules.truncation:
-            if distance > -rules.truncation:
-                change = fuse(at, distance, seen[1], rules, voxels)
-                if change >= 0.0 and colour.shape[0] > 0 and wp.abs(distance) < rules.full_weight_behind:
-                    voxels.colours[at] = blend_colour(voxels.colours[at], colour[pixel[1], pixel[0]])
-        elif seen[1] != 0.0 and gap > rules.carve_margin and may_be_carved(voxels.values[at]):
-            if seen[1] > 0.0 or is_silhouette(graded, pixel[0], pixel[1], rules.silhouette_px):
-                change = carve(at, rules, voxels)
-    return change
+    """Take weight from the voxels that the camera sees through; returns the row's deviation."""
+    weights = voxels.weights[row]
+    for k in range(8):
+        if empty[k] > 0.0:
+            if grade[k] > 0.0 or is_silhouette(graded, camera, places[k], rules.silhouette_px):
+                weights[k] = wp.max(weights[k] - rules.carve_rate, 0.0)
+    voxels.weights[row] = weights
+    return deviation(voxels.distances[row], weights, voxels.published[row], rules)
+
+
+@wp.func
+def rows_to_visit(c: Columns, graded: Graded, camera: Camera, occupied: bool, rules: Rules) -> vec8:
+    """Which rows of a slice the frame may change: 2 = by fusing, 1 = only by carving, 0 = not.
+
+    The depths around a row's middle are known for tiles with their neighbours: for all its pixels, where it is short.
+    """
+    front = wp.min(wp.min(c.z0, c.z1), wp.min(c.z2, c.z3))
+    back = wp.max(wp.max(c.z0, c.z1), wp.max(c.z2, c.z3))
+    first = wp.cw_div(vec8(1.0), wp.max(c.z0, vec8(rules.near)))
+    last = wp.cw_div(vec8(1.0), wp.max(c.z3, vec8(rules.near)))
+    u0 = camera.fx * wp.cw_mul(c.x0, first)
+    v0 = camera.fy * wp.cw_mul(c.y0, first)
+    u3 = camera.fx * wp.cw_mul(c.x3, last)
+    v3 = camera.fy * wp.cw_mul(c.y3, last)
+    half = 0.5 * most(wp.max(wp.max(u3 - u0, u0 - u3), wp.max(v3 - v0, v0 - v3))) + 1.0
+    # Long rows, and those that come near the camera, are looked at in any case.
+    visits = 2.0 * above(back, vec8(rules.near))
+    if least(front) > rules.near and half < float(TILE):
+        u = 0.5 * (u0 + u3) + vec8(camera.cx + 0.5)
+        v = 0.5 * (v0 + v3) + vec8(camera.cy + 0.5)
+        u = wp.min(wp.max(u, vec8(0.0)), vec8(float(camera.width - 1)))
+        v = wp.min(wp.max(v, vec8(0.0)), vec8(float(camera.height - 1)))
+        tile_px = wp.where(half < float(FINE), FINE, TILE)
+        tiles = ((camera.width + tile_px - 1) / tile_px) * vec8i(v / float(tile_px)) + vec8i(u / float(tile_px))
+        nearest = vec8()
+        farthest = vec8()
+        background = vec8()
+        for y in range(8):
+            seen = wp.vec3()
+            if tile_px == FINE:
+                seen = graded.around_fine[tiles[y]]
+            else:
+                seen = graded.around[tiles[y]]
+            nearest[y] = seen[0]
+            farthest[y] = seen[1]
+            background[y] = seen[2]
+        fused = wp.cw_mul(above(farthest, front), above(back, nearest))
+        carved = vec8()
+        if occupied:
+            carved = above(wp.max(farthest, background) - vec8(rules.carve_margin), front)
+        visits = wp.cw_mul(visits, wp.max(fused, 0.5 * carved))
+    return visits
 
 
 @wp.kernel(enable_backward=False)
@@ -179,9 +241,9 @@ def integrate_slices(
     begin: wp.int32,
     # Blocks:
     active: wp.array(dtype=wp.int32),  # (A,) slots
-    live: wp.array(dtype=wp.vec3),  # (A * 64,) warped lattice, camera frame [m]
+    live: Live,
     # Frame:
-    graded: wp.array2d(dtype=wp.vec2),  # (H, W) depth [m], incidence
+    graded: Graded,
     colour: wp.array2d(dtype=wp.vec3ub),  # (H, W) RGB, or empty
     camera: Camera,
     # Options:
@@ -191,29 +253,41 @@ def integrate_slices(
 ):
     i = begin + wp.tid()
     z_slice = active[i / EDGE] * EDGE + i % EDGE
-    base = (i / EDGE) * LATTICE_POINTS
-    along_z = float(i % EDGE) / LATTICE_STEP
-    lattice_z = wp.min(int(along_z), LATTICE - 2)
-    fz = along_z - float(lattice_z)
-    change = float(0.0)
-    for y in range(EDGE):
-        along_y = float(y) / LATTICE_STEP
-        lattice_y = wp.min(int(along_y), LATTICE - 2)
-        fy = along_y - float(lattice_y)
-        p0 = lattice_edge(live, base, 0, lattice_y, lattice_z, fy, fz)
-        p1 = lattice_edge(live, base, 1, lattice_y, lattice_z, fy, fz)
-        p2 = lattice_edge(live, base, 2, lattice_y, lattice_z, fy, fz)
-        p3 = lattice_edge(live, base, 3, lattice_y, lattice_z, fy, fz)
-        row = z_slice * SLICE_VOXELS + y * EDGE
-        for x in range(EDGE):
-            along_x = float(x) / LATTICE_STEP
-            q = p0 + (p1 - p0) * along_x
-            if along_x > 1.0:
-                q = p1 + (p2 - p1) * (along_x - 1.0)
-            if along_x > 2.0:
-                q = p2 + (p3 - p2) * (along_x - 2.0)
-            change = wp.max(change, observe(row + x, q, graded, colour, camera, rules, voxels_out))
-    voxels_out.change[z_slice] = wp.max(voxels_out.change[z_slice], change)
+    c = columns_of(live, active[i / EDGE], i % EDGE)
+    occupied = voxels_out.slices.occupied[z_slice] != wp.uint8(0)
+    visits = rows_to_visit(c, graded, camera, occupied, rules)
+    done = wp.vec3(0.0, 0.0, 0.0)
+    for y in range(int(EDGE)):
+        row = z_slice * EDGE + y
+        held = vec8()
+        if visits[y] > 0.0 and occupied:
+            held = held_behind(row, voxels_out)
+        if visits[y] > 1.0 or any_lane(held):
+            x_live = c.x0[y] * HAT_0 + c.x1[y] * HAT_1 + c.x2[y] * HAT_2 + c.x3[y] * HAT_3
+            y_live = c.y0[y] * HAT_0 + c.y1[y] * HAT_1 + c.y2[y] * HAT_2 + c.y3[y] * HAT_3
+            z_live = c.z0[y] * HAT_0 + c.z1[y] * HAT_1 + c.z2[y] * HAT_2 + c.z3[y] * HAT_3
+            places = places_of(x_live, y_live, z_live, camera, graded.stride, rules.near)
+            depth = vec8()
+            grade = vec8()
+            for k in range(8):
+                pixel = graded.pixels[places[k]]
+                depth[k] = pixel[0]
+                grade[k] = pixel[1]
+            gap = depth - z_live
+            distance = wp.cw_mul(gap, grade)
+            weight = weights_of(distance, grade, z_live, rules)
+            empty = wp.cw_mul(held, seen_through(gap, distance, grade, z_live, rules))
+            if any_lane(empty):
+                carved = carve_row(row, empty, grade, places, graded, camera, rules, voxels_out)
+                done = wp.vec3(wp.max(done[0], carved), done[1] + sum_of(empty), done[2] + sum_of(empty))
+            if any_lane(weight):
+                fused = fuse_row(row, distance, weight, rules, voxels_out)
+                done = wp.vec3(wp.max(done[0], fused[0]), done[1] + fused[1], done[2] + fused[2])
+                if colour.shape[0] > 0:
+                    colour_row(row, places, distance, weight, colour, graded.stride, rules, voxels_out)
+                voxels_out.slices.occupied[z_slice] = wp.uint8(1)
+    voxels_out.slices.change[z_slice] = wp.max(voxels_out.slices.change[z_slice], done[0])
+    voxels_out.slices.unrest[z_slice] = wp.vec2(done[1], done[2])
 
 
 @wp.kernel(enable_backward=False)
@@ -228,10 +302,7 @@ def publish_slices(
 ):
     i = begin + wp.tid()
     z_slice = blocks[i / EDGE] * EDGE + i % EDGE
-    for k in range(SLICE_VOXELS):
-        voxel = voxels_out.values[z_slice * SLICE_VOXELS + k]
-        value = float(UNKNOWN)
-        if voxel[1] >= min_weight:
-            value = voxel[0]
-        voxels_out.published[z_slice * SLICE_VOXELS + k] = value
-    voxels_out.change[z_slice] = 0.0
+    for y in range(int(EDGE)):
+        row = z_slice * EDGE + y
+        voxels_out.published[row] = publishable(voxels_out.distances[row], voxels_out.weights[row], min_weight)
+    voxels_out.slices.change[z_slice] = 0.0

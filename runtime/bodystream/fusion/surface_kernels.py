@@ -8,16 +8,24 @@ a block (64 cells), so that no two threads write the same address.
 import warp as wp
 
 from bodystream.fusion.blocks_kernels import EDGE, Blocks, find_slot
-from bodystream.fusion.integrate_kernels import BLOCK_VOXELS, Voxels, vec4us
+from bodystream.fusion.cells_kernels import (
+    SLICE,
+    cell_code,
+    cell_colour,
+    cell_corners,
+    cell_gradient,
+    cell_vertex,
+    crossing_cells,
+    fill_unknown,
+    known_corners,
+    published_row,
+)
+from bodystream.fusion.integrate_kernels import BLOCK_VOXELS, Voxels
+from bodystream.fusion.lanes_kernels import most, vec8i
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
-SLICE = wp.constant(64)  # cells of a slice
 SLICE_QUADS = wp.constant(192)  # at most three quads per cell
-HAS_VERTEX = wp.constant(16)  # bit of a cell's code; bits 0, 1, 2, 3: sign of its corner and of the next along x, y, z
-
-vec8 = wp.types.vector(length=8, dtype=float)
-vec8i = wp.types.vector(length=8, dtype=int)
 
 
 @wp.struct
@@ -54,84 +62,12 @@ class CellQuads:
 
 
 @wp.func
-def corner(c: int) -> wp.vec3:
-    return wp.vec3(float(c & 1), float((c >> 1) & 1), float(c >> 2))
-
-
-@wp.func
 def octant_slots(blocks: Blocks, block: wp.vec3i, sign: int) -> vec8i:
     """Slots of the block and of its neighbours towards +++ (sign 1) or --- (sign -1), bits x, y, z."""
     slots = vec8i()
     for c in range(8):
         slots[c] = find_slot(blocks, block + sign * wp.vec3i(c & 1, (c >> 1) & 1, c >> 2))
     return slots
-
-
-@wp.func
-def cell_vertex(f: vec8) -> wp.vec3:
-    """Mean of the zero crossings on a cell's edges, in cells."""
-    total = wp.vec3(0.0, 0.0, 0.0)
-    count = float(0.0)
-    for c in range(8):
-        for axis in range(3):
-            if (c >> axis) & 1 == 0:
-                a = f[c]
-                b = f[c + (1 << axis)]
-                if (a < 0.0) != (b < 0.0):
-                    p = corner(c)
-                    p[axis] = a / (a - b)
-                    total += p
-                    count += 1.0
-    return total / count
-
-
-@wp.func
-def cell_gradient(f: vec8, p: wp.vec3) -> wp.vec3:
-    """Gradient of the trilinear interpolant at p in [0, 1]^3."""
-    x = p[0]
-    y = p[1]
-    z = p[2]
-    gx = wp.lerp(wp.lerp(f[1] - f[0], f[3] - f[2], y), wp.lerp(f[5] - f[4], f[7] - f[6], y), z)
-    gy = wp.lerp(wp.lerp(f[2] - f[0], f[3] - f[1], x), wp.lerp(f[6] - f[4], f[7] - f[5], x), z)
-    gz = wp.lerp(wp.lerp(f[4] - f[0], f[5] - f[1], x), wp.lerp(f[6] - f[2], f[7] - f[3], x), y)
-    return wp.vec3(gx, gy, gz)
-
-
-@wp.func
-def published_at(published: wp.array(dtype=float), slots: vec8i, x: int, y: int, z: int) -> float:
-    """Value of a voxel with coordinates in [0, 8], from the block or its + neighbours; 2 = unknown."""
-    value = float(2.0)
-    slot = slots[(x >> 3) + 2 * (y >> 3) + 4 * (z >> 3)]
-    if slot >= 0:
-        value = published[slot * BLOCK_VOXELS + ((z & 7) * EDGE + (y & 7)) * EDGE + (x & 7)]
-    return value
-
-
-@wp.func
-def cell_colour(colours: wp.array(dtype=vec4us), slots: vec8i, x: int, y: int, z: int, p: wp.vec3) -> wp.vec3ub:
-    """Trilinear mean of the coloured voxels around a vertex; mid grey where there is none."""
-    total = wp.vec3(0.0, 0.0, 0.0)
-    weight = float(0.0)
-    for c in range(8):
-        cx = x + (c & 1)
-        cy = y + ((c >> 1) & 1)
-        cz = z + (c >> 2)
-        slot = slots[(cx >> 3) + 2 * (cy >> 3) + 4 * (cz >> 3)]
-        if slot >= 0:
-            stored = colours[slot * BLOCK_VOXELS + ((cz & 7) * EDGE + (cy & 7)) * EDGE + (cx & 7)]
-            if stored[3] > wp.uint16(0):
-                away = p - corner(c)
-                w = (1.01 - wp.abs(away[0])) * (1.01 - wp.abs(away[1])) * (1.01 - wp.abs(away[2]))
-                total += w * wp.vec3(float(stored[0]), float(stored[1]), float(stored[2]))
-                weight += w
-    result = wp.vec3ub(wp.uint8(128), wp.uint8(128), wp.uint8(128))
-    if weight > 0.0:
-        mean = total / (256.0 * weight) + wp.vec3(0.5, 0.5, 0.5)
-        r = wp.uint8(wp.min(mean[0], 255.0))
-        g = wp.uint8(wp.min(mean[1], 255.0))
-        b = wp.uint8(wp.min(mean[2], 255.0))
-        result = wp.vec3ub(r, g, b)
-    return result
 
 
 @wp.kernel(enable_backward=False)
@@ -147,7 +83,7 @@ def mark_changed(
     block = begin + wp.tid()
     most = float(0.0)
     for z in range(EDGE):
-        most = wp.max(most, voxels.change[block * EDGE + z])
+        most = wp.max(most, voxels.slices.change[block * EDGE + z])
     changed_out[block] = wp.where(most > tolerance, 1, 0)
 
 
@@ -172,28 +108,6 @@ def mark_readers(
     readers_out[block] = reads
 
 
-@wp.func
-def fill_unknown(f: vec8, known: int) -> vec8:
-    """Values of a cell's corners, unknown ones replaced by the mean of their known neighbours along the cell's edges.
-
-    Args:
-        known: bit c is set where corner c is known.
-    """
-    filled = f
-    for c in range(8):
-        if (known >> c) & 1 == 0:
-            total = float(0.0)
-            count = float(0.0)
-            for axis in range(3):
-                n = c ^ (1 << axis)
-                if (known >> n) & 1 == 1:
-                    total += f[n]
-                    count += 1.0
-            if count > 0.0:
-                filled[c] = total / count
-    return filled
-
-
 @wp.kernel(enable_backward=False)
 def extract_vertices(
     begin: wp.int32,
@@ -216,59 +130,37 @@ def extract_vertices(
     slots = octant_slots(blocks, at, 1)
     count = int(0)
     pending = int(0)
+    for k in range(vertices_out.counts[block * EDGE + z]):
+        vertices_out.codes[first + int(vertices_out.cells[first + k])] = wp.uint8(0)
+    b = published_row(voxels.published, slots, 0, z)
+    d = published_row(voxels.published, slots, 0, z + 1)
     for y in range(int(EDGE)):
-        f = vec8()
-        f[1] = published_at(voxels.published, slots, 0, y, z)
-        f[3] = published_at(voxels.published, slots, 0, y + 1, z)
-        f[5] = published_at(voxels.published, slots, 0, y, z + 1)
-        f[7] = published_at(voxels.published, slots, 0, y + 1, z + 1)
-        for x in range(int(EDGE)):
-            f[0] = f[1]
-            f[2] = f[3]
-            f[4] = f[5]
-            f[6] = f[7]
-            f[1] = published_at(voxels.published, slots, x + 1, y, z)
-            f[3] = published_at(voxels.published, slots, x + 1, y + 1, z)
-            f[5] = published_at(voxels.published, slots, x + 1, y, z + 1)
-            f[7] = published_at(voxels.published, slots, x + 1, y + 1, z + 1)
-            low = float(2.0)
-            high = float(-2.0)
-            known = int(0)
-            corners = int(0)
-            for c in range(8):
-                if f[c] < 1.5:
-                    low = wp.min(low, f[c])
-                    high = wp.max(high, f[c])
-                    known += 1 << c
-                    corners += 1
-            cell = y * EDGE + x
-            code = int(0)
-            if low < 0.0 and high >= 0.0 and corners >= min_corners:
-                g = f
-                if corners < 8:
-                    g = fill_unknown(f, known)
-                p = cell_vertex(g)
-                lowest = wp.vec3(float(at[0] * EDGE + x), float(at[1] * EDGE + y), float(at[2] * EDGE + z))
-                target = first + count
-                vertices_out.positions[target] = voxel_m * (lowest + p)
-                vertices_out.normals[target] = wp.normalize(cell_gradient(g, p))
-                vertices_out.colours[target] = cell_colour(voxels.colours, slots, x, y, z, p)
-                vertices_out.cells[target] = wp.uint8(cell)
-                vertices_out.ranks[first + cell] = wp.uint8(count)
-                count += 1
-                if anchors_out.states[first + cell] != wp.uint8(1):
-                    pending += 1
-                # Signs of the corners 0, 1, 2 and 4; an edge with an unknown end does not cross the surface.
-                code = int(HAS_VERTEX)
-                inside = wp.where(f[0] < 0.0, 1, 0)
-                code += inside
-                for axis in range(3):
-                    end = f[1 << axis]
-                    sign = wp.where(end < 0.0, 1, 0)
-                    if end >= 1.5 or f[0] >= 1.5:
-                        sign = inside
-                    code += sign << (axis + 1)
-            vertices_out.codes[first + cell] = wp.uint8(code)
+        a = b
+        c = d
+        b = published_row(voxels.published, slots, y + 1, z)
+        d = published_row(voxels.published, slots, y + 1, z + 1)
+        crossing = crossing_cells(a, b, c, d, min_corners)
+        if most(crossing) > 0.0:
+            for x in range(int(EDGE)):
+                if crossing[x] > 0.0:
+                    f = cell_corners(a, b, c, d, x)
+                    known = known_corners(f)
+                    g = f
+                    if known != 255:
+                        g = fill_unknown(f, known)
+                    p = cell_vertex(g)
+                    cell = y * EDGE + x
+                    lowest = wp.vec3(float(at[0] * EDGE + x), float(at[1] * EDGE + y), float(at[2] * EDGE + z))
+                    target = first + count
+                    vertices_out.positions[target] = voxel_m * (lowest + p)
+                    vertices_out.normals[target] = wp.normalize(cell_gradient(g, p))
+                    vertices_out.colours[target] = cell_colour(voxels.colours, slots, x, y, z, p)
+                    vertices_out.cells[target] = wp.uint8(cell)
+                    vertices_out.ranks[first + cell] = wp.uint8(count)
+                    vertices_out.codes[first + cell] = wp.uint8(cell_code(f))
+                    count += 1
+                    if anchors_out.states[first + cell] != wp.uint8(1):
+                        pending += 1
     vertices_out.counts[block * EDGE + z] = count
     anchors_out.pending[block * EDGE + z] = pending
 

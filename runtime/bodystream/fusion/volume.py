@@ -12,21 +12,23 @@ import warp as wp
 from bodystream.deformation import WarpField
 from bodystream.deformation.kernels import Points
 from bodystream.device import LaunchCache, Staged, download, grown, view_as
-from bodystream.device.camera import device_camera
 from bodystream.errors import InputError
-from bodystream.fusion import blocks_kernels, frame_kernels, integrate_kernels
+from bodystream.fusion import blocks_kernels, integrate_kernels
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
+from bodystream.fusion.grading import FrameGrader
+from bodystream.fusion.lanes_kernels import vec8, vec16
 from bodystream.fusion.surface import Surface, SurfaceExtractor
 from bodystream.types import CameraIntrinsics
 
 __all__ = ["IntegrateStats", "TsdfVolume", "VolumeStats"]
 
-_TILE = int(frame_kernels.TILE)
 _LATTICE_POINTS = int(blocks_kernels.LATTICE_POINTS)
 _BLOCK_VOXELS = int(integrate_kernels.BLOCK_VOXELS)
+_BLOCK_ROWS = _BLOCK_VOXELS // 8
 _UNKNOWN = float(integrate_kernels.UNKNOWN)
+_NEW = 1.0  # all weight moved voxels
 _UNREACHED, _MISSING = float(blocks_kernels.UNREACHED), float(blocks_kernels.MISSING)
 
 
@@ -87,31 +89,40 @@ class TsdfVolume:
         self._launch = LaunchCache(device)
         self._watch = GraphWatch()
         self._any_stale = False
-        self._pixel_rules = _pixel_rules(config)
+        self._block_rules = _block_rules(config)
         self._voxel_rules = _voxel_rules(config)
         self._voxels = integrate_kernels.Voxels()
         self._lattice = blocks_kernels.Lattice()
+        self._live = blocks_kernels.Live()
+        self._motions = wp.zeros(0, dtype=vec16, device=device)
+        self._frames = 0
         self._allocate_blocks(0, config.block_capacity)
         self._extractor = SurfaceExtractor(config, self.directory, device)
-        self._size = (0, 0)
+        self._grader = FrameGrader(config, device)
         self._asked = Points()
         self._asked.positions = wp.zeros(0, dtype=wp.vec3, device=device)
         self._set_point_capacity(65536)
         self._no_colour = wp.zeros((0, 0), dtype=wp.vec3ub, device=device)
 
     @property
-    def voxels(self) -> Any:
-        """(blocks * 512,) vec2 device array: distance / truncation and weight, voxel x + 8 y + 64 z of each block."""
-        return self._voxels.values
+    def distances(self) -> wp.array:
+        """(capacity * 512,) float32 device array: distance / truncation, voxel x + 8 y + 64 z of each block."""
+        return view_as(self._voxels.distances, wp.float32, 8 * self._voxels.distances.size)
+
+    @property
+    def weights(self) -> wp.array:
+        """(capacity * 512,) float32 device array: summed weights, 0 = never observed; in the order of `distances`."""
+        return view_as(self._voxels.weights, wp.float32, 8 * self._voxels.weights.size)
 
     @property
     def stats(self) -> VolumeStats:
-        v, k, p = self._voxels, self._lattice, self._asked
-        arrays = [v.values, v.colours, v.published, v.change, v.occupied, k.anchors, k.weights, k.stale]
-        arrays += [self._active.array, self._active_flags.array, self._live, self._canonical, self._found.array]
+        v, k, p, live = self._voxels, self._lattice, self._asked, self._live
+        arrays = [v.distances, v.weights, v.colours, v.published, k.anchors, k.weights, k.stale]
+        arrays += [v.slices.change, v.slices.unrest, v.slices.occupied, live.x, live.y, live.z]
+        arrays += [self._active.array, self._active_flags.array, self._canonical, self._found.array]
         arrays += [p.positions, p.anchors, p.weights, self.directory.blocks.table]
         growths = self.growth_count + self.directory.growth_count + self._extractor.growth_count
-        total = sum(a.capacity for a in arrays) + self._extractor.bytes
+        total = sum(a.capacity for a in arrays) + self._extractor.bytes + self._grader.bytes
         return VolumeStats(self.directory.count, total, growths, self.directory.refused)
 
     def reset(self) -> None:
@@ -119,10 +130,14 @@ class TsdfVolume:
         self.directory.clear()
         self._watch.forget()
         voxels = self._voxels
-        for array in (voxels.values, voxels.colours, voxels.change, voxels.occupied, self._lattice.stale):
+        slices = voxels.slices
+        for array in (voxels.distances, voxels.weights, voxels.colours, slices.change, slices.occupied):
             array.zero_()
-        voxels.published.fill_(_UNKNOWN)
+        slices.unrest.fill_(_NEW)
+        self._lattice.stale.zero_()
+        view_as(voxels.published, wp.float32, 8 * voxels.published.size).fill_(_UNKNOWN)
         self._extractor.reset()
+        self._frames = 0
 
     def integrate(
         self,
@@ -148,7 +163,7 @@ class TsdfVolume:
         """
         colour = self._checked(depth, colour, mask, intrinsics)
         self._watch_graph(field)
-        samples = self._grade(depth, mask, intrinsics)
+        samples = self._grader.grade(depth, mask, intrinsics, field)
         new_blocks, uncovered = self._allocate(samples, field)
         refreshed, stale = self._refresh_anchors(field)
         active = self._integrate_active(colour, field)
@@ -175,10 +190,14 @@ class TsdfVolume:
 
     def _checked(self, depth: wp.array, colour: wp.array | None, mask: wp.array, intrinsics: CameraIntrinsics) -> Any:
         size = (intrinsics.height, intrinsics.width)
-        if depth.shape != size or depth.dtype != wp.float32:
-            raise InputError(f"fusion: depth must be float32 of shape {size}, got {depth.dtype} of {depth.shape}")
-        if mask.shape != size or mask.dtype != wp.uint8:
-            raise InputError(f"fusion: mask must be uint8 of shape {size}, got {mask.dtype} of {mask.shape}")
+        if min(size) < 8:
+            raise InputError(f"fusion: images must have at least 8 x 8 pixels, got {size[1]} x {size[0]}")
+        for name, image, dtype in (("depth", depth, wp.float32), ("mask", mask, wp.uint8)):
+            if image.shape != size or image.dtype != dtype or not image.is_contiguous:
+                raise InputError(
+                    f"fusion: {name} must be {dtype.__name__} of shape {size}, in one piece, "
+                    f"got {image.dtype.__name__} of {image.shape}"
+                )
         if colour is None:
             return self._no_colour
         if colour.dtype == wp.vec3ub and colour.shape == size:
@@ -189,34 +208,6 @@ class TsdfVolume:
             f"fusion: colour must be vec3ub of shape {size} or contiguous uint8 of shape {(*size, 3)}, "
             f"got {colour.dtype} of {colour.shape}"
         )
-
-    def _set_image_size(self, size: tuple[int, int]) -> None:
-        """Buffers that depend on the image."""
-        self._size = size
-        tiles = -(-size[0] // _TILE) * -(-size[1] // _TILE)
-        self._tile_count = tiles
-        self._graded = wp.zeros(size, dtype=wp.vec2, device=self.device)
-        self._tiles = wp.zeros(tiles, dtype=wp.vec3, device=self.device)
-        self._sample_counts = Staged(tiles, wp.int32, self.device)
-        self._sample_begins = Staged(tiles, wp.int32, self.device)
-
-    def _grade(self, depth: wp.array, mask: wp.array, intrinsics: CameraIntrinsics) -> int:
-        """Grade the pixels and list camera-space sample points; returns how many."""
-        if depth.shape != self._size:
-            self._set_image_size(depth.shape)
-        self._camera = camera = device_camera(intrinsics)
-        graded = [self._graded, self._tiles, self._sample_counts.array]
-        self._launch(frame_kernels.grade_pixels, self._tile_count, [depth, mask, camera, self._pixel_rules, *graded])
-        counts = self._sample_counts.download()
-        ends = np.cumsum(counts, dtype=np.int32)
-        total = int(ends[-1])
-        if total:
-            if total > self._asked.positions.size:
-                self._set_point_capacity(total)
-            self._sample_begins.upload(ends - counts)
-            inputs = [*graded, self._sample_begins.array, camera, self._pixel_rules, self._asked.positions]
-            self._launch(frame_kernels.sample_points, self._tile_count, inputs)
-        return total
 
     def _set_point_capacity(self, wanted: int) -> None:
         size = max(self._asked.positions.size, 1024)
@@ -240,33 +231,41 @@ class TsdfVolume:
 
     def _allocate_blocks(self, kept: int, capacity: int) -> None:
         """Per-block buffers for `capacity` blocks; the first `kept` keep their contents."""
-        voxels, lattice = self._voxels, self._lattice
+        voxels, slices, lattice = self._voxels, self._voxels.slices, self._lattice
         if kept == 0:
-            voxels.values = self._none(wp.vec2)
+            voxels.distances = self._none(vec8)
+            voxels.weights = self._none(vec8)
+            voxels.published = self._none(vec8)
             voxels.colours = self._none(integrate_kernels.vec4us)
-            voxels.published = self._none(float)
-            voxels.change = self._none(float)
-            voxels.occupied = self._none(wp.uint8)
+            slices.change = self._none(float)
+            slices.unrest = self._none(wp.vec2)
+            slices.occupied = self._none(wp.uint8)
             lattice.anchors = self._none(wp.vec4i)
             lattice.weights = self._none(wp.vec4)
             lattice.stale = self._none(wp.uint8)
-        voxels.values = grown(voxels.values, capacity * _BLOCK_VOXELS)
+        voxels.distances = grown(voxels.distances, capacity * _BLOCK_ROWS)
+        voxels.weights = grown(voxels.weights, capacity * _BLOCK_ROWS)
+        voxels.published = grown(voxels.published, capacity * _BLOCK_ROWS, _UNKNOWN)
         voxels.colours = grown(voxels.colours, capacity * _BLOCK_VOXELS)
-        voxels.published = grown(voxels.published, capacity * _BLOCK_VOXELS, _UNKNOWN)
-        voxels.change = grown(voxels.change, capacity * 8)
-        voxels.occupied = grown(voxels.occupied, capacity * 8)
+        slices.change = grown(slices.change, capacity * 8)
+        slices.unrest = grown(slices.unrest, capacity * 8, _NEW)
+        slices.occupied = grown(slices.occupied, capacity * 8)
         lattice.anchors = grown(lattice.anchors, capacity * _LATTICE_POINTS)
         lattice.weights = grown(lattice.weights, capacity * _LATTICE_POINTS)
         lattice.stale = grown(lattice.stale, capacity * _LATTICE_POINTS)
         self._active_flags = Staged(capacity, wp.int32, self.device)
         self._active = Staged(capacity, wp.int32, self.device)
-        self._live = wp.zeros(capacity * _LATTICE_POINTS, dtype=wp.vec3, device=self.device)
+        for axis in "xyz":
+            setattr(self._live, axis, wp.zeros(capacity * 4, dtype=vec16, device=self.device))
         self._block_capacity = capacity
 
     def _allocate(self, samples: int, field: WarpField) -> tuple[int, int]:
         """Allocate blocks around the sample points; returns how many, and how many points no node covers."""
         if samples == 0 or field.count == 0:
             return 0, samples
+        if samples > self._asked.positions.size:
+            self._set_point_capacity(samples)
+        self._grader.sample(self._asked.positions)
         field.unwarp(self._asked.positions, samples, self._canonical, self._valid)
         directory, config = self.directory, self.config
         inputs = [self._canonical, self._valid, directory.blocks, config.block_m, config.truncation_m]
@@ -332,36 +331,28 @@ class TsdfVolume:
         blocks = self.directory.count
         if blocks == 0 or field.count == 0:
             return 0
-        lattice, voxel_m = [self.directory.blocks, self._lattice], self.config.voxel_m
-        inputs = [*lattice, self._voxels.occupied, voxel_m, field.graph, self._tiles, self._camera, self.config.near_m]
-        self._launch(blocks_kernels.cull_blocks, blocks, [*inputs, self._active_flags.array])
+        if self._motions.size < field.count:
+            self._motions = wp.zeros(field.capacity, dtype=vec16, device=self.device)
+        self._launch(blocks_kernels.gather_motions, field.count, [field.graph, self._motions], min_chunk=1024)
+        self._frames += 1
+        turn = wp.vec2i(self._frames % self.config.settled_every, self.config.settled_every)
+        inputs = [self.directory.blocks, self._lattice, self._voxels.slices, self._motions]
+        inputs += [self._grader.graded, self._grader.camera, self._block_rules, turn]
+        self._launch(blocks_kernels.warp_blocks, blocks, [*inputs, self._live, self._active_flags.array])
         active = np.flatnonzero(self._active_flags.download(blocks))
-        if len(active):
-            self._active.upload(active)
-            inputs = [self._active.array, *lattice, voxel_m, field.graph, self._live]
-            self._launch(blocks_kernels.warp_lattice, len(active) * _LATTICE_POINTS, inputs, min_chunk=1024)
-            inputs = [
-                self._active.array,
-                self._live,
-                self._graded,
-                colour,
-                self._camera,
-                self._voxel_rules,
-                self._voxels,
-            ]
-            self._launch(integrate_kernels.integrate_slices, 8 * len(active), inputs)
+        self._active.upload(active)
+        inputs = [self._active.array, self._live, self._grader.graded, colour, self._grader.camera]
+        inputs += [self._voxel_rules, self._voxels]
+        self._launch(integrate_kernels.integrate_slices, 8 * len(active), inputs)
         return len(active)
 
 
-def _pixel_rules(config: FusionConfig) -> frame_kernels.PixelRules:
+def _block_rules(config: FusionConfig) -> blocks_kernels.BlockRules:
     """The kernel's view of a configuration."""
-    rules = frame_kernels.PixelRules()
-    rules.edge_px = config.edge_px
-    rules.min_cosine = config.min_cosine
-    rules.max_slope = float(np.sqrt(1.0 / config.min_cosine**2 - 1.0))
-    rules.near, rules.far = config.near_m, config.far_m
-    rules.spacing = 0.5 * config.truncation_m
-    rules.truncation = config.truncation_m
+    rules = blocks_kernels.BlockRules()
+    rules.voxel = config.voxel_m
+    rules.near = 0.5 * config.near_m
+    rules.restless_share = config.restless_share
     return rules
 
 
@@ -375,4 +366,5 @@ def _voxel_rules(config: FusionConfig) -> integrate_kernels.Rules:
     rules.max_weight, rules.min_weight = config.max_weight, config.min_weight
     rules.silhouette_px = config.silhouette_px
     rules.near = 0.5 * config.near_m
+    rules.settled, rules.young = config.settled_m, config.settled_weight
     return rules
