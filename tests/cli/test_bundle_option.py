@@ -43,7 +43,7 @@ def driven(config: DriveConfig) -> tuple[np.ndarray, float, Driver]:
     ]
     result = driver.step(HeadsetSample(0, 0, *devices))
     assert result is not None
-    heights = driver.avatar.vertices.numpy()[:, 1]
+    heights = driver.posed_mesh().vertices[:, 1]
     driver.close()
     return result.pose.rotations_xyzw, float(np.ptp(heights)), driver
 

@@ -21,7 +21,7 @@ from helpers.command_line import ROOT, Running, run
 from helpers.headset_motions import make_clip, person, walking
 from helpers.headset_takes import DOWN, LEVEL, samples_of, write_bvh, write_table
 
-STAGES = {"check", "ease", "features", "sample", "choose", "smooth", "refine", "feet", "avatar", "record"}
+STAGES = {"check", "ease", "features", "sample", "choose", "smooth", "refine", "feet", "record"}
 FILES = ("driven.bvh", "driven.glb", "headset.csv")
 
 

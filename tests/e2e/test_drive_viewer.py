@@ -35,7 +35,7 @@ def test_a_trace_is_shown_and_an_interrupt_ends_it(tmp_path: Path) -> None:
             found = wait_for(lambda: re.search(r"(\d+\.\d)\s+poses/s", body_text(browser)), "the rate")
             assert 0 < float(found.group(1)) < 2 * RATE_HZ
             unfold(browser, "Timing")
-            for text in ("latency", "data age", "sample", "refine", "avatar"):
+            for text in ("latency", "data age", "sample", "refine", "feet"):
                 wait_for(lambda t=text: t in body_text(browser), text)
             # Body and skeleton are brighter than the floor, and they walk.
             wait_for(lambda: (picture(browser).max(axis=2) > 130).mean() > 0.005, "the body")

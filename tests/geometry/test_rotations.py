@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
 from bodystream.geometry.rotations import (
     matrix_from_quaternion,
     matrix_from_rotation_vector,
     quaternion_from_matrix,
+    rotation_vector_from_matrix,
     skew,
+    smallest_rotation,
+    turn_about,
 )
 
 TOLERANCE = 1e-12  # all of it is float64, a few operations deep
@@ -90,3 +94,42 @@ def test_quaternions_multiply_as_hamilton_wrote(a: np.ndarray, b: np.ndarray) ->
     vector = qa[3] * qb[:3] + qb[3] * qa[:3] + np.cross(qa[:3], qb[:3])
     product = np.array([*vector, qa[3] * qb[3] - qa[:3] @ qb[:3]])
     np.testing.assert_allclose(matrix_from_quaternion(product), first @ second, atol=1e-11)
+
+
+def test_conversions_of_matrices_are_scipys() -> None:
+    """By another algorithm, over all rotations, half turns included: there each number is the largest once."""
+    half_turns = Rotation.from_quat(np.eye(4)).as_matrix()
+    matrices = np.concatenate([Rotation.random(2000, rng=0).as_matrix(), half_turns])
+    wanted = Rotation.from_matrix(matrices)
+    np.testing.assert_allclose(quaternion_from_matrix(matrices), wanted.as_quat(canonical=True), atol=TOLERANCE)
+    vectors = rotation_vector_from_matrix(matrices)
+    np.testing.assert_allclose(vectors, wanted.as_rotvec(), atol=TOLERANCE)
+    # of 32 bits a matrix is a rotation within its digits
+    rounded = matrices.astype(np.float32)
+    np.testing.assert_allclose(quaternion_from_matrix(rounded), wanted.as_quat(canonical=True), atol=1e-6)
+
+
+@given(axis=vectors, angle=st.floats(-7.0, 7.0))
+def test_a_turn_about_an_axis_is_rodrigues_formula(axis: np.ndarray, angle: float) -> None:
+    axis = axis + (4.0, 0.0, 0.0)
+    axis /= np.linalg.norm(axis)
+    np.testing.assert_allclose(turn_about(axis, angle), rodrigues(angle * axis), atol=1e-11)
+
+
+@given(start=vectors, end=vectors)
+def test_the_smallest_rotation_turns_in_the_plane_of_both(start: np.ndarray, end: np.ndarray) -> None:
+    start, end = start + (8.0, 0.0, 0.0), end + (0.0, 8.0, 0.0)  # at most 170 degrees apart
+    start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
+    matrix = smallest_rotation(start, end)
+    np.testing.assert_allclose(matrix @ start, end, atol=TOLERANCE)
+    axis = np.cross(start, end)
+    np.testing.assert_allclose(matrix @ axis, axis, atol=TOLERANCE)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("axis", np.eye(3))
+def test_the_smallest_rotation_to_the_opposite_is_half_a_turn(axis: np.ndarray) -> None:
+    matrix = smallest_rotation(axis, -axis)
+    np.testing.assert_allclose(matrix @ axis, -axis, atol=TOLERANCE)
+    np.testing.assert_allclose(matrix @ matrix, np.eye(3), atol=TOLERANCE)
+    assert np.linalg.det(matrix) == pytest.approx(1.0)

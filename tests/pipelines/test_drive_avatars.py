@@ -51,6 +51,7 @@ def test_posed_vertices_follow_the_pose(driver: Driver) -> None:
     assert isinstance(driver.avatar, PlainAvatar) and driver.skin is None and driver.avatar_label == "PlainAvatar"
     mesh = driver.posed_mesh()
     np.testing.assert_allclose(mesh.vertices[::4], results[-1].joints_m, atol=1e-5)
+    assert driver.avatar.posed >= len(results), "a surface that is simulated goes through every pose"
     kept = mesh.vertices.copy()
     driven(driver)
     np.testing.assert_array_equal(mesh.vertices, kept)  # the next pose overwrites the avatar's, not this one

@@ -20,6 +20,7 @@ controllers differ by a centimetre or two.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -39,6 +40,7 @@ __all__ = [
     "device_poses",
     "joint_at_device",
     "joint_from_device",
+    "joints_at_devices",
 ]
 
 Side = Literal["head", "left", "right"]
@@ -97,9 +99,17 @@ def device_from_joint(kind: DeviceKind, side: Side) -> tuple[Array, Array]:
 
 def joint_at_device(device: TrackedDevice, side: Side) -> tuple[Array, Array]:
     """World position (3,) [m] and world orientation (3, 3) of the joint that carries a tracked device."""
-    translation, rotation = device_from_joint(device.kind, side)
-    world_from_device = matrix_from_quaternion(device.rotation_xyzw)
-    return device.position_m + world_from_device @ translation, world_from_device @ rotation
+    positions, orientations = joints_at_devices([device], [side])
+    return positions[0], orientations[0]
+
+
+def joints_at_devices(devices: Sequence[TrackedDevice], sides: Sequence[Side]) -> tuple[Array, Array]:
+    """The same of N devices at once: (N, 3) [m] and (N, 3, 3)."""
+    mountings = [device_from_joint(device.kind, side) for device, side in zip(devices, sides, strict=True)]
+    translations, rotations = (np.array(parts) for parts in zip(*mountings, strict=True))
+    positions = np.array([device.position_m for device in devices])
+    world_from_device = matrix_from_quaternion(np.array([device.rotation_xyzw for device in devices]))
+    return positions + np.einsum("nij,nj->ni", world_from_device, translations), world_from_device @ rotations
 
 
 def device_at_joint(position_m: Array, orientation: Array, kind: DeviceKind, side: Side) -> TrackedDevice:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodystream.errors import InputError
+from bodystream.geometry.rotations import smallest_rotation
 from bodystream.types import Array
 
 __all__ = [
@@ -148,16 +149,30 @@ def forward_kinematics(offsets_m: Array, rotations: Array, root_positions_m: Arr
     Returns:
         (..., 22, 3) positions [m] and (..., 22, 3, 3) orientations (world from bone).
     """
-    positions = np.empty(rotations.shape[:-1], rotations.dtype)
-    world = np.empty_like(rotations)
-    world[..., 0, :, :] = rotations[..., 0, :, :]
-    positions[..., 0, :] = root_positions_m
-    for joint in range(1, len(PARENTS)):
-        parent = PARENTS[joint]
-        above = world[..., parent, :, :]
-        world[..., joint, :, :] = above @ rotations[..., joint, :, :]
-        positions[..., joint, :] = positions[..., parent, :] + np.einsum("...ij,...j", above, offsets_m[..., joint, :])
-    return positions, world
+    count = len(PARENTS)
+    poses = np.zeros((*rotations.shape[:-3], count + 1, 4, 4), rotations.dtype)
+    poses[..., 3, 3] = 1.0
+    poses[..., count, :3, :3] = np.eye(3)
+    poses[..., :count, :3, :3] = rotations
+    poses[..., :count, :3, 3] = offsets_m
+    poses[..., 0, :3, 3] = root_positions_m
+    for ancestors in _ANCESTORS:  # what was relative to an ancestor becomes relative to that one's
+        poses = poses.take(ancestors, axis=-3) @ poses
+    return poses[..., :count, :3, 3], poses[..., :count, :3, :3]
+
+
+def _ancestors() -> list[Array]:
+    """(23,) the joint 1, 2 and 4 above each, and 22, which stands for the world, above all: chains have up to 8."""
+    count = len(PARENTS)
+    above = np.array([*(count if parent < 0 else parent for parent in PARENTS), count])
+    out = []
+    while (above < count).any():
+        out.append(above)
+        above = above[above]
+    return out
+
+
+_ANCESTORS = _ancestors()
 
 
 def local_rotations(world: Array) -> Array:
@@ -201,7 +216,7 @@ def align_rest(positions_m: Array) -> tuple[Skeleton, Array]:
             if length < 1e-4:
                 raise InputError(f"the skeleton's {side} {part} has no length: a joint is missing or mapped twice")
             target = np.array(direction if direction is not None else (out, 0.0, 0.0))
-            aligned[joint] = _smallest_rotation(target, along / length)
+            aligned[joint] = smallest_rotation(target, along / length)
         aligned[JOINT_INDEX[f"{side}_wrist"]] = aligned[JOINT_INDEX[f"{side}_elbow"]]
         ankle, foot = JOINT_INDEX[f"{side}_ankle"], JOINT_INDEX[f"{side}_foot"]
         toes = positions[foot] - positions[ankle]
@@ -212,17 +227,6 @@ def align_rest(positions_m: Array) -> tuple[Skeleton, Array]:
         parent = PARENTS[joint]
         offsets[joint] = aligned[parent].T @ (positions[joint] - positions[parent])
     return Skeleton(offsets), aligned
-
-
-def _smallest_rotation(start: Array, end: Array) -> Array:
-    """The (3, 3) rotation about `start x end` that takes the unit vector `start` to the unit vector `end`."""
-    axis, cosine = np.cross(start, end), float(start @ end)
-    if cosine < -1.0 + 1e-9:  # opposite: any axis across will do
-        axis = np.cross(start, np.eye(3)[np.abs(start).argmin()])
-        axis /= np.linalg.norm(axis)
-        return 2.0 * np.outer(axis, axis) - np.eye(3)
-    k = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])
-    return np.eye(3) + k + k @ k / (1.0 + cosine)
 
 
 def _turn_about_y(angle: float) -> Array:

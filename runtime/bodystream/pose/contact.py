@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.geometry.rotations import smallest_rotation, turn_about
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton
 from bodystream.timing import Tick
 from bodystream.types import Array
@@ -17,7 +18,7 @@ __all__ = ["ContactConfig", "ContactDetector", "FootLock", "FootLockConfig", "fo
 _LEGS = tuple(
     tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")) for side in ("left", "right")
 )
-_ANKLES, _TOES = [leg[2] for leg in _LEGS], [leg[3] for leg in _LEGS]
+_FEET = np.array([leg[2:] for leg in _LEGS])  # (2, 2) side, ankle and toes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class ContactDetector:
     def __init__(self, skeleton: Skeleton, config: ContactConfig | None = None) -> None:
         self.config = ContactConfig() if config is None else config
         rest = skeleton.rest_positions_m[:, 1] + skeleton.pelvis_height_m
-        self._rest = np.stack([rest[_ANKLES], rest[_TOES]], axis=1)  # (2, 2)
+        self._rest = rest[_FEET]  # (2, 2)
+        self._bounds = np.array([self.config.height_m, self.config.speed_m_s, self.config.probability])
         self.reset()
 
     def reset(self) -> None:
@@ -67,19 +69,17 @@ class ContactDetector:
             positions_m: (22, 3) joints in the world, the floor at y = 0 [m].
             probabilities: (2,) of contact, where the network gives them.
         """
-        config = self.config
-        feet = np.asarray(positions_m, np.float64)[[_ANKLES, _TOES]].transpose(1, 0, 2)  # side, ankle and toes
+        feet = np.asarray(positions_m, np.float64)[_FEET]  # side, ankle and toes
         height = (feet[..., 1] - self._rest).min(axis=1)
-        speed = np.full(2, np.inf)
-        if self._feet is not None and not tick.fresh and tick.seconds > 0.0:
+        low_m, slow_m_s, sure = self._bounds[:, self._contacts.astype(int)]
+        low = height < low_m
+        if probabilities is not None:
+            calm = np.asarray(probabilities) > sure
+        elif self._feet is not None and not tick.fresh and tick.seconds > 0.0:
             # On tiptoe the ankle moves, on the heel the toes do.
-            speed = (np.linalg.norm(feet - self._feet, axis=-1) / tick.seconds).min(axis=1)
-        threshold = self._contacts.astype(int)
-        low = height < np.array(config.height_m)[threshold]
-        if probabilities is None:
-            calm = speed < np.array(config.speed_m_s)[threshold]
+            calm = (np.linalg.norm(feet - self._feet, axis=-1) / tick.seconds).min(axis=1) < slow_m_s
         else:
-            calm = np.asarray(probabilities) > np.array(config.probability)[threshold]
+            calm = np.zeros(2, bool)
         self._contacts = low & calm
         self._feet = feet
         return self._contacts.copy()
@@ -155,7 +155,7 @@ class FootLock:
                 0.0,
             )
             goal = goal + (0.0, lift, 0.0)
-            if np.linalg.norm(goal - free) > 1e-6:
+            if _length(goal - free) > 1e-6:
                 out = rotations.copy() if out is rotations else out
                 leg_to(self._skeleton, out, positions_m[0], side, goal, world_from_joint[ankle])
         return out
@@ -174,9 +174,9 @@ class FootLock:
         if self._locked[side]:
             # A slow drift towards the poses keeps a long stand from ending in a jerk.
             if config.settle_s > 0.0:
-                self._places[side] += (free - self._places[side]) * -np.expm1(-seconds / config.settle_s)
+                self._places[side] += (free - self._places[side]) * -math.expm1(-seconds / config.settle_s)
             wanted = self._places[side] - free
-            if np.linalg.norm(wanted) > config.longest_pull_m:
+            if _length(wanted) > config.longest_pull_m:
                 self._release(side)
                 self._torn[side] = True
         if not self._locked[side]:
@@ -207,31 +207,32 @@ def leg_to(
         foot: (3, 3) orientation of the ankle joint in the world.
     """
     hip, knee, ankle, _ = _LEGS[side]
-    offsets = skeleton.offsets_m
+    to_hip, to_knee, to_ankle = skeleton.offsets_m[[hip, knee, ankle]]
     above = rotations[0]
     thigh = above @ rotations[hip]
-    away = np.asarray(ankle_m) - (root_position_m + above @ offsets[hip])
-    upper, lower = np.linalg.norm(offsets[knee]), np.linalg.norm(offsets[ankle])
-    distance = np.clip(np.linalg.norm(away), abs(upper - lower) + 1e-3, upper + lower - 1e-4)
-    now = rotations[knee] @ offsets[ankle] / lower
-    axis = np.cross(offsets[knee] / upper, now)
-    sine = np.linalg.norm(axis)
+    away = np.asarray(ankle_m) - (root_position_m + above @ to_hip)
+    upper, lower = _length(to_knee), _length(to_ankle)
+    distance = min(max(_length(away), abs(upper - lower) + 1e-3), upper + lower - 1e-4)
+    now = rotations[knee] @ to_ankle / lower
+    axis = _cross(to_knee / upper, now)
+    sine = _length(axis)
     axis = np.array([-1.0, 0.0, 0.0]) if sine < 1e-3 else axis / sine
-    bend = np.arccos(np.clip((distance**2 - upper**2 - lower**2) / (2.0 * upper * lower), -1.0, 1.0))
-    change = bend - np.arctan2(sine, offsets[knee] @ now / upper)
-    bent = matrix_from_rotation_vector(axis * change) @ rotations[knee]
-    reach = thigh @ (offsets[knee] + bent @ offsets[ankle])
-    turned = _swing(reach / np.linalg.norm(reach), away / np.linalg.norm(away)) @ thigh
+    bend = math.acos(min(max((distance**2 - upper**2 - lower**2) / (2.0 * upper * lower), -1.0), 1.0))
+    change = bend - math.atan2(sine, to_knee @ now / upper)
+    bent = turn_about(axis, change) @ rotations[knee]
+    reach = thigh @ (to_knee + bent @ to_ankle)
+    turned = smallest_rotation(reach / _length(reach), away / _length(away)) @ thigh
     rotations[hip], rotations[knee], rotations[ankle] = above.T @ turned, bent, (turned @ bent).T @ foot
 
 
-def _swing(start: Array, end: Array) -> Array:
-    """The smallest rotation between two unit vectors that are not opposite."""
-    axis = np.cross(start, end)
-    sine = np.linalg.norm(axis)
-    if sine < 1e-12:
-        return np.eye(3)
-    return matrix_from_rotation_vector(axis * (np.arctan2(sine, start @ end) / sine))
+# numpy's own take several times as long for three numbers
+def _length(vector: Array) -> float:
+    return math.sqrt(vector @ vector)
+
+
+def _cross(first: Array, second: Array) -> Array:
+    (a, b, c), (x, y, z) = first.tolist(), second.tolist()
+    return np.array([b * z - c * y, c * x - a * z, a * y - b * x])
 
 
 def foot_skate_m(ankles_m: Array, contacts: Array) -> float:

@@ -90,8 +90,10 @@ def heading_rotation(rotation: Array) -> Array:
     cosine = rotation[..., 0, 0] + rotation[..., 2, 2]
     length = np.hypot(sine, cosine)
     upside_down = length < 1e-9
-    length = np.where(upside_down, 1.0, length)
-    s, c = np.where(upside_down, 0.0, sine / length), np.where(upside_down, 1.0, cosine / length)
+    if upside_down.any():
+        length = np.where(upside_down, 1.0, length)
+        sine, cosine = np.where(upside_down, 0.0, sine), np.where(upside_down, 1.0, cosine)
+    s, c = sine / length, cosine / length
     out = np.zeros_like(rotation)
     out[..., 0, 0], out[..., 0, 2] = c, s
     out[..., 1, 1] = 1.0
@@ -116,7 +118,7 @@ def device_features(positions_m: Array, rotations: Array, tracked: Array, statur
     seen = tracked[..., None]
     now = state[..., 0, :, :] * seen[..., 0, :, :]
     change = (state[..., 1:, :, :] - state[..., :1, :, :]) * (seen[..., 1:, :, :] & seen[..., :1, :, :])
-    change = np.moveaxis(change, -3, -2)  # (..., 3, A - 1, 9)
+    change = change.swapaxes(-3, -2)  # (..., 3, A - 1, 9)
     return np.concatenate([now, seen[..., 0, :, :], change.reshape(*change.shape[:-2], -1)], axis=-1)
 
 

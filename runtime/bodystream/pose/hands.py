@@ -16,7 +16,7 @@ from bodystream.geometry.mounting import SIDES
 from bodystream.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from bodystream.geometry.skeleton import ARMS, HEAD, JOINT_INDEX, Skeleton
 from bodystream.pose.features import heading_rotation
-from bodystream.pose.observation import JointTargets
+from bodystream.pose.observation import UNTURNED, JointTargets
 from bodystream.pose.refine import PoseTargets
 from bodystream.timing import Tick
 from bodystream.types import Array, Status
@@ -176,14 +176,16 @@ class HandEaser:
         fresh = self._head is None
         self._head, self._head_lost_s = places[0], 0.0
         origin, heading = places[0][0], heading_rotation(places[0][1])
-        positions, rotations, weights = np.zeros((3, 3)), np.tile(np.eye(3), (3, 1, 1)), np.zeros(3)
+        positions, rotations, weights = np.zeros((3, 3)), UNTURNED.copy(), np.zeros(3)
         positions[0], rotations[0], weights[0] = *places[0], 1.0
         for side, hand in enumerate(self._hands):
             place = places[1 + side]
             if place is None:
                 self._lose(hand, seconds)
             else:
-                begin = None if shown is None else _into_body(shown[0][side], shown[1][side], origin, heading)
+                begin = None
+                if shown is not None and hand.lost_s > 0.0:
+                    begin = _into_body(shown[0][side], shown[1][side], origin, heading)
                 self._follow(hand, _into_body(*place, origin, heading), begin, seconds, fresh)
                 if hand.easing:
                     flags.append(f"{SIDES[1 + side]}_eased")
@@ -229,17 +231,15 @@ class HandEaser:
             held = (hand.position, hand.rotation)
             self._begin(hand, place, held if shown is None else shown)
         hand.known, hand.lost_s = True, 0.0
-        left = 0.0
+        hand.weight, (hand.position, hand.rotation) = 1.0, place
         if hand.easing:
             hand.since_s += seconds
             along = min(1.0, hand.since_s / hand.lasts_s)
             left = 1.0 - along * along * (3.0 - 2.0 * along)
             hand.weight = min(1.0, hand.weight_from + hand.since_s / self.config.return_s)
             hand.easing = along < 1.0
-        else:
-            hand.weight = 1.0
-        hand.position = place[0] + left * hand.offset
-        hand.rotation = matrix_from_rotation_vector(left * hand.turn) @ place[1]
+            hand.position = place[0] + left * hand.offset
+            hand.rotation = matrix_from_rotation_vector(left * hand.turn) @ place[1]
 
     def _begin(self, hand: _Hand, place: tuple[Array, Array], start: tuple[Array, Array]) -> None:
         """Start easing from one place to another: a smooth step is at most 1.5 times as fast as its mean."""
@@ -255,9 +255,10 @@ class HandEaser:
 
 def _places(joints: JointTargets) -> list[tuple[Array, Array] | None]:
     places = [(joints.positions_m[i], joints.rotations[i]) if joints.tracked[i] else None for i in range(3)]
-    for side, place in zip(SIDES, places, strict=True):
-        if place is not None and not (np.isfinite(place[0]).all() and np.isfinite(place[1]).all()):
-            raise InputError(f"{side} is tracked but its place is not finite: leave it out while it is not tracked")
+    if not (np.isfinite(joints.positions_m).all() and np.isfinite(joints.rotations).all()):
+        for side, place in zip(SIDES, places, strict=True):
+            if place is not None and not (np.isfinite(place[0]).all() and np.isfinite(place[1]).all()):
+                raise InputError(f"{side} is tracked but its place is not finite: leave it out while it is not tracked")
     return places
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.geometry.mounting import SIDES, joint_at_device
+from bodystream.geometry.mounting import SIDES, joints_at_devices
 from bodystream.pose.features import DEVICES, FeatureConfig, device_features, heading_rotation
 from bodystream.types import Array, HeadsetSample
 
-__all__ = ["History", "JointTargets", "joints_of_sample"]
+__all__ = ["UNTURNED", "History", "JointTargets", "joints_of_sample"]
 
+UNTURNED = np.tile(np.eye(3), (3, 1, 1))
+"""(3, 3, 3) orientations of head and hands of which nothing is known."""
+UNTURNED.setflags(write=False)
 _CAPACITY = 256
 _LENGTH_TOLERANCE = 0.05  # of a unit quaternion
 
@@ -36,7 +40,7 @@ class JointTargets:
     @classmethod
     def nothing(cls, t_ns: int) -> JointTargets:
         """Of a sample in which nothing is tracked."""
-        return cls(t_ns, np.zeros((3, 3)), np.tile(np.eye(3), (3, 1, 1)), np.zeros(3, bool))
+        return cls(t_ns, np.zeros((3, 3)), UNTURNED.copy(), np.zeros(3, bool))
 
 
 def joints_of_sample(sample: HeadsetSample) -> JointTargets:
@@ -47,18 +51,23 @@ def joints_of_sample(sample: HeadsetSample) -> JointTargets:
             quaternion has not the length 1.
     """
     joints = JointTargets.nothing(sample.t_ns)
-    for i, (side, device) in enumerate(zip(SIDES, (sample.head, sample.left, sample.right), strict=True)):
-        if device is None:
-            continue
-        length = float(np.linalg.norm(device.rotation_xyzw))
-        if not (np.isfinite(device.position_m).all() and abs(length - 1.0) <= _LENGTH_TOLERANCE):  # nan fails, too
+    devices = (sample.head, sample.left, sample.right)
+    seen = [i for i, device in enumerate(devices) if device is not None]
+    if not seen:
+        return joints
+    worn = [device for device in devices if device is not None]
+    for i, device in zip(seen, worn, strict=True):
+        place, rotation = (
+            [float(value) for value in device.position_m],
+            [float(value) for value in device.rotation_xyzw],
+        )
+        if not (all(map(math.isfinite, place)) and abs(math.hypot(*rotation) - 1.0) <= _LENGTH_TOLERANCE):  # nan, too
             raise InputError(
-                f"{side} has position {np.asarray(device.position_m).tolist()} and rotation "
-                f"{np.asarray(device.rotation_xyzw).tolist()}: they must be finite, and the rotation a unit quaternion "
-                "(normalise them); leave the device out while it is not tracked"
+                f"{SIDES[i]} has position {place} and rotation {rotation}: they must be finite, and the rotation a "
+                "unit quaternion (normalise them); leave the device out while it is not tracked"
             )
-        joints.positions_m[i], joints.rotations[i] = joint_at_device(device, side)
-        joints.tracked[i] = True
+    joints.positions_m[seen], joints.rotations[seen] = joints_at_devices(worn, [SIDES[i] for i in seen])
+    joints.tracked[seen] = True
     return joints
 
 

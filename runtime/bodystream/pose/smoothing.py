@@ -65,10 +65,10 @@ class PoseSmoother:
         if tick.fresh or seconds == 0.0 or rotations.shape != self._raw.shape:
             self._smooth, self._speed = rotations.copy(), np.zeros((len(rotations), 3))
         else:
-            speed = _arcs(self._raw, rotations) / seconds
-            self._speed += _share(config.speed_hz, seconds) * (speed - self._speed)
+            made, missing = _arcs(np.stack([self._raw, self._smooth]), rotations)
+            self._speed += _share(config.speed_hz, seconds) * (made / seconds - self._speed)
             cutoff = config.rest_hz + config.opening * np.linalg.norm(self._speed, axis=-1, keepdims=True)
-            arcs = _share(cutoff, seconds) * _arcs(self._smooth, rotations)
+            arcs = _share(cutoff, seconds) * missing
             self._smooth = self._smooth @ matrix_from_rotation_vector(arcs)
         self._raw = rotations.copy()
         return self._smooth.copy()
@@ -85,7 +85,7 @@ class PoseSmoother:
 
 
 def _arcs(start: Array, end: Array) -> Array:
-    """(J, 3) rotation vectors, in the frame of `start`, that take `start` to `end`."""
+    """(..., J, 3) rotation vectors, in the frames of `start`, that take `start` to `end`."""
     return rotation_vector_from_matrix(np.swapaxes(start, -1, -2) @ end)
 
 

@@ -110,7 +110,7 @@ class DriveResult:
 
 
 class Driver:
-    """Turns samples into poses and poses its avatar with them.
+    """Turns samples into poses of its avatar.
 
     Args:
         device: of the avatar's kernels.
@@ -118,7 +118,8 @@ class Driver:
         on_calibrated: told of each calibration, with lines for a person.
 
     Attributes:
-        avatar: the body; another one when the person is known better.
+        avatar: the body; another one when the person is known better. `posed_mesh` brings it to the last pose; one
+            without a skin is there after each step.
         skin: the avatar's, with a version that grows with each avatar; None of one that has posed vertices only.
         spans: how long each part took.
         predictor: answers `pose_at(t_ns)` from any thread.
@@ -148,6 +149,7 @@ class Driver:
             config=self.config.measuring,
         )
         self._last: BodyPose | None = None
+        self._unposed: BodyPose | None = None  # what the avatar's surface was not brought to yet
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
         self._coming: Future[Avatar] | None = None
         self._coming_for = 0  # samples
@@ -204,10 +206,20 @@ class Driver:
         return avatar_label(self._avatar_choice)
 
     def posed_mesh(self) -> Mesh:
-        """The surface in the last pose, on the host [m]: what is to be shown of an avatar without a skin."""
+        """The surface in the last pose, on the host [m]: what is to be shown of an avatar without a skin.
+
+        Of an avatar with a skin it is computed now: viewers and files pose that themselves, and few ask for this.
+        """
+        self._pose_avatar()
         avatar = self.avatar
         vertices, normals = download(avatar.vertices).copy(), download(avatar.normals).copy()
         return Mesh(vertices, avatar.faces, normals, avatar.colours)
+
+    def _pose_avatar(self) -> None:
+        pose, self._unposed = self._unposed, None
+        if pose is not None:
+            with self.spans.measure("avatar"):
+                self.avatar.pose_on_device(pose.rotations_xyzw, pose.root_position_m)
 
     def _show(self, avatar: Avatar) -> None:
         self.avatar = avatar
@@ -249,8 +261,9 @@ class Driver:
         except BodystreamError as error:  # of one sample: the next ones may do
             failure = error
             pose = self._held(sample.t_ns, error)
-        with self.spans.measure("avatar"):
-            self.avatar.pose_on_device(pose.rotations_xyzw, pose.root_position_m)
+        self._unposed = pose
+        if self.skin is None:  # it has no other surface, and one that is simulated goes through every pose
+            self._pose_avatar()
         pose = _flagged(pose, checked.flags)
         self.predictor.push(pose)
         return replace(self._result(sample, joints, pose), failure=failure, notes=self.person.notes())
