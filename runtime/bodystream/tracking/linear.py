@@ -15,7 +15,7 @@ import warp as wp
 from scipy.linalg import lapack
 from threadpoolctl import ThreadpoolController
 
-from bodystream.device import RecordedLaunch, download, upload
+from bodystream.device import LaunchCache, download, upload
 from bodystream.tracking import pcg_kernels, step_kernels
 from bodystream.tracking.pattern import BlockPattern
 
@@ -130,9 +130,12 @@ class ConjugateGradients:
     Args:
         max_iterations: exactly as many run on CUDA, where nothing may wait for the host; a CPU stops earlier when the
             preconditioned residual fell below `tolerance` of its start.
+        launch: of the owner, which keeps its launches when graph and equations are replaced.
     """
 
-    def __init__(self, nodes: int, equations: NormalEquations, max_iterations: int, tolerance: float) -> None:
+    def __init__(
+        self, nodes: int, equations: NormalEquations, max_iterations: int, tolerance: float, launch: LaunchCache
+    ) -> None:
         device = equations.values.device
         self._device = device
         self._max_iterations = max_iterations
@@ -145,14 +148,14 @@ class ConjugateGradients:
         if device.is_cpu:
             self._report = e.report
             inputs = [nodes, system, e.state, max_iterations, tolerance, work, self._report]
-            self._serial = RecordedLaunch(pcg_kernels.solve_serially, 1, inputs, device, split=False)
+            self._serial = launch.prepare(pcg_kernels.solve_serially, 1, inputs, split=False)
             return
         self._scalars = wp.zeros((max_iterations + 1, 2), dtype=float, device=device)
         outputs = [work, self._scalars]
-        self._start = RecordedLaunch(pcg_kernels.start_pcg, nodes, [system, e.state, *outputs], device)
-        self._multiply = RecordedLaunch(pcg_kernels.multiply, nodes, [0, system, e.state, *outputs], device)
-        self._advance = RecordedLaunch(pcg_kernels.advance, nodes, [0, *outputs], device)
-        self._turn = RecordedLaunch(pcg_kernels.turn, nodes, [0, self._scalars, work], device)
+        self._start = launch.prepare(pcg_kernels.start_pcg, nodes, [system, e.state, *outputs])
+        self._multiply = launch.prepare(pcg_kernels.multiply, nodes, [0, system, e.state, *outputs])
+        self._advance = launch.prepare(pcg_kernels.advance, nodes, [0, *outputs])
+        self._turn = launch.prepare(pcg_kernels.turn, nodes, [0, self._scalars, work])
 
     def solve(self) -> LinearReport:
         """Write the step."""

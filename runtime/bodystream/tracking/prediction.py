@@ -91,7 +91,7 @@ class FlowPredictor:
     """The optical flow that a predicted motion causes, as a first guess for the correspondence search."""
 
     CELL_PX = 8  # a guess is smooth: one for each square of so many pixels
-    POINTS = 4096  # that are looked at; a cell that the body covers has several
+    POINTS = 2048  # that are looked at; a cell that the body covers has several
 
     def __init__(self, field: WarpField, intrinsics: CameraIntrinsics, visible_m: float = 0.05) -> None:
         self._field = field

@@ -16,7 +16,7 @@ from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.pattern import analyse_pattern
-from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary
+from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary, term_weights
 from bodystream.types import Array, CameraIntrinsics, Status
 
 __all__ = ["FlowTargets", "GaussNewton", "SolveSummary", "SolverConfig"]
@@ -43,6 +43,7 @@ class GaussNewton:
         self.growth_count = 0
         self._launch = LaunchCache(self.device)
         self._model: ModelPoints | None = None
+        self._grouped: ModelPoints | None = None
         self._count = 0
         self._match_capacity = 0
         self._group_capacity = 0
@@ -76,7 +77,7 @@ class GaussNewton:
     def set_points(self, model: ModelPoints) -> None:
         """The canonical points that will be matched; with normals for ICP.
 
-        Sorts them by anchor set. To be called again when points or graph changed; it does nothing where they did not.
+        Sorts them by anchor set. To be called again when points or graph changed; what did not is not done again.
         """
         self._use_flow = self._use_icp = False
         if model is self._model and self.field.version == self._graph_version:
@@ -89,7 +90,9 @@ class GaussNewton:
         if count == 0 or self.field.count == 0:
             return  # `solve` reports that there is nothing to solve
         self._analyse_graph()
-        self._groups.sort(model)
+        if model is not self._grouped:
+            self._groups.sort(model)
+            self._grouped = model
         if self._groups.count > self._group_capacity:
             self._allocate_groups(max(2 * self._group_capacity, self._groups.count))
         self._record(model)
@@ -264,7 +267,9 @@ class GaussNewton:
         if linear == "direct":
             self._linear = BandedCholesky(pattern, self._equations)
         else:
-            self._linear = ConjugateGradients(n, self._equations, self.config.pcg_iterations, self.config.pcg_tolerance)
+            self._linear = ConjugateGradients(
+                n, self._equations, self.config.pcg_iterations, self.config.pcg_tolerance, self._launch
+            )
         self._clusters = uploaded(field.clusters, wp.int32, device)
         self._cluster_counts = wp.zeros(int(field.clusters.max(initial=-1)) + 1, dtype=wp.int32, device=device)
         self._active = wp.zeros(n, dtype=wp.int32, device=device)
@@ -276,6 +281,7 @@ class GaussNewton:
         self._match_capacity = capacity
         device = self.device
         self._groups = PointGroups(device, capacity)
+        self._grouped = None
         self._targets, self._sums = targets, sums = term_kernels.Targets(), term_kernels.Sums()
         targets.pixels = wp.zeros(capacity, dtype=wp.vec2, device=device)
         targets.depth = wp.zeros(capacity, dtype=float, device=device)
@@ -306,7 +312,7 @@ class GaussNewton:
         self._rigid_stride = stride = max(1, matches // RIGID_POINTS)
         rigid_chunks = -(-matches // (stride * RIGID_CHUNK))
         state, active, sums, reg = self._state, self._active, self._sums, config.lambda_reg
-        self._term = _term_weights(config, matches, model.stride)
+        self._term = term_weights(config, matches, model.stride)
 
         def record(kernel: Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
             return self._launch.prepare(kernel, dim, inputs, min_chunk=chunk, split=split)
@@ -323,7 +329,7 @@ class GaussNewton:
         self._keep_or_revert = record(step_kernels.keep_or_revert, nodes, inputs)
 
         inputs = [points, graph, active, matches, stride, RIGID_CHUNK, sums, self._rigid_sums]
-        self._sum_rigid = record(rigid_kernels.sum_rigid, rigid_chunks, inputs, chunk=4)
+        self._sum_rigid = record(rigid_kernels.sum_rigid, rigid_chunks, inputs, chunk=32)
         inputs = [rigid_chunks, self._rigid_sums, 1e-4, self._rigid_step]
         self._solve_rigid = record(rigid_kernels.solve_rigid, 1, inputs, split=False)
         limits = [config.max_rotation_rad, config.max_translation_m]
@@ -383,16 +389,3 @@ class GaussNewton:
         self._scatter()
         self._regularise()
         self._mirror()
-
-
-def _term_weights(config: SolverConfig, matches: int, stride: int) -> term_kernels.TermWeights:
-    """The kernels' view of a configuration, for so many points of which each stands for `stride` vertices."""
-    share = float(stride)
-    if config.reference_matches:
-        share = min(share, config.reference_matches / max(matches, 1))
-    term = term_kernels.TermWeights()
-    term.flow, term.depth = config.lambda_flow * share, config.lambda_depth * share
-    term.icp, term.reg = config.lambda_icp * share, config.lambda_reg
-    term.flow_huber_px, term.icp_huber_m = config.flow_huber_px, config.icp_huber_m
-    term.icp_reach_m, term.icp_min_cosine = config.icp_reach_m, config.icp_min_cosine
-    return term

@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 
 from bodystream.errors import ConfigurationError
+from bodystream.tracking import term_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.types import Array, Status
 
-__all__ = ["FlowTargets", "SolveSummary", "SolverConfig"]
+__all__ = ["FlowTargets", "SolveSummary", "SolverConfig", "term_weights"]
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,16 @@ class SolveSummary:
             unexplained=float("nan"),
             last_step_m=0.0,
         )
+
+
+def term_weights(config: SolverConfig, matches: int, stride: int) -> term_kernels.TermWeights:
+    """The kernels' view of a configuration, for so many points of which each stands for `stride` vertices."""
+    share = float(stride)
+    if config.reference_matches:
+        share = min(share, config.reference_matches / max(matches, 1))
+    term = term_kernels.TermWeights()
+    term.flow, term.depth = config.lambda_flow * share, config.lambda_depth * share
+    term.icp, term.reg = config.lambda_icp * share, config.lambda_reg
+    term.flow_huber_px, term.icp_huber_m = config.flow_huber_px, config.icp_huber_m
+    term.icp_reach_m, term.icp_min_cosine = config.icp_reach_m, config.icp_min_cosine
+    return term
