@@ -1,5 +1,4 @@
 """Where the model will be in the next frame: each node goes on as it moved last."""
-# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

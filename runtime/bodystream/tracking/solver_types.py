@@ -151,7 +151,7 @@ class SolveSummary:
         )
 
 
-def term_weights(config: SolverConfig, matches: int, stride: int) -> term_kernels.TermWeights:
+def term_weights(config: SolverConfig, matches: int, stride: int) -> term_kernels.TermWeights:  # pyright: ignore[reportGeneralTypeIssues]
     """The kernels' view of a configuration, for so many points of which each stands for `stride` vertices."""
     share = float(stride)
     if config.reference_matches:
