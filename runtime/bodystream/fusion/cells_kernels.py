@@ -5,7 +5,7 @@ import warp as wp
 
 from bodystream.fusion.blocks_kernels import EDGE
 from bodystream.fusion.integrate_kernels import BLOCK_VOXELS, UNKNOWN, vec4us
-from bodystream.fusion.lanes_kernels import most, vec8, vec8i
+from bodystream.fusion.lanes_kernels import larger, least, most, smaller, vec8, vec8i
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
@@ -110,20 +110,20 @@ def crossing_cells(a: RowOfVoxels, b: RowOfVoxels, c: RowOfVoxels, d: RowOfVoxel
         a, b, c, d: the rows y, z; y + 1, z; y, z + 1; y + 1, z + 1.
     """
     crossing = vec8()
-    lowest = wp.min(wp.min(a.values, b.values), wp.min(c.values, d.values))
+    lowest = smaller(smaller(a.values, b.values), smaller(c.values, d.values))
     least_next = wp.min(wp.min(a.next, b.next), wp.min(c.next, d.next))
-    if wp.min(-most(-lowest), least_next) < 0.0:
+    if wp.min(least(lowest), least_next) < 0.0:
         a1 = shifted(a)
         b1 = shifted(b)
         c1 = shifted(c)
         d1 = shifted(d)
-        lowest = wp.min(lowest, wp.min(wp.min(a1, b1), wp.min(c1, d1)))
-        highest = wp.max(
-            wp.max(
-                wp.max(known_or(a.values, -2.0), known_or(b.values, -2.0)),
-                wp.max(known_or(c.values, -2.0), known_or(d.values, -2.0)),
+        lowest = smaller(lowest, smaller(smaller(a1, b1), smaller(c1, d1)))
+        highest = larger(
+            larger(
+                larger(known_or(a.values, -2.0), known_or(b.values, -2.0)),
+                larger(known_or(c.values, -2.0), known_or(d.values, -2.0)),
             ),
-            wp.max(wp.max(known_or(a1, -2.0), known_or(b1, -2.0)), wp.max(known_or(c1, -2.0), known_or(d1, -2.0))),
+            larger(larger(known_or(a1, -2.0), known_or(b1, -2.0)), larger(known_or(c1, -2.0), known_or(d1, -2.0))),
         )
         corners = known_count(a.values) + known_count(b.values) + known_count(c.values) + known_count(d.values)
         corners += known_count(a1) + known_count(b1) + known_count(c1) + known_count(d1)

@@ -4,7 +4,7 @@
 import warp as wp
 
 from bodystream.device.camera_kernels import Camera, ray_of
-from bodystream.fusion.lanes_kernels import above, any_lane, chosen, least, most, vec8, vec8ub, vec16, within
+from bodystream.fusion.lanes_kernels import above, any_lane, chosen, larger, least, most, smaller, vec8, vec8ub, vec16, within
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
@@ -102,7 +102,7 @@ def grades_of(image: Image, here: vec8, u: int, v: int, camera: Camera, rules: P
         half = 0.5 / float(e)
         ray_x = (columns - vec8(camera.cx)) / camera.fx
         ray_y = (float(v) - camera.cy) / camera.fy
-        z = wp.max(here, vec8(rules.near))
+        z = larger(here, vec8(rules.near))
         grades = incidences(z, half * (right - left), half * (down - up), ray_x, ray_y, camera)
         usable = wp.cw_mul(usable, within(vec8(rules.min_cosine), grades))
         grades = chosen(usable, grades, vec8(0.0))
@@ -121,14 +121,14 @@ def grade_fine_tile(u: int, v: int, image: Image, camera: Camera, rules: PixelRu
         here = chosen(measured, depth, vec8(0.0))
         subject = wp.cw_mul(marked(image.mask[line * camera.width + u]), measured)
         grades = subject - measured
-        background = wp.max(background, wp.cw_mul(here, -grades))
+        background = larger(background, wp.cw_mul(here, -grades))
         if any_lane(subject):
             fore = grades_of(image, here, u, line, camera, rules)
             grades = chosen(subject, fore, grades)
             used = above(grades, vec8(0.0))
-            reach = rules.truncation * wp.cw_div(vec8(1.0), wp.max(grades, vec8(rules.min_cosine)))
-            nearest = wp.min(nearest, chosen(used, here - reach, vec8(1.0e6)))
-            farthest = wp.max(farthest, wp.cw_mul(used, here + reach))
+            reach = rules.truncation * wp.cw_div(vec8(1.0), larger(grades, vec8(rules.min_cosine)))
+            nearest = smaller(nearest, chosen(used, here - reach, vec8(1.0e6)))
+            farthest = larger(farthest, wp.cw_mul(used, here + reach))
         run = vec16()
         for k in range(8):
             run[2 * k] = here[k]

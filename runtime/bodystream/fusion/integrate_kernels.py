@@ -11,7 +11,7 @@ import warp as wp
 from bodystream.device.camera_kernels import Camera
 from bodystream.fusion.blocks_kernels import EDGE, Live, SliceStates
 from bodystream.fusion.frame_kernels import FINE, TILE, Graded
-from bodystream.fusion.lanes_kernels import above, any_lane, chosen, least, most, sum_of, vec8, vec8i, within
+from bodystream.fusion.lanes_kernels import above, any_lane, chosen, larger, least, most, smaller, sum_of, vec8, vec8i
 from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, HAT_3, Columns, columns_of
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 8})
@@ -98,33 +98,36 @@ def deviation(distances: vec8, weights: vec8, published: vec8, rules: Rules) -> 
 
     Where a voxel became known or unknown, that is more than the truncation.
     """
-    near = wp.max(within(distances, vec8(0.6)), within(published, vec8(0.6)))
+    nearest = smaller(larger(distances, -distances), larger(published, -published))
     away = publishable(distances, weights, rules.min_weight) - published
-    return most(wp.cw_mul(near, wp.max(away, -away))) * rules.truncation
+    return most(chosen(above(vec8(0.6), nearest), larger(away, -away), vec8(0.0))) * rules.truncation
 
 
 @wp.func
 def places_of(x: vec8, y: vec8, z: vec8, camera: Camera, stride: int, near: float) -> vec8i:
-    """Places of the pixels that eight points are seen at, among the graded ones; beyond the image on their border."""
-    scale = wp.cw_div(vec8(1.0), wp.max(z, vec8(near)))
+    """Places of the pixels that eight points are seen at, among the graded ones.
+
+    Beyond the image, and for points that are not beyond `near` [m], it is on the border, which says nothing.
+    """
+    scale = wp.cw_div(vec8(1.0), larger(z, vec8(near)))
     u = camera.fx * wp.cw_mul(x, scale) + vec8(camera.cx + 1.5)
     v = camera.fy * wp.cw_mul(y, scale) + vec8(camera.cy + 1.5)
-    u = wp.min(wp.max(u, vec8(0.0)), vec8(float(camera.width + 1)))
-    v = wp.min(wp.max(v, vec8(0.0)), vec8(float(camera.height + 1)))
+    v = chosen(above(z, vec8(near)), v, vec8(0.0))
+    u = smaller(larger(u, vec8(0.0)), vec8(float(camera.width + 1)))
+    v = smaller(larger(v, vec8(0.0)), vec8(float(camera.height + 1)))
     return stride * vec8i(v) + vec8i(u)
 
 
 @wp.func
-def weights_of(distance: vec8, grade: vec8, z: vec8, rules: Rules) -> vec8:
+def weights_of(distance: vec8, grade: vec8, rules: Rules) -> vec8:
     """What an observation counts at distances [m] from the surface: less where the view is oblique or far behind it.
 
     0 where nothing is fused.
     """
-    fade = (distance + vec8(rules.truncation)) / (rules.truncation - rules.full_weight_behind)
-    weight = wp.cw_mul(wp.min(grade, vec8(1.0)), wp.min(fade, vec8(1.0)))
-    fused = wp.cw_mul(within(distance, vec8(rules.truncation)), above(grade, vec8(0.0)))
-    weight = wp.cw_mul(wp.cw_mul(weight, fused), above(z, vec8(rules.near)))
-    return wp.cw_mul(weight, above(weight, vec8(1.0e-3)))
+    fade = (1.0 / (rules.truncation - rules.full_weight_behind)) * (distance + vec8(rules.truncation))
+    weight = wp.cw_mul(smaller(larger(grade, vec8(0.0)), vec8(1.0)), smaller(fade, vec8(1.0)))
+    weight = chosen(above(distance, vec8(rules.truncation)), vec8(0.0), weight)
+    return chosen(above(weight, vec8(1.0e-3)), weight, vec8(0.0))
 
 
 @wp.func
@@ -134,11 +137,10 @@ def held_behind(row: int, voxels: Voxels) -> vec8:
 
 
 @wp.func
-def seen_through(gap: vec8, distance: vec8, grade: vec8, z: vec8, rules: Rules) -> vec8:
+def seen_through(gap: vec8, distance: vec8, grade: vec8, rules: Rules) -> vec8:
     """1 where the camera sees something well behind a voxel, else 0."""
-    behind = wp.cw_mul(above(gap, vec8(rules.carve_margin)), above(z, vec8(rules.near)))
-    seen = wp.max(above(distance, vec8(rules.truncation)), above(vec8(0.0), grade))
-    return wp.cw_mul(behind, seen)
+    seen = larger(above(distance, vec8(rules.truncation)), above(vec8(0.0), grade))
+    return wp.cw_mul(above(gap, vec8(rules.carve_margin)), seen)
 
 
 @wp.func
@@ -149,14 +151,14 @@ def fuse_row(row: int, distance: vec8, weight: vec8, rules: Rules, voxels: Voxel
     """
     old = voxels.distances[row]
     total = voxels.weights[row] + weight
-    share = wp.cw_div(weight, wp.max(total, vec8(1.0e-6)))
-    step = wp.cw_mul(distance / rules.truncation - old, share)
+    share = wp.cw_div(weight, larger(total, vec8(1.0e-6)))
+    step = wp.cw_mul((1.0 / rules.truncation) * distance - old, share)
     mean = old + step
-    total = wp.min(total, vec8(rules.max_weight))
+    total = smaller(total, vec8(rules.max_weight))
     voxels.distances[row] = mean
     voxels.weights[row] = total
     change = deviation(mean, total, voxels.published[row], rules)
-    moved = wp.max(above(wp.max(step, -step), vec8(rules.settled / rules.truncation)), above(vec8(rules.young), total))
+    moved = larger(above(larger(step, -step), vec8(rules.settled / rules.truncation)), above(vec8(rules.young), total))
     return wp.vec3(change, wp.dot(moved, weight), sum_of(weight))
 
 
@@ -198,22 +200,22 @@ def rows_to_visit(c: Columns, graded: Graded, camera: Camera, occupied: bool, ru
 
     The depths around a row's middle are known for tiles with their neighbours: for all its pixels, where it is short.
     """
-    front = wp.min(wp.min(c.z0, c.z1), wp.min(c.z2, c.z3))
-    back = wp.max(wp.max(c.z0, c.z1), wp.max(c.z2, c.z3))
-    first = wp.cw_div(vec8(1.0), wp.max(c.z0, vec8(rules.near)))
-    last = wp.cw_div(vec8(1.0), wp.max(c.z3, vec8(rules.near)))
+    front = smaller(smaller(c.z0, c.z1), smaller(c.z2, c.z3))
+    back = larger(larger(c.z0, c.z1), larger(c.z2, c.z3))
+    first = wp.cw_div(vec8(1.0), larger(c.z0, vec8(rules.near)))
+    last = wp.cw_div(vec8(1.0), larger(c.z3, vec8(rules.near)))
     u0 = camera.fx * wp.cw_mul(c.x0, first)
     v0 = camera.fy * wp.cw_mul(c.y0, first)
     u3 = camera.fx * wp.cw_mul(c.x3, last)
     v3 = camera.fy * wp.cw_mul(c.y3, last)
-    half = 0.5 * most(wp.max(wp.max(u3 - u0, u0 - u3), wp.max(v3 - v0, v0 - v3))) + 1.0
+    half = 0.5 * most(larger(larger(u3 - u0, u0 - u3), larger(v3 - v0, v0 - v3))) + 1.0
     # Long rows, and those that come near the camera, are looked at in any case.
     visits = 2.0 * above(back, vec8(rules.near))
     if least(front) > rules.near and half < float(TILE):
         u = 0.5 * (u0 + u3) + vec8(camera.cx + 0.5)
         v = 0.5 * (v0 + v3) + vec8(camera.cy + 0.5)
-        u = wp.min(wp.max(u, vec8(0.0)), vec8(float(camera.width - 1)))
-        v = wp.min(wp.max(v, vec8(0.0)), vec8(float(camera.height - 1)))
+        u = smaller(larger(u, vec8(0.0)), vec8(float(camera.width - 1)))
+        v = smaller(larger(v, vec8(0.0)), vec8(float(camera.height - 1)))
         tile_px = wp.where(half < float(FINE), FINE, TILE)
         tiles = ((camera.width + tile_px - 1) / tile_px) * vec8i(v / float(tile_px)) + vec8i(u / float(tile_px))
         nearest = vec8()
@@ -231,8 +233,8 @@ def rows_to_visit(c: Columns, graded: Graded, camera: Camera, occupied: bool, ru
         fused = wp.cw_mul(above(farthest, front), above(back, nearest))
         carved = vec8()
         if occupied:
-            carved = above(wp.max(farthest, background) - vec8(rules.carve_margin), front)
-        visits = wp.cw_mul(visits, wp.max(fused, 0.5 * carved))
+            carved = above(larger(farthest, background) - vec8(rules.carve_margin), front)
+        visits = wp.cw_mul(visits, larger(fused, 0.5 * carved))
     return visits
 
 
@@ -259,10 +261,10 @@ def integrate_slices(
     done = wp.vec3(0.0, 0.0, 0.0)
     for y in range(int(EDGE)):
         row = z_slice * EDGE + y
-        held = vec8()
-        if visits[y] > 0.0 and occupied:
-            held = held_behind(row, voxels_out)
-        if visits[y] > 1.0 or any_lane(held):
+        visit = visits[y]
+        if visit == 1.0 and not any_lane(held_behind(row, voxels_out)):
+            visit = 0.0
+        if visit > 0.0:
             x_live = c.x0[y] * HAT_0 + c.x1[y] * HAT_1 + c.x2[y] * HAT_2 + c.x3[y] * HAT_3
             y_live = c.y0[y] * HAT_0 + c.y1[y] * HAT_1 + c.y2[y] * HAT_2 + c.y3[y] * HAT_3
             z_live = c.z0[y] * HAT_0 + c.z1[y] * HAT_1 + c.z2[y] * HAT_2 + c.z3[y] * HAT_3
@@ -275,11 +277,12 @@ def integrate_slices(
                 grade[k] = pixel[1]
             gap = depth - z_live
             distance = wp.cw_mul(gap, grade)
-            weight = weights_of(distance, grade, z_live, rules)
-            empty = wp.cw_mul(held, seen_through(gap, distance, grade, z_live, rules))
-            if any_lane(empty):
-                carved = carve_row(row, empty, grade, places, graded, camera, rules, voxels_out)
-                done = wp.vec3(wp.max(done[0], carved), done[1] + sum_of(empty), done[2] + sum_of(empty))
+            weight = weights_of(distance, grade, rules)
+            if occupied and most(gap) > rules.carve_margin:
+                empty = wp.cw_mul(held_behind(row, voxels_out), seen_through(gap, distance, grade, rules))
+                if any_lane(empty):
+                    carved = carve_row(row, empty, grade, places, graded, camera, rules, voxels_out)
+                    done = wp.vec3(wp.max(done[0], carved), done[1] + sum_of(empty), done[2] + sum_of(empty))
             if any_lane(weight):
                 fused = fuse_row(row, distance, weight, rules, voxels_out)
                 done = wp.vec3(wp.max(done[0], fused[0]), done[1] + fused[1], done[2] + fused[2])

@@ -2,13 +2,13 @@
 
 Everything that is the same for all lanes is done with `vec8`. A loop over the lanes becomes vector instructions where
 its length is constant and each lane is one comparison and one `wp.where`: masks of 1 and 0 are multiplied, since lanes
-whose conditions are joined by `and` stay scalar. `wp.min` and `wp.max` of vectors are single instructions; of scalars
-they are not, since they heed nan.
+whose conditions are joined by `and` stay scalar. `wp.min` and `wp.max` heed nan, which takes several instructions:
+`smaller` and `larger` are one each, and give the second argument where one of them is nan.
 """
 
 import warp as wp
 
-__all__ = ["above", "any_lane", "chosen", "least", "most", "sum_of", "vec8", "vec8i", "vec8ub", "vec16", "within"]
+__all__ = ["above", "any_lane", "chosen", "larger", "least", "most", "smaller", "sum_of", "vec8", "vec8i", "vec8ub", "vec16", "within"]
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
@@ -46,11 +46,27 @@ def chosen(mask: vec8, a: vec8, b: vec8) -> vec8:
 
 
 @wp.func
+def larger(a: vec8, b: vec8) -> vec8:
+    lanes = vec8()
+    for k in range(8):
+        lanes[k] = wp.where(a[k] > b[k], a[k], b[k])
+    return lanes
+
+
+@wp.func
+def smaller(a: vec8, b: vec8) -> vec8:
+    lanes = vec8()
+    for k in range(8):
+        lanes[k] = wp.where(a[k] < b[k], a[k], b[k])
+    return lanes
+
+
+@wp.func
 def most(v: vec8) -> float:
     """The largest of eight."""
-    four = wp.max(wp.vec4(v[0], v[1], v[2], v[3]), wp.vec4(v[4], v[5], v[6], v[7]))
-    two = wp.max(wp.vec2(four[0], four[1]), wp.vec2(four[2], four[3]))
-    return wp.where(two[0] > two[1], two[0], two[1])
+    half = larger(v, vec8(v[4], v[5], v[6], v[7], v[0], v[1], v[2], v[3]))
+    pair = larger(half, vec8(half[2], half[3], half[0], half[1], half[6], half[7], half[4], half[5]))
+    return wp.where(pair[0] > pair[1], pair[0], pair[1])
 
 
 @wp.func
