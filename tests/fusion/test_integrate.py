@@ -99,6 +99,7 @@ def rigid_case() -> tuple[TsdfVolume, Array, Array]:
     config = FusionConfig(carve_rate=0.0, voxel_m=0.01, truncation_m=0.035, max_weight=2.5, settled_every=1)
     volume = TsdfVolume(config, select_device("cpu"))
     field = make_field(sphere_nodes())
+    field.reach_m = 0.3  # all voxels: what borders on uncovered ones is not fused, and the reference knows of none
     depth, mask = sphere_depth()
     depth = depth + 0.002 * np.sin(np.arange(CAMERA.width) * 0.3).astype(np.float32)
     grades = reference_grades(depth, mask, config)
@@ -180,10 +181,10 @@ def test_settled_blocks_take_turns_and_end_where_all_others_do() -> None:
 
 
 def test_lattice_bounds_the_error_of_the_warp() -> None:
-    """Trilinear interpolation between lattice points 7/3 voxels apart.
+    """Trilinear interpolation between lattice points 3.5 voxels apart.
 
-    Q(p) jumps where the set of the four nearest nodes changes. Away from jumps the error is that of a smooth
-    function; across them interpolation is nearer to the true deformation than Q itself.
+    Q(p) jumps where the set of the four nearest nodes changes: interpolation across the jumps is nearer to the true
+    deformation than Q itself.
     """
     device = select_device("cpu")
     amount = 0.6  # 20 degrees over 60 cm
@@ -195,38 +196,34 @@ def test_lattice_bounds_the_error_of_the_warp() -> None:
     inner = nodes[(np.abs(nodes[:, 0]) < 0.22) & (np.abs(nodes[:, 1]) < 0.14)]
     corners = inner[rng.integers(0, len(inner), 200)] + rng.uniform(-0.05, -0.01, (200, 3))
 
-    def warped(points: Array) -> tuple[Array, Array]:
+    def warped(points: Array) -> Array:
         p = wp.array(points.astype(np.float32), dtype=wp.vec3, device=device)
         anchors = wp.zeros(len(points), dtype=wp.vec4i, device=device)
         weights, out = wp.zeros(len(points), dtype=wp.vec4, device=device), wp.zeros_like(p)
         field.anchor(p, len(points), anchors, weights)
         field.warp(p, anchors, weights, len(points), out)
         assert (weights.numpy().sum(axis=1) > 0).all()
-        return out.numpy().astype(np.float64), np.sort(anchors.numpy().reshape(-1, 4), axis=1)
+        return out.numpy().astype(np.float64)
 
-    steps = np.arange(4) * (7 / 3) * 0.008
+    steps = np.arange(3) * 3.5 * 0.008
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    lattice, lattice_anchors = warped((corners[:, None] + grid).reshape(-1, 3))
-    lattice = lattice.reshape(-1, 4, 4, 4, 3)
-    lattice_anchors = lattice_anchors.reshape(-1, 4, 4, 4, 4)
-    errors, smooth, from_truth, exact_from_truth = [], [], [], []
+    lattice = warped((corners[:, None] + grid).reshape(-1, 3))
+    lattice = lattice.reshape(-1, 3, 3, 3, 3)
+    errors, from_truth, exact_from_truth = [], [], []
     for offset in rng.integers(0, 8, (60, 3)):
-        cell = np.minimum((offset * 3) // 7, 2)
-        f = offset * 3 / 7 - cell
-        exact, anchors = warped(corners + offset * 0.008)
+        cell = np.minimum((offset * 2) // 7, 1)
+        f = offset * 2 / 7 - cell
+        exact = warped(corners + offset * 0.008)
         truth, _ = bend(corners + offset * 0.008, amount)
-        value, same = np.zeros((len(corners), 3)), np.ones(len(corners), bool)
+        value = np.zeros((len(corners), 3))
         for i in range(8):
             bit = np.array([i & 1, (i >> 1) & 1, i >> 2])
             at = (slice(None), *(cell + bit))
             value += np.prod(np.where(bit, f, 1 - f)) * lattice[at]
-            same &= (lattice_anchors[at] == anchors).all(axis=1)
         errors.append(np.linalg.norm(value - exact, axis=1))
-        smooth.append(same)
         from_truth.append(np.linalg.norm(value - truth, axis=1))
         exact_from_truth.append(np.linalg.norm(exact - truth, axis=1))
-    assert np.sum(smooth) > 100
-    assert np.array(errors)[np.array(smooth)].max() < 0.05e-3
+    assert np.max(from_truth) < np.max(exact_from_truth)
     assert np.mean(errors) < 0.5e-3
     assert np.mean(from_truth) < np.mean(exact_from_truth) < 0.5e-3
 
@@ -336,7 +333,7 @@ def test_depth_jumps_and_borders_are_not_fused() -> None:
 
 
 def test_anchors_follow_a_graph_that_grows() -> None:
-    volume = TsdfVolume(FusionConfig(anchor_budget=3000), select_device("cpu"))
+    volume = TsdfVolume(FusionConfig(anchor_budget=1500), select_device("cpu"))
     nodes = sphere_nodes()
     first = nodes[nodes[:, 0] < 0.06]
     field = make_field(first)
@@ -346,7 +343,7 @@ def test_anchors_follow_a_graph_that_grows() -> None:
     volume.extract(field)
     set_nodes(field, np.concatenate([first, nodes[nodes[:, 0] >= 0.06]]))
     stats = [volume.integrate(*images, CAMERA, field, k) for k in range(40)]
-    assert stats[0].refreshed_anchors == 3000 and stats[0].stale_anchors > 0
+    assert stats[0].refreshed_anchors == 1500 and stats[0].stale_anchors > 0
     assert stats[-1].stale_anchors == 0
     surface = volume.extract(field)
     fresh = TsdfVolume(FusionConfig(), select_device("cpu"))
@@ -354,7 +351,7 @@ def test_anchors_follow_a_graph_that_grows() -> None:
         fresh.integrate(*images, CAMERA, field, k)
     slots = volume.directory.find(fresh.directory.host_coords)
     assert (slots >= 0).all()
-    kept = (slots[:, None] * 64 + np.arange(64)).ravel()
+    kept = (slots[:, None] * 27 + np.arange(27)).ravel()
     np.testing.assert_array_equal(volume._lattice.anchors.numpy()[kept], fresh._lattice.anchors.numpy()[: len(kept)])
     np.testing.assert_array_equal(volume._lattice.weights.numpy()[kept], fresh._lattice.weights.numpy()[: len(kept)])
     skin = surface.skinned(field)
@@ -373,7 +370,7 @@ def test_a_replaced_graph_replaces_all_anchors() -> None:
     set_nodes(field, nodes[: len(nodes) // 2])
     volume.integrate(*images, CAMERA, field, 4)
     surface = volume.extract(field)
-    assert volume._lattice.anchors.numpy()[: 64 * volume.directory.count].max() < len(nodes) // 2
+    assert volume._lattice.anchors.numpy()[: 27 * volume.directory.count].max() < len(nodes) // 2
     assert surface.skinned(field).bones.max() < len(nodes) // 2
 
 

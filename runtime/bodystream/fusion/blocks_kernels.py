@@ -1,7 +1,7 @@
 # ruff: noqa: UP018 - in a kernel `int(0)` declares a variable, a bare 0 is a constant
 """Blocks of the canonical volume: which are missing, which the camera sees, and how their lattices move.
 
-The warp is evaluated on a 4 x 4 x 4 lattice per block (every 7/3 voxels) and interpolated to the voxels.
+The warp is evaluated on a 3 x 3 x 3 lattice per block (every 3.5 voxels) and interpolated to the voxels.
 """
 
 import warp as wp
@@ -9,14 +9,14 @@ import warp as wp
 from bodystream.deformation.kernels import Graph, Points
 from bodystream.device.camera_kernels import Camera
 from bodystream.fusion.frame_kernels import TILE, Graded, joined
-from bodystream.fusion.lanes_kernels import vec16
+from bodystream.fusion.lanes_kernels import vec9, vec16
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 
 EDGE = wp.constant(8)  # voxels along a block
-LATTICE = wp.constant(4)  # lattice points along a block
-LATTICE_POINTS = wp.constant(64)
-LATTICE_STEP = wp.constant(7.0 / 3.0)  # voxels between lattice points
+LATTICE = wp.constant(3)  # lattice points along a block
+LATTICE_POINTS = wp.constant(27)
+LATTICE_STEP = wp.constant(3.5)  # voxels between lattice points
 UNREACHED = wp.constant(0.0)  # no node covers a point
 COMPLETE = wp.constant(1.0)  # all blocks within reach of a point are allocated
 MISSING = wp.constant(2.0)  # some are not
@@ -34,20 +34,20 @@ class Blocks:
 
 @wp.struct
 class Lattice:
-    """What carries the lattice points of all blocks, point k = x + 4 y + 16 z of each."""
+    """What carries the lattice points of all blocks, point k = x + 3 y + 9 z of each."""
 
-    anchors: wp.array(dtype=wp.vec4i)  # (B * 64,) nodes
-    weights: wp.array(dtype=wp.vec4)  # (B * 64,) of the nodes, sum 1; all 0 = not covered
-    stale: wp.array(dtype=wp.uint8)  # (B * 64,) 1 = to be asked for again
+    anchors: wp.array(dtype=wp.vec4i)  # (B * 27,) nodes
+    weights: wp.array(dtype=wp.vec4)  # (B * 27,) of the nodes, sum 1; all 0 = not covered
+    stale: wp.array(dtype=wp.uint8)  # (B * 27,) 1 = to be asked for again
 
 
 @wp.struct
 class Live:
-    """The lattices of blocks in the camera's frame [m]: layer z of 16 points, x + 4 y, is at 4 block + z."""
+    """The lattices of blocks in the camera's frame [m]: layer z of nine points, x + 3 y, is at 3 block + z."""
 
-    x: wp.array(dtype=vec16)  # (B * 4,)
-    y: wp.array(dtype=vec16)  # (B * 4,)
-    z: wp.array(dtype=vec16)  # (B * 4,)
+    x: wp.array(dtype=vec9)  # (B * 3,)
+    y: wp.array(dtype=vec9)  # (B * 3,)
+    z: wp.array(dtype=vec9)  # (B * 3,)
 
 
 @wp.struct
@@ -88,7 +88,7 @@ def block_of(p: wp.vec3, block_m: float) -> wp.vec3i:
 
 @wp.func
 def lattice_position(coord: wp.vec3i, k: int, voxel_m: float) -> wp.vec3:
-    """Canonical position of lattice point k = x + 4 y + 16 z of a block [m]."""
+    """Canonical position of lattice point k = x + 3 y + 9 z of a block [m]."""
     x = float(coord[0] * EDGE) + float(k % LATTICE) * LATTICE_STEP
     y = float(coord[1] * EDGE) + float((k / LATTICE) % LATTICE) * LATTICE_STEP
     z = float(coord[2] * EDGE) + float(k / (LATTICE * LATTICE)) * LATTICE_STEP
@@ -148,7 +148,7 @@ def find_missing(
 def place_lattice(
     begin: wp.int32,
     # Blocks:
-    indices: wp.array(dtype=wp.int32),  # (P,) block * 64 + lattice point
+    indices: wp.array(dtype=wp.int32),  # (P,) block * 27 + lattice point
     blocks: Blocks,
     voxel_m: float,
     # Out:
@@ -163,7 +163,7 @@ def place_lattice(
 def scatter_anchors(
     begin: wp.int32,
     # Points:
-    indices: wp.array(dtype=wp.int32),  # (P,) block * 64 + lattice point
+    indices: wp.array(dtype=wp.int32),  # (P,) block * 27 + lattice point
     points: Points,
     # Out:
     lattice_out: Lattice,
@@ -306,9 +306,9 @@ def warp_blocks(
         high = wp.vec3(-1.0e9, -1.0e9, -1.0e9)
         coord = blocks.coords[block]
         for layer in range(int(LATTICE)):
-            x = vec16()
-            y = vec16()
-            z = vec16()
+            x = vec9()
+            y = vec9()
+            z = vec9()
             for k in range(int(LATTICE * LATTICE)):
                 index = block * LATTICE_POINTS + layer * LATTICE * LATTICE + k
                 w = lattice.weights[index]

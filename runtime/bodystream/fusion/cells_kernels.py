@@ -5,7 +5,7 @@ import warp as wp
 
 from bodystream.fusion.blocks_kernels import EDGE
 from bodystream.fusion.integrate_kernels import BLOCK_VOXELS, UNKNOWN, vec4us
-from bodystream.fusion.lanes_kernels import larger, least, most, smaller, vec8, vec8i
+from bodystream.fusion.lanes_kernels import larger, least, smaller, vec8, vec8i
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 

@@ -4,7 +4,19 @@
 import warp as wp
 
 from bodystream.device.camera_kernels import Camera, ray_of
-from bodystream.fusion.lanes_kernels import above, any_lane, chosen, larger, least, most, smaller, vec8, vec8ub, vec16, within
+from bodystream.fusion.lanes_kernels import (
+    above,
+    any_lane,
+    chosen,
+    larger,
+    least,
+    most,
+    smaller,
+    vec8,
+    vec8ub,
+    vec16,
+    within,
+)
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
@@ -151,7 +163,9 @@ def sample_step(z: float, camera: Camera, spacing: float) -> int:
 @wp.func
 def joined(a: wp.vec3, b: wp.vec3) -> wp.vec3:
     """What two tiles hold together."""
-    return wp.vec3(wp.min(a[0], b[0]), wp.max(a[1], b[1]), wp.max(a[2], b[2]))
+    nearest = wp.where(b[0] < a[0], b[0], a[0])
+    farthest = wp.where(b[1] > a[1], b[1], a[1])
+    return wp.vec3(nearest, farthest, wp.where(b[2] > a[2], b[2], a[2]))
 
 
 @wp.func

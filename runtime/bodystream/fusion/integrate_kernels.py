@@ -12,7 +12,7 @@ from bodystream.device.camera_kernels import Camera
 from bodystream.fusion.blocks_kernels import EDGE, Live, SliceStates
 from bodystream.fusion.frame_kernels import FINE, TILE, Graded
 from bodystream.fusion.lanes_kernels import above, any_lane, chosen, larger, least, most, smaller, sum_of, vec8, vec8i
-from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, HAT_3, Columns, columns_of
+from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, Columns, columns_of
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 8})
 
@@ -200,20 +200,20 @@ def rows_to_visit(c: Columns, graded: Graded, camera: Camera, occupied: bool, ru
 
     The depths around a row's middle are known for tiles with their neighbours: for all its pixels, where it is short.
     """
-    front = smaller(smaller(c.z0, c.z1), smaller(c.z2, c.z3))
-    back = larger(larger(c.z0, c.z1), larger(c.z2, c.z3))
+    front = smaller(smaller(c.z0, c.z1), c.z2)
+    back = larger(larger(c.z0, c.z1), c.z2)
     first = wp.cw_div(vec8(1.0), larger(c.z0, vec8(rules.near)))
-    last = wp.cw_div(vec8(1.0), larger(c.z3, vec8(rules.near)))
+    last = wp.cw_div(vec8(1.0), larger(c.z2, vec8(rules.near)))
     u0 = camera.fx * wp.cw_mul(c.x0, first)
     v0 = camera.fy * wp.cw_mul(c.y0, first)
-    u3 = camera.fx * wp.cw_mul(c.x3, last)
-    v3 = camera.fy * wp.cw_mul(c.y3, last)
-    half = 0.5 * most(larger(larger(u3 - u0, u0 - u3), larger(v3 - v0, v0 - v3))) + 1.0
+    u2 = camera.fx * wp.cw_mul(c.x2, last)
+    v2 = camera.fy * wp.cw_mul(c.y2, last)
+    half = 0.5 * most(larger(larger(u2 - u0, u0 - u2), larger(v2 - v0, v0 - v2))) + 1.0
     # Long rows, and those that come near the camera, are looked at in any case.
     visits = 2.0 * above(back, vec8(rules.near))
     if least(front) > rules.near and half < float(TILE):
-        u = 0.5 * (u0 + u3) + vec8(camera.cx + 0.5)
-        v = 0.5 * (v0 + v3) + vec8(camera.cy + 0.5)
+        u = 0.5 * (u0 + u2) + vec8(camera.cx + 0.5)
+        v = 0.5 * (v0 + v2) + vec8(camera.cy + 0.5)
         u = smaller(larger(u, vec8(0.0)), vec8(float(camera.width - 1)))
         v = smaller(larger(v, vec8(0.0)), vec8(float(camera.height - 1)))
         tile_px = wp.where(half < float(FINE), FINE, TILE)
@@ -265,9 +265,9 @@ def integrate_slices(
         if visit == 1.0 and not any_lane(held_behind(row, voxels_out)):
             visit = 0.0
         if visit > 0.0:
-            x_live = c.x0[y] * HAT_0 + c.x1[y] * HAT_1 + c.x2[y] * HAT_2 + c.x3[y] * HAT_3
-            y_live = c.y0[y] * HAT_0 + c.y1[y] * HAT_1 + c.y2[y] * HAT_2 + c.y3[y] * HAT_3
-            z_live = c.z0[y] * HAT_0 + c.z1[y] * HAT_1 + c.z2[y] * HAT_2 + c.z3[y] * HAT_3
+            x_live = c.x0[y] * HAT_0 + c.x1[y] * HAT_1 + c.x2[y] * HAT_2
+            y_live = c.y0[y] * HAT_0 + c.y1[y] * HAT_1 + c.y2[y] * HAT_2
+            z_live = c.z0[y] * HAT_0 + c.z1[y] * HAT_1 + c.z2[y] * HAT_2
             places = places_of(x_live, y_live, z_live, camera, graded.stride, rules.near)
             depth = vec8()
             grade = vec8()

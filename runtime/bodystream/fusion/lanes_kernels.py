@@ -8,13 +8,29 @@ whose conditions are joined by `and` stay scalar. `wp.min` and `wp.max` heed nan
 
 import warp as wp
 
-__all__ = ["above", "any_lane", "chosen", "larger", "least", "most", "smaller", "sum_of", "vec8", "vec8i", "vec8ub", "vec16", "within"]
+__all__ = [
+    "above",
+    "any_lane",
+    "chosen",
+    "larger",
+    "least",
+    "most",
+    "smaller",
+    "sum_of",
+    "vec8",
+    "vec8i",
+    "vec8ub",
+    "vec9",
+    "vec16",
+    "within",
+]
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
 vec8 = wp.types.vector(length=8, dtype=float)
 vec8i = wp.types.vector(length=8, dtype=int)
 vec8ub = wp.types.vector(length=8, dtype=wp.uint8)
+vec9 = wp.types.vector(length=9, dtype=float)
 vec16 = wp.types.vector(length=16, dtype=float)
 
 

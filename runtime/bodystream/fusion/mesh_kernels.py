@@ -80,8 +80,8 @@ def store_anchors(
         # At the rim of what the graph covers a vertex moves with the lattice that its voxels were fused through.
         cell = index % BLOCK_VOXELS
         corner_index = (index / BLOCK_VOXELS) * LATTICE_POINTS
-        corner_index += (cell & 7) * 3 / 7 + LATTICE * (((cell >> 3) & 7) * 3 / 7)
-        corner_index += LATTICE * LATTICE * ((cell >> 6) * 3 / 7)
+        corner_index += (cell & 7) * 2 / 7 + LATTICE * (((cell >> 3) & 7) * 2 / 7)
+        corner_index += LATTICE * LATTICE * ((cell >> 6) * 2 / 7)
         chosen = lattice.anchors[corner_index]
         w = lattice.weights[corner_index]
     if not is_covered(w):

@@ -18,7 +18,7 @@ from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
 from bodystream.fusion.grading import FrameGrader
-from bodystream.fusion.lanes_kernels import vec8, vec16
+from bodystream.fusion.lanes_kernels import vec8, vec9, vec16
 from bodystream.fusion.surface import Surface, SurfaceExtractor
 from bodystream.types import CameraIntrinsics
 
@@ -256,7 +256,7 @@ class TsdfVolume:
         self._active_flags = Staged(capacity, wp.int32, self.device)
         self._active = Staged(capacity, wp.int32, self.device)
         for axis in "xyz":
-            setattr(self._live, axis, wp.zeros(capacity * 4, dtype=vec16, device=self.device))
+            setattr(self._live, axis, wp.zeros(capacity * 3, dtype=vec9, device=self.device))
         self._block_capacity = capacity
 
     def _allocate(self, samples: int, field: WarpField) -> tuple[int, int]:
@@ -312,7 +312,7 @@ class TsdfVolume:
         return len(chosen), len(stale) - len(chosen)
 
     def _anchor_lattice(self, indices: np.ndarray, field: WarpField) -> None:
-        """Ask the graph for the anchors of (P,) lattice points (block * 64 + point)."""
+        """Ask the graph for the anchors of (P,) lattice points (block * 27 + point)."""
         count = len(indices)
         if count == 0:
             return
