@@ -54,6 +54,7 @@ class WarpField:
         self._positions = np.zeros((0, 3), np.float32)
         self._edges = np.zeros((0, neighbours), np.int32)
         self._clusters = np.zeros(0, np.int32)
+        # Cells as wide as points reach: a search that finds nothing nearby looks at 27 of them, not at 216 small ones.
         self._canonical_grid = wp.HashGrid(32, 32, 32, device=device)
         self._live_grid = wp.HashGrid(32, 32, 32, device=device)
         self._live_is_current = False
@@ -132,7 +133,7 @@ class WarpField:
         upload(self.positions, self._positions)
         upload(self.edges, self._edges)
         self._clusters = _connected_clusters(self._edges)
-        self._canonical_grid.build(self.positions[:n], self.sigma_m)
+        self._canonical_grid.build(self.positions[:n], self.reach_m)
         self.set_motion(rotations, translations)
 
     def set_motion(self, rotations: Array | None = None, translations: Array | None = None) -> None:
@@ -201,7 +202,7 @@ class WarpField:
     def _refresh_live(self) -> None:
         if not self._live_is_current:
             self._launch(kernels.move_nodes, self.count, [self.graph, self._live], min_chunk=1024)
-            self._live_grid.build(self._live[: self.count], self.sigma_m)
+            self._live_grid.build(self._live[: self.count], self.reach_m)
             self._live_is_current = True
 
 
