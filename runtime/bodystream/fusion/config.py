@@ -31,7 +31,8 @@ class FusionConfig:
         settled_m, settled_weight: a voxel that goes farther than this in a frame, or has less weight, has moved [m].
         restless_share: blocks where moved voxels took less of a frame's weight than this are settled.
         settled_every: settled blocks are updated in every n-th frame only.
-        min_component_vertices: smaller separate pieces of surface are left out as noise.
+        min_component_vertices: smaller separate pieces of surface are left out as noise; 0 = nothing is left out.
+        min_component_share: and those with less than this share of the vertices of the largest piece.
         anchor_budget: cached anchors that are refreshed per frame after the graph grew.
         block_capacity: blocks that fit before the buffers are doubled.
         max_blocks: no more are allocated; what would need them is counted as refused.
@@ -54,6 +55,7 @@ class FusionConfig:
     restless_share: float = 0.25
     settled_every: int = 2
     min_component_vertices: int = 60
+    min_component_share: float = 0.01
     anchor_budget: int = 2048
     block_capacity: int = 1024
     max_blocks: int = 32768
@@ -84,6 +86,10 @@ class FusionConfig:
             ),
             (self.settled_m >= 0, f"settled_m must not be negative, got {self.settled_m}"),
             (0 <= self.restless_share <= 1, f"restless_share must lie in [0, 1], got {self.restless_share}"),
+            (
+                0 <= self.min_component_share <= 1,
+                f"min_component_share must lie in [0, 1], got {self.min_component_share}",
+            ),
             (self.settled_every >= 1, f"settled_every must be at least 1, got {self.settled_every}"),
             (self.anchor_budget >= 1, f"anchor_budget must be at least 1, got {self.anchor_budget}"),
             (

@@ -4,18 +4,9 @@
 import warp as wp
 
 from bodystream.deformation.kernels import Graph, Points, gather_anchors, warp_direction, warp_point
-from bodystream.fusion.blocks_kernels import EDGE, LATTICE, LATTICE_POINTS, Blocks, Lattice, is_covered, is_stale
+from bodystream.fusion.blocks_kernels import LATTICE, LATTICE_POINTS, Lattice, is_covered, is_stale
 from bodystream.fusion.integrate_kernels import BLOCK_VOXELS
-from bodystream.fusion.surface_kernels import (
-    SLICE,
-    SLICE_QUADS,
-    CellAnchors,
-    CellQuads,
-    CellVertices,
-    octant_slots,
-    quad_cells,
-    vec8i,
-)
+from bodystream.fusion.surface_kernels import SLICE, CellAnchors, CellVertices
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 
@@ -126,87 +117,42 @@ def emit_vertices(
     # Surface:
     vertices: CellVertices,
     anchors: CellAnchors,
+    places: wp.array(dtype=wp.int32),  # (V,) place in the mesh of each vertex of all slices, -1 = left out
     # Out:
     points_out: Points,
     colours_out: wp.array(dtype=wp.vec3ub),  # (V,) RGB
 ):
     z_slice = begin + wp.tid()
-    base = vertices.bases[z_slice]
-    if base >= 0:
-        first = z_slice * SLICE
-        for k in range(vertices.counts[z_slice]):
-            points_out.positions[base + k] = vertices.positions[first + k]
-            points_out.normals[base + k] = vertices.normals[first + k]
-            colours_out[base + k] = vertices.colours[first + k]
+    first = z_slice * SLICE
+    for k in range(vertices.counts[z_slice]):
+        place = places[vertices.bases[z_slice] + k]
+        if place >= 0:
+            points_out.positions[place] = vertices.positions[first + k]
+            points_out.normals[place] = vertices.normals[first + k]
+            colours_out[place] = vertices.colours[first + k]
             index = first + int(vertices.cells[first + k])
-            points_out.anchors[base + k] = anchors.anchors[index]
-            points_out.weights[base + k] = anchors.weights[index]
-
-
-@wp.func
-def quad_corners(z_slice: int, quad: int, slots: vec8i, vertices: CellVertices) -> wp.vec4i:
-    """Vertices of a listed quad; all -1 where one of them is in a slice that is left out."""
-    around = quad_cells(slots, wp.vec3i(quad & 7, (quad >> 3) & 7, z_slice % EDGE), (quad >> 6) & 3)
-    corners = wp.vec4i(-1, -1, -1, -1)
-    whole = bool(True)
-    for side in range(4):
-        if vertices.bases[around[side] / SLICE] < 0:
-            whole = False
-    if whole:
-        for side in range(4):
-            corners[side] = vertices.bases[around[side] / SLICE] + int(vertices.ranks[around[side]])
-    return corners
-
-
-@wp.kernel(enable_backward=False)
-def count_whole_quads(
-    begin: wp.int32,
-    # Surface:
-    slices: wp.array(dtype=wp.int32),  # (S,)
-    blocks: Blocks,
-    vertices: CellVertices,
-    quads: CellQuads,
-    # Out:
-    whole_out: wp.array(dtype=wp.int32),  # (S,) quads without a vertex that is left out
-):
-    i = begin + wp.tid()
-    z_slice = slices[i]
-    slots = octant_slots(blocks, blocks.coords[z_slice / EDGE], -1)
-    whole = int(0)
-    for k in range(quads.counts[z_slice]):
-        corners = quad_corners(z_slice, int(quads.edges[z_slice * SLICE_QUADS + k]), slots, vertices)
-        if corners[0] >= 0:
-            whole += 1
-    whole_out[i] = whole
+            points_out.anchors[place] = anchors.anchors[index]
+            points_out.weights[place] = anchors.weights[index]
 
 
 @wp.kernel(enable_backward=False)
 def emit_faces(
     begin: wp.int32,
     # Surface:
-    blocks: Blocks,
-    vertices: CellVertices,
-    quads: CellQuads,
+    corners: wp.array(dtype=wp.vec4i),  # (Q,) vertices of the quads of all slices
+    vertex_places: wp.array(dtype=wp.int32),  # (V,) place in the mesh
+    quad_places: wp.array(dtype=wp.int32),  # (Q,) place in the mesh, -1 = left out
     # Out:
     faces_out: wp.array(dtype=wp.vec3i),  # (F,) counter-clockwise seen from outside
 ):
-    z_slice = begin + wp.tid()
-    base = quads.bases[z_slice]
-    if base >= 0 and quads.counts[z_slice] > 0:
-        slots = octant_slots(blocks, blocks.coords[z_slice / EDGE], -1)
-        target = int(2 * base)
-        for k in range(quads.counts[z_slice]):
-            quad = int(quads.edges[z_slice * SLICE_QUADS + k])
-            q = quad_corners(z_slice, quad, slots, vertices)
-            if q[0] >= 0:
-                # Inside at the lower end: outwards is along the axis, about which the corners turn right-handed.
-                if quad >= 256:
-                    faces_out[target] = wp.vec3i(q[0], q[1], q[2])
-                    faces_out[target + 1] = wp.vec3i(q[0], q[2], q[3])
-                else:
-                    faces_out[target] = wp.vec3i(q[0], q[2], q[1])
-                    faces_out[target + 1] = wp.vec3i(q[0], q[3], q[2])
-                target += 2
+    i = begin + wp.tid()
+    target = 2 * quad_places[i]
+    if target >= 0:
+        q = corners[i]
+        a = vertex_places[q[0]]
+        c = vertex_places[q[2]]
+        faces_out[target] = wp.vec3i(a, vertex_places[q[1]], c)
+        faces_out[target + 1] = wp.vec3i(a, c, vertex_places[q[3]])
 
 
 @wp.kernel(enable_backward=False)

@@ -24,7 +24,7 @@ class Pieces:
         vertices, anchors, quads: the kernels' view, one struct each for life; their arrays are replaced as they grow.
         changed, vertex_readers, quad_readers: (blocks,) int32 marks.
         listed: (3 blocks,) int32 slots of all lists. pending_slices: (slices,) vec3i, as `gather_pending` takes them.
-        slice_list, whole_quads: (slices,) int32. bases: (slices, 2) int32 of vertices and quads.
+        bases: (slices, 2) int32 of vertices and quads.
     """
 
     _PER_BLOCK = (
@@ -58,8 +58,6 @@ class Pieces:
         self.bases = Staged((8 * capacity, 2), wp.int32, device)
         self.listed = Staged(3 * capacity, wp.int32, device)
         self.pending_slices = Staged(8 * capacity, wp.vec3i, device)
-        self.slice_list = Staged(8 * capacity, wp.int32, device)
-        self.whole_quads = Staged(8 * capacity, wp.int32, device)
         self.changed, self.vertex_readers, self.quad_readers = _columns(self._marks)
         self.vertices.counts, self.anchors.pending, self.quads.counts = _columns(self._counts)
         self.vertices.bases, self.quads.bases = _columns(self.bases)
@@ -67,7 +65,6 @@ class Pieces:
     @property
     def bytes(self) -> int:
         staged = (self._marks, self._counts, self.bases, self.listed, self.pending_slices)
-        staged += (self.slice_list, self.whole_quads)
         arrays = [getattr(getattr(self, struct), name) for struct, name, _, _ in self._PER_BLOCK]
         return sum(array.capacity for array in [*arrays, *(s.array for s in staged)])
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import warp as wp
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import WarpField
 from bodystream.deformation.kernels import Points
 from bodystream.device import LaunchCache, download
-from bodystream.fusion import integrate_kernels, mesh_kernels, surface_kernels
+from bodystream.fusion import component_kernels, integrate_kernels, mesh_kernels, surface_kernels
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.blocks_kernels import Lattice
+from bodystream.fusion.components import Components
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
 from bodystream.fusion.integrate_kernels import Voxels
@@ -24,12 +23,6 @@ from bodystream.geometry.skinning import unturned_bones
 from bodystream.types import Array, Mesh, SkinnedMesh
 
 __all__ = ["Surface", "SurfaceExtractor"]
-
-_COMPONENTS_EVERY = 8  # extractions between two looks for loose pieces
-# Half of the 26 neighbours: the other half is met from the other side.
-_HALF_NEIGHBOURS = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)][14:], np.int64)
-# Blocks whose quads may have vertices in a block, but for itself.
-_JOINING = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)][1:], np.int64)
 
 
 @dataclass(slots=True)
@@ -113,8 +106,7 @@ class SurfaceExtractor:
         self._asked.positions = wp.zeros(0, dtype=wp.vec3, device=device)
         self._set_point_capacity(16384)
         self.surface = self._make_surface(16384, 32768)
-        self._keep = np.zeros(0, bool)
-        self._since_keep = 0
+        self._components = Components(16384, device)
 
     @property
     def bytes(self) -> int:
@@ -122,13 +114,12 @@ class SurfaceExtractor:
         s, p = self.surface, self._asked
         arrays = [s.vertices, s.normals, s.colours, s.anchors, s.weights, s.faces]
         arrays += [self._live_vertices, self._live_normals, p.positions, p.anchors, p.weights]
-        return sum(a.capacity for a in arrays) + self._pieces.bytes
+        return sum(a.capacity for a in arrays) + self._pieces.bytes + self._components.bytes
 
     def reset(self) -> None:
         """Forget all pieces; buffers stay."""
         self._watch.forget()
         self._pieces.clear()
-        self._keep = np.zeros(0, bool)
         s = self.surface
         s.vertex_count = s.face_count = s.extracted_blocks = 0
         s.version += 1
@@ -247,95 +238,36 @@ class SurfaceExtractor:
         return total
 
     def _emit(self, counts: Array, quad_counts: Array) -> None:
-        """Join the pieces of all blocks into the surface's arrays.
+        """Join the pieces of all blocks into the surface's arrays, without loose specks.
 
         Args:
             counts, quad_counts: (slices,) int32 vertices and quads of each slice.
         """
-        p, d = self._pieces, self._directory
+        p, d, components = self._pieces, self._directory, self._components
         slices = 8 * d.count
-        block_counts = counts.reshape(-1, 8).sum(axis=1)
-        kept_blocks = self._kept_blocks(block_counts)
-        kept = np.repeat(kept_blocks, 8)
-        vertex_counts = np.where(kept, counts, 0)
-        vertex_ends = np.cumsum(vertex_counts, dtype=np.int32)
-        p.bases.wait()
-        bases = p.bases.host[:slices]
-        bases[:, 0] = np.where(kept, vertex_ends - vertex_counts, -1)
-        quad_counts = np.where(kept, quad_counts, 0)
-        self._leave_out_torn_quads(kept_blocks, (block_counts > 0) & ~kept_blocks, quad_counts)
+        vertex_ends = np.cumsum(counts, dtype=np.int32)
         quad_ends = np.cumsum(quad_counts, dtype=np.int32)
-        vertices, faces = int(vertex_ends[-1]), 2 * int(quad_ends[-1])
-        if vertices > self.surface.vertices.size or faces > self.surface.faces.size:
+        all_vertices, all_quads = int(vertex_ends[-1]), int(quad_ends[-1])
+        p.bases.wait()
+        p.bases.host[:slices, 0] = vertex_ends - counts
+        p.bases.host[:slices, 1] = quad_ends - quad_counts
+        p.bases.send(slices)
+        components.reserve(max(all_vertices, all_quads))
+        inputs = [d.blocks, p.vertices, p.quads, components.corners]
+        self._launch(component_kernels.list_corners, slices, inputs)
+        rules = (self._config.min_component_vertices, self._config.min_component_share)
+        vertices, quads = components.number(all_vertices, all_quads, *rules)
+        if vertices > self.surface.vertices.size or 2 * quads > self.surface.faces.size:
             size = self.surface.vertices.size
-            while size < vertices or 2 * size < faces:
+            while size < max(vertices, quads):
                 size *= 2
             version = self.surface.version
             self.surface = self._make_surface(size, 2 * size)
             self.surface.version = version
             self.growth_count += 1
         s = self.surface
-        s.vertex_count, s.face_count = vertices, faces
-        p.bases.wait()
-        bases[:, 1] = np.where(kept, quad_ends - quad_counts, -1)
-        p.bases.send(slices)
-        self._launch(mesh_kernels.emit_vertices, slices, [p.vertices, p.anchors, s.points, s.colours])
-        self._launch(mesh_kernels.emit_faces, slices, [d.blocks, p.vertices, p.quads, s.faces])
-
-    def _leave_out_torn_quads(self, kept: Array, hidden: Array, quad_counts: Array) -> None:
-        """Lower `quad_counts`, (slices,), by the quads of shown blocks that have a vertex in a hidden one.
-
-        The bases of vertices are known.
-
-        Args:
-            kept, hidden: (blocks,) bool, blocks with vertices that are shown and that are not.
-        """
-        if not hidden.any():
-            return
-        p, d = self._pieces, self._directory
-        joining = d.find((d.host_coords[hidden][:, None] + _JOINING).reshape(-1, 3))
-        joining = np.unique(joining[joining >= 0])
-        joining = joining[kept[joining]]
-        if len(joining) == 0:
-            return
-        torn = (8 * joining[:, None] + np.arange(8)).astype(np.int32).ravel()
-        p.bases.send(8 * d.count)
-        p.slice_list.upload(torn)
-        inputs = [p.slice_list.array, d.blocks, p.vertices, p.quads, p.whole_quads.array]
-        self._launch(mesh_kernels.count_whole_quads, len(torn), inputs)
-        quad_counts[torn] = p.whole_quads.download(len(torn))
-
-    def _kept_blocks(self, counts: Array) -> Array:
-        """(blocks,) bool: blocks in pieces of surface large enough to be shown.
-
-        Args:
-            counts: (blocks,) vertices per block.
-        """
-        holds = counts > 0
-        if self._config.min_component_vertices <= 0:
-            return holds
-        self._since_keep += 1
-        known = len(self._keep)
-        if known and self._since_keep < _COMPONENTS_EVERY:
-            # Blocks that came since the last look are shown until it is known whether they hang together.
-            keep = holds.copy()
-            keep[:known] &= self._keep
-            return keep
-        self._since_keep = 0
-        occupied = np.flatnonzero(holds)
-        coords = self._directory.host_coords[occupied]
-        rank = np.cumsum(holds) - 1
-        rows, columns = [], []
-        for offset in _HALF_NEIGHBOURS:
-            slot = self._directory.find(coords + offset)
-            linked = (slot >= 0) & holds[slot]
-            rows.append(np.flatnonzero(linked))
-            columns.append(rank[slot[linked]])
-        row, column = np.concatenate(rows), np.concatenate(columns)
-        n = len(occupied)
-        labels = connected_components(coo_matrix((np.ones(len(row), bool), (row, column)), shape=(n, n)), False)[1]
-        sizes = np.bincount(labels, weights=counts[occupied], minlength=1)
-        keep = np.ones(len(counts), bool)
-        keep[occupied] = sizes[labels] >= self._config.min_component_vertices
-        self._keep = keep
-        return keep & holds
+        s.vertex_count, s.face_count = vertices, 2 * quads
+        inputs = [p.vertices, p.anchors, components.vertex_places, s.points, s.colours]
+        self._launch(mesh_kernels.emit_vertices, slices, inputs)
+        inputs = [components.corners, components.vertex_places, components.quad_places, s.faces]
+        self._launch(mesh_kernels.emit_faces, all_quads, inputs, min_chunk=1024)

@@ -39,7 +39,7 @@ class CellVertices:
     normals: wp.array(dtype=wp.vec3)  # (B * 512,) listed, canonical, unit
     colours: wp.array(dtype=wp.vec3ub)  # (B * 512,) listed, RGB
     counts: wp.array(dtype=wp.int32)  # (B * 8,)
-    bases: wp.array(dtype=wp.int32)  # (B * 8,) place of a list in the mesh, -1 = left out
+    bases: wp.array(dtype=wp.int32)  # (B * 8,) place of a list among all vertices
 
 
 @wp.struct
@@ -58,7 +58,7 @@ class CellQuads:
 
     edges: wp.array(dtype=wp.uint16)  # (B * 8 * 192,) listed: cell + 64 axis + 256 if the lower end is inside
     counts: wp.array(dtype=wp.int32)  # (B * 8,)
-    bases: wp.array(dtype=wp.int32)  # (B * 8,) place of a list in the mesh, -1 = left out
+    bases: wp.array(dtype=wp.int32)  # (B * 8,) place of a list among all quads
 
 
 @wp.func

@@ -25,6 +25,7 @@ KERNEL_MODULES = (
     "bodystream.tracking.step_kernels",
     "bodystream.tracking.term_kernels",
     "bodystream.fusion.blocks_kernels",
+    "bodystream.fusion.component_kernels",
     "bodystream.fusion.frame_kernels",
     "bodystream.fusion.integrate_kernels",
     "bodystream.fusion.mesh_kernels",

@@ -1,4 +1,4 @@
-"""Whatever blocks are shown, a face has three vertices that are there: random blocks, random frames, a real take."""
+"""What is shown are the large connected pieces, whole: of noise, of patches that come and go, and of a real take."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from bodystream.deformation import WarpField
-from bodystream.device import select_device
+from bodystream.device import download, select_device, upload
 from bodystream.fusion import FusionConfig, Surface, TsdfVolume
+from bodystream.fusion.components import Components
 from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.sources.folder import FolderSource
 from bodystream.types import Array, Mesh
@@ -46,37 +49,65 @@ def fused_sphere(config: FusionConfig, noise_m: float, seed: int) -> tuple[TsdfV
     return volume, field
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.98])
-def test_any_set_of_shown_blocks_gives_exactly_the_quads_that_lie_in_it(
-    share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = FusionConfig(min_component_vertices=0)
-    volume, field = fused_sphere(config, 0.001, seed=1)
-    everything = assert_whole(volume.extract(field, everything=True), config.voxel_m)
-    assert len(np.unique(everything.vertices, axis=0)) == len(everything.vertices)
-    quads = everything.faces.reshape(-1, 6)
-    rng = np.random.default_rng(int(1000 * share))
-    torn = 0
-    for _ in range(12):
-        shown = rng.random(volume.directory.count) < share
+def large_components(mesh: Mesh, least: int, least_share: float) -> tuple[Array, Array]:
+    """Vertices and faces of a mesh that are to be shown, (V,) and (F,) bool, by a library's connected components."""
+    f, n = mesh.faces, len(mesh.vertices)
+    links = coo_matrix((np.ones(2 * len(f), bool), (np.tile(f[:, 0], 2), f[:, 1:].T.ravel())), shape=(n, n))
+    labels = connected_components(links, directed=False)[1]
+    sizes = np.bincount(labels)
+    shown = (sizes >= max(least, least_share * sizes.max()))[labels]
+    return shown, shown[f[:, 0]]
 
-        def only_shown(counts: Array, shown: Array = shown) -> Array:
-            return (counts > 0) & shown
 
-        monkeypatch.setattr(volume._extractor, "_kept_blocks", only_shown)  # noqa: SLF001 - every set, not what noise gives
-        mesh = assert_whole(volume.extract(field, everything=True), config.voxel_m)
-        # Independent of the extractor's lists: quads of the whole surface, all of whose vertices are shown.
-        there = {tuple(v) for v in mesh.vertices.tolist()}
-        is_there = np.array([tuple(v) in there for v in everything.vertices.tolist()])
-        assert is_there.sum() == len(mesh.vertices)
-        expected = everything.vertices[quads[is_there[quads].all(axis=1)].reshape(-1, 3)]
-        np.testing.assert_array_equal(mesh.vertices[mesh.faces], expected)
-        torn += int((is_there[quads].any(axis=1) & ~is_there[quads].all(axis=1)).sum())
-    assert torn > 0
+@pytest.mark.parametrize(("least", "least_share"), [(1, 0.0), (2, 0.0), (20, 0.0), (1, 0.05), (60, 0.01), (9999, 0.0)])
+def test_what_is_shown_are_the_large_components_whole(least: int, least_share: float) -> None:
+    """Of a sphere that noise tears into many pieces."""
+    both = []
+    for config in (
+        FusionConfig(min_component_vertices=0),
+        FusionConfig(min_component_vertices=least, min_component_share=least_share),
+    ):
+        volume, field = TsdfVolume(config, select_device("cpu")), make_field(sphere_nodes())
+        depth, mask = sphere_depth()
+        rng = np.random.default_rng(5)
+        for k in range(3):
+            seen = mask & (rng.random(depth.shape) < 0.97)
+            noisy = depth + rng.normal(0, 0.004, depth.shape).astype(np.float32)
+            volume.integrate(*on_device(noisy, seen), CAMERA, field, k)
+        both.append(assert_whole(volume.extract(field), config.voxel_m))
+    everything, shown = both
+    vertices, faces = large_components(everything, least, least_share)
+    assert 1 < least or vertices.all() or least_share > 0
+    np.testing.assert_array_equal(shown.vertices, everything.vertices[vertices])
+    np.testing.assert_array_equal(shown.vertices[shown.faces], everything.vertices[everything.faces[faces]])
+    if least == 9999:
+        assert len(shown.vertices) == len(shown.faces) == 0
+    elif least > 1:
+        assert 100 < len(shown.vertices) < len(everything.vertices)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_components_of_any_quads(seed: int) -> None:
+    """Chains, rings and single vertices in random order, so that roots meet in every way."""
+    rng = np.random.default_rng(seed)
+    n = 3000
+    pieces = np.split(rng.permutation(n), np.sort(rng.choice(np.arange(1, n), 60, replace=False)))
+    quads = np.concatenate([rng.choice(piece, (3 * len(piece), 4)) for piece in pieces])[rng.permutation(3 * n)]
+    components = Components(16, select_device("cpu"))
+    components.reserve(len(quads))
+    upload(components.corners, quads.astype(np.int32))
+    shown, shown_quads = components.number(n, len(quads), 30, 0.1)
+    faces = np.concatenate([quads[:, :3], quads[:, [0, 2, 3]]]).astype(np.int32)
+    empty = np.zeros((n, 3), np.float32)
+    vertices, _ = large_components(Mesh(empty, faces), 30, 0.1)
+    assert shown == vertices.sum() and shown_quads == vertices[quads[:, 0]].sum()
+    places = download(components.vertex_places, n)
+    np.testing.assert_array_equal(places >= 0, vertices)
+    np.testing.assert_array_equal(places[vertices], np.arange(shown))
 
 
 def joining_patches(seed: int) -> int:
-    """Fuse a sphere and patches that come, go and join it; checks each surface and counts quads across to hidden."""
+    """Fuse a sphere and patches that come, go and join it; checks each surface and counts the vertices left out."""
     config = FusionConfig(min_component_vertices=150)
     every_block = FusionConfig(min_component_vertices=0)
     hiding, showing = (TsdfVolume(c, select_device("cpu")) for c in (config, every_block))
@@ -85,7 +116,7 @@ def joining_patches(seed: int) -> int:
     field = make_field(np.concatenate([sphere_nodes(), plane]))
     depth, mask = sphere_depth()
     rng = np.random.default_rng(seed)
-    torn = 0
+    hidden = 0
     patches: list[tuple[slice, slice]] = []
     for k in range(28):
         if k % 2 == 0:
@@ -100,15 +131,15 @@ def joining_patches(seed: int) -> int:
         shown = hiding.extract(field)
         mesh = assert_whole(shown, config.voxel_m)
         whole = assert_whole(showing.extract(field), config.voxel_m)
-        there = {tuple(v) for v in mesh.vertices.tolist()}
-        is_there = np.array([tuple(v) in there for v in whole.vertices.tolist()])
-        corners = is_there[whole.faces.reshape(-1, 6)]
-        torn += int((corners.any(axis=1) & ~corners.all(axis=1)).sum())
-    return torn
+        vertices, faces = large_components(whole, config.min_component_vertices, config.min_component_share)
+        np.testing.assert_array_equal(mesh.vertices, whole.vertices[vertices])
+        np.testing.assert_array_equal(mesh.vertices[mesh.faces], whole.vertices[whole.faces[faces]])
+        hidden += int((~vertices).sum())
+    return hidden
 
 
-def test_patches_that_come_go_and_join_between_two_looks_leave_no_torn_face() -> None:
-    """Small pieces are hidden at a look; until the next one, blocks that join them to the surface are shown."""
+def test_patches_that_come_go_and_join_are_shown_while_they_are_large() -> None:
+    """A small piece is never shown, not even in the frame in which it comes, and is as soon as it joins a large one."""
     assert sum(joining_patches(seed) for seed in (2, 4, 6, 9)) > 20  # else nothing was put to the test
 
 
