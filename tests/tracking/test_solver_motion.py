@@ -140,6 +140,36 @@ def test_depth_alone_recovers_a_small_motion(surface: Problem) -> None:
     assert error_m(case, truth) < 0.12 * no_motion
 
 
+def test_points_that_face_away_change_nothing_until_flow_finds_them(surface: Problem) -> None:
+    """The surface with its back: the same points again, with normals that point away from the camera."""
+    turn, shift = matrix_from_rotation_vector(np.array([0.01, -0.015, 0.02])), np.array([0.006, -0.004, 0.008])
+    depth, mask = bumpy_depth()
+    normals = normals_of(depth)[mask & _on_stride(mask.shape, 2)].astype(np.float32)
+    twice = np.tile(np.arange(len(surface.points)), 2)
+    both = replace(
+        surface, points=surface.points[twice], anchors=surface.anchors[twice], weights=surface.weights[twice]
+    )  # fmt: skip
+    front, with_back = (
+        SolverCase(surface, ICP_ONLY, normals),
+        SolverCase(both, ICP_ONLY, np.concatenate([normals, -normals])),
+    )
+    for case in (front, with_back):
+        case.solver.set_depth(render_moved(turn, shift))
+    summaries = [case.solve() for case in (front, with_back)]
+    assert summaries[0].matches == summaries[1].matches > 1000
+    assert summaries[0].unexplained == summaries[1].unexplained
+    for got, expected in zip(with_back.field.motion(), front.field.motion(), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+    # In the next solve the back is seen by flow alone.
+    truth = (surface.points - [0, 0, 1.2]) @ turn.T + [0, 0, 1.2] + shift
+    weight = np.repeat([0.0, 1.0], len(surface.points))
+    with_back.restart()
+    with_back.solver.set_points(with_back.model)
+    with_back.solver.set_flow(both.aimed_at(truth[twice], weight).targets)
+    assert with_back.solve().matches == len(surface.points)
+    assert error_m(with_back, truth[twice]) < 2e-4
+
+
 def _on_stride(shape: tuple[int, int], stride: int) -> Array:
     grid = np.zeros(shape, bool)
     grid[::stride, ::stride] = True

@@ -53,31 +53,32 @@ def accumulate_groups(
     y = wp.zeros(shape=4, dtype=wp.vec3)
     n = wp.zeros(shape=4, dtype=wp.mat33)
     for match in range(starts[g], starts[g + 1]):
-        p = points.positions[match]
-        a = points.weights[match]
         m = sums.information[match]
-        r = sums.gradient[match]
-        m0 = wp.vec3(m[0, 0], m[1, 0], m[2, 0])
-        m1 = wp.vec3(m[0, 1], m[1, 1], m[2, 1])
-        m2 = wp.vec3(m[0, 2], m[1, 2], m[2, 2])
-        for i in range(4):
-            yi = graph.rotations[ids[i]] * (p - graph.positions[ids[i]])
-            y[i] = yi
-            n[i] = a[i] * wp.matrix_from_cols(wp.cross(yi, m0), wp.cross(yi, m1), wp.cross(yi, m2))
-            br[i] = br[i] + a[i] * wp.cross(yi, r)
-            bt[i] = bt[i] + a[i] * r
-        for i in range(4):
-            ni = n[i]
-            n0 = wp.vec3(ni[0, 0], ni[0, 1], ni[0, 2])
-            n1 = wp.vec3(ni[1, 0], ni[1, 1], ni[1, 2])
-            n2 = wp.vec3(ni[2, 0], ni[2, 1], ni[2, 2])
-            for j in range(4):
-                rt[i * 4 + j] = rt[i * 4 + j] + a[j] * ni
-                if j >= i:
-                    s = i * 4 + j - (i * (i + 1)) // 2
-                    yj = a[j] * y[j]
-                    rr[s] = rr[s] + wp.matrix_from_rows(wp.cross(yj, n0), wp.cross(yj, n1), wp.cross(yj, n2))
-                    tt[s] = tt[s] + (a[i] * a[j]) * m
+        if wp.trace(m) > 0.0:
+            p = points.positions[match]
+            a = points.weights[match]
+            r = sums.gradient[match]
+            m0 = wp.vec3(m[0, 0], m[1, 0], m[2, 0])
+            m1 = wp.vec3(m[0, 1], m[1, 1], m[2, 1])
+            m2 = wp.vec3(m[0, 2], m[1, 2], m[2, 2])
+            for i in range(4):
+                yi = graph.rotations[ids[i]] * (p - graph.positions[ids[i]])
+                y[i] = yi
+                n[i] = a[i] * wp.matrix_from_cols(wp.cross(yi, m0), wp.cross(yi, m1), wp.cross(yi, m2))
+                br[i] = br[i] + a[i] * wp.cross(yi, r)
+                bt[i] = bt[i] + a[i] * r
+            for i in range(4):
+                ni = n[i]
+                n0 = wp.vec3(ni[0, 0], ni[0, 1], ni[0, 2])
+                n1 = wp.vec3(ni[1, 0], ni[1, 1], ni[1, 2])
+                n2 = wp.vec3(ni[2, 0], ni[2, 1], ni[2, 2])
+                for j in range(4):
+                    rt[i * 4 + j] = rt[i * 4 + j] + a[j] * ni
+                    if j >= i:
+                        s = i * 4 + j - (i * (i + 1)) // 2
+                        yj = a[j] * y[j]
+                        rr[s] = rr[s] + wp.matrix_from_rows(wp.cross(yj, n0), wp.cross(yj, n1), wp.cross(yj, n2))
+                        tt[s] = tt[s] + (a[i] * a[j]) * m
     for i in range(4):
         groups_out.right[g, i * 2] = br[i]
         groups_out.right[g, i * 2 + 1] = bt[i]

@@ -3,7 +3,7 @@
 import warp as wp
 
 from bodystream.deformation.kernels import Points
-from bodystream.tracking.term_kernels import Sums
+from bodystream.tracking.term_kernels import FACES_AWAY, TURNED_AWAY, Sums
 
 
 @wp.func
@@ -114,4 +114,7 @@ def tally_seen(
     tally_out: wp.array(dtype=float),  # (6,): ..., points that face away, explain a pixel, are far from it, are off
 ):
     """Not to be split on the CPU."""
-    wp.atomic_add(tally_out, 2 + int(seen[begin + wp.tid()]), 1.0)
+    kind = int(seen[begin + wp.tid()])
+    if kind == TURNED_AWAY:
+        kind = FACES_AWAY
+    wp.atomic_add(tally_out, 2 + kind, 1.0)

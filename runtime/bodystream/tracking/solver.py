@@ -166,7 +166,6 @@ class GaussNewton:
         """What comes before the iterations: damping, dropped clusters, and the rigid steps."""
         self._results.array.zero_()
         wp.copy(self._state, self._first_state)
-        self._set_terms()
         self._select_active()
         last = self.config.rigid_iterations - 1
         for k in range(self.config.rigid_iterations):
@@ -187,7 +186,6 @@ class GaussNewton:
         """The system of a first iteration without rigid steps, to look into; `solve` makes its own."""
         self._results.array.zero_()
         wp.copy(self._state, self._first_state)
-        self._set_terms()
         self._select_active()
         self._evaluate(0)
         self._assemble()
@@ -354,9 +352,10 @@ class GaussNewton:
         self._tally_nodes = record(cluster_kernels.tally_nodes, nodes, inputs, split=False)
         self._tally_seen = record(cluster_kernels.tally_seen, matches, [self._seen, self._tally], split=False)
 
-    def _set_terms(self) -> None:
+    def _set_terms(self, first: bool) -> None:
         """Hand this frame's depth, and which terms there are, to the recorded launch."""
         self._term.use_flow, self._term.use_icp = int(self._use_flow), int(self._use_icp)
+        self._term.first = int(first)
         self._match_terms.set_param("term", self._term)
         self._match_terms.set_param("depth_m", self._depth)
 
@@ -369,7 +368,9 @@ class GaussNewton:
         """Drop clusters with too few matches: only regularised, they could drift anywhere."""
         self._active.fill_(1)
         self._cluster_counts.zero_()
+        self._set_terms(first=True)
         self._terms()
+        self._set_terms(first=False)
         self._count_matches()
         self._activate()
 

@@ -10,6 +10,15 @@ import warp as wp
 from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_point
 from bodystream.device.camera_kernels import Camera, is_inside, pixel_of, project, ray_of
 
+# What `seen` says of a point.
+FACES_AWAY = wp.constant(0)
+EXPLAINS = wp.constant(1)  # a pixel
+FAR = wp.constant(2)  # from the pixel that it falls on
+OFF = wp.constant(3)  # the mask
+TURNED_AWAY = wp.constant(4)  # so far at the start of a solve that it is not looked at again, and without a flow match
+
+TURNED_AWAY_COSINE = wp.constant(0.3)  # of normal and view ray: what shows after a step has turned by half a radian
+
 
 @wp.struct
 class TermWeights:
@@ -25,6 +34,7 @@ class TermWeights:
     icp_min_cosine: float  # of the angle between model normal and view ray
     use_flow: int  # 0 = this frame has no flow targets
     use_icp: int  # 0 = this frame has no depth
+    first: int  # 1 = the first pass of a solve, which finds the points that are turned away
 
 
 @wp.struct
@@ -100,19 +110,21 @@ def match_terms(
     targets: Targets,
     depth_m: wp.array2d(dtype=float),  # (H, W) foreground only, 0 = none
     term: TermWeights,
-    # Out:
+    # Out (read, too):
     sums_out: Sums,
-    seen_out: wp.array(dtype=wp.uint8),  # (M,) 0 = faces away, 1 = explains a pixel, 2 = far from it, 3 = off the mask
+    seen_out: wp.array(dtype=wp.uint8),  # (M,) `FACES_AWAY` and so on
 ):
     """2D reprojection, depth, and dense projective point-to-plane ICP against the pixel that the warped point falls on.
 
     NNRT eq. 9 and 10, and sec. 4.5. The loss of a match must not look like progress, so its cost stays.
     """
     i = (begin + wp.tid()) * stride
+    if term.first == 0 and int(seen_out[i]) == TURNED_AWAY:
+        return
     information = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     gradient = wp.vec3(0.0, 0.0, 0.0)
     cost = wp.vec3(0.0, 0.0, 0.0)
-    seen = wp.uint8(0)
+    seen = int(FACES_AWAY)
     anchors = points.anchors[i]
     weights = points.weights[i]
     if active[anchors[0]] != 0:
@@ -128,18 +140,21 @@ def match_terms(
         if term.use_icp != 0 and p[2] >= 1.0e-3:
             n = warp_direction(points.normals[i], anchors, weights, graph)
             pixel = pixel_of(project(camera, p))
-            if -wp.dot(n, wp.normalize(p)) >= term.icp_min_cosine and is_inside(camera, pixel, 0):
-                seen = wp.uint8(3)
+            cosine = wp.dot(n, wp.normalize(p))
+            if term.first != 0 and cosine > TURNED_AWAY_COSINE and not (term.use_flow != 0 and targets.weight[i] > 0.0):
+                seen = TURNED_AWAY
+            if -cosine >= term.icp_min_cosine and is_inside(camera, pixel, 0):
+                seen = OFF
                 z = depth_m[pixel[1], pixel[0]]
                 if z > 0.0 and z < 1.0e3:  # neither nan nor infinity
                     d = p - z * ray_of(camera, float(pixel[0]), float(pixel[1]))
                     r = wp.dot(n, d)
                     a = wp.abs(r)
                     if a > term.icp_reach_m or wp.length_sq(d) > 4.0 * term.icp_reach_m * term.icp_reach_m:
-                        seen = wp.uint8(2)
+                        seen = FAR
                         cost[2] = term.icp * huber_cost(term.icp_reach_m, term.icp_huber_m)
                     else:
-                        seen = wp.uint8(1)
+                        seen = EXPLAINS
                         s = term.icp * huber_weight(a, term.icp_huber_m)
                         information = information + s * wp.outer(n, n)
                         gradient = gradient + (s * r) * n
@@ -147,4 +162,4 @@ def match_terms(
     sums_out.information[i] = information
     sums_out.gradient[i] = gradient
     sums_out.cost[i] = cost
-    seen_out[i] = seen
+    seen_out[i] = wp.uint8(seen)
