@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["CapsuleScene", "person"]
+__all__ = ["BOX", "CapsuleScene", "box", "person"]
+
+BOX = 100  # label of the first box
 
 
 def person(offset: tuple[float, float, float] = (0.0, 0.0, 0.0), *, swing: float = 0.0, height: float = 1.75) -> Array:
@@ -35,6 +38,11 @@ def person(offset: tuple[float, float, float] = (0.0, 0.0, 0.0), *, swing: float
     return capsules
 
 
+def box(centre: tuple[float, float, float], size: tuple[float, float, float], yaw: float = 0.0) -> Array:
+    """(7,): centre, size [m] and turn about the vertical [rad], in the room's frame."""
+    return np.array([*centre, *size, yaw])
+
+
 @dataclass(frozen=True)
 class CapsuleScene:
     """A camera that looks into a room.
@@ -55,8 +63,9 @@ class CapsuleScene:
     floor: bool = True
     noise: float = 0.0015
 
-    def render(self, people: list[Array], *, seed: int = 0) -> tuple[Array, Array]:
-        """Depth (H, W) float32 [m] with noise and mask (H, W) int32: 1 + index of the person, 0 elsewhere."""
+    def render(self, people: list[Array], *, boxes: Sequence[Array] = (), seed: int = 0) -> tuple[Array, Array]:
+        """Depth (H, W) float32 [m] with noise and mask (H, W) int32: 1 + index of the person, `BOX` + that of the box,
+        0 elsewhere."""
         k = self.intrinsics
         u, v = np.meshgrid(np.arange(k.width), np.arange(k.height))
         rays = np.stack([(u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones(u.shape)], axis=2)
@@ -82,9 +91,23 @@ class CapsuleScene:
                 hit = _capsule_hit(origin, flat, capsule[:3], capsule[3:6], capsule[6]).reshape(u.shape)
                 closer = hit < depth
                 depth[closer], label[closer] = hit[closer], index + 1
+        for index, each in enumerate(boxes):
+            hit = _box_hit(origin, flat, each).reshape(u.shape)
+            closer = hit < depth
+            depth[closer], label[closer] = hit[closer], BOX + index
         depth[~np.isfinite(depth)] = 0
         noise = np.random.default_rng(seed).normal(0, 1, depth.shape) * self.noise * depth**2
         return np.maximum(depth + noise * (depth > 0), 0).astype(np.float32), label
+
+
+def _box_hit(origin: Array, directions: Array, box: Array) -> Array:
+    """(n,) ray parameter of the first hit, infinite for none; the ray starts outside."""
+    turn = np.array([[np.cos(box[6]), 0, -np.sin(box[6])], [0, 1, 0], [np.sin(box[6]), 0, np.cos(box[6])]])
+    o, d = turn @ (origin - box[:3]), directions @ turn.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = (-box[3:6] / 2 - o) / d, (box[3:6] / 2 - o) / d
+    near, far = np.minimum(low, high).max(axis=1), np.maximum(low, high).min(axis=1)
+    return np.where((near < far) & (near > 0), near, np.inf)
 
 
 def _capsule_hit(origin: Array, directions: Array, a: Array, b: Array, radius: float) -> Array:

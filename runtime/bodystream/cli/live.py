@@ -52,7 +52,10 @@ class Live(RunOptions):
     """Foreground: the source's mask where it has one, else found; given only; always found; every pixel in range."""
 
     seed_px: Annotated[tuple[int, int] | None, optional("U V")] = None
-    """A pixel (u v) on the person or object in the first frame; default: the nearest of a body's size."""
+    """A pixel (u v) on the person or object in the first frame, from 10 cm on; default: the nearest of a body's size."""
+
+    seed_cm: float | None = None
+    """With --seed-px: the object is no longer than this; a hand that holds it is left out."""
 
     keep_model: bool = False
     """Never start the model anew, however badly it fits; a restart shows as another model in capture.glb."""
@@ -167,7 +170,15 @@ class Live(RunOptions):
         default = CaptureConfig()
         modes = {"auto": ("auto", True), "find": ("auto", False), "given": ("given", True), "all": ("all", False)}
         mode, use_given = modes[self.mask]
-        foreground = ForegroundConfig(mode=mode, use_given_mask=use_given, seed_px=self.seed_px)  # type: ignore[arg-type]
+        if self.seed_cm is not None and (self.seed_px is None or not self.seed_cm > 0):
+            raise ConfigurationError(f"--seed-cm must be positive and needs --seed-px, got {self.seed_cm:g}")
+        extent_m = None if self.seed_cm is None else 0.01 * self.seed_cm
+        foreground = ForegroundConfig(
+            mode=mode,  # type: ignore[arg-type]
+            use_given_mask=use_given,
+            seed_px=self.seed_px,
+            seed_extent_m=extent_m,
+        )
         voxel_m = self.voxel_mm * 1e-3
         scale = voxel_m / default.fusion.voxel_m
         fusion = replace(default.fusion, voxel_m=voxel_m, truncation_m=default.fusion.truncation_m * scale)

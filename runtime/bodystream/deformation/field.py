@@ -104,6 +104,17 @@ class WarpField:
         self._clusters = np.zeros(0, np.int32)
         self._live_is_current = False
 
+    def set_scale(self, sigma_m: float) -> None:
+        """Another node coverage [m] for the graph to come, with the reach in proportion.
+
+        Raises:
+            ValueError: there are nodes already.
+        """
+        if self.count:
+            raise ValueError("the node coverage of a graph is set before its nodes: clear it first")
+        self.reach_m *= sigma_m / self.sigma_m
+        self.sigma_m = sigma_m
+
     def set_graph(
         self,
         positions: Array,

@@ -1,5 +1,6 @@
 """Which pixels of a frame are the person or object."""
 
-from bodystream.foreground.segmenter import ForegroundConfig, ForegroundSegmenter
+from bodystream.foreground.config import ForegroundConfig
+from bodystream.foreground.segmenter import ForegroundSegmenter
 
 __all__ = ["ForegroundConfig", "ForegroundSegmenter"]

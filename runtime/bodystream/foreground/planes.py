@@ -14,7 +14,7 @@ import numpy as np
 
 from bodystream.types import Array
 
-__all__ = ["BackgroundPlanes", "Plane", "fit_plane"]
+__all__ = ["BackgroundPlanes", "Plane", "PlaneCells", "fit_plane", "refine_plane"]
 
 _HYPOTHESES = 80
 _MAX_PLANES = 3
@@ -22,6 +22,8 @@ _MIN_SHARE = 0.06  # of all measured cells
 _MAX_BEHIND = 0.03
 _MIN_EXTENT_M = (1.1, 0.45)  # along its two axes: of the floor, a level camera often sees no more than a strip
 _SEARCH_EVERY = 8
+_STILL_M = 0.006  # a plane that moves by less from one frame to the next is refitted once
+_STILL_COSINE = np.cos(np.radians(0.3))
 _TOLERANCE_M = (0.012, 0.07)
 _INITIAL_NOISE = 0.006  # [1/m], standard deviation over z^2: generous until it is measured
 
@@ -90,7 +92,7 @@ def fit_plane(points: Array) -> tuple[Array, float] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cells:
+class PlaneCells:
     """The measured cells of one frame.
 
     Attributes:
@@ -104,7 +106,7 @@ class _Cells:
     sides: Array
 
     @classmethod
-    def of(cls, points: Array, measured: Array) -> _Cells:
+    def of(cls, points: Array, measured: Array) -> PlaneCells:
         """Those of a coarse point image (h, w, 3) where `measured` (h, w) is true."""
         p = points[measured]
         rows, columns = np.nonzero(measured)
@@ -140,7 +142,7 @@ class BackgroundPlanes:
         Returns:
             The planes, widest first.
         """
-        cells = _Cells.of(points, measured)
+        cells = PlaneCells.of(points, measured)
         if len(cells.points) < 50:
             return self.planes
         self._until_search -= 1
@@ -148,10 +150,10 @@ class BackgroundPlanes:
         kept: list[Plane] = []
         free = np.ones(len(cells.points), bool)
         for plane in self.planes:
-            refined = _refine(plane, cells, free, rounds=1)
             # How far it reaches changes slowly: that is looked at when planes are searched for.
-            distance = None if refined is None else _bounds_scene(refined, cells, free, thorough=search)
-            if refined is not None and distance is not None:
+            followed = _follow(plane, cells, free, thorough=search)
+            if followed is not None:
+                refined, distance = followed
                 kept.append(refined)
                 free &= distance > refined.tolerance(cells.squared)
         if search or len(kept) < len(self.planes):
@@ -195,7 +197,7 @@ class BackgroundPlanes:
         return np.concatenate([normal * sign[:, None], (offset * sign)[:, None]], axis=1).astype(np.float32)
 
 
-def _search(hypotheses: Array, cells: _Cells, free: Array) -> Plane | None:
+def _search(hypotheses: Array, cells: PlaneCells, free: Array) -> Plane | None:
     """The bounding plane with most free inliers among the hypotheses, refined; None if none qualifies."""
     count = len(cells.points)
     if len(hypotheses) == 0 or np.count_nonzero(free) < _MIN_SHARE * count:
@@ -211,7 +213,7 @@ def _search(hypotheses: Array, cells: _Cells, free: Array) -> Plane | None:
     best_support = 0
     for h in ranked:
         rough = Plane(hypotheses[h, :3].astype(np.float64), float(hypotheses[h, 3]), _INITIAL_NOISE)
-        refined = _refine(rough, cells, free, rounds=4)
+        refined = refine_plane(rough, cells, free, rounds=4)
         if refined is None:
             continue
         distance = _bounds_scene(refined, cells, free, thorough=True)
@@ -223,7 +225,7 @@ def _search(hypotheses: Array, cells: _Cells, free: Array) -> Plane | None:
     return best
 
 
-def _refine(plane: Plane, cells: _Cells, free: Array, rounds: int) -> Plane | None:
+def refine_plane(plane: Plane, cells: PlaneCells, free: Array, rounds: int) -> Plane | None:
     """Refit to the inliers among the free cells, and measure the noise of those."""
     for _ in range(rounds):
         near = np.clip(cells.squared * np.float32(4 * plane.noise), np.float32(0.02), np.float32(0.10))
@@ -238,7 +240,21 @@ def _refine(plane: Plane, cells: _Cells, free: Array, rounds: int) -> Plane | No
     return plane
 
 
-def _bounds_scene(plane: Plane, cells: _Cells, free: Array, thorough: bool) -> Array | None:
+def _follow(plane: Plane, cells: PlaneCells, free: Array, thorough: bool) -> tuple[Plane, Array] | None:
+    """The plane in the next frame, with the distances of all cells [m]; None where it is gone."""
+    refined = refine_plane(plane, cells, free, rounds=1)
+    moved = refined is None or abs(refined.offset_m - plane.offset_m) > _STILL_M
+    if refined is not None and not moved and refined.normal @ plane.normal > _STILL_COSINE:
+        distance = _bounds_scene(refined, cells, free, thorough)
+        if distance is not None:
+            return refined, distance
+    # The camera moved by more than noise: the fit above saw a part of the plane only.
+    refined = refine_plane(Plane(plane.normal, plane.offset_m, _INITIAL_NOISE), cells, free, rounds=4)
+    distance = None if refined is None else _bounds_scene(refined, cells, free, thorough)
+    return None if refined is None or distance is None else (refined, distance)
+
+
+def _bounds_scene(plane: Plane, cells: PlaneCells, free: Array, thorough: bool) -> Array | None:
     """(n,) distances [m] of all cells from a plane that has enough cells that no other plane has, bounds the scene and,
     looked at thoroughly, is wide and runs out of the image; None of another one."""
     count = len(cells.points)

@@ -2,85 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.foreground.components import Component, cut_at_jumps, label_components, linked
+from bodystream.foreground.components import Component, linked
+from bodystream.foreground.config import ForegroundConfig
+from bodystream.foreground.memory import Memory, Patch, part
 from bodystream.foreground.outline import OutlineRefiner
-from bodystream.foreground.planes import BackgroundPlanes, Plane
+from bodystream.foreground.planes import Plane
+from bodystream.foreground.scene import Grid, Scene
+from bodystream.foreground.support import find_support, follow_support
 from bodystream.types import Array, CameraIntrinsics, Foreground, RgbdFrame, Status
 
-__all__ = ["ForegroundConfig", "ForegroundSegmenter"]
+__all__ = ["ForegroundSegmenter"]
 
-_COARSE_WIDTH = 240  # labelling runs on a grid of at least this width
-_PLANE_WIDTH = 64
 _SAME_DEPTH_M = 0.25  # a surface that moves by more between two frames is taken for another
+_SEED_CELLS = 3  # about the seed: so far off may it be
+_REACH_MARGIN_M = 0.03  # a thing that turns shows its diagonal
+_MOST_LEFT = 0.25  # a thing is smaller than what it stands on
+_MOST_TOUCH = 10  # times `hold_frames`: what has touched the body for longer belongs to it
 _NEARBY_M = 0.5  # how far from where it was a lost body is recognised
-
-
-@dataclass(frozen=True, slots=True)
-class ForegroundConfig:
-    """What counts as foreground.
-
-    Attributes:
-        mode: `auto` finds it; `given` takes the frame's mask and fails without one; `all` takes every pixel in range.
-        use_given_mask: in `auto`, a mask that comes with the frame wins.
-        near_m, far_m: depth outside is ignored.
-        seed_px: (u, v) on the person or object in the first frame; the nearest body-sized piece if None.
-        remove_planes: take out the floor and walls.
-        min_area_m2: smallest body, as its pixels would measure facing the camera.
-        max_area_m2: what doubles in size from one frame to the next and exceeds this has run together with something.
-        max_extent_m: nothing larger is a body.
-        jump_m: difference of depth between two surfaces at the camera; it grows by 1 cm per m^2.
-        link_m: loose pieces nearer than this belong to the body (a hand before the chest cuts it into pieces).
-        hold_frames: how long a lost body is waited for before another one is taken.
-    """
-
-    mode: Literal["auto", "given", "all"] = "auto"
-    use_given_mask: bool = True
-    near_m: float = 0.25
-    far_m: float = 5.0
-    seed_px: tuple[int, int] | None = None
-    remove_planes: bool = True
-    min_area_m2: float = 0.04
-    max_area_m2: float = 1.2
-    max_extent_m: float = 2.6
-    jump_m: float = 0.04
-    link_m: float = 0.10
-    hold_frames: int = 15
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("auto", "given", "all"):
-            raise ConfigurationError(f"mode must be auto, given or all, got {self.mode!r}")
-        if not 0 <= self.near_m < self.far_m:
-            raise ConfigurationError(f"near_m must be >= 0 and below far_m, got {self.near_m} and {self.far_m}")
-        for name in ("min_area_m2", "max_area_m2", "max_extent_m", "jump_m", "link_m"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.hold_frames < 0:
-            raise ConfigurationError(f"hold_frames must be >= 0, got {self.hold_frames}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """The body as it was last seen, on the coarse grid.
-
-    Attributes:
-        cells: (n,) where on the grid, flat; depth_m: (n,) in that frame.
-        centre: (3,) [m].
-        area_m2: decays slowly from its largest value, so that a body half out of the image is still known by its size.
-        strained: frames in a row whose outline was carried on.
-    """
-
-    cells: Array
-    depth_m: Array
-    centre: Array
-    area_m2: float
-    strained: int = 0
 
 
 class ForegroundSegmenter:
@@ -103,29 +47,35 @@ class ForegroundSegmenter:
                 raise ConfigurationError(
                     f"seed_px must lie within the {intrinsics.width}x{intrinsics.height} image, got {config.seed_px}"
                 )
-        self._stride = max(1, intrinsics.width // _COARSE_WIDTH)
-        self._coarse_camera = intrinsics.strided(self._stride)
-        self._outline = OutlineRefiner(intrinsics, self._stride, config.near_m, config.jump_m)
-        self._rays = self._outline.ray_x[:: self._stride], self._outline.ray_y[:: self._stride]
-        self._planes = BackgroundPlanes()
+        self._grid = Grid(config, intrinsics)
+        self._outline = OutlineRefiner(intrinsics, self._grid.stride, config.near_m, config.jump_m)
         self.reset()
 
     @property
     def planes(self) -> list[Plane]:
         """The floor and walls as of the last frame."""
-        return list(self._planes.planes)
+        return list(self._grid.planes.planes)
 
     def reset(self) -> None:
         """Forget the body and the planes; the next frame starts afresh."""
-        self._planes.reset()
-        self._memory: _Memory | None = None
+        self._grid.planes.reset()
+        self._memory: Memory | None = None
+        self._sought: Memory | None = None  # a small thing that was lost for long
+        self._support: Plane | None = None
         self._missing = 0
+        self._given: RgbdFrame | None = None  # the last one with a mask
+        self._masks_ended = ""
+
+    @property
+    def masks_ended(self) -> str:
+        """The last frame that the source gave a mask for, where a later one came without; else empty."""
+        return self._masks_ended
 
     def step(self, frame: RgbdFrame) -> Foreground:
         """Separate one frame.
 
         Raises:
-            InputError: the frame has another size than the intrinsics, or mode `given` and no mask.
+            InputError: the frame has another size than the intrinsics, or mode `given` and no mask from the start.
         """
         size = (self.intrinsics.height, self.intrinsics.width)
         if frame.depth_m.shape != size:
@@ -134,119 +84,280 @@ class ForegroundSegmenter:
                 f"{frame.depth_m.shape[1]}x{frame.depth_m.shape[0]}; make a new segmenter for another camera"
             )
         depth_m = frame.depth_m
-        if self.config.mode == "given" and frame.mask is None:
-            raise InputError(f"frame {frame.label} has no mask: take --mask auto, or a source that gives masks")
-        if frame.mask is not None and (self.config.mode == "given" or self._given_wins):
-            return _finish(frame, frame.mask & (depth_m > 0), "the given mask has no pixel with depth")
         if self.config.mode == "all":
             near, far = np.float32(self.config.near_m), np.float32(self.config.far_m)
             mask = (depth_m > near) & (depth_m < far)
             return _finish(frame, mask, f"no depth between {near:g} and {far:g} m")
-        return self._find(frame)
+        if not self._given_wins:
+            return self._find(frame)
+        if frame.mask is not None:
+            self._given, self._masks_ended = frame, ""
+            return _finish(frame, frame.mask & (depth_m > 0), "the given mask has no pixel with depth")
+        return self._without_mask(frame)
 
     @property
     def _given_wins(self) -> bool:
-        return self.config.mode == "auto" and self.config.use_given_mask
+        return self.config.mode == "given" or (self.config.mode == "auto" and self.config.use_given_mask)
+
+    def _without_mask(self, frame: RgbdFrame) -> Foreground:
+        """A frame without a mask from a source that may give some."""
+        given = self._given
+        if given is None:
+            if self.config.mode == "given":
+                raise InputError(f"frame {frame.label} has no mask: take --mask auto, or a source that gives masks")
+            return self._find(frame)
+        ended = "the frame has no mask, unlike those before"
+        first, self._masks_ended = not self._masks_ended, given.label
+        if self.config.mode == "given":
+            return Foreground(frame.t_ns, np.zeros(frame.depth_m.shape, bool), Status.LOST, ended)
+        if first:
+            self._adopt(given)
+        found = self._find(frame)
+        if found.status is Status.LOST:
+            return replace(found, reason=f"{ended}, and {found.reason}")
+        return replace(found, status=Status.DEGRADED, reason=f"{ended}: its outline is found")
+
+    def _adopt(self, given: RgbdFrame) -> None:
+        """Remember what a given mask shows, to go on from it."""
+        assert given.mask is not None
+        self._memory, self._missing = None, 0
+        scene = self._scene(given.depth_m)
+        if scene is None:
+            return
+        s = self._grid.stride
+        mask = (given.mask[::s, ::s] & (scene.depth_m > 0)).astype(np.uint8) * np.uint8(255)
+        if mask.any():
+            centre, area = self._grid.place(mask, scene.depth_m)
+            # A mask often ends a little before the body does: what is next to it is no stranger.
+            beside = scene.connected & cv2.bitwise_not(cv2.dilate(mask, np.ones((5, 5), np.uint8)))
+            body, strangers = Patch.of(mask, scene.depth_m), Patch.of(beside, scene.depth_m)
+            self._memory = Memory(body, strangers, centre, area, told=True)
+
+    def _scene(self, depth_m: Array) -> Scene | None:
+        """A frame in pieces; None where nothing is in range."""
+        measured = self._grid.measure(depth_m)
+        if measured is None:
+            return None
+        depth, in_range, planes = measured
+        if self._support is not None and self._memory is not None:
+            points, centre = self._grid.points(depth), self._memory.centre
+            self._support = follow_support(self._support, points, in_range != 0, centre)
+        return self._grid.cut(depth, in_range, planes if self._support is None else [*planes, self._support])
 
     def _find(self, frame: RgbdFrame) -> Foreground:
-        config, s = self.config, self._stride
-        depth = np.ascontiguousarray(frame.depth_m[::s, ::s])
-        candidate = cv2.inRange(depth, config.near_m, config.far_m)
-        if not candidate.any():
+        config = self.config
+        scene = self._scene(frame.depth_m)
+        if scene is None:
             return self._lose(frame, f"no depth between {config.near_m:g} and {config.far_m:g} m")
-        planes = self._update_planes(depth, candidate) if config.remove_planes else []
-        for plane in planes:
-            candidate &= plane.in_front(depth, *self._rays)
-        connected = cut_at_jumps(depth, candidate, config.jump_m)
-        labels, components = label_components(depth, connected, self._coarse_camera, min(0.002, config.min_area_m2))
-        bodies = [c for c in components if c.area_m2 >= config.min_area_m2 and c.extent_m <= config.max_extent_m]
+        memory = self._memory
+        if memory is None and config.seed_px is not None:
+            scene = self._off_its_support(scene)
+        bodies = [c for c in scene.components if c.area_m2 >= self._least_area and c.extent_m <= config.max_extent_m]
         if not bodies:
-            return self._lose(frame, "nothing of a body's size stands out from the background")
-        continued = self._continued(labels, depth)
-        main = self._choose(bodies, labels, continued)
+            return self._lose(frame, f"nothing of {self._what}'s size stands out from the background")
+        continued = self._continued(scene)
+        main = self._choose(bodies, scene, continued)
         if main is None:
-            return self._lose(frame, "the body that was followed is not where it was")
-        mask, members = self._join(main, components, continued, labels)
-        status, reason = Status.TRACKED, ""
-        area = sum(c.area_m2 for c in members)
-        known, strained = self._memory, 0
-        if (
-            known is not None
-            and area > max(2.0 * known.area_m2, config.max_area_m2)
-            and (known.strained < config.hold_frames)
-        ):
-            # It ran together with something: keep what was the body a frame ago, widened by a frame's motion.
-            before = np.zeros(depth.shape, np.uint8)
-            before.ravel()[known.cells] = 255
-            mask &= cv2.dilate(before, np.ones((9, 9), np.uint8))
-            area, strained = known.area_m2, known.strained + 1
-            status, reason = Status.DEGRADED, "the body touches something large; its outline is carried on"
-        full = self._outline.refine(frame.depth_m, depth, mask, planes)
+            return self._lose(frame, f"{self._what} that was followed is not where it was")
+        mask, members = self._join(main, scene, continued)
+        status, reason, strained = Status.TRACKED, "", 0
+        carried = None if memory is None else self._carried_on(memory, mask, members, scene)
+        if carried is not None and memory is not None:
+            mask, parted = carried
+            strained = memory.strained + 1
+            if not (parted and self._small):  # a thing that is held touches a hand all the time
+                status = Status.DEGRADED
+                reason = f"{self._what} touches something large; its outline is carried on"
+        if memory is None or np.isfinite(memory.reach_m):
+            mask = self._within_reach(mask, scene, main)
+        full = self._outline.refine(frame.depth_m, scene.depth_m, mask, scene.planes)
         if not full.any():
-            return self._lose(frame, "the body has no pixels left after its outline was refined")
-        if known is not None:
-            area = max(area, 0.98 * known.area_m2)
-        cells = np.flatnonzero(mask != 0)
-        self._memory = _Memory(cells, depth.ravel()[cells], main.centre, area, strained)
-        self._missing = 0
+            return self._lose(frame, f"{self._what} has no pixels left after its outline was refined")
+        self._remember(mask, scene, members, strained)
         return Foreground(frame.t_ns, full, status, reason)
+
+    @property
+    def _small(self) -> bool:
+        """Whether a thing smaller than a body is followed."""
+        known = self._memory or self._sought
+        return known is not None and bool(np.isfinite(known.reach_m))
+
+    @property
+    def _what(self) -> str:
+        return "the object" if self._small else "a body" if self._memory is None else "the body"
+
+    @property
+    def _least_area(self) -> float:
+        config, known = self.config, self._memory or self._sought
+        if known is not None and (self._small or known.told):
+            return min(config.min_area_m2, 0.25 * known.area_m2)
+        return config.min_object_m2 if config.seed_px is not None else config.min_area_m2
 
     def _lose(self, frame: RgbdFrame, reason: str) -> Foreground:
         self._missing += 1
         if self._missing > self.config.hold_frames:
+            self._sought = self._memory if self._small and self._memory is not None else self._sought
             self._memory = None
         return Foreground(frame.t_ns, np.zeros(frame.depth_m.shape, bool), Status.LOST, reason)
 
-    def _update_planes(self, depth: Array, measured: Array) -> list[Plane]:
-        k = max(1, depth.shape[1] // _PLANE_WIDTH)
-        z = depth[::k, ::k]
-        points = np.stack([self._rays[0][::k] * z, self._rays[1][::k, None] * z, z], axis=2)
-        return self._planes.step(points, measured[::k, ::k] != 0)
+    def _off_its_support(self, scene: Scene) -> Scene:
+        """The scene without the table that a seeded thing stands on, if it stands on one."""
+        at = self._seed_cell(scene)
+        label = scene.labels[at]
+        if label == 0:
+            return scene
+        points, piece = self._grid.points(scene.depth_m), scene.labels == label
+        support = find_support(points, piece, points[at])
+        if support is None:
+            return scene
+        without = self._grid.cut(scene.depth_m, scene.measured, [*scene.planes, support])
+        left = np.count_nonzero(without.labels == without.labels[at])
+        if without.labels[at] == 0 or left > _MOST_LEFT * np.count_nonzero(piece):
+            return scene
+        self._support = support
+        return without
 
-    def _continued(self, labels: Array, depth: Array) -> Array | None:
-        """(labels,) pixels of each piece where the body was a frame ago at much the same depth; None at the start."""
+    def _seed_cell(self, scene: Scene) -> tuple[int, int]:
+        """The cell of the seed, or the nearest one within a few of it that belongs to a piece."""
+        assert self.config.seed_px is not None
+        u, v = (p // self._grid.stride for p in self.config.seed_px)
+        n = _SEED_CELLS
+        rows, columns = np.nonzero(scene.labels[max(0, v - n) : v + n + 1, max(0, u - n) : u + n + 1])
+        if len(rows) == 0:
+            return v, u
+        rows, columns = rows + max(0, v - n), columns + max(0, u - n)
+        nearest = int(np.argmin((rows - v) ** 2 + (columns - u) ** 2))
+        return int(rows[nearest]), int(columns[nearest])
+
+    def _continued(self, scene: Scene) -> Array | None:
+        """(labels,) cells of each piece where the body was a frame ago at much the same depth; None at the start."""
         memory = self._memory
         if memory is None:
             return None
-        same = np.abs(depth.ravel()[memory.cells] - memory.depth_m) < np.float32(_SAME_DEPTH_M)
-        return np.bincount(labels.ravel()[memory.cells[same]], minlength=int(labels.max()) + 1)
+        tolerance = min(_SAME_DEPTH_M, memory.reach_m)
+        same = memory.body.still_at(scene.depth_m, tolerance)
+        return np.bincount(scene.labels.ravel()[same], minlength=int(scene.labels.max()) + 1)
 
-    def _choose(self, bodies: list[Component], labels: Array, continued: Array | None) -> Component | None:
+    def _choose(self, bodies: list[Component], scene: Scene, continued: Array | None) -> Component | None:
         """The body that continues the memory, or the seed's, or the nearest; None while a lost one is waited for."""
         memory = self._memory
         if memory is not None and continued is not None:
             best = max(bodies, key=lambda c: continued[c.label])
-            if continued[best.label] > 0.1 * len(memory.cells):
+            if continued[best.label] > 0.1 * len(memory.body.cells):
                 return best
-            near = min(bodies, key=lambda c: float(np.linalg.norm(c.centre - memory.centre)))
-            return near if np.linalg.norm(near.centre - memory.centre) < _NEARBY_M else None
+            return self._nearest_alike(bodies, memory, _NEARBY_M)
+        if self._sought is not None:
+            return self._nearest_alike(bodies, self._sought, np.inf)
         if self.config.seed_px is not None:
-            u, v = (p // self._stride for p in self.config.seed_px)
-            is_body = np.isin(labels, [c.label for c in bodies])
-            rows, columns = np.nonzero(is_body)
-            nearest = int(np.argmin((rows - v) ** 2 + (columns - u) ** 2))
-            seeded = labels[rows[nearest], columns[nearest]]
-            return next(c for c in bodies if c.label == seeded)
+            seeded = self._seeded(bodies, scene)
+            if seeded is not None:
+                return seeded
+        bodies = [c for c in bodies if c.area_m2 >= self.config.min_area_m2]
+        if not bodies:
+            return None
         largest = max(c.area_m2 for c in bodies)
         # a detached hand may be nearer than its body
         return min((c for c in bodies if c.area_m2 >= 0.15 * largest), key=lambda c: c.depth_m)
 
-    def _join(
-        self, main: Component, components: list[Component], continued: Array | None, labels: Array
-    ) -> tuple[Array, list[Component]]:
+    def _seeded(self, bodies: list[Component], scene: Scene) -> Component | None:
+        """The piece at the seed, of whatever size; else the body that is nearest to it in the image."""
+        label = scene.labels[self._seed_cell(scene)]
+        for c in bodies:
+            if c.label == label:
+                return c
+        large = [c.label for c in bodies if c.area_m2 >= self.config.min_area_m2]
+        rows, columns = np.nonzero(np.isin(scene.labels, large))
+        if len(rows) == 0:
+            return None
+        assert self.config.seed_px is not None
+        u, v = (p // self._grid.stride for p in self.config.seed_px)
+        nearest = int(np.argmin((rows - v) ** 2 + (columns - u) ** 2))
+        label = scene.labels[rows[nearest], columns[nearest]]
+        return next(c for c in bodies if c.label == label)
+
+    def _nearest_alike(self, bodies: list[Component], known: Memory, within_m: float) -> Component | None:
+        """The nearest to where it was; of a small thing, only what is of its size."""
+        if np.isfinite(known.reach_m):
+            bodies = [c for c in bodies if 0.4 < c.area_m2 / known.area_m2 < 2.5 and c.extent_m < 1.5 * known.reach_m]
+        if not bodies:
+            return None
+        near = min(bodies, key=lambda c: float(np.linalg.norm(c.centre - known.centre)))
+        return near if np.linalg.norm(near.centre - known.centre) < within_m else None
+
+    def _join(self, main: Component, scene: Scene, continued: Array | None) -> tuple[Array, list[Component]]:
         """The body with its loose pieces: (h, w) uint8, 0 or 255, and the components it is made of."""
         pieces, parts = [], []
-        for c in components:
+        for c in scene.components:
             if c is main:
                 continue
             if continued is not None and continued[c.label] > 0.5 * c.pixels:
                 parts.append(c)  # of the body a frame ago, however far the cut through it is wide
             elif c.area_m2 < min(0.5 * main.area_m2, 2 * self.config.min_area_m2):
                 pieces.append(c)  # what is larger may be somebody else
-        members = [main, *parts, *linked([main, *parts], pieces, self.config.link_m)]
-        wanted = np.zeros(int(labels.max()) + 1, np.uint8)
-        wanted[[c.label for c in members]] = 255
-        return wanted[labels], members
+        link_m = min(self.config.link_m, 0.25 * main.extent_m)
+        members = [main, *parts, *linked([main, *parts], pieces, link_m)]
+        return scene.marked([c.label for c in members]), members
+
+    def _carried_on(
+        self, memory: Memory, mask: Array, members: list[Component], scene: Scene
+    ) -> tuple[Array, bool] | None:
+        """What was the body a frame ago, where it has run together with something else; None where it has not.
+
+        Returns:
+            Its cells, and whether it was parted from what was seen beside it before.
+        """
+        config = self.config
+        if memory.told or memory.strained < _MOST_TOUCH * config.hold_frames:
+            parted = part(memory, mask, scene.depth_m, self._grid.camera)
+            if parted is not None and parted.any():
+                return parted, True
+        small = np.isfinite(memory.reach_m)
+        most = 2.0 * memory.area_m2 if small or memory.told else max(2.0 * memory.area_m2, config.max_area_m2)
+        if sum(c.area_m2 for c in members) <= most or (memory.strained >= config.hold_frames and not small):
+            return None
+        # What is new came into the picture as one piece with it: the body, widened by a frame's motion.
+        before = np.zeros(mask.shape, np.uint8)
+        before.ravel()[memory.body.cells] = 255
+        return mask & cv2.dilate(before, np.ones((9, 9), np.uint8)), False
+
+    def _within_reach(self, mask: Array, scene: Scene, main: Component) -> Array:
+        """Without what is farther from a small thing than it is long."""
+        memory, known = self._memory, self._memory or self._sought
+        if known is not None and np.isfinite(known.reach_m):
+            reach, centre = known.reach_m, main.centre if memory is None else memory.centre
+        elif self.config.seed_extent_m is not None:
+            reach, centre = 0.6 * self.config.seed_extent_m, self._grid.points(scene.depth_m)[self._seed_cell(scene)]
+        else:
+            return mask
+        away = np.linalg.norm(self._grid.points(scene.depth_m) - np.asarray(centre, np.float32), axis=2)
+        return mask * (away < np.float32(reach))
+
+    def _remember(self, mask: Array, scene: Scene, members: list[Component], strained: int) -> None:
+        before = self._memory
+        centre, area = self._grid.place(mask, scene.depth_m)
+        known = before or self._sought
+        if known is not None:
+            reach, told = known.reach_m, known.told
+            area = known.area_m2 if strained else max(area, 0.98 * known.area_m2)
+        else:
+            told, reach = False, np.inf
+            if self.config.seed_extent_m is not None:
+                reach = self.config.seed_extent_m
+            elif self.config.seed_px is not None and area < self.config.min_area_m2:
+                reach = members[0].extent_m + _REACH_MARGIN_M
+        own = [c.label for c in members]
+        large = [c.label for c in scene.components if c.label not in own and c.area_m2 >= 0.5 * area]
+        strangers = scene.marked(large + own) & ~mask
+        self._memory = Memory(
+            Patch.of(mask, scene.depth_m, None if before is None else before.body),
+            Patch.of(strangers, scene.depth_m, None if before is None else before.strangers),
+            centre,
+            area,
+            reach,
+            strained,
+            told,
+        )
+        self._sought, self._missing = None, 0
 
 
 def _finish(frame: RgbdFrame, mask: Array, reason_if_empty: str) -> Foreground:

@@ -142,8 +142,11 @@ class Tracker:
         """Stop the worker thread; may be called twice."""
         self._grower.close()
 
-    def start(self, image: DeviceFrame) -> Tracked:
+    def start(self, image: DeviceFrame, sigma_m: float | None = None) -> Tracked:
         """Begin a model: the frame's foreground gives the graph, and its pose the canonical space.
+
+        Args:
+            sigma_m: node coverage of this model, where it is to be finer than the configured one.
 
         Returns:
             FUSE, or LOST where the foreground has no connected surface; then nothing is kept.
@@ -158,7 +161,8 @@ class Tracker:
             stride = self.config.initial_stride
             mesh = mesh_from_depth(image.frame.depth_m, image.foreground, self.intrinsics, stride=stride)
             piece = max(10, self.config.growth.least_piece // stride)
-            graph = build_graph(mesh.points, mesh.edges, self.config.sigma_m, self.field.neighbours, piece)
+            self.field.set_scale(self.config.sigma_m if sigma_m is None else sigma_m)
+            graph = build_graph(mesh.points, mesh.edges, self.field.sigma_m, self.field.neighbours, piece)
             if len(graph.positions) < LEAST_NODES:
                 reason = "the foreground has no connected surface to start from"
                 return Tracked(Verdict.LOST, Status.LOST, reason, None, 0)

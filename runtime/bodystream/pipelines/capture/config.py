@@ -20,11 +20,16 @@ class CaptureConfig:
     Attributes:
         extract_every: the fused surface is extracted again on every n-th frame; it changes little from one to the next.
         least_pixels: foreground pixels with depth that a frame must have to be tracked.
+        least_object_pixels: the same where a thing was seeded.
+        nodes_across: a thing is covered by at least so many nodes along its longer side, closer than `sigma_m` if need
+            be.
         foreground, flow, tracking, fusion: of the stages.
     """
 
     extract_every: int = 2
     least_pixels: int = 800
+    least_object_pixels: int = 150
+    nodes_across: int = 4
     foreground: ForegroundConfig = ForegroundConfig()
     flow: DisConfig = DisConfig.live()
     tracking: TrackerConfig = TrackerConfig()
@@ -33,4 +38,4 @@ class CaptureConfig:
     )
 
     def __post_init__(self) -> None:
-        require_whole("capture", self, 1, "extract_every", "least_pixels")
+        require_whole("capture", self, 1, "extract_every", "least_pixels", "least_object_pixels", "nodes_across")

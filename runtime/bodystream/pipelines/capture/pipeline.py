@@ -22,6 +22,8 @@ from bodystream.types import Array, CameraIntrinsics, FlowField, Foreground, Gra
 
 __all__ = ["Capture"]
 
+_LEAST_SIGMA_M = 0.015  # nearer to each other, nodes follow the noise
+
 
 class Capture:
     """The stages of live capture and the state between frames. Not thread-safe.
@@ -89,7 +91,7 @@ class Capture:
         with self.spans.measure("foreground"):
             foreground = self.foreground.step(frame)
             pixels = int(np.count_nonzero(foreground.mask))
-        if foreground.status is Status.LOST or pixels < self.config.least_pixels:
+        if foreground.status is Status.LOST or pixels < self._least_pixels:
             reason = foreground.reason or f"{pixels} foreground pixels with depth, too few to track"
             return self._result(frame, foreground, Status.LOST, reason)
         with self.spans.measure("upload"):
@@ -122,7 +124,21 @@ class Capture:
         """Forget the model, if there is one: what was fused is in another canonical pose."""
         if self.field.count:
             self._forget_model()
-        return self.tracker.start(self._image)
+        return self.tracker.start(self._image, self._node_distance())
+
+    @property
+    def _least_pixels(self) -> int:
+        seeded = self.config.foreground.seed_px is not None
+        return self.config.least_object_pixels if seeded else self.config.least_pixels
+
+    def _node_distance(self) -> float:
+        """Node coverage for what is in the frame: a small thing needs nodes closer to each other than a body [m]."""
+        image, camera = self._image, self.intrinsics
+        rows, columns = np.nonzero(image.foreground[::2, ::2])
+        spans = [np.subtract(*np.quantile(2 * at, (0.95, 0.05))) for at in (rows, columns)]
+        depth_m = float(np.median(image.frame.depth_m[::2, ::2][rows, columns]))
+        extent_m = max(spans[0] / camera.fy, spans[1] / camera.fx) * depth_m
+        return float(np.clip(extent_m / self.config.nodes_across, _LEAST_SIGMA_M, self.config.tracking.sigma_m))
 
     def _flows(self, frame: RgbdFrame, foreground: Foreground, expected: list[Expected]) -> list[FlowField]:
         """Correspondence to the frame from each that the tracker asks for: the last one, then keyframes."""

@@ -100,6 +100,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         self.config = CaptureConfig() if config is None else config
         self._make_meter, self._meter_every = meter, max(1, meter_every)
         self._meter: SurfaceMeter | None = None
+        self._told_of_masks = False
         self._spans = Spans()
         self._capture: Capture | None = None
         self._motions = MotionMemory()
@@ -212,6 +213,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
             self._reset.clear()
             capture.reset()
         result = capture.step(item)
+        self._tell_of_masks(capture)
         with self._spans.measure("warp"):
             live = capture.warp_surface()
         end_ns = now_ns()
@@ -236,6 +238,18 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
             self._motion = capture.field.snapshot(item.t_ns)
             self._motions.add(self._motion)
         return result
+
+    def _tell_of_masks(self, capture: Capture) -> None:
+        """Say once that the source has stopped giving masks."""
+        last = capture.foreground.masks_ended
+        if last and not self._told_of_masks:
+            self._told_of_masks = True
+            line = (
+                f"warning: the masks end with frame {last}: the person is found from there on, or lost with --mask "
+                "given; --mask find does so from the start"
+            )
+            self._warn(line)
+            self._note(line)
 
     def _view(self, occasion: Occasion, result: CaptureResult | None) -> CaptureView | None:
         if self._capture is None:
