@@ -52,7 +52,7 @@ class Live(RunOptions):
     """Foreground: the source's mask where it has one, else found; given only; always found; every pixel in range."""
 
     seed_px: Annotated[tuple[int, int] | None, optional("U V")] = None
-    """A pixel (u v) in the first frame on the person or object, from 10 cm on; default: the nearest of a body's size."""
+    """A pixel (u v) in the first frame on the person or object, from 10 cm; default: the nearest of a body's size."""
 
     seed_cm: Annotated[float | None, optional("CM")] = None
     """With --seed-px: the object is no longer than this; a hand that holds it is left out."""
