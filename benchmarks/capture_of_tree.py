@@ -8,6 +8,7 @@ process of its own, captures what it gets as files, so that it need not know of 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -48,19 +49,19 @@ def capture_folder(folder: Path) -> None:
     import warp as wp
 
     try:
-        from bodystream.pipelines.capture.pipeline import Capture
+        pipeline = importlib.import_module("bodystream.pipelines.capture.pipeline")
     except ImportError:
-        from bodystream.pipelines.capture import Capture
+        pipeline = importlib.import_module("bodystream.pipelines.capture")
     import cv2
+
     from bodystream.types import CameraIntrinsics, RgbdFrame
 
     cv2.setNumThreads(1)  # as the commands do
     camera = json.loads((folder / "camera.json").read_text())
     intrinsics = CameraIntrinsics(**camera["intrinsics"])
     depth, colour = np.load(folder / "depth.npy", mmap_mode="r"), np.load(folder / "colour.npy", mmap_mode="r")
-    wp.config.quiet = True
     wp.init()
-    capture = Capture(intrinsics, wp.get_device("cpu"))
+    capture = pipeline.Capture(intrinsics, wp.get_device("cpu"))
     capture.warm_up()
     said = []
     step_s = 0.0
@@ -91,7 +92,6 @@ def score_tree(options: Options) -> None:
     from bodystream.evaluation.capture.takes import Take, choose_takes
     from bodystream.types import Mesh
 
-    wp.config.quiet = True
     wp.init()
     device = wp.get_device("cpu")
 

@@ -58,8 +58,9 @@ class _Measures:
 
     def before(self) -> Array:
         """Wrists before the torso."""
-        return sum(
-            (np.abs(w[:, 0]) < 0.2) & (w[:, 1] < 0.1) & (w[:, 1] > -0.5) & (w[:, 2] < -0.1) for w in self._wrists
+        return np.sum(
+            [(np.abs(w[:, 0]) < 0.2) & (w[:, 1] < 0.1) & (w[:, 1] > -0.5) & (w[:, 2] < -0.1) for w in self._wrists],
+            axis=0,
         )
 
     def hips(self) -> Array:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
+from bodystream.cli.options import optional
 from bodystream.cli.process import start_warp, use_one_opencv_thread
 from bodystream.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from bodystream.evaluation.capture.scoring import TakeScore
+    from bodystream.evaluation.capture.scoring import FrameScore, TakeScore
+    from bodystream.types import Mesh, RgbdFrame
 
 __all__ = ["EvaluateCapture"]
 
@@ -37,6 +40,9 @@ class EvaluateCapture:
     speed: float = 1.0
     """A factor on the speed of each take."""
 
+    pictures: Annotated[Path | None, optional("DIR")] = None
+    """Draw the worst frame of each take into this folder: colour, truth, and the model coloured by its error."""
+
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""
 
@@ -47,6 +53,7 @@ class EvaluateCapture:
         from rich.console import Console
 
         from bodystream.device import select_device
+        from bodystream.evaluation.capture.pictures import Pictures, WorstFrame
         from bodystream.evaluation.capture.runner import run_take
         from bodystream.evaluation.capture.table import TABLE_WIDTH, as_json, score_table
         from bodystream.evaluation.capture.takes import choose_takes
@@ -61,22 +68,35 @@ class EvaluateCapture:
         start_warp()  # quietly: stdout is for the result
         use_one_opencv_thread()
         device = select_device(self.device)
+        pictures = None if self.pictures is None else Pictures(self.pictures, device)
         scores: list[TakeScore] = []
         with (
             StopOnInterrupt(lambda: None) as interrupt,
             counted_progress("eval capture", self.frames * len(takes), notes) as advance,
         ):
             for number, take in enumerate(takes):
-                done = self.frames * number
-                score = run_take(
-                    take, self.frames, device, speed=self.speed,
-                    on_frame=lambda frame, mesh, _, done=done, name=take.name: advance(done + frame.index + 1, name),
-                    stopped=lambda: interrupt.requested,
-                )  # fmt: skip
+                done, worst = self.frames * number, WorstFrame()
+
+                def look(
+                    frame: RgbdFrame, mesh: Mesh | None, score: FrameScore,
+                    done: int = done, name: str = take.name, worst: WorstFrame = worst,
+                ) -> None:  # fmt: skip
+                    advance(done + frame.index + 1, name)
+                    if pictures is not None:
+                        worst.look(frame, mesh, score)
+
+                def stopped() -> bool:
+                    return interrupt.requested
+
+                score = run_take(take, self.frames, device, speed=self.speed, on_frame=look, stopped=stopped)
                 if score.frames:
                     scores.append(score)
+                if pictures is not None:
+                    pictures.add(take.name, worst)
                 if interrupt.requested:
                     break
+        if pictures is not None and (sheet := pictures.finish()) is not None:
+            notes.print(f"pictures: {sheet}", markup=False, soft_wrap=True)
         if not scores:
             return EXIT_BY_SIGNAL + (interrupt.number or 0)
         if self.json:

@@ -93,3 +93,7 @@ class QualityMeter:
         self._launch(raster.rasterise, tiles[0] * tiles[1], inputs, min_chunk=1)
         inverse = download(self._inverse_depth)
         return np.divide(1.0, inverse, out=np.zeros_like(inverse), where=inverse > 0)
+
+    def faces_seen(self) -> Array:
+        """(H, W) int32: the face that the last `render` drew at each pixel, -1 = none."""
+        return download(self._face)

@@ -38,8 +38,11 @@ def load_pieces() -> dict[str, MotionClip]:
     Raises:
         InputError: the file is not what was shipped.
     """
-    source = files(__package__) / _FILE
-    arrays = read_npz(source.read_bytes(), _FILE, _MAX_BYTES)
+    return _pieces((files("bodystream.evaluation.capture") / _FILE).read_bytes())
+
+
+def _pieces(content: bytes) -> dict[str, MotionClip]:
+    arrays = read_npz(content, _FILE, _MAX_BYTES)
     pieces = {}
     for key, steps in arrays.items():
         name, _, what = key.rpartition(".")
@@ -77,4 +80,4 @@ def write_pieces(path: Path, pieces: Mapping[str, MotionClip]) -> None:
         arrays[f"{name}.steps"] = np.diff(values, axis=0, prepend=np.zeros((1, _TURNS + 3), np.int16))
         arrays[f"{name}.offsets_m"] = clip.skeleton.offsets_m.astype(np.float32)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -10,7 +10,7 @@ import warp as wp
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from bodystream.device import LaunchCache
+from bodystream.device import LaunchCache, download
 from bodystream.errors import InputError
 from bodystream.geometry.camera import back_project
 from bodystream.sources.synthetic import TruthSurface, kernels
@@ -101,14 +101,14 @@ class FrameScorer:
             return 0.0
         if len(mesh.faces) == 0:
             return 1.0
-        where = {"device": self._device}
-        vertices = wp.array(np.ascontiguousarray(mesh.vertices, np.float32), dtype=wp.vec3, **where)
-        faces = wp.array(np.ascontiguousarray(mesh.faces, np.int32).reshape(-1), dtype=wp.int32, **where)
+        device = self._device
+        vertices = wp.array(np.ascontiguousarray(mesh.vertices, np.float32), dtype=wp.vec3, device=device)
+        faces = wp.array(np.ascontiguousarray(mesh.faces, np.int32).reshape(-1), dtype=wp.int32, device=device)
         model = wp.Mesh(vertices, faces)
-        points = wp.array(np.ascontiguousarray(seen, np.float32), dtype=wp.vec3, **where)
-        distance = wp.zeros(len(seen), dtype=wp.float32, **where)
+        points = wp.array(np.ascontiguousarray(seen, np.float32), dtype=wp.vec3, device=device)
+        distance = wp.zeros(len(seen), dtype=wp.float32, device=device)
         self._launch(kernels.distance_to_mesh, len(seen), [model.id, points, 2.0 * MISSING_M, distance], min_chunk=512)
-        return float((distance.numpy() > MISSING_M).mean())
+        return float((download(distance) > MISSING_M).mean())
 
 
 @dataclass(frozen=True, slots=True)
