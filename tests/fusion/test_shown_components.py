@@ -55,7 +55,7 @@ def large_components(mesh: Mesh, least: int, least_share: float) -> tuple[Array,
     links = coo_matrix((np.ones(2 * len(f), bool), (np.tile(f[:, 0], 2), f[:, 1:].T.ravel())), shape=(n, n))
     labels = connected_components(links, directed=False)[1]
     sizes = np.bincount(labels)
-    shown = (sizes >= max(least, least_share * sizes.max()))[labels]
+    shown = (sizes >= max(least, least_share * sizes.max(initial=0)))[labels]
     return shown, shown[f[:, 0]]
 
 
