@@ -161,6 +161,19 @@ def sample_step(z: float, camera: Camera, spacing: float) -> int:
 
 
 @wp.func
+def sample_grid(z: float, camera: Camera, spacing: float, phase: int) -> wp.vec3i:
+    """First column, first row and step [px] of a tile's allocation samples.
+
+    Each of four frames takes a quarter of them, by its `phase` 0 to 3; -1 takes all.
+    """
+    step = sample_step(z, camera, spacing)
+    grid = wp.vec3i(step / 2, step / 2, step)
+    if phase >= 0 and step < TILE:
+        grid = wp.vec3i(step / 2 + step * (phase & 1), step / 2 + step * (phase >> 1), 2 * step)
+    return grid
+
+
+@wp.func
 def joined(a: wp.vec3, b: wp.vec3) -> wp.vec3:
     """What two tiles hold together."""
     nearest = wp.where(b[0] < a[0], b[0], a[0])
@@ -183,6 +196,7 @@ def grade_pixels(
     # Options:
     rules: PixelRules,
     listed: wp.array(dtype=wp.int32),  # (L,) tile, + T if it is only to be cleared
+    phase: wp.int32,  # see `sample_grid`
     # Out (read, too):
     graded_out: Graded,
     sample_counts_out: wp.array(dtype=wp.int32),  # (T,)
@@ -211,33 +225,46 @@ def grade_pixels(
     graded_out.tiles[tile] = total
     samples = int(0)
     if total[1] > 0.0:
-        step = sample_step(total[0], camera, rules.spacing)
-        for v in range(row * TILE + step / 2, wp.min((row + 1) * TILE, camera.height), step):
-            for u in range(column * TILE + step / 2, wp.min((column + 1) * TILE, camera.width), step):
+        grid = sample_grid(total[0], camera, rules.spacing, phase)
+        for v in range(row * TILE + grid[1], wp.min((row + 1) * TILE, camera.height), grid[2]):
+            for u in range(column * TILE + grid[0], wp.min((column + 1) * TILE, camera.width), grid[2]):
                 if graded_out.pixels[(v + 1) * graded_out.stride + u + 1][1] > 0.0:
                     samples += 1
     sample_counts_out[tile] = samples
+
+
+@wp.func
+def joined_around(column: int, row: int, columns: int, tiles: wp.array(dtype=wp.vec3)) -> wp.vec3:
+    """What a tile and its eight neighbours hold together."""
+    held = wp.vec3(1.0e6, 0.0, 0.0)
+    for v in range(wp.max(row - 1, 0), wp.min(row + 2, tiles.shape[0] / columns)):
+        for u in range(wp.max(column - 1, 0), wp.min(column + 2, columns)):
+            held = joined(held, tiles[v * columns + u])
+    return held
 
 
 @wp.kernel(enable_backward=False)
 def join_neighbours(
     begin: wp.int32,
     # Frame:
-    tiles: wp.array(dtype=wp.vec3),  # (T,) from where to where voxels are updated, farthest background [m]
-    columns: wp.int32,
+    camera: Camera,
     # Options:
-    visited: wp.vec4i,  # first column, first row, columns, rows of the tiles to look at
-    # Out:
-    around_out: wp.array(dtype=wp.vec3),  # (T,) of a tile and its eight neighbours
+    listed: wp.array(dtype=wp.int32),  # (L,) tiles
+    # Out (read, too):
+    graded_out: Graded,
 ):
-    i = begin + wp.tid()
-    at = wp.vec2i(visited[0] + i % visited[2], visited[1] + i / visited[2])
-    rows = tiles.shape[0] / columns
-    held = wp.vec3(1.0e6, 0.0, 0.0)
-    for row in range(wp.max(at[1] - 1, 0), wp.min(at[1] + 2, rows)):
-        for column in range(wp.max(at[0] - 1, 0), wp.min(at[0] + 2, columns)):
-            held = joined(held, tiles[row * columns + column])
-    around_out[at[1] * columns + at[0]] = held
+    columns = (camera.width + TILE - 1) / TILE
+    fine_columns = (camera.width + FINE - 1) / FINE
+    tile = listed[begin + wp.tid()]
+    column = tile % columns
+    row = tile / columns
+    graded_out.around[tile] = joined_around(column, row, columns, graded_out.tiles)
+    for quarter in range(int(4)):
+        fine_u = 2 * column + (quarter & 1)
+        fine_v = 2 * row + quarter / 2
+        if fine_u * FINE < camera.width and fine_v * FINE < camera.height:
+            held = joined_around(fine_u, fine_v, fine_columns, graded_out.fine)
+            graded_out.around_fine[fine_v * fine_columns + fine_u] = held
 
 
 @wp.kernel(enable_backward=False)
@@ -250,6 +277,7 @@ def sample_points(
     camera: Camera,
     # Options:
     rules: PixelRules,
+    phase: wp.int32,  # see `sample_grid`
     # Out:
     points_out: wp.array(dtype=wp.vec3),  # (P,) camera frame [m]
 ):
@@ -258,10 +286,10 @@ def sample_points(
         columns = (camera.width + TILE - 1) / TILE
         u0 = (tile % columns) * TILE
         v0 = (tile / columns) * TILE
-        step = sample_step(graded.tiles[tile][0], camera, rules.spacing)
+        grid = sample_grid(graded.tiles[tile][0], camera, rules.spacing, phase)
         target = int(sample_begins[tile])
-        for v in range(v0 + step / 2, wp.min(v0 + TILE, camera.height), step):
-            for u in range(u0 + step / 2, wp.min(u0 + TILE, camera.width), step):
+        for v in range(v0 + grid[1], wp.min(v0 + TILE, camera.height), grid[2]):
+            for u in range(u0 + grid[0], wp.min(u0 + TILE, camera.width), grid[2]):
                 s = graded.pixels[(v + 1) * graded.stride + u + 1]
                 if s[1] > 0.0:
                     points_out[target] = ray_of(camera, float(u), float(v)) * s[0]

@@ -44,6 +44,7 @@ class FrameGrader:
         self._image = frame_kernels.Image()
         self._images: tuple[Any, Any] = (None, None)
         self._size = (0, 0)
+        self._phase = -1
 
     @property
     def bytes(self) -> int:
@@ -53,12 +54,16 @@ class FrameGrader:
         g = self.graded
         return sum(a.capacity for a in (g.pixels, g.fine, g.tiles, g.around_fine, g.around))
 
-    def grade(self, depth: wp.array, mask: wp.array, intrinsics: CameraIntrinsics, field: WarpField) -> int:
+    def grade(
+        self, depth: wp.array, mask: wp.array, intrinsics: CameraIntrinsics, field: WarpField, *, all_samples: bool
+    ) -> int:
         """Grade the pixels; returns how many samples the tiles have in all.
 
         Args:
             depth, mask, intrinsics, field: as for `TsdfVolume.integrate`, and checked.
+            all_samples: not a quarter of them, another one at each call.
         """
+        self._phase = -1 if all_samples else (self._phase + 1) % 4
         if depth.shape != self._size:
             self._set_size(depth.shape)
         if depth is not self._images[0] or mask is not self._images[1]:
@@ -76,17 +81,18 @@ class FrameGrader:
         if len(listed) == 0:
             return 0
         self._listed.upload(listed)
-        inputs = [self._image, self.camera, self.rules, self._listed.array, self.graded, self.sample_counts.array]
-        self._launch(frame_kernels.grade_pixels, len(listed), inputs)
-        self._join_neighbours(reached | cleared)
+        inputs = [self._image, self.camera, self.rules, self._listed.array, self._phase, self.graded]
+        self._launch(frame_kernels.grade_pixels, len(listed), [*inputs, self.sample_counts.array])
+        inputs = [self.camera, self._listed.array, self.graded]
+        self._launch(frame_kernels.join_neighbours, int(np.count_nonzero(reached)), inputs)
         return int(self.sample_counts.download().sum())
 
     def sample(self, points_out: wp.array) -> None:
         """Write the samples [m] in the camera's frame: as many as `grade` said."""
         counts = self.sample_counts.host
         self._sample_begins.upload(np.cumsum(counts, dtype=np.int32) - counts)
-        inputs = [self.graded, self.sample_counts.array, self._sample_begins.array, self.camera, self.rules, points_out]
-        self._launch(frame_kernels.sample_points, len(counts), inputs)
+        inputs = [self.graded, self.sample_counts.array, self._sample_begins.array, self.camera, self.rules]
+        self._launch(frame_kernels.sample_points, len(counts), [*inputs, self._phase, points_out])
 
     def _set_size(self, size: tuple[int, int]) -> None:
         """Buffers that depend on the image."""
@@ -136,19 +142,6 @@ class FrameGrader:
             # The last fine tiles are moved into the ones before: both are graded or neither is.
             reached[:, -2:] |= reached[:, -2:].any(axis=1, keepdims=True)
         return reached
-
-    def _join_neighbours(self, visited: Array) -> None:
-        """Tell the tiles around the `visited` ones, (rows, columns) bool, what those hold."""
-        graded = self.graded
-        rows, columns = (np.flatnonzero(visited.any(axis=axis)) for axis in (1, 0))
-        for tile_px, tiles, around in ((_TILE, graded.tiles, graded.around), (_FINE, graded.fine, graded.around_fine)):
-            row_count, column_count = _tiles_of(self._size, tile_px)
-            scale = _TILE // tile_px
-            u, v = max(scale * int(columns[0]) - 1, 0), max(scale * int(rows[0]) - 1, 0)
-            u_end = min(scale * (int(columns[-1]) + 1) + 1, column_count)
-            v_end = min(scale * (int(rows[-1]) + 1) + 1, row_count)
-            inputs = [tiles, column_count, wp.vec4i(u, v, u_end - u, v_end - v), around]
-            self._launch(frame_kernels.join_neighbours, (u_end - u) * (v_end - v), inputs)
 
 
 def _tiles_of(size: tuple[int, int], tile_px: int) -> tuple[int, int]:

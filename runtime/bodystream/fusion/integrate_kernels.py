@@ -18,6 +18,7 @@ wp.set_module_options({"enable_backward": False, "max_unroll": 8})
 
 BLOCK_VOXELS = wp.constant(512)
 SLICE_VOXELS = wp.constant(64)
+AT_SURFACE = wp.constant(0.4)  # distance / truncation up to which voxels shape the surface
 UNKNOWN = wp.constant(2.0)  # published value of a voxel that may not carry surface
 COLOUR_ONE = wp.constant(256.0)  # fixed point of a stored colour
 COLOUR_CAP = wp.constant(24.0)  # frames that the average of a colour remembers
@@ -100,7 +101,7 @@ def deviation(distances: vec8, weights: vec8, published: vec8, rules: Rules) -> 
     """
     nearest = smaller(larger(distances, -distances), larger(published, -published))
     away = publishable(distances, weights, rules.min_weight) - published
-    return most(chosen(above(vec8(0.6), nearest), larger(away, -away), vec8(0.0))) * rules.truncation
+    return most(chosen(above(vec8(AT_SURFACE), nearest), larger(away, -away), vec8(0.0))) * rules.truncation
 
 
 @wp.func

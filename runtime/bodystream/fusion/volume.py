@@ -163,7 +163,8 @@ class TsdfVolume:
         """
         colour = self._checked(depth, colour, mask, intrinsics)
         self._watch_graph(field)
-        samples = self._grader.grade(depth, mask, intrinsics, field)
+        first = self.directory.count == 0
+        samples = self._grader.grade(depth, mask, intrinsics, field, all_samples=first)
         new_blocks, uncovered = self._allocate(samples, field)
         refreshed, stale = self._refresh_anchors(field)
         active = self._integrate_active(colour, field)
