@@ -19,21 +19,45 @@ def corner(c: int) -> wp.vec3:
 
 
 @wp.func
+def crossings(a: wp.vec4, b: wp.vec4) -> wp.vec4:
+    """1 for the edges from a to b that cross the surface, else 0."""
+    crossed = wp.vec4()
+    for k in range(4):
+        crossed[k] = wp.abs(wp.where(a[k] < 0.0, 1.0, 0.0) - wp.where(b[k] < 0.0, 1.0, 0.0))
+    return crossed
+
+
+@wp.func
+def crossing_places(a: wp.vec4, b: wp.vec4, crossed: wp.vec4) -> float:
+    """Sum of where the crossed edges from a to b are crossed, 0 to 1 each."""
+    total = float(0.0)
+    for k in range(4):
+        total += wp.where(crossed[k] > 0.0, a[k] / wp.where(crossed[k] > 0.0, a[k] - b[k], 1.0), 0.0)
+    return total
+
+
+@wp.func
 def cell_vertex(f: vec8) -> wp.vec3:
     """Mean of the zero crossings on a cell's edges, in cells."""
-    total = wp.vec3(0.0, 0.0, 0.0)
-    count = float(0.0)
-    for c in range(8):
-        for axis in range(3):
-            if (c >> axis) & 1 == 0:
-                a = f[c]
-                b = f[c + (1 << axis)]
-                if (a < 0.0) != (b < 0.0):
-                    p = corner(c)
-                    p[axis] = a / (a - b)
-                    total += p
-                    count += 1.0
-    return total / count
+    left = wp.vec4(f[0], f[2], f[4], f[6])
+    right = wp.vec4(f[1], f[3], f[5], f[7])
+    top = wp.vec4(f[0], f[1], f[4], f[5])
+    bottom = wp.vec4(f[2], f[3], f[6], f[7])
+    front = wp.vec4(f[0], f[1], f[2], f[3])
+    back = wp.vec4(f[4], f[5], f[6], f[7])
+    x = crossings(left, right)
+    y = crossings(top, bottom)
+    z = crossings(front, back)
+    # Of four edges along an axis, the second and fourth, and the third and fourth, are on the far side of the others.
+    second = wp.vec4(0.0, 1.0, 0.0, 1.0)
+    third = wp.vec4(0.0, 0.0, 1.0, 1.0)
+    total = wp.vec3(
+        crossing_places(left, right, x) + wp.dot(y, second) + wp.dot(z, second),
+        crossing_places(top, bottom, y) + wp.dot(x, second) + wp.dot(z, third),
+        crossing_places(front, back, z) + wp.dot(x, third) + wp.dot(y, third),
+    )
+    all_edges = wp.vec4(1.0)
+    return total / (wp.dot(x, all_edges) + wp.dot(y, all_edges) + wp.dot(z, all_edges))
 
 
 @wp.func

@@ -18,7 +18,7 @@ wp.set_module_options({"enable_backward": False, "max_unroll": 8})
 
 BLOCK_VOXELS = wp.constant(512)
 SLICE_VOXELS = wp.constant(64)
-AT_SURFACE = wp.constant(0.4)  # distance / truncation up to which voxels shape the surface
+AT_SURFACE = wp.constant(0.6)  # distance / truncation up to which voxels shape the surface
 UNKNOWN = wp.constant(2.0)  # published value of a voxel that may not carry surface
 COLOUR_ONE = wp.constant(256.0)  # fixed point of a stored colour
 COLOUR_CAP = wp.constant(24.0)  # frames that the average of a colour remembers
