@@ -53,7 +53,7 @@ class FusionConfig:
     settled_m: float = 0.0005
     settled_weight: float = 4.0
     restless_share: float = 0.25
-    settled_every: int = 3
+    settled_every: int = 2
     min_component_vertices: int = 60
     min_component_share: float = 0.01
     anchor_budget: int = 2048
