@@ -61,7 +61,7 @@ class OutlineRefiner:
             if touched is not None:
                 first, last = touched.start * s, touched.stop * s
                 part = slice(first, min(last, len(depth)))
-                fine[part] &= plane.in_front(np.ascontiguousarray(depth[part]), rays[0], rays[1][part])
+                fine[part] &= plane.stands_out(np.ascontiguousarray(depth[part]), rays[0], rays[1][part])
         # Specks and pinholes of one or two pixels.
         smooth = cv2.medianBlur(fine, 5)
         np.logical_and(smooth, depth > 0, out=out[rows, columns])

@@ -245,11 +245,11 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         if last and not self._told_of_masks:
             self._told_of_masks = True
             line = (
-                f"warning: the masks end with frame {last}: the person is found from there on, or lost with --mask "
+                f"the masks end with frame {last}: the person is found from there on, or lost with --mask "
                 "given; --mask find does so from the start"
             )
             self._warn(line)
-            self._note(line)
+            self._note(f"warning: {line}")
 
     def _view(self, occasion: Occasion, result: CaptureResult | None) -> CaptureView | None:
         if self._capture is None:
