@@ -1,5 +1,4 @@
 """Grading of a frame before it is fused: of the tiles that show what the graph may reach, and of no others."""
-# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
@@ -149,7 +148,7 @@ def _tiles_of(size: tuple[int, int], tile_px: int) -> tuple[int, int]:
     return -(-size[0] // tile_px), -(-size[1] // tile_px)
 
 
-def _pixel_rules(config: FusionConfig) -> frame_kernels.PixelRules:
+def _pixel_rules(config: FusionConfig) -> frame_kernels.PixelRules:  # pyright: ignore[reportGeneralTypeIssues]
     """The kernel's view of a configuration."""
     rules = frame_kernels.PixelRules()
     rules.edge_px = config.edge_px
