@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -151,8 +151,8 @@ class SolveSummary:
         )
 
 
-def term_weights(config: SolverConfig, matches: int, stride: int) -> term_kernels.TermWeights:  # pyright: ignore[reportGeneralTypeIssues]
-    """The kernels' view of a configuration, for so many points of which each stands for `stride` vertices."""
+def term_weights(config: SolverConfig, matches: int, stride: int) -> Any:
+    """The `term_kernels.TermWeights` of a configuration, for points of which each stands for `stride` vertices."""
     share = float(stride)
     if config.reference_matches:
         share = min(share, config.reference_matches / max(matches, 1))
