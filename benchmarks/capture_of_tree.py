@@ -84,16 +84,17 @@ def capture_folder(folder: Path) -> None:
 
 def score_tree(options: Options) -> None:
     """Draw, let the other tree capture, measure, print."""
-    import warp as wp
     from rich.console import Console
 
+    from bodystream.cli.process import start_warp
+    from bodystream.device import select_device
     from bodystream.evaluation.capture.scoring import FrameScorer, TakeScore, surface_figures
     from bodystream.evaluation.capture.table import TABLE_WIDTH, as_json, score_table
     from bodystream.evaluation.capture.takes import Take, choose_takes
     from bodystream.types import Mesh
 
-    wp.init()
-    device = wp.get_device("cpu")
+    start_warp()  # quietly: stdout is for the result
+    device = select_device("cpu")
 
     def load(path: Path) -> Mesh | None:
         if not path.is_file():
