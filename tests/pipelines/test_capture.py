@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -21,13 +20,6 @@ from helpers.pipeline_frames import DEVICE, empty, frames, model_bits, new_captu
 
 # The product must reach 12 mm on 640x480 pixels; a quarter of the pixels still does.
 LIMIT_M = 0.012
-
-
-@pytest.fixture
-def capture() -> Iterator[Capture]:
-    made = new_capture()
-    yield made
-    made.close()
 
 
 def measure(capture: Capture, result: CaptureResult) -> FrameQuality:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +17,6 @@ from helpers.gltf_player import Player
 from helpers.pipeline_frames import DEVICE, empty, frames, model_bits, new_capture
 
 PERIOD_NS = 33_333_333
-
-
-@pytest.fixture
-def capture() -> Iterator[Capture]:
-    made = new_capture()
-    yield made
-    made.close()
 
 
 def later(frame: RgbdFrame, periods: int) -> RgbdFrame:

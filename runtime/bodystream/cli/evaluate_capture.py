@@ -24,7 +24,7 @@ class EvaluateCapture:
     """Capture people before the synthetic camera, and compare each frame's model with the true surface.
 
     The motions are recorded ones, of crossing arms, hands on hips, walking, sitting down, turning, dancing and boxing.
-    A third of the takes is held out: do not look at their figures while you tune anything. See
+    Six of the nineteen takes are held out: do not look at their figures while you tune anything. See
     docs/capture-benchmark.md. Examples:
       bodystream eval capture --takes tuning
       bodystream eval capture --takes clap,strike --frames 60 --json

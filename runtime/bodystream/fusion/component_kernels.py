@@ -101,3 +101,16 @@ def count_members(
     root = root_of(roots_out, i)
     roots_out[i] = root
     wp.atomic_add(sizes_out, root, 1)
+
+
+@wp.kernel(enable_backward=False)
+def spread_sizes(
+    begin: wp.int32,
+    # Components:
+    roots: wp.array(dtype=wp.int32),  # (V,)
+    sizes: wp.array(dtype=wp.int32),  # (V,) of a root, vertices of its component
+    # Out:
+    sizes_out: wp.array(dtype=wp.int32),  # (V,) vertices of each one's component
+):
+    i = begin + wp.tid()
+    sizes_out[i] = sizes[roots[i]]

@@ -34,18 +34,19 @@ class Components:
     def _allocate(self, capacity: int) -> None:
         self._capacity = capacity
         self._corners = Staged(capacity, wp.vec4i, self._device)
-        self._roots = Staged(capacity, wp.int32, self._device)
+        self._roots = wp.zeros(capacity, dtype=wp.int32, device=self._device)
+        self._root_sizes = wp.zeros(capacity, dtype=wp.int32, device=self._device)
         self._sizes = Staged(capacity, wp.int32, self._device)
-        self._vertex_places = Staged(capacity, wp.int32, self._device)
-        self._quad_places = Staged(capacity, wp.int32, self._device)
+        # Places of vertices and behind them those of quads, so that they go up as one.
+        self._places = Staged(2 * capacity, wp.int32, self._device)
         self.corners = self._corners.array
-        self.vertex_places, self.quad_places = self._vertex_places.array, self._quad_places.array
+        self.vertex_places, self.quad_places = self._places.array[:capacity], self._places.array[capacity:]
 
     @property
     def bytes(self) -> int:
         """Device memory of its buffers."""
-        staged = (self._corners, self._roots, self._sizes, self._vertex_places, self._quad_places)
-        return sum(s.array.capacity for s in staged)
+        arrays = (self.corners, self._roots, self._root_sizes, self._sizes.array, self._places.array)
+        return sum(a.capacity for a in arrays)
 
     def reserve(self, count: int) -> None:
         """Make room for so many vertices or quads."""
@@ -66,20 +67,20 @@ class Components:
         """
         vertex_shown, quad_shown = np.ones(vertices, bool), np.ones(quads, bool)
         if least > 0 and vertices:
-            inputs = [self._roots.array, self._sizes.array]
+            inputs = [self._roots, self._root_sizes]
             self._launch(component_kernels.begin_components, vertices, inputs, min_chunk=8192)
             # Atomics of one address: one thread on a CPU.
-            joined = [self.corners, self._roots.array]
-            self._launch(component_kernels.join_corners, quads, joined, split=False)
+            self._launch(component_kernels.join_corners, quads, [self.corners, self._roots], split=False)
             self._launch(component_kernels.count_members, vertices, inputs, split=False)
+            self._launch(component_kernels.spread_sizes, vertices, [*inputs, self._sizes.array], min_chunk=8192)
             sizes = self._sizes.download(vertices)
-            large = sizes >= max(least, least_share * float(sizes.max()))
-            vertex_shown = large[self._roots.download(vertices)]
+            vertex_shown = sizes >= max(least, least_share * float(sizes.max()))
             if not vertex_shown.all():
                 # A quad and its vertices belong to one component.
                 quad_shown = vertex_shown[self._corners.download(quads)[:, 0]]
-        self._vertex_places.upload(_places(vertex_shown))
-        self._quad_places.upload(_places(quad_shown))
+        self._places.upload(np.concatenate([_places(vertex_shown), _places(quad_shown)]))
+        self.vertex_places = self._places.array[:vertices]
+        self.quad_places = self._places.array[vertices : vertices + quads]
         return int(np.count_nonzero(vertex_shown)), int(np.count_nonzero(quad_shown))
 
 

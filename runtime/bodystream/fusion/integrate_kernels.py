@@ -17,7 +17,6 @@ from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, Columns, columns
 wp.set_module_options({"enable_backward": False, "max_unroll": 8})
 
 BLOCK_VOXELS = wp.constant(512)
-SLICE_VOXELS = wp.constant(64)
 AT_SURFACE = wp.constant(0.6)  # distance / truncation up to which voxels shape the surface
 UNKNOWN = wp.constant(2.0)  # published value of a voxel that may not carry surface
 COLOUR_ONE = wp.constant(256.0)  # fixed point of a stored colour

@@ -5,8 +5,6 @@ import warp as wp
 from bodystream.deformation.kernels import Graph, Points, warp_point
 from bodystream.tracking.term_kernels import Sums
 
-RIGID_TERMS = wp.constant(27)  # 21 of the symmetric 6x6 matrix, 6 of the right side
-
 
 @wp.kernel(enable_backward=False)
 def sum_rigid(

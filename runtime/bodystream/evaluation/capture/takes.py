@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +21,8 @@ from bodystream.sources.synthetic import (
     build_person,
     strung_together,
 )
-from bodystream.types import RgbdFrame
 
 __all__ = ["LONG", "TAKES", "Take", "choose_takes"]
-
-FRAMES = 90
-"""Of each take, unless another number is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +63,6 @@ class Take:
         config = SyntheticConfig(seed=self.seed, width=size[0], height=size[1], frames=frames)
         scene = Scene(distance_m=self.distance_m, wall_m=self.distance_m + 1.2)
         return SyntheticSource(config, device, scene=scene, body=body.skin, motion=motion)
-
-    def frames(self, frames: int, device: wp.Device, *, speed: float = 1.0) -> Iterator[RgbdFrame]:
-        """Its frames, with truth."""
-        return iter(self.source(frames, device, speed=speed))
 
 
 _SKINS = {"light": (205, 165, 140), "tan": (170, 125, 95), "dark": (105, 72, 55)}
@@ -113,7 +105,7 @@ TAKES = (
     Take("spar", _SLIM, 0.5, 35, distance_m=2.4, held_out=True),
     Take("stroll", _SHORT, 1.0, 36, held_out=True),
 )
-"""The set. A third of it is held out: motions, builds and clothes that no other take has."""
+"""The set. Six of the nineteen are held out: motions, builds and clothes that no other take has."""
 
 LONG = Take("long", _MEDIUM, 1.0, 41, pieces=tuple(take.name for take in TAKES if not take.held_out), distance_m=2.4)
 """All motions for tuning one after another, again and again; it is no part of the set."""
