@@ -107,6 +107,15 @@ def test_recorded_size_of_zero_can_grow(workers: int, cpu: wp.Device) -> None:
     assert buffers.visits.numpy().all()
 
 
+def test_sizes_may_take_turns(workers: int, cpu: wp.Device) -> None:
+    buffers = Buffers()
+    run = RecordedLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)
+    sizes = (SIZE, SIZE, SIZE // 2, SIZE, 9, 9, SIZE)
+    for size in sizes:
+        run(size)
+    np.testing.assert_array_equal(buffers.visits.numpy(), (np.arange(SIZE) < np.array(sizes)[:, None]).sum(axis=0))
+
+
 def test_parameters_can_be_replaced_in_every_chunk(workers: int, cpu: wp.Device) -> None:
     buffers, larger = Buffers(), Buffers(2 * SIZE)
     run = RecordedLaunch(scale_and_count, SIZE, buffers.inputs, cpu, min_chunk=8)

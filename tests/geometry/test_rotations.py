@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
+from bodystream.errors import InputError
 from bodystream.geometry.rotations import (
     matrix_from_quaternion,
     matrix_from_rotation_vector,
@@ -66,6 +67,12 @@ def test_rotations_are_proper_and_keep_their_batch(v: np.ndarray) -> None:
     identity = np.broadcast_to(np.eye(3), matrix.shape)
     np.testing.assert_allclose(matrix @ np.swapaxes(matrix, -1, -2), identity, atol=TOLERANCE)
     np.testing.assert_allclose(np.linalg.det(matrix), 1.0, atol=TOLERANCE)
+
+
+def test_a_quaternion_of_zeros_is_refused() -> None:
+    quaternions = np.array([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    with pytest.raises(InputError, match="quaternion 1 of 3 is all zeros"):
+        matrix_from_quaternion(quaternions)
 
 
 def test_a_quarter_turn_about_z_takes_x_to_y() -> None:

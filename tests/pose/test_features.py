@@ -54,7 +54,7 @@ def seen(*lost: tuple[int, int]) -> Array:
 
 
 def features(positions: Array, rotations: Array, tracked: Array | None = None, stature_m: float = 1.5) -> Array:
-    return device_features(positions, rotations, seen() if tracked is None else tracked, np.asarray(stature_m))
+    return device_features(positions, rotations, seen() if tracked is None else tracked, np.asarray(stature_m))[0]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -130,7 +130,8 @@ def test_batches_are_what_each_is_alone() -> None:
     positions, rotations = (np.stack(part) for part in zip(*both, strict=True))
     statures = np.array([1.4, 1.7])
     tracked = np.stack([seen(), seen((1, 0))])
-    x = device_features(positions, rotations, tracked, statures)
+    x, headings = device_features(positions, rotations, tracked, statures)
+    np.testing.assert_array_equal(headings, heading_rotation(rotations[:, 0, 0]))
     for k, (p, r) in enumerate(both):
         np.testing.assert_allclose(x[k], features(p, r, tracked[k], statures[k]), atol=EXACT)
 
@@ -257,5 +258,5 @@ def test_single_frames_have_no_history() -> None:
     config = FeatureConfig(())
     assert config.ages_s == (0.0,) and config.token_size == 10 and config.observation_size == len(DEVICES) * 10
     positions, rotations = observed(8)
-    x = device_features(positions[:1], rotations[:1], np.ones((1, 3), bool), np.asarray(1.5))
+    x, _ = device_features(positions[:1], rotations[:1], np.ones((1, 3), bool), np.asarray(1.5))
     np.testing.assert_array_equal(x, features(positions, rotations)[:, :10])

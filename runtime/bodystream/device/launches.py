@@ -67,6 +67,7 @@ class RecordedLaunch:
             wp.launch(kernel, dim=max(1, dim), inputs=[0, *inputs], device=device, record_cmd=True)
             for _ in range(self._workers)
         ]
+        self._ranges = [(0, max(1, dim))] * self._workers  # of each command as it is
 
     def set_param(self, name: str, value: Any) -> None:
         """Replace the kernel's parameter `name`, for a buffer that grew or a new scalar.
@@ -109,8 +110,10 @@ class RecordedLaunch:
 
     def _run(self, worker: int, begin: int, end: int) -> None:
         command = self._commands[worker]
-        command.set_param_at_index(0, begin)
-        command.set_dim(end - begin)
+        if self._ranges[worker] != (begin, end):  # most are launched over the same range again
+            command.set_param_at_index(0, begin)
+            command.set_dim(end - begin)
+            self._ranges[worker] = (begin, end)
         command.launch()
 
 

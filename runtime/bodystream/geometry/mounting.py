@@ -21,6 +21,7 @@ controllers differ by a centimetre or two.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -105,11 +106,17 @@ def joint_at_device(device: TrackedDevice, side: Side) -> tuple[Array, Array]:
 
 def joints_at_devices(devices: Sequence[TrackedDevice], sides: Sequence[Side]) -> tuple[Array, Array]:
     """The same of N devices at once: (N, 3) [m] and (N, 3, 3)."""
-    mountings = [device_from_joint(device.kind, side) for device, side in zip(devices, sides, strict=True)]
-    translations, rotations = (np.array(parts) for parts in zip(*mountings, strict=True))
+    translations, rotations = _mountings(tuple(device.kind for device in devices), tuple(sides))
     positions = np.array([device.position_m for device in devices])
     world_from_device = matrix_from_quaternion(np.array([device.rotation_xyzw for device in devices]))
-    return positions + np.einsum("nij,nj->ni", world_from_device, translations), world_from_device @ rotations
+    return positions + (world_from_device @ translations[:, :, None])[:, :, 0], world_from_device @ rotations
+
+
+@cache
+def _mountings(kinds: tuple[DeviceKind, ...], sides: tuple[Side, ...]) -> tuple[Array, Array]:
+    """`device_from_joint` of several devices."""
+    found = [device_from_joint(kind, side) for kind, side in zip(kinds, sides, strict=True)]
+    return _frozen([translation for translation, _ in found]), _frozen([rotation for _, rotation in found])
 
 
 def device_at_joint(position_m: Array, orientation: Array, kind: DeviceKind, side: Side) -> TrackedDevice:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from bodystream.errors import InputError
 from bodystream.types import Array
 
 __all__ = [
@@ -49,36 +49,62 @@ def skew(v: Array) -> Array:
 
 def matrix_from_rotation_vector(rotation_vector: Array) -> Array:
     """Exponential map: (..., 3) axis times angle [rad] to (..., 3, 3)."""
-    flat = np.asarray(rotation_vector).reshape(-1, 3)
-    return Rotation.from_rotvec(flat).as_matrix().reshape(*np.shape(rotation_vector), 3)
+    flat = np.asarray(rotation_vector, np.float64).reshape(-1, 3)
+    half = 0.5 * np.sqrt(np.vecdot(flat, flat))
+    q = np.empty((len(flat), 4))
+    q[:, :3] = flat
+    # sin(half) / angle, whose limit is one half
+    q[:, :3] *= np.divide(np.sin(half), 2.0 * half, out=np.full(len(flat), 0.5), where=half > 1e-150)[:, None]
+    q[:, 3] = np.cos(half)
+    return _matrices(q).reshape(*np.shape(rotation_vector), 3)
 
 
 def rotation_vector_from_matrix(matrix: Array) -> Array:
     """Logarithm: (..., 3, 3) to (..., 3) axis times angle [rad], angle <= pi."""
-    flat = quaternion_from_matrix(matrix).reshape(-1, 4)
-    return Rotation.from_quat(flat).as_rotvec().reshape(*np.shape(matrix)[:-2], 3)
+    q = quaternion_from_matrix(matrix).reshape(-1, 4)
+    v = q[:, :3]
+    sine = np.sqrt(np.vecdot(v, v))
+    angle = 2.0 * np.arctan2(sine, q[:, 3])
+    v = v * np.divide(angle, sine, out=np.full(len(v), 2.0), where=sine > 1e-150)[:, None]
+    return v.reshape(*np.shape(matrix)[:-2], 3)
 
 
 def quaternion_from_matrix(matrix: Array) -> Array:
     """(..., 3, 3) rotation matrices to (..., 4) unit quaternions, xyzw, w >= 0.
 
-    SciPy's conversion looks for the nearest rotation first, by a singular value decomposition, which takes a pose of
-    22 joints several times as long.
+    SciPy's conversions, with which these agree to rounding, look for the nearest rotation first and go through more
+    layers: for a pose of 22 joints they take several times as long.
     """
     flat = np.asarray(matrix, np.float64).reshape(-1, 9)
     products = (flat @ _PRODUCTS + _ONES).reshape(-1, 4, 4)
     # Each row is the quaternion times one of its numbers: the largest of them loses no digits.
     largest = products.reshape(-1, 16)[:, ::5].argmax(axis=1)
     out = products[np.arange(len(flat)), largest]
-    length = np.sqrt(np.einsum("ni,ni->n", out, out))
+    length = np.sqrt(np.vecdot(out, out))
     out /= np.where(out[:, 3] < 0.0, -length, length)[:, None]
     return out.reshape(*np.shape(matrix)[:-2], 4)
 
 
 def matrix_from_quaternion(quaternion_xyzw: Array) -> Array:
-    """(..., 4) xyzw quaternions (normalised here) to (..., 3, 3)."""
-    flat = np.asarray(quaternion_xyzw).reshape(-1, 4)
-    return Rotation.from_quat(flat).as_matrix().reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3)
+    """(..., 4) xyzw quaternions (normalised here) to (..., 3, 3).
+
+    Raises:
+        InputError: one has no length.
+    """
+    flat = np.asarray(quaternion_xyzw, np.float64).reshape(-1, 4)
+    length = np.sqrt(np.vecdot(flat, flat))
+    if not length.all():
+        raise InputError(
+            f"quaternion {int(length.argmin())} of {len(flat)} is all zeros, which is no rotation: none is (0, 0, 0, 1)"
+        )
+    unit = flat / length[:, None]
+    return _matrices(unit).reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3)
+
+
+def _matrices(unit: Array) -> Array:
+    """(N, 9) numbers of the rotations of (N, 4) unit quaternions: linear in the products, as the reverse."""
+    products: Array = unit[:, :, None] * unit[:, None, :]
+    return products.reshape(-1, 16) @ _PRODUCTS.T
 
 
 def rotation_vectors_between(start: Array, end: Array) -> Array:

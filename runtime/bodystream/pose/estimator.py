@@ -28,6 +28,9 @@ from bodystream.types import Array, BodyPose, HeadsetSample, Status
 __all__ = ["EstimatorConfig", "Hypotheses", "PoseEstimator"]
 
 
+_HANDS = np.array([LEFT_HAND, RIGHT_HAND])
+
+
 @dataclass(frozen=True, slots=True)
 class EstimatorConfig:
     """What the pose stage does.
@@ -150,7 +153,7 @@ class PoseEstimator:
 
     def set_person(self, skeleton: Skeleton) -> None:
         """The person's proportions, as after a calibration. What was seen of head and hands stays known."""
-        self.skeleton = skeleton
+        self.skeleton, self._stature_m = skeleton, skeleton.stature_m
         self.sampler.set_person(skeleton)
         self._reach.set_person(skeleton)
         self._last.std = None
@@ -199,7 +202,7 @@ class PoseEstimator:
         with self.spans.measure("features"):
             seen = targets.weights > 0.5
             self._history.add(JointTargets(tick.t_ns, targets.positions_m, targets.rotations, seen))
-            observation, heading = self._history.features(self.skeleton.stature_m)
+            observation, heading = self._history.features(self._stature_m)
         with self.spans.measure("sample"):
             samples = self.sampler.step(observation)
         with self.spans.measure("choose"):
@@ -224,8 +227,7 @@ class PoseEstimator:
                 if bent is not rotations:
                     rotations = bent
                     positions, _ = forward_kinematics(self.skeleton.offsets_m, rotations, root)
-        hands = [LEFT_HAND, RIGHT_HAND]
-        last.shown = (positions[hands], world[hands])
+        last.shown = (positions[_HANDS], world[_HANDS])
         last.rotations, last.root, self.joints_m = rotations, root, positions
         if len(found.rotations) > 1:
             squares = ((found.joints_m - found.joints_m[found.index]) ** 2).sum(axis=-1)

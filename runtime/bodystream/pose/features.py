@@ -101,8 +101,8 @@ def heading_rotation(rotation: Array) -> Array:
     return out
 
 
-def device_features(positions_m: Array, rotations: Array, tracked: Array, stature_m: Array) -> Array:
-    """`x_H` (..., 3, token_size) of head, left and right hand.
+def device_features(positions_m: Array, rotations: Array, tracked: Array, stature_m: Array) -> tuple[Array, Array]:
+    """`x_H` (..., 3, token_size) of head, left and right hand, and the (..., 3, 3) heading that it is relative to.
 
     Args:
         positions_m: (..., A, 3, 3) world positions of the three joints at the ages of `FeatureConfig.ages_s` [m].
@@ -112,14 +112,15 @@ def device_features(positions_m: Array, rotations: Array, tracked: Array, statur
     """
     heading = heading_rotation(rotations[..., 0, 0, :, :])  # (..., 3, 3)
     origin = positions_m[..., :1, :1, :] * (1.0, 0.0, 1.0)
-    local = np.einsum("...ji,...adj->...adi", heading, positions_m - origin) / stature_m[..., None, None, None]
-    turned = np.einsum("...ji,...adjk->...adik", heading, rotations)
+    local = (positions_m - origin) @ heading[..., None, :, :] / stature_m[..., None, None, None]
+    turned = heading.mT[..., None, None, :, :] @ rotations
     state = np.concatenate([local, turned[..., 0], turned[..., 1]], axis=-1)  # (..., A, 3, 9)
     seen = tracked[..., None]
     now = state[..., 0, :, :] * seen[..., 0, :, :]
     change = (state[..., 1:, :, :] - state[..., :1, :, :]) * (seen[..., 1:, :, :] & seen[..., :1, :, :])
     change = change.swapaxes(-3, -2)  # (..., 3, A - 1, 9)
-    return np.concatenate([now, seen[..., 0, :, :], change.reshape(*change.shape[:-2], -1)], axis=-1)
+    x = np.concatenate([now, seen[..., 0, :, :], change.reshape(*change.shape[:-2], -1)], axis=-1)
+    return x, heading
 
 
 def beta_of_skeleton(skeleton: Skeleton) -> Array:

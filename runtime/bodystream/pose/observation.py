@@ -9,7 +9,7 @@ import numpy as np
 
 from bodystream.errors import InputError
 from bodystream.geometry.mounting import SIDES, joints_at_devices
-from bodystream.pose.features import DEVICES, FeatureConfig, device_features, heading_rotation
+from bodystream.pose.features import DEVICES, FeatureConfig, device_features
 from bodystream.types import Array, HeadsetSample
 
 __all__ = ["UNTURNED", "History", "JointTargets", "joints_of_sample"]
@@ -119,8 +119,7 @@ class History:
         seen[0] = self._tracked[self._count - 1]
         # what is older than a state in a gap is hidden too: training shows pasts that end, never ones with a hole
         seen = np.logical_and.accumulate(seen, axis=0)
-        x = device_features(p, r, seen, np.asarray(stature_m))
-        return x, heading_rotation(r[0, 0])
+        return device_features(p, r, seen, np.asarray(stature_m))
 
 
 def _between(start: Array, end: Array, u: Array) -> Array:

@@ -20,7 +20,6 @@ from bodystream.pose.features import (
     beta_of_skeleton,
     device_features,
     encode_poses,
-    heading_rotation,
 )
 from bodystream.types import Array
 
@@ -151,10 +150,9 @@ def _examples_of(clip: MotionClip, frames: Array, ages: Sequence[int], person: i
     devices = list(DEVICES)
     stature = clip.skeleton.stature_m
     tracked = np.ones((*past.shape, 3), bool)
-    observation = device_features(
+    observation, heading = device_features(
         positions[past][:, :, devices], world[past][:, :, devices], tracked, np.full(len(frames), stature)
     )
-    heading = heading_rotation(world[frames, DEVICES[0]])
     origin = positions[frames, DEVICES[0]][:, None] * (1.0, 0.0, 1.0)
     local = np.einsum("nji,nkj->nki", heading, positions[frames] - origin) / stature
     turned = np.einsum("nji,nkjl->nkil", heading, world[frames])
