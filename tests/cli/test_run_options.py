@@ -12,6 +12,7 @@ from bodystream.cli.drive import Drive
 from bodystream.cli.live import Live
 from bodystream.cli.run_options import RunOptions
 from bodystream.errors import BodystreamError
+from helpers.folder_takes import write_plain
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,35 @@ def test_options_that_moved_say_where_to(words: str, says: str, capsys: pytest.C
     assert cli.main(words.split()) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "is a key of the source now" in said and says in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("live --framse 3", "did you mean --frames?"),
+        ("live --out_folder x --heedless", "did you mean --headless?"),
+        ("drive --headset trace:x --no-refin", "did you mean --no-refine?"),
+        ("live --zzzzzz", "Unrecognized options: --zzzzzz (see `bodystream live --help`)"),
+        ("drive", "give one of --headset openxr, webxr:PORT, trace:FILE, motion:PATH"),
+        ("drive --headless", "give one of --headset openxr"),
+        ("live --frames abc", "(see `bodystream live --help`)"),
+    ],
+)
+def test_options_that_are_wrong_or_missing_say_what_was_meant(
+    words: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(words.split())
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.count("\n") == 1 and says in said
+
+
+def test_a_pace_that_a_source_does_not_have_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_plain(tmp_path)
+    words = ["live", "--source", f"folder:{tmp_path}", "--pace", "live", "--headless", "--device", "cpu"]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert "--pace live is for the synthetic camera: every frame of folder:" in said
 
 
 @pytest.mark.parametrize("command", [Live, Drive])

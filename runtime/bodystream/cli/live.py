@@ -114,6 +114,11 @@ class Live(RunOptions):
         pace = ("all" if self.headless else "paced") if self.pace == "auto" else self.pace
         source = open_source(self.source, device, frames=self.frames, pace=pace, bundles=bundles)
         stack.callback(source.close)
+        if self.pace == "live" and not source.live:
+            raise ConfigurationError(
+                f"--pace live is for the synthetic camera: every frame of {source.name} is processed as fast as it "
+                "goes, so leave it out"
+            )
         if isinstance(source, FolderSource):
             ForegroundSegmenter(config.foreground, source.intrinsics)
         files = [] if self.out is None else [CaptureFiles(self.out, notes.tell)]
@@ -126,7 +131,7 @@ class Live(RunOptions):
             device=device,
             frames=self.frames,
             meter=QualityMeter if measured else None,
-            meter_every=self.quality_every,
+            meter_every=max(1, self.quality_every),
             on_progress=line.progress,
             on_note=notes.tell,
             on_kernel_build=line.building,

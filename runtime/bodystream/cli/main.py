@@ -9,6 +9,7 @@ whose `run()` returns the exit code. Only the module of the command that was ask
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import errno
 import importlib
@@ -22,7 +23,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import Any, ClassVar, Protocol, TextIO
 
 from bodystream import __version__
 from bodystream.cli.interrupts import EndOnThirdInterrupt
@@ -47,6 +48,8 @@ EXIT_OUTPUT_CLOSED = 141  # 128 + SIGPIPE
 
 class Command(Protocol):
     """What a command's dataclass offers."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def run(self) -> int:
         """Do the work and return the exit code: 0 when all is well."""
@@ -210,8 +213,26 @@ def parse(entry: CommandEntry, arguments: Sequence[str], program: str = "bodystr
         if not left.code:
             print(_wrapped(helped.getvalue()))
         else:
-            _print_error(f"{_first_sentence(said.getvalue())} (see `{prog} --help`)")
+            wrong = _first_sentence(said.getvalue())
+            _print_error(f"{wrong}{_option_hint(command, arguments, wrong)} (see `{prog} --help`)")
         raise
+
+
+def _option_hint(command: type[Command], arguments: Sequence[str], wrong: str) -> str:
+    """What was probably meant by options that the command does not have, and what its source may be where none is."""
+    from bodystream.cli.run_options import RunOptions
+
+    names = [field.name.replace("_", "-") for field in dataclasses.fields(command)]
+    known = [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names), "--help"]
+    given = [word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    unknown = [word for word in given if word not in known]
+    meant = [close[0] for word in unknown if (close := difflib.get_close_matches(word, known, n=1))]
+    if meant:
+        return f": did you mean {', '.join(meant)}?"
+    if wrong.startswith("Missing") and issubclass(command, RunOptions) and command.chooser not in given:
+        kinds = (f"{kind.name}:{kind.target}" if kind.target else kind.name for kind in command.kinds())
+        return f": give one of {command.chooser} {', '.join(kinds)}"
+    return ""
 
 
 class _Said(io.StringIO):

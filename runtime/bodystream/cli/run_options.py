@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -34,7 +35,7 @@ class MovedOption:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(ABC):
     """Options that the commands with a session share."""
 
     headless: bool = False
@@ -71,9 +72,9 @@ class RunOptions:
     """Options of former versions that are keys of a source now, by their names without dashes."""
 
     @staticmethod
+    @abstractmethod
     def kinds() -> Sequence[SourceKind[Any, Any]]:
         """What the chooser can choose."""
-        raise NotImplementedError
 
     @classmethod
     def more_help(cls, width: int) -> str:
