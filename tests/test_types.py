@@ -132,6 +132,27 @@ def test_frame_refuses_images_that_do_not_fit(change: dict, message: str) -> Non
     assert "left/000007.png" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"intrinsics": (500.0, 500.0, 3.5, 2.5, 8, 6)}, "intrinsics must be CameraIntrinsics, got tuple"),
+        ({"depth_m": DEPTH.tolist()}, "depth_m must be a numpy array, got list"),
+        ({"depth_m": None}, "depth_m must be a numpy array, got NoneType"),
+        ({"colour": "red"}, "colour must be a numpy array, got str"),
+        ({"mask": [True]}, "mask must be a numpy array, got list"),
+    ],
+)
+def test_frames_of_other_types_are_refused(change: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        dataclasses.replace(RgbdFrame(0, 0, DEPTH, CAMERA), **change)
+
+
+@pytest.mark.parametrize(("name", "value"), [("fx", "500"), ("cy", None), ("width", "8"), ("height", True)])
+def test_intrinsics_are_numbers(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name} must be a number of pixels, got {value!r}"):
+        dataclasses.replace(CAMERA, **{name: value})
+
+
 def test_frame_accepts_what_fits_and_does_not_change() -> None:
     frame = RgbdFrame(3, 99, DEPTH, CAMERA, np.zeros((6, 8, 3), np.uint8), mask=np.ones((6, 8), bool))
     assert frame.label == "3"

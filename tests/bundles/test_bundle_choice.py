@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -37,6 +40,9 @@ def test_a_choice_does_not_change(tmp_path: Path) -> None:
     assert choice.places["pose"] == tmp_path
     with pytest.raises(TypeError):
         choice.places["pose"] = tmp_path  # type: ignore[index]
+    assert choice == BundleChoice({"pose": tmp_path}) and hash(choice) == hash(BundleChoice({"pose": tmp_path}))
+    for again in (pickle.loads(pickle.dumps(choice)), copy.deepcopy(choice)):
+        assert again == choice and isinstance(again.places, MappingProxyType)
 
 
 def test_the_home_folder_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

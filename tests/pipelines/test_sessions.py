@@ -44,6 +44,12 @@ def samples() -> list[HeadsetSample]:
     return samples_of(walking(1.0))[:40]
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[DriveSession]:
+    with DriveSession(config=CONFIG, device=DEVICE) as made:
+        yield made
+
+
 def wrong_depth(value: float, pixels: int) -> RgbdFrame:
     depth_m = frames()[1].depth_m.copy()
     depth_m.reshape(-1)[7 : 7 + pixels] = value
@@ -289,7 +295,7 @@ def test_what_a_state_does_not_allow_is_said(session: CaptureSession) -> None:
         session.live_mesh()
     with pytest.raises(ConfigurationError, match="got object: derive it from bodystream.sinks.SinkBase"):
         session.add_sink(object())  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="at least 1 frame, got a limit of 0"):
+    with pytest.raises(ConfigurationError, match="in frames, must be a whole number from 1, got 0"):
         CaptureSession(device=DEVICE, frames=0)
     gate, refused = Gate(), []
 
@@ -507,6 +513,62 @@ def test_a_sink_with_a_setting_that_cannot_be_is_refused(session: CaptureSession
     setattr(sink, setting, value)
     with pytest.raises(ConfigurationError, match=f"sink mine: {setting} must be .*, got {value}"):
         session.add_sink(sink)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"frames": 1.5}, {"frames": True}, {"meter_every": 0}, {"meter_every": 1.5}, {"meter_every": "3"}]
+)
+def test_counts_that_count_nothing_are_refused(settings: dict[str, Any]) -> None:
+    (value,) = settings.values()
+    with pytest.raises(ConfigurationError, match=f"must be a whole number from 1, got {value!r}"):
+        CaptureSession(device=DEVICE, **settings)
+
+
+def test_a_refused_sink_leaves_no_thread_of_those_before_it() -> None:
+    before = set(threading.enumerate())
+    for make in (CaptureSession, DriveSession):
+        with pytest.raises(ConfigurationError, match="got object: derive it"):
+            make(device=DEVICE, sinks=[Collector(), object()])  # type: ignore[list-item]
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_sink_without_publish_is_no_sink() -> None:
+    class Half(SinkBase[CaptureResult]):
+        pass
+
+    with pytest.raises(TypeError, match="publish"):
+        Half()  # type: ignore[abstract]
+
+
+def test_a_closed_session_opens_and_measures_nothing(samples: list[HeadsetSample]) -> None:
+    capture, drive = CaptureSession(device=DEVICE), DriveSession(config=CONFIG, device=DEVICE)
+    with pytest.raises(ConfigurationError, match="one of auto, T, I, got 'bogus'"):
+        drive.calibrate("bogus")  # type: ignore[arg-type]
+    for session in (capture, drive):
+        session.close()
+        with pytest.raises(SessionError, match="closed"):
+            session.open()
+    with pytest.raises(SessionError, match="closed"):
+        drive.calibrate()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"head": "here"}, "head must be a bodystream.types.TrackedDevice, or None .*, got str"),
+        ({"position_m": "here"}, "position_m of head must be an array of numbers, got 'here'"),
+        ({"position_m": [[1.0], [2.0, 3.0]]}, "position_m of head must be an array of numbers"),
+        ({"rotation_xyzw": None}, "rotation_xyzw of head must be an array of numbers, got None"),
+        ({"kind": "grip of mine"}, "kind of head must be a bodystream.types.DeviceKind, got 'grip of mine'"),
+    ],
+)
+def test_devices_of_another_type_are_refused(
+    changed: dict[str, Any], said: str, samples: list[HeadsetSample], refusing: DriveSession
+) -> None:
+    assert samples[0].head is not None
+    wrong = changed.get("head") or replace(samples[0].head, **changed)
+    with pytest.raises(InputError, match=said):
+        refusing.push(replace(samples[0], head=wrong))
 
 
 def test_a_sink_may_be_waited_for_without_end() -> None:

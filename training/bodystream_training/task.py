@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 __all__ = ["Task"]
 
 
-class Task(nn.Module):
+class Task(nn.Module, ABC):
     """A network with its examples and losses. `loop.Trainer` does all else.
 
     It is a module, so that everything it holds goes to the device with it: a normalisation, another network that stays
@@ -25,6 +26,7 @@ class Task(nn.Module):
         super().__init__()
         self.model = model
 
+    @abstractmethod
     def terms(self, batch: Any, progress: float) -> dict[str, Tensor]:
         """Losses of a batch, each a scalar; `total` is what is made small, the others are for the log.
 
@@ -32,19 +34,18 @@ class Task(nn.Module):
             batch: what `batch` gave, on the device.
             progress: share of the training that is done, from 0 to 1.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self) -> int:
         """How many examples there are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batch(self, index: Tensor, generator: torch.Generator) -> Any:
         """The examples `index` (B,), on the processor: tensors, collections of them, or an object with `to(device)`.
 
         Args:
             generator: of all that is random about them.
         """
-        raise NotImplementedError
 
     def epoch(self) -> int:
         """Examples per epoch; fewer than `count` where there are several variants of each."""

@@ -33,6 +33,12 @@ class BundleChoice:
         _check_names(self.places, KNOWN)
         object.__setattr__(self, "places", MappingProxyType({name: Path(place) for name, place in self.places.items()}))
 
+    def __hash__(self) -> int:
+        return hash(frozenset(self.places.items()))
+
+    def __reduce__(self) -> tuple[type[BundleChoice], tuple[dict[str, Path]]]:  # a view of a dictionary is not pickled
+        return type(self), (dict(self.places),)
+
     @classmethod
     def parse(cls, words: Iterable[str], usable: Collection[str]) -> BundleChoice:
         """What was given as `--bundle NAME=PATH`.

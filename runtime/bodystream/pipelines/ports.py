@@ -12,7 +12,7 @@ from bodystream.sinks.base import Occasion, PreparingSink, Sink, SinkBase
 from bodystream.sinks.worker import SinkWorker
 from bodystream.timing import Spans
 
-__all__ = ["SinkPort", "SinkPorts"]
+__all__ = ["SinkPort", "SinkPorts", "check_sink"]
 
 
 class SinkPort:
@@ -26,12 +26,7 @@ class SinkPort:
     """
 
     def __init__(self, sink: Sink[Any]) -> None:
-        if not isinstance(sink, Sink):
-            raise ConfigurationError(
-                f"a sink has a name and the methods publish and close, got {type(sink).__name__}: derive it from "
-                "bodystream.sinks.SinkBase"
-            )
-        _check_settings(sink)
+        check_sink(sink)
         self._sink = sink
         self._prepare = sink.prepare if isinstance(sink, PreparingSink) else None
         self._close_within_s = float(getattr(sink, "close_within_s", SinkBase.close_within_s))
@@ -69,7 +64,17 @@ class SinkPort:
         return self.worker.close(self._close_within_s)
 
 
-def _check_settings(sink: Sink[Any]) -> None:
+def check_sink(sink: object) -> None:
+    """Look at a sink before a thread is begun for it.
+
+    Raises:
+        ConfigurationError: it is none, or has a setting that cannot be.
+    """
+    if not isinstance(sink, Sink):
+        raise ConfigurationError(
+            f"a sink has a name and the methods publish and close, got {type(sink).__name__}: derive it from "
+            "bodystream.sinks.SinkBase"
+        )
     rate_hz = getattr(sink, "max_rate_hz", SinkBase.max_rate_hz)
     within_s = getattr(sink, "close_within_s", SinkBase.close_within_s)
     if rate_hz is not None and not (isinstance(rate_hz, (int, float)) and rate_hz > 0):

@@ -290,7 +290,7 @@ class Session(Stepping[T, R]):
     def _run_whole(self) -> None:
         self._run_thread = threading.current_thread()
         try:
-            self.open()
+            self._open()
             self._loop()
             self._end_run()
         finally:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from bodystream.errors import ConfigurationError, SessionError
+import numpy as np
+
+from bodystream.errors import ConfigurationError, SessionError, excerpt
 from bodystream.pipelines.intake import Intake, Progress, RunSource
 from bodystream.pipelines.notifier import Notifier
 from bodystream.pipelines.ports import SinkPorts
@@ -16,10 +18,20 @@ from bodystream.sinks.base import Occasion
 from bodystream.timing import Spans
 from bodystream.types import Status
 
-__all__ = ["Stepping"]
+__all__ = ["Stepping", "check_count"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def check_count(what: str, count: object) -> None:
+    """Refuse what counts nothing.
+
+    Raises:
+        ConfigurationError: it is no whole number, or below 1.
+    """
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise ConfigurationError(f"{what} must be a whole number from 1, got {excerpt(count)}")
 
 
 class Stepping(ABC, Generic[T, R]):
@@ -31,7 +43,7 @@ class Stepping(ABC, Generic[T, R]):
         on_result, on_progress, on_note: see the sessions.
 
     Raises:
-        ConfigurationError: a limit below 1.
+        ConfigurationError: a limit that is no whole number from 1.
     """
 
     _what = "frame"  # for messages
@@ -45,8 +57,8 @@ class Stepping(ABC, Generic[T, R]):
         on_progress: Callable[[Progress], object] | None,
         on_note: Callable[[str], object] | None,
     ) -> None:
-        if limit is not None and limit < 1:
-            raise ConfigurationError(f"a session processes at least 1 {self._what}, got a limit of {limit}")
+        if limit is not None:
+            check_count(f"the limit of a session, in {self._what}s,", limit)
         self._intake: Intake[T] = Intake(source, limit, self._window)
         self._on_result, self._on_progress, self._on_note = on_result, on_progress, on_note
         self._warned: list[str] = []
@@ -55,9 +67,25 @@ class Stepping(ABC, Generic[T, R]):
         self._result: R | None = None
         self._pipeline, self._owner = threading.Lock(), 0
 
-    @abstractmethod
     def open(self) -> None:
-        """Make the pipeline, where the source has to be asked for that; `run` does so, too. May be called again."""
+        """Begin to read the source, and make what only its first item can tell how; `run` does so, too.
+
+        May be called again; without a source it does nothing.
+
+        Raises:
+            SessionError: the session is closed.
+            SourceError: there is no usable item, or none in time.
+        """
+        self._refuse_closed()
+        self._open()
+
+    @abstractmethod
+    def _refuse_closed(self) -> None:
+        """Raises: SessionError: the session is closed."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Make the pipeline, where the source has to be asked for that. May be called again."""
 
     @abstractmethod
     def _step(self, item: T, arrived_ns: int | None) -> R | None:

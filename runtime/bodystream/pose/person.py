@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from bodystream.errors import InputError
+from bodystream.errors import ConfigurationError, InputError, excerpt
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pose.calibration import Calibration, fitted_skeleton
 from bodystream.pose.measuring import CalibrationConfig, calibrate
@@ -115,7 +115,13 @@ class Person:
         """Measure the person, in a T- or I-pose, from the seconds after head and both hands are tracked.
 
         Where that fails, it is tried again a few times; the notes tell.
+
+        Raises:
+            ConfigurationError: there is no such pose.
         """
+        if pose not in get_args(CalibrationPose):
+            known = ", ".join(get_args(CalibrationPose))
+            raise ConfigurationError(f"a calibration pose is one of {known}, got {excerpt(pose)}")
         self._pose, self._failed = pose, 0
         self._begin()
 

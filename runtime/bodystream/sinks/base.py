@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -59,7 +60,7 @@ class Sink(Protocol[R_in]):
         ...
 
 
-class SinkBase(Generic[R]):
+class SinkBase(ABC, Generic[R]):
     """A sink with the usual settings; a class of its own overrides `publish`, and what else it wants.
 
     Attributes:
@@ -78,8 +79,9 @@ class SinkBase(Generic[R]):
     max_rate_hz: float | None = None
     close_within_s: float = 5.0
 
+    @abstractmethod
     def publish(self, result: R, /) -> None:
-        raise NotImplementedError
+        """See `Sink.publish`."""
 
     def flush(self) -> None:
         """What was published together has been; called on the sink's thread."""

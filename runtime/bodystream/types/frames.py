@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
-from bodystream.errors import InputError
+from bodystream.errors import InputError, excerpt
 from bodystream.types.base import Array, Status
 from bodystream.types.surfaces import Mesh
 
@@ -32,6 +33,10 @@ class CameraIntrinsics:
 
     def __post_init__(self) -> None:
         values = (self.fx, self.fy, self.cx, self.cy)
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise InputError(f"camera intrinsics: {name} must be a number of pixels, got {excerpt(value)}")
         if not all(np.isfinite(v) for v in values) or self.fx <= 0 or self.fy <= 0:
             raise InputError(
                 f"camera intrinsics must be finite with positive focal lengths, got fx={self.fx}, "
@@ -152,6 +157,14 @@ class RgbdFrame:
     name: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.intrinsics, CameraIntrinsics):
+            raise InputError(
+                f"frame {self.label}: intrinsics must be CameraIntrinsics, got {type(self.intrinsics).__name__}"
+            )
+        for name in ("depth_m", "colour", "mask"):
+            value = getattr(self, name)
+            if not (isinstance(value, np.ndarray) or (value is None and name != "depth_m")):
+                raise InputError(f"frame {self.label}: {name} must be a numpy array, got {type(value).__name__}")
         size = (self.intrinsics.height, self.intrinsics.width)
         if self.depth_m.dtype != np.float32 or self.depth_m.shape != size:
             raise InputError(

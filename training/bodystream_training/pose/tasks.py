@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,13 @@ class PoseTask(Task):
         self.config, self.data = config, data
         self.normalise = normalise
 
+    @abstractmethod
     def losses(self, batch: Batch, pose: Tensor, condition: Tensor, progress: float) -> dict[str, Tensor]:
         """The terms, of normalised poses (B, 66) and conditions (B, C)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def guess(self, model: nn.Module, batch: Batch, condition: Tensor) -> Tensor:
         """(B, 66) the normalised poses that `model`, one like `self.model`, gives for normalised conditions."""
-        raise NotImplementedError
 
     def likelihood(self, model: nn.Module, pose: Tensor, condition: Tensor) -> Tensor | None:
         """(B,) negative log likelihoods of normalised poses, where the network has any."""

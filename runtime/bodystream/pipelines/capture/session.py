@@ -17,8 +17,10 @@ from bodystream.pipelines.capture.pipeline import Capture
 from bodystream.pipelines.capture.result import CaptureResult, LiveSurface
 from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.intake import check_time
+from bodystream.pipelines.ports import check_sink
 from bodystream.pipelines.reader import Arrival
 from bodystream.pipelines.run import STALL_S, Progress, Session
+from bodystream.pipelines.stepping import check_count
 from bodystream.pipelines.warmup import warm_up
 from bodystream.sinks.base import Occasion, Sink
 from bodystream.sinks.reports.capture import CaptureReport, ReportBuilder
@@ -96,9 +98,12 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         on_kernel_build: Callable[[str, int, int], None] | None = None,
     ) -> None:
         super().__init__(source, frames, on_result, on_progress, on_note)
+        for sink in sinks:  # all of them, before threads are begun for any
+            check_sink(sink)
+        check_count("meter_every", meter_every)
         self.device = select_device(device) if isinstance(device, str) else device
         self.config = CaptureConfig() if config is None else config
-        self._make_meter, self._meter_every = meter, max(1, meter_every)
+        self._make_meter, self._meter_every = meter, meter_every
         self._meter: SurfaceMeter | None = None
         self._told_of_masks = False
         self._spans = Spans()
@@ -130,12 +135,8 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
             warnings=self._sink_warnings(),
         )
 
-    def open(self) -> None:
-        """Read the source's first frame and make the pipeline for it; without a source, nothing.
-
-        Raises:
-            SourceError: there is no usable frame, or none within 15 s.
-        """
+    def _open(self) -> None:
+        # Of the first frame are the intrinsics that the pipeline is made for.
         with self._turn():
             if self._intake.reader is None or self._capture is not None:
                 return

@@ -10,11 +10,12 @@ import numpy as np
 import warp as wp
 
 from bodystream.device import describe_device, select_device
-from bodystream.errors import BodystreamError, InputError, NotReadyError, SourceError
+from bodystream.errors import BodystreamError, InputError, NotReadyError, SourceError, excerpt
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.pipelines.intake import check_time
+from bodystream.pipelines.ports import check_sink
 from bodystream.pipelines.run import Progress, Session
 from bodystream.pipelines.warmup import DRIVE_MODULES, warm_up
 from bodystream.pose.calibration import Calibration
@@ -27,7 +28,7 @@ from bodystream.sources.headset.base import HeadsetSource
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.sources.headset.trace import TraceHeadset
 from bodystream.timing import Spans, now_ns
-from bodystream.types import BodyPose, HeadsetSample, Mesh, SkinnedMesh, Status
+from bodystream.types import BodyPose, DeviceKind, HeadsetSample, Mesh, SkinnedMesh, Status, TrackedDevice
 
 __all__ = ["DriveSession"]
 
@@ -83,6 +84,8 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         on_kernel_build: Callable[[str, int, int], None] | None = None,
     ) -> None:
         super().__init__(source, samples, on_result, on_progress, on_note)
+        for sink in sinks:  # all of them, before threads are begun for any
+            check_sink(sink)
         self.device = select_device(device) if isinstance(device, str) else device
         self.config = _with_what_is_known(DriveConfig() if config is None else config, source)
         self._name = "pushed samples" if source is None else source.name
@@ -140,8 +143,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             warnings=[*driver.checker.warnings, *self._sink_warnings()],
         )
 
-    def open(self) -> None:
-        """Begin to read the source."""
+    def _open(self) -> None:
         if self._intake.reader is not None:
             self._intake.reader.start()
 
@@ -174,8 +176,13 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         """Measure the person, in a T- or I-pose, from the seconds after head and both hands are tracked.
 
         Where that fails, it is tried again a few times, which `on_note` tells; `on_calibrated` has what was found.
+
+        Raises:
+            ConfigurationError: there is no such pose.
+            SessionError: the session is closed.
         """
         with self._turn():
+            self._refuse_closed()
             self._driver.person.measure(pose)
 
     def _calibrated(self, found: Calibration) -> None:
@@ -254,12 +261,30 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             device = getattr(item, side)
             if device is None:
                 continue
+            if not isinstance(device, TrackedDevice):
+                raise InputError(
+                    f"sample {item.index}: {side} must be a bodystream.types.TrackedDevice, or None while it is not "
+                    f"tracked, got {type(device).__name__}"
+                )
             for name, shape in (("position_m", (3,)), ("rotation_xyzw", (4,))):
                 value = getattr(device, name)
-                if np.shape(value) != shape:
+                try:
+                    numbers = np.asarray(value)
+                except ValueError:  # lists of several lengths
+                    numbers = np.array(None)
+                if numbers.dtype.kind not in "fiu":
                     raise InputError(
-                        f"sample {item.index}: {name} of {side} must have shape {shape}, got {np.shape(value)}"
+                        f"sample {item.index}: {name} of {side} must be an array of numbers, got {excerpt(value)}"
                     )
+                if numbers.shape != shape:
+                    raise InputError(
+                        f"sample {item.index}: {name} of {side} must have shape {shape}, got {numbers.shape}"
+                    )
+            if not isinstance(device.kind, DeviceKind):
+                raise InputError(
+                    f"sample {item.index}: kind of {side} must be a bodystream.types.DeviceKind, got "
+                    f"{excerpt(device.kind)}"
+                )
 
     def _close_pipeline(self) -> None:
         self._driver.close()
