@@ -42,7 +42,7 @@ EASED: dict[str, set[str]] = {
     "training/bodystream_training/pose/model.py": {"reportArgumentType", "reportCallIssue"},
 }
 """Files that switch rules off for all their lines, and which. Take an entry out when its file has become clean."""
-MOST_IGNORED_LINES = 17
+MOST_IGNORED_LINES = 16
 """Lines with `type: ignore` or `pyright: ignore`. Lower it when there are fewer."""
 
 

@@ -95,11 +95,12 @@ def test_absence_keeps_the_model() -> None:
 
 
 def elsewhere(frame: RgbdFrame) -> RgbdFrame:
-    """The same person turned upside down: nothing of the model fits."""
+    """The same person upside down and a metre farther away: nothing of the model fits."""
     assert frame.colour is not None and frame.truth is not None
+    depth_m = frame.depth_m[::-1]
     return replace(
         frame,
-        depth_m=np.ascontiguousarray(frame.depth_m[::-1]),
+        depth_m=np.where(depth_m > 0, depth_m + 1, 0).astype(np.float32),
         colour=np.ascontiguousarray(frame.colour[::-1]),
         mask=np.ascontiguousarray(frame.truth.mask[::-1]),
         truth=None,

@@ -254,7 +254,9 @@ def naive_mesh(depth: Array, mask: Array, camera: CameraIntrinsics, reach: float
             for du in (-stride, 0, stride):
                 other = (u + du, v + dv)
                 if other != (u, v) and other in points:
-                    if np.linalg.norm(points[u, v] - points[other]) < reach * stride:
+                    apart = points[u, v] - points[other]
+                    seen_at = abs(apart[2]) < 2.0 * np.hypot(apart[0], apart[1]) + 0.01
+                    if np.linalg.norm(apart) < reach or (stride > 1 and seen_at):
                         pairs.add(frozenset([(u, v), other]))
     return points, pairs
 
@@ -275,6 +277,48 @@ def test_mesh_from_depth_is_that_of_loops(rng: np.random.Generator, width: int, 
     assert len(found) == len(set(found)) and set(found) == pairs
     u, v = mesh.pixels.T
     assert np.array_equal(mesh.index[v, u], np.arange(len(u))) and (mesh.index >= 0).sum() == len(u)
+
+
+@pytest.mark.parametrize(
+    ("step_m", "stride", "linked"),
+    [
+        # Neighbours are 3.3 mm apart at one metre: the distance alone counts.
+        (0.025, 1, True),
+        (0.035, 1, False),
+        # Every third, 14 mm apart on the diagonal: seen at less than the steepest angle it is one surface, noise apart.
+        (0.036, 3, True),
+        (0.041, 3, False),
+        (0.06, 3, False),  # an arm before the chest, nearer than three times the longest edge
+        (0.2, 3, False),
+        # Every twelfth, 57 mm apart on the diagonal.
+        (0.11, 12, True),
+        (0.13, 12, False),
+    ],
+)
+def test_depth_jumps_are_not_bridged(step_m: float, stride: int, linked: bool) -> None:
+    """The right half of a plane lies nearer by a step."""
+    camera = CameraIntrinsics(300.0, 300.0, 24.0, 12.0, 48, 24)
+    depth = np.ones((24, 48), np.float32)
+    depth[:, 24:] -= np.float32(step_m)
+    mesh = mesh_from_depth(depth, np.ones(depth.shape, bool), camera, 0.03, stride)
+    right = mesh.pixels[:, 0] >= 24
+    across = right[mesh.edges[:, 0]] != right[mesh.edges[:, 1]]
+    assert across.any() == linked
+    assert (~across).sum() > 4
+
+
+@pytest.mark.parametrize("tangent", [1.0, 1.5, 2.0, 4.0])
+def test_slopes_hold_together_at_every_stride(tangent: float) -> None:
+    """A plane that recedes: unless it is too steep it is one surface, however coarse the grid."""
+    camera = CameraIntrinsics(300.0, 300.0, 24.0, 12.0, 48, 24)
+    ray_x = (np.arange(48) - 24) / 300
+    depth = np.tile(1 / (1 - tangent * ray_x), (24, 1)).astype(np.float32)
+    for stride in (1, 4, 8):
+        mesh = mesh_from_depth(depth, np.ones(depth.shape, bool), camera, 0.03, stride)
+        links = coo_matrix((np.ones(len(mesh.edges)), mesh.edges.T), shape=(len(mesh.points),) * 2)
+        pieces = connected_components(links, directed=False)[0]
+        # Neighbouring pixels are near enough at any angle.
+        assert (pieces == 1) == (tangent <= 2 or stride == 1)
 
 
 @settings(deadline=None, max_examples=25)

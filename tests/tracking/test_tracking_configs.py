@@ -77,6 +77,7 @@ def test_counts_are_whole_and_large_enough(config: type[Any], field: str, least:
         (MatchConfig, {"least_weight": 1.2}, "least_weight must be a number at least 0 and at most 1, got 1.2"),
         (MatchConfig, {"silhouette_weight": -1.0}, "silhouette_weight must be a number at least 0"),
         (TrackerConfig, {"lost_fit": 1.5}, "lost_fit must be a number above 0 and at most 1, got 1.5"),
+        (TrackerConfig, {"max_points": 65_537}, "max_points must be at most 65536, got 65537"),
         (TrackerConfig, {"poor_fit": 0.7}, "poor_fit must not exceed lost_fit \\(0.6\\), got 0.7"),
     ],
 )
@@ -88,4 +89,5 @@ def test_values_that_do_not_go_together(config: type[Any], values: dict[str, obj
 def test_what_ships_is_allowed() -> None:
     config = CaptureConfig()
     assert config.tracking.solver == SolverConfig.live() and config.tracking == TrackerConfig()
+    assert TrackerConfig(max_points=65_536).max_points == 65_536
     assert SolverConfig(min_matches=0, iterations=0, icp_min_cosine=0.0).iterations == 0

@@ -5,6 +5,9 @@ Pixel centres are at integers, so an image spans -0.5 to width - 0.5. `device.ca
 
 import warp as wp
 
+# A stereo camera of 5 cm baseline that finds disparities to a sixteenth of a pixel: the steps of its depth.
+STEREO_STEPS_PER_M = wp.constant(1.6)
+
 
 @wp.struct
 class Camera:
@@ -59,3 +62,12 @@ def is_inside(camera: Camera, pixel: wp.vec2i, border: int) -> bool:
 def ray_of(camera: Camera, u: float, v: float) -> wp.vec3:
     """The ray (x, y, 1) of an image point [px]; times the depth it is the point that is seen there."""
     return wp.vec3((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0)
+
+
+@wp.func
+def depth_noise(camera: Camera, z: float) -> float:
+    """How far a stereo camera's depth may be off at z [m]: it grows with the square of the distance, and with pixels.
+
+    Source: the disparity's step, as in Khoshelham and Elberink 2012, eq. 4. Other depth cameras are better than that.
+    """
+    return z * z / (camera.fx * STEREO_STEPS_PER_M)

@@ -16,6 +16,8 @@ __all__ = ["DeviceFrame"]
 
 _BACKGROUND = int(frame_kernels.BACKGROUND)
 _PIXELS = int(frame_kernels.PIXELS)
+# Two eyes 5 to 8 cm apart see the edge of a body at 1.5 m against a far wall so differently.
+_SHADOW_RAD = 0.035
 
 
 class DeviceFrame:
@@ -30,7 +32,7 @@ class DeviceFrame:
         depth: (H, W) float32 device array, the foreground's depth [m], 0 elsewhere.
         mask: (H, W) uint8 device array, 1 = foreground.
         scene_depth: (H, W) float32 device array, all measurements [m]; far away where the source's own mask says that
-            nothing of the body is.
+            nothing of the body is; that of the background in the shadow that the body casts for a camera of two eyes.
     """
 
     def __init__(self, intrinsics: CameraIntrinsics, device: wp.Device) -> None:
@@ -51,6 +53,8 @@ class DeviceFrame:
         inputs = [view_as(self._labels.array, wp.vec4ub, strips), view_as(self._scene.array, wp.vec4, strips)]
         inputs += [view_as(depth, wp.vec4, strips), view_as(mask, wp.vec4ub, strips)]
         self._label_depth = RecordedLaunch(frame_kernels.label_depth, strips, inputs, device, min_chunk=65536)
+        inputs = [self.mask, round(_SHADOW_RAD * intrinsics.fx), self.scene_depth]
+        self._fill_shadows = RecordedLaunch(frame_kernels.fill_shadows, shape[0], inputs, device, min_chunk=64)
 
     @property
     def frame(self) -> RgbdFrame:
@@ -85,6 +89,7 @@ class DeviceFrame:
         self._scene.upload(frame.depth_m.reshape(-1))
         self._labels.upload(labels.reshape(-1))
         self._label_depth()
+        self._fill_shadows()
         self._frame, self._foreground = frame, foreground
         self._colour_is_current = False
 

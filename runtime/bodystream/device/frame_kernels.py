@@ -30,3 +30,32 @@ def label_depth(
     scene_depth_out[i] = scene
     depth_out[i] = depth
     mask_out[i] = mask
+
+
+@wp.kernel(enable_backward=False)
+def fill_shadows(
+    begin: wp.int32,
+    # In:
+    mask: wp.array2d(dtype=wp.uint8),  # (H, W) 1 = foreground
+    # Options:
+    widest_px: int,
+    # Out (read, too):
+    scene_depth_out: wp.array2d(dtype=float),  # (H, W) all measurements [m]
+):
+    """Holes of a row between foreground and background get the background's depth.
+
+    Beside a near outline a stereo or structured-light camera measures nothing: one of its two eyes sees the background
+    there, and the other one the subject. A hole within the subject, or wider than such a shadow, says nothing.
+    """
+    v = begin + wp.tid()
+    before = int(-1)  # the last pixel that was measured
+    for u in range(scene_depth_out.shape[1]):
+        z = scene_depth_out[v, u]
+        if z > 0.0:
+            if before >= 0 and u - before > 1 and u - before <= widest_px + 1 and mask[v, u] != mask[v, before]:
+                background = scene_depth_out[v, before]
+                if mask[v, u] == wp.uint8(0):
+                    background = z
+                for hole in range(before + 1, u):
+                    scene_depth_out[v, hole] = background
+            before = u

@@ -81,11 +81,13 @@ def join(roots: wp.array(dtype=wp.int32), vertex: int, other: int):
 def join_corners(
     begin: wp.int32,
     # Surface:
-    corners: wp.array(dtype=wp.vec4i),  # (Q,) vertices
+    corners: wp.array(dtype=wp.vec4i),  # (Q,) vertices, -1 = left out
     # Out (read, too):
     roots_out: wp.array(dtype=wp.int32),  # (V,)
 ):
     q = corners[begin + wp.tid()]
+    if q[0] < 0:
+        return
     for side in range(1, 4):
         join(roots_out, q[0], q[side])
 
@@ -109,8 +111,16 @@ def spread_sizes(
     # Components:
     roots: wp.array(dtype=wp.int32),  # (V,)
     sizes: wp.array(dtype=wp.int32),  # (V,) of a root, vertices of its component
+    vertex_count: int,  # V
+    corners: wp.array(dtype=wp.vec4i),  # (Q,) vertices, -1 = left out
     # Out:
-    sizes_out: wp.array(dtype=wp.int32),  # (V,) vertices of each one's component
+    sizes_out: wp.array(dtype=wp.int32),  # (V + Q,) vertices of the component of each vertex and quad, 0 = left out
 ):
     i = begin + wp.tid()
-    sizes_out[i] = sizes[roots[i]]
+    vertex = int(i)
+    if i >= vertex_count:
+        vertex = corners[i - vertex_count][0]
+    size = int(0)
+    if vertex >= 0:
+        size = sizes[roots[vertex]]
+    sizes_out[i] = size

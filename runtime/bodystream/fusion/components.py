@@ -20,7 +20,7 @@ class Components:
         device: where its arrays live.
 
     Attributes:
-        corners: (Q,) vec4i device array, the vertices of each quad: to be filled before `number`.
+        corners: (Q,) vec4i device array, the vertices of each quad, -1 = left out: to be filled before `number`.
         vertex_places, quad_places: (V,) and (Q,) int32 device arrays, place of what is shown, -1 = left out.
         growth_count: how often the buffers were doubled.
     """
@@ -36,8 +36,8 @@ class Components:
         self._corners = Staged(capacity, wp.vec4i, self._device)
         self._roots = wp.zeros(capacity, dtype=wp.int32, device=self._device)
         self._root_sizes = wp.zeros(capacity, dtype=wp.int32, device=self._device)
-        self._sizes = Staged(capacity, wp.int32, self._device)
-        # Places of vertices and behind them those of quads, so that they go up as one.
+        # Of vertices and behind them of quads, so that they cross as one.
+        self._sizes = Staged(2 * capacity, wp.int32, self._device)
         self._places = Staged(2 * capacity, wp.int32, self._device)
         self.corners = self._corners.array
         self.vertex_places, self.quad_places = self._places.array[:capacity], self._places.array[capacity:]
@@ -65,19 +65,18 @@ class Components:
             least: vertices that a component must have; 0 = everything is shown.
             least_share: and this share of those of the largest component.
         """
-        vertex_shown, quad_shown = np.ones(vertices, bool), np.ones(quads, bool)
-        if least > 0 and vertices:
-            inputs = [self._roots, self._root_sizes]
-            self._launch(component_kernels.begin_components, vertices, inputs, min_chunk=8192)
-            # Atomics of one address: one thread on a CPU.
-            self._launch(component_kernels.join_corners, quads, [self.corners, self._roots], split=False)
-            self._launch(component_kernels.count_members, vertices, inputs, split=False)
-            self._launch(component_kernels.spread_sizes, vertices, [*inputs, self._sizes.array], min_chunk=8192)
-            sizes = self._sizes.download(vertices)
-            vertex_shown = sizes >= max(least, least_share * float(sizes.max()))
-            if not vertex_shown.all():
-                # A quad and its vertices belong to one component.
-                quad_shown = vertex_shown[self._corners.download(quads)[:, 0]]
+        if vertices == 0:
+            return 0, 0
+        inputs = [self._roots, self._root_sizes]
+        self._launch(component_kernels.begin_components, vertices, inputs, min_chunk=8192)
+        # Atomics of one address: one thread on a CPU.
+        self._launch(component_kernels.join_corners, quads, [self.corners, self._roots], split=False)
+        self._launch(component_kernels.count_members, vertices, inputs, split=False)
+        inputs += [vertices, self.corners, self._sizes.array]
+        self._launch(component_kernels.spread_sizes, vertices + quads, inputs, min_chunk=8192)
+        sizes = self._sizes.download(vertices + quads)
+        enough = max(least, least_share * float(sizes.max())) if least > 0 else 0
+        vertex_shown, quad_shown = sizes[:vertices] >= enough, sizes[vertices:] >= max(1, enough)
         self._places.upload(np.concatenate([_places(vertex_shown), _places(quad_shown)]))
         self.vertex_places = self._places.array[:vertices]
         self.quad_places = self._places.array[vertices : vertices + quads]

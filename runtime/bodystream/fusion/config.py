@@ -25,7 +25,8 @@ class FusionConfig:
         near_m, far_m: range of depth that is used [m].
         edge_px: pixels nearer than this to the mask's border or to a depth jump are not fused.
         min_cosine: views more oblique than this are not fused.
-        carve_rate: weight that a surface voxel loses when a frame sees through it.
+        carve_rate, carve_share: weight that a surface voxel loses when a frame sees through it, and the share of the
+            rest: the longest remembered surface is gone in a third of a second.
         silhouette_px: background this close to the mask says nothing: tracking errs most there.
         surface_tolerance_m: a block is extracted again once a voxel near its surface moved by this [m].
         settled_m, settled_weight: a voxel that goes farther than this in a frame, or has less weight, has moved [m].
@@ -33,6 +34,7 @@ class FusionConfig:
         settled_every: settled blocks are updated in every n-th frame only.
         min_component_vertices: smaller separate pieces of surface are left out as noise; 0 = nothing is left out.
         min_component_share: and those with less than this share of the vertices of the largest piece.
+        longest_edge_m: faces that have become longer than this join what is apart, and are taken out.
         anchor_budget: cached anchors that are refreshed per frame after the graph grew.
         block_capacity: blocks that fit before the buffers are doubled.
         max_blocks: no more are allocated; what would need them is counted as refused.
@@ -48,6 +50,7 @@ class FusionConfig:
     edge_px: int = 2
     min_cosine: float = 0.2
     carve_rate: float = 1.0
+    carve_share: float = 0.4
     silhouette_px: int = 6
     surface_tolerance_m: float = 0.0005
     settled_m: float = 0.0005
@@ -56,6 +59,7 @@ class FusionConfig:
     settled_every: int = 2
     min_component_vertices: int = 60
     min_component_share: float = 0.01
+    longest_edge_m: float = 0.035
     anchor_budget: int = 2048
     block_capacity: int = 1024
     max_blocks: int = 32768
@@ -79,6 +83,7 @@ class FusionConfig:
             (self.edge_px >= 1, f"edge_px must be at least 1, got {self.edge_px}"),
             (0 < self.min_cosine < 1, f"min_cosine must lie in (0, 1), got {self.min_cosine}"),
             (self.carve_rate >= 0, f"carve_rate must not be negative, got {self.carve_rate}"),
+            (0 <= self.carve_share < 1, f"carve_share must lie in [0, 1), got {self.carve_share}"),
             (self.silhouette_px >= 0, f"silhouette_px must not be negative, got {self.silhouette_px}"),
             (
                 self.surface_tolerance_m >= 0,
@@ -91,6 +96,10 @@ class FusionConfig:
                 f"min_component_share must lie in [0, 1], got {self.min_component_share}",
             ),
             (self.settled_every >= 1, f"settled_every must be at least 1, got {self.settled_every}"),
+            (
+                self.longest_edge_m >= 2 * self.voxel_m,
+                f"longest_edge_m must be at least two voxels ({2 * self.voxel_m:g} m), got {self.longest_edge_m}",
+            ),
             (self.anchor_budget >= 1, f"anchor_budget must be at least 1, got {self.anchor_budget}"),
             (
                 1 <= self.block_capacity <= self.max_blocks,

@@ -21,6 +21,7 @@ from bodystream.fusion.lanes_kernels import (
 wp.set_module_options({"enable_backward": False, "max_unroll": 16})
 
 TILE = wp.constant(16)
+FARTHEST = wp.constant(1000.0)  # [m], and farther there is no measurement
 FINE = wp.constant(8)  # pixels along a fine tile, a quarter of a tile
 LANES = wp.constant(vec8(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0))
 
@@ -129,10 +130,13 @@ def grade_fine_tile(u: int, v: int, image: Image, camera: Camera, rules: PixelRu
     background = vec8(0.0)
     for line in range(v, wp.min(v + FINE, camera.height)):
         depth = image.depth[line * camera.width + u]
-        measured = wp.cw_mul(above(depth, vec8(rules.near)), above(vec8(rules.far), depth))
+        outside = vec8(1.0) - marked(image.mask[line * camera.width + u])
+        # However far the background is, the space before it is empty.
+        far = vec8(rules.far) + (FARTHEST - rules.far) * outside
+        measured = wp.cw_mul(above(depth, vec8(rules.near)), above(far, depth))
         here = chosen(measured, depth, vec8(0.0))
-        subject = wp.cw_mul(marked(image.mask[line * camera.width + u]), measured)
-        grades = subject - measured
+        subject = measured - wp.cw_mul(outside, measured)
+        grades = -0.5 * outside - 0.5 * wp.cw_mul(outside, measured)
         background = larger(background, wp.cw_mul(here, -grades))
         if any_lane(subject):
             fore = grades_of(image, here, u, line, camera, rules)

@@ -13,6 +13,7 @@ from bodystream.device.camera import device_camera
 from bodystream.fusion import frame_kernels
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.lanes_kernels import vec8, vec8ub, vec16
+from bodystream.fusion.rules import pixel_rules
 from bodystream.types import Array, CameraIntrinsics
 
 __all__ = ["FrameGrader"]
@@ -36,7 +37,7 @@ class FrameGrader:
 
     def __init__(self, config: FusionConfig, device: wp.Device) -> None:
         self.graded = frame_kernels.Graded()
-        self.rules = _pixel_rules(config)
+        self.rules = pixel_rules(config)
         self._near_m = config.near_m
         self._device = device
         self._launch = LaunchCache(device)
@@ -146,15 +147,3 @@ class FrameGrader:
 def _tiles_of(size: tuple[int, int], tile_px: int) -> tuple[int, int]:
     """Rows and columns of tiles that cover an image of so many lines and columns."""
     return -(-size[0] // tile_px), -(-size[1] // tile_px)
-
-
-def _pixel_rules(config: FusionConfig) -> frame_kernels.PixelRules:  # pyright: ignore[reportGeneralTypeIssues]
-    """The kernel's view of a configuration."""
-    rules = frame_kernels.PixelRules()
-    rules.edge_px = config.edge_px
-    rules.min_cosine = config.min_cosine
-    rules.max_slope = float(np.sqrt(1.0 / config.min_cosine**2 - 1.0))
-    rules.near, rules.far = config.near_m, config.far_m
-    rules.spacing = 0.5 * config.truncation_m
-    rules.truncation = config.truncation_m
-    return rules

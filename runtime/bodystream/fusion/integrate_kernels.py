@@ -8,8 +8,9 @@ in rows of eight. A row is looked at only where the depth around its pixels can 
 
 import warp as wp
 
+from bodystream.deformation.ownership_kernels import Owners, is_strange
 from bodystream.device.camera_kernels import Camera
-from bodystream.fusion.blocks_kernels import EDGE, Live, SliceStates
+from bodystream.fusion.blocks_kernels import EDGE, Blocks, Live, SliceStates
 from bodystream.fusion.frame_kernels import FINE, TILE, Graded
 from bodystream.fusion.lanes_kernels import above, any_lane, chosen, larger, least, most, smaller, sum_of, vec8, vec8i
 from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, Columns, columns_of
@@ -29,10 +30,12 @@ vec4us = wp.types.vector(length=4, dtype=wp.uint16)
 class Rules:
     """How a distance enters a voxel."""
 
+    voxel: float  # [m]
     truncation: float  # [m]
     full_weight_behind: float  # weight falls from here to the truncation behind the surface [m]
     carve_margin: float  # [m]
     carve_rate: float  # weight that a frame takes from an empty voxel
+    carve_share: float  # and share of what is left
     max_weight: float
     min_weight: float  # of a voxel that may carry surface
     silhouette_px: int  # background counts only where it reaches so far
@@ -131,6 +134,22 @@ def weights_of(distance: vec8, grade: vec8, rules: Rules) -> vec8:
 
 
 @wp.func
+def own_weights(weight: vec8, places: vec8i, stride: int, first: wp.vec3, voxel_m: float, owners: Owners) -> vec8:
+    """Weights of the voxels that lie canonically near the owners of their pixels; 0 of the others.
+
+    Args:
+        first: canonical position of the row's first voxel [m].
+    """
+    own = weight
+    for k in range(8):
+        if weight[k] > 0.0:
+            pixel = wp.vec2i(places[k] % stride - 1, places[k] / stride - 1)
+            if is_strange(owners, pixel, first + wp.vec3(float(k) * voxel_m, 0.0, 0.0)):
+                own[k] = 0.0
+    return own
+
+
+@wp.func
 def held_behind(row: int, voxels: Voxels) -> vec8:
     """Weights of the voxels of a row on and behind a surface that was observed; 0 of others, which are empty."""
     return wp.cw_mul(voxels.weights[row], above(vec8(0.25), voxels.distances[row]))
@@ -189,7 +208,7 @@ def carve_row(
     for k in range(8):
         if empty[k] > 0.0:
             if grade[k] > 0.0 or is_silhouette(graded, camera, places[k], rules.silhouette_px):
-                weights[k] = wp.max(weights[k] - rules.carve_rate, 0.0)
+                weights[k] = wp.max((1.0 - rules.carve_share) * weights[k] - rules.carve_rate, 0.0)
     voxels.weights[row] = weights
     return deviation(voxels.distances[row], weights, voxels.published[row], rules)
 
@@ -243,9 +262,11 @@ def integrate_slices(
     begin: wp.int32,
     # Blocks:
     active: wp.array(dtype=wp.int32),  # (A,) slots
+    blocks: Blocks,
     live: Live,
     # Frame:
     graded: Graded,
+    owners: Owners,
     colour: wp.array2d(dtype=wp.vec3ub),  # (H, W) RGB, or empty
     camera: Camera,
     # Options:
@@ -259,6 +280,9 @@ def integrate_slices(
     occupied = voxels_out.slices.occupied[z_slice] != wp.uint8(0)
     visits = rows_to_visit(c, graded, camera, occupied, rules)
     done = wp.vec3(0.0, 0.0, 0.0)
+    coords = blocks.coords[active[i / EDGE]] * EDGE
+    corner = wp.vec3(float(coords[0]), float(coords[1]), float(coords[2] + i % EDGE)) * rules.voxel
+    up = wp.vec3(0.0, rules.voxel, 0.0)
     for y in range(int(EDGE)):
         row = z_slice * EDGE + y
         visit = visits[y]
@@ -283,6 +307,8 @@ def integrate_slices(
                 if any_lane(empty):
                     carved = carve_row(row, empty, grade, places, graded, camera, rules, voxels_out)
                     done = wp.vec3(wp.max(done[0], carved), done[1] + sum_of(empty), done[2] + sum_of(empty))
+            if any_lane(weight):
+                weight = own_weights(weight, places, graded.stride, corner + up * float(y), rules.voxel, owners)
             if any_lane(weight):
                 fused = fuse_row(row, distance, weight, rules, voxels_out)
                 done = wp.vec3(wp.max(done[0], fused[0]), done[1] + fused[1], done[2] + fused[2])

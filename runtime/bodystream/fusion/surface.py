@@ -17,6 +17,7 @@ from bodystream.fusion.blocks_kernels import Lattice
 from bodystream.fusion.components import Components
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
+from bodystream.fusion.dust import Dust
 from bodystream.fusion.integrate_kernels import Voxels
 from bodystream.fusion.pieces import Pieces
 from bodystream.geometry.skinning import unturned_bones
@@ -124,8 +125,10 @@ class SurfaceExtractor:
         s.vertex_count = s.face_count = s.extracted_blocks = 0
         s.version += 1
 
-    def extract(self, field: WarpField, voxels: Voxels, lattice: Lattice, everything: bool) -> Surface:
-        """See `TsdfVolume.extract`; voxels and lattice are the volume's."""
+    def extract(
+        self, field: WarpField, voxels: Voxels, lattice: Lattice, everything: bool, dust: Dust | None
+    ) -> Surface:
+        """See `TsdfVolume.extract`; voxels and lattice are the volume's, `dust` takes out what is wrong."""
         blocks = self._directory.count
         if self._directory.capacity > self._pieces.capacity:
             self._pieces.grow(self._directory.capacity)
@@ -141,8 +144,9 @@ class SurfaceExtractor:
         counts, pending, quad_counts = self._pieces.counts(blocks)
         anchored = self._anchor_vertices(field, lattice, pending)
         self.surface.extracted_blocks = extracted
-        if extracted or anchored:
-            self._emit(counts, quad_counts)
+        # A frame may contradict surface that it did not change.
+        if extracted or anchored or dust is not None:
+            self._emit(counts, quad_counts, field, voxels, dust)
             self.surface.version += 1
         return self.surface
 
@@ -237,7 +241,7 @@ class SurfaceExtractor:
         self._launch(mesh_kernels.store_anchors, total, inputs, min_chunk=1024)
         return total
 
-    def _emit(self, counts: Array, quad_counts: Array) -> None:
+    def _emit(self, counts: Array, quad_counts: Array, field: WarpField, voxels: Voxels, dust: Dust | None) -> None:
         """Join the pieces of all blocks into the surface's arrays, without loose specks.
 
         Args:
@@ -255,6 +259,8 @@ class SurfaceExtractor:
         components.reserve(max(all_vertices, all_quads))
         inputs = [d.blocks, p.vertices, p.quads, components.corners]
         self._launch(component_kernels.list_corners, slices, inputs)
+        if dust is not None:
+            dust.sweep(p, components.corners, all_vertices, all_quads, field, voxels)
         rules = (self._config.min_component_vertices, self._config.min_component_share)
         vertices, quads = components.number(all_vertices, all_quads, *rules)
         if vertices > self.surface.vertices.size or 2 * quads > self.surface.faces.size:

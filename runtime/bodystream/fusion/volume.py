@@ -11,16 +11,20 @@ import warp as wp
 
 from bodystream.deformation import WarpField
 from bodystream.deformation.kernels import Points
+from bodystream.deformation.ownership import unowned
+from bodystream.deformation.ownership_kernels import Owners
 from bodystream.device import LaunchCache, Staged, download, grown, view_as
 from bodystream.errors import InputError
 from bodystream.fusion import blocks_kernels, integrate_kernels
 from bodystream.fusion.anchoring import GraphWatch
 from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
+from bodystream.fusion.dust import Dust
 from bodystream.fusion.grading import FrameGrader
 from bodystream.fusion.lanes_kernels import vec8, vec9, vec16
+from bodystream.fusion.rules import block_rules, voxel_rules
 from bodystream.fusion.surface import Surface, SurfaceExtractor
-from bodystream.types import CameraIntrinsics
+from bodystream.types import Array, CameraIntrinsics
 
 __all__ = ["IntegrateStats", "TsdfVolume", "VolumeStats"]
 
@@ -89,8 +93,8 @@ class TsdfVolume:
         self._launch = LaunchCache(device)
         self._watch = GraphWatch()
         self._any_stale = False
-        self._block_rules = _block_rules(config)
-        self._voxel_rules = _voxel_rules(config)
+        self._block_rules = block_rules(config)
+        self._voxel_rules = voxel_rules(config)
         self._voxels = integrate_kernels.Voxels()
         self._lattice = blocks_kernels.Lattice()
         self._live = blocks_kernels.Live()
@@ -98,10 +102,13 @@ class TsdfVolume:
         self._frames = 0
         self._allocate_blocks(0, config.block_capacity)
         self._extractor = SurfaceExtractor(config, self.directory, device)
+        self._dust = Dust(config, self.directory, device)
         self._grader = FrameGrader(config, device)
         self._asked = Points()
         self._asked.positions = wp.zeros(0, dtype=wp.vec3, device=device)
         self._set_point_capacity(65536)
+        self._owners = Owners()
+        self._unowned: tuple[tuple[int, ...], Owners] | None = None
         self._no_colour = wp.zeros((0, 0), dtype=wp.vec3ub, device=device)
 
     @property
@@ -122,7 +129,7 @@ class TsdfVolume:
         arrays += [self._active.array, self._active_flags.array, self._canonical, self._found.array]
         arrays += [p.positions, p.anchors, p.weights, self.directory.blocks.table]
         growths = self.growth_count + self.directory.growth_count + self._extractor.growth_count
-        total = sum(a.capacity for a in arrays) + self._extractor.bytes + self._grader.bytes
+        total = sum(a.capacity for a in arrays) + self._extractor.bytes + self._grader.bytes + self._dust.bytes
         return VolumeStats(self.directory.count, total, growths, self.directory.refused)
 
     def reset(self) -> None:
@@ -147,6 +154,7 @@ class TsdfVolume:
         intrinsics: CameraIntrinsics,
         field: WarpField,
         t_ns: int,
+        owners: Owners | None = None,
     ) -> IntegrateStats:
         """Fuse one frame.
 
@@ -157,31 +165,40 @@ class TsdfVolume:
             intrinsics: of these pixels.
             field: moves canonical points to this camera's frame at the frame's time.
             t_ns: of the frame.
+            owners: which part of the model explains which pixels: no other part takes them. None = each may take all.
 
         Raises:
             InputError: an image has another size or type than its intrinsics and this contract say.
         """
         colour = self._checked(depth, colour, mask, intrinsics)
+        owners = self._nobody(depth.shape) if owners is None else owners
+        self._owners = owners
         self._watch_graph(field)
         first = self.directory.count == 0
         samples = self._grader.grade(depth, mask, intrinsics, field, all_samples=first)
         new_blocks, uncovered = self._allocate(samples, field)
         refreshed, stale = self._refresh_anchors(field)
-        active = self._integrate_active(colour, field)
+        active = self._integrate_active(colour, field, owners)
         blocks = self.directory.count
         return IntegrateStats(t_ns, samples, uncovered, new_blocks, active, blocks, refreshed, stale)
 
-    def extract(self, field: WarpField, *, everything: bool = False) -> Surface:
+    def extract(self, field: WarpField, *, everything: bool = False, lost_nodes: Array | None = None) -> Surface:
         """The zero level as a mesh; only blocks that changed are looked at again.
 
         Args:
             field: whose anchors the vertices get.
             everything: extract all blocks anew.
+            lost_nodes: (N,) bool, nodes whose surface is wrong, N may be 0. Given right after `integrate`, all that is
+                wrong is left out and forgotten: that, what contradicts the frame, and torn faces. None = show all.
 
         Returns:
             The volume's own `Surface`, which the next call overwrites.
         """
-        return self._extractor.extract(field, self._voxels, self._lattice, everything)
+        dust = None
+        if lost_nodes is not None:
+            self._dust.look(self._grader, self._owners, lost_nodes)
+            dust = self._dust
+        return self._extractor.extract(field, self._voxels, self._lattice, everything, dust)
 
     def warp_surface(self, surface: Surface, field: WarpField) -> tuple[wp.array, wp.array]:
         """Vertices [m] and normals of a surface in the camera's frame; preallocated, overwritten by the next call."""
@@ -209,6 +226,12 @@ class TsdfVolume:
             f"fusion: colour must be vec3ub of shape {size} or contiguous uint8 of shape {(*size, 3)}, "
             f"got {colour.dtype} of {colour.shape}"
         )
+
+    def _nobody(self, size: tuple[int, ...]) -> Owners:
+        """Owners of an image in which no cell belongs to anybody."""
+        if self._unowned is None or self._unowned[0] != size:
+            self._unowned = (size, unowned(size, self.device))
+        return self._unowned[1]
 
     def _set_point_capacity(self, wanted: int) -> None:
         size = max(self._asked.positions.size, 1024)
@@ -327,7 +350,7 @@ class TsdfVolume:
         inputs = [self._point_indices.array, asked, self._lattice]
         self._launch(blocks_kernels.scatter_anchors, count, inputs, min_chunk=1024)
 
-    def _integrate_active(self, colour: wp.array, field: WarpField) -> int:
+    def _integrate_active(self, colour: wp.array, field: WarpField, owners: Owners) -> int:
         """Update the voxels that the frame can say something about; returns how many blocks they are in."""
         blocks = self.directory.count
         if blocks == 0 or field.count == 0:
@@ -342,30 +365,8 @@ class TsdfVolume:
         self._launch(blocks_kernels.warp_blocks, blocks, [*inputs, self._live, self._active_flags.array])
         active = np.flatnonzero(self._active_flags.download(blocks))
         self._active.upload(active)
-        inputs = [self._active.array, self._live, self._grader.graded, colour, self._grader.camera]
+        graded = self._grader.graded
+        inputs = [self._active.array, self.directory.blocks, self._live, graded, owners, colour, self._grader.camera]
         inputs += [self._voxel_rules, self._voxels]
         self._launch(integrate_kernels.integrate_slices, 8 * len(active), inputs)
         return len(active)
-
-
-def _block_rules(config: FusionConfig) -> blocks_kernels.BlockRules:
-    """The kernel's view of a configuration."""
-    rules = blocks_kernels.BlockRules()
-    rules.voxel = config.voxel_m
-    rules.near = 0.5 * config.near_m
-    rules.restless_share = config.restless_share
-    return rules
-
-
-def _voxel_rules(config: FusionConfig) -> integrate_kernels.Rules:
-    """The kernel's view of a configuration."""
-    rules = integrate_kernels.Rules()
-    rules.truncation = config.truncation_m
-    rules.full_weight_behind = 1.5 * config.voxel_m
-    rules.carve_margin = config.truncation_m + 2.0 * config.voxel_m
-    rules.carve_rate = config.carve_rate
-    rules.max_weight, rules.min_weight = config.max_weight, config.min_weight
-    rules.silhouette_px = config.silhouette_px
-    rules.near = 0.5 * config.near_m
-    rules.settled, rules.young = config.settled_m, config.settled_weight
-    return rules

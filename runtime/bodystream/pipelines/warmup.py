@@ -16,6 +16,7 @@ __all__ = ["DRIVE_MODULES", "KERNEL_MODULES", "ball_frames", "warm_up"]
 KERNEL_MODULES = (
     "bodystream.avatar.kernels",
     "bodystream.deformation.kernels",
+    "bodystream.deformation.ownership_kernels",
     "bodystream.device.frame_kernels",
     "bodystream.tracking.assembly_kernels",
     "bodystream.tracking.cluster_kernels",
@@ -27,6 +28,7 @@ KERNEL_MODULES = (
     "bodystream.tracking.term_kernels",
     "bodystream.fusion.blocks_kernels",
     "bodystream.fusion.component_kernels",
+    "bodystream.fusion.dust_kernels",
     "bodystream.fusion.frame_kernels",
     "bodystream.fusion.integrate_kernels",
     "bodystream.fusion.mesh_kernels",

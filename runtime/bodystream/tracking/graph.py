@@ -24,6 +24,9 @@ __all__ = [
 
 # Longest geodesic between connected nodes, in node distances: farther ones do not hold the surface together.
 EDGE_REACH = 4.0
+# Tangent of the most oblique view under which neighbouring pixels are still taken for one surface.
+STEEPEST = 2.0
+RANGE_NOISE_M = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,10 @@ class NodeGraph:
 def mesh_from_depth(
     depth_m: Array, mask: Array, intrinsics: CameraIntrinsics, max_edge_m: float = 0.03, stride: int = 1
 ) -> DepthMesh:
-    """Connect neighbouring pixels (8-neighbourhood) whose points are nearer than `max_edge_m` times the stride.
+    """Connect neighbouring pixels (8-neighbourhood) that can lie on one surface.
+
+    They can where their points are nearer than `max_edge_m`; those of a coarser grid also where the surface between
+    them would be seen at less than `STEEPEST`. So an arm is not joined to the chest that it passes before.
 
     Args:
         depth_m: (H, W) [m]. mask: (H, W) bool. stride: take every n-th pixel in both directions.
@@ -81,7 +87,11 @@ def mesh_from_depth(
         a = np.flatnonzero(inside)
         b = index[vv[inside], uu[inside]]
         a, b = a[b >= 0], b[b >= 0]
-        near = np.linalg.norm(points[a] - points[b], axis=1) < max_edge_m * stride
+        apart = points[a] - points[b]
+        along = np.hypot(apart[:, 0], apart[:, 1])
+        near = np.linalg.norm(apart, axis=1) < max_edge_m
+        if stride > 1:
+            near |= np.abs(apart[:, 2]) < STEEPEST * along + RANGE_NOISE_M
         pairs.append(np.stack([a[near], b[near]], axis=1))
     return DepthMesh(points, np.stack([u, v], axis=1).astype(np.int32), index, np.concatenate(pairs).astype(np.int32))
 

@@ -10,15 +10,21 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from bodystream.deformation import WarpField
+from bodystream.deformation.ownership import CELL_PX
+from bodystream.device import DeviceFrame
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.graph import geodesic_neighbours, large_components, mesh_from_depth, sample_nodes
-from bodystream.types import Array, CameraIntrinsics, GraphSnapshot
+from bodystream.tracking.tearing import Tears, without_pairs
+from bodystream.types import Array, CameraIntrinsics, GraphSnapshot, RgbdFrame
 
 __all__ = ["GraphGrower", "Growth", "GrowthConfig", "plan_growth"]
 
 
 # Depth samples along the radius that a node covers.
 SAMPLES_PER_RADIUS = 3.0
+# Nodes on one surface are as far from each other in the frame as canonically, but for so many node distances.
+SAME_SURFACE = 0.8
+NOTHING_M = 1e3  # where the source's own mask says that nothing of the body is
 
 
 @dataclass(frozen=True)
@@ -62,33 +68,42 @@ class Growth:
 def plan_growth(
     depth_m: Array,
     mask: Array,
+    owners: Array,
     intrinsics: CameraIntrinsics,
     graph: GraphSnapshot,
     sigma_m: float,
     config: GrowthConfig,
+    torn: Array | None = None,
     version: int = 0,
 ) -> Growth:
     """Sample new nodes on the seen surface, in camera space, and bring them to canonical space with their parents.
 
-    Their edges are geodesic on the surface that is seen in this frame. Edges of older nodes stay, so that anchors
-    which were given before keep their meaning; free places are filled.
+    Their edges are geodesic on the surface that is seen in this frame, between nodes that lie canonically as far from
+    each other as in the frame: surfaces that touch are not joined. Edges of older nodes stay, so that anchors which
+    were given before keep their meaning; free places are filled, and torn edges are taken out.
 
     Args:
         depth_m: (H, W) [m]. mask: (H, W) bool foreground. graph: with the motion of this frame.
+        owners: (h, w) int32, the node that each cell of the image belongs to, -1 = none; see `Ownership`.
+        torn: (P, 2) int32 pairs of nodes that are not to be linked; None = none.
     """
     live = graph.positions + graph.translations
+    torn = np.zeros((0, 2), np.int32) if torn is None else torn
+    old_edges = without_pairs(graph.edges, torn)
+    nothing = Growth(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), old_edges, version)
     seen_m = depth_m[::4, ::4][mask[::4, ::4]]
     seen_m = seen_m[seen_m > 0]
     if len(seen_m) == 0:
-        return Growth(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), graph.edges, version)
+        return nothing
     radius_px = intrinsics.fx * sigma_m / float(np.median(seen_m))
     stride = int(np.clip(radius_px / SAMPLES_PER_RADIUS, 1, config.stride))
     mesh = mesh_from_depth(depth_m, mask, intrinsics, stride=stride)
-    nothing = Growth(np.zeros((0, 3), np.float32), np.zeros(0, np.int32), graph.edges, version)
     if len(mesh.points) == 0 or len(mesh.edges) == 0:
         return nothing
     tree = KDTree(live)
     distance, parent = tree.query(mesh.points, distance_upper_bound=config.reach_m)
+    owner = owners[mesh.pixels[:, 1] // CELL_PX, mesh.pixels[:, 0] // CELL_PX]
+    parent = np.where((owner >= 0) & (owner < len(live)), owner, parent)
     usable = np.isfinite(distance) & large_components(len(mesh.points), mesh.edges, config.least_piece)
     where = np.flatnonzero(usable)
     chosen = where[sample_nodes(mesh.points[where], sigma_m, live, config.least_support)]
@@ -99,12 +114,20 @@ def plan_growth(
     # Inverse of the parent's motion: p = R (q - v) + v + t.
     arm = mesh.points[chosen] - live[parents]
     born = np.einsum("nji,nj->ni", graph.rotations[parents], arm) + graph.positions[parents]
-    edges = _connect(mesh.points, mesh.edges, live, chosen, graph.edges, sigma_m)
+    canonical = np.concatenate([graph.positions, born])
+    edges = _connect(mesh.points, mesh.edges, live, canonical, chosen, old_edges, sigma_m, torn)
     return Growth(born.astype(np.float32), parents, edges, version)
 
 
 def _connect(
-    points: Array, surface_edges: Array, live: Array, chosen: Array, old_edges: Array, sigma_m: float
+    points: Array,
+    surface_edges: Array,
+    live: Array,
+    canonical: Array,
+    chosen: Array,
+    old_edges: Array,
+    sigma_m: float,
+    torn: Array,
 ) -> Array:
     """(N + A, K) edges: old ones kept, new nodes linked along the seen surface to the nodes that lie on it."""
     count, neighbours = old_edges.shape
@@ -115,12 +138,16 @@ def _connect(
     positions = np.concatenate([live[seen], points[chosen]])
     local, _, _ = geodesic_neighbours(points, surface_edges, node_points, positions, neighbours, sigma_m)
     linked = np.where(local >= 0, labels[np.maximum(local, 0)], -1).astype(np.int32)
+    rest_m = np.linalg.norm(canonical[labels][:, None] - canonical[np.maximum(linked, 0)], axis=2)
+    now_m = np.linalg.norm(positions[:, None] - positions[np.maximum(local, 0)], axis=2)
+    linked[np.abs(rest_m - now_m) > SAME_SURFACE * sigma_m] = -1
     edges = np.full((count + len(chosen), neighbours), -1, np.int32)
     edges[:count] = old_edges
-    edges[count:] = linked[len(seen) :]
-    for row, node in zip(linked[: len(seen)], seen, strict=True):
-        free = np.flatnonzero(old_edges[node] < 0)
-        fresh = [j for j in row if j >= 0 and j not in old_edges[node]][: len(free)]
+    forbidden = set(map(tuple, torn.tolist())) | set(map(tuple, torn[:, ::-1].tolist()))
+    for row, node in zip(linked, labels.tolist(), strict=True):
+        free = np.flatnonzero(edges[node] < 0)
+        fresh = [j for j in row.tolist() if j >= 0 and j not in edges[node] and (node, j) not in forbidden]
+        fresh = fresh[: len(free)]
         edges[node, free[: len(fresh)]] = fresh
     return edges
 
@@ -134,15 +161,34 @@ class GraphGrower:
         self._intrinsics = intrinsics
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graph-growth")
         self._pending: Future[Growth] | None = None
+        self._tears = Tears()
 
-    def request(self, depth_m: Array, mask: Array, t_ns: int) -> None:
-        """Start to plan for a frame with the field's motion at it, unless a plan is under way."""
+    def request(self, image: DeviceFrame, owners: Array, t_ns: int) -> None:
+        """Start to plan for a frame with the field's motion at it, unless a plan is under way.
+
+        Args:
+            image: the frame. owners: (h, w) int32, see `plan_growth`.
+        """
         field = self._field
         if self._pending is None and 0 < field.count < self.config.max_nodes:
             graph = field.snapshot(t_ns)
-            self._pending = self._pool.submit(
-                plan_growth, depth_m, mask, self._intrinsics, graph, field.sigma_m, self.config, field.version
-            )
+            frame, mask = image.frame, image.foreground
+            self._pending = self._pool.submit(self._plan, frame, mask, owners, graph, field.version)
+
+    def _plan(self, frame: RgbdFrame, mask: Array, owners: Array, graph: GraphSnapshot, version: int) -> Growth:
+        scene_m = frame.depth_m if frame.mask is None else np.where(frame.mask, frame.depth_m, np.float32(NOTHING_M))
+        self._tears.look(scene_m, self._intrinsics, graph)
+        return plan_growth(
+            frame.depth_m,
+            mask,
+            owners,
+            self._intrinsics,
+            graph,
+            self._field.sigma_m,
+            self.config,
+            self._tears.torn,
+            version,
+        )
 
     def apply(self) -> int:
         """Add the nodes of the plan under way, waiting for it; returns how many. They move as their parents do now."""
@@ -150,7 +196,9 @@ class GraphGrower:
             return 0
         growth, self._pending = self._pending.result(), None
         field = self._field
-        if growth.version != field.version or len(growth.positions) == 0:
+        if growth.version != field.version:
+            return 0
+        if len(growth.positions) == 0 and np.array_equal(growth.edges, field.host_edges):
             return 0
         rotations, translations = field.motion()
         turn = rotations[growth.parents]
@@ -163,11 +211,14 @@ class GraphGrower:
             np.concatenate([translations, moved - growth.positions]),
             np.concatenate([field.parents, growth.parents]),
         )
-        return len(growth.positions)
+        return 1
 
     def forget(self) -> None:
         """Drop a plan that is under way: the model that it was made for is gone."""
+        if self._pending is not None:
+            self._pending.cancel() or self._pending.exception()
         self._pending = None
+        self._tears.forget()
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -27,6 +27,7 @@ RIGID_POINTS, RIGID_CHUNK = 1500, 64
 # What a solve tells the host lies in one block, so that it is read back once: state, report of the linear solver,
 # tally of nodes and points, and behind them the costs.
 STATE, REPORT, TALLY, COSTS = 0, 4, 8, 16
+_FEW_NODES = 0.05  # share of all, in clusters with too few matches, that is no reason to doubt the rest
 
 
 class GaussNewton:
@@ -222,7 +223,7 @@ class GaussNewton:
             status, reason = Status.LOST, f"no cluster of nodes has {self.config.min_matches} matches"
         elif failed:
             status, reason = Status.DEGRADED, "a linear system was not positive definite"
-        elif dropped:
+        elif dropped > _FEW_NODES * nodes:
             status, reason = Status.DEGRADED, f"{dropped} nodes are in clusters with too few matches"
         return SolveSummary(
             status=status,

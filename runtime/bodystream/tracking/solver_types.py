@@ -76,13 +76,13 @@ class SolverConfig:
     def live(cls) -> SolverConfig:
         """From one frame of a camera to the next, a few millimetres apart, in a few milliseconds."""
         return cls(
-            lambda_reg=500.0,
+            lambda_reg=40.0,
             lambda_icp=20.0,
             rigid_iterations=2,
-            iterations=3,
+            iterations=8,
             damping=1e-3,
             flow_huber_px=2.0,
-            icp_reach_m=0.03,
+            icp_reach_m=0.08,
             stop_step_m=1e-3,
             linear="pcg",
             pcg_iterations=25,

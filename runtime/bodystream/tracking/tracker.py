@@ -6,9 +6,11 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.deformation.ownership import Ownership
 from bodystream.device import DeviceFrame
 from bodystream.errors import InputError
 from bodystream.timing import Spans
@@ -18,6 +20,7 @@ from bodystream.tracking.keyframes import Keyframes
 from bodystream.tracking.matches import MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
 from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
+from bodystream.tracking.sight import Sight
 from bodystream.tracking.solver import GaussNewton, SolveSummary
 from bodystream.tracking.tracker_config import TrackerConfig
 from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, RgbdFrame, Status
@@ -33,8 +36,6 @@ class Verdict(enum.StrEnum):
 
     FUSE = "fuse"
     """The motion fits: the frame may be fused."""
-    POOR = "poor"
-    """The motion is kept, but too much of the model does not fit to fuse the frame."""
     LOST = "lost"
     """The motion was taken back: the graph is in the pose of the frame before."""
     RESTART = "restart"
@@ -90,6 +91,8 @@ class Tracker:
 
     Attributes:
         field: the graph with its motion, through which fusion integrates.
+        ownership: which part of the model explains which part of the last frame.
+        lost_nodes: (N,) bool, nodes that nobody can tell the place of: their surface is to be forgotten.
         frame_count: frames of this model that were kept.
     """
 
@@ -109,6 +112,8 @@ class Tracker:
         self._grower = GraphGrower(field, intrinsics, c.growth)
         self._previous = Reference(field, intrinsics)
         self._keyframes = Keyframes(field, intrinsics, c.keyframe_every, c.keyframe_flow_every)
+        self.ownership = Ownership(field, intrinsics)
+        self._sight = Sight()
         self._sampler = PointSampler(device, c.max_points)
         self._motion = MotionPredictor(field)
         self._flow = FlowPredictor(field, intrinsics)
@@ -122,6 +127,8 @@ class Tracker:
         self._motion.reset()
         self._previous.forget()
         self._expected: tuple[int, ModelPoints, list[Expected]] | None = None
+        self._sight.forget()
+        self.lost_nodes = np.zeros(0, bool)
         self._misses = 0
         self._misfit = 0.0
         self.frame_count = 0
@@ -167,7 +174,8 @@ class Tracker:
                 reason = "the foreground has no connected surface to start from"
                 return Tracked(Verdict.LOST, Status.LOST, reason, None, 0)
             self.field.set_graph(graph.positions, graph.edges)
-        self._remember(image, grow=True)
+        self.ownership.clear()
+        self._remember(image)
         return Tracked(Verdict.FUSE, Status.TRACKED, "", None, 0)
 
     def expect(self, t_ns: int, surface: SkinnedSurface) -> list[Expected]:
@@ -223,6 +231,8 @@ class Tracker:
             self._match(image, model, references)
         with self.spans.measure("solve"):
             summary = self._solver.solve()
+        with self.spans.measure("own"):
+            self.ownership.update(model.packed, model.count, image.depth)
         return self._judge(image, summary)
 
     def _match(self, image: DeviceFrame, model: ModelPoints, references: list[tuple[Reference, FlowField]]) -> None:
@@ -244,11 +254,10 @@ class Tracker:
         self._misfit += (unexplained - self._misfit) / MISFIT_FRAMES
         if config.restart and self._misfit > config.stale_fit:
             return Tracked(Verdict.RESTART, Status.DEGRADED, misfit, summary, number)
-        poor = unexplained > config.poor_fit
-        self._remember(image, grow=not poor)
-        if poor:
-            return Tracked(Verdict.POOR, Status.DEGRADED, misfit, summary, number, self._missed())
         self._misses = 0
+        self._remember(image)
+        if unexplained > config.poor_fit:
+            return Tracked(Verdict.FUSE, Status.DEGRADED, misfit, summary, number)
         return Tracked(Verdict.FUSE, summary.status, summary.reason, summary, number)
 
     def _missed(self) -> bool:
@@ -256,14 +265,16 @@ class Tracker:
         self._misses += 1
         return self.config.restart and self._misses >= self.config.restart_after
 
-    def _remember(self, image: DeviceFrame, grow: bool) -> None:
+    def _remember(self, image: DeviceFrame) -> None:
         frame = image.frame
         with self.spans.measure("remember"):
             self._previous.store(image, self.field)
             self._motion.remember(frame.t_ns)
             self._keyframes.remember(image)
-            if grow and self.frame_count % self.config.grow_every == 0:
-                self._grower.request(frame.depth_m, image.foreground, frame.t_ns)
+            if self.frame_count % self.config.grow_every == 0:
+                owners, field = self.ownership.nodes(), self.field
+                self.lost_nodes = self._sight.look(frame.t_ns, owners, field.host_positions, field.host_edges)
+                self._grower.request(image, owners, frame.t_ns)
         self.frame_count += 1
 
     def _check_camera(self, image: DeviceFrame) -> None:

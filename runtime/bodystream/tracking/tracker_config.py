@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bodystream.deformation.ownership import MOST_POINTS
 from bodystream.errors import ConfigurationError
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.growth import GrowthConfig
@@ -20,15 +21,15 @@ class TrackerConfig:
     Attributes:
         sigma_m: node coverage of the deformation graph.
         initial_stride: pixel stride of the first frame's graph.
-        max_points: surface vertices that are tracked; a denser surface is thinned evenly.
+        max_points: surface vertices that are tracked; a denser surface is thinned evenly; at most 65,536.
         keyframe_every: a keyframe is kept every so many frames; 0 = none (NNRT: 50).
         keyframe_flow_every: flow from the newest keyframe is wanted on every n-th frame.
         grow_every: the graph may grow on every n-th frame.
-        poor_fit: share of the facing model that does not fit the depth above which a frame is not to be fused and no
-            node added, so that a wrong motion does not spoil the model; lost_fit: above which the motion is taken back.
-        stale_fit: running mean of that share above which the model is to be started anew: what was tracked wrongly
-            stays in it, and would never leave.
-        restart_after: frames in a row that were lost or fitted poorly after which the model is to be started anew.
+        poor_fit: share of the facing model that does not fit the depth above which a frame is told as degraded;
+            lost_fit: above which its motion is taken back, and it is not fused.
+        stale_fit: running mean of that share above which the model is to be started anew: so much of it is wrong that
+            replacing it part by part takes longer.
+        restart_after: lost frames in a row after which the model is to be started anew.
         restart: whether the model may be started anew at all.
         matches, solver, growth: of the parts.
     """
@@ -41,7 +42,7 @@ class TrackerConfig:
     grow_every: int = 2
     poor_fit: float = 0.35
     lost_fit: float = 0.6
-    stale_fit: float = 0.24
+    stale_fit: float = 0.5
     restart_after: int = 45
     restart: bool = True
     matches: MatchConfig = MatchConfig()
@@ -51,6 +52,8 @@ class TrackerConfig:
     def __post_init__(self) -> None:
         require_number("tracking", self, "sigma_m", above=0)
         require_whole("tracking", self, 1, "initial_stride", "max_points", "keyframe_flow_every", "grow_every")
+        if self.max_points > MOST_POINTS:
+            raise ConfigurationError(f"tracking: max_points must be at most {MOST_POINTS}, got {self.max_points}")
         require_whole("tracking", self, 0, "keyframe_every")
         require_whole("tracking", self, 1, "restart_after")
         require_number("tracking", self, "poor_fit", "lost_fit", "stale_fit", above=0, most=1)

@@ -34,7 +34,7 @@ class CaptureConfig:
     flow: DisConfig = DisConfig.live()
     tracking: TrackerConfig = TrackerConfig()
     fusion: FusionConfig = FusionConfig(
-        min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384, surface_tolerance_m=0.001
+        min_weight=0.05, edge_px=1, min_cosine=0.05, anchor_budget=16384, surface_tolerance_m=0.001, silhouette_px=3
     )
 
     def __post_init__(self) -> None:

@@ -155,10 +155,12 @@ class Capture:
     def _fuse(self, t_ns: int, number: int) -> None:
         with self.spans.measure("integrate"):
             image = self._image
-            self.volume.integrate(image.depth, image.colour, image.mask, self.intrinsics, self.field, t_ns)
+            owners = self.tracker.ownership.owners
+            images = (image.scene_depth, image.colour, image.mask)
+            self.volume.integrate(*images, self.intrinsics, self.field, t_ns, owners)
         if self.surface is None or number % self.config.extract_every == 0:
             with self.spans.measure("surface"):
-                surface = self.volume.extract(self.field)
+                surface = self.volume.extract(self.field, lost_nodes=self.tracker.lost_nodes)
                 self.surface = surface if surface.vertex_count else None
 
     def _result(

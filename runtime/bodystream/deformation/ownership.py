@@ -1,0 +1,99 @@
+"""Which part of the model explains which part of a depth image.
+
+What passes before the body is near it in the image and in space, and far from it on the surface. So every step that
+joins what is seen to the model asks here first whose it is: fusion, the allocation of blocks, and new nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import warp as wp
+
+from bodystream.deformation import ownership_kernels as kernels
+from bodystream.deformation.field import WarpField
+from bodystream.device import LaunchCache, download
+from bodystream.device.camera import device_camera
+from bodystream.types import Array, CameraIntrinsics
+
+__all__ = ["CELL_PX", "MOST_POINTS", "Ownership", "unowned"]
+
+CELL_PX = int(kernels.CELL_PX)
+MOST_POINTS = 1 << int(kernels.INDEX_BITS)
+"""That `Ownership.update` takes."""
+
+
+def unowned(size: tuple[int, ...], device: wp.Device) -> Any:
+    """The `Owners` of an image of (H, W) pixels in which no cell belongs to anybody."""
+    shape = (-(-size[0] // CELL_PX), -(-size[1] // CELL_PX))
+    owners = kernels.Owners()
+    owners.points = wp.zeros(shape, dtype=wp.vec4, device=device)
+    owners.nodes = wp.full(shape, -1, dtype=wp.int32, device=device)
+    return owners
+
+
+class Ownership:
+    """The owner of each cell of the image: a point of the model that is seen there, or whose surface goes on there.
+
+    Args:
+        field: moves the model. intrinsics: of every image.
+        seen_m: a point is seen where the depth agrees this well, beyond its noise.
+        reach_m: how far surface may lie canonically from the point of the model that is seen at the same place.
+        spread_cells: how far an owner's surface is followed beyond the model, in cells; it stops where depth jumps.
+
+    Attributes:
+        owners: the kernels' view, an `ownership_kernels.Owners`, valid after `update`.
+    """
+
+    def __init__(
+        self,
+        field: WarpField,
+        intrinsics: CameraIntrinsics,
+        seen_m: float = 0.03,
+        reach_m: float = 0.08,
+        spread_cells: int = 16,
+    ) -> None:
+        self._field = field
+        self._camera = device_camera(intrinsics)
+        self._spread_cells = spread_cells
+        self._launch = LaunchCache(field.device)
+        size = (intrinsics.height, intrinsics.width)
+        self._turns = [unowned(size, field.device), unowned(size, field.device)]
+        self.owners = self._turns[0]
+        self._shape = shape = self.owners.nodes.shape
+        self._cells = wp.zeros(shape, dtype=float, device=field.device)
+        self._keys = wp.zeros(shape, dtype=wp.int32, device=field.device)
+        self._rules = rules = kernels.OwnerRules()
+        rules.seen_m, rules.reach_m = seen_m, reach_m
+        rules.min_cosine, rules.steepest = 0.1, 2.0
+
+    def update(self, points: Any, count: int, depth: wp.array) -> None:
+        """Find the owners in a frame, with the field's motion at it.
+
+        Args:
+            points: `deformation.kernels.Points` of the model, with normals; `count` of them, at most 65,536.
+            depth: (H, W) float32 device array, the foreground's depth [m], 0 elsewhere.
+        """
+        if count > MOST_POINTS:
+            raise ValueError(f"ownership takes at most {MOST_POINTS} points, got {count}")
+        cells = self._shape[0] * self._shape[1]
+        rules, camera = self._rules, self._camera
+        self._launch(kernels.prepare_cells, cells, [depth, self._cells, self._keys], min_chunk=4096)
+        inputs = [points, self._field.graph, depth, camera, rules, self._keys]
+        self._launch(kernels.claim_cells, count, inputs, split=False)
+        now, then = self._turns
+        self._launch(kernels.name_owners, cells, [points, self._keys, rules, now], min_chunk=4096)
+        for _ in range(self._spread_cells):
+            self._launch(kernels.spread_owners, cells, [self._cells, now, camera, rules, then], min_chunk=4096)
+            now, then = then, now
+        self.owners = now
+
+    def clear(self) -> None:
+        """Let nobody own anything."""
+        for owners in self._turns:
+            owners.points.zero_()
+            owners.nodes.fill_(-1)
+
+    def nodes(self) -> Array:
+        """(h, w) int32 on the host: the node that carries the owner of each cell, -1 = nobody."""
+        return download(self.owners.nodes).copy()
