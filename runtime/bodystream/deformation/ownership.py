@@ -57,12 +57,15 @@ class Ownership:
         self._camera = device_camera(intrinsics)
         self._spread_cells = spread_cells
         self._launch = LaunchCache(field.device)
-        size = (intrinsics.height, intrinsics.width)
-        self._turns = [unowned(size, field.device), unowned(size, field.device)]
-        self.owners = self._turns[0]
+        device = field.device
+        self.owners = unowned((intrinsics.height, intrinsics.width), device)
         self._shape = shape = self.owners.nodes.shape
-        self._cells = wp.zeros(shape, dtype=float, device=field.device)
-        self._keys = wp.zeros(shape, dtype=wp.int32, device=field.device)
+        self._cells = wp.zeros(shape, dtype=float, device=device)
+        self._keys = wp.zeros(shape, dtype=wp.int32, device=device)
+        self._waiting = waiting = kernels.Waiting()
+        waiting.columns = wp.zeros(shape, dtype=wp.int32, device=device)
+        waiting.counts = wp.zeros(shape[0], dtype=wp.int32, device=device)
+        waiting.taken = wp.zeros(shape, dtype=wp.int32, device=device)
         self._rules = rules = kernels.OwnerRules()
         rules.seen_m, rules.reach_m = seen_m, reach_m
         rules.min_cosine, rules.steepest = 0.1, 2.0
@@ -76,23 +79,26 @@ class Ownership:
         """
         if count > MOST_POINTS:
             raise ValueError(f"ownership takes at most {MOST_POINTS} points, got {count}")
-        cells = self._shape[0] * self._shape[1]
-        rules, camera = self._rules, self._camera
-        self._launch(kernels.prepare_cells, cells, [depth, self._cells, self._keys], min_chunk=4096)
+        rows, rules, camera = self._shape[0], self._rules, self._camera
+        self._launch(kernels.prepare_cells, rows, [depth, self._cells, self._keys], min_chunk=32)
         inputs = [points, self._field.graph, depth, camera, rules, self._keys]
         self._launch(kernels.claim_cells, count, inputs, split=False)
-        now, then = self._turns
-        self._launch(kernels.name_owners, cells, [points, self._keys, rules, now], min_chunk=4096)
-        for _ in range(self._spread_cells):
-            self._launch(kernels.spread_owners, cells, [self._cells, now, camera, rules, then], min_chunk=4096)
-            now, then = then, now
-        self.owners = now
+        inputs = [points, self._cells, self._keys, rules, self.owners, self._waiting]
+        self._launch(kernels.name_owners, rows, inputs, min_chunk=32)
+        if self._field.device.is_cpu:  # a launch for each step would cost more than the step
+            self._spread(1, rows, 0, self._spread_cells)
+        else:
+            for step in range(self._spread_cells):
+                self._spread(rows, 1, step, 1)
+
+    def _spread(self, threads: int, rows: int, first: int, steps: int) -> None:
+        inputs = [self._cells, self._camera, self._rules, rows, first, steps, self.owners, self._waiting]
+        self._launch(kernels.spread_owners, threads, inputs, split=False)
 
     def clear(self) -> None:
         """Let nobody own anything."""
-        for owners in self._turns:
-            owners.points.zero_()
-            owners.nodes.fill_(-1)
+        self.owners.points.zero_()
+        self.owners.nodes.fill_(-1)
 
     def nodes(self) -> Array:
         """(h, w) int32 on the host: the node that carries the owner of each cell, -1 = nobody."""

@@ -48,6 +48,15 @@ def cell_depth(depth_m: wp.array2d(dtype=float), row: int, column: int) -> float
     return nearest
 
 
+@wp.struct
+class Waiting:
+    """Cells that show something and that nobody owns yet, listed per row, and when the others were taken."""
+
+    columns: wp.array2d(dtype=wp.int32)  # (h, w) listed: their columns
+    counts: wp.array(dtype=wp.int32)  # (h,)
+    taken: wp.array2d(dtype=wp.int32)  # (h, w) the step of spreading after which a cell has an owner, -1 = has none
+
+
 @wp.kernel(enable_backward=False)
 def prepare_cells(
     begin: wp.int32,
@@ -57,11 +66,10 @@ def prepare_cells(
     cells_out: wp.array2d(dtype=float),  # (h, w) depth [m], 0 = none
     keys_out: wp.array2d(dtype=wp.int32),  # (h, w) NOBODY
 ):
-    i = begin + wp.tid()
-    row = i / cells_out.shape[1]
-    column = i % cells_out.shape[1]
-    cells_out[row, column] = cell_depth(depth_m, row, column)
-    keys_out[row, column] = NOBODY
+    row = begin + wp.tid()
+    for column in range(cells_out.shape[1]):
+        cells_out[row, column] = cell_depth(depth_m, row, column)
+        keys_out[row, column] = NOBODY
 
 
 @wp.kernel(enable_backward=False)
@@ -106,24 +114,72 @@ def name_owners(
     # Model:
     points: Points,
     # Cells:
+    cells: wp.array2d(dtype=float),  # (h, w) depth [m], 0 = none
     keys: wp.array2d(dtype=wp.int32),  # (h, w)
     rules: OwnerRules,
     # Out:
     owners_out: Owners,
+    waiting_out: Waiting,
 ):
-    i = begin + wp.tid()
-    row = i / keys.shape[1]
-    column = i % keys.shape[1]
-    key = keys[row, column]
-    node = int(-1)
-    owner = wp.vec4(0.0, 0.0, 0.0, 0.0)
-    if key != NOBODY:
-        index = key & ((1 << INDEX_BITS) - 1)
-        p = points.positions[index]
-        owner = wp.vec4(p[0], p[1], p[2], rules.reach_m)
-        node = points.anchors[index][0]
-    owners_out.points[row, column] = owner
-    owners_out.nodes[row, column] = node
+    row = begin + wp.tid()
+    count = int(0)
+    for column in range(keys.shape[1]):
+        key = keys[row, column]
+        node = int(-1)
+        owner = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        if key != NOBODY:
+            index = key & ((1 << INDEX_BITS) - 1)
+            p = points.positions[index]
+            owner = wp.vec4(p[0], p[1], p[2], rules.reach_m)
+            node = points.anchors[index][0]
+        elif cells[row, column] > 0.0:
+            waiting_out.columns[row, count] = column
+            count += 1
+        owners_out.points[row, column] = owner
+        owners_out.nodes[row, column] = node
+        waiting_out.taken[row, column] = wp.where(node >= 0, 0, -1)
+    waiting_out.counts[row] = count
+
+
+@wp.func
+def spread_row(
+    row: int,
+    step: int,
+    cells: wp.array2d(dtype=float),
+    camera: Camera,
+    rules: OwnerRules,
+    owners: Owners,
+    waiting: Waiting,
+):
+    """Give owners to the cells of a row that wait, from neighbours that had one before this step; others wait on."""
+    left = int(0)
+    for k in range(waiting.counts[row]):
+        column = waiting.columns[row, k]
+        z = cells[row, column]
+        side_m = z * float(CELL_PX) / camera.fx
+        best = rules.steepest * side_m + depth_noise(camera, z)
+        from_row = int(-1)
+        from_column = int(0)
+        for side in range(4):
+            r = row + (side / 2) * (2 * (side % 2) - 1)
+            c = column + (1 - side / 2) * (2 * (side % 2) - 1)
+            if r >= 0 and c >= 0 and r < cells.shape[0] and c < cells.shape[1]:
+                if waiting.taken[r, c] >= 0 and waiting.taken[r, c] <= step:
+                    away = wp.abs(cells[r, c] - z)
+                    if away < best:
+                        best = away
+                        from_row = r
+                        from_column = c
+        if from_row >= 0:
+            owner = owners.points[from_row, from_column]
+            owner[3] = owner[3] + wp.sqrt(side_m * side_m + best * best)
+            owners.points[row, column] = owner
+            owners.nodes[row, column] = owners.nodes[from_row, from_column]
+            waiting.taken[row, column] = step + 1
+        else:
+            waiting.columns[row, left] = column
+            left += 1
+    waiting.counts[row] = left
 
 
 @wp.kernel(enable_backward=False)
@@ -131,36 +187,24 @@ def spread_owners(
     begin: wp.int32,
     # Cells:
     cells: wp.array2d(dtype=float),  # (h, w) depth [m], 0 = none
-    owners: Owners,
     camera: Camera,
+    # Options:
     rules: OwnerRules,
-    # Out:
+    rows: wp.int32,  # of a thread
+    first: wp.int32,  # step
+    steps: wp.int32,
+    # Out (read, too):
     owners_out: Owners,
+    waiting_out: Waiting,
 ):
-    """A cell that nobody owns takes the owner of the neighbour whose surface it continues best."""
-    i = begin + wp.tid()
-    columns = cells.shape[1]
-    row = i / columns
-    column = i % columns
-    node = owners.nodes[row, column]
-    owner = owners.points[row, column]
-    z = cells[row, column]
-    if node < 0 and z > 0.0:
-        side_m = z * float(CELL_PX) / camera.fx
-        best = rules.steepest * side_m + depth_noise(camera, z)
-        for k in range(4):
-            r = row + (k / 2) * (2 * (k % 2) - 1)
-            c = column + (1 - k / 2) * (2 * (k % 2) - 1)
-            if r >= 0 and c >= 0 and r < cells.shape[0] and c < columns:
-                if owners.nodes[r, c] >= 0:
-                    step = wp.abs(cells[r, c] - z)
-                    if step < best:
-                        best = step
-                        node = owners.nodes[r, c]
-                        owner = owners.points[r, c]
-                        owner[3] = owner[3] + wp.sqrt(side_m * side_m + step * step)
-    owners_out.nodes[row, column] = node
-    owners_out.points[row, column] = owner
+    """A cell that nobody owns takes the owner of the neighbour whose surface it continues best.
+
+    Threads of several rows may do several steps only where one thread has all of them.
+    """
+    row = (begin + wp.tid()) * rows
+    for step in range(first, first + steps):
+        for r in range(row, wp.min(row + rows, cells.shape[0])):
+            spread_row(r, step, cells, camera, rules, owners_out, waiting_out)
 
 
 @wp.func
