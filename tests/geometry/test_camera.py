@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodystream.geometry.camera import back_project, project, sample_bilinear
+from bodystream.geometry.camera import back_project, back_project_pixels, project, sample_bilinear
 from bodystream.types import CameraIntrinsics
 
 CAMERA = CameraIntrinsics(fx=40.0, fy=50.0, cx=9.25, cy=7.5, width=20, height=15)
@@ -42,6 +42,9 @@ def test_back_projection_inverts_projection(seed: int) -> None:
     np.testing.assert_array_equal(points[..., 2], depth_m)
     u, v = np.meshgrid(np.arange(20), np.arange(15))
     np.testing.assert_allclose(project(points.astype(np.float64), CAMERA), np.stack([u, v], -1), atol=1e-5)
+    some = np.random.default_rng(seed).permutation(np.stack([u, v], -1).reshape(-1, 2))[:30]
+    chosen = back_project_pixels(some, depth_m[some[:, 1], some[:, 0]], CAMERA)
+    np.testing.assert_array_equal(chosen, points[some[:, 1], some[:, 0]])
 
 
 def test_pixels_without_depth_are_the_origin() -> None:

@@ -80,22 +80,15 @@ def test_every_point_has_a_node_within_sigma(rng: np.random.Generator, count: in
 
 
 @settings(deadline=None, max_examples=40)
-@given(rng=clouds, old=st.integers(0, 30), support=st.integers(1, 8))
-def test_new_nodes_complete_what_older_ones_cover(rng: np.random.Generator, old: int, support: int) -> None:
-    points = rng.uniform(0, 1, (200, 3))
-    existing = rng.uniform(0, 1, (old, 3))
-    chosen = sample_nodes(points, 0.2, existing, support)
-
-    def distance_to(nodes: Array) -> Array:
-        if len(nodes) == 0:
-            return np.full(len(points), np.inf)
-        return np.linalg.norm(points[:, None] - nodes[None], axis=2).min(axis=1)
-
-    was_open = distance_to(existing) > 0.2
-    assert was_open[chosen].all()
+@given(rng=clouds, count=st.integers(1, 200), support=st.integers(1, 8))
+def test_a_node_covers_as_many_points_as_it_must(rng: np.random.Generator, count: int, support: int) -> None:
+    points = rng.uniform(0, 1, (count, 3))
+    chosen = sample_nodes(points, 0.2, support)
+    left = np.ones(count, bool)
     for node in chosen:
-        assert (was_open & (np.linalg.norm(points - points[node], axis=1) <= 0.2)).sum() >= support
-    left = was_open & (distance_to(points[chosen]) > 0.2)
+        near = np.linalg.norm(points - points[node], axis=1) <= 0.2
+        assert near.sum() >= support
+        left &= ~near
     if support == 1:
         assert not left.any()
     # A point that is left would have covered too few: of those after it, which were open when its turn came.
@@ -275,8 +268,6 @@ def test_mesh_from_depth_is_that_of_loops(rng: np.random.Generator, width: int, 
         np.testing.assert_allclose(mesh.points, [points[tuple(p)] for p in mesh.pixels.tolist()], atol=1e-6)
     found = [frozenset([tuple(mesh.pixels[a].tolist()), tuple(mesh.pixels[b].tolist())]) for a, b in mesh.edges]
     assert len(found) == len(set(found)) and set(found) == pairs
-    u, v = mesh.pixels.T
-    assert np.array_equal(mesh.index[v, u], np.arange(len(u))) and (mesh.index >= 0).sum() == len(u)
 
 
 @pytest.mark.parametrize(

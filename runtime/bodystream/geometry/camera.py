@@ -7,7 +7,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["back_project", "depth_edges", "project", "sample_bilinear"]
+__all__ = ["back_project", "back_project_pixels", "depth_edges", "project", "sample_bilinear"]
 
 
 def back_project(depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
@@ -18,6 +18,15 @@ def back_project(depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
     points[..., 0] = (u - np.float32(intrinsics.cx)) / np.float32(intrinsics.fx) * depth_m
     points[..., 1] = ((v - np.float32(intrinsics.cy)) / np.float32(intrinsics.fy))[:, None] * depth_m
     points[..., 2] = depth_m
+    return points
+
+
+def back_project_pixels(pixels: Array, depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
+    """(P, 3) float32 points of (P, 2) pixels (u, v) with (P,) depth [m]: those of `back_project` there."""
+    points = np.empty((len(pixels), 3), np.float32)
+    for axis, (focal, centre) in enumerate(((intrinsics.fx, intrinsics.cx), (intrinsics.fy, intrinsics.cy))):
+        points[:, axis] = (pixels[:, axis].astype(np.float32) - np.float32(centre)) / np.float32(focal) * depth_m
+    points[:, 2] = depth_m
     return points
 
 

@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix, csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
-from bodystream.geometry.camera import back_project
+from bodystream.geometry.camera import back_project_pixels
 from bodystream.types import Array, CameraIntrinsics
 
 __all__ = [
@@ -35,12 +35,11 @@ class DepthMesh:
 
     Attributes:
         points: (P, 3) float32, camera frame [m]. pixels: (P, 2) int32 (u, v).
-        index: (H, W) int32, the point of a pixel, -1 = none. edges: (E, 2) int32 pairs of points on one surface.
+        edges: (E, 2) int32 pairs of points on one surface.
     """
 
     points: Array
     pixels: Array
-    index: Array
     edges: Array
 
 
@@ -71,55 +70,46 @@ def mesh_from_depth(
     Args:
         depth_m: (H, W) [m]. mask: (H, W) bool. stride: take every n-th pixel in both directions.
     """
-    valid = mask & (depth_m > 0)
-    if stride > 1:
-        grid = np.zeros_like(valid)
-        grid[::stride, ::stride] = True
-        valid &= grid
-    v, u = np.nonzero(valid)
-    index = np.full(depth_m.shape, -1, np.int32)
-    index[v, u] = np.arange(len(v), dtype=np.int32)
-    points = back_project(depth_m, intrinsics)[v, u]
+    grid_m = depth_m[::stride, ::stride]
+    row, column = np.nonzero(mask[::stride, ::stride] & (grid_m > 0))
+    # With a border of nothing at the left, at the right and below, where neighbours are looked for.
+    index = np.full((grid_m.shape[0] + 1, grid_m.shape[1] + 2), -1, np.int32)
+    index[row, column + 1] = np.arange(len(row), dtype=np.int32)
+    pixels = np.stack([column * stride, row * stride], axis=1).astype(np.int32)
+    points = back_project_pixels(pixels, grid_m[row, column], intrinsics)
     pairs = []
     for du, dv in ((1, 0), (0, 1), (1, 1), (-1, 1)):
-        uu, vv = u + du * stride, v + dv * stride
-        inside = (uu >= 0) & (uu < depth_m.shape[1]) & (vv < depth_m.shape[0])
-        a = np.flatnonzero(inside)
-        b = index[vv[inside], uu[inside]]
-        a, b = a[b >= 0], b[b >= 0]
+        b = index[row + dv, column + 1 + du]
+        a = np.flatnonzero(b >= 0)
+        b = b[a]
         apart = points[a] - points[b]
         along = np.hypot(apart[:, 0], apart[:, 1])
         near = np.linalg.norm(apart, axis=1) < max_edge_m
         if stride > 1:
             near |= np.abs(apart[:, 2]) < STEEPEST * along + RANGE_NOISE_M
         pairs.append(np.stack([a[near], b[near]], axis=1))
-    return DepthMesh(points, np.stack([u, v], axis=1).astype(np.int32), index, np.concatenate(pairs).astype(np.int32))
+    return DepthMesh(points, pixels, np.concatenate(pairs).astype(np.int32))
 
 
-def sample_nodes(points: Array, sigma_m: float, existing: Array | None = None, minimum_support: int = 1) -> Array:
+def sample_nodes(points: Array, sigma_m: float, minimum_support: int = 1) -> Array:
     """Indices of points chosen greedily so that every point has a node within `sigma_m` (sigma-coverage).
 
     Args:
-        points: (P, 3) [m]. existing: (N, 3) nodes that already cover some.
+        points: (P, 3) [m], those that no older node covers.
         minimum_support: points that a new node must cover to be worth having.
     """
     points = np.asarray(points)
     if len(points) == 0:
         return np.zeros(0, np.int64)
-    covered = np.zeros(len(points), bool)
-    if existing is not None and len(existing):
-        covered = KDTree(existing).query(points, distance_upper_bound=sigma_m)[0] <= sigma_m
-    open_points = np.flatnonzero(~covered)
-    tree = KDTree(points[open_points]) if len(open_points) else None
-    is_open = np.ones(len(open_points), bool)
+    tree = KDTree(points)
+    is_open = np.ones(len(points), bool)
     chosen = []
-    for k in range(len(open_points)):
+    for k in range(len(points)):
         if not is_open[k]:
             continue
-        assert tree is not None
-        ball = np.asarray(tree.query_ball_point(points[open_points[k]], sigma_m))
+        ball = np.asarray(tree.query_ball_point(points[k], sigma_m))
         if len(ball) >= minimum_support:
-            chosen.append(open_points[k])
+            chosen.append(k)
             is_open[ball] = False
         else:
             is_open[k] = False

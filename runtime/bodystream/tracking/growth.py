@@ -100,17 +100,18 @@ def plan_growth(
     mesh = mesh_from_depth(depth_m, mask, intrinsics, stride=stride)
     if len(mesh.points) == 0 or len(mesh.edges) == 0:
         return nothing
-    tree = KDTree(live)
-    distance, parent = tree.query(mesh.points, distance_upper_bound=config.reach_m)
-    owner = owners[mesh.pixels[:, 1] // CELL_PX, mesh.pixels[:, 0] // CELL_PX]
-    parent = np.where((owner >= 0) & (owner < len(live)), owner, parent)
-    usable = np.isfinite(distance) & large_components(len(mesh.points), mesh.edges, config.least_piece)
-    where = np.flatnonzero(usable)
-    chosen = where[sample_nodes(mesh.points[where], sigma_m, live, config.least_support)]
+    distance, parent = KDTree(live).query(mesh.points, distance_upper_bound=config.reach_m)
+    uncovered = np.isfinite(distance) & (distance > sigma_m)
+    if np.count_nonzero(uncovered) < config.least_support:
+        return nothing
+    uncovered &= large_components(len(mesh.points), mesh.edges, config.least_piece)
+    where = np.flatnonzero(uncovered)
+    chosen = where[sample_nodes(mesh.points[where], sigma_m, minimum_support=config.least_support)]
     chosen = chosen[: max(0, config.max_nodes - len(live))]
     if len(chosen) == 0:
         return nothing
-    parents = parent[chosen].astype(np.int32)
+    owner = owners[mesh.pixels[chosen, 1] // CELL_PX, mesh.pixels[chosen, 0] // CELL_PX]
+    parents = np.where((owner >= 0) & (owner < len(live)), owner, parent[chosen]).astype(np.int32)
     # Inverse of the parent's motion: p = R (q - v) + v + t.
     arm = mesh.points[chosen] - live[parents]
     born = np.einsum("nji,nj->ni", graph.rotations[parents], arm) + graph.positions[parents]

@@ -27,7 +27,6 @@ def opened_edges(scene_depth_m: Array, intrinsics: CameraIntrinsics, graph: Grap
     """
     rows, slots = np.nonzero(graph.edges >= 0)
     columns = graph.edges[rows, slots]
-    pairs = np.unique(np.stack([np.minimum(rows, columns), np.maximum(rows, columns)], axis=1), axis=0)
     live = (graph.positions + graph.translations).astype(np.float64)
     height, width = scene_depth_m.shape
 
@@ -40,7 +39,10 @@ def opened_edges(scene_depth_m: Array, intrinsics: CameraIntrinsics, graph: Grap
         return np.where(inside, scene_depth_m[np.where(inside, v, 0), np.where(inside, u, 0)], 0)
 
     seen = np.abs(measured(live) - live[:, 2]) < SEEN_M
-    pairs = pairs[seen[pairs].all(axis=1)]
+    both = seen[rows] & seen[columns]
+    rows, columns = rows[both], columns[both]
+    keys = np.unique(np.minimum(rows, columns) * len(live) + np.maximum(rows, columns))
+    pairs = np.stack([keys // len(live), keys % len(live)], axis=1)
     share = np.linspace(0, 1, SAMPLES + 2)[1:-1, None]
     along = live[pairs[:, 0], None] * (1 - share) + live[pairs[:, 1], None] * share
     through = measured(along) - along[..., 2] > OPEN_M
