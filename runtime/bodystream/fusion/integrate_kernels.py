@@ -324,12 +324,15 @@ def publish_slices(
     begin: wp.int32,
     # Blocks:
     blocks: wp.array(dtype=wp.int32),  # (C,) slots
+    changed: wp.array(dtype=wp.int32),  # (B,) bit z is set where slice z has changed
     # Options:
     min_weight: float,
     # Out (read, too):
     voxels_out: Voxels,
 ):
     i = begin + wp.tid()
+    if (changed[blocks[i / EDGE]] >> (i % EDGE)) & 1 == 0:
+        return
     z_slice = blocks[i / EDGE] * EDGE + i % EDGE
     for y in range(int(EDGE)):
         row = z_slice * EDGE + y

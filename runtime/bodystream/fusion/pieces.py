@@ -22,7 +22,7 @@ class Pieces:
 
     Attributes:
         vertices, anchors, quads: the kernels' view, one struct each for life; their arrays are replaced as they grow.
-        changed, vertex_readers, quad_readers: (blocks,) int32 marks.
+        changed, vertex_readers, quad_readers: (blocks,) int32 marks, bit z for slice z.
         listed: (3 blocks,) int32 slots of all lists. pending_slices: (slices,) vec3i, as `gather_pending` takes them.
         bases: (slices, 2) int32 of vertices and quads.
     """

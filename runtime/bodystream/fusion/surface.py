@@ -34,7 +34,7 @@ class Surface:
         points: the kernels' view of vertices, normals, anchors and weights.
         colours: (capacity,) vec3ub RGB.
         faces: (capacity,) vec3i, counter-clockwise seen from outside; the first `face_count` are in use.
-        extracted_blocks: blocks that the last extraction looked at again; 0 = geometry is that of before.
+        extracted_blocks: blocks of which the last extraction looked at slices again; 0 = geometry is that of before.
         version: grows with every extraction that changed the mesh. The order of vertices may change with it.
     """
 
@@ -203,7 +203,7 @@ class SurfaceExtractor:
         self._launch(mesh_kernels.mark_stale_vertices, 8 * self._directory.count, inputs)
 
     def _extract_changed(self, voxels: Voxels, everything: bool) -> int:
-        """Extract the blocks that read a changed voxel; returns how many."""
+        """Extract the slices that read a changed voxel; returns how many blocks have such."""
         p, d = self._pieces, self._directory
         blocks = d.count
         tolerance = -1.0 if everything else self._config.surface_tolerance_m
@@ -211,11 +211,12 @@ class SurfaceExtractor:
         self._launch(surface_kernels.mark_readers, blocks, [p.changed, d.blocks, 1, p.vertex_readers])
         self._launch(surface_kernels.mark_readers, blocks, [p.vertex_readers, d.blocks, -1, p.quad_readers])
         changed, vertex_readers, quad_readers = p.list_marked(blocks)
-        self._launch(integrate_kernels.publish_slices, 8 * changed.size, [changed, self._config.min_weight, voxels])
-        inputs = [vertex_readers, d.blocks, voxels, self._config.voxel_m, self._config.min_corners]
+        inputs = [changed, p.changed, self._config.min_weight, voxels]
+        self._launch(integrate_kernels.publish_slices, 8 * changed.size, inputs)
+        inputs = [vertex_readers, p.vertex_readers, d.blocks, voxels, self._config.voxel_m, self._config.min_corners]
         inputs += [p.vertices, p.anchors]
         self._launch(surface_kernels.extract_vertices, 8 * vertex_readers.size, inputs)
-        inputs = [quad_readers, d.blocks, p.vertices, p.quads]
+        inputs = [quad_readers, p.quad_readers, d.blocks, p.vertices, p.quads]
         self._launch(surface_kernels.list_quads, 8 * quad_readers.size, inputs)
         return vertex_readers.size
 

@@ -78,34 +78,40 @@ def mark_changed(
     # Options:
     tolerance: float,  # [m]
     # Out:
-    changed_out: wp.array(dtype=wp.int32),  # (B,) 1 = some slice deviates by more
+    changed_out: wp.array(dtype=wp.int32),  # (B,) bit z is set where slice z deviates by more
 ):
     block = begin + wp.tid()
-    most = float(0.0)
+    changed = int(0)
     for z in range(EDGE):
-        most = wp.max(most, voxels.slices.change[block * EDGE + z])
-    changed_out[block] = wp.where(most > tolerance, 1, 0)
+        changed += wp.where(voxels.slices.change[block * EDGE + z] > tolerance, 1 << z, 0)
+    changed_out[block] = changed
 
 
 @wp.kernel(enable_backward=False)
 def mark_readers(
     begin: wp.int32,
     # Blocks:
-    marked: wp.array(dtype=wp.int32),  # (B,) 0 = not marked
+    marked: wp.array(dtype=wp.int32),  # (B,) bit z is set where slice z is marked
     blocks: Blocks,
     # Options:
-    sign: wp.int32,  # 1: blocks that read towards +++; -1: towards ---
+    sign: wp.int32,  # 1: slices that read towards +++, so also the next one; -1: towards ---
     # Out:
-    readers_out: wp.array(dtype=wp.int32),  # (B,) 1 = reads a marked block
+    readers_out: wp.array(dtype=wp.int32),  # (B,) bit z is set where slice z reads a marked one
 ):
     block = begin + wp.tid()
-    reads = int(0)
+    here = int(0)
+    beyond = int(0)
     slots = octant_slots(blocks, blocks.coords[block], sign)
     for c in range(8):
         if slots[c] >= 0:
-            if marked[slots[c]] != 0:
-                reads = 1
-    readers_out[block] = reads
+            if c < 4:
+                here = here | marked[slots[c]]
+            else:
+                beyond = beyond | marked[slots[c]]
+    if sign > 0:
+        readers_out[block] = here | (here >> 1) | ((beyond & 1) << 7)
+    else:
+        readers_out[block] = here | ((here << 1) & 255) | (beyond >> 7)
 
 
 @wp.kernel(enable_backward=False)
@@ -113,6 +119,7 @@ def extract_vertices(
     begin: wp.int32,
     # Blocks:
     listed: wp.array(dtype=wp.int32),  # (E,) slots
+    marked: wp.array(dtype=wp.int32),  # (B,) bit z is set where slice z is to be looked at
     blocks: Blocks,
     voxels: Voxels,
     voxel_m: float,
@@ -125,6 +132,8 @@ def extract_vertices(
     i = begin + wp.tid()
     block = listed[i / EDGE]
     z = i % EDGE
+    if (marked[block] >> z) & 1 == 0:
+        return
     first = (block * EDGE + z) * SLICE
     at = blocks.coords[block]
     slots = octant_slots(blocks, at, 1)
@@ -200,6 +209,7 @@ def list_quads(
     begin: wp.int32,
     # Blocks:
     listed: wp.array(dtype=wp.int32),  # (E,) slots
+    marked: wp.array(dtype=wp.int32),  # (B,) bit z is set where slice z is to be looked at
     blocks: Blocks,
     vertices: CellVertices,
     # Out:
@@ -208,6 +218,8 @@ def list_quads(
     i = begin + wp.tid()
     block = listed[i / EDGE]
     z = i % EDGE
+    if (marked[block] >> z) & 1 == 0:
+        return
     z_slice = block * EDGE + z
     found = int(0)
     if vertices.counts[z_slice] > 0:
