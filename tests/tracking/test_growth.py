@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
 from bodystream.deformation import WarpField
 from bodystream.deformation.ownership import CELL_PX
 from bodystream.device import DeviceFrame, select_device
 from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.tracking.growth import GraphGrower, Growth, GrowthConfig, plan_growth
+from bodystream.tracking.growth import GraphGrower, Growth, GrowthConfig, filled, plan_growth
 from bodystream.tracking.tearing import LOOKS
 from bodystream.types import Array, CameraIntrinsics, GraphSnapshot, RgbdFrame
 
@@ -251,3 +253,20 @@ def test_an_edge_that_is_seen_open_leaves_the_field(has_mask: bool) -> None:
     finally:
         grower.close()
     assert len(rightmost) == 9 and counts == [9] * (LOOKS - 1) + [0, 0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(rng=st.integers(0, 2**32 - 1).map(np.random.default_rng), count=st.integers(1, 9), width=st.integers(1, 5))
+def test_free_places_are_filled_as_loops_do(rng: np.random.Generator, count: int, width: int) -> None:
+    edges = rng.integers(-1, 20, (count, width)).astype(np.int32)
+    nodes = rng.permutation(count)[: int(rng.integers(1, count + 1))]
+    wanted = np.stack([rng.permutation(20)[:6] for _ in nodes]).astype(np.int32)
+    wanted[rng.random(wanted.shape) < 0.3] = -1
+    expected = edges.tolist()
+    for node, row in zip(nodes.tolist(), wanted.tolist(), strict=True):
+        for j in row:
+            if j >= 0 and j not in expected[node] and -1 in expected[node]:
+                expected[node][expected[node].index(-1)] = j
+    before = edges.copy()
+    assert filled(edges, nodes, wanted).tolist() == expected
+    assert np.array_equal(edges, before)

@@ -123,3 +123,5 @@ def test_without_pairs_is_that_of_loops(rng: np.random.Generator, count: int, wi
     found = without_pairs(edges, pairs)
     assert found.tolist() == expected and found.dtype == np.int32
     assert np.array_equal(edges, before)
+    some = rng.permutation(count)[: int(rng.integers(1, count + 1))]
+    assert without_pairs(edges[some], pairs, some).tolist() == [expected[i] for i in some]

@@ -17,7 +17,7 @@ from bodystream.tracking.graph import geodesic_neighbours, large_components, mes
 from bodystream.tracking.tearing import Tears, without_pairs
 from bodystream.types import Array, CameraIntrinsics, GraphSnapshot, RgbdFrame
 
-__all__ = ["GraphGrower", "Growth", "GrowthConfig", "plan_growth"]
+__all__ = ["GraphGrower", "Growth", "GrowthConfig", "filled", "plan_growth"]
 
 
 # Depth samples along the radius that a node covers.
@@ -144,13 +144,23 @@ def _connect(
     linked[np.abs(rest_m - now_m) > SAME_SURFACE * sigma_m] = -1
     edges = np.full((count + len(chosen), neighbours), -1, np.int32)
     edges[:count] = old_edges
-    forbidden = set(map(tuple, torn.tolist())) | set(map(tuple, torn[:, ::-1].tolist()))
-    for row, node in zip(linked, labels.tolist(), strict=True):
-        free = np.flatnonzero(edges[node] < 0)
-        fresh = [j for j in row.tolist() if j >= 0 and j not in edges[node] and (node, j) not in forbidden]
-        fresh = fresh[: len(free)]
-        edges[node, free[: len(fresh)]] = fresh
-    return edges
+    return filled(edges, labels, without_pairs(linked, torn, labels))
+
+
+def filled(edges: Array, nodes: Array, neighbours: Array) -> Array:
+    """(N, K) edges with further neighbours in the free places of some nodes, as many as there is room for.
+
+    Args:
+        nodes: (M,) distinct. neighbours: (M, L) of each, those that count most first, none twice; -1 = unused.
+    """
+    own = edges[nodes]
+    fresh = (neighbours >= 0) & ~(neighbours[:, :, None] == own[:, None, :]).any(axis=2)
+    rank = np.cumsum(fresh, axis=1) - 1
+    row, column = np.nonzero(fresh & (rank < np.count_nonzero(own < 0, axis=1)[:, None]))
+    free_first = np.argsort(own >= 0, axis=1, kind="stable")
+    result = edges.copy()
+    result[nodes[row], free_first[row, rank[row, column]]] = neighbours[row, column]
+    return result
 
 
 class GraphGrower:

@@ -50,15 +50,15 @@ def opened_edges(scene_depth_m: Array, intrinsics: CameraIntrinsics, graph: Grap
     return pairs[through.sum(axis=1) >= 2].astype(np.int32)
 
 
-def without_pairs(edges: Array, pairs: Array) -> Array:
-    """(N, K) edges without those between (P, 2) pairs of nodes."""
+def without_pairs(edges: Array, pairs: Array, nodes: Array | None = None) -> Array:
+    """(N, K) edges without those between (P, 2) pairs of nodes; `nodes` (N,) are whose edges they are, None = all."""
     if len(pairs) == 0:
         return edges
-    count = len(edges)
-    key = np.concatenate(
-        [pairs[:, 0].astype(np.int64) * count + pairs[:, 1], pairs[:, 1].astype(np.int64) * count + pairs[:, 0]]
-    )
-    own = np.arange(count)[:, None] * np.int64(count) + edges
+    nodes = np.arange(len(edges)) if nodes is None else nodes
+    count = max(int(pairs.max()), int(edges.max(initial=-1)), int(nodes.max(initial=-1))) + 1
+    both = np.concatenate([pairs, pairs[:, ::-1]]).astype(np.int64)
+    key = both[:, 0] * count + both[:, 1]
+    own = nodes[:, None] * np.int64(count) + edges
     return np.where((edges >= 0) & np.isin(own, key), -1, edges).astype(np.int32)
 
 
