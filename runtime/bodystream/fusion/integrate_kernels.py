@@ -8,10 +8,10 @@ in rows of eight. A row is looked at only where the depth around its pixels can 
 
 import warp as wp
 
-from bodystream.deformation.ownership_kernels import Owners, is_strange
+from bodystream.deformation.ownership_kernels import CELL_PX, Owners
 from bodystream.device.camera_kernels import Camera
 from bodystream.fusion.blocks_kernels import EDGE, Blocks, Live, SliceStates
-from bodystream.fusion.frame_kernels import FINE, TILE, Graded
+from bodystream.fusion.frame_kernels import FINE, LANES, TILE, Graded
 from bodystream.fusion.lanes_kernels import above, any_lane, chosen, larger, least, most, smaller, sum_of, vec8, vec8i
 from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, Columns, columns_of
 
@@ -106,9 +106,17 @@ def deviation(distances: vec8, weights: vec8, published: vec8, rules: Rules) -> 
     return most(chosen(above(vec8(AT_SURFACE), nearest), larger(away, -away), vec8(0.0))) * rules.truncation
 
 
+@wp.struct
+class Pixels:
+    """The pixels that eight points are seen at, with the border of one pixel of the graded image: (1, 1) is (0, 0)."""
+
+    u: vec8i
+    v: vec8i
+
+
 @wp.func
-def places_of(x: vec8, y: vec8, z: vec8, camera: Camera, stride: int, near: float) -> vec8i:
-    """Places of the pixels that eight points are seen at, among the graded ones.
+def pixels_of(x: vec8, y: vec8, z: vec8, camera: Camera, near: float) -> Pixels:
+    """Pixels of eight points in the camera's frame [m].
 
     Beyond the image, and for points that are not beyond `near` [m], it is on the border, which says nothing.
     """
@@ -118,7 +126,10 @@ def places_of(x: vec8, y: vec8, z: vec8, camera: Camera, stride: int, near: floa
     v = chosen(above(z, vec8(near)), v, vec8(0.0))
     u = smaller(larger(u, vec8(0.0)), vec8(float(camera.width + 1)))
     v = smaller(larger(v, vec8(0.0)), vec8(float(camera.height + 1)))
-    return stride * vec8i(v) + vec8i(u)
+    pixels = Pixels()
+    pixels.u = vec8i(u)
+    pixels.v = vec8i(v)
+    return pixels
 
 
 @wp.func
@@ -134,19 +145,30 @@ def weights_of(distance: vec8, grade: vec8, rules: Rules) -> vec8:
 
 
 @wp.func
-def own_weights(weight: vec8, places: vec8i, stride: int, first: wp.vec3, voxel_m: float, owners: Owners) -> vec8:
-    """Weights of the voxels that lie canonically near the owners of their pixels; 0 of the others.
+def own_weights(weight: vec8, pixels: Pixels, first: wp.vec3, voxel_m: float, owners: Owners) -> vec8:
+    """Weights of the voxels that are not strange to the owners of their pixels, see `is_strange`; 0 of the others.
 
     Args:
         first: canonical position of the row's first voxel [m].
     """
-    own = weight
+    x = vec8()
+    y = vec8()
+    z = vec8()
+    reach = vec8()
     for k in range(8):
-        if weight[k] > 0.0:
-            pixel = wp.vec2i(places[k] % stride - 1, places[k] / stride - 1)
-            if is_strange(owners, pixel, first + wp.vec3(float(k) * voxel_m, 0.0, 0.0)):
-                own[k] = 0.0
-    return own
+        # Pixels of the border have no weight: any cell will do.
+        row = wp.min((pixels.v[k] + 3) / CELL_PX, owners.points.shape[0]) - 1
+        column = wp.min((pixels.u[k] + 3) / CELL_PX, owners.points.shape[1]) - 1
+        owner = owners.points[wp.max(row, 0), wp.max(column, 0)]
+        x[k] = owner[0]
+        y[k] = owner[1]
+        z[k] = owner[2]
+        reach[k] = owner[3]
+    x -= vec8(first[0]) + voxel_m * LANES
+    y -= vec8(first[1])
+    z -= vec8(first[2])
+    far = above(wp.cw_mul(x, x) + wp.cw_mul(y, y) + wp.cw_mul(z, z), wp.cw_mul(reach, reach))
+    return chosen(wp.cw_mul(far, above(reach, vec8(0.0))), vec8(0.0), weight)
 
 
 @wp.func
@@ -184,18 +206,17 @@ def fuse_row(row: int, distance: vec8, weight: vec8, rules: Rules, voxels: Voxel
 @wp.func
 def colour_row(
     row: int,
-    places: vec8i,
+    pixels: Pixels,
     distance: vec8,
     weight: vec8,
     colour: wp.array2d(dtype=wp.vec3ub),
-    stride: int,
     rules: Rules,
     voxels: Voxels,
 ):
     """Average colours into those voxels of a row that lie near the surface."""
     for k in range(8):
         if weight[k] > 0.0 and wp.abs(distance[k]) < rules.full_weight_behind:
-            seen = colour[places[k] / stride - 1, places[k] % stride - 1]
+            seen = colour[pixels.v[k] - 1, pixels.u[k] - 1]
             voxels.colours[row * 8 + k] = blend_colour(voxels.colours[row * 8 + k], seen)
 
 
@@ -292,7 +313,8 @@ def integrate_slices(
             x_live = c.x0[y] * HAT_0 + c.x1[y] * HAT_1 + c.x2[y] * HAT_2
             y_live = c.y0[y] * HAT_0 + c.y1[y] * HAT_1 + c.y2[y] * HAT_2
             z_live = c.z0[y] * HAT_0 + c.z1[y] * HAT_1 + c.z2[y] * HAT_2
-            places = places_of(x_live, y_live, z_live, camera, graded.stride, rules.near)
+            pixels = pixels_of(x_live, y_live, z_live, camera, rules.near)
+            places = graded.stride * pixels.v + pixels.u
             depth = vec8()
             grade = vec8()
             for k in range(8):
@@ -308,12 +330,12 @@ def integrate_slices(
                     carved = carve_row(row, empty, grade, places, graded, camera, rules, voxels_out)
                     done = wp.vec3(wp.max(done[0], carved), done[1] + sum_of(empty), done[2] + sum_of(empty))
             if any_lane(weight):
-                weight = own_weights(weight, places, graded.stride, corner + up * float(y), rules.voxel, owners)
+                weight = own_weights(weight, pixels, corner + up * float(y), rules.voxel, owners)
             if any_lane(weight):
                 fused = fuse_row(row, distance, weight, rules, voxels_out)
                 done = wp.vec3(wp.max(done[0], fused[0]), done[1] + fused[1], done[2] + fused[2])
                 if colour.shape[0] > 0:
-                    colour_row(row, places, distance, weight, colour, graded.stride, rules, voxels_out)
+                    colour_row(row, pixels, distance, weight, colour, rules, voxels_out)
                 voxels_out.slices.occupied[z_slice] = wp.uint8(1)
     voxels_out.slices.change[z_slice] = wp.max(voxels_out.slices.change[z_slice], done[0])
     voxels_out.slices.unrest[z_slice] = wp.vec2(done[1], done[2])

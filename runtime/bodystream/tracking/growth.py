@@ -132,8 +132,8 @@ def _connect(
 ) -> Array:
     """(N + A, K) edges: old ones kept, new nodes linked along the seen surface to the nodes that lie on it."""
     count, neighbours = old_edges.shape
-    gap, nearest_point = KDTree(points).query(live)
-    seen = np.flatnonzero(gap < 0.5 * sigma_m)
+    gap, nearest_point = KDTree(points).query(live, distance_upper_bound=0.5 * sigma_m)
+    seen = np.flatnonzero(np.isfinite(gap))
     labels = np.concatenate([seen, count + np.arange(len(chosen))])
     node_points = np.concatenate([nearest_point[seen], chosen])
     positions = np.concatenate([live[seen], points[chosen]])
