@@ -111,8 +111,8 @@ def rigid_case() -> tuple[TsdfVolume, Array, Array]:
     grades = reference_grades(depth, mask, config)
     turns = [Rotation.from_euler("yx", a).as_matrix() for a in ([0, 0], [0.4, 0.2], [0.8, -0.3])]
     depth_device, _, mask_device = on_device(depth, mask)
-    for k, turn in enumerate(np.repeat(turns, 4, axis=0)):
-        # First passes allocate, a quarter of the samples each: the reference starts with all blocks in place.
+    for k, turn in enumerate(np.repeat(turns, 8, axis=0)):
+        # First passes allocate, every second one for a quarter of the image: the reference starts with all blocks.
         set_rigid(field, turn, turn_about_centre(turn))
         volume.integrate(depth_device, None, mask_device, CAMERA, field, k)
     volume.distances.zero_()

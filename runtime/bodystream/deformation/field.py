@@ -57,7 +57,7 @@ class WarpField:
         # Cells as wide as points reach: a search that finds nothing nearby looks at 27 of them, not at 216 small ones.
         self._canonical_grid = wp.HashGrid(32, 32, 32, device=device)
         self._live_grid = wp.HashGrid(32, 32, 32, device=device)
-        self._live_is_current = False
+        self._live_is_current = self._motions_are_current = False
         self._launch = LaunchCache(device)
         self.graph = kernels.Graph()
         self._allocate(capacity)
@@ -75,6 +75,7 @@ class WarpField:
         self._host_translations = self._motion.host[split:].reshape(capacity, 3)
         self.edges = wp.full((capacity, self.neighbours), -1, dtype=wp.int32, device=self.device)
         self._live = wp.zeros(capacity, dtype=wp.vec3, device=self.device)
+        self._motions = wp.zeros(capacity, dtype=kernels.vec16, device=self.device)
         graph = self.graph
         graph.positions, graph.rotations, graph.translations = self.positions, self.rotations, self.translations
         graph.edges = self.edges
@@ -102,7 +103,7 @@ class WarpField:
         self._positions = np.zeros((0, 3), np.float32)
         self._edges = np.zeros((0, self.neighbours), np.int32)
         self._clusters = np.zeros(0, np.int32)
-        self._live_is_current = False
+        self._live_is_current = self._motions_are_current = False
 
     def set_scale(self, sigma_m: float) -> None:
         """Another node coverage [m] for the graph to come, with the reach in proportion.
@@ -154,12 +155,12 @@ class WarpField:
         self._host_translations[: self.count] = 0.0 if translations is None else translations
         self._motion.send()
         self._host_motion_is_current = True
-        self._live_is_current = False
+        self._live_is_current = self._motions_are_current = False
 
     def motion_changed(self) -> None:
         """Say that `rotations` or `translations` were written on the device."""
         self._host_motion_is_current = False
-        self._live_is_current = False
+        self._live_is_current = self._motions_are_current = False
 
     def motion(self) -> tuple[Array, Array]:
         """Host copies of the (N, 3, 3) rotations and (N, 3) translations [m]; read back once per change."""
@@ -167,6 +168,14 @@ class WarpField:
             self._motion.download()
             self._host_motion_is_current = True
         return self._host_rotations[: self.count].copy(), self._host_translations[: self.count].copy()
+
+    @property
+    def motions(self) -> wp.array:
+        """(capacity,) vec16 device array, the motion of each node for `kernels.blended`; gathered once per change."""
+        if not self._motions_are_current:
+            self._launch(kernels.gather_motions, self.count, [self.graph, self._motions], min_chunk=1024)
+            self._motions_are_current = True
+        return self._motions
 
     def snapshot(self, t_ns: int, active: Array | None = None) -> GraphSnapshot:
         rotations, translations = self.motion()

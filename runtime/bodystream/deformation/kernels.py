@@ -7,6 +7,8 @@ import warp as wp
 
 ANCHORS = wp.constant(4)
 
+vec16 = wp.types.vector(length=16, dtype=float)
+
 
 @wp.struct
 class Graph:
@@ -46,6 +48,66 @@ def warp_direction(n: wp.vec3, anchors: wp.vec4i, weights: wp.vec4, graph: Graph
     for k in range(ANCHORS):
         d += weights[k] * (graph.rotations[anchors[k]] * n)
     return wp.normalize(d)
+
+
+@wp.func
+def blended(motions: wp.array(dtype=vec16), anchors: wp.vec4i, weights: wp.vec4) -> vec16:
+    """The motion of a point that goes with four nodes, as `gather_motions` stores it; zeros when all weights are."""
+    m = weights[0] * motions[anchors[0]] + weights[1] * motions[anchors[1]]
+    return m + weights[2] * motions[anchors[2]] + weights[3] * motions[anchors[3]]
+
+
+@wp.func
+def moved(motion: vec16, p: wp.vec3) -> wp.vec3:
+    """Where a motion takes a point: `warp_point`, several times as fast, and rounded differently."""
+    return wp.vec3(
+        motion[0] * p[0] + motion[1] * p[1] + motion[2] * p[2] + motion[9],
+        motion[3] * p[0] + motion[4] * p[1] + motion[5] * p[2] + motion[10],
+        motion[6] * p[0] + motion[7] * p[1] + motion[8] * p[2] + motion[11],
+    )
+
+
+@wp.func
+def turned(motion: vec16, n: wp.vec3) -> wp.vec3:
+    """Where a motion turns a direction, normalised: `warp_direction`."""
+    return wp.normalize(
+        wp.vec3(
+            motion[0] * n[0] + motion[1] * n[1] + motion[2] * n[2],
+            motion[3] * n[0] + motion[4] * n[1] + motion[5] * n[2],
+            motion[6] * n[0] + motion[7] * n[1] + motion[8] * n[2],
+        )
+    )
+
+
+@wp.kernel(enable_backward=False)
+def gather_motions(
+    begin: wp.int32,
+    # Graph:
+    graph: Graph,
+    # Out:
+    motions_out: wp.array(dtype=vec16),  # (N,) rotation, and where the canonical origin goes [m]; four are unused
+):
+    i = begin + wp.tid()
+    r = graph.rotations[i]
+    t = graph.positions[i] + graph.translations[i] - r * graph.positions[i]
+    motions_out[i] = vec16(
+        r[0, 0],
+        r[0, 1],
+        r[0, 2],
+        r[1, 0],
+        r[1, 1],
+        r[1, 2],
+        r[2, 0],
+        r[2, 1],
+        r[2, 2],
+        t[0],
+        t[1],
+        t[2],
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
 
 
 @wp.func

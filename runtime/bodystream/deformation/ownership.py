@@ -81,7 +81,7 @@ class Ownership:
             raise ValueError(f"ownership takes at most {MOST_POINTS} points, got {count}")
         rows, rules, camera = self._shape[0], self._rules, self._camera
         self._launch(kernels.prepare_cells, rows, [depth, self._cells, self._keys], min_chunk=32)
-        inputs = [points, self._field.graph, depth, camera, rules, self._keys]
+        inputs = [points, self._field.motions, depth, camera, rules, self._keys]
         self._launch(kernels.claim_cells, count, inputs, split=False)
         inputs = [points, self._cells, self._keys, rules, self.owners, self._waiting]
         self._launch(kernels.name_owners, rows, inputs, min_chunk=32)

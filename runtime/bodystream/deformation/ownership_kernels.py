@@ -3,7 +3,7 @@
 
 import warp as wp
 
-from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_point
+from bodystream.deformation.kernels import Points, blended, moved, turned, vec16
 from bodystream.device.camera_kernels import Camera, depth_noise, is_inside, pixel_of, project
 
 CELL_PX = wp.constant(4)
@@ -77,7 +77,7 @@ def claim_cells(
     begin: wp.int32,
     # Model:
     points: Points,
-    graph: Graph,
+    motions: wp.array(dtype=vec16),  # (N,) see `gather_motions`
     # Frame:
     depth_m: wp.array2d(dtype=float),  # (H, W) foreground, 0 = none
     camera: Camera,
@@ -90,11 +90,11 @@ def claim_cells(
     w = points.weights[i]
     if w[0] + w[1] + w[2] + w[3] < 0.5:
         return
-    anchors = points.anchors[i]
-    p = warp_point(points.positions[i], anchors, w, graph)
+    motion = blended(motions, points.anchors[i], w)
+    p = moved(motion, points.positions[i])
     if p[2] < 1.0e-3:
         return
-    n = warp_direction(points.normals[i], anchors, w, graph)
+    n = turned(motion, points.normals[i])
     if -wp.dot(n, wp.normalize(p)) < rules.min_cosine:
         return
     pixel = pixel_of(project(camera, p))

@@ -6,10 +6,10 @@ The warp is evaluated on a 3 x 3 x 3 lattice per block (every 3.5 voxels) and in
 
 import warp as wp
 
-from bodystream.deformation.kernels import Graph, Points
+from bodystream.deformation.kernels import Graph, Points, blended, moved, vec16
 from bodystream.device.camera_kernels import Camera
 from bodystream.fusion.frame_kernels import TILE, Graded, joined
-from bodystream.fusion.lanes_kernels import vec9, vec16
+from bodystream.fusion.lanes_kernels import vec9
 
 wp.set_module_options({"enable_backward": False, "max_unroll": 4})
 
@@ -240,37 +240,6 @@ def may_be_updated(low: wp.vec3, high: wp.vec3, occupied: bool, graded: Graded, 
     return update
 
 
-@wp.kernel(enable_backward=False)
-def gather_motions(
-    begin: wp.int32,
-    # Graph:
-    graph: Graph,
-    # Out:
-    motions_out: wp.array(dtype=vec16),  # (N,) rotation, and where the canonical origin goes [m]; four are unused
-):
-    i = begin + wp.tid()
-    r = graph.rotations[i]
-    t = graph.positions[i] + graph.translations[i] - r * graph.positions[i]
-    motions_out[i] = vec16(
-        r[0, 0],
-        r[0, 1],
-        r[0, 2],
-        r[1, 0],
-        r[1, 1],
-        r[1, 2],
-        r[2, 0],
-        r[2, 1],
-        r[2, 2],
-        t[0],
-        t[1],
-        t[2],
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-    )
-
-
 @wp.func
 def is_due(block: int, unrest: wp.array(dtype=wp.vec2), turn: wp.vec2i, restless_share: float) -> bool:
     """Whether a block is to be updated: in every frame while it changes, else when it is its turn."""
@@ -316,12 +285,7 @@ def warp_blocks(
                 if is_covered(w):
                     p = lattice_position(coord, layer * LATTICE * LATTICE + k, rules.voxel)
                     a = lattice.anchors[index]
-                    m = w[0] * motions[a[0]] + w[1] * motions[a[1]] + w[2] * motions[a[2]] + w[3] * motions[a[3]]
-                    q = wp.vec3(
-                        m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[9],
-                        m[3] * p[0] + m[4] * p[1] + m[5] * p[2] + m[10],
-                        m[6] * p[0] + m[7] * p[1] + m[8] * p[2] + m[11],
-                    )
+                    q = moved(blended(motions, a, w), p)
                     low = wp.min(low, q)
                     high = wp.max(high, q)
                 x[k] = q[0]

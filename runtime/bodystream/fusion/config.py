@@ -36,6 +36,7 @@ class FusionConfig:
         min_component_share: and those with less than this share of the vertices of the largest piece.
         longest_edge_m: faces that have become longer than this join what is apart, and are taken out.
         anchor_budget: cached anchors that are refreshed per frame after the graph grew.
+        allocate_every: blocks are allocated for a quarter of the image in every n-th frame.
         block_capacity: blocks that fit before the buffers are doubled.
         max_blocks: no more are allocated; what would need them is counted as refused.
     """
@@ -61,6 +62,7 @@ class FusionConfig:
     min_component_share: float = 0.01
     longest_edge_m: float = 0.035
     anchor_budget: int = 2048
+    allocate_every: int = 2
     block_capacity: int = 1024
     max_blocks: int = 32768
 
@@ -100,6 +102,7 @@ class FusionConfig:
                 self.longest_edge_m >= 2 * self.voxel_m,
                 f"longest_edge_m must be at least two voxels ({2 * self.voxel_m:g} m), got {self.longest_edge_m}",
             ),
+            (self.allocate_every >= 1, f"allocate_every must be at least 1, got {self.allocate_every}"),
             (self.anchor_budget >= 1, f"anchor_budget must be at least 1, got {self.anchor_budget}"),
             (
                 1 <= self.block_capacity <= self.max_blocks,

@@ -80,7 +80,7 @@ class Dust:
         if vertices > self.wrong.size:
             self._allocate(2 * vertices)
         frame = [self._grader.graded, self._owners, self._grader.camera]
-        inputs = [pieces.vertices, pieces.anchors, field.graph, *frame, self._rules, self._live, self.wrong]
+        inputs = [pieces.vertices, pieces.anchors, field.motions, *frame, self._rules, self._live, self.wrong]
         self._launch(dust_kernels.judge_vertices, slices, inputs)
         inputs = [corners, self._live, self._rules, self.wrong]
         self._launch(dust_kernels.find_torn, quads, inputs, min_chunk=4096)

@@ -3,7 +3,7 @@
 
 import warp as wp
 
-from bodystream.deformation.kernels import Graph, warp_direction, warp_point
+from bodystream.deformation.kernels import blended, moved, turned, vec16
 from bodystream.deformation.ownership_kernels import CELL_PX, Owners
 from bodystream.device.camera_kernels import Camera, depth_noise, is_inside, pixel_of, project
 from bodystream.fusion.blocks_kernels import EDGE, Blocks, SliceStates, find_slot
@@ -37,13 +37,14 @@ class DustRules:
 def contradicts(
     canonical: wp.vec3,
     p: wp.vec3,
-    n: wp.vec3,
+    normal: wp.vec3,
+    motion: vec16,
     graded: Graded,
     owners: Owners,
     camera: Camera,
     rules: DustRules,
 ) -> wp.uint8:
-    """What a frame shows to be wrong with the vertex p, n in the camera's frame: THROUGH, BEHIND, or 0."""
+    """What a frame shows to be wrong with a vertex that its motion takes to p: THROUGH, BEHIND, or 0."""
     wrong = wp.uint8(0)
     if p[2] < 1.0e-3:
         return wrong
@@ -57,11 +58,12 @@ def contradicts(
     if seen[0] > 0.0 and gap > rules.through_m + noise:
         if seen[1] > 0.0 or (seen[1] == -1.0 and is_silhouette(graded, camera, place, rules.silhouette_px)):
             wrong = THROUGH
-    elif seen[1] > 0.0 and gap < -rules.behind_m - noise and -wp.dot(n, wp.normalize(p)) > rules.min_cosine:
+    elif seen[1] > 0.0 and gap < -rules.behind_m - noise:
         owner = owners.points[pixel[1] / CELL_PX, pixel[0] / CELL_PX]
         away = wp.vec3(owner[0], owner[1], owner[2]) - canonical
         if owner[3] > 0.0 and wp.length(away) < rules.same_part_m:
-            wrong = BEHIND
+            if -wp.dot(turned(motion, normal), wp.normalize(p)) > rules.min_cosine:
+                wrong = BEHIND
     return wrong
 
 
@@ -71,7 +73,7 @@ def judge_vertices(
     # Surface:
     vertices: CellVertices,
     anchors: CellAnchors,
-    graph: Graph,
+    motions: wp.array(dtype=vec16),  # (N,) see `gather_motions`
     # Frame:
     graded: Graded,
     owners: Owners,
@@ -89,12 +91,11 @@ def judge_vertices(
         i = vertices.bases[z_slice] + k
         cell = first + int(vertices.cells[first + k])
         nodes = anchors.anchors[cell]
-        weights = anchors.weights[cell]
         canonical = vertices.positions[first + k]
-        p = warp_point(canonical, nodes, weights, graph)
-        n = warp_direction(vertices.normals[first + k], nodes, weights, graph)
+        motion = blended(motions, nodes, anchors.weights[cell])
+        p = moved(motion, canonical)
         live_out[i] = p
-        wrong = contradicts(canonical, p, n, graded, owners, camera, rules)
+        wrong = contradicts(canonical, p, vertices.normals[first + k], motion, graded, owners, camera, rules)
         if nodes[0] < rules.node_count and rules.lost_nodes[nodes[0]] != wp.uint8(0):
             wrong = ASTRAY
         wrong_out[i] = wrong

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import warp as wp
@@ -55,15 +55,22 @@ class FrameGrader:
         return sum(a.capacity for a in (g.pixels, g.fine, g.tiles, g.around_fine, g.around))
 
     def grade(
-        self, depth: wp.array, mask: wp.array, intrinsics: CameraIntrinsics, field: WarpField, *, all_samples: bool
+        self,
+        depth: wp.array,
+        mask: wp.array,
+        intrinsics: CameraIntrinsics,
+        field: WarpField,
+        *,
+        samples: Literal["all", "quarter", "none"],
     ) -> int:
         """Grade the pixels; returns how many samples the tiles have in all.
 
         Args:
             depth, mask, intrinsics, field: as for `TsdfVolume.integrate`, and checked.
-            all_samples: not a quarter of them, another one at each call.
+            samples: which are wanted; `quarter` is another one at each call.
         """
-        self._phase = -1 if all_samples else (self._phase + 1) % 4
+        if samples != "none":
+            self._phase = -1 if samples == "all" else (self._phase + 1) % 4
         if depth.shape != self._size:
             self._set_size(depth.shape)
         if depth is not self._images[0] or mask is not self._images[1]:
@@ -85,7 +92,7 @@ class FrameGrader:
         self._launch(frame_kernels.grade_pixels, len(listed), [*inputs, self.sample_counts.array])
         inputs = [self.camera, self._listed.array, self.graded]
         self._launch(frame_kernels.join_neighbours, int(np.count_nonzero(reached)), inputs)
-        return int(self.sample_counts.download().sum())
+        return 0 if samples == "none" else int(self.sample_counts.download().sum())
 
     def sample(self, points_out: wp.array) -> None:
         """Write the samples [m] in the camera's frame: as many as `grade` said."""

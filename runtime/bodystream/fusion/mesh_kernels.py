@@ -3,7 +3,7 @@
 
 import warp as wp
 
-from bodystream.deformation.kernels import Graph, Points, gather_anchors, warp_direction, warp_point
+from bodystream.deformation.kernels import Graph, Points, blended, gather_anchors, moved, turned, vec16
 from bodystream.fusion.blocks_kernels import LATTICE, LATTICE_POINTS, Lattice, is_covered, is_stale
 from bodystream.fusion.integrate_kernels import BLOCK_VOXELS
 from bodystream.fusion.surface_kernels import SLICE, CellAnchors, CellVertices
@@ -161,13 +161,12 @@ def warp_vertices(
     # Surface:
     points: Points,
     # Graph:
-    graph: Graph,
+    motions: wp.array(dtype=vec16),  # (N,) see `gather_motions`
     # Out:
     vertices_out: wp.array(dtype=wp.vec3),  # (V,) camera frame [m]
     normals_out: wp.array(dtype=wp.vec3),  # (V,) camera frame, unit
 ):
     i = begin + wp.tid()
-    anchors = points.anchors[i]
-    w = points.weights[i]
-    vertices_out[i] = warp_point(points.positions[i], anchors, w, graph)
-    normals_out[i] = warp_direction(points.normals[i], anchors, w, graph)
+    motion = blended(motions, points.anchors[i], points.weights[i])
+    vertices_out[i] = moved(motion, points.positions[i])
+    normals_out[i] = turned(motion, points.normals[i])

@@ -154,7 +154,7 @@ class SurfaceExtractor:
         """See `TsdfVolume.warp_surface`."""
         if self._live_vertices.size < surface.vertices.size:
             self._allocate_live(surface.vertices.size)
-        inputs = [surface.points, field.graph, self._live_vertices, self._live_normals]
+        inputs = [surface.points, field.motions, self._live_vertices, self._live_normals]
         self._launch(mesh_kernels.warp_vertices, surface.vertex_count, inputs, min_chunk=1024)
         return self._live_vertices, self._live_normals
 

@@ -21,7 +21,7 @@ from bodystream.fusion.config import FusionConfig
 from bodystream.fusion.directory import BlockDirectory
 from bodystream.fusion.dust import Dust
 from bodystream.fusion.grading import FrameGrader
-from bodystream.fusion.lanes_kernels import vec8, vec9, vec16
+from bodystream.fusion.lanes_kernels import vec8, vec9
 from bodystream.fusion.rules import block_rules, voxel_rules
 from bodystream.fusion.surface import Surface, SurfaceExtractor
 from bodystream.types import Array, CameraIntrinsics
@@ -98,7 +98,6 @@ class TsdfVolume:
         self._voxels = integrate_kernels.Voxels()
         self._lattice = blocks_kernels.Lattice()
         self._live = blocks_kernels.Live()
-        self._motions = wp.zeros(0, dtype=vec16, device=device)
         self._frames = 0
         self._allocate_blocks(0, config.block_capacity)
         self._extractor = SurfaceExtractor(config, self.directory, device)
@@ -174,8 +173,9 @@ class TsdfVolume:
         owners = self._nobody(depth.shape) if owners is None else owners
         self._owners = owners
         self._watch_graph(field)
-        first = self.directory.count == 0
-        samples = self._grader.grade(depth, mask, intrinsics, field, all_samples=first)
+        asked = "quarter" if self._frames % self.config.allocate_every == 0 else "none"
+        wanted = "all" if self.directory.count == 0 else asked
+        samples = self._grader.grade(depth, mask, intrinsics, field, samples=wanted)
         new_blocks, uncovered = self._allocate(samples, field)
         refreshed, stale = self._refresh_anchors(field)
         active = self._integrate_active(colour, field, owners)
@@ -355,12 +355,9 @@ class TsdfVolume:
         blocks = self.directory.count
         if blocks == 0 or field.count == 0:
             return 0
-        if self._motions.size < field.count:
-            self._motions = wp.zeros(field.capacity, dtype=vec16, device=self.device)
-        self._launch(blocks_kernels.gather_motions, field.count, [field.graph, self._motions], min_chunk=1024)
         self._frames += 1
         turn = wp.vec2i(self._frames % self.config.settled_every, self.config.settled_every)
-        inputs = [self.directory.blocks, self._lattice, self._voxels.slices, self._motions]
+        inputs = [self.directory.blocks, self._lattice, self._voxels.slices, field.motions]
         inputs += [self._grader.graded, self._grader.camera, self._block_rules, turn]
         self._launch(blocks_kernels.warp_blocks, blocks, [*inputs, self._live, self._active_flags.array])
         active = np.flatnonzero(self._active_flags.download(blocks))

@@ -9,6 +9,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
+from bodystream.deformation.kernels import gather_motions, vec16
 from bodystream.device import Kernel, LaunchCache, RecordedLaunch, Staged, download, upload, uploaded
 from bodystream.device.camera import device_camera
 from bodystream.tracking import assembly_kernels, cluster_kernels, rigid_kernels, step_kernels, term_kernels
@@ -272,6 +273,7 @@ class GaussNewton:
         self._clusters = uploaded(field.clusters, wp.int32, device)
         self._cluster_counts = wp.zeros(int(field.clusters.max(initial=-1)) + 1, dtype=wp.int32, device=device)
         self._active = wp.zeros(n, dtype=wp.int32, device=device)
+        self._motions = wp.zeros(n, dtype=vec16, device=device)
         self._kept_rotations = wp.zeros(n, dtype=wp.mat33, device=device)
         self._kept_translations = wp.zeros(n, dtype=wp.vec3, device=device)
 
@@ -301,12 +303,8 @@ class GaussNewton:
         """Record every launch once, and later only what changed; a step replays them."""
         field, config, graph = self.field, self.config, self.field.graph
         matches, nodes, groups = self._count, field.count, self._groups
-        points, anchors, starts, system = (
-            groups.points.packed,
-            groups.points.anchors,
-            groups.starts,
-            self._equations.packed,
-        )
+        points, anchors = groups.points.packed, groups.points.anchors
+        starts, system = groups.starts, self._equations.packed
         chunks = -(-matches // COST_CHUNK)
         self._rigid_stride = stride = max(1, matches // RIGID_POINTS)
         rigid_chunks = -(-matches // (stride * RIGID_CHUNK))
@@ -316,7 +314,9 @@ class GaussNewton:
         def record(kernel: Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
             return self._launch.prepare(kernel, dim, inputs, min_chunk=chunk, split=split)
 
-        inputs = [points, 1, graph, active, self._camera, self._targets, self._depth, self._term, sums, self._seen]
+        self._gather_motions = record(gather_motions, nodes, [graph, self._motions])
+        inputs = [points, 1, self._motions, active, self._camera, self._targets, self._depth]
+        inputs += [self._term, sums, self._seen]
         self._match_terms = record(term_kernels.match_terms, matches, inputs, chunk=512)
 
         inputs = [matches, COST_CHUNK, sums, anchors, active, 0, self._totals]
@@ -362,6 +362,7 @@ class GaussNewton:
 
     def _terms(self, stride: int = 1) -> None:
         """Terms of every `stride`-th match; those of the others stay."""
+        self._gather_motions()
         self._match_terms.set_param("stride", stride)
         self._match_terms(-(-self._count // stride))
 

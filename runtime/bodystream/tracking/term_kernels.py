@@ -7,7 +7,7 @@ these into normal equations.
 
 import warp as wp
 
-from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_point
+from bodystream.deformation.kernels import Points, blended, moved, turned, vec16
 from bodystream.device.camera_kernels import Camera, is_inside, pixel_of, project, ray_of
 
 # What `seen` says of a point.
@@ -103,7 +103,7 @@ def match_terms(
     # Model:
     points: Points,  # grouped by anchors
     stride: int,  # every so many points are looked at
-    graph: Graph,
+    motions: wp.array(dtype=vec16),  # (N,) see `gather_motions`
     active: wp.array(dtype=wp.int32),  # (N,)
     # Frame:
     camera: Camera,
@@ -128,7 +128,8 @@ def match_terms(
     anchors = points.anchors[i]
     weights = points.weights[i]
     if active[anchors[0]] != 0:
-        p = warp_point(points.positions[i], anchors, weights, graph)
+        motion = blended(motions, anchors, weights)
+        p = moved(motion, points.positions[i])
         if term.use_flow != 0:
             w = targets.weight[i]
             if w > 0.0:
@@ -138,7 +139,7 @@ def match_terms(
                     # Behind the camera there is no pixel.
                     cost[0] = term.flow * w * w * huber_cost(float(camera.width + camera.height), term.flow_huber_px)
         if term.use_icp != 0 and p[2] >= 1.0e-3:
-            n = warp_direction(points.normals[i], anchors, weights, graph)
+            n = turned(motion, points.normals[i])
             pixel = pixel_of(project(camera, p))
             cosine = wp.dot(n, wp.normalize(p))
             if term.first != 0 and cosine > TURNED_AWAY_COSINE and not (term.use_flow != 0 and targets.weight[i] > 0.0):
