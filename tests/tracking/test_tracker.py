@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,15 +15,11 @@ from bodystream.geometry.camera import project
 from bodystream.tracking import Expected, SolverConfig, Tracked, Tracker, TrackerConfig, Verdict
 from bodystream.types import Array, FlowField, RgbdFrame, Status
 from helpers.pipeline_frames import DEVICE, frames
+from helpers.true_surface import TrueSurface, mask_of
 
 # Both arms are on their way up and the depth is clean, so that what is left is the tracker's error.
 FRAMES = frames("limbs", 30, "none")[10:21]
 MEAN_LIMIT_M = 0.0055  # mean distance of a material point to where it truly is: 4.4 mm at the end, of 22.6 mm moved
-
-
-def mask_of(frame: RgbdFrame) -> Array:
-    assert frame.truth is not None
-    return frame.truth.mask & (frame.depth_m > 0)
 
 
 def uploaded(frame: RgbdFrame, mask: Array | None = None) -> DeviceFrame:
@@ -44,51 +40,6 @@ def true_flow(source: RgbdFrame, target: RgbdFrame) -> FlowField:
     flow_px = np.zeros((*seen.shape, 2), np.float32)
     flow_px[v, u] = ends - np.stack([u, v], axis=1)
     return FlowField(source.t_ns, target.t_ns, flow_px, seen.astype(np.float32))
-
-
-@dataclass
-class TrueSurface:
-    """The vertices of the body that the first frame shows, in its pose, anchored in the tracker's graph."""
-
-    ids: Array
-    vertices: wp.array
-    normals: wp.array
-    anchors: wp.array
-    weights: wp.array
-    vertex_count: int
-    version: int = 0
-    graph_version: int = -1
-
-    @classmethod
-    def of(cls, tracker: Tracker, frame: RgbdFrame) -> TrueSurface:
-        assert frame.truth is not None and frame.truth.mesh.normals is not None
-        faces = frame.truth.pixel_face[mask_of(frame)]
-        ids = np.unique(frame.truth.mesh.faces[faces])
-        points, normals = frame.truth.mesh.vertices[ids], frame.truth.mesh.normals[ids]
-        surface = cls(
-            ids,
-            wp.array(points, dtype=wp.vec3, device=DEVICE),
-            wp.array(normals, dtype=wp.vec3, device=DEVICE),
-            wp.zeros(len(ids), dtype=wp.vec4i, device=DEVICE),
-            wp.zeros(len(ids), dtype=wp.vec4, device=DEVICE),
-            len(ids),
-        )
-        surface.anchor(tracker)
-        return surface
-
-    def anchor(self, tracker: Tracker) -> None:
-        """Anchor it anew where the graph has changed."""
-        if tracker.field.version != self.graph_version:
-            tracker.field.anchor(self.vertices, self.vertex_count, self.anchors, self.weights)
-            self.version, self.graph_version = self.version + 1, tracker.field.version
-
-    def error_m(self, tracker: Tracker, frame: RgbdFrame) -> Array:
-        """(V,) distance of each covered vertex to where it truly is in that frame [m]."""
-        assert frame.truth is not None
-        moved = wp.zeros(self.vertex_count, dtype=wp.vec3, device=DEVICE)
-        tracker.field.warp(self.vertices, self.anchors, self.weights, self.vertex_count, moved)
-        covered = self.weights.numpy().any(axis=1)
-        return np.linalg.norm(moved.numpy() - frame.truth.mesh.vertices[self.ids], axis=1)[covered]
 
 
 class Run:
@@ -197,7 +148,7 @@ def lose(run: Run, frame: RgbdFrame) -> Tracked:
 def test_a_frame_of_which_nothing_fits_is_lost(runs: type[Run]) -> None:
     run = runs()
     flows = [true_flow(past.frame, FRAMES[1]) for past in run.expect(FRAMES[1])]
-    tracked = run.track(behind(FRAMES[1]), [replace(flow, weight=np.zeros_like(flow.weight)) for flow in flows])
+    tracked = run.track(scattered(FRAMES[1]), [replace(flow, weight=np.zeros_like(flow.weight)) for flow in flows])
     assert (tracked.verdict, tracked.reason) == (Verdict.LOST, "100% of the model does not fit the depth")
 
 

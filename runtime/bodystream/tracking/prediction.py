@@ -87,7 +87,11 @@ class MotionPredictor:
 
 
 class FlowPredictor:
-    """The optical flow that a predicted motion causes, as a first guess for the correspondence search."""
+    """The optical flow that a predicted motion causes, as a first guess for the correspondence search.
+
+    Attributes:
+        ends_px: (P, 2) float32, where the points of the model that the last reference shows are expected [px].
+    """
 
     CELL_PX = 8  # a guess is smooth: one for each square of so many pixels
     POINTS = 2048  # that are looked at; a cell that the body covers has several
@@ -99,6 +103,7 @@ class FlowPredictor:
         self._visible_m = visible_m
         self._launch = LaunchCache(field.device)
         self._moved = Staged(self.POINTS, wp.vec4, field.device)
+        self.ends_px: Array = np.zeros((0, 2), np.float32)
 
     def flow(self, model: ModelPoints, reference: Reference) -> Array:
         """Flow [px] from a reference frame to the field's motion as it is now, for each square of `CELL_PX` pixels.
@@ -116,6 +121,7 @@ class FlowPredictor:
         self._launch(prediction_kernels.predict_flow, count, [*inputs, self._moved.array], min_chunk=512)
         moved = self._moved.download(count)
         moved = moved[moved[:, 0] >= 0]
+        self.ends_px = moved[:, :2] + moved[:, 2:]
         cells = (moved[:, :2] * (1 / self.CELL_PX)).astype(np.int32)
         cell = cells[:, 1] * columns + cells[:, 0]
         sums = np.empty((rows, columns, 3), np.float32)

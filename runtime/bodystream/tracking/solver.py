@@ -141,11 +141,16 @@ class GaussNewton:
             self._depth = self._own_depth.array
         self._use_icp = True
 
-    def solve(self) -> SolveSummary:
-        """Improve the field's motion in place, starting from where it is (warm start)."""
+    def solve(self, reach_m: float | None = None) -> SolveSummary:
+        """Improve the field's motion in place, starting from where it is (warm start).
+
+        Args:
+            reach_m: of ICP in place of `icp_reach_m`, for a start that is farther off than the last frame's motion is.
+        """
         config = self.config
         if self.field.count == 0 or self._count == 0 or not (self._use_flow or self._use_icp):
             return self._nothing("no graph" if self.field.count == 0 else "no matches")
+        self._term.icp_reach_m = config.icp_reach_m if reach_m is None else reach_m
         self.begin()
         linear_iterations, condition, failed, done, step_m = 0, 0.0, False, 0, 0.0
         for iteration in range(config.iterations):

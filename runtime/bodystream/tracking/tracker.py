@@ -19,6 +19,7 @@ from bodystream.tracking.growth import GraphGrower
 from bodystream.tracking.keyframes import Keyframes
 from bodystream.tracking.matches import MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
+from bodystream.tracking.placement import Placement
 from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
 from bodystream.tracking.sight import Sight
 from bodystream.tracking.solver import GaussNewton, SolveSummary
@@ -28,6 +29,8 @@ from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, 
 __all__ = ["Expected", "Tracked", "Tracker", "Verdict"]
 
 LEAST_NODES = 4
+PREDICTED_SHARE = 0.7  # of the model must fall onto the foreground for a predicted motion to be believed
+PLACED_REACHES_M = (0.15, 0.08)  # of ICP, one solve each, before the last one of a model that was placed anew
 MISFIT_FRAMES = 15  # of the running mean of the share of the model that does not fit
 
 
@@ -117,6 +120,7 @@ class Tracker:
         self._sampler = PointSampler(device, c.max_points)
         self._motion = MotionPredictor(field)
         self._flow = FlowPredictor(field, intrinsics)
+        self._placement = Placement(field, intrinsics)
         self.reset()
 
     def reset(self) -> None:
@@ -129,6 +133,7 @@ class Tracker:
         self._expected: tuple[int, ModelPoints, list[Expected]] | None = None
         self._sight.forget()
         self.lost_nodes = np.zeros(0, bool)
+        self._placed = False
         self._misses = 0
         self._misfit = 0.0
         self.frame_count = 0
@@ -178,11 +183,13 @@ class Tracker:
         self._remember(image)
         return Tracked(Verdict.FUSE, Status.TRACKED, "", None, 0)
 
-    def expect(self, t_ns: int, surface: SkinnedSurface) -> list[Expected]:
+    def expect(self, t_ns: int, surface: SkinnedSurface, image: DeviceFrame | None = None) -> list[Expected]:
         """Move the graph on to a later time as it moved last, and say from which frames flow is wanted.
 
         Args:
             t_ns: of the frame to come. surface: the model as it is now.
+            image: the frame itself, where it is there already. The model is then placed anew on its foreground if it
+                is not where its last motion leads.
 
         Returns:
             The frame before; every few frames also the newest keyframe.
@@ -203,6 +210,10 @@ class Tracker:
             self._motion.predict(t_ns)
             model = self._sampler.take(surface)
             expected = [self._expect_from(self._previous, model)]
+            off = image is not None and _share_on(image, self._flow.ends_px) < PREDICTED_SHARE
+            self._placed = image is not None and off and self._placement.place(model, image)
+            if self._placed:
+                expected = [self._expect_from(self._previous, model)]
             keyframe = self._keyframes.due()
             if keyframe is not None:
                 expected.append(self._expect_from(keyframe, model))
@@ -243,6 +254,27 @@ class Tracker:
         self._gatherer.pull_inside(points, image, solver.flow_buffers)
         solver.use_flow()
         solver.set_depth(image.depth)
+
+    def _solve(self, placed: bool) -> SolveSummary:
+        """Solve; a model that was placed rigidly still has to bend, and its ICP reaches far at first."""
+        for reach_m in PLACED_REACHES_M if placed else ():
+            self._solver.solve(reach_m)
+        return self._solver.solve()
+
+    def _is_poor(self, summary: SolveSummary) -> bool:
+        return summary.status is Status.LOST or summary.unexplained > self.config.poor_fit
+
+    def _solve_placed(self, image: DeviceFrame, model: ModelPoints, summary: SolveSummary) -> SolveSummary:
+        """Solve again from a placement, without flow, which led to the poor motion; the better motion of both stays."""
+        poor = self.field.motion()
+        self._previous.restore(self.field)
+        if self._placement.place(model, image):
+            self._match(image, model, [])
+            again = self._solve(placed=True)
+            if again.status is not Status.LOST and not again.unexplained >= summary.unexplained:
+                return again
+        self.field.set_motion(*poor)
+        return summary
 
     def _judge(self, image: DeviceFrame, summary: SolveSummary) -> Tracked:
         config, number, unexplained = self.config, self.frame_count, summary.unexplained
@@ -306,6 +338,15 @@ class Tracker:
             _check_flow(flow, asked, frame)
         used = [(asked.reference, flow) for asked, flow in zip(expected, flows, strict=True)]
         return model, used[:1] + [pair for pair in used[1:] if self._keyframes.shows_enough(pair[1])]
+
+
+def _share_on(image: DeviceFrame, pixels: Array) -> float:
+    """Share of (P, 2) image points [px] that lie on the foreground; 0 of none."""
+    at = (pixels + 0.5).astype(np.int32)
+    height, width = image.foreground.shape
+    inside = np.all((at >= 0) & (at < (width, height)), axis=1)
+    on = np.count_nonzero(image.foreground[at[inside, 1], at[inside, 0]])
+    return on / len(at) if len(at) else 0.0
 
 
 def _check_flow(flow: FlowField, asked: Expected, frame: RgbdFrame) -> None:
