@@ -17,7 +17,7 @@ def live_points(
     graph: Graph,
     # Out:
     positions_out: wp.array(dtype=wp.vec3),  # (M,) camera frame [m]; the origin where not covered
-    normals_out: wp.array(dtype=wp.vec3),  # (M,)
+    normals_out: wp.array(dtype=wp.vec3),  # (M,) unit, camera frame
 ):
     m = begin + wp.tid()
     i = m * stride
@@ -30,7 +30,7 @@ def measure_placements(
     begin: wp.int32,
     # Model:
     positions: wp.array(dtype=wp.vec3),  # (M,) camera frame [m]
-    normals: wp.array(dtype=wp.vec3),  # (M,)
+    normals: wp.array(dtype=wp.vec3),  # (M,) unit, camera frame
     count: int,
     chunk: int,  # of the points, a thread
     # Placements:
