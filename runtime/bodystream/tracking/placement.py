@@ -24,6 +24,8 @@ DEPTH_STRIDE = 4  # of the frame's pixels that starts and silhouettes are taken 
 CELL_PX = 16  # a silhouette is compared in squares of so many pixels
 MAX_TURN_RAD = 0.3  # of one step
 MAX_SHIFT_M = 0.3
+PREDICTED_SHARE = 0.7  # of the model must fall onto the foreground for a predicted motion to be believed
+MOST_WAIT = 7  # frames between two attempts
 
 
 class Placement:
@@ -57,9 +59,36 @@ class Placement:
         self._sums = Staged((most * (2 * POINTS // CHUNK), 29), float, device)
         self.tried_count = 0
         self.placed_count = 0
+        self.found()
+
+    def found(self) -> None:
+        """The model is where it is seen: the next attempt, once one is needed, is due at once."""
+        self._wait = self._left = 0
+        self._tried = False
+
+    def missed(self) -> None:
+        """A frame is over without the model in it: attempts that fail become rarer, since each costs some time."""
+        if self._tried:
+            self._wait = min(2 * self._wait + 1, MOST_WAIT)
+            self._left = self._wait
+        else:
+            self._left = max(0, self._left - 1)
+        self._tried = False
+
+    def is_due(self, image: DeviceFrame | None = None, ends_px: Array | None = None) -> bool:
+        """Whether an attempt may be made on this frame.
+
+        Args:
+            image, ends_px: only if fewer than `PREDICTED_SHARE` of these (P, 2) image points, where the model is
+                expected, lie on the frame's foreground.
+        """
+        if self._left or self._tried:
+            return False
+        return image is None or ends_px is None or _share_on(image, ends_px) < PREDICTED_SHARE
 
     def place(self, model: ModelPoints, image: DeviceFrame) -> bool:
         """Place the model wherever it fits better than where it is; whether it was moved."""
+        self._tried = True
         count = self._take(model)
         return count > 0 and self._place(count, image)
 
@@ -167,3 +196,12 @@ def _rigid_steps(sums: Array) -> Array:
     steps[:, :3, :3] = Rotation.from_rotvec(step[:, :3]).as_matrix()
     steps[:, :3, 3] = step[:, 3:]
     return steps
+
+
+def _share_on(image: DeviceFrame, pixels: Array) -> float:
+    """Share of (P, 2) image points [px] that lie on the foreground; 0 of none."""
+    at = (pixels + 0.5).astype(np.int32)
+    height, width = image.foreground.shape
+    inside = np.all((at >= 0) & (at < (width, height)), axis=1)
+    on = np.count_nonzero(image.foreground[at[inside, 1], at[inside, 0]])
+    return on / len(at) if len(at) else 0.0

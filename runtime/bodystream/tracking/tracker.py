@@ -29,7 +29,6 @@ from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, 
 __all__ = ["Expected", "Tracked", "Tracker", "Verdict"]
 
 LEAST_NODES = 4
-PREDICTED_SHARE = 0.7  # of the model must fall onto the foreground for a predicted motion to be believed
 PLACED_REACHES_M = (0.15, 0.08)  # of ICP, one solve each, before the last one of a model that was placed anew
 MISFIT_FRAMES = 15  # of the running mean of the share of the model that does not fit
 
@@ -134,6 +133,7 @@ class Tracker:
         self._sight.forget()
         self.lost_nodes = np.zeros(0, bool)
         self._placed = False
+        self._placement.found()
         self._misses = 0
         self._misfit = 0.0
         self.frame_count = 0
@@ -183,13 +183,13 @@ class Tracker:
         self._remember(image)
         return Tracked(Verdict.FUSE, Status.TRACKED, "", None, 0)
 
-    def expect(self, t_ns: int, surface: SkinnedSurface, image: DeviceFrame | None = None) -> list[Expected]:
-        """Move the graph on to a later time as it moved last, and say from which frames flow is wanted.
+    def expect(self, image: DeviceFrame, surface: SkinnedSurface) -> list[Expected]:
+        """Move the graph on to a new frame as it moved last, and say from which frames flow is wanted.
+
+        Where its foreground is elsewhere, the model is placed anew on it.
 
         Args:
-            t_ns: of the frame to come. surface: the model as it is now.
-            image: the frame itself, where it is there already. The model is then placed anew on its foreground if it
-                is not where its last motion leads.
+            image: the new frame with its foreground. surface: the model as it is now.
 
         Returns:
             The frame before; every few frames also the newest keyframe.
@@ -207,11 +207,11 @@ class Tracker:
                 # The new nodes have moved as their parents did; the last frame's motion is still the field's.
                 self._previous.store_motion(self.field)
         with self.spans.measure("predict"):
+            t_ns = image.frame.t_ns
             self._motion.predict(t_ns)
             model = self._sampler.take(surface)
             expected = [self._expect_from(self._previous, model)]
-            off = image is not None and _share_on(image, self._flow.ends_px) < PREDICTED_SHARE
-            self._placed = image is not None and off and self._placement.place(model, image)
+            self._placed = self._placement.is_due(image, self._flow.ends_px) and self._placement.place(model, image)
             if self._placed:
                 expected = [self._expect_from(self._previous, model)]
             keyframe = self._keyframes.due()
@@ -241,7 +241,9 @@ class Tracker:
         with self.spans.measure("match"):
             self._match(image, model, references)
         with self.spans.measure("solve"):
-            summary = self._solver.solve()
+            summary = self._solve(self._placed)
+            if not self._placed and self._is_lost(summary) and self._placement.is_due():
+                summary = self._solve_placed(image, model, summary)
         with self.spans.measure("own"):
             self.ownership.update(model.packed, model.count, image.depth)
         return self._judge(image, summary)
@@ -261,25 +263,26 @@ class Tracker:
             self._solver.solve(reach_m)
         return self._solver.solve()
 
-    def _is_poor(self, summary: SolveSummary) -> bool:
-        return summary.status is Status.LOST or summary.unexplained > self.config.poor_fit
+    def _is_lost(self, summary: SolveSummary) -> bool:
+        return summary.status is Status.LOST or summary.unexplained > self.config.lost_fit
 
     def _solve_placed(self, image: DeviceFrame, model: ModelPoints, summary: SolveSummary) -> SolveSummary:
         """Solve again from a placement, without flow, which led to the poor motion; the better motion of both stays."""
-        poor = self.field.motion()
+        found = self.field.motion()
         self._previous.restore(self.field)
         if self._placement.place(model, image):
             self._match(image, model, [])
             again = self._solve(placed=True)
             if again.status is not Status.LOST and not again.unexplained >= summary.unexplained:
                 return again
-        self.field.set_motion(*poor)
+        self.field.set_motion(*found)
         return summary
 
     def _judge(self, image: DeviceFrame, summary: SolveSummary) -> Tracked:
         config, number, unexplained = self.config, self.frame_count, summary.unexplained
         misfit = f"{unexplained:.0%} of the model does not fit the depth"
-        if summary.status is Status.LOST or unexplained > config.lost_fit:
+        if self._is_lost(summary):
+            self._placement.missed()
             self._previous.restore(self.field)
             reason = summary.reason or misfit
             return Tracked(Verdict.LOST, Status.LOST, reason, summary, number, self._missed())
@@ -287,6 +290,7 @@ class Tracker:
         if config.restart and self._misfit > config.stale_fit:
             return Tracked(Verdict.RESTART, Status.DEGRADED, misfit, summary, number)
         self._misses = 0
+        self._placement.found()
         self._remember(image)
         if unexplained > config.poor_fit:
             return Tracked(Verdict.FUSE, Status.DEGRADED, misfit, summary, number)
@@ -338,15 +342,6 @@ class Tracker:
             _check_flow(flow, asked, frame)
         used = [(asked.reference, flow) for asked, flow in zip(expected, flows, strict=True)]
         return model, used[:1] + [pair for pair in used[1:] if self._keyframes.shows_enough(pair[1])]
-
-
-def _share_on(image: DeviceFrame, pixels: Array) -> float:
-    """Share of (P, 2) image points [px] that lie on the foreground; 0 of none."""
-    at = (pixels + 0.5).astype(np.int32)
-    height, width = image.foreground.shape
-    inside = np.all((at >= 0) & (at < (width, height)), axis=1)
-    on = np.count_nonzero(image.foreground[at[inside, 1], at[inside, 0]])
-    return on / len(at) if len(at) else 0.0
 
 
 def _check_flow(flow: FlowField, asked: Expected, frame: RgbdFrame) -> None:

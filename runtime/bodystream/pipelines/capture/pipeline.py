@@ -99,7 +99,7 @@ class Capture:
         if self.surface is None:
             tracked = self._start()
         else:
-            flows = self._flows(frame, foreground, self.tracker.expect(frame.t_ns, self.surface, self._image))
+            flows = self._flows(frame, foreground, self.tracker.expect(self._image, self.surface))
             tracked = self.tracker.track(self._image, flows)
             if tracked.verdict is Verdict.RESTART:
                 tracked = self._start()
