@@ -83,6 +83,13 @@ class Memory:
     strained: int = 0
     told: bool = False
 
+    def hidden_by(self, depth_m: Array, labels: Array, nearer_m: float) -> Array:
+        """(labels,) share of the body's cells before which each piece of (h, w) `labels` is seen, at least so near."""
+        at = self.body.cells
+        before = depth_m.ravel()[at] < self.body.depth_m - np.float32(nearer_m)
+        counts = np.bincount(labels.ravel()[at][before], minlength=int(labels.max()) + 1)
+        return counts / max(1, len(at))
+
 
 def part(memory: Memory, mask: Array, depth_m: Array, camera: CameraIntrinsics) -> Array | None:
     """Part the body from strangers that have come into one piece with it: each cell goes to who was nearer to it.

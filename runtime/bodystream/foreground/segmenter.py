@@ -25,6 +25,10 @@ _REACH_MARGIN_M = 0.03  # a thing that turns shows its diagonal
 _MOST_LEFT = 0.25  # a thing is smaller than what it stands on
 _MOST_TOUCH = 10  # times `hold_frames`: what has touched the body for longer belongs to it
 _NEARBY_M = 0.5  # how far from where it was a lost body is recognised
+_GONE_M = 0.05  # and farther by so much for each frame that it was lost for, where it is alike
+_ALIKE = (0.4, 1.6)  # area of a body that is seen again over what it was at most
+_HIDES_M, _HIDES = 0.75, 0.3  # what is so much nearer than so much of the body was stands before it
+_MOST_SOUGHT = 4  # times `hold_frames`: anything else is taken for a lost body only after so long
 
 
 class ForegroundSegmenter:
@@ -60,7 +64,7 @@ class ForegroundSegmenter:
         """Forget the body and the planes; the next frame starts afresh."""
         self._grid.planes.reset()
         self._memory: Memory | None = None
-        self._sought: Memory | None = None  # a small thing that was lost for long
+        self._sought: Memory | None = None  # who was lost for long
         self._support: Plane | None = None
         self._missing = 0
         self._given: RgbdFrame | None = None  # the last one with a mask
@@ -184,7 +188,7 @@ class ForegroundSegmenter:
 
     @property
     def _what(self) -> str:
-        return "the object" if self._small else "a body" if self._memory is None else "the body"
+        return "the object" if self._small else "the body" if self._memory or self._sought else "a body"
 
     @property
     def _least_area(self) -> float:
@@ -195,9 +199,10 @@ class ForegroundSegmenter:
 
     def _lose(self, frame: RgbdFrame, reason: str) -> Foreground:
         self._missing += 1
-        if self._missing > self.config.hold_frames:
-            self._sought = self._memory if self._small and self._memory is not None else self._sought
-            self._memory = None
+        if self._missing > self.config.hold_frames and self._memory is not None:
+            self._sought, self._memory = self._memory, None
+        if self._missing > _MOST_SOUGHT * self.config.hold_frames and not self._small:
+            self._sought = None
         return Foreground(frame.t_ns, np.zeros(frame.depth_m.shape, bool), Status.LOST, reason)
 
     def _off_its_support(self, scene: Scene) -> Scene:
@@ -245,9 +250,9 @@ class ForegroundSegmenter:
             best = max(bodies, key=lambda c: continued[c.label])
             if continued[best.label] > 0.1 * len(memory.body.cells):
                 return best
-            return self._nearest_alike(bodies, memory, _NEARBY_M)
+            return self._nearest_alike(bodies, scene, memory, _NEARBY_M)
         if self._sought is not None:
-            return self._nearest_alike(bodies, self._sought, np.inf)
+            return self._nearest_alike(bodies, scene, self._sought, np.inf)
         if self.config.seed_px is not None:
             seeded = self._seeded(bodies, scene)
             if seeded is not None:
@@ -275,14 +280,27 @@ class ForegroundSegmenter:
         label = scene.labels[rows[nearest], columns[nearest]]
         return next(c for c in bodies if c.label == label)
 
-    def _nearest_alike(self, bodies: list[Component], known: Memory, within_m: float) -> Component | None:
-        """The nearest to where it was; of a small thing, only what is of its size."""
+    def _nearest_alike(
+        self, bodies: list[Component], scene: Scene, known: Memory, within_m: float
+    ) -> Component | None:
+        """The nearest to where it was; of a small thing, and far from there, only what is of its size."""
+
+        def away_m(c: Component) -> float:
+            return float(np.linalg.norm(c.centre - known.centre))
+
         if np.isfinite(known.reach_m):
             bodies = [c for c in bodies if 0.4 < c.area_m2 / known.area_m2 < 2.5 and c.extent_m < 1.5 * known.reach_m]
-        if not bodies:
-            return None
-        near = min(bodies, key=lambda c: float(np.linalg.norm(c.centre - known.centre)))
-        return near if np.linalg.norm(near.centre - known.centre) < within_m else None
+            bodies = [c for c in bodies if away_m(c) < within_m]
+        else:
+            hidden = known.hidden_by(scene.depth_m, scene.labels, _HIDES_M)
+            alike_m = within_m + _GONE_M * self._missing
+            bodies = [
+                c
+                for c in bodies
+                if hidden[c.label] < _HIDES
+                and away_m(c) < (alike_m if _ALIKE[0] < c.area_m2 / known.area_m2 < _ALIKE[1] else _NEARBY_M)
+            ]
+        return min(bodies, key=away_m) if bodies else None
 
     def _join(self, main: Component, scene: Scene, continued: Array | None) -> tuple[Array, list[Component]]:
         """The body with its loose pieces: (h, w) uint8, 0 or 255, and the components it is made of."""
