@@ -12,7 +12,7 @@ import scipy.io
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter
 from bodystream.types import Array, CameraIntrinsics, Foreground, RgbdFrame, Status
-from helpers.capsule_scene import CapsuleScene, person
+from helpers.capsule_scene import BOX, CapsuleScene, box, person
 
 CAMERA = CameraIntrinsics(305.0, 305.0, 160.0, 120.0, 320, 240)
 KINECT = CameraIntrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)
@@ -118,6 +118,33 @@ def test_person_who_leaves_is_lost_and_found_again() -> None:
     assert status[:4] == [Status.TRACKED] * 4
     assert status[4:10] == [Status.LOST] * 6
     assert status[10:] == [Status.TRACKED] * 6
+
+
+@pytest.mark.parametrize("away_m", [0.6, -0.7])
+def test_person_who_jumps_in_depth_is_found_within_some_frames(away_m: float) -> None:
+    scene = CapsuleScene(CAMERA, wall_m=4.5)
+    segmenter = ForegroundSegmenter(ForegroundConfig(), CAMERA)
+    for i in range(10):
+        depth_m, label = scene.render([person((0.0, 0, 2.7 if i < 3 else 2.7 + away_m))], seed=i)
+        found = segmenter.step(frame_of(depth_m, i))
+    assert found.status is Status.TRACKED and iou(found, label == NEAREST, depth_m) > 0.95
+
+
+@pytest.mark.parametrize(("gone", "taken"), [(10, False), (40, True)])
+def test_what_hides_the_person_is_taken_for_it_only_after_long(gone: int, taken: bool) -> None:
+    """A post as large as the person before it: the person is waited for, though for longer than for one who left."""
+    scene = CapsuleScene(CAMERA)
+    segmenter = ForegroundSegmenter(ForegroundConfig(hold_frames=5), CAMERA)
+    post = [box((0.0, 1.2, 1.4), (0.45, 1.1, 0.05))]
+    ever = False
+    for i in range(3 + gone + 3):
+        behind = 3 <= i < 3 + gone
+        depth_m, label = scene.render([person((0.0, 0, 2.9))], boxes=post if behind else [], seed=i)
+        found = segmenter.step(frame_of(depth_m, i))
+        ever |= behind and bool((found.mask & (label == BOX)).any())
+    assert ever == taken
+    if not taken:
+        assert found.status is Status.TRACKED and iou(found, label == NEAREST, depth_m) > 0.95
 
 
 def test_body_that_runs_together_with_furniture_is_carried_on() -> None:

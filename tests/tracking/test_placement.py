@@ -70,3 +70,28 @@ def test_a_frame_without_foreground_moves_nothing() -> None:
     assert not model.placement.place(model.points, model.image)
     wp.synchronize()
     assert all(np.array_equal(a, b) for a, b in zip(before, model.field.motion(), strict=True))
+
+
+def test_attempts_that_fail_become_rarer_until_the_model_is_found() -> None:
+    model = Model()
+    model.image.upload(FRAME, np.zeros_like(FRAME.depth_m, bool))
+    tried = []
+    for _ in range(24):
+        tried.append(model.placement.is_due())
+        if tried[-1]:
+            assert not model.placement.place(model.points, model.image)
+            assert not model.placement.is_due(), "once a frame"
+        model.placement.missed()
+    assert np.flatnonzero(tried).tolist() == [0, 2, 6, 14, 22]
+    model.placement.found()
+    assert model.placement.is_due()
+
+
+def test_a_model_that_is_expected_on_the_foreground_needs_no_placement() -> None:
+    model = Model()
+    v, u = np.nonzero(mask_of(FRAME))
+    on_px = np.stack([u, v], axis=1).astype(np.float32)
+    assert not model.placement.is_due(model.image, on_px)
+    off_px = on_px + np.float32([120.0, 0.0])
+    assert model.placement.is_due(model.image, off_px)
+    assert model.placement.is_due(model.image, on_px[:0])

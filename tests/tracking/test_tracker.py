@@ -52,7 +52,7 @@ class Run:
 
     def expect(self, frame: RgbdFrame) -> list[Expected]:
         self.surface.anchor(self.tracker)
-        return self.tracker.expect(frame.t_ns, self.surface)
+        return self.tracker.expect(uploaded(frame), self.surface)
 
     def track(self, frame: RgbdFrame, flows: list[FlowField]) -> Tracked:
         return self.tracker.track(uploaded(frame), flows)
@@ -134,15 +134,25 @@ def test_flow_from_a_keyframe_that_is_seen_counts(runs: type[Run]) -> None:
     assert kept.motion() != plain.motion()
 
 
-def behind(frame: RgbdFrame) -> RgbdFrame:
-    """The same outline three metres farther away: more than the model can follow in a frame."""
-    return replace(frame, depth_m=np.where(frame.depth_m > 0, frame.depth_m + np.float32(3.0), np.float32(0)))
+def scattered(frame: RgbdFrame) -> RgbdFrame:
+    """The same outline without a surface in it: the depth of each pixel is another one, and the model fits nowhere."""
+    depth_m = np.random.default_rng(0).uniform(3.0, 9.0, frame.depth_m.shape).astype(np.float32)
+    return replace(frame, depth_m=np.where(frame.depth_m > 0, depth_m, np.float32(0)))
 
 
 def lose(run: Run, frame: RgbdFrame) -> Tracked:
-    """Show the frame far behind, without any flow to it."""
+    """Show the frame scattered, without any flow to it."""
     flows = [true_flow(past.frame, frame) for past in run.expect(frame)]
-    return run.track(behind(frame), [replace(flow, weight=np.zeros_like(flow.weight)) for flow in flows])
+    return run.track(scattered(frame), [replace(flow, weight=np.zeros_like(flow.weight)) for flow in flows])
+
+
+def test_a_frame_half_a_metre_behind_is_solved_from_a_placement(runs: type[Run]) -> None:
+    run = runs()
+    flows = [true_flow(past.frame, FRAMES[1]) for past in run.expect(FRAMES[1])]
+    away = replace(FRAMES[1], depth_m=np.where(FRAMES[1].depth_m > 0, FRAMES[1].depth_m + np.float32(0.5), 0))
+    tracked = run.track(away, [replace(flow, weight=np.zeros_like(flow.weight)) for flow in flows])
+    assert tracked.verdict is Verdict.FUSE
+    assert np.median(run.tracker.field.motion()[1][:, 2]) == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_frame_of_which_nothing_fits_is_lost(runs: type[Run]) -> None:
