@@ -94,17 +94,17 @@ def test_absence_keeps_the_model() -> None:
     assert again.status is Status.TRACKED and again.solve is not None
 
 
-def elsewhere(frame: RgbdFrame) -> RgbdFrame:
-    """The same person upside down and a metre farther away: nothing of the model fits."""
-    assert frame.colour is not None and frame.truth is not None
-    depth_m = frame.depth_m[::-1]
-    return replace(
-        frame,
-        depth_m=np.where(depth_m > 0, depth_m + 1, 0).astype(np.float32),
-        colour=np.ascontiguousarray(frame.colour[::-1]),
-        mask=np.ascontiguousarray(frame.truth.mask[::-1]),
-        truth=None,
-    )
+def instead(frame: RgbdFrame) -> RgbdFrame:
+    """The same moment with a moving ball of half a metre in the person's place: most of the model fits nowhere."""
+    k = frame.intrinsics
+    v, u = np.mgrid[: k.height, : k.width]
+    rays = np.stack([(u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones(u.shape)], axis=2)
+    centre, radius = np.array([0.5 - 0.01 * frame.index, 0.3, 2.2]), 0.25
+    along, length = rays @ centre, (rays**2).sum(axis=2)
+    root = along**2 - length * (centre @ centre - radius**2)
+    ball = root > 0
+    depth_m = np.where(ball, (along - np.sqrt(np.maximum(root, 0))) / length, 0).astype(np.float32)
+    return replace(frame, depth_m=depth_m, mask=ball, truth=None)
 
 
 def test_a_model_that_does_not_fit_is_not_fused_and_then_started_anew() -> None:
@@ -112,7 +112,7 @@ def test_a_model_that_does_not_fit_is_not_fused_and_then_started_anew() -> None:
     try:
         for frame in frames()[:4]:
             before = capture.step(frame)
-        results = [capture.step(elsewhere(frame)) for frame in frames()[4:10]]
+        results = [capture.step(instead(frame)) for frame in frames()[4:10]]
     finally:
         capture.close()
     assert results[0].status is not Status.TRACKED and "does not fit" in results[0].reason
@@ -129,7 +129,7 @@ def test_a_kept_model_is_never_started_anew() -> None:
         for frame in frames()[:3]:
             capture.step(frame)
         for frame in frames()[3:8]:
-            assert capture.step(elsewhere(frame)).status is not Status.TRACKED
+            assert capture.step(instead(frame)).status is not Status.TRACKED
     finally:
         capture.close()
     assert capture.restart_count == 0

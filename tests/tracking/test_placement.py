@@ -11,7 +11,7 @@ from bodystream.deformation import WarpField
 from bodystream.device import DeviceFrame
 from bodystream.tracking import Tracker
 from bodystream.tracking.model import PointSampler
-from bodystream.tracking.placement import Placement
+from bodystream.tracking.placement import Placement, share_on
 from helpers.pipeline_frames import DEVICE, frames
 from helpers.true_surface import TrueSurface, mask_of
 
@@ -87,11 +87,11 @@ def test_attempts_that_fail_become_rarer_until_the_model_is_found() -> None:
     assert model.placement.is_due()
 
 
-def test_a_model_that_is_expected_on_the_foreground_needs_no_placement() -> None:
-    model = Model()
-    v, u = np.nonzero(mask_of(FRAME))
-    on_px = np.stack([u, v], axis=1).astype(np.float32)
-    assert not model.placement.is_due(model.image, on_px)
-    off_px = on_px + np.float32([120.0, 0.0])
-    assert model.placement.is_due(model.image, off_px)
-    assert model.placement.is_due(model.image, on_px[:0])
+def test_the_share_on_the_foreground_counts_what_is_beside_the_picture() -> None:
+    image = DeviceFrame(FRAME.intrinsics, DEVICE)
+    mask = np.zeros_like(FRAME.depth_m, bool)
+    mask[:, :160] = True
+    image.upload(FRAME, mask)
+    pixels = np.array([[10, 10], [159.4, 10], [159.6, 10], [300, 10], [-1, 10], [10, 239.6]], np.float32)
+    assert share_on(image, pixels) == pytest.approx(2 / 6)
+    assert share_on(image, pixels[:0]) == 0.0

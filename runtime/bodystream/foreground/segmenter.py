@@ -280,9 +280,7 @@ class ForegroundSegmenter:
         label = scene.labels[rows[nearest], columns[nearest]]
         return next(c for c in bodies if c.label == label)
 
-    def _nearest_alike(
-        self, bodies: list[Component], scene: Scene, known: Memory, within_m: float
-    ) -> Component | None:
+    def _nearest_alike(self, bodies: list[Component], scene: Scene, known: Memory, within_m: float) -> Component | None:
         """The nearest to where it was; of a small thing, and far from there, only what is of its size."""
 
         def away_m(c: Component) -> float:

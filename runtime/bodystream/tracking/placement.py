@@ -14,7 +14,7 @@ from bodystream.tracking import placement_kernels
 from bodystream.tracking.model import ModelPoints
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["Placement"]
+__all__ = ["Placement", "share_on"]
 
 POINTS = 1024  # of the model that are looked at
 CHUNK = 64  # of them, a thread
@@ -24,7 +24,6 @@ DEPTH_STRIDE = 4  # of the frame's pixels that starts and silhouettes are taken 
 CELL_PX = 16  # a silhouette is compared in squares of so many pixels
 MAX_TURN_RAD = 0.3  # of one step
 MAX_SHIFT_M = 0.3
-PREDICTED_SHARE = 0.7  # of the model must fall onto the foreground for a predicted motion to be believed
 MOST_WAIT = 7  # frames between two attempts
 
 
@@ -52,7 +51,7 @@ class Placement:
         self._least_gain, self._near_m = least_gain, near_m
         device = field.device
         self._launch = LaunchCache(device)
-        most = 2 * len(YAWS_DEG) + 1
+        most = 2 * len(YAWS_DEG) + 2
         self._positions = Staged(2 * POINTS, wp.vec3, device)
         self._normals = Staged(2 * POINTS, wp.vec3, device)
         self._placements = Staged(most, wp.mat44, device)
@@ -75,16 +74,9 @@ class Placement:
             self._left = max(0, self._left - 1)
         self._tried = False
 
-    def is_due(self, image: DeviceFrame | None = None, ends_px: Array | None = None) -> bool:
-        """Whether an attempt may be made on this frame.
-
-        Args:
-            image, ends_px: only if fewer than `PREDICTED_SHARE` of these (P, 2) image points, where the model is
-                expected, lie on the frame's foreground.
-        """
-        if self._left or self._tried:
-            return False
-        return image is None or ends_px is None or _share_on(image, ends_px) < PREDICTED_SHARE
+    def is_due(self) -> bool:
+        """Whether an attempt may be made on this frame: one at most, and none during a pause."""
+        return not (self._left or self._tried)
 
     def place(self, model: ModelPoints, image: DeviceFrame) -> bool:
         """Place the model wherever it fits better than where it is; whether it was moved."""
@@ -160,11 +152,11 @@ def _seen_points(image: DeviceFrame, intrinsics: CameraIntrinsics) -> Array:
 
 
 def _starts(model: Array, seen: Array) -> Array:
-    """(C, 4, 4) placements: where the model is, and turned about the vertical with its middle on that of what is seen.
+    """(C, 4, 4) placements: twice where the model is, and turned about the vertical with its middle on what is seen's.
 
     Once the medians meet, which a missing limb does not move, and once the middles of the extents.
     """
-    starts = [np.eye(4)]
+    starts = [np.eye(4), np.eye(4)]
     for middle in (lambda p: np.median(p, axis=0), lambda p: np.mean(np.percentile(p, (2, 98), axis=0), axis=0)):
         here, there = middle(model), middle(seen)
         for yaw in YAWS_DEG:
@@ -198,9 +190,9 @@ def _rigid_steps(sums: Array) -> Array:
     return steps
 
 
-def _share_on(image: DeviceFrame, pixels: Array) -> float:
+def share_on(image: DeviceFrame, pixels: Array) -> float:
     """Share of (P, 2) image points [px] that lie on the foreground; 0 of none."""
-    at = (pixels + 0.5).astype(np.int32)
+    at = np.floor(pixels + 0.5).astype(np.int32)
     height, width = image.foreground.shape
     inside = np.all((at >= 0) & (at < (width, height)), axis=1)
     on = np.count_nonzero(image.foreground[at[inside, 1], at[inside, 0]])

@@ -19,7 +19,7 @@ from bodystream.tracking.growth import GraphGrower
 from bodystream.tracking.keyframes import Keyframes
 from bodystream.tracking.matches import MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
-from bodystream.tracking.placement import Placement
+from bodystream.tracking.placement import Placement, share_on
 from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
 from bodystream.tracking.sight import Sight
 from bodystream.tracking.solver import GaussNewton, SolveSummary
@@ -29,6 +29,7 @@ from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, 
 __all__ = ["Expected", "Tracked", "Tracker", "Verdict"]
 
 LEAST_NODES = 4
+PREDICTED_SHARE = 0.7  # of the model must fall onto the foreground for a predicted motion to be believed
 PLACED_REACHES_M = (0.15, 0.08)  # of ICP, one solve each, before the last one of a model that was placed anew
 MISFIT_FRAMES = 15  # of the running mean of the share of the model that does not fit
 
@@ -201,6 +202,7 @@ class Tracker:
             raise InputError("the tracker has no model to follow: call start with the first frame")
         if self._expected is not None:  # the frame that was expected never came
             self._previous.restore(self.field)
+            self._placement.missed()
         with self.spans.measure("graph"):
             # Waiting for the plan at a fixed frame makes the result independent of the worker's speed.
             if self.frame_count % self.config.grow_every == 0 and self._grower.apply():
@@ -211,7 +213,7 @@ class Tracker:
             self._motion.predict(t_ns)
             model = self._sampler.take(surface)
             expected = [self._expect_from(self._previous, model)]
-            self._placed = self._placement.is_due(image, self._flow.ends_px) and self._placement.place(model, image)
+            self._placed = self._is_elsewhere(image) and self._placement.place(model, image)
             if self._placed:
                 expected = [self._expect_from(self._previous, model)]
             keyframe = self._keyframes.due()
@@ -219,6 +221,10 @@ class Tracker:
                 expected.append(self._expect_from(keyframe, model))
         self._expected = (t_ns, model, expected)
         return expected
+
+    def _is_elsewhere(self, image: DeviceFrame) -> bool:
+        """Whether the last motion does not lead to the foreground, and the model is to be placed anew."""
+        return self._placement.is_due() and share_on(image, self._flow.ends_px) < PREDICTED_SHARE
 
     def _expect_from(self, reference: Reference, model: ModelPoints) -> Expected:
         assert reference.frame is not None and reference.mask is not None
@@ -264,7 +270,9 @@ class Tracker:
         return self._solver.solve()
 
     def _is_lost(self, summary: SolveSummary) -> bool:
-        return summary.status is Status.LOST or summary.unexplained > self.config.lost_fit
+        """Whether a motion is taken back; one that began at a placement has to fit well."""
+        limit = self.config.poor_fit if self._placed else self.config.lost_fit
+        return summary.status is Status.LOST or summary.unexplained > limit
 
     def _solve_placed(self, image: DeviceFrame, model: ModelPoints, summary: SolveSummary) -> SolveSummary:
         """Solve again from a placement, without flow, which led to the poor motion; the better motion of both stays."""
@@ -273,8 +281,10 @@ class Tracker:
         if self._placement.place(model, image):
             self._match(image, model, [])
             again = self._solve(placed=True)
-            if again.status is not Status.LOST and not again.unexplained >= summary.unexplained:
+            self._placed = True
+            if not self._is_lost(again):
                 return again
+            self._placed = False
         self.field.set_motion(*found)
         return summary
 
