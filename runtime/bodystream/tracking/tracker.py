@@ -270,8 +270,8 @@ class Tracker:
         return self._solver.solve()
 
     def _is_lost(self, summary: SolveSummary) -> bool:
-        """Whether a motion is taken back; one that began at a placement has to fit well."""
-        limit = self.config.poor_fit if self._placed else self.config.lost_fit
+        """Whether a motion is taken back; one that began at a placement, or after lost frames, has to fit well."""
+        limit = self.config.poor_fit if self._placed or self._misses else self.config.lost_fit
         return summary.status is Status.LOST or summary.unexplained > limit
 
     def _solve_placed(self, image: DeviceFrame, model: ModelPoints, summary: SolveSummary) -> SolveSummary:

@@ -26,7 +26,8 @@ class TrackerConfig:
         keyframe_flow_every: flow from the newest keyframe is wanted on every n-th frame.
         grow_every: the graph may grow on every n-th frame.
         poor_fit: share of the facing model that does not fit the depth above which a frame is told as degraded;
-            lost_fit: above which its motion is taken back, and it is not fused.
+            lost_fit: above which its motion is taken back, and it is not fused. After lost frames, and where the model
+            was placed anew, poor_fit takes its place.
         stale_fit: running mean of that share above which the model is to be started anew: so much of it is wrong that
             replacing it part by part takes longer.
         restart_after: lost frames in a row after which the model is to be started anew.
