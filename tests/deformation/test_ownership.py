@@ -185,9 +185,14 @@ def test_spreading_is_that_of_loops(seed: int) -> None:
     cells[cells > 0] += rng.uniform(0, 0.03, (cells > 0).sum())
     cells = cells.astype(np.float32)
     depth = np.repeat(np.repeat(cells, CELL_PX, axis=0), CELL_PX, axis=1)[: CAMERA.height, : CAMERA.width].copy()
-    depth[1::2] += 0.3 * (depth[1::2] > 0)  # a cell counts by its nearest pixel, of every second row and column
+    # A cell counts by its nearest pixel, of every second row and column: here the upper or the lower one of these rows.
+    lower = {(r, c) for r, c in np.ndindex(CELLS) if (r + c) % 2 and CELL_PX * r + 2 < CAMERA.height}
+    for r, c in np.ndindex(CELLS):
+        raised = depth[4 * r + (0 if (r, c) in lower else 2) : 4 * r + 4 : 4, 4 * c : 4 * c + 4]
+        raised[raised > 0] += 0.3
+    depth[1::2] -= 0.2 * (depth[1::2] > 0)
     chosen = [cell for cell in np.ndindex(CELLS) if cells[cell] > 0][5::17]
-    points = np.array([at_pixel(4 * c, 4 * r, float(cells[r, c])) for r, c in chosen])
+    points = np.array([at_pixel(4 * c, 4 * r + 2 * ((r, c) in lower), float(cells[r, c])) for r, c in chosen])
     ownership = own(still(len(chosen)), points, np.arange(len(chosen)), depth, spread_cells=5)
 
     nodes, reach = np.full(CELLS, -1), np.zeros(CELLS)
