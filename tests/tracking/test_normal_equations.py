@@ -51,6 +51,9 @@ class Residuals:
         self.rotations = problem.rotations.astype(np.float64)
         self.translations = problem.translations.astype(np.float64)
         self.nodes = problem.nodes.astype(np.float64)
+        # As if the solve had begun elsewhere.
+        drift = np.random.default_rng(3).normal(0, 0.01, self.translations.shape)
+        self.expected = (self.translations + drift).astype(np.float32)
         if frame is not None:
             self._find_partners(frame)
 
@@ -96,11 +99,18 @@ class Residuals:
         turned = np.einsum("eij,ej->ei", rotations[i], self.nodes[j] - self.nodes[i])
         return turned + self.nodes[i] + translations[i] - self.nodes[j] - translations[j]
 
+    def even(self, increment: Array) -> Array:
+        """(E, 3) in metres: how unlike linked nodes depart from what was expected."""
+        departs = self.moved(increment)[1] - self.expected
+        i, j = self.problem.directed_edges.T
+        return departs[i] - departs[j]
+
     def stacked(self, increment: Array) -> Array:
         """All residuals, each scaled by the root of its lambda; terms with lambda 0 are left out."""
         c = self.config
         parts = []
-        for weight, term in ((c.lambda_flow, self.flow), (c.lambda_depth, self.depth), (c.lambda_reg, self.arap)):
+        terms = (self.flow, self.depth, self.arap, self.even)
+        for weight, term in zip((c.lambda_flow, c.lambda_depth, c.lambda_reg, c.lambda_even), terms, strict=True):
             if weight > 0:
                 parts.append(np.sqrt(weight) * term(increment).ravel())
         if hasattr(self, "paired"):
@@ -118,9 +128,9 @@ def differences(function, size: int) -> Array:
     return np.stack(columns, axis=-1)
 
 
-def assembled(case: SolverCase) -> tuple[Array, Array]:
+def assembled(case: SolverCase, expected: Array | None = None) -> tuple[Array, Array]:
     """(6N, 6N) matrix and (6N,) right side as the kernels make them at the start of a solve, in float64."""
-    equations = case.solver.normal_equations()
+    equations = case.solver.normal_equations(expected)
     n = case.field.count
     starts, columns = equations.row_start.numpy(), equations.columns.numpy()
     values = equations.values.numpy().astype(np.float64)
@@ -159,7 +169,8 @@ TERMS = {
     "depth": dict(lambda_flow=0.0, lambda_depth=2.0, lambda_reg=0.0),
     "arap": dict(lambda_flow=0.0, lambda_depth=0.0, lambda_reg=3.0),
     "icp": dict(lambda_flow=0.0, lambda_depth=0.0, lambda_reg=0.0, lambda_icp=5.0),
-    "all": dict(lambda_flow=0.001, lambda_depth=1.0, lambda_reg=1.0, lambda_icp=2.0),
+    "even": dict(lambda_flow=0.0, lambda_depth=0.0, lambda_reg=0.0, lambda_even=4.0),
+    "all": dict(lambda_flow=0.001, lambda_depth=1.0, lambda_reg=1.0, lambda_icp=2.0, lambda_even=1.5),
 }
 
 
@@ -179,7 +190,7 @@ def test_matrix_and_right_side_are_those_of_the_differences(problem: Problem, te
     size = 6 * len(problem.nodes)
     jacobian = differences(residuals.stacked, size)
     residual = residuals.stacked(np.zeros(size))
-    matrix, right = assembled(case)
+    matrix, right = assembled(case, residuals.expected)
     expected, expected_right = jacobian.T @ jacobian, -jacobian.T @ residual
     assert np.abs(expected).max() > 0 and np.abs(expected_right).max() > 0
     np.testing.assert_allclose(matrix, expected, atol=TOLERANCE * np.abs(expected).max(), rtol=0)

@@ -22,8 +22,8 @@ BAD: list[tuple[type[Any], str, str, list[object]]] = [
 ]
 FIELDS = {
     SolverConfig: (
-        "lambda_flow", "lambda_depth", "lambda_reg", "lambda_icp", "damping", "flow_huber_px", "icp_huber_m",
-        "stop_step_m",
+        "lambda_flow", "lambda_depth", "lambda_reg", "lambda_even", "lambda_icp", "damping", "flow_huber_px",
+        "icp_huber_m", "stop_step_m",
     ),
     MatchConfig: ("visible_m", "step_m", "spread_m", "see_through_m"),
     TrackerConfig: ("sigma_m", "poor_fit", "lost_fit", "stale_fit"),

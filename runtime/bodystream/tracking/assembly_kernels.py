@@ -167,15 +167,22 @@ def regularisation_blocks(
     graph: Graph,
     active: wp.array(dtype=wp.int32),  # (N,)
     reg: float,
+    even: float,
+    expected: wp.array(dtype=wp.vec3),  # (N,) translations that the solve began with [m]
     # Out (added to):
     system_out: System,
 ):
-    """ARAP (eq. 11): d r / d eps_i = -[y]x, d r / d t_i = I, d r / d t_j = -I. Not to be split on the CPU."""
+    """ARAP (eq. 11): d r / d eps_i = -[y]x, d r / d t_i = I, d r / d t_j = -I. Not to be split on the CPU.
+
+    And, with weight `even`, neighbours depart alike from what was expected: d r / d t_i = I, d r / d t_j = -I.
+    """
     i = begin + wp.tid()
     if state[ACCEPTED] < 0.5 or active[i] == 0:
         return
     zero = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    unit = wp.mat33(reg, 0.0, 0.0, 0.0, reg, 0.0, 0.0, 0.0, reg)
+    both = reg + even
+    unit = wp.mat33(both, 0.0, 0.0, 0.0, both, 0.0, 0.0, 0.0, both)
+    departs = graph.translations[i] - expected[i]
     for e in range(graph.edges.shape[1]):
         j = graph.edges[i, e]
         if j >= 0:
@@ -190,6 +197,7 @@ def regularisation_blocks(
             else:
                 add_block(system_out, system_out.slots[j, i], zero, zero, kt, -unit)
             wp.atomic_add(system_out.right, i, 0, -wp.cross(y, r))
+            r += even * (departs - graph.translations[j] + expected[j])
             wp.atomic_add(system_out.right, i, 1, -r)
             wp.atomic_add(system_out.right, j, 1, r)
 

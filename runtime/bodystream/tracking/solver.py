@@ -17,8 +17,8 @@ from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.pattern import analyse_pattern
-from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary, term_weights
-from bodystream.types import Array, CameraIntrinsics, Status
+from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary, solve_status, term_weights
+from bodystream.types import Array, CameraIntrinsics
 
 __all__ = ["FlowTargets", "GaussNewton", "SolveSummary", "SolverConfig"]
 
@@ -28,7 +28,6 @@ RIGID_POINTS, RIGID_CHUNK = 1500, 64
 # What a solve tells the host lies in one block, so that it is read back once: state, report of the linear solver,
 # tally of nodes and points, and behind them the costs.
 STATE, REPORT, TALLY, COSTS = 0, 4, 8, 16
-_FEW_NODES = 0.05  # share of all, in clusters with too few matches, that is no reason to doubt the rest
 
 
 class GaussNewton:
@@ -180,6 +179,7 @@ class GaussNewton:
             self._solve_rigid()
             self._apply_rigid()
             self._terms(self._rigid_stride if k < last else 1)
+        self._expect()
 
     def iterate(self, iteration: int) -> LinearReport:
         """One Gauss-Newton iteration. On CUDA it only launches kernels, so it may be captured in a graph."""
@@ -189,14 +189,25 @@ class GaussNewton:
         self._apply_step()
         return report
 
-    def normal_equations(self) -> NormalEquations:
-        """The system of a first iteration without rigid steps, to look into; `solve` makes its own."""
+    def normal_equations(self, expected_m: Array | None = None) -> NormalEquations:
+        """The system of a first iteration without rigid steps, to look into; `solve` makes its own.
+
+        Args:
+            expected_m: (N, 3) translations as if the solve had begun with them; None = those that there are.
+        """
         self._results.array.zero_()
         wp.copy(self._state, self._first_state)
         self._select_active()
+        self._expect()
+        if expected_m is not None:
+            upload(self._expected, expected_m)
         self._evaluate(0)
         self._assemble()
         return self._equations
+
+    def _expect(self) -> None:
+        """From where linked nodes are to depart alike."""
+        wp.copy(self._expected, self.field.graph.translations, count=self.field.count)
 
     def _raise_damping(self) -> None:
         """After a system that could not be solved: its zero step will be accepted, which lowers damping again."""
@@ -224,13 +235,7 @@ class GaussNewton:
         if self._use_icp:
             facing = near + far + off
             unexplained = (far + off) / facing if facing else 1.0
-        status, reason = Status.TRACKED, ""
-        if dropped == nodes:
-            status, reason = Status.LOST, f"no cluster of nodes has {self.config.min_matches} matches"
-        elif failed:
-            status, reason = Status.DEGRADED, "a linear system was not positive definite"
-        elif dropped > _FEW_NODES * nodes:
-            status, reason = Status.DEGRADED, f"{dropped} nodes are in clusters with too few matches"
+        status, reason = solve_status(nodes, dropped, failed, self.config.min_matches)
         return SolveSummary(
             status=status,
             reason=reason,
@@ -280,6 +285,7 @@ class GaussNewton:
         self._active = wp.zeros(n, dtype=wp.int32, device=device)
         self._motions = wp.zeros(n, dtype=vec16, device=device)
         self._kept_rotations = wp.zeros(n, dtype=wp.mat33, device=device)
+        self._expected = wp.zeros(n, dtype=wp.vec3, device=device)
         self._kept_translations = wp.zeros(n, dtype=wp.vec3, device=device)
 
     def _allocate_matches(self, capacity: int) -> None:
@@ -313,7 +319,8 @@ class GaussNewton:
         chunks = -(-matches // COST_CHUNK)
         self._rigid_stride = stride = max(1, matches // RIGID_POINTS)
         rigid_chunks = -(-matches // (stride * RIGID_CHUNK))
-        state, active, sums, reg = self._state, self._active, self._sums, config.lambda_reg
+        state, active, sums = self._state, self._active, self._sums
+        reg, even = config.lambda_reg, config.lambda_even
         self._term = term_weights(config, matches, model.stride)
 
         def record(kernel: Kernel, dim: int, inputs: list, split: bool = True, chunk: int = 1024) -> RecordedLaunch:
@@ -323,10 +330,9 @@ class GaussNewton:
         inputs = [points, 1, self._motions, active, self._camera, self._targets, self._depth]
         inputs += [self._term, sums, self._seen]
         self._match_terms = record(term_kernels.match_terms, matches, inputs, chunk=512)
-
         inputs = [matches, COST_CHUNK, sums, anchors, active, 0, self._totals]
         self._sum_costs = record(step_kernels.sum_costs, chunks, inputs, split=False)
-        inputs = [graph, active, reg, 0, self._totals]
+        inputs = [graph, active, reg, even, self._expected, 0, self._totals]
         self._regularisation_cost = record(step_kernels.regularisation_cost, nodes, inputs, split=False)
         self._decide = record(step_kernels.decide, 1, [0, self._totals, state], split=False)
         inputs = [state, graph, self._kept_rotations, self._kept_translations]
@@ -345,7 +351,7 @@ class GaussNewton:
         self._clear_system = record(assembly.clear_system, nodes, [state, system], chunk=128)
         inputs = [state, starts, anchors, active, self._parts, system]
         self._scatter = record(assembly.scatter_groups, groups.count, inputs, split=False)
-        inputs = [state, graph, active, reg, system]
+        inputs = [state, graph, active, reg, even, self._expected, system]
         self._regularise = record(assembly.regularisation_blocks, nodes, inputs, split=False)
         self._mirror = record(assembly.mirror_blocks, nodes, [state, active, system], chunk=128)
         self._apply_step = record(step_kernels.apply_step, nodes, [self._equations.step, active, *limits, graph])

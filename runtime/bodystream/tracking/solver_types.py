@@ -12,7 +12,9 @@ from bodystream.tracking import term_kernels
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.types import Array, Status
 
-__all__ = ["FlowTargets", "SolveSummary", "SolverConfig", "term_weights"]
+__all__ = ["FlowTargets", "SolveSummary", "SolverConfig", "solve_status", "term_weights"]
+
+_FEW_NODES = 0.05  # share of all, in clusters with too few matches, that is no reason to doubt the rest
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class SolverConfig:
 
     Attributes:
         lambda_flow, lambda_depth, lambda_reg: of NNRT eq. 8; lambda_flow goes with pixels at 640 px width.
+        lambda_even: weight of the rule that linked nodes depart alike from the motion that was expected, with metres:
+            the noise of the depth differs from node to node, and a change of motion hardly does.
         lambda_icp: weight of dense point-to-plane ICP, with metres.
         reference_matches: the weights of eq. 8 were chosen for 10k sampled matches; the data terms of M > 10k are
             scaled by 10k / M, so that using all of them does not drown the regulariser. 0 = never scale. A point that
@@ -42,6 +46,7 @@ class SolverConfig:
     lambda_flow: float = 0.001
     lambda_depth: float = 1.0
     lambda_reg: float = 1.0
+    lambda_even: float = 0.0
     lambda_icp: float = 1.0
     reference_matches: int = 10_000
     rigid_iterations: int = 0
@@ -61,7 +66,9 @@ class SolverConfig:
     stop_step_m: float = 0.0
 
     def __post_init__(self) -> None:
-        require_number("solver", self, "lambda_flow", "lambda_depth", "lambda_reg", "lambda_icp", least=0)
+        require_number(
+            "solver", self, "lambda_flow", "lambda_depth", "lambda_reg", "lambda_even", "lambda_icp", least=0
+        )
         require_number("solver", self, "damping", "flow_huber_px", "icp_huber_m", "stop_step_m", least=0)
         require_number("solver", self, "icp_reach_m", "max_rotation_rad", "max_translation_m", above=0)
         require_number("solver", self, "icp_min_cosine", least=0, below=1)
@@ -77,7 +84,8 @@ class SolverConfig:
         """From one frame of a camera to the next, a few millimetres apart, in a few milliseconds."""
         return cls(
             lambda_reg=40.0,
-            lambda_icp=20.0,
+            lambda_even=400.0,
+            lambda_icp=60.0,
             rigid_iterations=2,
             iterations=8,
             damping=1e-3,
@@ -162,3 +170,18 @@ def term_weights(config: SolverConfig, matches: int, stride: int) -> Any:
     term.flow_huber_px, term.icp_huber_m = config.flow_huber_px, config.icp_huber_m
     term.icp_reach_m, term.icp_min_cosine = config.icp_reach_m, config.icp_min_cosine
     return term
+
+
+def solve_status(nodes: int, dropped: int, failed: bool, min_matches: int) -> tuple[Status, str]:
+    """Status and reason of a solve.
+
+    Args:
+        dropped: of so many nodes, those in clusters with fewer than `min_matches`. failed: a system was not solved.
+    """
+    if dropped == nodes:
+        return Status.LOST, f"no cluster of nodes has {min_matches} matches"
+    if failed:
+        return Status.DEGRADED, "a linear system was not positive definite"
+    if dropped > _FEW_NODES * nodes:
+        return Status.DEGRADED, f"{dropped} nodes are in clusters with too few matches"
+    return Status.TRACKED, ""

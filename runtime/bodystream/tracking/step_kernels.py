@@ -43,6 +43,8 @@ def regularisation_cost(
     graph: Graph,
     active: wp.array(dtype=wp.int32),  # (N,)
     reg: float,
+    even: float,
+    expected: wp.array(dtype=wp.vec3),  # (N,) translations that the solve began with [m]
     # Trial:
     iteration: int,
     # Out (added to):
@@ -57,8 +59,9 @@ def regularisation_cost(
         if j >= 0:
             y = graph.rotations[i] * (graph.positions[j] - graph.positions[i])
             r = y + graph.positions[i] + graph.translations[i] - graph.positions[j] - graph.translations[j]
-            total += wp.length_sq(r)
-    wp.atomic_add(totals_out, iteration, 3, reg * total)
+            d = graph.translations[i] - expected[i] - graph.translations[j] + expected[j]
+            total += reg * wp.length_sq(r) + even * wp.length_sq(d)
+    wp.atomic_add(totals_out, iteration, 3, total)
 
 
 @wp.kernel(enable_backward=False)
