@@ -17,6 +17,7 @@ from bodystream.tracking.groups import MAX_NODES, PointGroups
 from bodystream.tracking.linear import BandedCholesky, ConjugateGradients, LinearReport, NormalEquations
 from bodystream.tracking.model import ModelPoints
 from bodystream.tracking.pattern import analyse_pattern
+from bodystream.tracking.solver_buffers import group_blocks, match_buffers
 from bodystream.tracking.solver_types import FlowTargets, SolverConfig, SolveSummary, solve_status, term_weights
 from bodystream.types import Array, CameraIntrinsics
 
@@ -294,21 +295,13 @@ class GaussNewton:
         device = self.device
         self._groups = PointGroups(device, capacity)
         self._grouped = None
-        self._targets, self._sums = targets, sums = term_kernels.Targets(), term_kernels.Sums()
-        targets.pixels = wp.zeros(capacity, dtype=wp.vec2, device=device)
-        targets.depth = wp.zeros(capacity, dtype=float, device=device)
-        targets.weight = wp.zeros(capacity, dtype=float, device=device)
-        sums.information = wp.zeros(capacity, dtype=wp.mat33, device=device)
-        sums.gradient = wp.zeros(capacity, dtype=wp.vec3, device=device)
-        sums.cost = wp.zeros(capacity, dtype=wp.vec3, device=device)
+        self._targets, self._sums = match_buffers(capacity, device)
         self._seen = wp.zeros(capacity, dtype=wp.uint8, device=device)
         self._rigid_sums = wp.zeros((-(-capacity // RIGID_CHUNK), 27), dtype=float, device=device)
 
     def _allocate_groups(self, capacity: int) -> None:
         self._group_capacity = capacity
-        self._parts = parts = assembly_kernels.GroupBlocks()
-        parts.blocks = wp.zeros((capacity, 40), dtype=wp.mat33, device=self.device)
-        parts.right = wp.zeros((capacity, 8), dtype=wp.vec3, device=self.device)
+        self._parts = group_blocks(capacity, self.device)
 
     def _record(self, model: ModelPoints) -> None:
         """Record every launch once, and later only what changed; a step replays them."""
