@@ -84,7 +84,7 @@ class Ownership:
         inputs = [points, self._field.motions, depth, camera, rules, self._keys]
         self._launch(kernels.claim_cells, count, inputs, split=False)
         inputs = [points, self._cells, self._keys, rules, self.owners, self._waiting]
-        self._launch(kernels.name_owners, rows, inputs, min_chunk=32)
+        self._launch(kernels.name_owners, rows, inputs, min_chunk=128)
         if self._field.device.is_cpu:  # a launch for each step would cost more than the step
             self._spread(1, rows, 0, self._spread_cells)
         else:

@@ -53,7 +53,8 @@ class DeviceFrame:
         inputs = [view_as(self._labels.array, wp.vec4ub, strips), view_as(self._scene.array, wp.vec4, strips)]
         inputs += [view_as(depth, wp.vec4, strips), view_as(mask, wp.vec4ub, strips)]
         self._label_depth = RecordedLaunch(frame_kernels.label_depth, strips, inputs, device, min_chunk=65536)
-        inputs = [self.mask, round(_SHADOW_RAD * intrinsics.fx), self.scene_depth]
+        self._widest_px = widest_px = round(_SHADOW_RAD * intrinsics.fx)
+        inputs = [self.mask, 0, wp.vec2i(0, shape[1]), widest_px, self.scene_depth]
         self._fill_shadows = RecordedLaunch(frame_kernels.fill_shadows, shape[0], inputs, device, min_chunk=64)
 
     @property
@@ -89,9 +90,18 @@ class DeviceFrame:
         self._scene.upload(frame.depth_m.reshape(-1))
         self._labels.upload(labels.reshape(-1))
         self._label_depth()
-        self._fill_shadows()
+        self._fill(foreground)
         self._frame, self._foreground = frame, foreground
         self._colour_is_current = False
+
+    def _fill(self, foreground: Array) -> None:
+        """Give shadows beside the foreground the background's depth."""
+        rows, columns = (np.flatnonzero(foreground.any(axis=axis)) for axis in (1, 0))
+        if len(rows):
+            first, end = columns[0] - self._widest_px - 1, columns[-1] + self._widest_px + 2
+            self._fill_shadows.set_param("first_row", int(rows[0]))
+            self._fill_shadows.set_param("columns", wp.vec2i(int(max(0, first)), int(min(end, self._size[1]))))
+            self._fill_shadows(int(rows[-1] - rows[0]) + 1)
 
     @property
     def colour(self) -> wp.array | None:

@@ -38,6 +38,8 @@ def fill_shadows(
     # In:
     mask: wp.array2d(dtype=wp.uint8),  # (H, W) 1 = foreground
     # Options:
+    first_row: int,
+    columns: wp.vec2i,  # first, and behind the last: all of the foreground with a shadow's width around it
     widest_px: int,
     # Out (read, too):
     scene_depth_out: wp.array2d(dtype=float),  # (H, W) all measurements [m]
@@ -47,9 +49,9 @@ def fill_shadows(
     Beside a near outline a stereo or structured-light camera measures nothing: one of its two eyes sees the background
     there, and the other one the subject. A hole within the subject, or wider than such a shadow, says nothing.
     """
-    v = begin + wp.tid()
+    v = first_row + begin + wp.tid()
     before = int(-1)  # the last pixel that was measured
-    for u in range(scene_depth_out.shape[1]):
+    for u in range(columns[0], columns[1]):
         z = scene_depth_out[v, u]
         if z > 0.0:
             if before >= 0 and u - before > 1 and u - before <= widest_px + 1 and mask[v, u] != mask[v, before]:

@@ -68,12 +68,12 @@ class Components:
         if vertices == 0:
             return 0, 0
         inputs = [self._roots, self._root_sizes]
-        self._launch(component_kernels.begin_components, vertices, inputs, min_chunk=8192)
+        self._launch(component_kernels.begin_components, vertices, inputs, min_chunk=32768)
         # Atomics of one address: one thread on a CPU.
         self._launch(component_kernels.join_corners, quads, [self.corners, self._roots], split=False)
         self._launch(component_kernels.count_members, vertices, inputs, split=False)
         inputs += [vertices, self.corners, self._sizes.array]
-        self._launch(component_kernels.spread_sizes, vertices + quads, inputs, min_chunk=8192)
+        self._launch(component_kernels.spread_sizes, vertices + quads, inputs, min_chunk=32768)
         sizes = self._sizes.download(vertices + quads)
         enough = max(least, least_share * float(sizes.max())) if least > 0 else 0
         vertex_shown, quad_shown = sizes[:vertices] >= enough, sizes[vertices:] >= max(1, enough)

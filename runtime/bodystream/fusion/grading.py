@@ -91,7 +91,7 @@ class FrameGrader:
         inputs = [self._image, self.camera, self.rules, self._listed.array, self._phase, self.graded]
         self._launch(frame_kernels.grade_pixels, len(listed), [*inputs, self.sample_counts.array])
         inputs = [self.camera, self._listed.array, self.graded]
-        self._launch(frame_kernels.join_neighbours, int(np.count_nonzero(reached)), inputs)
+        self._launch(frame_kernels.join_neighbours, int(np.count_nonzero(reached)), inputs, min_chunk=1024)
         return 0 if samples == "none" else int(self.sample_counts.download().sum())
 
     def sample(self, points_out: wp.array) -> None:
@@ -99,7 +99,7 @@ class FrameGrader:
         counts = self.sample_counts.host
         self._sample_begins.upload(np.cumsum(counts, dtype=np.int32) - counts)
         inputs = [self.graded, self.sample_counts.array, self._sample_begins.array, self.camera, self.rules]
-        self._launch(frame_kernels.sample_points, len(counts), [*inputs, self._phase, points_out])
+        self._launch(frame_kernels.sample_points, len(counts), [*inputs, self._phase, points_out], min_chunk=4096)
 
     def _set_size(self, size: tuple[int, int]) -> None:
         """Buffers that depend on the image."""

@@ -207,9 +207,9 @@ class SurfaceExtractor:
         p, d = self._pieces, self._directory
         blocks = d.count
         tolerance = -1.0 if everything else self._config.surface_tolerance_m
-        self._launch(surface_kernels.mark_changed, blocks, [voxels, tolerance, p.changed])
-        self._launch(surface_kernels.mark_readers, blocks, [p.changed, d.blocks, 1, p.vertex_readers])
-        self._launch(surface_kernels.mark_readers, blocks, [p.vertex_readers, d.blocks, -1, p.quad_readers])
+        self._launch(surface_kernels.mark_changed, blocks, [voxels, tolerance, p.changed], min_chunk=2048)
+        for marks, sign, readers in ((p.changed, 1, p.vertex_readers), (p.vertex_readers, -1, p.quad_readers)):
+            self._launch(surface_kernels.mark_readers, blocks, [marks, d.blocks, sign, readers], min_chunk=1024)
         changed, vertex_readers, quad_readers = p.list_marked(blocks)
         inputs = [changed, p.changed, self._config.min_weight, voxels]
         self._launch(integrate_kernels.publish_slices, 8 * changed.size, inputs)
@@ -277,4 +277,4 @@ class SurfaceExtractor:
         inputs = [p.vertices, p.anchors, components.vertex_places, s.points, s.colours]
         self._launch(mesh_kernels.emit_vertices, slices, inputs)
         inputs = [components.corners, components.vertex_places, components.quad_places, s.faces]
-        self._launch(mesh_kernels.emit_faces, all_quads, inputs, min_chunk=1024)
+        self._launch(mesh_kernels.emit_faces, all_quads, inputs, min_chunk=16384)

@@ -293,7 +293,7 @@ class TsdfVolume:
         field.unwarp(self._asked.positions, samples, self._canonical, self._valid)
         directory, config = self.directory, self.config
         inputs = [self._canonical, self._valid, directory.blocks, config.block_m, config.truncation_m]
-        self._launch(blocks_kernels.find_missing, samples, [*inputs, self._found.array])
+        self._launch(blocks_kernels.find_missing, samples, [*inputs, self._found.array], min_chunk=2048)
         found = self._found.download(samples)
         uncovered = int(np.count_nonzero(found[:, 3] == _UNREACHED))
         missing = found[found[:, 3] == _MISSING, :3]

@@ -154,7 +154,7 @@ class MatchGatherer:
             inputs = [model.packed, self._camera, self._rules, reference.packed(field), self._on_device(row, flow)]
             self._launch(match_kernels.follow_flow, count, [*inputs, target.depth, row, self._found], min_chunk=1024)
         inputs = [len(used), self._found, self._camera, self._rules, targets]
-        self._launch(match_kernels.agree, count, inputs, min_chunk=1024)
+        self._launch(match_kernels.agree, count, inputs, min_chunk=8192)
 
     def _on_device(self, row: int, flow: FlowField) -> match_kernels.Flow:
         """Flow and weights of the window of the image outside of which there are none."""
