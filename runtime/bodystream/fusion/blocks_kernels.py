@@ -241,12 +241,24 @@ def may_be_updated(low: wp.vec3, high: wp.vec3, occupied: bool, graded: Graded, 
 
 
 @wp.func
+def has_turn(block: int, turn: wp.vec2i) -> bool:
+    """Whether what is settled of a block is updated, too."""
+    return (block + turn[0]) % turn[1] == 0
+
+
+@wp.func
+def is_restless(unrest: wp.vec2, share: float) -> bool:
+    """Whether an update moved enough of what it touched."""
+    return unrest[0] > share * unrest[1]
+
+
+@wp.func
 def is_due(block: int, unrest: wp.array(dtype=wp.vec2), turn: wp.vec2i, restless_share: float) -> bool:
     """Whether a block is to be updated: in every frame while it changes, else when it is its turn."""
     total = wp.vec2(0.0, 0.0)
     for z_slice in range(int(EDGE)):
         total += unrest[block * EDGE + z_slice]
-    return total[0] > restless_share * total[1] or (block + turn[0]) % turn[1] == 0
+    return is_restless(total, restless_share) or has_turn(block, turn)
 
 
 @wp.kernel(enable_backward=False)

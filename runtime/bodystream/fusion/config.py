@@ -30,8 +30,8 @@ class FusionConfig:
         silhouette_px: background this close to the mask says nothing: tracking errs most there.
         surface_tolerance_m: a block is extracted again once a voxel near its surface moved by this [m].
         settled_m, settled_weight: a voxel that goes farther than this in a frame, or has less weight, has moved [m].
-        restless_share: blocks where moved voxels took less of a frame's weight than this are settled.
-        settled_every: settled blocks are updated in every n-th frame only.
+        restless_share: blocks, and slices of them, where moved voxels took less of a frame's weight are settled.
+        settled_every: what is settled is updated in every n-th frame only.
         min_component_vertices: smaller separate pieces of surface are left out as noise; 0 = nothing is left out.
         min_component_share: and those with less than this share of the vertices of the largest piece.
         longest_edge_m: faces that have become longer than this join what is apart, and are taken out.

@@ -141,10 +141,10 @@ class FrameGrader:
             last = np.maximum(high / near, high / far) * (focal / _TILE) + (centre / _TILE + 1.0)
             bounds += [np.clip(first, 0, limit).astype(np.intp), np.clip(last, 0, limit).astype(np.intp)]
         u, u_end, v, v_end = bounds
-        table = np.zeros((rows + 1, columns + 1), np.int32)
-        for at, step in (((v, u), 1), ((v, u_end), -1), ((v_end, u), -1), ((v_end, u_end), 1)):
-            np.add.at(table, at, step)
-        reached = np.cumsum(np.cumsum(table, axis=0), axis=1)[:-1, :-1] > 0
+        places = np.concatenate([row * (columns + 1) + column for row in (v, v_end) for column in (u, u_end)])
+        steps = np.repeat([1.0, -1.0, -1.0, 1.0], len(u))
+        table = np.bincount(places, steps, minlength=(rows + 1) * (columns + 1)).reshape(rows + 1, columns + 1)
+        reached = np.cumsum(np.cumsum(table, axis=0), axis=1)[:-1, :-1] > 0.5
         if intrinsics.width % _FINE:
             # The last fine tiles are moved into the ones before: both are graded or neither is.
             reached[:, -2:] |= reached[:, -2:].any(axis=1, keepdims=True)

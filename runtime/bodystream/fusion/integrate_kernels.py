@@ -10,7 +10,7 @@ import warp as wp
 
 from bodystream.deformation.ownership_kernels import CELL_PX, Owners
 from bodystream.device.camera_kernels import Camera
-from bodystream.fusion.blocks_kernels import EDGE, Blocks, Live, SliceStates
+from bodystream.fusion.blocks_kernels import EDGE, Blocks, Live, SliceStates, has_turn, is_restless
 from bodystream.fusion.frame_kernels import FINE, LANES, TILE, Graded
 from bodystream.fusion.lanes_kernels import above, any_lane, chosen, larger, least, most, smaller, sum_of, vec8, vec8i
 from bodystream.fusion.rows_kernels import HAT_0, HAT_1, HAT_2, Columns, columns_of
@@ -42,6 +42,7 @@ class Rules:
     near: float  # [m]
     settled: float  # a voxel that goes farther in a frame has moved [m]
     young: float  # and so has one of less weight
+    restless_share: float  # where less of an update's weight moved voxels, a slice is updated in some frames only
 
 
 @wp.struct
@@ -292,11 +293,14 @@ def integrate_slices(
     camera: Camera,
     # Options:
     rules: Rules,
+    turn: wp.vec2i,  # number of the frame, and of how many frames a settled slice sees one
     # Out (read, too):
     voxels_out: Voxels,
 ):
     i = begin + wp.tid()
     z_slice = active[i / EDGE] * EDGE + i % EDGE
+    if not (has_turn(active[i / EDGE], turn) or is_restless(voxels_out.slices.unrest[z_slice], rules.restless_share)):
+        return
     c = columns_of(live, active[i / EDGE], i % EDGE)
     occupied = voxels_out.slices.occupied[z_slice] != wp.uint8(0)
     visits = rows_to_visit(c, graded, camera, occupied, rules)

@@ -45,4 +45,5 @@ def voxel_rules(config: FusionConfig) -> Any:
     rules.silhouette_px = config.silhouette_px
     rules.near = 0.5 * config.near_m
     rules.settled, rules.young = config.settled_m, config.settled_weight
+    rules.restless_share = config.restless_share
     return rules

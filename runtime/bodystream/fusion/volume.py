@@ -364,6 +364,6 @@ class TsdfVolume:
         self._active.upload(active)
         graded = self._grader.graded
         inputs = [self._active.array, self.directory.blocks, self._live, graded, owners, colour, self._grader.camera]
-        inputs += [self._voxel_rules, self._voxels]
+        inputs += [self._voxel_rules, turn, self._voxels]
         self._launch(integrate_kernels.integrate_slices, 8 * len(active), inputs)
         return len(active)
