@@ -83,7 +83,7 @@ def test_cells_go_to_the_facing_point_that_is_nearest_to_the_depth(seed: int) ->
             away = abs(float(depth[w, u]) - p[2])
             if away <= 0.03 + noise_m(float(depth[w, u])):
                 best.setdefault((w // CELL_PX, u // CELL_PX), {})[i] = away
-    owners, nodes_found = ownership.owners.points.numpy(), ownership.nodes()
+    owners, nodes_found = ownership.owners.points.numpy(), ownership.read().nodes
     assert owners.shape == (*CELLS, 4) and nodes_found.shape == CELLS and 30 < len(best) < 96
     assert max(map(len, best.values())) > 2
     for cell in np.ndindex(CELLS):
@@ -101,10 +101,10 @@ def test_points_that_are_not_covered_or_look_away_own_nothing(facing: bool) -> N
     field = still()
     normals = np.array([[0.0, 0, -1 if facing else 1]])
     ownership = own(field, np.array([at_pixel(10, 10)]), np.array([0]), plane(), normals)
-    assert (ownership.nodes() >= 0).any() == facing
+    assert (ownership.read().nodes >= 0).any() == facing
     model = device_points(field.device, np.array([at_pixel(10, 10)]), np.zeros((1, 4)), np.zeros((1, 4)), normals)
     ownership.update(model.packed, 1, wp.array(plane(), device=field.device))
-    assert (ownership.nodes() == -1).all(), "an update forgets the one before"
+    assert (ownership.read().nodes == -1).all(), "an update forgets the one before"
 
 
 def test_all_cells_of_an_image_whose_size_is_no_multiple_of_theirs_can_be_owned() -> None:
@@ -114,10 +114,10 @@ def test_all_cells_of_an_image_whose_size_is_no_multiple_of_theirs_can_be_owned(
         at_pixel(min(4 * c + 3, CAMERA.width - 1), min(4 * r + 3, CAMERA.height - 1)) for r, c in np.ndindex(CELLS)
     ]
     ownership = own(still(96), np.array(points), wanted.ravel(), plane(), spread_cells=0)
-    assert np.array_equal(ownership.nodes(), wanted)
+    assert np.array_equal(ownership.read().nodes, wanted)
     # And followed into: from the first cell to the last, along 7 + 11 steps.
     ownership = own(still(), np.array([at_pixel(1, 1)]), np.array([1]), plane(), spread_cells=18)
-    assert (ownership.nodes() == 1).all()
+    assert (ownership.read().nodes == 1).all()
     assert unowned((30, 46), select_device("cpu")).nodes.shape == CELLS
 
 
@@ -125,7 +125,7 @@ def test_a_surface_is_followed_so_far_and_its_reach_grows_by_the_way() -> None:
     ownership = own(still(), np.array([at_pixel(22, 14)]), np.array([1]), plane(), spread_cells=4)
     row, column = np.indices(CELLS)
     steps = np.abs(row - 14 // 4) + np.abs(column - 22 // 4)
-    assert np.array_equal(ownership.nodes(), np.where(steps <= 4, 1, -1))
+    assert np.array_equal(ownership.read().nodes, np.where(steps <= 4, 1, -1))
     owners = ownership.owners.points.numpy()
     np.testing.assert_allclose(owners[..., 3], np.where(steps <= 4, 0.08 + SIDE_M * steps, 0), atol=1e-6)
     assert np.array_equal(owners[..., :3].any(axis=2), steps <= 4)
@@ -146,7 +146,7 @@ def test_it_stops_where_depth_jumps(step_m: float, stops: bool) -> None:
     """An arm before a body: columns of cells from the sixth on lie farther away, or nearer."""
     depth = plane()
     depth[:, 24:] += np.float32(step_m)
-    nodes = own(still(), np.array([at_pixel(1, 14)]), np.array([1]), depth).nodes()
+    nodes = own(still(), np.array([at_pixel(1, 14)]), np.array([1]), depth).read().nodes
     assert (nodes[:, :6] == 1).all()
     assert (nodes[:, 6:] == (-1 if stops else 1)).all()
 
@@ -154,7 +154,7 @@ def test_it_stops_where_depth_jumps(step_m: float, stops: bool) -> None:
 def test_nothing_is_followed_where_nothing_was_measured() -> None:
     depth = plane()
     depth[:, 24:28] = 0
-    nodes = own(still(), np.array([at_pixel(1, 14)]), np.array([1]), depth).nodes()
+    nodes = own(still(), np.array([at_pixel(1, 14)]), np.array([1]), depth).read().nodes
     assert (nodes[:, :6] == 1).all() and (nodes[:, 6:] == -1).all()
 
 
@@ -172,9 +172,9 @@ def test_between_two_owners_the_better_continuation_counts() -> None:
     depth = plane()
     depth[:, 4:8], depth[:, 8:12] = 1.04, 1.05
     points = np.array([at_pixel(1, 14), at_pixel(9, 14, 1.05)])
-    assert own(still(), points, np.array([0, 1]), depth, spread_cells=1).nodes()[3, :4].tolist() == [0, 1, 1, 1]
+    assert own(still(), points, np.array([0, 1]), depth, spread_cells=1).read().nodes[3, :4].tolist() == [0, 1, 1, 1]
     depth[:, 4:8] = 1.01
-    assert own(still(), points, np.array([0, 1]), depth, spread_cells=1).nodes()[3, :4].tolist() == [0, 0, 1, 1]
+    assert own(still(), points, np.array([0, 1]), depth, spread_cells=1).read().nodes[3, :4].tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -213,7 +213,7 @@ def test_spreading_is_that_of_loops(seed: int) -> None:
                 nodes[r, c] = before[neighbour]
                 reach[r, c] = reach_before[neighbour] + np.hypot(side, step)
     assert 20 < (nodes >= 0).sum() < (cells > 0).sum()
-    assert np.array_equal(ownership.nodes(), nodes)
+    assert np.array_equal(ownership.read().nodes, nodes)
     np.testing.assert_allclose(ownership.owners.points.numpy()[..., 3], reach, atol=1e-5)
 
 
@@ -254,10 +254,10 @@ def test_a_pixel_is_strange_to_points_beyond_its_owner_s_reach() -> None:
 @pytest.mark.parametrize("spread_cells", [3, 4])
 def test_cleared_cells_are_nobody_s(spread_cells: int) -> None:
     ownership = own(still(), np.array([at_pixel(22, 14)]), np.array([1]), plane(), spread_cells=spread_cells)
-    nodes = ownership.nodes()
+    nodes = ownership.read().nodes
     assert (nodes == 1).any()
     ownership.clear()
-    assert (ownership.nodes() == -1).all() and not ownership.owners.points.numpy().any()
+    assert (ownership.read().nodes == -1).all() and not ownership.owners.points.numpy().any()
     assert (nodes == 1).any(), "what was asked for is the caller's"
 
 
@@ -271,5 +271,65 @@ def test_the_last_point_that_a_key_can_name_owns_its_cell() -> None:
     points = np.tile(at_pixel(1, 14, 2.0), (MOST_POINTS, 1))
     points[-1] = at_pixel(22, 14, 1.02)
     ownership = own(still(), points, np.arange(MOST_POINTS) // (MOST_POINTS - 1), plane(), spread_cells=0)
-    assert np.argwhere(ownership.nodes() >= 0).tolist() == [[3, 5]] and ownership.nodes()[3, 5] == 1
+    assert np.argwhere(ownership.read().nodes >= 0).tolist() == [[3, 5]] and ownership.read().nodes[3, 5] == 1
     np.testing.assert_allclose(ownership.owners.points.numpy()[3, 5, :3], points[-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_points_are_counted_with_their_node_and_where_the_camera_sees_through(seed: int) -> None:
+    """Against a loop: points before and behind a rough scene with holes, beside the image, and behind the camera."""
+    rng = np.random.default_rng(seed)
+    shifts = rng.normal(0, 0.03, (6, 3)).astype(np.float32)
+    nodes = np.zeros((6, 3), np.float32)
+    field = make_field(nodes, np.full((6, 1), -1, np.int32), np.tile(np.eye(3, dtype=np.float32), (6, 1, 1)), shifts)
+    points = rng.uniform([-0.3, -0.2, 0.85], [0.3, 0.2, 1.15], (700, 3)).astype(np.float32)
+    points[:20, 2] *= -1
+    carriers = rng.integers(0, 5, 700)
+    scene = plane() + rng.uniform(-0.1, 0.3, (CAMERA.height, CAMERA.width)).astype(np.float32)
+    scene[rng.random(scene.shape) < 0.2] = 0
+    depth = np.where(rng.random(scene.shape) < 0.3, scene, 0).astype(np.float32)
+    depth[:, 30:] = 0
+    ownership = own(field, points, carriers, plane())
+    assert not ownership.read().points.any(), "nothing is counted yet"
+    device = field.device
+    anchors, weights = np.zeros((700, 4), np.int32), np.zeros((700, 4), np.float32)
+    anchors[:, 0], weights[:, 0] = carriers, 1
+    weights[-100:] = 0  # not carried
+    model = device_points(device, points, anchors, weights, np.tile([0.0, 0, -1], (700, 1)))
+    for _ in range(2):
+        ownership.tally(model.packed, 700, wp.array(depth, device=device), wp.array(scene, device=device))
+        found = ownership.read()
+    expected = np.zeros((6, 2), int)
+    for i in range(600):
+        x, y, z = points[i] + shifts[carriers[i]]
+        expected[carriers[i], 0] += 1
+        u = int(np.floor(x / z * CAMERA.fx + CAMERA.cx + 0.5))
+        v = int(np.floor(y / z * CAMERA.fy + CAMERA.cy + 0.5))
+        if z > 0 and 0 <= u < CAMERA.width and 0 <= v < CAMERA.height and scene[v, u] > 0:
+            around = [(v, u - 6), (v, u + 6), (v - 6, u), (v + 6, u)]
+            near = any(0 <= b < CAMERA.height and 0 <= a < CAMERA.width and depth[b, a] > 0 for b, a in around)
+            counts = depth[v, u] > 0 or not near
+            expected[carriers[i], 1] += counts and scene[v, u] - z > 0.05 + noise_m(scene[v, u])
+    assert 50 < expected[:, 1].sum() < 300 and not expected[5].any()
+    assert np.array_equal(np.stack([found.points, found.through], axis=1), expected)
+    ownership.clear()
+    assert not ownership.read().points.any()
+
+
+def test_a_graph_that_grew_is_counted_whole() -> None:
+    """More nodes than there was room for: of the cells nothing is lost, and new nodes are 0 until they are counted."""
+    field = still()
+    ownership = own(field, np.array([at_pixel(22, 14)]), np.array([1]), plane())
+    before = ownership.read()
+    count = field.capacity + 5
+    field.set_graph(np.zeros((count, 3), np.float32), np.full((count, 1), -1, np.int32))
+    late = ownership.read()
+    assert late.points.shape == late.through.shape == (count,) and not late.points.any()
+    assert np.array_equal(late.nodes, before.nodes)
+    anchors, weights = np.full((1, 4), count - 1, np.int32), np.float32([[1, 0, 0, 0]])
+    model = device_points(field.device, np.array([at_pixel(22, 14)]), anchors, weights, np.array([[0.0, 0, -1]]))
+    images = [wp.array(image, device=field.device) for image in (plane(0.0), plane(2.0))]
+    ownership.tally(model.packed, 1, *images)
+    found = ownership.read()
+    assert np.array_equal(found.nodes, before.nodes)
+    assert np.flatnonzero(found.points).tolist() == np.flatnonzero(found.through).tolist() == [count - 1]

@@ -73,7 +73,7 @@ def test_cluster_with_too_few_matches_is_dropped_and_stays(linear: str, left: in
     case = SolverCase(with_weight(problem, weight), replace(PLAIN, linear=linear, min_matches=100))
     summary = case.solve()
     rotations, translations = case.field.motion()
-    assert summary.status is Status.DEGRADED and "16 nodes" in summary.reason
+    assert (summary.status, summary.reason) == (Status.TRACKED, ""), "that parts are not seen is no fault"
     assert summary.dropped_nodes == 16 and summary.matches == 400 + left
     assert np.array_equal(case.solver.active, ~second)
     assert np.array_equal(rotations[second], np.tile(np.eye(3, dtype=np.float32), (16, 1, 1)))
@@ -285,10 +285,10 @@ def test_node_without_edges_and_without_points(linear: str) -> None:
     """It has an empty row in the system: a cluster of its own, which is dropped, or keeps still."""
     case = SolverCase(with_loose_nodes(1), replace(PLAIN, linear=linear, min_matches=0))
     assert (case.solve().dropped_nodes, case.solve().status) == (0, Status.TRACKED)
-    for count, status in ((1, Status.TRACKED), (2, Status.DEGRADED)):
+    for count in (1, 2):
         case = SolverCase(with_loose_nodes(count), replace(PLAIN, linear=linear, min_matches=1))
         summary = case.solve()
-        assert (summary.dropped_nodes, summary.status) == (count, status), "more than a twentieth is told"
+        assert (summary.dropped_nodes, summary.status) == (count, Status.TRACKED)
         np.testing.assert_allclose(case.field.motion()[1][24:], 0.0, atol=1e-9)
         assert_sane(case)
 

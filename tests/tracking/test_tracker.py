@@ -13,6 +13,7 @@ from bodystream.device import DeviceFrame
 from bodystream.errors import InputError
 from bodystream.geometry.camera import project
 from bodystream.tracking import Expected, SolverConfig, Tracked, Tracker, TrackerConfig, Verdict
+from bodystream.tracking.judging import Judgement
 from bodystream.types import Array, FlowField, RgbdFrame, Status
 from helpers.pipeline_frames import DEVICE, frames
 from helpers.true_surface import TrueSurface, mask_of
@@ -199,6 +200,34 @@ def test_frames_that_fit_poorly_are_told_and_fused(runs: type[Run]) -> None:
         assert (tracked.verdict, tracked.status, tracked.give_up) == (Verdict.FUSE, Status.DEGRADED, False)
         assert "does not fit the depth" in tracked.reason and run.motion() != before
     assert run.tracker.frame_count == 5 and run.tracker.field.count > count
+
+
+def without_an_arm(frame: RgbdFrame) -> tuple[RgbdFrame, Array]:
+    """The wall where the model's arm on the right of the picture was, and the (H, W) mask of the rest."""
+    mask, wall = mask_of(frame), 3.4
+    columns = np.flatnonzero(mask.any(axis=0))
+    gone = np.zeros_like(mask)
+    gone[:, columns[0] + int(0.6 * (columns[-1] - columns[0])) :] = True
+    return replace(frame, depth_m=np.where(gone, np.float32(wall), frame.depth_m)), mask & ~gone
+
+
+def test_a_part_that_is_where_the_camera_sees_the_wall_is_told(runs: type[Run]) -> None:
+    run = runs()
+    for frame in FRAMES[1:5]:
+        tracked = run.step(frame)
+        assert (tracked.status, run.tracker.judgement.wrong) == (Status.TRACKED, False), tracked.reason
+    told = []
+    for frame in FRAMES[5:7]:
+        changed, mask = without_an_arm(frame)
+        expected = run.expect(frame)
+        tracked = run.tracker.track(uploaded(changed, mask), [true_flow(past.frame, frame) for past in expected])
+        assert tracked.verdict is Verdict.FUSE
+        told.append(tracked)
+    assert told[-1].status is Status.DEGRADED
+    assert told[-1].reason.startswith("a part of the model is probably wrong: ") and "right" in told[-1].reason
+    assert run.tracker.judgement.wrong and run.tracker.judgement.through_share > 0.0
+    run.tracker.reset()
+    assert run.tracker.judgement == Judgement()
 
 
 def test_a_stale_model_is_to_be_started_anew_from_the_frame(runs: type[Run]) -> None:

@@ -29,6 +29,8 @@ class OwnerRules:
     min_cosine: float  # of the angle between its normal and the view ray
     steepest: float  # tangent of the most oblique view at which a surface is followed from cell to cell
     reach_m: float  # how far the surface of a point that is seen may be canonically from it
+    through_m: float  # what is seen this far behind a point, noise apart, shows that it is not there
+    rim_px: int  # background this close to the foreground says nothing: outlines err most
 
 
 @wp.func
@@ -106,6 +108,50 @@ def claim_cells(
         return
     key = (int(away * STEPS_PER_M) << INDEX_BITS) | i
     wp.atomic_min(keys_out, pixel[1] / CELL_PX, pixel[0] / CELL_PX, key)
+
+
+@wp.func
+def is_near_foreground(depth_m: wp.array2d(dtype=float), pixel: wp.vec2i, reach_px: int) -> bool:
+    """Whether there is foreground so far to the left, right, above or below."""
+    near = bool(False)
+    for side in range(4):
+        away = reach_px * (2 * (side % 2) - 1)
+        v = pixel[1] + (side / 2) * away
+        u = pixel[0] + (1 - side / 2) * away
+        if v >= 0 and u >= 0 and v < depth_m.shape[0] and u < depth_m.shape[1]:
+            near = near or depth_m[v, u] > 0.0
+    return near
+
+
+@wp.kernel(enable_backward=False)
+def tally_points(
+    begin: wp.int32,
+    # Model:
+    points: Points,
+    motions: wp.array(dtype=vec16),  # (N,) see `gather_motions`
+    # Frame:
+    depth_m: wp.array2d(dtype=float),  # (H, W) foreground, 0 = none
+    scene_depth_m: wp.array2d(dtype=float),  # (H, W) all measurements, 0 = none
+    camera: Camera,
+    rules: OwnerRules,
+    # Out (added to):
+    tallies_out: wp.array(dtype=wp.vec2i),  # (capacity,) per node: its points, of these those seen through
+):
+    i = begin + wp.tid()
+    w = points.weights[i]
+    if w[0] + w[1] + w[2] + w[3] < 0.5:
+        return
+    anchors = points.anchors[i]
+    p = moved(blended(motions, anchors, w), points.positions[i])
+    through = int(0)
+    if p[2] > 1.0e-3:
+        pixel = pixel_of(project(camera, p))
+        if is_inside(camera, pixel, 0):
+            z = scene_depth_m[pixel[1], pixel[0]]
+            if z > 0.0 and z - p[2] > rules.through_m + depth_noise(camera, z):
+                if depth_m[pixel[1], pixel[0]] > 0.0 or not is_near_foreground(depth_m, pixel, rules.rim_px):
+                    through = int(1)
+    wp.atomic_add(tallies_out, anchors[0], wp.vec2i(1, through))
 
 
 @wp.kernel(enable_backward=False)

@@ -1,4 +1,4 @@
-"""Which nodes have been out of sight for so long, and so far from what is seen, that nobody knows where they are."""
+"""Which nodes have been out of sight for so long, or moved so much meanwhile, that nobody knows where they are."""
 
 from __future__ import annotations
 
@@ -8,55 +8,79 @@ from scipy.sparse.csgraph import dijkstra
 
 from bodystream.types import Array
 
-__all__ = ["Sight", "distance_to_seen_m"]
+__all__ = ["Sight", "nearest_seen"]
 
 
-def distance_to_seen_m(positions: Array, edges: Array, seen: Array) -> Array:
-    """(N,) float, how far each node is along the graph from the nearest one that is seen [m]; inf = not linked to any.
+def nearest_seen(positions: Array, edges: Array, seen: Array) -> tuple[Array, Array]:
+    """The nearest node along the graph that is seen: (N,) float distances to it [m], and (N,) int which one it is.
+
+    Where no node that is seen is linked, inf and -1.
 
     Args:
         positions: (N, 3) canonical [m]. edges: (N, K) int32, -1 = unused. seen: (N,) bool.
     """
     count = len(positions)
     if not seen.any():
-        return np.full(count, np.inf)
+        return np.full(count, np.inf), np.full(count, -1)
     rows, slots = np.nonzero(edges >= 0)
     columns = edges[rows, slots]
     lengths = np.maximum(np.linalg.norm(positions[rows] - positions[columns], axis=1), 1e-9)
     links = coo_matrix((lengths, (rows, columns)), shape=(count, count)).tocsr()
-    return dijkstra(links, directed=False, indices=np.flatnonzero(seen), min_only=True)
+    far, _, nearest = dijkstra(
+        links, directed=False, indices=np.flatnonzero(seen), min_only=True, return_predecessors=True
+    )
+    return far, np.maximum(nearest, -1)
 
 
 class Sight:
-    """Remembers when each node was seen last.
+    """Remembers of each node when it was seen last, and how it has moved since against what is seen.
 
     A hidden part moves on as its surroundings do, which is right for the back of a torso that turns, a hand's breadth
-    from what is seen, and a guess for an arm behind it. So what is farther than `reach_m` along the surface from all
-    that is seen, for longer than `patience_s`, is lost.
+    from what is seen, and a guess for an arm behind it. So a node is lost that is farther along the surface from all
+    that is seen than `reach_m` for longer than `patience_s`; or than `near_m` after it has moved by more than
+    `drift_m` against the nearest node that is seen: most of that motion is guessed.
 
     Args:
-        patience_s, reach_m: see above.
+        patience_s, reach_m, drift_m, near_m: see above.
+
+    Attributes:
+        far_m: (N,) how far each node is along the graph from the nearest that is seen [m]; 0 = it is seen.
+        drift_m: (N,) by how much it moved against that one since it was seen last [m].
     """
 
-    def __init__(self, patience_s: float = 0.4, reach_m: float = 0.12) -> None:
+    def __init__(
+        self, patience_s: float = 0.4, reach_m: float = 0.12, drift_m: float = 0.07, near_m: float = 0.09
+    ) -> None:
         self._patience_ns = round(patience_s * 1e9)
-        self._reach_m = reach_m
+        self._reach_m, self._near_m, self._most_drift_m = reach_m, near_m, drift_m
         self.forget()
 
     def forget(self) -> None:
         """Know no node."""
         self._near_t_ns = np.zeros(0, np.int64)
+        self._live = np.zeros((0, 3), np.float32)
+        self.far_m, self.drift_m = np.zeros(0), np.zeros(0)
 
-    def look(self, t_ns: int, owners: Array, positions: Array, edges: Array) -> Array:
+    def look(self, t_ns: int, owners: Array, positions: Array, edges: Array, live: Array) -> Array:
         """(N,) bool: nodes that are lost.
 
         Args:
             owners: (h, w) int32, the node that is seen in each cell of the image, -1 = none.
-            positions: (N, 3) canonical [m]. edges: (N, K) int32.
+            positions: (N, 3) canonical [m]. edges: (N, K) int32. live: (N, 3) where they are at that time [m].
         """
-        count, known = len(positions), len(self._near_t_ns)
+        count, known = len(positions), min(len(positions), len(self._near_t_ns))
         # Nodes are added where they are seen.
-        self._near_t_ns = np.concatenate([self._near_t_ns[:count], np.full(max(0, count - known), t_ns, np.int64)])
+        self._near_t_ns = np.concatenate([self._near_t_ns[:known], np.full(count - known, t_ns, np.int64)])
         seen = np.bincount(owners[(owners >= 0) & (owners < count)], minlength=count) > 0
-        self._near_t_ns[distance_to_seen_m(positions, edges, seen) <= self._reach_m] = t_ns
-        return t_ns - self._near_t_ns > self._patience_ns
+        self.far_m, nearest = nearest_seen(positions, edges, seen)
+        self._near_t_ns[self.far_m <= self._reach_m] = t_ns
+        step = np.zeros((count, 3), np.float32)
+        step[:known] = live[:known] - self._live[:known]
+        # An island moves against nothing; how a node that was just added has moved is not known.
+        against = np.where((nearest >= 0)[:, None], step[nearest], 0.0)
+        against[nearest >= known] = step[nearest >= known]
+        drift = np.concatenate([self.drift_m[:known], np.zeros(count - known)])
+        self.drift_m = np.where(seen, 0.0, drift + np.linalg.norm(step - against, axis=1))
+        self._live = live
+        astray = (self.far_m > self._near_m) & (self.drift_m > self._most_drift_m)
+        return astray | (t_ns - self._near_t_ns > self._patience_ns)

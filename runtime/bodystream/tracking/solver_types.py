@@ -14,8 +14,6 @@ from bodystream.types import Array, Status
 
 __all__ = ["FlowTargets", "SolveSummary", "SolverConfig", "solve_status", "term_weights"]
 
-_FEW_NODES = 0.05  # share of all, in clusters with too few matches, that is no reason to doubt the rest
-
 
 @dataclass(frozen=True)
 class SolverConfig:
@@ -116,7 +114,7 @@ class SolveSummary:
     """What one solve did; nothing is printed.
 
     Attributes:
-        status: LOST when nothing could be solved, DEGRADED when clusters were dropped or a step failed.
+        status: LOST when nothing could be solved, DEGRADED when a step failed.
         iterations: Gauss-Newton steps tried. rejected: of these, steps that raised the cost and were taken back.
         costs: (iterations + 1, 4) weighted energies flow, depth, icp, reg: of each trial, and of the end result.
         damping: Levenberg damping at the end.
@@ -182,6 +180,4 @@ def solve_status(nodes: int, dropped: int, failed: bool, min_matches: int) -> tu
         return Status.LOST, f"no cluster of nodes has {min_matches} matches"
     if failed:
         return Status.DEGRADED, "a linear system was not positive definite"
-    if dropped > _FEW_NODES * nodes:
-        return Status.DEGRADED, f"{dropped} nodes are in clusters with too few matches"
     return Status.TRACKED, ""

@@ -16,6 +16,7 @@ from bodystream.errors import InputError
 from bodystream.timing import Spans
 from bodystream.tracking.graph import build_graph, mesh_from_depth
 from bodystream.tracking.growth import GraphGrower
+from bodystream.tracking.judging import Judgement, judged
 from bodystream.tracking.keyframes import Keyframes
 from bodystream.tracking.matches import MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
@@ -96,6 +97,7 @@ class Tracker:
         field: the graph with its motion, through which fusion integrates.
         ownership: which part of the model explains which part of the last frame.
         lost_nodes: (N,) bool, nodes that nobody can tell the place of: their surface is to be forgotten.
+        judgement: how much of the model is in doubt, as of the last frame on which the graph could grow.
         frame_count: frames of this model that were kept.
     """
 
@@ -133,6 +135,7 @@ class Tracker:
         self._expected: tuple[int, ModelPoints, list[Expected]] | None = None
         self._sight.forget()
         self.lost_nodes = np.zeros(0, bool)
+        self.judgement = Judgement()
         self._placed = False
         self._placement.found()
         self._misses = 0
@@ -252,6 +255,8 @@ class Tracker:
                 summary = self._solve_placed(image, model, summary)
         with self.spans.measure("own"):
             self.ownership.update(model.packed, model.count, image.depth)
+            if self._looks:
+                self.ownership.tally(model.packed, model.count, image.depth, image.scene_depth)
         return self._judge(image, summary)
 
     def _match(self, image: DeviceFrame, model: ModelPoints, references: list[tuple[Reference, FlowField]]) -> None:
@@ -304,6 +309,8 @@ class Tracker:
         self._remember(image)
         if unexplained > config.poor_fit:
             return Tracked(Verdict.FUSE, Status.DEGRADED, misfit, summary, number)
+        if self.judgement.wrong:
+            return Tracked(Verdict.FUSE, Status.DEGRADED, self.judgement.reason, summary, number)
         return Tracked(Verdict.FUSE, summary.status, summary.reason, summary, number)
 
     def _missed(self) -> bool:
@@ -317,11 +324,23 @@ class Tracker:
             self._previous.store(image, self.field)
             self._motion.remember(frame.t_ns)
             self._keyframes.remember(image)
-            if self.frame_count % self.config.grow_every == 0:
-                owners, field = self.ownership.nodes(), self.field
-                self.lost_nodes = self._sight.look(frame.t_ns, owners, field.host_positions, field.host_edges)
-                self._grower.request(image, owners, frame.t_ns)
+            if self._looks:
+                self._look_at_parts(image)
         self.frame_count += 1
+
+    @property
+    def _looks(self) -> bool:
+        """Whether the parts are looked at in this frame."""
+        return self.frame_count % self.config.grow_every == 0
+
+    def _look_at_parts(self, image: DeviceFrame) -> None:
+        """Find what is lost from sight, judge the rest, and have growth planned."""
+        t_ns, field, sight = image.frame.t_ns, self.field, self._sight
+        owned = self.ownership.read()
+        live = field.host_positions + field.motion()[1]
+        self.lost_nodes = lost = sight.look(t_ns, owned.nodes, field.host_positions, field.host_edges, live)
+        self.judgement = judged(owned.points, owned.through, sight.far_m, sight.drift_m, lost, live)
+        self._grower.request(image, owned.nodes, t_ns)
 
     def _check_camera(self, image: DeviceFrame) -> None:
         """Raise InputError unless the frame is of the camera that the tracker was made for."""
