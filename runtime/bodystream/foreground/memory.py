@@ -7,12 +7,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from bodystream.foreground.components import Component
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["Memory", "Patch", "part"]
+__all__ = ["NEARBY_M", "Memory", "Patch", "part"]
+
+NEARBY_M = 0.5  # how far from where it was a lost body is recognised
 
 _SAME_DEPTH_M = 0.25  # a surface that moves by more between two frames is taken for another
 _STRANGER_DEPTH_M = 0.10  # the same of what the body is to be parted from: what moves there may be the body
+_PART_M2 = 0.15  # arms without a body
+_GONE_M = 0.05  # and farther by so much for each frame that it was lost for, where it is alike
+_ALIKE = (0.4, 1.6)  # area of a body that is seen again over what it was at most
+_HIDES_M, _HIDES = 0.75, 0.3  # what is so much nearer than so much of the body was stands before it
 _MOST_SHIFT = 8.0  # cells per frame
 _TOUCH = 0.15  # of the smaller of both: so much of a stranger in the body's piece means that they touch
 
@@ -73,6 +80,8 @@ class Memory:
         reach_m: nothing of it is farther from its centre; infinite for a body.
         strained: frames in a row whose outline was carried on.
         told: a mask of the user's said what it is.
+        whole: it has been as large as a person, or a mask told all of it.
+        age: frames that it has been followed for.
     """
 
     body: Patch
@@ -82,6 +91,12 @@ class Memory:
     reach_m: float = np.inf
     strained: int = 0
     told: bool = False
+    whole: bool = False
+    age: int = 0
+
+    def in_part(self, settled_frames: int) -> bool:
+        """Whether it may still be a part of a person: for some frames, and as long as it is small."""
+        return not self.whole and (self.age < settled_frames or self.area_m2 < _PART_M2)
 
     def hidden_by(self, depth_m: Array, labels: Array, nearer_m: float) -> Array:
         """(labels,) share of the body's cells before which each piece of (h, w) `labels` is seen, at least so near."""
@@ -89,6 +104,32 @@ class Memory:
         before = depth_m.ravel()[at] < self.body.depth_m - np.float32(nearer_m)
         counts = np.bincount(labels.ravel()[at][before], minlength=int(labels.max()) + 1)
         return counts / max(1, len(at))
+
+    def nearest_alike(
+        self, bodies: list[Component], depth_m: Array, labels: Array, within_m: float, missing: int
+    ) -> Component | None:
+        """The nearest to where it was; of a small thing, and far from there, only what is of its size.
+
+        Args:
+            depth_m: (h, w) [m]. labels: (h, w) of the pieces. missing: frames that it was lost for.
+        """
+
+        def away_m(c: Component) -> float:
+            return float(np.linalg.norm(c.centre - self.centre))
+
+        if np.isfinite(self.reach_m):
+            bodies = [c for c in bodies if 0.4 < c.area_m2 / self.area_m2 < 2.5 and c.extent_m < 1.5 * self.reach_m]
+            bodies = [c for c in bodies if away_m(c) < within_m]
+        else:
+            hidden = self.hidden_by(depth_m, labels, _HIDES_M)
+            alike_m = within_m + _GONE_M * missing
+            bodies = [
+                c
+                for c in bodies
+                if hidden[c.label] < _HIDES
+                and away_m(c) < (alike_m if _ALIKE[0] < c.area_m2 / self.area_m2 < _ALIKE[1] else NEARBY_M)
+            ]
+        return min(bodies, key=away_m) if bodies else None
 
 
 def part(memory: Memory, mask: Array, depth_m: Array, camera: CameraIntrinsics) -> Array | None:

@@ -10,7 +10,8 @@ import numpy as np
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.foreground.components import Component, linked
 from bodystream.foreground.config import ForegroundConfig
-from bodystream.foreground.memory import Memory, Patch, part
+from bodystream.foreground.growth import grown, is_whole
+from bodystream.foreground.memory import NEARBY_M, Memory, Patch, part
 from bodystream.foreground.outline import OutlineRefiner
 from bodystream.foreground.planes import Plane
 from bodystream.foreground.scene import Grid, Scene
@@ -24,10 +25,6 @@ _SEED_CELLS = 3  # about the seed: so far off may it be
 _REACH_MARGIN_M = 0.03  # a thing that turns shows its diagonal
 _MOST_LEFT = 0.25  # a thing is smaller than what it stands on
 _MOST_TOUCH = 10  # times `hold_frames`: what has touched the body for longer belongs to it
-_NEARBY_M = 0.5  # how far from where it was a lost body is recognised
-_GONE_M = 0.05  # and farther by so much for each frame that it was lost for, where it is alike
-_ALIKE = (0.4, 1.6)  # area of a body that is seen again over what it was at most
-_HIDES_M, _HIDES = 0.75, 0.3  # what is so much nearer than so much of the body was stands before it
 _MOST_SOUGHT = 4  # times `hold_frames`: anything else is taken for a lost body only after so long
 
 
@@ -36,7 +33,8 @@ class ForegroundSegmenter:
 
     Per frame: floor and walls are found or updated and taken out, the rest is cut where depth jumps, the pieces are
     labelled on a coarse grid, the one that continues the last frame's mask (or the seed's, or the nearest of a body's
-    size) is kept with the loose pieces that touch it, and its outline is refined on all pixels.
+    size) is kept with the loose pieces that touch it, and its outline is refined on all pixels. Where it may be a part
+    of a person only, as arms before the chest are, the rest is looked for across the jumps of depth.
 
     Args:
         intrinsics: of all frames to come.
@@ -135,7 +133,7 @@ class ForegroundSegmenter:
             # A mask often ends a little before the body does: what is next to it is no stranger.
             beside = scene.connected & cv2.bitwise_not(cv2.dilate(mask, np.ones((5, 5), np.uint8)))
             body, strangers = Patch.of(mask, scene.depth_m), Patch.of(beside, scene.depth_m)
-            self._memory = Memory(body, strangers, centre, area, told=True)
+            self._memory = Memory(body, strangers, centre, area, told=True, whole=True)
 
     def _scene(self, depth_m: Array) -> Scene | None:
         """A frame in pieces; None where nothing is in range."""
@@ -163,9 +161,11 @@ class ForegroundSegmenter:
         main = self._choose(bodies, scene, continued)
         if main is None:
             return self._lose(frame, f"{self._what} that was followed is not where it was")
-        mask, members = self._join(main, scene, continued)
+        limbs = self._rest_of(main, scene, continued)
+        mask, members = self._join(main, limbs, scene, continued)
         status, reason, strained = Status.TRACKED, "", 0
-        carried = None if memory is None else self._carried_on(memory, mask, members, scene)
+        # What was found to belong to it is no stranger any more.
+        carried = None if memory is None or limbs else self._carried_on(memory, mask, members, scene)
         if carried is not None and memory is not None:
             mask, parted = carried
             strained = memory.strained + 1
@@ -250,9 +250,9 @@ class ForegroundSegmenter:
             best = max(bodies, key=lambda c: continued[c.label])
             if continued[best.label] > 0.1 * len(memory.body.cells):
                 return best
-            return self._nearest_alike(bodies, scene, memory, _NEARBY_M)
+            return memory.nearest_alike(bodies, scene.depth_m, scene.labels, NEARBY_M, self._missing)
         if self._sought is not None:
-            return self._nearest_alike(bodies, scene, self._sought, np.inf)
+            return self._sought.nearest_alike(bodies, scene.depth_m, scene.labels, np.inf, self._missing)
         if self.config.seed_px is not None:
             seeded = self._seeded(bodies, scene)
             if seeded is not None:
@@ -280,31 +280,26 @@ class ForegroundSegmenter:
         label = scene.labels[rows[nearest], columns[nearest]]
         return next(c for c in bodies if c.label == label)
 
-    def _nearest_alike(self, bodies: list[Component], scene: Scene, known: Memory, within_m: float) -> Component | None:
-        """The nearest to where it was; of a small thing, and far from there, only what is of its size."""
+    def _rest_of(self, main: Component, scene: Scene, continued: Array | None) -> list[Component]:
+        """What else of the person is seen, where what was found may be a part of one; else nothing."""
+        memory, config = self._memory, self.config
+        # Of a seed that is all that is meant: a thing is not to take whoever holds it.
+        if config.seed_px is not None or (memory is not None and not memory.in_part(config.hold_frames)):
+            return []
+        others = [c for c in scene.components if c is not main and c.extent_m <= config.max_extent_m]
+        rest = grown(main, others, scene.labels, scene.depth_m)
+        if continued is None:
+            return rest
+        return [c for c in rest if continued[c.label] <= 0.5 * c.pixels]
 
-        def away_m(c: Component) -> float:
-            return float(np.linalg.norm(c.centre - known.centre))
-
-        if np.isfinite(known.reach_m):
-            bodies = [c for c in bodies if 0.4 < c.area_m2 / known.area_m2 < 2.5 and c.extent_m < 1.5 * known.reach_m]
-            bodies = [c for c in bodies if away_m(c) < within_m]
-        else:
-            hidden = known.hidden_by(scene.depth_m, scene.labels, _HIDES_M)
-            alike_m = within_m + _GONE_M * self._missing
-            bodies = [
-                c
-                for c in bodies
-                if hidden[c.label] < _HIDES
-                and away_m(c) < (alike_m if _ALIKE[0] < c.area_m2 / known.area_m2 < _ALIKE[1] else _NEARBY_M)
-            ]
-        return min(bodies, key=away_m) if bodies else None
-
-    def _join(self, main: Component, scene: Scene, continued: Array | None) -> tuple[Array, list[Component]]:
+    def _join(
+        self, main: Component, limbs: list[Component], scene: Scene, continued: Array | None
+    ) -> tuple[Array, list[Component]]:
         """The body with its loose pieces: (h, w) uint8, 0 or 255, and the components it is made of."""
-        pieces, parts = [], []
+        pieces, parts = [], list(limbs)
+        taken = {c.label for c in (main, *limbs)}
         for c in scene.components:
-            if c is main:
+            if c.label in taken:
                 continue
             if continued is not None and continued[c.label] > 0.5 * c.pixels:
                 parts.append(c)  # of the body a frame ago, however far the cut through it is wide
@@ -351,6 +346,7 @@ class ForegroundSegmenter:
     def _remember(self, mask: Array, scene: Scene, members: list[Component], strained: int) -> None:
         before = self._memory
         centre, area = self._grid.place(mask, scene.depth_m)
+        whole = is_whole(members) if before is None else before.whole or is_whole(members)
         known = before or self._sought
         if known is not None:
             reach, told = known.reach_m, known.told
@@ -372,6 +368,8 @@ class ForegroundSegmenter:
             reach,
             strained,
             told,
+            whole,
+            0 if before is None else before.age + 1,
         )
         self._sought, self._missing = None, 0
 
