@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from bodystream.foreground.components import Component
@@ -9,8 +10,8 @@ from bodystream.types import Array
 
 __all__ = ["grown", "is_whole"]
 
-_GAP_CELLS = 4  # a camera measures nothing just beside an edge
-_LEAST_CONTACT = 8  # pairs of cells
+_GAPS_CELLS = (2, 4)  # the cut takes one, and a camera measures nothing just beside an edge
+_LEAST_CONTACT = 6  # pairs of cells
 _REACH_M = 0.8  # of an arm before the body
 _MOST_AREA_M2, _MOST_LENGTH_M = 0.8, 2.2  # of one person
 _WHOLE_AREA_M2, _WHOLE_LENGTH_M = 0.25, 1.2  # what is as large as that may stand alone
@@ -24,8 +25,8 @@ def is_whole(members: list[Component]) -> bool:
     return _area(members) >= _WHOLE_AREA_M2 and _length(_points(members)) >= _WHOLE_LENGTH_M
 
 
-def grown(main: Component, others: list[Component], labels: Array, depth_m: Array) -> list[Component]:
-    """The others that are one person with a piece, across the jumps of depth between them.
+def grown(group: list[Component], others: list[Component], labels: Array, depth_m: Array) -> list[Component]:
+    """The others that are one person with a group of pieces, across the jumps of depth between them.
 
     They adjoin in the image, with less than an arm's reach of depth between them, and are together no larger than one
     person. A whole person takes only limbs before it; a part of one takes the rest. Two wholes, and two alike that are
@@ -36,9 +37,9 @@ def grown(main: Component, others: list[Component], labels: Array, depth_m: Arra
     """
     if not others:
         return []
-    contact, jump_m = _contacts([main, *others], labels, depth_m)
-    own, waiting = [0], list(range(1, len(others) + 1))
-    pieces = [main, *others]
+    pieces, n = [*group, *others], len(group)
+    contact, jump_m = _contacts(pieces, labels, depth_m)
+    own, waiting = list(range(n)), list(range(n, len(pieces)))
     while True:
         touching = contact[own].sum(axis=0)
         behind_m = jump_m[own].sum(axis=0) / np.maximum(touching, 1)
@@ -48,7 +49,7 @@ def grown(main: Component, others: list[Component], labels: Array, depth_m: Arra
                 waiting.remove(i)
                 break
         else:
-            return [pieces[j] for j in own[1:]]
+            return [pieces[j] for j in own[n:]]
 
 
 def _contacts(pieces: list[Component], labels: Array, depth_m: Array) -> tuple[Array, Array]:
@@ -57,16 +58,19 @@ def _contacts(pieces: list[Component], labels: Array, depth_m: Array) -> tuple[A
     order = np.zeros(int(labels.max()) + 1, np.uint8)
     order[[c.label for c in pieces]] = np.arange(1, n + 1)
     rank = order[labels]
+    x, y, width, height = cv2.boundingRect(rank)
+    crop = slice(y, y + height), slice(x, x + width)
+    rank, depth_m = rank[crop], depth_m[crop]
     count, total = np.zeros((n + 1) ** 2), np.zeros((n + 1) ** 2)
-    for image, depth in ((rank, depth_m), (rank.T, depth_m.T)):
-        for k in range(1, _GAP_CELLS + 1):
-            a, b = image[k:], image[:-k]
-            at = np.nonzero((a != b) & (a > 0) & (b > 0))
-            behind = (depth[:-k][at] - depth[k:][at]).astype(np.float64)
+    for k in _GAPS_CELLS:
+        for here, there in ((np.s_[k:], np.s_[:-k]), (np.s_[:, k:], np.s_[:, :-k])):
+            a, b = rank[here], rank[there]
+            at = np.nonzero((a != b) & (np.minimum(a, b) > 0))
+            behind = (depth_m[there][at] - depth_m[here][at]).astype(np.float64)
             near = np.abs(behind) < _REACH_M
-            key = a[at].astype(np.intp) * (n + 1) + b[at]
-            count += np.bincount(key[near], minlength=len(count))
-            total += np.bincount(key[near], weights=behind[near], minlength=len(total))
+            key = (a[at].astype(np.intp) * (n + 1) + b[at])[near]
+            count += np.bincount(key, minlength=len(count))
+            total += np.bincount(key, weights=behind[near], minlength=len(total))
     count, total = count.reshape(n + 1, n + 1)[1:, 1:], total.reshape(n + 1, n + 1)[1:, 1:]
     return count + count.T, total - total.T
 

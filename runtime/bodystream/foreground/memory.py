@@ -20,6 +20,7 @@ _PART_M2 = 0.15  # arms without a body
 _GONE_M = 0.05  # and farther by so much for each frame that it was lost for, where it is alike
 _ALIKE = (0.4, 1.6)  # area of a body that is seen again over what it was at most
 _HIDES_M, _HIDES = 0.75, 0.3  # what is so much nearer than so much of the body was stands before it
+_AT_FIRST, _LOOK_EVERY = 6, 8  # frames
 _MOST_SHIFT = 8.0  # cells per frame
 _TOUCH = 0.15  # of the smaller of both: so much of a stranger in the body's piece means that they touch
 
@@ -95,8 +96,10 @@ class Memory:
     age: int = 0
 
     def in_part(self, settled_frames: int) -> bool:
-        """Whether it may still be a part of a person: for some frames, and as long as it is small."""
-        return not self.whole and (self.age < settled_frames or self.area_m2 < _PART_M2)
+        """Whether it may be a part of a person and is to be looked at: at first in each frame, then now and then, after
+        some frames only while it is small."""
+        due = self.age < _AT_FIRST or self.age % _LOOK_EVERY == 0
+        return due and not self.whole and (self.age < settled_frames or self.area_m2 < _PART_M2)
 
     def hidden_by(self, depth_m: Array, labels: Array, nearer_m: float) -> Array:
         """(labels,) share of the body's cells before which each piece of (h, w) `labels` is seen, at least so near."""

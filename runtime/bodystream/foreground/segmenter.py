@@ -286,11 +286,13 @@ class ForegroundSegmenter:
         # Of a seed that is all that is meant: a thing is not to take whoever holds it.
         if config.seed_px is not None or (memory is not None and not memory.in_part(config.hold_frames)):
             return []
-        others = [c for c in scene.components if c is not main and c.extent_m <= config.max_extent_m]
-        rest = grown(main, others, scene.labels, scene.depth_m)
-        if continued is None:
-            return rest
-        return [c for c in rest if continued[c.label] <= 0.5 * c.pixels]
+        own, others = [main], []
+        for c in scene.components:
+            if c is not main and continued is not None and continued[c.label] > 0.5 * c.pixels:
+                own.append(c)
+            elif c is not main and c.extent_m <= config.max_extent_m:
+                others.append(c)
+        return grown(own, others, scene.labels, scene.depth_m)
 
     def _join(
         self, main: Component, limbs: list[Component], scene: Scene, continued: Array | None
@@ -346,7 +348,10 @@ class ForegroundSegmenter:
     def _remember(self, mask: Array, scene: Scene, members: list[Component], strained: int) -> None:
         before = self._memory
         centre, area = self._grid.place(mask, scene.depth_m)
-        whole = is_whole(members) if before is None else before.whole or is_whole(members)
+        if before is None or before.in_part(self.config.hold_frames):
+            whole = is_whole(members)
+        else:
+            whole = before.whole
         known = before or self._sought
         if known is not None:
             reach, told = known.reach_m, known.told
