@@ -120,7 +120,7 @@ def test_a_frame_in_which_no_node_is_seen_counts_against_all(nobody: Array) -> N
 
 def test_a_graph_that_begins_anew_is_seen() -> None:
     positions, edges = chain(5)
-    sight = Sight()
+    sight = Sight(patience_s=0.4, reach_m=0.12)
     sight.look(0, owners(0), positions, edges, positions)
     sight.forget()
     assert not sight.look(10 * FRAME_NS, owners(0), positions, edges, positions).any()

@@ -49,7 +49,7 @@ class Sight:
     """
 
     def __init__(
-        self, patience_s: float = 0.4, reach_m: float = 0.12, drift_m: float = 0.07, near_m: float = 0.09
+        self, patience_s: float = 0.25, reach_m: float = 0.1, drift_m: float = 0.07, near_m: float = 0.09
     ) -> None:
         self._patience_ns = round(patience_s * 1e9)
         self._reach_m, self._near_m, self._most_drift_m = reach_m, near_m, drift_m
