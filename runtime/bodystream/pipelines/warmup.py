@@ -22,6 +22,7 @@ KERNEL_MODULES = (
     "bodystream.tracking.cluster_kernels",
     "bodystream.tracking.match_kernels",
     "bodystream.tracking.pcg_kernels",
+    "bodystream.tracking.placement_kernels",
     "bodystream.tracking.prediction_kernels",
     "bodystream.tracking.rigid_kernels",
     "bodystream.tracking.step_kernels",
