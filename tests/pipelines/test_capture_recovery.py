@@ -108,7 +108,8 @@ def test_a_slow_camera_is_followed(step_m: float) -> None:
     capture = new_capture()
     try:
         for number, frame in enumerate(frames):
-            assert capture.step(frame).status is Status.TRACKED, number
+            # A part may be doubted (`degraded`); the distance to the truth is what counts here.
+            assert capture.step(frame).status is not Status.LOST, number
             mesh = capture.live_mesh()
             assert mesh is not None and frame.truth is not None
             assert KDTree(frame.truth.mesh.vertices).query(mesh.vertices)[0].mean() < FOUND_LIMIT_M, number
