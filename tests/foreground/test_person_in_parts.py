@@ -138,3 +138,43 @@ def test_a_thing_with_a_seed_does_not_take_who_holds_it() -> None:
     held = box((0.0, 1.2, 2.2), (0.6, 0.5, 0.02))  # as a shirt is held up
     for mask, label in follow([scene.render([person((0, 0, 2.6))], boxes=[held], seed=0)] * 2, seed_px=(160, 70)):
         assert overlap(mask, label == BOX) > 0.9
+
+
+def swept(x_m: float) -> Array:
+    """A person with a forearm before the belly, the hand at x; it hides the upper arm, which points to the camera."""
+    return posed([([(x_m - 0.25, 1.12, -0.45), (x_m + 0.15, 1.06, -0.5)], 0.08)], (5,))
+
+
+def test_a_forearm_that_moves_fast_before_the_body_stays_part_of_it() -> None:
+    """Far enough before the belly to be a piece of its own, and so fast that it hardly overlaps where it was."""
+    scene = CapsuleScene(CAMERA)
+    standing = [posed([([(-0.19, 1.4, 0), (-0.45, 1.2, 0), (-0.7, 1.1, -0.1)], 0.06)], (5,))] * 4
+    hands_m = (-0.2, -0.05, 0.1, 0.2, 0.1, 0.0, -0.1, -0.1)
+    frames = [*standing, *(swept(x) for x in hands_m)]
+    for mask, label in follow([scene.render([body], seed=i) for i, body in enumerate(frames)])[1:]:
+        assert overlap(mask, label == SELF) > 0.9
+
+
+def test_what_a_person_uncovers_is_no_part_of_them() -> None:
+    """A post right behind the person, who steps aside: new in the picture, and adjoining."""
+    scene = CapsuleScene(CAMERA)
+    post = box((0.0, 0.65, 3.0), (0.15, 0.5, 0.1))
+    shift = np.array([0.06, 0, 0, 0.06, 0, 0, 0])
+    body = person() + np.array([0, 0, 2.6, 0, 0, 2.6, 0])
+    frames = [scene.render([body + i * shift], boxes=[post], seed=i) for i in range(12)]
+    assert (frames[0][1] == BOX).sum() < 0.5 * (frames[-1][1] == BOX).sum(), "the scene shows what it should"
+    for mask, label in follow(frames)[1:]:
+        assert (mask & (label == BOX)).sum() < 0.15 * (label == SELF).sum()
+        assert overlap(mask & (label != BOX), label == SELF) > 0.85
+
+
+def test_who_walks_in_before_a_person_is_no_part_of_them() -> None:
+    scene = CapsuleScene(CAMERA)
+    body = person() + np.array([0, 0, 2.9, 0, 0, 2.9, 0])
+    other = person() + np.array([0, 0, 2.3, 0, 0, 2.3, 0])
+    frames = []
+    for i in range(12):
+        step = max(0.0, 1.8 - 0.12 * i)
+        frames.append(scene.render([body, other + np.array([step, 0, 0, step, 0, 0, 0])], seed=i))
+    for mask, label in follow(frames)[1:]:
+        assert (mask & (label == SELF + 1)).sum() < 0.1 * (label == SELF).sum()

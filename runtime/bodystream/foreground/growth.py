@@ -8,7 +8,7 @@ import numpy as np
 from bodystream.foreground.components import Component
 from bodystream.types import Array
 
-__all__ = ["grown", "is_whole"]
+__all__ = ["come_off", "grown", "is_whole"]
 
 _GAPS_CELLS = (2, 4)  # the cut takes one, and a camera measures nothing just beside an edge
 _LEAST_CONTACT = 6  # pairs of cells
@@ -17,6 +17,7 @@ _MOST_AREA_M2, _MOST_LENGTH_M = 0.8, 2.2  # of one person
 _WHOLE_AREA_M2, _WHOLE_LENGTH_M = 0.25, 1.2  # what is as large as that may stand alone
 _MOST_LIMBS = 0.5  # of the rest of the body: arms and hands before it
 _TWO_AREA_M2, _TWO_RATIO, _TWO_OVERLAP = 0.3, 0.4, 0.6  # what is so large, alike and side by side is two people
+_KNOWN = 0.3  # of its cells: what was there before is no part that has just come off
 _ASIDE_M = 0.25  # so far beside the larger piece may the middle of the smaller be
 
 
@@ -50,6 +51,37 @@ def grown(group: list[Component], others: list[Component], labels: Array, depth_
                 break
         else:
             return [pieces[j] for j in own[n:]]
+
+
+def come_off(
+    group: list[Component], others: list[Component], labels: Array, depth_m: Array, beside: Array
+) -> list[Component]:
+    """The others that a group of pieces has lost since the frame before: limbs that moved before it, however fast.
+
+    They adjoin it in the image, less than an arm's reach nearer, and nothing else was there: what was hidden behind the
+    body is farther, and what comes in from elsewhere was seen before it comes near.
+
+    Args:
+        labels, depth_m: as for `grown`. beside: (n,) flat indices of what was beside the body a frame ago.
+    """
+    if not others:
+        return []
+    known = np.zeros(labels.shape, np.uint8)
+    known.ravel()[beside] = 1
+    known = cv2.dilate(known, np.ones((9, 9), np.uint8))
+    rim = np.ones(labels.shape, bool)
+    rim[1:-1, 1:-1] = False
+    contact, jump_m = _contacts([*group, *others], labels, depth_m)
+    n = len(group)
+    found = []
+    for i, piece in enumerate(others, n):
+        touching = contact[:n, i].sum()
+        if touching < _LEAST_CONTACT or not -_REACH_M < jump_m[:n, i].sum() / touching < 0:
+            continue
+        own = labels == piece.label
+        if not (own & rim).any() and np.count_nonzero(known[own]) < _KNOWN * piece.pixels:
+            found.append(piece)
+    return found
 
 
 def _contacts(pieces: list[Component], labels: Array, depth_m: Array) -> tuple[Array, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -83,6 +83,7 @@ class Memory:
         told: a mask of the user's said what it is.
         whole: it has been as large as a person, or a mask told all of it.
         age: frames that it has been followed for.
+        beside: (n,) flat indices of the cells of all pieces beside it.
     """
 
     body: Patch
@@ -94,6 +95,7 @@ class Memory:
     told: bool = False
     whole: bool = False
     age: int = 0
+    beside: Array = field(default_factory=lambda: np.zeros(0, np.intp))
 
     def in_part(self, settled_frames: int) -> bool:
         """Whether it may be a part of a person and is to be looked at: at first in each frame, then now and then, after

@@ -10,7 +10,7 @@ import numpy as np
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.foreground.components import Component, linked
 from bodystream.foreground.config import ForegroundConfig
-from bodystream.foreground.growth import grown, is_whole
+from bodystream.foreground.growth import come_off, grown, is_whole
 from bodystream.foreground.memory import NEARBY_M, Memory, Patch, part
 from bodystream.foreground.outline import OutlineRefiner
 from bodystream.foreground.planes import Plane
@@ -309,6 +309,9 @@ class ForegroundSegmenter:
                 pieces.append(c)  # what is larger may be somebody else
         link_m = min(self.config.link_m, 0.25 * main.extent_m)
         members = [main, *parts, *linked([main, *parts], pieces, link_m)]
+        if self._memory is not None and self.config.seed_px is None and not self._small:
+            rest = [c for c in pieces if c not in members]
+            members += come_off(members, rest, scene.labels, scene.depth_m, self._memory.beside)
         return scene.marked([c.label for c in members]), members
 
     def _carried_on(
@@ -365,6 +368,7 @@ class ForegroundSegmenter:
         own = [c.label for c in members]
         large = [c.label for c in scene.components if c.label not in own and c.area_m2 >= 0.5 * area]
         strangers = scene.marked(large + own) & ~mask
+        beside = np.flatnonzero(scene.marked([c.label for c in scene.components if c.label not in own]))
         self._memory = Memory(
             Patch.of(mask, scene.depth_m, None if before is None else before.body),
             Patch.of(strangers, scene.depth_m, None if before is None else before.strangers),
@@ -375,6 +379,7 @@ class ForegroundSegmenter:
             told,
             whole,
             0 if before is None else before.age + 1,
+            beside,
         )
         self._sought, self._missing = None, 0
 
