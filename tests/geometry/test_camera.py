@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodystream.geometry.camera import back_project, back_project_pixels, project, sample_bilinear
+from bodystream.geometry.camera import back_project, back_project_pixels, nearest_pixels, project, sample_bilinear
 from bodystream.types import CameraIntrinsics
 
 CAMERA = CameraIntrinsics(fx=40.0, fy=50.0, cx=9.25, cy=7.5, width=20, height=15)
@@ -87,3 +87,17 @@ def test_one_invalid_neighbour_spoils_a_sample(hole: tuple[int, int]) -> None:
     pixels = np.array([(6.5, 5.5), (8.5, 5.5)])
     _, good = sample_bilinear(np.ones((15, 20)), pixels, valid)
     assert good.tolist() == [False, True]
+
+
+def test_nearest_pixels_are_those_whose_centres_are_within_half_a_pixel() -> None:
+    camera = CameraIntrinsics(30.0, 30.0, 9.5, 7.0, 20, 15)
+    points = np.array([[(-0.49, 0.0), (19.49, 14.49), (3.4, 7.6)], [(-0.51, 0.0), (3.0, 14.51), (np.nan, 3.0)]])
+    at, inside = nearest_pixels(points, camera)
+    assert inside.tolist() == [[True] * 3, [False] * 3]
+    assert at.tolist() == [[[0, 0], [19, 14], [3, 8]], [[0, 0]] * 3]
+
+
+def test_points_behind_the_camera_lie_on_no_pixel() -> None:
+    camera = CameraIntrinsics(30.0, 30.0, 9.5, 7.0, 20, 15)
+    _, inside = nearest_pixels(project(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]), camera), camera)
+    assert inside.tolist() == [True, False]

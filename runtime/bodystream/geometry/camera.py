@@ -7,7 +7,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["back_project", "back_project_pixels", "depth_edges", "project", "sample_bilinear"]
+__all__ = ["back_project", "back_project_pixels", "depth_edges", "nearest_pixels", "project", "sample_bilinear"]
 
 
 def back_project(depth_m: Array, intrinsics: CameraIntrinsics) -> Array:
@@ -37,6 +37,20 @@ def project(points_camera: Array, intrinsics: CameraIntrinsics) -> Array:
     u = points_camera[..., 0] / safe * intrinsics.fx + intrinsics.cx
     v = points_camera[..., 1] / safe * intrinsics.fy + intrinsics.cy
     return np.stack([u, v], axis=-1)
+
+
+def nearest_pixels(pixels: Array, intrinsics: CameraIntrinsics) -> tuple[Array, Array]:
+    """The whole pixels that image points lie on.
+
+    Args:
+        pixels: (..., 2) image points (u, v) [px], as `project` gives them; nan lies on none.
+
+    Returns:
+        (..., 2) int64 pixels (u, v), (0, 0) for points outside of the image, and (...,) bool, which ones are inside.
+    """
+    at = np.floor(pixels + 0.5)
+    inside = np.all((at >= 0) & (at < (intrinsics.width, intrinsics.height)), axis=-1)
+    return np.where(inside[..., None], at, 0).astype(np.int64), inside
 
 
 def sample_bilinear(image: Array, pixels: Array, valid: Array | None = None) -> tuple[Array, Array]:

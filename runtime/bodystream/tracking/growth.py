@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 from bodystream.deformation import WarpField
 from bodystream.deformation.ownership import CELL_PX
 from bodystream.device import DeviceFrame
+from bodystream.device.frame_kernels import FAR_M
 from bodystream.tracking.config_checks import require_number, require_whole
 from bodystream.tracking.graph import geodesic_neighbours, large_components, mesh_from_depth, sample_nodes
 from bodystream.tracking.tearing import Tears, without_pairs
@@ -24,7 +25,6 @@ __all__ = ["GraphGrower", "Growth", "GrowthConfig", "filled", "plan_growth"]
 SAMPLES_PER_RADIUS = 3.0
 # Nodes on one surface are as far from each other in the frame as canonically, but for so many node distances.
 SAME_SURFACE = 0.8
-NOTHING_M = 1e3  # where the source's own mask says that nothing of the body is
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class GraphGrower:
             self._pending = self._pool.submit(self._plan, frame, mask, owners, graph, field.version)
 
     def _plan(self, frame: RgbdFrame, mask: Array, owners: Array, graph: GraphSnapshot, version: int) -> Growth:
-        scene_m = frame.depth_m if frame.mask is None else np.where(frame.mask, frame.depth_m, np.float32(NOTHING_M))
+        scene_m = frame.depth_m if frame.mask is None else np.where(frame.mask, frame.depth_m, np.float32(FAR_M))
         self._tears.look(scene_m, self._intrinsics, graph)
         return plan_growth(
             frame.depth_m,
@@ -201,16 +201,16 @@ class GraphGrower:
             version,
         )
 
-    def apply(self) -> int:
-        """Add the nodes of the plan under way, waiting for it; returns how many. They move as their parents do now."""
+    def apply(self) -> bool:
+        """Wait for the plan under way and take it up; whether the graph changed. New nodes move as their parents do."""
         if self._pending is None:
-            return 0
+            return False
         growth, self._pending = self._pending.result(), None
         field = self._field
         if growth.version != field.version:
-            return 0
+            return False
         if len(growth.positions) == 0 and np.array_equal(growth.edges, field.host_edges):
-            return 0
+            return False
         rotations, translations = field.motion()
         turn = rotations[growth.parents]
         v = field.host_positions[growth.parents]
@@ -222,12 +222,12 @@ class GraphGrower:
             np.concatenate([translations, moved - growth.positions]),
             np.concatenate([field.parents, growth.parents]),
         )
-        return 1
+        return True
 
     def forget(self) -> None:
         """Drop a plan that is under way: the model that it was made for is gone."""
-        if self._pending is not None:
-            self._pending.cancel() or self._pending.exception()
+        if self._pending is not None and not self._pending.cancel():
+            wait([self._pending])  # it looks at the tears, too
         self._pending = None
         self._tears.forget()
 

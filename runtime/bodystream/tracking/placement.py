@@ -9,13 +9,14 @@ from scipy.spatial.transform import Rotation
 from bodystream.deformation import WarpField
 from bodystream.device import DeviceFrame, LaunchCache, Staged
 from bodystream.device.camera import device_camera
-from bodystream.geometry.camera import back_project, project
+from bodystream.geometry.camera import back_project_pixels, nearest_pixels, project
 from bodystream.tracking import placement_kernels
 from bodystream.tracking.model import ModelPoints
 from bodystream.types import Array, CameraIntrinsics
 
 __all__ = ["Placement", "share_on"]
 
+TERMS = int(placement_kernels.PLACEMENT_TERMS)
 POINTS = 1024  # of the model that are looked at
 CHUNK = 64  # of them, a thread
 YAWS_DEG = (0.0, 25.0, -25.0, 50.0, -50.0)  # of the starts, about the camera's vertical
@@ -55,7 +56,7 @@ class Placement:
         self._positions = Staged(2 * POINTS, wp.vec3, device)
         self._normals = Staged(2 * POINTS, wp.vec3, device)
         self._placements = Staged(most, wp.mat44, device)
-        self._sums = Staged((most * (2 * POINTS // CHUNK), 29), float, device)
+        self._sums = Staged((most * (2 * POINTS // CHUNK), TERMS), float, device)
         self.tried_count = 0
         self.placed_count = 0
         self.found()
@@ -123,7 +124,7 @@ class Placement:
         inputs += [self._camera, image.depth, reach_m, self._near_m, self._sums.array]
         rows = len(placements) * chunks
         self._launch(placement_kernels.measure_placements, rows, inputs, min_chunk=16)
-        sums = self._sums.download(rows).reshape(len(placements), chunks, 29).sum(axis=1, dtype=np.float64)
+        sums = self._sums.download(rows).reshape(len(placements), chunks, TERMS).sum(axis=1, dtype=np.float64)
         near = sums[:, 28] / np.maximum(sums[:, 27], 1.0)
         return _rigid_steps(sums), near
 
@@ -145,10 +146,9 @@ class Placement:
 
 def _seen_points(image: DeviceFrame, intrinsics: CameraIntrinsics) -> Array:
     """(P, 3) foreground points of every few pixels [m]."""
-    v, u = np.nonzero(
-        image.foreground[::DEPTH_STRIDE, ::DEPTH_STRIDE] & (image.frame.depth_m > 0)[::DEPTH_STRIDE, ::DEPTH_STRIDE]
-    )
-    return back_project(image.frame.depth_m, intrinsics)[v * DEPTH_STRIDE, u * DEPTH_STRIDE]
+    depth_m = image.frame.depth_m[::DEPTH_STRIDE, ::DEPTH_STRIDE]
+    v, u = np.nonzero(image.foreground[::DEPTH_STRIDE, ::DEPTH_STRIDE] & (depth_m > 0))
+    return back_project_pixels(np.stack([u, v], axis=1) * DEPTH_STRIDE, depth_m[v, u], intrinsics)
 
 
 def _starts(model: Array, seen: Array) -> Array:
@@ -192,8 +192,6 @@ def _rigid_steps(sums: Array) -> Array:
 
 def share_on(image: DeviceFrame, pixels: Array) -> float:
     """Share of (P, 2) image points [px] that lie on the foreground; 0 of none."""
-    at = np.floor(pixels + 0.5).astype(np.int32)
-    height, width = image.foreground.shape
-    inside = np.all((at >= 0) & (at < (width, height)), axis=1)
+    at, inside = nearest_pixels(pixels, image.intrinsics)
     on = np.count_nonzero(image.foreground[at[inside, 1], at[inside, 0]])
     return on / len(at) if len(at) else 0.0

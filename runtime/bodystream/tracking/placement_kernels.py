@@ -4,6 +4,7 @@ import warp as wp
 
 from bodystream.deformation.kernels import Graph, Points, warp_direction, warp_point
 from bodystream.device.camera_kernels import Camera, is_inside, pixel_of, project, ray_of
+from bodystream.tracking.rigid_kernels import store_rigid
 
 PLACEMENT_TERMS = wp.constant(29)  # 21 of the symmetric 6x6 matrix, 6 of the right side, points facing, points near
 
@@ -76,20 +77,7 @@ def measure_placements(
                         tt += s * wp.outer(n, n)
                         br += (s * r) * turn
                         bt += (s * r) * n
-    k = int(0)
-    for a in range(3):
-        for b in range(3):
-            if b >= a:
-                sums_out[row, k] = rr[a, b]
-                sums_out[row, k + 1] = tt[a, b]
-                k += 2
-    for a in range(3):
-        for b in range(3):
-            sums_out[row, k] = rt[a, b]
-            k += 1
-    for a in range(3):
-        sums_out[row, 21 + a] = br[a]
-        sums_out[row, 24 + a] = bt[a]
+    store_rigid(sums_out, row, rr, rt, tt, br, bt)
     sums_out[row, 27] = facing
     sums_out[row, 28] = near
 

@@ -6,6 +6,33 @@ from bodystream.deformation.kernels import Graph, Points, warp_point
 from bodystream.tracking.term_kernels import Sums
 
 
+@wp.func
+def store_rigid(
+    sums_out: wp.array2d(dtype=float),
+    row: int,
+    rr: wp.mat33,
+    rt: wp.mat33,
+    tt: wp.mat33,
+    br: wp.vec3,
+    bt: wp.vec3,
+):
+    """Write normal equations to the first 27 places of a row: rr and tt above the diagonal in turns, rt, right side."""
+    place = int(0)
+    for a in range(3):
+        for b in range(3):
+            if b >= a:
+                sums_out[row, place] = rr[a, b]
+                sums_out[row, place + 1] = tt[a, b]
+                place += 2
+    for a in range(3):
+        for b in range(3):
+            sums_out[row, place] = rt[a, b]
+            place += 1
+    for a in range(3):
+        sums_out[row, 21 + a] = br[a]
+        sums_out[row, 24 + a] = bt[a]
+
+
 @wp.kernel(enable_backward=False)
 def sum_rigid(
     begin: wp.int32,
@@ -39,20 +66,7 @@ def sum_rigid(
             tt += m
             br += y * sums.gradient[i]
             bt += sums.gradient[i]
-    place = int(0)
-    for a in range(3):
-        for b in range(3):
-            if b >= a:
-                sums_out[c, place] = rr[a, b]
-                sums_out[c, place + 1] = tt[a, b]
-                place += 2
-    for a in range(3):
-        for b in range(3):
-            sums_out[c, place] = rt[a, b]
-            place += 1
-    for a in range(3):
-        sums_out[c, 21 + a] = br[a]
-        sums_out[c, 24 + a] = bt[a]
+    store_rigid(sums_out, c, rr, rt, tt, br, bt)
 
 
 @wp.kernel(enable_backward=False)

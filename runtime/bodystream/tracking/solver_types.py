@@ -164,7 +164,7 @@ def term_weights(config: SolverConfig, matches: int, stride: int) -> Any:
         share = min(share, config.reference_matches / max(matches, 1))
     term = term_kernels.TermWeights()
     term.flow, term.depth = config.lambda_flow * share, config.lambda_depth * share
-    term.icp, term.reg = config.lambda_icp * share, config.lambda_reg
+    term.icp = config.lambda_icp * share
     term.flow_huber_px, term.icp_huber_m = config.flow_huber_px, config.icp_huber_m
     term.icp_reach_m, term.icp_min_cosine = config.icp_reach_m, config.icp_min_cosine
     return term

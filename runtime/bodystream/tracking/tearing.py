@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodystream.geometry.camera import nearest_pixels, project
 from bodystream.types import Array, CameraIntrinsics, GraphSnapshot
 
 __all__ = ["Tears", "opened_edges", "without_pairs"]
@@ -28,15 +29,11 @@ def opened_edges(scene_depth_m: Array, intrinsics: CameraIntrinsics, graph: Grap
     rows, slots = np.nonzero(graph.edges >= 0)
     columns = graph.edges[rows, slots]
     live = (graph.positions + graph.translations).astype(np.float64)
-    height, width = scene_depth_m.shape
 
     def measured(points: Array) -> Array:
         """Depth at the pixels of (..., 3) points [m]; 0 = none."""
-        z = np.maximum(points[..., 2], 1e-3)
-        u = np.rint(points[..., 0] / z * intrinsics.fx + intrinsics.cx).astype(int)
-        v = np.rint(points[..., 1] / z * intrinsics.fy + intrinsics.cy).astype(int)
-        inside = (u >= 0) & (v >= 0) & (u < width) & (v < height)
-        return np.where(inside, scene_depth_m[np.where(inside, v, 0), np.where(inside, u, 0)], 0)
+        at, inside = nearest_pixels(project(points, intrinsics), intrinsics)
+        return np.where(inside, scene_depth_m[at[..., 1], at[..., 0]], 0)
 
     seen = np.abs(measured(live) - live[:, 2]) < SEEN_M
     both = seen[rows] & seen[columns]

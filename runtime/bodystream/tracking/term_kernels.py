@@ -27,7 +27,6 @@ class TermWeights:
     flow: float  # lambda_2D, with pixels
     depth: float  # lambda_depth, with metres
     icp: float  # weight of point-to-plane, with metres
-    reg: float  # lambda_reg, with metres
     flow_huber_px: float  # residuals above this grow linearly; <= 0 = plain squares
     icp_huber_m: float
     icp_reach_m: float  # depth farther than this from the warped point is another surface
