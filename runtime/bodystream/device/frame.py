@@ -55,7 +55,8 @@ class DeviceFrame:
         self._label_depth = RecordedLaunch(frame_kernels.label_depth, strips, inputs, device, min_chunk=65536)
         self._widest_px = widest_px = round(_SHADOW_RAD * intrinsics.fx)
         inputs = [self.mask, 0, wp.vec2i(0, shape[1]), widest_px, self.scene_depth]
-        self._fill_shadows = RecordedLaunch(frame_kernels.fill_shadows, shape[0], inputs, device, min_chunk=64)
+        # A third of a millisecond: waiting for a second thread would take longer.
+        self._fill_shadows = RecordedLaunch(frame_kernels.fill_shadows, shape[0], inputs, device, split=False)
 
     @property
     def frame(self) -> RgbdFrame:
