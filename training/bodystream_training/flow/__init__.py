@@ -1,0 +1,1 @@
+"""Learned correspondence: flow and weight networks, and the solver that they are trained through."""

@@ -1,0 +1,244 @@
+"""LightFlow: flow and weight by a small network, for processors, small graphics cards and headsets.
+
+The shape of RAPIDFlow (Morimitsu et al. 2024) with less of everything: plain and separable convolutions, a decoder that
+is repeated as often as one likes, and batch normalisation, which an export folds away, in the encoder alone. It begins
+from a flow that is expected, as a tracker has one, and looks only a few cells around it. Source and target are encoded
+alike, each by itself: a frame is encoded once, as the target, and its features serve again when it is the source or a
+keyframe. The weights are learned beside the flow, from which points are seen and how far off the flow is
+(`losses`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bodystream_training.flow.layers import cost_volume, up_twice, warp
+
+__all__ = [
+    "MULTIPLE",
+    "STRIDES",
+    "Estimate",
+    "Features",
+    "LightConfig",
+    "LightDecoder",
+    "LightEncoder",
+    "LightFlow",
+    "light_input",
+]
+
+STRIDES = (8, 4)
+"""Pixels per cell of the levels that the decoder goes through, in this order."""
+MULTIPLE = 32
+"""What height and width of a crop are multiples of."""
+
+_DEPTH_RANGE_M = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LightConfig:
+    """Sizes of a LightFlow.
+
+    Attributes:
+        channels: of the encoder at 1/2, 1/4, 1/8 and 1/16 of the image.
+        matching: channels that are compared, at each of STRIDES.
+        radius: how far around the expected place, in cells, at each of STRIDES.
+        hidden: channels of the decoders.
+        blocks: of each decoder.
+    """
+
+    channels: tuple[int, int, int, int] = (16, 32, 64, 128)
+    matching: tuple[int, int] = (16, 12)
+    radius: tuple[int, int] = (3, 1)
+    hidden: int = 48
+    blocks: tuple[int, int] = (4, 3)
+
+
+class Features(NamedTuple):
+    """What the encoder gives for one level.
+
+    Attributes:
+        matching: (B, M, H/s, W/s), compared with those of another frame.
+        context: (B, hidden, H/s, W/s), what the decoder knows of the frame as a source.
+    """
+
+    matching: Tensor
+    context: Tensor
+
+
+class Estimate(NamedTuple):
+    """What a pass of the decoder says.
+
+    Attributes:
+        flow_px: (B, 2, H/s, W/s), in pixels of the whole crop.
+        weight_logit: (B, 1, H/s, W/s); its sigmoid is the weight.
+    """
+
+    flow_px: Tensor
+    weight_logit: Tensor
+
+
+def light_input(rgb: Tensor, depth_m: Tensor, mask: Tensor) -> Tensor:
+    """What the encoder sees of a crop, (B, 5, H, W): colour, depth relative to the subject's mean, and its mask.
+
+    Args:
+        rgb: (B, 3, H, W) in [0, 1].
+        depth_m: (B, 1, H, W), 0 or nan = no measurement.
+        mask: (B, 1, H, W), 1 on the subject.
+    """
+    seen = mask * (depth_m > 0)
+    depth_m = torch.where(seen > 0, depth_m, 0.0)
+    middle_m = depth_m.sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True).clamp_min(1)
+    relative = ((depth_m - middle_m) / _DEPTH_RANGE_M).clamp(-1, 1) * seen
+    return torch.cat([2 * rgb - 1, relative, mask], dim=1)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    padding = kernel // 2
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+class _Residual(nn.Module):
+    """`relu(x + f(x))` of a separable convolution f, normalised in the encoder."""
+
+    def __init__(self, channels: int, normalised: bool) -> None:
+        super().__init__()
+        if normalised:
+            each, across = _convolution(channels, channels, groups=channels), _convolution(channels, channels, kernel=1)
+        else:
+            each = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+            across = nn.Conv2d(channels, channels, 1)
+        self.f = nn.Sequential(each, nn.ReLU(), across)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.f(x))
+
+
+def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    """Half the resolution, then residual blocks."""
+    return nn.Sequential(
+        _convolution(inputs, outputs, stride=2),
+        nn.ReLU(),
+        *[_Residual(outputs, normalised=True) for _ in range(blocks)],
+    )
+
+
+class LightEncoder(nn.Module):
+    """`light_input` of a crop, (B, 5, H, W) with H and W multiples of 32, to `Features` of each of STRIDES."""
+
+    def __init__(self, config: LightConfig) -> None:
+        super().__init__()
+        half, quarter, eighth, sixteenth = config.channels
+        self.to_half = _stage(5, half, 0)
+        self.to_quarter = _stage(half, quarter, 1)
+        self.to_eighth = _stage(quarter, eighth, 2)
+        self.to_sixteenth = _stage(eighth, sixteenth, 2)
+        self.from_sixteenth = _convolution(sixteenth, eighth, kernel=1)
+        self.from_eighth = _convolution(eighth, quarter, kernel=1)
+        self.matching = nn.ModuleList(
+            [nn.Conv2d(c, m, 1) for c, m in zip((eighth, quarter), config.matching, strict=True)]
+        )
+        self.context = nn.ModuleList([nn.Conv2d(c, config.hidden, 1) for c in (eighth, quarter)])
+
+    def forward(self, image: Tensor) -> list[Features]:
+        quarter = self.to_quarter(self.to_half(image))
+        eighth = self.to_eighth(quarter)
+        # What is seen at large tells small places apart: it is carried down, as in a feature pyramid.
+        eighth = F.relu(eighth + up_twice(self.from_sixteenth(self.to_sixteenth(eighth))))
+        quarter = F.relu(quarter + up_twice(self.from_eighth(eighth)))
+        return [
+            Features(matching(x), context(x))
+            for matching, context, x in zip(self.matching, self.context, (eighth, quarter), strict=True)
+        ]
+
+
+class _Level(nn.Module):
+    """The decoder of one level: costs and context to a change of the flow and a weight."""
+
+    def __init__(self, config: LightConfig, level: int) -> None:
+        super().__init__()
+        self.radius, self.stride = config.radius[level], STRIDES[level]
+        self.mix = nn.Conv2d((2 * self.radius + 1) ** 2 + 2, config.hidden, 1)
+        self.blocks = nn.Sequential(*[_Residual(config.hidden, normalised=False) for _ in range(config.blocks[level])])
+        self.head = nn.Conv2d(config.hidden, 3, 1)
+        nn.init.zeros_(self.head.weight)  # the first answer is the expected flow, believed by half
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, source: Features, other: Tensor, flow_px: Tensor, state: Tensor) -> tuple[Estimate, Tensor]:
+        """
+        Args:
+            source: of this level.
+            other: the target's matching features.
+            flow_px: (B, 2, H/s, W/s) the flow so far.
+            state: (B, hidden, H/s, W/s) what the last pass knew.
+        """
+        flow = flow_px / self.stride
+        cost = cost_volume(source.matching, warp(other, flow), self.radius)
+        hidden = F.relu(self.mix(torch.cat([cost, flow], dim=1)) + state)
+        hidden = self.blocks(hidden)
+        change = self.head(hidden)
+        return Estimate(flow_px + change[:, :2] * self.stride, change[:, 2:]), hidden
+
+
+class LightDecoder(nn.Module):
+    """Features of source and target and an expected flow to flow and weight, from coarse to fine."""
+
+    def __init__(self, config: LightConfig) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList([_Level(config, level) for level in range(len(STRIDES))])
+
+    def forward(
+        self, source: list[Features], target: list[Tensor], initial_flow_px: Tensor, iterations: int = 1
+    ) -> list[Estimate]:
+        """
+        Args:
+            source: what the encoder gave for the source.
+            target: `Features.matching` of the target.
+            initial_flow_px: (B, 2, H/8, W/8) the flow that is expected, in pixels of the crop; 0 where nothing is.
+            iterations: passes at each level.
+
+        Returns:
+            What each pass says; the last one at 1/4 of the image.
+        """
+        estimates: list[Estimate] = []
+        flow_px, state = initial_flow_px, None
+        for own, other, level in zip(source, target, self.levels, strict=True):
+            if state is not None:
+                flow_px, state = up_twice(flow_px), F.interpolate(state, scale_factor=2, mode="nearest")
+            for _ in range(iterations):
+                estimate, state = level(own, other, flow_px, own.context if state is None else own.context + state)
+                flow_px = estimate.flow_px
+                estimates.append(estimate)
+        return estimates
+
+
+class LightFlow(nn.Module):
+    """Encoder and decoder together, as they are trained."""
+
+    def __init__(self, config: LightConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or LightConfig()
+        self.encoder = LightEncoder(self.config)
+        self.decoder = LightDecoder(self.config)
+
+    def forward(self, source: Tensor, target: Tensor, initial_flow_px: Tensor, iterations: int = 1) -> list[Estimate]:
+        """
+        Args:
+            source, target: (B, 5, H, W) of `light_input`.
+            initial_flow_px: (B, 2, H, W).
+            iterations: passes at each level.
+        """
+        count = len(source)
+        both = self.encoder(torch.cat([source, target]))
+        return self.decoder(
+            [Features(level.matching[:count], level.context[:count]) for level in both],
+            [level.matching[count:] for level in both],
+            F.avg_pool2d(initial_flow_px, STRIDES[0]),
+            iterations,
+        )
