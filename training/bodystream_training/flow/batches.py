@@ -1,0 +1,263 @@
+"""Batches of flow samples as tensors, with changes of light and with the guess that a tracker would give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as nn
+from torch import Tensor
+
+from bodystream.errors import InputError
+from bodystream.types import Array
+from bodystream_training.flow.sample import FlowSample
+
+__all__ = ["Augmentation", "FlowBatch", "Guess", "collate"]
+
+_CELL_PX = 8  # of the tracker's guess: one for each square of so many pixels
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What cameras and lamps do to colour. Values are standard deviations, unless they say otherwise.
+
+    Both images of a pair get the same change of `gain`, `gamma`, `contrast`, `hue_rad` and `saturation`; between them,
+    the smaller changes of the second group happen, and each has noise and blur of its own.
+
+    Attributes:
+        mirrored: probability that a pair is mirrored left to right, with its flow.
+        grey: probability that a pair loses its colours.
+        gain, gamma, contrast, saturation: of the logarithm of the factor or power.
+        hue_rad: of the turn about the grey axis [rad].
+        light, light_gamma, light_contrast: between the images, as `gain`, `gamma` and `contrast`.
+        balance: between the images, of the logarithm of each channel's factor.
+        shading: between the images, of the logarithm of a smooth field of light over the image.
+        noise: highest standard deviation of the noise of a pixel, of colours in 0 to 1.
+        blur_px: highest standard deviation of the blur [px].
+    """
+
+    mirrored: float = 0.5
+    grey: float = 0.05
+    gain: float = 0.20
+    gamma: float = 0.15
+    contrast: float = 0.15
+    saturation: float = 0.30
+    hue_rad: float = 0.35
+    light: float = 0.08
+    light_gamma: float = 0.05
+    light_contrast: float = 0.05
+    balance: float = 0.03
+    shading: float = 0.06
+    noise: float = 0.03
+    blur_px: float = 1.0
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How wrong the flow is that a tracker expects.
+
+    Attributes:
+        none: probability that there is no guess, which is a flow of zero.
+        exact: probability that the motion's extent is expected well (within a tenth); else any part of it, from none
+            to all, is missing.
+        error_px: the largest smooth error of a pair, as a standard deviation over its image [px]; errors of pairs are
+            spread as the square of a uniform number, so that small ones are common.
+    """
+
+    none: float = 0.15
+    exact: float = 0.6
+    error_px: float = 10.0
+
+
+@dataclass
+class FlowBatch:
+    """B pairs as float32 tensors; names as in `FlowSample`.
+
+    Attributes:
+        source_rgb, target_rgb: (B, 3, H, W) in 0 to 1.
+        source_depth_m, target_depth_m: (B, 1, H, W) [m], 0 = no measurement.
+        intrinsics: (B, 4) fx, fy, cx, cy [px].
+        mask, target_mask: (B, 1, H, W) 0 or 1.
+        flow_px: (B, 2, H, W), 0 where unknown; flow_known: (B, 1, H, W) 0 or 1.
+        scene_flow_m: (B, 3, H, W), 0 where unknown; scene_known: (B, 1, H, W) 0 or 1.
+        visible: (B, 1, H, W) 0 or 1.
+        initial_flow_px: (B, 2, H, W), the flow that a tracker would expect; 0 everywhere where it has none.
+    """
+
+    source_rgb: Tensor
+    target_rgb: Tensor
+    source_depth_m: Tensor
+    target_depth_m: Tensor
+    intrinsics: Tensor
+    mask: Tensor
+    target_mask: Tensor
+    flow_px: Tensor
+    flow_known: Tensor
+    scene_flow_m: Tensor
+    scene_known: Tensor
+    visible: Tensor
+    initial_flow_px: Tensor
+
+    def __len__(self) -> int:
+        return len(self.source_rgb)
+
+    def to(self, device: torch.device | str, **how: bool) -> FlowBatch:
+        """The same on another device."""
+        return FlowBatch(**{field.name: getattr(self, field.name).to(device, **how) for field in fields(self)})
+
+
+def collate(
+    samples: Sequence[FlowSample],
+    generator: torch.Generator,
+    augmentation: Augmentation | None = None,
+    guess: Guess | None = None,
+) -> FlowBatch:
+    """Samples of one size as a batch.
+
+    Args:
+        generator: on the processor; the same state gives the same bits.
+        augmentation: how colours change and pairs are mirrored; None leaves them as they are.
+        guess: how wrong `initial_flow_px` is; None for no guess at all, which is zero.
+
+    Raises:
+        InputError: no sample, or samples of several sizes.
+    """
+    sizes = {sample.size for sample in samples}
+    if len(sizes) != 1:
+        raise InputError(f"a batch needs samples of one size, got {sorted(sizes) or 'no sample'}")
+    flow, flow_known = _known([sample.flow_px for sample in samples])
+    scene_flow, scene_known = _known([sample.scene_flow_m for sample in samples])
+    batch = FlowBatch(
+        source_rgb=_planes([sample.source_rgb for sample in samples]).float() / 255.0,
+        target_rgb=_planes([sample.target_rgb for sample in samples]).float() / 255.0,
+        source_depth_m=_planes([sample.source_depth_m for sample in samples]),
+        target_depth_m=_planes([sample.target_depth_m for sample in samples]),
+        intrinsics=torch.tensor([[c.fx, c.fy, c.cx, c.cy] for c in (s.intrinsics for s in samples)]).float(),
+        mask=_planes([sample.mask for sample in samples]).float(),
+        target_mask=_planes([sample.target_mask for sample in samples]).float(),
+        flow_px=flow,
+        flow_known=flow_known,
+        scene_flow_m=scene_flow,
+        scene_known=scene_known,
+        visible=_planes([sample.visible for sample in samples]).float(),
+        initial_flow_px=torch.zeros_like(flow),
+    )
+    if augmentation is not None:
+        _mirror(batch, torch.rand(len(samples), generator=generator) < augmentation.mirrored)
+        _change_colours(batch, augmentation, generator)
+    if guess is not None:
+        batch.initial_flow_px = _expected_flow(batch, guess, generator)
+    return batch
+
+
+def _planes(images: Sequence[Array]) -> Tensor:
+    """(B, C, H, W) of B images (H, W) or (H, W, C)."""
+    stacked = torch.from_numpy(np.stack(images))
+    return stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
+
+
+def _known(images: Sequence[Array]) -> tuple[Tensor, Tensor]:
+    """Values, 0 where unknown, and (B, 1, H, W) where they are known."""
+    values = _planes(images)
+    known = torch.isfinite(values).all(dim=1, keepdim=True)
+    return torch.where(known, values, 0.0), known.float()
+
+
+def _mirror(batch: FlowBatch, chosen: Tensor) -> None:
+    """Mirror the chosen pairs (B,) left to right: images, principal point, and the signs of what points right."""
+    width = batch.mask.shape[-1]
+    for field in fields(batch):
+        values = getattr(batch, field.name)
+        if values.ndim == 4:
+            values[chosen] = values[chosen].flip(-1)
+    batch.intrinsics[chosen, 2] = (width - 1) - batch.intrinsics[chosen, 2]
+    batch.flow_px[chosen, 0] *= -1.0
+    batch.scene_flow_m[chosen, 0] *= -1.0
+
+
+def _change_colours(batch: FlowBatch, a: Augmentation, generator: torch.Generator) -> None:
+    count, _, height, width = batch.source_rgb.shape
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(count, *shape, generator=generator)
+
+    def uniform() -> Tensor:
+        return torch.rand(count, 1, 1, 1, generator=generator)
+
+    mix = _colour_matrix(a.hue_rad * normal(), torch.exp(a.saturation * normal()))
+    mix[torch.rand(count, generator=generator) < a.grey] = 1.0 / 3.0
+    gain, gamma, contrast = (s * normal(1, 1, 1) for s in (a.gain, a.gamma, a.contrast))
+    for name in ("source_rgb", "target_rgb"):
+        # half of the change between the two images happens to each, on the mean
+        own = [s * normal(1, 1, 1) / 2**0.5 for s in (a.light, a.light_gamma, a.light_contrast)]
+        balance = a.balance * normal(3, 1, 1) / 2**0.5
+        shading = _smooth(normal(1, 4, 4), (height, width)) * a.shading / 2**0.5
+        rgb = torch.einsum("bij,bjhw->bihw", mix, getattr(batch, name)).clamp_(1e-4, 1.0)
+        rgb = rgb ** torch.exp(gamma + own[1])
+        rgb = 0.5 + (rgb - 0.5) * torch.exp(contrast + own[2])
+        rgb = rgb * torch.exp(gain + own[0] + balance + shading)
+        rgb = _blurred(rgb, a.blur_px * uniform() ** 2)
+        rgb = rgb + a.noise * uniform() ** 2 * torch.randn(rgb.shape, generator=generator)
+        setattr(batch, name, rgb.clamp_(0.0, 1.0))
+
+
+def _colour_matrix(angle_rad: Tensor, saturation: Tensor) -> Tensor:
+    """(B, 3, 3): a turn of colours about the grey axis (Rodrigues), and their distance from it scaled."""
+    grey = torch.full((3, 3), 1.0 / 3.0)
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / 3**0.5
+    cosine, sine, factor = (v[:, None, None] for v in (angle_rad.cos(), angle_rad.sin(), saturation))
+    return grey + factor * (cosine * (torch.eye(3) - grey) + sine * cross)
+
+
+def _blurred(images: Tensor, sigma_px: Tensor) -> Tensor:
+    """Each image of (B, C, H, W) blurred by its own normal of standard deviation (B, 1, 1, 1), cut at 3 px."""
+    count, channels, height, width = images.shape
+    x = torch.arange(-3, 4).float()
+    taps = torch.exp(-0.5 * (x / sigma_px.clamp(min=1e-2).reshape(count, 1)) ** 2)
+    taps = (taps / taps.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
+    padded = nn.pad(images, (3, 3, 3, 3), mode="replicate").reshape(1, count * channels, height + 6, width + 6)
+    rows = nn.conv2d(padded, taps[:, None, None, :], groups=count * channels)
+    return nn.conv2d(rows, taps[:, None, :, None], groups=count * channels).reshape(images.shape)
+
+
+def _smooth(lattice: Tensor, size: tuple[int, int]) -> Tensor:
+    """A lattice (B, C, h, w) of independent values as a smooth field of that size."""
+    coarse = (-(-size[0] // _CELL_PX), -(-size[1] // _CELL_PX))
+    cells = nn.interpolate(lattice, coarse, mode="bicubic", align_corners=True)
+    return nn.interpolate(cells, size, mode="bilinear", align_corners=False)
+
+
+def _expected_flow(batch: FlowBatch, guess: Guess, generator: torch.Generator) -> Tensor:
+    """(B, 2, H, W): what `tracking.prediction.ExpectedFlow` would give, made of the true flow.
+
+    The flow of the subject that the source shows, smooth, continued beyond the subject; too short by a part, and with
+    a smooth error.
+    """
+    count, _, height, width = batch.flow_px.shape
+    known = batch.flow_known * batch.mask
+    near = _continued(batch.flow_px * known, known)
+    sure = torch.rand(count, 1, 1, 1, generator=generator) < guess.exact
+    missing = torch.rand(count, 1, 1, 1, generator=generator)
+    missing = torch.where(sure, 0.2 * (missing - 0.5), missing)
+    size_px = guess.error_px * torch.rand(count, 1, 1, 1, generator=generator) ** 2
+    error = _smooth(torch.randn(count, 2, 5, 4, generator=generator), (height, width))
+    some = torch.rand(count, 1, 1, 1, generator=generator) >= guess.none
+    return torch.where(some, (1.0 - missing) * near + size_px * error, 0.0)
+
+
+def _continued(flow: Tensor, known: Tensor) -> Tensor:
+    """Flow in cells, from fine to coarse: normalised convolution fills what is not known, as the tracker does it."""
+    size = flow.shape[-2:]
+    sums = torch.cat([flow, known], dim=1)
+    sums = nn.avg_pool2d(sums, _CELL_PX, ceil_mode=True, count_include_pad=False)
+    cells = sums.shape[-2:]
+    total = sums.clone()
+    share = 1.0
+    while max(sums.shape[-2:]) > 1:
+        share *= 1e-2
+        sums = nn.avg_pool2d(sums, 2, ceil_mode=True, count_include_pad=False)
+        total = total + share * nn.interpolate(sums, cells, mode="bilinear", align_corners=False)
+    filled = total[:, :2] / total[:, 2:].clamp(min=1e-12)
+    return nn.interpolate(filled, size, mode="bilinear", align_corners=False)
