@@ -23,11 +23,12 @@ from bodystream_training.loop import Trainer  # noqa: E402
 from bodystream_training.options import DeviceOptions  # noqa: E402
 from bodystream_training.pose.batches import Augmentation, collate  # noqa: E402
 from bodystream_training.pose.data import build_examples, foot_contacts, reproportioned  # noqa: E402
-from bodystream_training.pose.losses import joint_positions, rotation_matrices  # noqa: E402
+from bodystream_training.pose.losses import joint_positions  # noqa: E402
 from bodystream_training.pose.model import FlagConfig, PoseFlow  # noqa: E402
 from bodystream_training.pose.networks import Stage, chosen_sizes, load_model  # noqa: E402
 from bodystream_training.pose.splits import split_of  # noqa: E402
 from bodystream_training.pose.train import TrainConfig, pose_trainer  # noqa: E402
+from bodystream_training.rotations import rotation_matrices  # noqa: E402
 from helpers.motions import person, wobble  # noqa: E402
 
 FEATURES = FeatureConfig((2 / 60, 8 / 60))

@@ -34,12 +34,13 @@ from bodystream.sources.motion import find_takes
 from bodystream.sources.motion.selection import clips_of
 from bodystream_training.pose.batches import collate
 from bodystream_training.pose.data import Examples, build_examples
-from bodystream_training.pose.losses import joint_positions, rotation_matrices
+from bodystream_training.pose.losses import joint_positions
 from bodystream_training.pose.model import Normalisation, PoseFlow
 from bodystream_training.pose.networks import load_model, load_networks
 from bodystream_training.pose.regressor import Regressor
 from bodystream_training.pose.samplers import TorchSampler, centre_of_flow, centre_of_region, regressed
 from bodystream_training.pose.splits import RUN_FACTS, SPLITS, read_run, split_of
+from bodystream_training.rotations import rotation_matrices
 
 __all__ = ["EvaluateTraining", "likelihood_auc"]
 

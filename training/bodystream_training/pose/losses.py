@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from bodystream.geometry.skeleton import HEAD, PARENTS
 from bodystream_training.pose.model import Normalisation, PoseFlow, Prediction, gaussian_nll
+from bodystream_training.rotations import rotation_matrices
 
-__all__ = ["LossWeights", "joint_positions", "position_loss", "predictor_losses", "rotation_matrices"]
+__all__ = ["LossWeights", "joint_positions", "position_loss", "predictor_losses"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,6 @@ class LossWeights:
     reg: float = 0.25
     position: float = 1.0
     contact: float = 0.5
-
-
-def rotation_matrices(vectors: Tensor) -> Tensor:
-    """Rodrigues: (..., 3) rotation vectors [rad] to (..., 3, 3)."""
-    angle = torch.sqrt((vectors * vectors).sum(-1) + 1e-12)
-    a = (torch.sin(angle) / angle)[..., None, None]
-    b = ((1.0 - torch.cos(angle)) / (angle * angle))[..., None, None]
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).reshape(*vectors.shape, 3)
-    return torch.eye(3, device=vectors.device) + a * k + b * (k @ k)
 
 
 def joint_positions(vectors: Tensor, offsets: Tensor) -> Tensor:
