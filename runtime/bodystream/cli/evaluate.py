@@ -7,12 +7,13 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from bodystream.cli.process import start_warp
 from bodystream.errors import InputError
+from bodystream.evaluation.flow import PairFlow
 
 __all__ = ["EvaluateTracking"]
 
@@ -28,7 +29,7 @@ class EvaluateTracking:
     path: Annotated[Path, tyro.conf.Positional]
     """A folder in DeepDeform's layout: color, depth, mask, optical_flow, scene_flow, intrinsics.txt."""
 
-    flow: Literal["ground-truth", "dis"] = "dis"
+    flow: PairFlow = "dis"
     """Correspondences: the data set's own flow (errors are then the solver's), or OpenCV DIS."""
 
     device: str = "auto"
@@ -38,8 +39,8 @@ class EvaluateTracking:
     """Print one JSON object."""
 
     def run(self) -> int:
-        from bodystream.correspondence import ConstantCorrespondence, DisConfig, DisCorrespondence
         from bodystream.device import describe_device, select_device
+        from bodystream.evaluation.flow import pair_estimator
         from bodystream.evaluation.pair import PairTracker, pair_errors
         from bodystream.sources.layouts.pair import load_pair
 
@@ -51,11 +52,7 @@ class EvaluateTracking:
                 f"{self.path} has no ground truth: optical_flow/*.oflow and scene_flow/*.sflow are needed "
                 "to measure errors"
             )
-        if self.flow == "ground-truth":
-            estimator = ConstantCorrespondence(pair.flow_px)
-        else:
-            estimator = DisCorrespondence(DisConfig.pairwise())
-        with closing(estimator):
+        with closing(pair_estimator(self.flow, pair.flow_px)) as estimator:
             result = PairTracker(estimator, device).step(pair.source, pair.target)
         errors = pair_errors(result, pair.source, pair.flow_px, pair.scene_flow_m)
         figures = {

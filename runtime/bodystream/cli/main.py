@@ -97,6 +97,12 @@ COMMANDS: tuple[CommandEntry, ...] = (
         "EvaluateCapture",
         "measure live capture of recorded motions against the true surface",
     ),
+    CommandEntry(
+        ("eval", "reconstruction"),
+        "bodystream.cli.evaluate_reconstruction",
+        "EvaluateReconstruction",
+        "measure live capture on annotated sequences as the DeepDeform benchmark does",
+    ),
     CommandEntry(("samples",), "bodystream.cli.samples", "Samples", "make sample recordings to try everything with"),
     CommandEntry(("bench",), "bodystream.cli.bench", "Bench", "measure speed and accuracy beside other packages"),
     CommandEntry(("doctor",), "bodystream.cli.doctor", "Doctor", "say what is installed, what works, and what to do"),

@@ -1,0 +1,1 @@
+"""The reconstruction benchmark of DeepDeform: deformation and geometry error of a capture on annotated sequences."""
