@@ -71,7 +71,9 @@ def _pair(source: RgbdFrame, target: RgbdFrame) -> dict:
     shown = _shown(source) & _shown(target)
     chosen = np.random.default_rng(0).choice(np.flatnonzero(shown), 150, replace=False)
     assert source.truth is not None and target.truth is not None
-    a, b = (project(t.mesh.vertices[chosen].astype(np.float64), source.intrinsics) for t in (source.truth, target.truth))
+    a, b = (
+        project(t.mesh.vertices[chosen].astype(np.float64), source.intrinsics) for t in (source.truth, target.truth)
+    )
     matches = [
         {"source_x": float(p[0]), "source_y": float(p[1]), "target_x": float(q[0]), "target_y": float(q[1])}
         for p, q in zip(a, b, strict=True)

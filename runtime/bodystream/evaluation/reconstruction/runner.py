@@ -97,12 +97,14 @@ def frame_names(sequence: AnnotatedSequence) -> list[str]:
     Raises:
         InputError: no such layout, or an annotated frame is not there.
     """
-    names = [record.name for record in deepdeform.read(sequence.folder).records]
-    there = set(names)
-    missing = [frame for frame in sequence.frames if frame not in there]
+    records = deepdeform.read(sequence.folder).records
+    names = [record.name for record in records]
+    problems = {record.name: record.problem for record in records}
+    missing = [name for name in sequence.frames if problems.get(name, "absent")]
     if missing:
+        reason = problems.get(missing[0], "neither color nor depth is there")
         raise InputError(
-            f"{sequence.folder}: {len(missing)} annotated frames are missing, the first is {missing[0]}; "
+            f"{sequence.folder}: {len(missing)} annotated frames are missing, the first is {missing[0]} ({reason}); "
             f"there are {len(names)} frames from {names[0]} to {names[-1]}"
         )
     return names
