@@ -255,12 +255,12 @@ class _NormalStep(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, step_gradient: Tensor, _: Tensor):  # type: ignore[override]
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (jacobian, residual, anchors, edge_jacobian, edge_residual, edge_nodes, factor, step, columns, solved) = (
             ctx.saved_tensors
         )
         batch, count = step.shape[:2]
-        gradient = step_gradient.reshape(batch, -1, 1).to(factor.dtype)
+        gradient = gradients[0].reshape(batch, -1, 1).to(factor.dtype)
         wanted = (solved[:, None] & columns)[..., None]
         gradient = torch.where(wanted, gradient, torch.zeros_like(gradient))
         h = torch.cholesky_solve(gradient, factor).view(batch, count, 6)
