@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from bodystream.evaluation.pair import PairConfig, PairTracker, pair_errors  # n
 from bodystream.geometry.camera import depth_edges, sample_bilinear  # noqa: E402
 from bodystream.tracking.solver import FlowTargets, SolverConfig  # noqa: E402
 from bodystream.types import RgbdFrame  # noqa: E402
+from bodystream_training.flow.batches import Augmentation, collate  # noqa: E402
 from bodystream_training.flow.gauss_newton import Motion, solve_motion, warp  # noqa: E402
 from bodystream_training.flow.graph_losses import (  # noqa: E402
     graph_loss,
@@ -25,7 +26,7 @@ from bodystream_training.flow.graph_losses import (  # noqa: E402
     warp_loss,
 )
 from bodystream_training.flow.graphs import GraphConfig, build_pair_graph, collate_graphs  # noqa: E402
-from bodystream_training.flow.matches import match_targets, sample_at, sample_depth  # noqa: E402
+from bodystream_training.flow.matches import back_project, match_targets, sample_at, sample_depth  # noqa: E402
 from helpers.flow_pairs import bend, bent_pair  # noqa: E402
 from helpers.solver_problems import CAMERA, Problem, SolverCase, at_rest, motion_difference  # noqa: E402
 
@@ -226,6 +227,26 @@ def test_depth_leads_along_the_surface(pair) -> None:
     depth = torch.from_numpy(pair.target_depth_m).double()[None, None]
     pixels = torch.tensor([[[80.3, 60.4], [50.2, 70.7]]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda p: sample_depth(depth, p), (pixels,))
+
+
+def test_a_mirrored_pair_has_a_mirrored_graph(pair, graph) -> None:
+    """What the augmentation mirrors moves as before, mirrored."""
+    mirrored = collate([pair], seeded(), Augmentation(mirrored=1.0))
+    assert mirrored.mirrored.tolist() == [True]
+    batch = collate_graphs([graph.mirrored()], seeded(), CONFIG)
+    u, v = batch.pixels[0].T
+    seen = torch.tensor([[float(mirrored.source_depth_m[0, 0, b, a]) for a, b in zip(u, v, strict=True)]])
+    assert torch.equal(batch.points[..., 2], seen)
+    assert torch.allclose(back_project(batch.pixels.float(), seen, batch.intrinsics), batch.points, atol=1e-6)
+    assert torch.equal(batch.intrinsics, mirrored.intrinsics)
+    assert torch.allclose(batch.motion_m[0], mirrored.scene_flow_m[0, :, v, u].T)
+    motion = solve_motion(batch, match_targets(batch, mirrored.flow_px, mirrored.target_depth_m))
+    plain = collate_graphs([graph], seeded(), CONFIG)
+    wanted = solve_motion(plain, match_targets(plain, *image_batch(pair)))
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.allclose(motion.translations, wanted.translations * flip, atol=2e-5)
+    assert torch.allclose(batch.node_motion_m, plain.node_motion_m * flip)
+    assert all(np.array_equal(a, b) for a, b in zip(astuple(graph.mirrored().mirrored()), astuple(graph), strict=True))
 
 
 def test_losses_are_the_equations(pair, graph) -> None:

@@ -84,6 +84,7 @@ class FlowBatch:
         scene_flow_m: (B, 3, H, W), 0 where unknown; scene_known: (B, 1, H, W) 0 or 1.
         visible: (B, 1, H, W) 0 or 1.
         initial_flow_px: (B, 2, H, W), the flow that a tracker would expect; 0 everywhere where it has none.
+        mirrored: (B,) bool, pairs that were mirrored, so that what else is known of them can be (`PairGraph.mirrored`).
     """
 
     source_rgb: Tensor
@@ -99,6 +100,7 @@ class FlowBatch:
     scene_known: Tensor
     visible: Tensor
     initial_flow_px: Tensor
+    mirrored: Tensor
 
     def __len__(self) -> int:
         return len(self.source_rgb)
@@ -143,9 +145,11 @@ def collate(
         scene_known=scene_known,
         visible=_planes([sample.visible for sample in samples]).float(),
         initial_flow_px=torch.zeros_like(flow),
+        mirrored=torch.zeros(len(samples), dtype=torch.bool),
     )
     if augmentation is not None:
-        _mirror(batch, torch.rand(len(samples), generator=generator) < augmentation.mirrored)
+        batch.mirrored = torch.rand(len(samples), generator=generator) < augmentation.mirrored
+        _mirror(batch, batch.mirrored)
         _change_colours(batch, augmentation, generator)
     if guess is not None:
         batch.initial_flow_px = _expected_flow(batch, guess, generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class PairGraph:
         pixels: (P, 2) int32 source pixels (u, v). points: (P, 3) float32 [m].
         anchors: (P, 4) int32. skinning: (P, 4) float32, sum 1.
         motion_m: (P, 3) float32, true motion of each point, nan = unknown.
-        intrinsics: (4,) float32 fx, fy, cx, cy.
+        intrinsics: (4,) float32 fx, fy, cx, cy. width: of the image [px].
     """
 
     nodes: Array
@@ -73,6 +73,16 @@ class PairGraph:
     skinning: Array
     motion_m: Array
     intrinsics: Array
+    width: int
+
+    def mirrored(self) -> PairGraph:
+        """That of the pair mirrored left to right, as `batches.collate` may have done."""
+        flip = np.array([-1, 1, 1], np.float32)
+        pixels, intrinsics = self.pixels.copy(), self.intrinsics.copy()
+        pixels[:, 0] = self.width - 1 - pixels[:, 0]
+        intrinsics[2] = self.width - 1 - intrinsics[2]
+        moved = {name: getattr(self, name) * flip for name in ("nodes", "points", "node_motion_m", "motion_m")}
+        return replace(self, pixels=pixels, intrinsics=intrinsics, **moved)
 
 
 def build_pair_graph(sample: FlowSample, config: GraphConfig | None = None) -> PairGraph | None:
@@ -110,6 +120,7 @@ def build_pair_graph(sample: FlowSample, config: GraphConfig | None = None) -> P
         skinning.numpy()[carried],
         motion_m[carried],
         np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32),
+        camera.width,
     )
 
 
