@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from bodystream.cli import main as cli
-from bodystream.cli.evaluate_reconstruction import EvaluateReconstruction
 from bodystream.device import select_device
 from bodystream.errors import InputError
-from bodystream.evaluation.flow import live_estimator, pair_estimator
+from bodystream.evaluation.flow import live_estimator
 from bodystream.evaluation.reconstruction.annotations import find_sequences
 from bodystream.evaluation.reconstruction.runner import run_sequence, score_segment
 from bodystream.pipelines.capture.pipeline import Capture
@@ -247,7 +246,21 @@ def test_without_a_list_of_masks_all_that_are_there_count(spoilt: Path) -> None:
     assert find_sequences(spoilt)[0].masked == ("000000", "000012", "000023")
 
 
-def test_flows_are_chosen_by_name() -> None:
-    with pytest.raises(InputError, match="ground-truth needs the true flow"):
-        pair_estimator("ground-truth", None)
-    assert set(EvaluateReconstruction.__annotations__) >= {"path", "flow", "json"}
+def test_names_lead_nowhere_else(spoilt: Path) -> None:
+    rewritten(spoilt, "val_matches.json", lambda pairs: pairs[0].update(seq_id="../val/seq001"))
+    with pytest.raises(InputError, match="sequences are named by their folder"):
+        find_sequences(spoilt)
+
+
+def test_depth_that_is_not_a_number_is_no_depth(spoilt: Path) -> None:
+    """Depth in metres in place of images, with nan where nothing was measured."""
+    sequence = spoilt / "val" / "seq001"
+    for file in sorted((sequence / "depth").iterdir()):
+        depth_m = cv2.imread(str(file), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1e3
+        depth_m[depth_m == 0] = np.nan
+        depth_m[100:104, 150:160] = np.nan
+        np.save(file.with_suffix(".npy"), depth_m)
+        file.unlink()
+    score = sequence_of(spoilt)
+    assert score.segments[-1].missing == 0 and score.segments[-1].deformation_m < 0.75 * score.segments[-1].no_motion_m
+    assert np.isfinite(score.segments[-1].geometry_m)

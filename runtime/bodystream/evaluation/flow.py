@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the command line takes the names from here, and imports Ope
     from bodystream.correspondence import CorrespondenceEstimator
     from bodystream.types import Array
 
-__all__ = ["LiveFlow", "PairFlow", "live_estimator", "pair_estimator"]
+__all__ = ["LiveFlow", "PairEstimators", "PairFlow", "live_estimator"]
 
 PairFlow = Literal["ground-truth", "dis"]
 """Of a pair of frames; the truth is that of the data set."""
@@ -18,24 +18,39 @@ LiveFlow = Literal["dis"]
 """Of live capture. No data set has the true flow between all frames."""
 
 
-def pair_estimator(flow: PairFlow, true_flow_px: Array | None) -> CorrespondenceEstimator:
-    """Correspondences for one pair, however far its frames are apart.
+class PairEstimators:
+    """Correspondences for pairs, however far their frames are apart. Close it at the end."""
 
-    Args:
-        true_flow_px: (H, W, 2) of the pair, where it is known.
+    def __init__(self, flow: PairFlow) -> None:
+        from bodystream.correspondence import DisConfig, DisCorrespondence
 
-    Raises:
-        InputError: the truth is asked for and not known.
-    """
-    from bodystream.correspondence import ConstantCorrespondence, DisConfig, DisCorrespondence
+        self._shared: CorrespondenceEstimator | None = None
+        if flow == "dis":
+            self._shared = DisCorrespondence(DisConfig.pairwise())
+        elif flow != "ground-truth":
+            assert_never(flow)
 
-    if flow == "ground-truth":
+    def of(self, true_flow_px: Array | None) -> CorrespondenceEstimator:
+        """That of a pair.
+
+        Args:
+            true_flow_px: (H, W, 2) of the pair, where it is known.
+
+        Raises:
+            InputError: the truth is asked for and not known.
+        """
+        from bodystream.correspondence import ConstantCorrespondence
+
+        if self._shared is not None:
+            return self._shared
         if true_flow_px is None:
             raise InputError("--flow ground-truth needs the true flow of the pair: optical_flow/*.oflow")
         return ConstantCorrespondence(true_flow_px)
-    if flow == "dis":
-        return DisCorrespondence(DisConfig.pairwise())
-    assert_never(flow)
+
+    def close(self) -> None:
+        """Stop worker threads."""
+        if self._shared is not None:
+            self._shared.close()
 
 
 def live_estimator(flow: LiveFlow) -> CorrespondenceEstimator:

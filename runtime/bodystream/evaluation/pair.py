@@ -44,12 +44,15 @@ class TrackedPair:
 
     Attributes:
         pixels: (M, 2) int32 source pixels (u, v). points, warped: (M, 3) float32, before and after [m].
+        node_pixels: (N, 2) int32, the source pixels of the nodes. node_motion_m: (N, 3) float32, their translations.
         flow: what was used. summary: of the solver. matches, nodes: counts. solve_ms: of the solver alone.
     """
 
     pixels: Array
     points: Array
     warped: Array
+    node_pixels: Array
+    node_motion_m: Array
     flow: FlowField
     summary: SolveSummary
     matches: int
@@ -103,7 +106,10 @@ class PairTracker:
         field.warp(points, anchors, weights, count, warped)
         matches = int(np.count_nonzero(targets.weight))
         moved = np.where(np.any(weights.numpy(), axis=1)[:, None], warped.numpy(), mesh.points)
-        return TrackedPair(mesh.pixels, mesh.points, moved, flow, summary, matches, nodes, solve_ms)
+        at_nodes = mesh.pixels[graph.points]
+        return TrackedPair(
+            mesh.pixels, mesh.points, moved, at_nodes, field.motion()[1], flow, summary, matches, nodes, solve_ms
+        )
 
     def _targets(self, flow: FlowField, target: RgbdFrame, pixels: Array) -> FlowTargets:
         u, v = pixels.T // flow.cell_px
@@ -123,12 +129,15 @@ class PairErrors:
     Attributes:
         epe3d_mm, epe3d_median_mm: distance of warped points to source point + scene flow, over the mask's pixels
             with finite scene flow; no_motion_mm is what standing still would give.
+        graph_error_mm: mean distance of the nodes' translations to the scene flow of their pixels, nan where it is
+            known of none. A node that the solver dropped stands still.
         epe2d_px: mean distance of the projected warped points to the true flow's end.
         flow_epe2d_px: of the correspondences that were used, weighted by their confidence.
     """
 
     epe3d_mm: float
     epe3d_median_mm: float
+    graph_error_mm: float
     epe2d_px: float
     flow_epe2d_px: float
     no_motion_mm: float
@@ -155,7 +164,14 @@ def pair_errors(result: TrackedPair, source: RgbdFrame, true_flow_px: Array, tru
     weight = found.weight[cell][seen]
     used = np.linalg.norm(found.flow_px[cell][seen] - flow[seen], axis=1)
     flow_error = float(np.average(used, weights=weight)) if weight.sum() > 0 else float("nan")
+    u, v = result.node_pixels.T
+    node_error = np.linalg.norm(result.node_motion_m - true_scene_flow_m[v, u], axis=1)
+    node_error = node_error[np.isfinite(node_error)]
     return PairErrors(
-        float(error.mean() * 1e3), float(np.median(error) * 1e3), float(error2d.mean()), flow_error,
-        float(still.mean() * 1e3),
-    )  # fmt: skip
+        epe3d_mm=float(error.mean() * 1e3),
+        epe3d_median_mm=float(np.median(error) * 1e3),
+        graph_error_mm=float(node_error.mean() * 1e3) if len(node_error) else float("nan"),
+        epe2d_px=float(error2d.mean()),
+        flow_epe2d_px=flow_error,
+        no_motion_mm=float(still.mean() * 1e3),
+    )

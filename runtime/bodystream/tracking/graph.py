@@ -49,12 +49,14 @@ class NodeGraph:
 
     Attributes:
         positions: (N, 3) float32 [m]. edges: (N, K) int32 nearest nodes by geodesic distance, -1 = unused.
+        points: (N,) int64, the surface point at which each node sits.
         nearest: (P,) int32, the geodesically nearest node of each surface point, -1 = none reaches it.
         distance_m: (P,) float32 to it, inf where there is none.
     """
 
     positions: Array
     edges: Array
+    points: Array
     nearest: Array
     distance_m: Array
 
@@ -203,6 +205,6 @@ def build_graph(
     positions = np.asarray(points, np.float32)[chosen]
     if len(chosen) == 0:
         nearest, distance = np.full(len(points), -1, np.int32), np.full(len(points), np.inf, np.float32)
-        return NodeGraph(positions, np.zeros((0, neighbours), np.int32), nearest, distance)
+        return NodeGraph(positions, np.zeros((0, neighbours), np.int32), chosen, nearest, distance)
     edges, nearest, distance = geodesic_neighbours(points, surface_edges, chosen, positions, neighbours, sigma_m)
-    return NodeGraph(positions, edges, nearest, distance)
+    return NodeGraph(positions, edges, chosen, nearest, distance)

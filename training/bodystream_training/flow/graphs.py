@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 import warp as wp
-from scipy.spatial import KDTree
 from torch import Tensor
 
 from bodystream.deformation import WarpField
@@ -106,14 +105,12 @@ def build_pair_graph(sample: FlowSample, config: GraphConfig | None = None) -> P
     u, v = mesh.pixels.T
     motion_m = sample.scene_flow_m[v, u]
     motion_m = np.where(np.isfinite(motion_m).all(axis=1, keepdims=True), motion_m, np.nan).astype(np.float32)
-    # Each node sits at a point of the surface.
-    at = KDTree(mesh.points).query(graph.positions)[1]
     camera = sample.intrinsics
     return PairGraph(
         graph.positions,
         graph.edges,
         field.clusters.copy(),
-        motion_m[at],
+        motion_m[graph.points],
         mesh.pixels[carried],
         mesh.points[carried],
         anchors.numpy()[carried],

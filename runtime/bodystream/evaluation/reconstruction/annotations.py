@@ -1,7 +1,6 @@
 """What people annotated in sequences of DeepDeform's layout: pixels that match, and masks of the object.
 
-Beside the folders of a split lie the labels: `val/seq258/...`, `val_matches.json`, `val_masks.json`. Only what is
-asked for here is read from them; fields that are not known are left alone.
+`val_matches.json` and `val_masks.json`; see `deepdeform_labels`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import msgspec
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.files import read_bounded
+from bodystream.evaluation.deepdeform_labels import choose_split, frame_name, listed, read_labels, sequence_name
 from bodystream.sources.layouts.images import COLOUR_SUFFIXES
 from bodystream.sources.layouts.pairing import files_of
 from bodystream.types import Array
@@ -22,8 +21,6 @@ from bodystream.types import Array
 __all__ = ["AnnotatedPair", "AnnotatedSequence", "find_sequences"]
 
 _MATCHES, _MASKS = "_matches.json", "_masks.json"
-_MAX_JSON_BYTES = 256 << 20
-_PREFERRED = "val"
 
 
 class _Match(msgspec.Struct, frozen=True):
@@ -116,39 +113,23 @@ def find_sequences(path: Path, split: str | None = None) -> list[AnnotatedSequen
         path = path.resolve()
         root, split, chosen = path.parent.parent, path.parent.name, path.name
     else:
-        root, split = path, _split_of(path, split)
+        root, split = path, choose_split(path, _MATCHES, split)
     matches_file, masks_file = root / f"{split}{_MATCHES}", root / f"{split}{_MASKS}"
     if not matches_file.is_file():
         raise InputError(
             f"{path} has no annotations: {matches_file} is needed, the pixels that people matched, beside the "
             f"folder {split}"
         )
-    pairs = _read(matches_file, list[_Pair])
-    masks = _read(masks_file, list[_Mask]) if masks_file.is_file() else None
-    names = sorted({pair.seq_id for pair in pairs if pair.matches})
+    pairs = read_labels(matches_file, list[_Pair])
+    masks = read_labels(masks_file, list[_Mask]) if masks_file.is_file() else None
+    names = sorted({sequence_name(pair.seq_id, matches_file) for pair in pairs if pair.matches})
     if chosen is not None:
         if chosen not in names:
-            raise InputError(f"{matches_file} has no match of {chosen}; it has those of {_listed(names)}")
+            raise InputError(f"{matches_file} has no match of {chosen}; it has those of {listed(names)}")
         names = [chosen]
     if not names:
         raise InputError(f"{matches_file} has no matches")
     return [_sequence(root / split / name, name, pairs, masks, matches_file) for name in names]
-
-
-def _split_of(root: Path, split: str | None) -> str:
-    there = sorted(file.name.removesuffix(_MATCHES) for file in root.glob(f"*{_MATCHES}"))
-    if split is not None:
-        if split not in there:
-            raise InputError(f"{root} has no {split}{_MATCHES}; its splits are: {_listed(there)}")
-        return split
-    if len(there) == 1 or _PREFERRED in there:
-        return _PREFERRED if _PREFERRED in there else there[0]
-    if not there:
-        raise InputError(
-            f"{root} has no annotations: wanted val{_MATCHES}, val{_MASKS} and val/<sequence>/color, depth, mask, "
-            "intrinsics.txt, as DeepDeform has them"
-        )
-    raise InputError(f"{root} has several splits ({_listed(there)}): choose one with --split")
 
 
 def _sequence(
@@ -161,28 +142,11 @@ def _sequence(
         files = files_of(folder / "mask", COLOUR_SUFFIXES) if (folder / "mask").is_dir() else []
         masked = {file.stem.split("_")[0] for file in files}
     else:
-        masked = {_frame_name(mask.frame_id, origin) for mask in masks if mask.seq_id == name}
+        masked = {frame_name(mask.frame_id, origin) for mask in masks if mask.seq_id == name}
     return AnnotatedSequence(name, folder, tuple(own), tuple(sorted(masked)))
 
 
 def _pair(pair: _Pair, origin: Path) -> AnnotatedPair:
     rows = np.array([(m.source_x, m.source_y, m.target_x, m.target_y) for m in pair.matches], np.float64)
-    source, target = _frame_name(pair.source_id, origin), _frame_name(pair.target_id, origin)
+    source, target = frame_name(pair.source_id, origin), frame_name(pair.target_id, origin)
     return AnnotatedPair(pair.object_id, source, target, rows[:, :2], rows[:, 2:])
-
-
-def _frame_name(text: str, origin: Path) -> str:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise InputError(f"{origin}: frames are named by their number, as 000110, got {text!r}")
-    return text
-
-
-def _read(path: Path, kind: type) -> list:
-    try:
-        return msgspec.json.decode(read_bounded(path, _MAX_JSON_BYTES), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not as DeepDeform writes it: {error}") from error
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "") if names else "none"
