@@ -1,1 +1,1 @@
-"""Generators of synthetic data and of the assets that the synthetic camera ships with."""
+"""Generators of synthetic data, and of the assets that the synthetic camera ships with."""

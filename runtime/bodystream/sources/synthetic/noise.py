@@ -98,8 +98,9 @@ class DepthNoise:
         disparity = wp.zeros((height, width), dtype=wp.float32, device=device)
         shadow = wp.zeros((height, width), dtype=wp.uint8, device=device)
         self._keep = (lattice, nodes, disparity, shadow)
-        self._parameters = self._pack(model, intrinsics, seed)
-        self._seed = self._parameters.seed
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0] & 0x7FFFFFFF)
+        self._parameters = self._pack(model, intrinsics)
+        self._step = step
         self._lattice = RecordedLaunch(
             kernels.noise_lattice, rows * columns, [self._seed, 0, lattice], device, min_chunk=1024
         )
@@ -126,10 +127,25 @@ class DepthNoise:
         self._apply()
         return self.noisy_m
 
-    @staticmethod
-    def _pack(model: DepthNoiseModel, intrinsics: CameraIntrinsics, seed: int) -> kernels.NoiseParameters:
+    def aim(self, model: DepthNoiseModel, intrinsics: CameraIntrinsics) -> None:
+        """From now on the images are of another camera, with other noise.
+
+        Raises:
+            ConfigurationError: its images have another size, or its noise another lattice.
+        """
+        height, width = self.noisy_m.shape
+        size = (intrinsics.width, intrinsics.height, model.correlation_px)
+        if size != (width, height, self._step):
+            raise ConfigurationError(
+                f"this depth noise is of {width}x{height} pixels with nodes {self._step} px apart, the other camera "
+                f"has {size[0]}x{size[1]} and {size[2]}: make another DepthNoise"
+            )
+        self._parameters = self._pack(model, intrinsics)
+        self._shadow.set_param("focal_baseline", intrinsics.fx * model.baseline_m)
+
+    def _pack(self, model: DepthNoiseModel, intrinsics: CameraIntrinsics) -> kernels.NoiseParameters:
         p = kernels.NoiseParameters()
-        p.seed = int(np.random.SeedSequence(seed).generate_state(1)[0] & 0x7FFFFFFF)
+        p.seed = self._seed
         p.frame = 0
         p.camera = device_camera(intrinsics)
         p.baseline_m = model.baseline_m

@@ -13,7 +13,7 @@ from bodystream.device.camera import device_camera
 from bodystream.sources.synthetic import kernels
 from bodystream.types import Array, CameraIntrinsics, SkinnedMesh
 
-__all__ = ["BodyRenderer", "Scene", "background_images"]
+__all__ = ["BodyRenderer", "Scene", "background_images", "vertex_rings"]
 
 _GRAIN_SIZE = 64
 _GRAIN_CELL_M = 0.0025
@@ -79,7 +79,7 @@ def _grain() -> Array:
     return np.clip(1.0 + field, 0.5, 1.5).astype(np.float32)
 
 
-def _vertex_rings(faces: Array, count: int) -> tuple[Array, Array]:
+def vertex_rings(faces: Array, count: int) -> tuple[Array, Array]:
     """The faces around each vertex: (V + 1,) starts and (3 F,) faces, int32."""
     order = np.argsort(faces.reshape(-1), kind="stable")
     starts = np.zeros(count + 1, np.int32)
@@ -126,7 +126,7 @@ class BodyRenderer:
         self._bones = buffer(len(body.bone_from_bind), wp.mat44) if device.is_cuda else self._bones_host
 
         rest, faces = upload(body.mesh.vertices, wp.vec3), upload(body.mesh.faces, wp.vec3i)
-        starts, ring = (upload(a, wp.int32) for a in _vertex_rings(body.mesh.faces, vertices))
+        starts, ring = (upload(a, wp.int32) for a in vertex_rings(body.mesh.faces, vertices))
         camera = device_camera(intrinsics)
         skin_joints, skin_weights = upload(body.bones, wp.vec4i), upload(body.weights, wp.vec4)
         tile = (8, 8) if device.is_cuda else (width, 16)

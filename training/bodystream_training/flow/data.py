@@ -1,0 +1,113 @@
+"""Where pairs come from: the generator, or a folder in DeepDeform's layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from bodystream.device import select_device
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.sources.motion import find_takes
+from bodystream_training.flow.sample import FlowSample
+from bodystream_training.synthetic.compose import Composer
+from bodystream_training.synthetic.poses import recorded_motions
+from bodystream_training.synthetic.renderer import PairRenderer
+from bodystream_training.synthetic.wardrobe import Wardrobe
+
+__all__ = ["FlowData", "SyntheticPairs", "open_pairs"]
+
+_VERSION = 1  # of what the generator draws: the same seed of another version gives other pairs
+
+
+class FlowData(Protocol):
+    """Numbered pairs of one size.
+
+    Attributes:
+        digest: of what they are; others have another one.
+    """
+
+    digest: str
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, generator: torch.Generator) -> FlowSample:
+        """Pair `index`; what is not fixed by its number is drawn from `generator`. Threads may ask at once."""
+        ...
+
+
+class SyntheticPairs:
+    """Pairs that are drawn when they are asked for; the seed and their number fix every bit of them.
+
+    Args:
+        size: (width, height) [px].
+        count: pairs before they repeat.
+        seed: of everything; other seeds show other people in other scenes.
+        motions: takes whose motions half of the people make, as `find_takes` takes them; None: all are made up.
+        device: where they are drawn, a name for `select_device`.
+
+    Raises:
+        ConfigurationError: sizes or counts that cannot be. InputError: no usable motion.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], count: int, seed: int, motions: str | None = None, device: str = "cpu"
+    ) -> None:
+        if not all(32 <= side <= 4096 for side in size):
+            raise ConfigurationError(f"images of pairs must be 32 to 4096 pixels wide and high, got {size}")
+        if count < 1 or seed < 0:
+            raise ConfigurationError(f"pairs need a count of at least 1 and a seed of at least 0, got {count}, {seed}")
+        self._size, self._count, self._seed = size, count, seed
+        self._device = select_device(device)
+        self._wardrobe = Wardrobe(seed)
+        clips, names = [], []
+        for take in [] if motions is None else find_takes(motions):
+            try:
+                clips.append(take.load())
+            except InputError:
+                continue  # of a folder of takes, those that are no person's motion
+            names.append((take.name, len(clips[-1])))
+        if motions is not None and not clips:
+            raise InputError(f"{motions}: none of its takes can be read as a person's motion")
+        self._composer = Composer(size, self._wardrobe, recorded_motions(self._wardrobe.people, clips))
+        self._own = threading.local()
+        facts = {"version": _VERSION, "size": size, "count": count, "seed": seed, "motions": names}
+        self.digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def sample(self, index: int, generator: torch.Generator) -> FlowSample:
+        """Pair `index`; nothing is drawn from `generator`.
+
+        Raises:
+            IndexError: there is no such pair.
+        """
+        if not 0 <= index < self._count:
+            raise IndexError(f"pair {index} of {self._count}")
+        if not hasattr(self._own, "renderer"):
+            wardrobe = self._wardrobe
+            self._own.renderer = PairRenderer(self._size, wardrobe.rig, wardrobe.face_regions, self._seed, self._device)
+        return self._own.renderer(self._composer.scene(np.random.default_rng((self._seed, index))))
+
+
+def open_pairs(spec: str, size: tuple[int, int], *, count: int, seed: int = 0, motions: str | None = None) -> FlowData:
+    """Pairs by name: `synthetic`.
+
+    Args:
+        size: (width, height) of the crops [px].
+        count: pairs that are made before they repeat.
+        seed: of what is made.
+        motions: motion files for the people that are made; see `SyntheticPairs`.
+
+    Raises:
+        ConfigurationError: there is no such kind of data, or it takes no such option.
+        InputError: the files are not usable.
+    """
+    if spec == "synthetic":
+        return SyntheticPairs(size, count, seed, motions)
+    raise ConfigurationError(f"pairs come from synthetic, got {spec!r}")
