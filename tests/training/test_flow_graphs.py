@@ -211,6 +211,16 @@ def test_flow_is_sampled_where_its_cells_are() -> None:
     assert torch.allclose(sample_at(quarter, inner, (48, 64))[0, :, 0], wanted[2:, 0], atol=1e-5)
 
 
+def test_flow_of_16_bits_is_sampled_at_the_same_places() -> None:
+    """Of 64 x 48 cells each has its own value; places in 16 bits would be off by half a pixel of 640."""
+    cells = torch.arange(48.0 * 64.0).reshape(1, 1, 48, 64) % 251
+    pixels = torch.randint(0, 480, (1, 200, 2), generator=seeded()).float()
+    wanted = sample_at(cells, pixels, (480, 640))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = sample_at(cells.bfloat16(), pixels, (480, 640))
+    assert got.dtype == torch.float32 and torch.equal(got, wanted)
+
+
 def test_depth_is_sampled_as_the_runtime_samples_it(pair) -> None:
     depth_m = pair.target_depth_m.copy()
     depth_m[30:50, 60:64] += 0.2

@@ -47,7 +47,9 @@ def sample_at(image: Tensor, pixels: Tensor, size: tuple[int, int]) -> Tensor:
     # Pixel centres are at integers, so the image spans -0.5 to W - 0.5, which grid_sample calls -1 to 1.
     extent = pixels.new_tensor([size[1], size[0]])
     grid = (2.0 * pixels + 1.0) / extent - 1.0
-    values = F.grid_sample(image, grid[:, :, None].to(image.dtype), padding_mode="border", align_corners=False)
+    # In the precision of the pixels: 16 bits cannot tell them apart.
+    with torch.autocast(image.device.type, enabled=False):
+        values = F.grid_sample(image.to(grid.dtype), grid[:, :, None], padding_mode="border", align_corners=False)
     return values[..., 0].transpose(1, 2)
 
 
