@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.sources.motion import find_takes
+from bodystream_training.flow.cache import CachedPairs
 from bodystream_training.flow.sample import FlowSample
 from bodystream_training.synthetic.compose import Composer
 from bodystream_training.synthetic.poses import recorded_motions
@@ -29,9 +31,11 @@ class FlowData(Protocol):
 
     Attributes:
         digest: of what they are; others have another one.
+        size: (width, height) [px].
     """
 
     digest: str
+    size: tuple[int, int]
 
     def __len__(self) -> int: ...
 
@@ -61,7 +65,7 @@ class SyntheticPairs:
             raise ConfigurationError(f"images of pairs must be 32 to 4096 pixels wide and high, got {size}")
         if count < 1 or seed < 0:
             raise ConfigurationError(f"pairs need a count of at least 1 and a seed of at least 0, got {count}, {seed}")
-        self._size, self._count, self._seed = size, count, seed
+        self.size, self._count, self._seed = size, count, seed
         self._device = select_device(device)
         self._wardrobe = Wardrobe(seed)
         clips, names = [], []
@@ -91,11 +95,19 @@ class SyntheticPairs:
             raise IndexError(f"pair {index} of {self._count}")
         if not hasattr(self._own, "renderer"):
             wardrobe = self._wardrobe
-            self._own.renderer = PairRenderer(self._size, wardrobe.rig, wardrobe.face_regions, self._seed, self._device)
+            self._own.renderer = PairRenderer(self.size, wardrobe.rig, wardrobe.face_regions, self._seed, self._device)
         return self._own.renderer(self._composer.scene(np.random.default_rng((self._seed, index))))
 
 
-def open_pairs(spec: str, size: tuple[int, int], *, count: int, seed: int = 0, motions: str | None = None) -> FlowData:
+def open_pairs(
+    spec: str,
+    size: tuple[int, int],
+    *,
+    count: int,
+    seed: int = 0,
+    motions: str | None = None,
+    cache: Path | None = None,
+) -> FlowData:
     """Pairs by name: `synthetic`.
 
     Args:
@@ -103,11 +115,13 @@ def open_pairs(spec: str, size: tuple[int, int], *, count: int, seed: int = 0, m
         count: pairs that are made before they repeat.
         seed: of what is made.
         motions: motion files for the people that are made; see `SyntheticPairs`.
+        cache: folder that keeps what is made; see `CachedPairs`.
 
     Raises:
         ConfigurationError: there is no such kind of data, or it takes no such option.
         InputError: the files are not usable.
     """
     if spec == "synthetic":
-        return SyntheticPairs(size, count, seed, motions)
+        made = SyntheticPairs(size, count, seed, motions)
+        return made if cache is None else CachedPairs(made, cache)
     raise ConfigurationError(f"pairs come from synthetic, got {spec!r}")

@@ -31,7 +31,7 @@ from bodystream_training.synthetic.shapes import (
     sheet,
     surface_of_grid,
 )
-from bodystream_training.synthetic.textures import Material, random_material
+from bodystream_training.synthetic.textures import Material, any_turn, random_material
 from bodystream_training.synthetic.wardrobe import REGIONS, TOP, TROUSERS, Wardrobe, skirt_grid
 
 __all__ = ["Composer"]
@@ -265,7 +265,7 @@ def _cameras(rng: np.random.Generator, aims: Array, gap: Gap) -> Array:
 
 def _tumbling(rng: np.random.Generator, camera: Array, centre: Array, gap: Gap) -> Move:
     """Anyhow turned about `centre` of the world, and on by up to 60 degrees and 40 cm."""
-    first = Rotation.random(random_state=rng).as_matrix()
+    first = any_turn(rng)
     turns = first, random_turn(rng, _LARGEST_TURN_RAD * gap.change) @ first
     step = rng.normal(0.0, 0.5, 3) * _LARGEST_MOVE_M * gap.change
 
@@ -287,7 +287,7 @@ def _held(rng: np.random.Generator, person: SkinnedMesh, bones: Array, gap: Gap,
     """A soft thing in one hand."""
     wrist = int(rng.choice([20, 21]))
     size_m = rng.uniform(0.15, 0.5)
-    turn = Rotation.random(random_state=rng).as_matrix()
+    turn = any_turn(rng)
     place = person.bind_positions_m[wrist] + turn @ (0.3 * size_m, 0.0, 0.0)
 
     def move(points: Array, moment: int) -> Array:

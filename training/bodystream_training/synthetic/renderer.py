@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import cv2
 import numpy as np
 import warp as wp
@@ -19,6 +21,9 @@ from bodystream_training.synthetic.shapes import Surface
 from bodystream_training.synthetic.textures import Material, noise_volume
 
 __all__ = ["PairRenderer"]
+
+Struct: TypeAlias = Any
+"""An object of a `wp.struct`, which type checkers take for no class."""
 
 
 class PairRenderer:
@@ -129,7 +134,7 @@ class PairRenderer:
             upload(self._faces, self._body_face_list)
             upload(self._materials, self._face_regions)
 
-    def _placed(self, scene: Scene) -> tuple[kernels.Surfaces, list[kernels.Moment]]:
+    def _placed(self, scene: Scene) -> tuple[Struct, list[Struct]]:
         """Everything of the scene on the device, the body posed."""
         others = scene.surfaces
         vertex_ends = self._body_vertices + np.cumsum([0, *(len(s.rest_m) for s in others)])
@@ -138,12 +143,12 @@ class PairRenderer:
         if others:
             self._write_surfaces(others, vertex_ends, int(face_ends[-1]))
         if scene.body is not None:
-            self._pose(scene.body)
+            self._pose(scene.body, device_camera(scene.intrinsics))
         first = self._body_faces if scene.body is None else 0
         last = int(face_ends[-1])
         self._vertex_count = int(vertex_ends[-1])
         surfaces = kernels.Surfaces()
-        surfaces.faces, surfaces.face_material = self._faces[first:last], self._materials[first:last]
+        surfaces.faces, surfaces.face_material = (_part(a, first, last) for a in (self._faces, self._materials))
         surfaces.rest, surfaces.albedo, surfaces.volume = self._rest, self._vertex_albedo, self._volume
         self._paint(surfaces, scene.materials)
         moments = []
@@ -163,20 +168,19 @@ class PairRenderer:
             "source_normals": self._normals[0], "target_normals": self._normals[1],
         }  # fmt: skip
         for name, buffer in columns.items():
-            upload(buffer[begin:end], np.concatenate([getattr(surface, name) for surface in others]))
+            upload(_part(buffer, begin, end), np.concatenate([getattr(surface, name) for surface in others]))
         faces = np.concatenate([s.faces + start for s, start in zip(others, vertex_ends[:-1], strict=True)])
-        upload(self._faces[self._body_faces : last_face], faces.astype(np.int32))
+        upload(_part(self._faces, self._body_faces, last_face), faces.astype(np.int32))
         numbers = np.repeat([s.material for s in others], [len(s.faces) for s in others])
-        upload(self._materials[self._body_faces : last_face], numbers.astype(np.int32))
+        upload(_part(self._materials, self._body_faces, last_face), numbers.astype(np.int32))
 
-    def _pose(self, body: PosedBody) -> None:
+    def _pose(self, body: PosedBody, camera: Struct) -> None:
         """Dress the body and put it into both moments; the texture is looked up on the undressed rest."""
         count = self._body_vertices
         upload(self._rest, body.rest_m)
         upload(self._body_rest, body.rest_m)
         upload(self._body_normals, body.rest_normals)
         upload(self._loose, body.looseness_m)
-        camera = device_camera_of_nothing()
         for k in range(2):
             place, swing = wp.vec3(*body.place.tolist()), wp.vec3(*(k * body.swing).tolist())
             inputs = [self._body_rest, self._body_normals, self._loose, self._volume, body.fold_cell_m, place, swing]
@@ -187,7 +191,7 @@ class PairRenderer:
             inputs = [self._posed[k], self._worn_faces, self._starts, self._ring]
             self._launch(body_kernels.vertex_normals, count, [*inputs, self._normals[k]])
 
-    def _paint(self, surfaces: kernels.Surfaces, materials: list[Material]) -> None:
+    def _paint(self, surfaces: Struct, materials: list[Material]) -> None:
         def column(values: list, dtype: type) -> wp.array:
             return wp.array(np.array(values), dtype=dtype, device=self._device)
 
@@ -201,10 +205,10 @@ class PairRenderer:
         surfaces.place = column([m.place for m in materials], wp.vec3)
         surfaces.is_subject = column([m.is_subject for m in materials], wp.uint8)
 
-    def _rasterise(self, scene: Scene, surfaces: kernels.Surfaces, moment: int, camera: kernels.Camera) -> None:
+    def _rasterise(self, scene: Scene, surfaces: Struct, moment: int, camera: Struct) -> None:
         width, height = self.size
         count = surfaces.faces.shape[0]
-        rows = self._rows[:count]
+        rows = _part(self._rows, 0, count)
         posed = self._posed[moment]
         self._launch(kernels.project_vertices, self._vertex_count, [posed, camera, self._screen])
         self._launch(body_kernels.triangle_rows, count, [surfaces.faces, self._screen, height, rows])
@@ -222,11 +226,9 @@ class PairRenderer:
         return np.array(download(self._noise(2 * scene.noise_frame + moment)))
 
 
-def device_camera_of_nothing() -> kernels.Camera:
-    """A camera for kernels that project what nobody looks at."""
-    camera = kernels.Camera()
-    camera.fx = camera.fy = 1.0
-    return camera
+def _part(values: Any, begin: int, end: int) -> wp.array:
+    """A range of a 1D array; it keeps the memory."""
+    return values[begin:end]
 
 
 def _photographed(scene: Scene, colour: Array, mask: Array, flow: Array, source_mask: Array) -> Array:

@@ -78,7 +78,10 @@ def surface_of_grid(
         faces = np.concatenate([faces, faces[:, ::-1] + rows * columns])
         points = [np.concatenate([values, values]) for values in points]
         normals = [np.concatenate([values, -values]) for values in normals]
-    return Surface(faces, *(np.ascontiguousarray(v, np.float32) for v in (*points, *normals)), material)
+    rest, source, target, source_normals, target_normals = (
+        np.ascontiguousarray(values, np.float32) for values in (*points, *normals)
+    )
+    return Surface(faces, rest, source, target, source_normals, target_normals, material)
 
 
 def _grid_normals(points: Array, closed: bool) -> Array:
@@ -173,8 +176,8 @@ def box(centre: Array, half_m: Array, turn: Array, move: Move, material: int) ->
             normal[axis], across[(axis + 1) % 3] = sign, 1.0
             down = np.cross(across, normal)
             corner = (normal - across - down) * half_m
-            edges = (turn @ (2 * side * half_m) for side in (across, down))
-            sides.append(plane(centre + turn @ corner, *edges, move, material, cells=2))
+            start, along = centre + turn @ corner, turn @ (2 * across * half_m)
+            sides.append(plane(start, along, turn @ (2 * down * half_m), move, material, cells=2))
     return sides
 
 

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.types import Array
 
-__all__ = ["Material", "noise_volume", "random_colour", "random_material"]
+__all__ = ["Material", "any_turn", "noise_volume", "random_colour", "random_material"]
 
 _CELLS = 32
 
@@ -53,6 +53,11 @@ def noise_volume() -> Array:
     return (field / field.std()).astype(np.float32)
 
 
+def any_turn(rng: np.random.Generator) -> Array:
+    """(3, 3) a rotation, each as likely as any other."""
+    return Rotation.from_quat(rng.standard_normal(4)).as_matrix()
+
+
 def random_colour(rng: np.random.Generator) -> Array:
     """RGB in 0 to 255: any hue, more often pale or dark than glaring, as clothes are."""
     hue, saturation, value = rng.uniform(), rng.beta(1.2, 2.0), rng.uniform(0.12, 1.0)
@@ -67,7 +72,7 @@ def random_material(
     first, second = random_colour(rng), random_colour(rng)
     period = np.exp(rng.uniform(*np.log(period_m)))
     stretch = np.exp(rng.normal(0.0, 0.3, 3))
-    turn = Rotation.random(random_state=rng).as_matrix()
+    turn = any_turn(rng)
     if rng.uniform() < 0.5:  # clothes are sewn upright
         turn = Rotation.from_euler("y", rng.uniform(0, np.pi)).as_matrix()
         turn = turn[[1, 0, 2]] if rng.uniform() < 0.5 else turn
