@@ -11,6 +11,7 @@ from bodystream.device import select_device
 from bodystream_training.flow.data import SyntheticPairs, open_pairs
 from bodystream_training.synthetic.compose import Composer
 from bodystream_training.synthetic.renderer import PairRenderer
+from bodystream_training.synthetic.scenes import Light
 from bodystream_training.synthetic.wardrobe import Wardrobe
 
 SIZE = (96, 128)
@@ -32,8 +33,9 @@ def renderer(wardrobe):
 
 
 def clean(scene):
-    """The scene without noise, changes of light, lens and smear."""
-    return dataclasses.replace(scene, noise=None, lights=(scene.lights[0],) * 2, blur_px=1e-3, exposure=0.0)
+    """The scene without noise, lamp, lens and smear: the colour of a point is its own in both images."""
+    light = Light(scene.lights[0].to_light, np.zeros(3), np.ones(3))
+    return dataclasses.replace(scene, noise=None, lights=(light, light), blur_px=1e-3, exposure=0.0)
 
 
 def pixels(sample):
@@ -94,7 +96,7 @@ def test_target_drawn_back_by_the_flow_is_the_source(composer, renderer):
         other = cv2.remap(sample.target_rgb, *np.moveaxis(pixels(sample).astype(np.float32), -1, 0), cv2.INTER_LINEAR)
         error = np.abs(back.astype(float) - sample.source_rgb)[sure].mean()
         unmoved = np.abs(other.astype(float) - sample.source_rgb)[sure].mean()
-        assert error < max(6.0, 0.5 * unmoved), number
+        assert error < max(5.0, 0.35 * unmoved), number
 
 
 def test_same_seed_same_bits_whatever_came_before():

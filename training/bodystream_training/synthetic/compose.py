@@ -94,15 +94,19 @@ class Composer:
         if rng.uniform() < 0.2:
             surfaces.append(_skirt(rng, person, bones, gap, len(materials)))
             materials.append(random_material(rng, is_subject=True))
-        if rng.uniform() < 0.25:
-            is_subject = bool(rng.uniform() < 0.6)
-            held = _held(rng, person, bones, gap, len(materials))
+        if rng.uniform() < 0.3:
+            role = rng.choice(["part", "occluder", "subject"])
+            size_m = rng.uniform(0.3, 0.9) if role == "subject" else rng.uniform(0.15, 0.5)
+            held = _held(rng, person, bones, size_m, gap, len(materials))
             surfaces.append(held)
-            materials.append(random_material(rng, is_subject=is_subject))
-            if is_subject:
+            if role == "subject":  # who holds it is not looked at
+                materials = [replace(material, is_subject=False) for material in materials]
+                points = []
+            materials.append(random_material(rng, is_subject=bool(role != "occluder")))
+            if role != "occluder":
                 points += [held.source_m[::20], held.target_m[::20]]
         floor_m = None if rng.uniform() < 0.3 else 0.0
-        distance = float(points[0][:, 2].mean())
+        distance = float(bones[0, 0, 2, 3])
         self._room(rng, camera, distance, floor_m, surfaces, materials)
         return self._finished(rng, gap, body, surfaces, materials, np.concatenate(points))
 
@@ -181,6 +185,10 @@ class Composer:
             if as_painted or region not in (TOP, TROUSERS):
                 light = np.exp(rng.normal(-0.15, 0.3))
                 material = replace(material, painted=1.0, first=255.0 * light * np.exp(rng.normal(0.0, 0.12, 3)))
+            elif region == TOP and rng.uniform() < 0.35:  # a print on the front or the back
+                front = rng.choice([-1.0, 1.0]) * 0.14
+                patch = (rng.normal(0.0, 0.03), 1.25 + rng.normal(0.0, 0.06), front, rng.uniform(0.06, 0.16))
+                material = replace(material, patch=patch)
             materials.append(material)
         return materials
 
@@ -283,10 +291,11 @@ def _soft_thing(rng: np.random.Generator, size_m: float, gap: Gap, move: Move, m
     return closed_shape(rng, size_m, change_rad, move, material, cells=24)
 
 
-def _held(rng: np.random.Generator, person: SkinnedMesh, bones: Array, gap: Gap, material: int) -> Surface:
+def _held(
+    rng: np.random.Generator, person: SkinnedMesh, bones: Array, size_m: float, gap: Gap, material: int
+) -> Surface:
     """A soft thing in one hand."""
     wrist = int(rng.choice([20, 21]))
-    size_m = rng.uniform(0.15, 0.5)
     turn = any_turn(rng)
     place = person.bind_positions_m[wrist] + turn @ (0.3 * size_m, 0.0, 0.0)
 

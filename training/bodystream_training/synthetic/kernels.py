@@ -94,6 +94,9 @@ class Surfaces:
     sharpness: wp.array(dtype=wp.float32)  # (M,) of the pattern's edges [1 / period]
     grain: wp.array(dtype=wp.vec4)  # (M,) strength of coarse, middle and fine noise, and size of its cells [m]
     painted: wp.array(dtype=wp.float32)  # (M,) share of the vertices' albedo in the colour
+    patch: wp.array(
+        dtype=wp.vec4
+    )  # (M,) centre and radius [m] of the only place with the pattern; radius 0 = everywhere
     place: wp.array(dtype=wp.vec3)  # (M,) where in the noise the texture lies [cells]
     is_subject: wp.array(dtype=wp.uint8)  # (M,)
     volume: wp.array3d(dtype=wp.float32)  # (N, N, N) noise
@@ -143,6 +146,10 @@ def paint(s: Surfaces, m: wp.int32, p: wp.vec3, albedo: wp.vec3, footprint_m: wp
         # one period in less than two pixels is its mean
         period_m = 1.0 / wp.max(wp.length(s.pattern_from_rest[m][0]), 1.0e-3)
         share = 0.5 + 0.5 * fade(0.25 * period_m, 0.5 * footprint_m) * wp.clamp(level * s.sharpness[m], -1.0, 1.0)
+        patch = s.patch[m]
+        if patch[3] > 0.0:
+            off = wp.vec3(p[0] - patch[0], p[1] - patch[1], p[2] - patch[2])
+            share *= wp.clamp((patch[3] - wp.length(off) + 0.3 * patch[3] * middle) / footprint_m + 0.5, 0.0, 1.0)
         mixed = (1.0 - share) * s.first_colour[m] + share * s.second_colour[m]
         colour = (1.0 - s.painted[m]) * mixed + s.painted[m] * albedo
     else:

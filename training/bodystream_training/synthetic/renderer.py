@@ -202,6 +202,7 @@ class PairRenderer:
         surfaces.sharpness = column([m.sharpness for m in materials], wp.float32)
         surfaces.grain = column([[*m.grain, m.cell_m] for m in materials], wp.vec4)
         surfaces.painted = column([m.painted for m in materials], wp.float32)
+        surfaces.patch = column([m.patch for m in materials], wp.vec4)
         surfaces.place = column([m.place for m in materials], wp.vec3)
         surfaces.is_subject = column([m.is_subject for m in materials], wp.uint8)
 

@@ -137,9 +137,11 @@ def framed(
     """
     rays = points_m[:, :2] / points_m[:, 2:]
     low, high = np.percentile(rays, (0.5, 99.5), axis=0)
-    if rng.uniform() < 0.2:  # only a part is in sight
+    if rng.uniform() < 0.35:  # only a part is in sight
         middle = rays[rng.integers(len(rays))]
         half = 0.5 * (high - low) * rng.uniform(0.35, 0.9)
+        if rng.uniform() < 0.5:  # people at a desk: their upper part, over the whole width
+            middle, half[0] = np.array([middle[0], low[1] + half[1]]), np.inf
         low, high = np.maximum(low, middle - half), np.minimum(high, middle + half)
     width, height = np.maximum(high - low, 1e-3) * rng.uniform(1.03, 1.35)
     whole, filled = np.sort([size[0] / width, size[1] / height])

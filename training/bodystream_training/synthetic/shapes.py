@@ -99,10 +99,16 @@ Move = Callable[[Array, int], Array]
 
 def sheet(rng: np.random.Generator, size_m: float, change_rad: float, move: Move, material: int, cells: int) -> Surface:
     """Cloth of about `size_m`, seen from both sides: folded, bent about an axis, and moved."""
-    height = size_m * rng.uniform(0.6, 1.2)
-    v, u = np.meshgrid(np.linspace(-0.5, 0.5, cells) * height, np.linspace(-0.5, 0.5, cells) * size_m, indexing="ij")
-    flat = np.stack([u, v, np.zeros_like(u)], -1)
-    folds = Folds(rng, size_m, rng.uniform(0.15, 0.55), change_rad, waves=7)
+    cut_out = bool(rng.uniform() < 0.5)
+    if cut_out:
+        flat = _outlined(rng, size_m, cells // 2, 2 * cells)
+    else:
+        height = size_m * rng.uniform(0.6, 1.2)
+        v, u = np.meshgrid(
+            np.linspace(-0.5, 0.5, cells) * height, np.linspace(-0.5, 0.5, cells) * size_m, indexing="ij"
+        )
+        flat = np.stack([u, v, np.zeros_like(u)], -1)
+    folds = Folds(rng, size_m, rng.uniform(0.05, 0.5), change_rad, waves=9)
     bend = rng.normal(0.0, 1.2), rng.normal(0.0, 0.35 * change_rad)
     turn = Rotation.from_euler("z", rng.uniform(0, np.pi)).as_matrix()
     posed = []
@@ -110,7 +116,7 @@ def sheet(rng: np.random.Generator, size_m: float, change_rad: float, move: Move
         p = folds(flat.reshape(-1, 3), moment)
         p = _bent(p @ turn, (bend[0] + moment * bend[1]) / size_m) @ turn.T
         posed.append(move(p, moment).reshape(flat.shape))
-    return surface_of_grid(flat, posed[0], posed[1], material, both_sides=True)
+    return surface_of_grid(flat, posed[0], posed[1], material, closed=cut_out, both_sides=True)
 
 
 def closed_shape(
@@ -148,13 +154,7 @@ def closed_shape(
 
 def flying_shape(rng: np.random.Generator, size_m: float, move: Move, material: int) -> Surface:
     """A flat piece with a random outline that faces the camera before it is moved."""
-    columns, rows = 48, 6
-    angle = np.linspace(0, 2 * np.pi, columns, False)
-    outline = np.ones(columns)
-    for k in (2, 3, 4, 5):
-        outline += rng.normal(0.0, 0.35 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
-    radius = 0.5 * size_m * np.clip(outline, 0.25, 2.0) * np.linspace(0.002, 1.0, rows)[:, None]
-    flat = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros_like(radius)], -1)
+    flat = _outlined(rng, size_m, 6, 48)
     posed = [move(flat.reshape(-1, 3), moment).reshape(flat.shape) for moment in (0, 1)]
     return surface_of_grid(flat, posed[0], posed[1], material, closed=True)
 
@@ -179,6 +179,16 @@ def box(centre: Array, half_m: Array, turn: Array, move: Move, material: int) ->
             start, along = centre + turn @ corner, turn @ (2 * across * half_m)
             sides.append(plane(start, along, turn @ (2 * down * half_m), move, material, cells=2))
     return sides
+
+
+def _outlined(rng: np.random.Generator, size_m: float, rows: int, columns: int) -> Array:
+    """(rows, columns, 3): a flat piece with a random outline, from its middle outwards."""
+    angle = np.linspace(0, 2 * np.pi, columns, False)
+    outline = np.ones(columns)
+    for k in (2, 3, 4, 5):
+        outline += rng.normal(0.0, 0.35 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+    radius = 0.5 * size_m * np.clip(outline, 0.25, 2.0) * np.linspace(0.002, 1.0, rows)[:, None]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros_like(radius)], -1)
 
 
 def _power(values: Array, exponent: float) -> Array:

@@ -32,6 +32,7 @@ class Material:
         painted: share of the vertices' own colours.
         place: (3,) in the noise [cells].
         is_subject: whether it belongs to what deforms.
+        patch: (4,) centre and radius [m] at rest of a print, the one place with the pattern; radius 0 = everywhere.
     """
 
     first: Array
@@ -44,6 +45,7 @@ class Material:
     painted: float
     place: Array
     is_subject: bool
+    patch: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 @cache
@@ -60,15 +62,15 @@ def any_turn(rng: np.random.Generator) -> Array:
 
 def random_colour(rng: np.random.Generator) -> Array:
     """RGB in 0 to 255: any hue, more often pale or dark than glaring, as clothes are."""
-    hue, saturation, value = rng.uniform(), rng.beta(1.2, 2.0), rng.uniform(0.12, 1.0)
+    hue, saturation, value = rng.uniform(), rng.beta(1.0, 2.2), rng.uniform(0.08, 1.0)
     return np.array(colorsys.hsv_to_rgb(hue, saturation, value)) * 255.0
 
 
 def random_material(
     rng: np.random.Generator, *, is_subject: bool, period_m: tuple[float, float] = (0.03, 0.3), painted: float = 0.0
 ) -> Material:
-    """A material with a pattern whose period is within `period_m`; two in ten are nearly plain."""
-    strength = 0.15 if rng.uniform() < 0.2 else 1.0
+    """A material with a pattern whose period is within `period_m`; a third is nearly plain, as most clothes are."""
+    strength = rng.uniform(0.1, 0.4) if rng.uniform() < 0.35 else 1.0
     first, second = random_colour(rng), random_colour(rng)
     period = np.exp(rng.uniform(*np.log(period_m)))
     stretch = np.exp(rng.normal(0.0, 0.3, 3))
@@ -79,7 +81,7 @@ def random_material(
     grain = np.array([rng.uniform(0.02, 0.16), rng.uniform(0.03, 0.22), rng.uniform(0.02, 0.25)]) * strength
     return Material(
         first=first,
-        second=first + (second - first) * (1.0 if strength == 1.0 else rng.uniform(0.0, 0.3)),
+        second=first + (second - first) * (1.0 if strength == 1.0 else rng.uniform(0.0, 0.15)),
         pattern=int(rng.integers(4)),
         pattern_from_rest=turn * stretch[:, None] / period,
         sharpness=float(np.exp(rng.uniform(0.0, 2.0))),

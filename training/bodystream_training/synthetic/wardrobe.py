@@ -18,6 +18,7 @@ REGIONS = SKIN, TOP, TROUSERS, SHOES = range(4)
 """What a face of the body shows."""
 
 _LEGS = ("pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
+_BARE = [j for j, name in enumerate(JOINTS) if name.rpartition("_")[2] in ("neck", "shoulder", "elbow", "wrist")]
 _FEET = ("left_ankle", "right_ankle", "left_foot", "right_foot")
 
 
@@ -41,14 +42,15 @@ class Wardrobe:
 
     @cached_property
     def vertex_regions(self) -> Array:
-        """(V,) of `REGIONS`: skin is what is painted redder than blue above the shoes; bones tell the rest."""
+        """(V,) of `REGIONS`, told by the bones; on neck and arms, skin is what is painted redder than blue."""
         assert self.rig.mesh.colours is not None
         painted = self.rig.mesh.colours.astype(np.float64)
         most = self.rig.bones[np.arange(len(self.rig.bones)), self.rig.weights.argmax(axis=1)]
         height = self.rig.mesh.vertices[:, 1]
         regions = np.full(len(painted), TOP)
         regions[np.isin(most, [JOINT_INDEX[name] for name in _LEGS])] = TROUSERS
-        regions[painted[:, 0] > painted[:, 2] + 20.0] = SKIN
+        regions[(painted[:, 0] > painted[:, 2] + 20.0) & np.isin(most, _BARE)] = SKIN
+        regions[most == JOINT_INDEX["head"]] = SKIN
         regions[np.isin(most, [JOINT_INDEX[name] for name in _FEET]) & (height < 0.12)] = SHOES
         return regions
 
