@@ -15,6 +15,7 @@ from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.sources.motion import find_takes
 from bodystream_training.flow.cache import CachedPairs
+from bodystream_training.flow.recorded import DeepDeformPairs
 from bodystream_training.flow.sample import FlowSample
 from bodystream_training.synthetic.compose import Composer
 from bodystream_training.synthetic.poses import recorded_motions
@@ -107,21 +108,30 @@ def open_pairs(
     seed: int = 0,
     motions: str | None = None,
     cache: Path | None = None,
+    split: str | None = None,
 ) -> FlowData:
-    """Pairs by name: `synthetic`.
+    """Pairs by name: `synthetic`, or `deepdeform:PATH` for a data set or take in that layout.
 
     Args:
         size: (width, height) of the crops [px].
-        count: pairs that are made before they repeat.
+        count: pairs that are made before they repeat; recorded ones are as many as there are.
         seed: of what is made.
         motions: motion files for the people that are made; see `SyntheticPairs`.
         cache: folder that keeps what is made; see `CachedPairs`.
+        split: of a recorded data set; see `DeepDeformPairs`.
 
     Raises:
         ConfigurationError: there is no such kind of data, or it takes no such option.
         InputError: the files are not usable.
     """
-    if spec == "synthetic":
+    kind, _, path = spec.partition(":")
+    if kind == "synthetic" and not path:
+        if split is not None:
+            raise ConfigurationError(f"synthetic pairs have no splits, got {split!r}: other seeds give other pairs")
         made = SyntheticPairs(size, count, seed, motions)
         return made if cache is None else CachedPairs(made, cache)
-    raise ConfigurationError(f"pairs come from synthetic, got {spec!r}")
+    if kind == "deepdeform" and path:
+        if motions is not None or cache is not None:
+            raise ConfigurationError("motions and a cache are for synthetic pairs, not for recorded ones")
+        return DeepDeformPairs(Path(path), size, split)
+    raise ConfigurationError(f"pairs come from synthetic or deepdeform:PATH, got {spec!r}")

@@ -156,7 +156,8 @@ class Composer:
         points: Array,
     ) -> Scene:
         focal_px = rng.uniform(380.0, 640.0)
-        intrinsics, scale = framed(rng, points[points[:, 2] > 0.3], self._size, focal_px)
+        points = points[points[:, 2] > 0.3]
+        intrinsics, scale = framed(rng, points[:, :2] / points[:, 2:], self._size, focal_px)
         return Scene(
             body=body,
             surfaces=surfaces,

@@ -123,19 +123,18 @@ def random_lights(rng: np.random.Generator) -> tuple[Light, Light]:
 
 
 def framed(
-    rng: np.random.Generator, points_m: Array, size: tuple[int, int], focal_px: float
+    rng: np.random.Generator, rays: Array, size: tuple[int, int], focal_px: float
 ) -> tuple[CameraIntrinsics, float]:
     """The crop of a camera's image that shows the subject, as live capture makes it.
 
     Args:
-        points_m: (N, 3) of the subject at both moments, camera frame, before the camera [m].
+        rays: (N, 2) x / z and y / z of points of the subject at both moments, in the camera's frame.
         size: (width, height) of the crop [px].
         focal_px: of the camera's own image.
 
     Returns:
         The crop's intrinsics, and its pixels per pixel of the camera.
     """
-    rays = points_m[:, :2] / points_m[:, 2:]
     low, high = np.percentile(rays, (0.5, 99.5), axis=0)
     if rng.uniform() < 0.35:  # only a part is in sight
         middle = rays[rng.integers(len(rays))]
