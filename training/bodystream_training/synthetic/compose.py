@@ -234,7 +234,7 @@ class Composer:
             side = rng.choice([-1.0, 1.0]) * rng.uniform(0.2, 1.3)
             centre = np.array([side, rng.uniform(0.0, 1.8) + (floor_m or 0.0), rng.uniform(0.1, behind_m + 0.2)])
             turned = Rotation.from_euler("y", rng.uniform(0, np.pi)).as_matrix()
-            surfaces += box(centre, half, turned, move, painted(0.03, 0.4))
+            surfaces.append(box(centre, half, turned, move, painted(0.03, 0.4)))
 
 
 def _moved_from(move: Move, start: tuple[float, float, float]) -> Move:

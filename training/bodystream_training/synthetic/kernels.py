@@ -13,30 +13,35 @@ STRIPES = wp.constant(wp.int32(1))
 CHECKS = wp.constant(wp.int32(2))
 DOTS = wp.constant(wp.int32(3))
 
+# of the volume of noise, whose sides have a power of two of cells
+ROW_CELLS = wp.constant(wp.int32(32))
+PLANE_CELLS = wp.constant(wp.int32(1024))
+LAST_CELL = wp.constant(wp.int32(31))
+
 NEAR_M = wp.constant(wp.float32(0.05))
 
 
 @wp.func
-def smooth_noise(volume: wp.array3d(dtype=wp.float32), q: wp.vec3):
+def smooth_noise(volume: wp.array(dtype=wp.float32), q: wp.vec3):
     """Periodic noise of unit variance at `q` in cells, trilinear."""
-    last = volume.shape[0] - 1
     x0 = wp.floor(q[0])
     y0 = wp.floor(q[1])
     z0 = wp.floor(q[2])
     fx = q[0] - x0
     fy = q[1] - y0
     fz = q[2] - z0
-    i = int(x0) & last
-    j = int(y0) & last
-    k = int(z0) & last
-    i1 = (i + 1) & last
-    j1 = (j + 1) & last
-    k1 = (k + 1) & last
-    a = (1.0 - fz) * volume[i, j, k] + fz * volume[i, j, k1]
-    b = (1.0 - fz) * volume[i, j1, k] + fz * volume[i, j1, k1]
-    c = (1.0 - fz) * volume[i1, j, k] + fz * volume[i1, j, k1]
-    d = (1.0 - fz) * volume[i1, j1, k] + fz * volume[i1, j1, k1]
-    return (1.0 - fx) * ((1.0 - fy) * a + fy * b) + fx * ((1.0 - fy) * c + fy * d)
+    i = (int(x0) & LAST_CELL) * PLANE_CELLS
+    j = (int(y0) & LAST_CELL) * ROW_CELLS
+    k = int(z0) & LAST_CELL
+    i1 = (int(x0) + 1 & LAST_CELL) * PLANE_CELLS
+    j1 = (int(y0) + 1 & LAST_CELL) * ROW_CELLS
+    k1 = k + 1 & LAST_CELL
+    a = volume[i + j + k] + fz * (volume[i + j + k1] - volume[i + j + k])
+    b = volume[i + j1 + k] + fz * (volume[i + j1 + k1] - volume[i + j1 + k])
+    c = volume[i1 + j + k] + fz * (volume[i1 + j + k1] - volume[i1 + j + k])
+    d = volume[i1 + j1 + k] + fz * (volume[i1 + j1 + k1] - volume[i1 + j1 + k])
+    e = a + fy * (b - a)
+    return e + fx * (c + fy * (d - c) - e)
 
 
 @wp.kernel(enable_backward=False)
@@ -47,7 +52,7 @@ def loosen_garments(
     normals: wp.array(dtype=wp.vec3),  # (V,) at rest
     looseness_m: wp.array(dtype=wp.float32),  # (V,) mean distance of the cloth from the body, 0 = bare
     # Folds:
-    volume: wp.array3d(dtype=wp.float32),  # (N, N, N) noise
+    volume: wp.array(dtype=wp.float32),  # (N * N * N,) noise
     cell_m: wp.float32,
     place: wp.vec3,  # where in the noise the body stands [cells]
     swing: wp.vec3,  # how far the folds have moved through it [cells]
@@ -99,7 +104,7 @@ class Surfaces:
     )  # (M,) centre and radius [m] of the only place with the pattern; radius 0 = everywhere
     place: wp.array(dtype=wp.vec3)  # (M,) where in the noise the texture lies [cells]
     is_subject: wp.array(dtype=wp.uint8)  # (M,)
-    volume: wp.array3d(dtype=wp.float32)  # (N, N, N) noise
+    volume: wp.array(dtype=wp.float32)  # (N * N * N,) noise
 
 
 @wp.struct

@@ -65,7 +65,7 @@ class PairRenderer:
         self._body_rest, self._body_normals, self._worn = (buffer(self._body_vertices, wp.vec3) for _ in range(3))
         self._loose = buffer(self._body_vertices, wp.float32)
         self._bones = buffer(len(rig.bone_from_bind), wp.mat44)
-        self._volume = uploaded(noise_volume(), wp.float32)
+        self._volume = uploaded(noise_volume().reshape(-1), wp.float32)
         self._inverse_depth = wp.zeros((height, width), dtype=wp.float32, device=device)
         self._face = [wp.zeros((height, width), dtype=wp.int32, device=device) for _ in range(2)]
         self._depth = wp.zeros((height, width), dtype=wp.float32, device=device)
@@ -74,7 +74,7 @@ class PairRenderer:
         self._visible = buffer(pixels, wp.uint8)
         self._noise: DepthNoise | None = None
         self._noise_seed = seed
-        self._tile = (8, 8) if device.is_cuda else (width, 16)
+        self._tile = (8, 8) if device.is_cuda else (width, -(-height // 4))
         self._vertex_capacity = self._face_capacity = 0
         self._reserve(self._body_vertices + 12_000, self._body_faces + 24_000)
 
@@ -94,9 +94,8 @@ class PairRenderer:
         outputs = [self._flow, self._scene_flow, self._visible]
         self._launch(kernels.trace_motion, self._pixels, [surfaces, *moments, camera, *outputs], min_chunk=4096)
         flow = self._image(self._flow)
-        colours = [
-            _photographed(scene, colour, mask, flow, masks[0]) for colour, mask in zip(colours, masks, strict=True)
-        ]
+        smear = _smear(scene.exposure, flow, masks[0])
+        colours = [_photographed(scene, colour, mask, smear) for colour, mask in zip(colours, masks, strict=True)]
         return FlowSample(
             source_rgb=colours[0],
             target_rgb=colours[1],
@@ -232,23 +231,30 @@ def _part(values: Any, begin: int, end: int) -> wp.array:
     return values[begin:end]
 
 
-def _photographed(scene: Scene, colour: Array, mask: Array, flow: Array, source_mask: Array) -> Array:
-    """(H, W, 3) uint8 through a lens, and smeared along the subject's mean motion where it moves fast."""
+def _photographed(scene: Scene, colour: Array, mask: Array, along_px: Array | None) -> Array:
+    """(H, W, 3) uint8 through a lens, and the subject smeared along `along_px`."""
     out = cv2.GaussianBlur(colour, (3, 3), scene.blur_px)
-    moving = flow[source_mask]
-    moving = moving[np.isfinite(moving).all(axis=1)]
-    if scene.exposure == 0.0 or len(moving) == 0:
+    if along_px is None:
         return out
-    along = scene.exposure * np.median(moving, axis=0)
-    length = min(float(np.linalg.norm(along)), 15.0)
-    if length < 1.0:
-        return out
+    length = float(np.linalg.norm(along_px))
     size = 2 * int(np.ceil(0.5 * length)) + 3
     line = np.zeros((size, size), np.float32)
-    direction = along / np.linalg.norm(along)
-    middle = size // 2
-    for step in np.linspace(-0.5 * length, 0.5 * length, 4 * size):
-        x, y = middle + step * direction
+    for step in np.linspace(-0.5, 0.5, 4 * size):
+        x, y = size // 2 + step * along_px
         line[round(float(y)), round(float(x))] += 1.0
     smeared = cv2.filter2D(out, -1, line / line.sum(), borderType=cv2.BORDER_REPLICATE)
-    return np.where(mask[..., None], smeared, out)
+    cv2.copyTo(smeared, mask.view(np.uint8), out)
+    return out
+
+
+def _smear(exposure: float, flow_px: Array, mask: Array) -> Array | None:
+    """(2,) how far the subject moves while the shutter is open, at most 15 px; None where it is less than one [px]."""
+    if exposure == 0.0:
+        return None
+    moving = flow_px[mask]
+    moving = moving[np.isfinite(moving[:, 0])]
+    if len(moving) == 0:
+        return None
+    along = exposure * np.median(moving, axis=0)
+    length = float(np.linalg.norm(along))
+    return None if length < 1.0 else along * min(1.0, 15.0 / length)

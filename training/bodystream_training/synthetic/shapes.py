@@ -85,12 +85,17 @@ def surface_of_grid(
 
 
 def _grid_normals(points: Array, closed: bool) -> Array:
-    if closed:
-        along = np.roll(points, -1, axis=1) - np.roll(points, 1, axis=1)
-    else:
-        along = np.gradient(points, axis=1)
-    normals = np.cross(along, np.gradient(points, axis=0))
-    return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+    along, down = np.empty_like(points), np.empty_like(points)
+    along[:, 1:-1] = points[:, 2:] - points[:, :-2]
+    before, after = (-1, 1) if closed else (0, 1)
+    along[:, 0] = points[:, after] - points[:, before]
+    before, after = (-2, 0) if closed else (-2, -1)
+    along[:, -1] = points[:, after] - points[:, before]
+    down[1:-1] = points[2:] - points[:-2]
+    down[0], down[-1] = points[1] - points[0], points[-1] - points[-2]
+    (ax, ay, az), (bx, by, bz) = np.moveaxis(along, -1, 0), np.moveaxis(down, -1, 0)
+    normals = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+    return normals / np.maximum(np.sqrt((normals * normals).sum(axis=-1, keepdims=True)), 1e-12)
 
 
 Move = Callable[[Array, int], Array]
@@ -167,18 +172,32 @@ def plane(corner: Array, across: Array, down: Array, move: Move, material: int, 
     return surface_of_grid(rest, posed[0], posed[1], material)
 
 
-def box(centre: Array, half_m: Array, turn: Array, move: Move, material: int) -> list[Surface]:
+def box(centre: Array, half_m: Array, turn: Array, move: Move, material: int) -> Surface:
     """The six sides of a box."""
+    rest = (_unit_box() * half_m) @ turn.T + centre
+    posed = [move(rest.reshape(-1, 3), moment).reshape(rest.shape) for moment in (0, 1)]
+    normals = []
+    for sides in posed:
+        normal = np.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0])
+        normals.append(np.repeat(normal / np.linalg.norm(normal, axis=1, keepdims=True), 4, axis=0))
+    faces = (np.array([[0, 1, 2], [1, 3, 2]]) + 4 * np.arange(6)[:, None, None]).reshape(-1, 3).astype(np.int32)
+    points = (np.ascontiguousarray(values.reshape(-1, 3), np.float32) for values in (rest, *posed, *normals))
+    rest_m, source_m, target_m, source_normals, target_normals = points
+    return Surface(faces, rest_m, source_m, target_m, source_normals, target_normals, material)
+
+
+@cache
+def _unit_box() -> Array:
+    """(6, 4, 3): of each side a corner, the next ones along two edges whose cross product points out, and the last."""
     sides = []
     for axis in range(3):
         for sign in (-1.0, 1.0):
-            normal, across = np.zeros(3), np.zeros(3)
-            normal[axis], across[(axis + 1) % 3] = sign, 1.0
-            down = np.cross(across, normal)
-            corner = (normal - across - down) * half_m
-            start, along = centre + turn @ corner, turn @ (2 * across * half_m)
-            sides.append(plane(start, along, turn @ (2 * down * half_m), move, material, cells=2))
-    return sides
+            normal, first = np.zeros(3), np.zeros(3)
+            normal[axis], first[(axis + 1) % 3] = sign, 1.0
+            second = np.cross(normal, first)
+            corner = normal - first - second
+            sides.append([corner, corner + 2 * first, corner + 2 * second, corner + 2 * first + 2 * second])
+    return np.array(sides)
 
 
 def _outlined(rng: np.random.Generator, size_m: float, rows: int, columns: int) -> Array:
