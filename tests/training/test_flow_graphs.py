@@ -124,6 +124,16 @@ def test_points_are_chosen_at_random_and_no_more_than_asked_for(graph) -> None:
     assert np.array_equal(first.points[0].numpy(), graph.points[rows])
 
 
+def test_a_large_subject_has_its_nodes_farther_apart(pair, graph) -> None:
+    assert graph.sigma_m == CONFIG.sigma_m and len(graph.nodes) > 60
+    coarse = build_pair_graph(pair, replace(CONFIG, most_nodes=40))
+    assert coarse is not None and 15 < len(coarse.nodes) <= 40 and CONFIG.sigma_m < coarse.sigma_m < 3 * CONFIG.sigma_m
+    # Anchors and weights are those of this distance.
+    arm = np.linalg.norm(coarse.points[:, None] - coarse.nodes[coarse.anchors], axis=2)
+    expected = np.exp(-0.5 * (arm / coarse.sigma_m) ** 2) * (coarse.skinning > 0)
+    assert np.allclose(coarse.skinning, expected / expected.sum(axis=1, keepdims=True), atol=1e-4)
+
+
 def islands(share: float) -> np.ndarray:
     """Two pieces of surface, the second with about this share of the pixels."""
     mask = np.ones(SIZE, bool)

@@ -8,6 +8,7 @@ dense one of 10k matches and 200 nodes has 36 million numbers) nor its blocks ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -179,31 +180,28 @@ def _edge_rows(
     return torch.stack([of_i, of_j], dim=2), residual, torch.stack([i, j], dim=-1)
 
 
-def _add_normal_blocks(total: Tensor, jacobian: Tensor, nodes: Tensor, count: int) -> None:
-    """Add J^T J to its upper blocks.
+def _normal_equations(rows: Sequence[tuple[Tensor, Tensor, Tensor]], count: int) -> tuple[Tensor, Tensor]:
+    """J^T J, (6 N, 6 N), and J^T r, (6 N,), of one sample in float64.
 
     Args:
-        total: (B N N, 36) float64, added to: half of the diagonal blocks, so that the sum with its transpose is whole.
-        jacobian: (B, M, S, 3, 6). nodes: (B, M, S) at which its columns are. count: N.
+        rows: (M, S, 3, 6) Jacobian, (M, 3) residuals, and (M, S) nodes that the columns are of. count: N.
     """
-    jacobian = jacobian.to(total.dtype)
-    first = torch.arange(len(nodes), device=nodes.device)[:, None] * (count * count)
-    slots = nodes.shape[2]
-    for k in range(slots):
-        for other in range(k, slots):
-            block = torch.einsum("bmri,bmrj->bmij", jacobian[:, :, k], jacobian[:, :, other])
-            if k == other:
-                block = 0.5 * block
-            place = first + nodes[:, :, k] * count + nodes[:, :, other]
-            total.index_add_(0, place.reshape(-1), block.reshape(-1, 36))
-
-
-def _transposed_times(jacobian: Tensor, residual: Tensor, nodes: Tensor, out: Tensor) -> None:
-    """Add J^T r to `out`, (B, N, 6) float64."""
-    batch, count = out.shape[:2]
-    each = torch.einsum("bmsri,bmr->bmsi", jacobian.to(out.dtype), residual.to(out.dtype))
-    place = torch.arange(batch, device=nodes.device)[:, None, None] * count + nodes
-    out.view(-1, 6).index_add_(0, place.reshape(-1), each.reshape(-1, 6))
+    first = rows[0][0]
+    total = first.new_zeros(count * count, 36, dtype=torch.float64)
+    right = first.new_zeros(count, 6, dtype=torch.float64)
+    for jacobian, residual, nodes in rows:
+        jacobian = jacobian.double()
+        slots = nodes.shape[1]
+        for k in range(slots):
+            for other in range(k, slots):
+                block = torch.einsum("mri,mrj->mij", jacobian[:, k], jacobian[:, other]).view(-1, 36)
+                # Half of the diagonal blocks, so that the sum with its transpose is whole.
+                half = 0.5 if k == other else 1.0
+                total.index_add_(0, nodes[:, k] * count + nodes[:, other], block, alpha=half)
+        each = torch.einsum("msri,mr->msi", jacobian, residual.double())
+        right.index_add_(0, nodes.reshape(-1), each.reshape(-1, 6))
+    upper = total.view(count, count, 6, 6).permute(0, 2, 1, 3).reshape(6 * count, 6 * count)
+    return upper + upper.mT, right.view(-1)
 
 
 class _NormalStep(torch.autograd.Function):
@@ -211,6 +209,8 @@ class _NormalStep(torch.autograd.Function):
 
     With h = (J^T J)^-1 dL/dx from the factor that is there already: dL/dr = -J h, and
     dL/dJ = -(J h) x^T - (r + J x) h^T, which has entries only where J has.
+
+    Samples are solved one after the other, each with its active nodes only: what they need at once is that of one.
     """
 
     @staticmethod
@@ -226,52 +226,58 @@ class _NormalStep(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """(B, N, 6) step, zero of nodes that are not active and of samples that were not solved; (B,) bool solved."""
         batch, count = active.shape
-        total = jacobian.new_zeros(batch * count * count, 36, dtype=torch.float64)
-        right = jacobian.new_zeros(batch, count, 6, dtype=torch.float64)
-        for rows, r, nodes in ((jacobian, residual, anchors), (edge_jacobian, edge_residual, edge_nodes)):
-            _add_normal_blocks(total, rows, nodes, count)
-            _transposed_times(rows, r, nodes, right)
-        normal = total.view(batch, count, count, 6, 6).permute(0, 1, 3, 2, 4).reshape(batch, 6 * count, 6 * count)
-        del total
-        normal = normal + normal.mT
-        columns = active.repeat_interleave(6, dim=1)
-        diagonal = normal.diagonal(dim1=1, dim2=2)
-        diagonal += (~columns).to(normal.dtype)  # no row touches what is not solved for: it stands as the identity
-        factor, info = torch.linalg.cholesky_ex(normal)
-        pivots = factor.diagonal(dim1=1, dim2=2).square() / diagonal
-        solved = (info == 0) & (pivots.amin(dim=1) > LEAST_PIVOT) & active.any(dim=1)
-        right = torch.where(solved[:, None] & columns, right.view(batch, -1), torch.zeros_like(diagonal))
-        identity = torch.eye(6 * count, dtype=normal.dtype, device=normal.device)
-        factor = torch.where(solved[:, None, None], factor, identity)
-        step = -torch.cholesky_solve(right[..., None], factor).view(batch, count, 6)
-        finite = torch.isfinite(step).flatten(1).all(dim=1)
-        solved = solved & finite
-        step = torch.where(solved[:, None, None], step, torch.zeros_like(step))
+        step = jacobian.new_zeros(batch, count, 6)
+        solved = torch.zeros(batch, dtype=torch.bool, device=active.device)
+        place = (active.cumsum(dim=1) - 1).clamp_min(0)  # rows at a node that is not active are zero
+        factors: list[Tensor] = []
+        for b in range(batch):
+            rows = [
+                (each[b], r[b], place[b][nodes[b]])
+                for each, r, nodes in ((jacobian, residual, anchors), (edge_jacobian, edge_residual, edge_nodes))
+            ]
+            factor, found = _solve(rows, int(active[b].sum()))
+            factors.append(factor)
+            if found is not None:
+                solved[b] = True
+                step[b, active[b]] = found.view(-1, 6).to(step.dtype)
         ctx.save_for_backward(
-            jacobian, residual, anchors, edge_jacobian, edge_residual, edge_nodes, factor, step, columns, solved
+            jacobian, residual, anchors, edge_jacobian, edge_residual, edge_nodes, step, active, solved, *factors
         )
         ctx.mark_non_differentiable(solved)
-        return step.to(jacobian.dtype), solved
+        return step, solved
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (jacobian, residual, anchors, edge_jacobian, edge_residual, edge_nodes, factor, step, columns, solved) = (
+        jacobian, residual, anchors, edge_jacobian, edge_residual, edge_nodes, x, active, solved, *factors = (
             ctx.saved_tensors
         )
-        batch, count = step.shape[:2]
-        gradient = gradients[0].reshape(batch, -1, 1).to(factor.dtype)
-        wanted = (solved[:, None] & columns)[..., None]
-        gradient = torch.where(wanted, gradient, torch.zeros_like(gradient))
-        h = torch.cholesky_solve(gradient, factor).view(batch, count, 6)
-        h, x = h.to(jacobian.dtype), step.to(jacobian.dtype)
+        h = torch.zeros_like(x)
+        for b, factor in enumerate(factors):
+            if solved[b]:
+                of_step = gradients[0][b, active[b]].double().view(-1, 1)
+                h[b, active[b]] = torch.cholesky_solve(of_step, factor).view(-1, 6).to(h.dtype)
         of_rows: list[Tensor] = []
         for rows, r, nodes in ((jacobian, residual, anchors), (edge_jacobian, edge_residual, edge_nodes)):
             h_here, x_here = gathered(h, nodes), gathered(x, nodes)
             j_h = torch.einsum("bmsri,bmsi->bmr", rows, h_here)
             left = r + torch.einsum("bmsri,bmsi->bmr", rows, x_here)
-            left = torch.where(solved[:, None, None], left, torch.zeros_like(left))
+            left = torch.where(solved[:, None, None], left, torch.zeros_like(left))  # r may be infinite where not
             of_jacobian = -(j_h[:, :, None, :, None] * x_here[..., None, :])
             of_jacobian -= left[:, :, None, :, None] * h_here[..., None, :]
             of_rows += [of_jacobian, -j_h]
         return of_rows[0], of_rows[1], None, of_rows[2], of_rows[3], None, None
+
+
+def _solve(rows: Sequence[tuple[Tensor, Tensor, Tensor]], count: int) -> tuple[Tensor, Tensor | None]:
+    """The Cholesky factor of one sample's normal equations and the step, (6 N,); None where it cannot be had."""
+    nothing = rows[0][0].new_zeros(0, 0, dtype=torch.float64)
+    if count == 0:
+        return nothing, None
+    normal, right = _normal_equations(rows, count)
+    factor, info = torch.linalg.cholesky_ex(normal)
+    pivots = factor.diagonal().square() / normal.diagonal()
+    if int(info) != 0 or not bool(pivots.min() > LEAST_PIVOT):
+        return nothing, None
+    step = -torch.cholesky_solve(right[:, None], factor)[:, 0]
+    return (factor, step) if bool(torch.isfinite(step).all()) else (nothing, None)

@@ -28,6 +28,7 @@ class GraphConfig:
 
     Attributes:
         sigma_m: node coverage. neighbours: K, edges per node.
+        most_nodes: a subject that would need more has its nodes farther apart: the solver's time grows with their cube.
         reach_m: pixels up to this far from every node follow the nearest ones.
         least_piece_px: loose pieces of surface with fewer pixels get no nodes; of 640x480, else in proportion.
         matches: most points of a pair that are chosen.
@@ -37,13 +38,17 @@ class GraphConfig:
 
     sigma_m: float = 0.05
     neighbours: int = 8
+    most_nodes: int = 400
     reach_m: float = 0.5
     least_piece_px: int = 1000
     matches: int = 10_000
     least_matches: int = 2_000
 
     def __post_init__(self) -> None:
-        if min(self.sigma_m, self.reach_m) <= 0 or min(self.neighbours, self.least_piece_px, self.matches) < 1:
+        if (
+            min(self.sigma_m, self.reach_m) <= 0
+            or min(self.neighbours, self.most_nodes, self.least_piece_px, self.matches) < 1
+        ):
             raise ValueError(f"lengths and counts of a graph must be positive, got {self}")
         if not 0 <= self.least_matches <= self.matches:
             raise ValueError(f"least_matches must be 0 to matches ({self.matches}), got {self.least_matches}")
@@ -60,6 +65,7 @@ class PairGraph:
         anchors: (P, 4) int32. skinning: (P, 4) float32, sum 1.
         motion_m: (P, 3) float32, true motion of each point, nan = unknown.
         intrinsics: (4,) float32 fx, fy, cx, cy. width: of the image [px].
+        sigma_m: node coverage; that of the configuration, or more for a subject that is too large for it.
     """
 
     nodes: Array
@@ -73,6 +79,7 @@ class PairGraph:
     motion_m: Array
     intrinsics: Array
     width: int
+    sigma_m: float
 
     def mirrored(self) -> PairGraph:
         """That of the pair mirrored left to right, as `batches.collate` may have done."""
@@ -91,11 +98,15 @@ def build_pair_graph(sample: FlowSample, config: GraphConfig | None = None) -> P
     mesh = mesh_from_depth(depth_m, sample.mask & (depth_m > 0), sample.intrinsics)
     share = depth_m.size / REFERENCE_PIXELS
     least_piece = max(1, round(config.least_piece_px * share))
-    graph = build_graph(mesh.points, mesh.edges, config.sigma_m, config.neighbours, minimum_points=least_piece)
+    sigma_m = config.sigma_m
+    graph = build_graph(mesh.points, mesh.edges, sigma_m, config.neighbours, minimum_points=least_piece)
+    while len(graph.positions) > config.most_nodes:
+        sigma_m *= 1.05 * (len(graph.positions) / config.most_nodes) ** 0.5
+        graph = build_graph(mesh.points, mesh.edges, sigma_m, config.neighbours, minimum_points=least_piece)
     if len(graph.positions) == 0:
         return None
     device = select_device("cpu")
-    field = WarpField(device, config.sigma_m, config.neighbours, config.reach_m, capacity=len(graph.positions))
+    field = WarpField(device, sigma_m, config.neighbours, config.reach_m, capacity=len(graph.positions))
     field.set_graph(graph.positions, graph.edges)
     count = len(mesh.points)
     anchors = wp.zeros(count, dtype=wp.vec4i, device=device)
@@ -118,6 +129,7 @@ def build_pair_graph(sample: FlowSample, config: GraphConfig | None = None) -> P
         motion_m[carried],
         np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32),
         camera.width,
+        sigma_m,
     )
 
 
