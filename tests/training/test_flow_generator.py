@@ -36,7 +36,7 @@ def renderer(wardrobe):
 def clean(scene):
     """The scene without noise, lamp, lens and smear: the colour of a point is its own in both images."""
     light = Light(scene.lights[0].to_light, np.zeros(3), np.ones(3))
-    return dataclasses.replace(scene, noise=None, lights=(light, light), blur_px=1e-3, exposure=0.0)
+    return dataclasses.replace(scene, noise=None, lights=(light, light), blur_px=1e-3, exposure=0.0, jpeg_quality=None)
 
 
 def pixels(sample):
@@ -151,6 +151,7 @@ def test_visible_points_are_where_the_target_shows_them(composer, renderer):
 
 
 def test_target_drawn_back_by_the_flow_is_the_source(composer, renderer):
+    errors = []
     for number in range(12):
         sample = renderer(clean(composer.scene(np.random.default_rng(number))))
         sure = cv2.erode((sample.visible & sample.mask).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -161,7 +162,11 @@ def test_target_drawn_back_by_the_flow_is_the_source(composer, renderer):
         other = cv2.remap(sample.target_rgb, *np.moveaxis(pixels(sample).astype(np.float32), -1, 0), cv2.INTER_LINEAR)
         error = np.abs(back.astype(float) - sample.source_rgb)[sure].mean()
         unmoved = np.abs(other.astype(float) - sample.source_rgb)[sure].mean()
-        assert error < max(5.0, 0.35 * unmoved), number
+        # fine patterns are sampled anew in each image
+        assert error < max(5.0, 0.5 * unmoved), number
+        errors.append((error, unmoved))
+    error, unmoved = np.mean(errors, axis=0)
+    assert len(errors) >= 8 and error < 0.2 * unmoved
 
 
 def test_same_seed_same_bits_whatever_came_before():

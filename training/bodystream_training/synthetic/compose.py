@@ -167,6 +167,7 @@ class Composer:
             noise=camera_noise(rng, scale),
             noise_frame=int(rng.integers(1 << 30)),
             blur_px=rng.uniform(0.3, 0.8),
+            jpeg_quality=int(rng.integers(50, 96)) if rng.uniform() < 0.25 else None,
             exposure=gap.exposure,
         )
 
@@ -247,7 +248,7 @@ def _stepped(rng: np.random.Generator, posed: Array, gap: Gap) -> Array:
     yaw = rng.normal(0.0, 0.9) if rng.uniform() < 0.7 else rng.uniform(-np.pi, np.pi)
     turn = float(np.clip(rng.normal(0.0, 0.5 * gap.change), -1, 1)) * _LARGEST_TURN_RAD
     step = rng.standard_normal(3) * (1.0, 0.3, 1.0)
-    step *= _LARGEST_MOVE_M * gap.change * rng.uniform() / max(1.0, float(np.linalg.norm(step)))
+    step *= _LARGEST_MOVE_M * gap.change * rng.uniform(0.2, 1.0) / max(1.0, float(np.linalg.norm(step)))
     out = posed.copy()
     for moment, angle in enumerate((yaw, yaw + turn)):
         world = np.eye(4)
@@ -334,7 +335,7 @@ def _affine(rng: np.random.Generator, centre: Array, gap: Gap, extent: float) ->
     first = Rotation.from_euler("zxy", [rng.uniform(-np.pi, np.pi), *tilts]).as_matrix()
     turn = Rotation.from_euler("zxy", rng.normal(0.0, (0.5, 0.25, 0.25)) * change).as_matrix()
     stretch = np.eye(3) + change * rng.normal(0.0, 0.12, (3, 3))
-    step = rng.normal(0.0, 0.08, 3) * change * centre[2]
+    step = rng.normal(0.0, 0.12, 3) * change * centre[2]
 
     def move(points: Array, moment: int) -> Array:
         placed = points @ first.T

@@ -232,19 +232,26 @@ def _part(values: Any, begin: int, end: int) -> wp.array:
 
 
 def _photographed(scene: Scene, colour: Array, mask: Array, along_px: Array | None) -> Array:
-    """(H, W, 3) uint8 through a lens, and the subject smeared along `along_px`."""
+    """(H, W, 3) uint8 through a lens, the subject smeared along `along_px`, and as a file keeps it."""
     out = cv2.GaussianBlur(colour, (3, 3), scene.blur_px)
-    if along_px is None:
-        return out
+    if along_px is not None:
+        out = _smeared(out, mask, along_px)
+    if scene.jpeg_quality is not None:
+        file = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality])[1]
+        out = cv2.imdecode(file, cv2.IMREAD_UNCHANGED)
+    return out
+
+
+def _smeared(image: Array, mask: Array, along_px: Array) -> Array:
+    """The image with what is in the mask averaged along a line."""
     length = float(np.linalg.norm(along_px))
     size = 2 * int(np.ceil(0.5 * length)) + 3
     line = np.zeros((size, size), np.float32)
     for step in np.linspace(-0.5, 0.5, 4 * size):
         x, y = size // 2 + step * along_px
         line[round(float(y)), round(float(x))] += 1.0
-    smeared = cv2.filter2D(out, -1, line / line.sum(), borderType=cv2.BORDER_REPLICATE)
-    cv2.copyTo(smeared, mask.view(np.uint8), out)
-    return out
+    smeared = cv2.filter2D(image, -1, line / line.sum(), borderType=cv2.BORDER_REPLICATE)
+    return cv2.copyTo(smeared, mask.view(np.uint8), image.copy())
 
 
 def _smear(exposure: float, flow_px: Array, mask: Array) -> Array | None:

@@ -70,6 +70,7 @@ class Scene:
         lights: at both moments.
         noise: of the depth camera, or None for clean depth in whole millimetres; `noise_frame` counts its images.
         blur_px: of the colour image, as a standard deviation [px].
+        jpeg_quality: of the colour images, 0 to 100; None where they were not compressed.
         exposure: how much of the motion between the images is smeared over each, 0 to 1.
     """
 
@@ -81,6 +82,7 @@ class Scene:
     noise: DepthNoiseModel | None
     noise_frame: int
     blur_px: float
+    jpeg_quality: int | None
     exposure: float
 
 
