@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -98,6 +99,17 @@ def test_tracks_a_pair_as_the_runtime_does(pair, graph) -> None:
     assert errors.no_motion_mm.item() == pytest.approx(wanted.no_motion_mm, rel=1e-4)
     # Beside the outline it asks for depth at fewer places.
     assert errors.epe3d_mm.item() == pytest.approx(wanted.epe3d_mm, abs=0.5) and wanted.epe3d_mm < 5.0
+
+
+def test_threads_may_build_at_once() -> None:
+    config = replace(CONFIG, sigma_m=0.2)
+    pairs = [bent_pair(0.5 * number) for number in range(2)]
+    wanted = [build_pair_graph(pair, config) for pair in pairs]
+    with ThreadPoolExecutor(2) as threads:
+        built = list(threads.map(lambda number: build_pair_graph(pairs[number % 2], config), range(6)))
+    for number, found in enumerate(built):
+        for a, b in zip(astuple(found), astuple(wanted[number % 2]), strict=True):
+            assert np.array_equal(a, b)
 
 
 def test_the_truth_of_nodes_and_points_is_the_scene_flow(pair, graph) -> None:

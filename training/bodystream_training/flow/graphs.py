@@ -92,7 +92,10 @@ class PairGraph:
 
 
 def build_pair_graph(sample: FlowSample, config: GraphConfig | None = None) -> PairGraph | None:
-    """The graph on the masked source frame; None where it has no connected surface that is large enough."""
+    """The graph on the masked source frame; None where it has no connected surface that is large enough.
+
+    Threads may build at once.
+    """
     config = GraphConfig() if config is None else config
     depth_m = np.where(np.isfinite(sample.source_depth_m), sample.source_depth_m, 0.0).astype(np.float32)
     mesh = mesh_from_depth(depth_m, sample.mask & (depth_m > 0), sample.intrinsics)
