@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bodystream.errors import InputError
 from bodystream.types import Array
+from bodystream_training.flow.colours import ColourChange, changed_colours
 from bodystream_training.flow.sample import FlowSample
 
 __all__ = ["Augmentation", "FlowBatch", "Guess", "collate"]
@@ -20,38 +21,14 @@ _CELL_PX = 8  # of the tracker's guess: one for each square of so many pixels
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """What cameras and lamps do to colour. Values are standard deviations, unless they say otherwise.
-
-    Both images of a pair get the same change of `gain`, `gamma`, `contrast`, `hue_rad` and `saturation`; between them,
-    the smaller changes of the second group happen, and each has noise and blur of its own.
+class Augmentation(ColourChange):
+    """What is done to pairs for training, beside what happens to their colours.
 
     Attributes:
         mirrored: probability that a pair is mirrored left to right, with its flow.
-        grey: probability that a pair loses its colours.
-        gain, gamma, contrast, saturation: of the logarithm of the factor or power.
-        hue_rad: of the turn about the grey axis [rad].
-        light, light_gamma, light_contrast: between the images, as `gain`, `gamma` and `contrast`.
-        balance: between the images, of the logarithm of each channel's factor.
-        shading: between the images, of the logarithm of a smooth field of light over the image.
-        noise: highest standard deviation of the noise of a pixel, of colours in 0 to 1.
-        blur_px: highest standard deviation of the blur [px].
     """
 
     mirrored: float = 0.5
-    grey: float = 0.05
-    gain: float = 0.20
-    gamma: float = 0.15
-    contrast: float = 0.15
-    saturation: float = 0.30
-    hue_rad: float = 0.35
-    light: float = 0.08
-    light_gamma: float = 0.05
-    light_contrast: float = 0.05
-    balance: float = 0.03
-    shading: float = 0.06
-    noise: float = 0.03
-    blur_px: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -129,11 +106,20 @@ def collate(
     sizes = {sample.size for sample in samples}
     if len(sizes) != 1:
         raise InputError(f"a batch needs samples of one size, got {sorted(sizes) or 'no sample'}")
+    if augmentation is None:
+        colours = [(sample.source_rgb / np.float32(255), sample.target_rgb / np.float32(255)) for sample in samples]
+    else:
+        seed = int(torch.randint(1 << 62, (1,), generator=generator))
+        rngs = np.random.default_rng(seed).spawn(len(samples))
+        colours = [
+            changed_colours(sample.source_rgb, sample.target_rgb, augmentation, rng)
+            for sample, rng in zip(samples, rngs, strict=True)
+        ]
     flow, flow_known = _known([sample.flow_px for sample in samples])
     scene_flow, scene_known = _known([sample.scene_flow_m for sample in samples])
     batch = FlowBatch(
-        source_rgb=_planes([sample.source_rgb for sample in samples]).float() / 255.0,
-        target_rgb=_planes([sample.target_rgb for sample in samples]).float() / 255.0,
+        source_rgb=_planes([source for source, _ in colours]),
+        target_rgb=_planes([target for _, target in colours]),
         source_depth_m=_planes([sample.source_depth_m for sample in samples]),
         target_depth_m=_planes([sample.target_depth_m for sample in samples]),
         intrinsics=torch.tensor([[c.fx, c.fy, c.cx, c.cy] for c in (s.intrinsics for s in samples)]).float(),
@@ -150,7 +136,6 @@ def collate(
     if augmentation is not None:
         batch.mirrored = torch.rand(len(samples), generator=generator) < augmentation.mirrored
         _mirror(batch, batch.mirrored)
-        _change_colours(batch, augmentation, generator)
     if guess is not None:
         batch.initial_flow_px = _expected_flow(batch, guess, generator)
     return batch
@@ -179,51 +164,6 @@ def _mirror(batch: FlowBatch, chosen: Tensor) -> None:
     batch.intrinsics[chosen, 2] = (width - 1) - batch.intrinsics[chosen, 2]
     batch.flow_px[chosen, 0] *= -1.0
     batch.scene_flow_m[chosen, 0] *= -1.0
-
-
-def _change_colours(batch: FlowBatch, a: Augmentation, generator: torch.Generator) -> None:
-    count, _, height, width = batch.source_rgb.shape
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(count, *shape, generator=generator)
-
-    def uniform() -> Tensor:
-        return torch.rand(count, 1, 1, 1, generator=generator)
-
-    mix = _colour_matrix(a.hue_rad * normal(), torch.exp(a.saturation * normal()))
-    mix[torch.rand(count, generator=generator) < a.grey] = 1.0 / 3.0
-    gain, gamma, contrast = (s * normal(1, 1, 1) for s in (a.gain, a.gamma, a.contrast))
-    for name in ("source_rgb", "target_rgb"):
-        # half of the change between the two images happens to each, on the mean
-        own = [s * normal(1, 1, 1) / 2**0.5 for s in (a.light, a.light_gamma, a.light_contrast)]
-        balance = a.balance * normal(3, 1, 1) / 2**0.5
-        shading = _smooth(normal(1, 4, 4), (height, width)) * a.shading / 2**0.5
-        rgb = torch.einsum("bij,bjhw->bihw", mix, getattr(batch, name)).clamp_(1e-4, 1.0)
-        rgb = rgb ** torch.exp(gamma + own[1])
-        rgb = 0.5 + (rgb - 0.5) * torch.exp(contrast + own[2])
-        rgb = rgb * torch.exp(gain + own[0] + balance + shading)
-        rgb = _blurred(rgb, a.blur_px * uniform() ** 2)
-        rgb = rgb + a.noise * uniform() ** 2 * torch.randn(rgb.shape, generator=generator)
-        setattr(batch, name, rgb.clamp_(0.0, 1.0))
-
-
-def _colour_matrix(angle_rad: Tensor, saturation: Tensor) -> Tensor:
-    """(B, 3, 3): a turn of colours about the grey axis (Rodrigues), and their distance from it scaled."""
-    grey = torch.full((3, 3), 1.0 / 3.0)
-    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / 3**0.5
-    cosine, sine, factor = (v[:, None, None] for v in (angle_rad.cos(), angle_rad.sin(), saturation))
-    return grey + factor * (cosine * (torch.eye(3) - grey) + sine * cross)
-
-
-def _blurred(images: Tensor, sigma_px: Tensor) -> Tensor:
-    """Each image of (B, C, H, W) blurred by its own normal of standard deviation (B, 1, 1, 1), cut at 3 px."""
-    count, channels, height, width = images.shape
-    x = torch.arange(-3, 4).float()
-    taps = torch.exp(-0.5 * (x / sigma_px.clamp(min=1e-2).reshape(count, 1)) ** 2)
-    taps = (taps / taps.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    padded = nn.pad(images, (3, 3, 3, 3), mode="replicate").reshape(1, count * channels, height + 6, width + 6)
-    rows = nn.conv2d(padded, taps[:, None, None, :], groups=count * channels)
-    return nn.conv2d(rows, taps[:, None, :, None], groups=count * channels).reshape(images.shape)
 
 
 def _smooth(lattice: Tensor, size: tuple[int, int]) -> Tensor:
