@@ -82,11 +82,11 @@ def cropped_pair(
             f"pair {pair.name}: the frames have sizes {pair.source.depth_m.shape} and {pair.target.depth_m.shape}"
         )
     source_m, target_m = pair.source.depth_m, pair.target.depth_m
-    known = np.isfinite(pair.flow_px).all(axis=2)
+    known = np.asarray(np.isfinite(pair.flow_px).all(axis=2))
     mask = known if pair.source.mask is None else pair.source.mask
     if not (mask & known).any():
         raise InputError(f"pair {pair.name}: its mask has no pixel whose flow is known")
-    visible: Array = _seen(pair.flow_px, pair.scene_flow_m, source_m, target_m)
+    visible = _seen(pair.flow_px, pair.scene_flow_m, source_m, target_m)
     if target_mask is None:
         target_mask = _landed(pair.flow_px, mask & visible)
     c = pair.source.intrinsics

@@ -237,8 +237,8 @@ def _photographed(scene: Scene, colour: Array, mask: Array, along_px: Array | No
     if along_px is not None:
         out = _smeared(out, mask, along_px)
     if scene.jpeg_quality is not None:
-        file = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality])[1]
-        out = cv2.imdecode(file, cv2.IMREAD_UNCHANGED)
+        file = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality])[1]
+        out = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB))
     return out
 
 
@@ -251,7 +251,9 @@ def _smeared(image: Array, mask: Array, along_px: Array) -> Array:
         x, y = size // 2 + step * along_px
         line[round(float(y)), round(float(x))] += 1.0
     smeared = cv2.filter2D(image, -1, line / line.sum(), borderType=cv2.BORDER_REPLICATE)
-    return cv2.copyTo(smeared, mask.view(np.uint8), image.copy())
+    out = image.copy()
+    cv2.copyTo(smeared, mask.view(np.uint8), out)
+    return out
 
 
 def _smear(exposure: float, flow_px: Array, mask: Array) -> Array | None:
