@@ -18,6 +18,12 @@ PROGRAM = Program(
             ("pose",), "bodystream_training.pose.command", "TrainPose", "train the full-body pose sampler on motion"
         ),
         CommandEntry(
+            ("flow-samples",),
+            "bodystream_training.flow.samples",
+            "ShowFlowSamples",
+            "draw the pairs that flow networks learn from",
+        ),
+        CommandEntry(
             ("eval", "pose"),
             "bodystream_training.pose.evaluate",
             "EvaluateTraining",
