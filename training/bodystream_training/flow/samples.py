@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from bodystream.cli.options import optional
 from bodystream.errors import ConfigurationError
 from bodystream.files import atomic_path, check_output
 
@@ -27,12 +28,13 @@ _MOST = 500
 class ShowFlowSamples:
     """Draw pairs that flow networks learn from, a row for each, as a PNG.
 
-    From the left: source and target, the target drawn back by the flow (dark where its point is hidden), the flow
-    (hue: where it leads, saturation: how far), the flow that a tracker expects, depth of both (nearer is brighter,
-    nothing is black), and what deforms (grey), as far as it is seen in the target (white). Examples:
+    From the left: source and target; the target drawn back by the flow, dark where its point is hidden; the flow, whose
+    hue says where it leads and whose saturation says how far; the flow that a tracker expects; the depth of both,
+    brighter where it is nearer, black where there is none; and what deforms, white as far as the target shows it.
+    Examples:
       bodystream-train flow-samples --data synthetic --out sheet.png
-      bodystream-train flow-samples --data synthetic --augmented --size 320x256 --seed 7 --out sheet.png
-      bodystream-train flow-samples --data deepdeform:PATH --count 4 --out sheet.png
+      bodystream-train flow-samples --augmented --size 320x256 --seed 7
+      bodystream-train flow-samples --data deepdeform:PATH --count 4
     """
 
     data: str = "synthetic"
@@ -53,10 +55,10 @@ class ShowFlowSamples:
     seed: int = 0
     """Of what is made, and of crops and changes of light."""
 
-    motions: str | None = None
+    motions: Annotated[str | None, optional("SPEC")] = None
     """Motion files that half of the people move by (bvh:PATH, asf:PATH, amass:PATH); else all is made up."""
 
-    split: str | None = None
+    split: Annotated[str | None, optional("NAME")] = None
     """Of a recorded data set: train, val, ..."""
 
     augmented: bool = False
