@@ -36,7 +36,8 @@ def renderer(wardrobe):
 def clean(scene):
     """The scene without noise, lamp, lens and smear: the colour of a point is its own in both images."""
     light = Light(scene.lights[0].to_light, np.zeros(3), np.ones(3))
-    return dataclasses.replace(scene, noise=None, lights=(light, light), blur_px=1e-3, exposure=0.0, jpeg_quality=None)
+    plain = {"noise": None, "found_by_depth": False, "blur_px": 1e-3, "exposure": 0.0, "jpeg_quality": None}
+    return dataclasses.replace(scene, lights=(light, light), **plain)
 
 
 def pixels(sample):
@@ -167,6 +168,27 @@ def test_target_drawn_back_by_the_flow_is_the_source(composer, renderer):
         errors.append((error, unmoved))
     error, unmoved = np.mean(errors, axis=0)
     assert len(errors) >= 8 and error < 0.2 * unmoved
+
+
+def test_masks_that_depth_finds_are_ragged_and_say_nothing_of_what_is_not_the_subject(composer, renderer):
+    added = lost = 0
+    for number in range(12):
+        scene = composer.scene(np.random.default_rng(number))
+        if scene.noise is None:
+            continue
+        exact = renderer(dataclasses.replace(scene, found_by_depth=False))
+        found = renderer(dataclasses.replace(scene, found_by_depth=True))
+        assert np.array_equal(found.source_depth_m, exact.source_depth_m)
+        assert (found.source_depth_m[found.mask] > 0).all() and (found.target_depth_m[found.target_mask] > 0).all()
+        more = found.mask & ~exact.mask
+        assert np.isnan(found.flow_px[more]).all() and np.isnan(found.scene_flow_m[more]).all()
+        assert not found.visible[more].any()
+        assert np.array_equal(found.flow_px[~more], exact.flow_px[~more], equal_nan=True)
+        around = cv2.dilate(exact.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        assert not (more & ~around).any()
+        added += more.sum()
+        lost += (exact.mask & ~found.mask).sum()
+    assert added > 100 and lost > 100
 
 
 def test_same_seed_same_bits_whatever_came_before():

@@ -40,7 +40,7 @@ class Guess:
         exact: probability that the motion's extent is expected well (within a tenth); else any part of it, from none
             to all, is missing.
         error_px: the largest smooth error of a pair, as a standard deviation over its image [px]; errors of pairs are
-            spread as the square of a uniform number, so that small ones are common.
+            spread as the cube of a uniform number, so that small ones are common.
     """
 
     none: float = 0.15
@@ -185,7 +185,7 @@ def _expected_flow(batch: FlowBatch, guess: Guess, generator: torch.Generator) -
     sure = torch.rand(count, 1, 1, 1, generator=generator) < guess.exact
     missing = torch.rand(count, 1, 1, 1, generator=generator)
     missing = torch.where(sure, 0.2 * (missing - 0.5), missing)
-    size_px = guess.error_px * torch.rand(count, 1, 1, 1, generator=generator) ** 2
+    size_px = guess.error_px * torch.rand(count, 1, 1, 1, generator=generator) ** 3
     error = _smooth(torch.randn(count, 2, 5, 4, generator=generator), (height, width))
     some = torch.rand(count, 1, 1, 1, generator=generator) >= guess.none
     return torch.where(some, (1.0 - missing) * near + size_px * error, 0.0)

@@ -24,7 +24,7 @@ from bodystream_training.synthetic.wardrobe import Wardrobe
 
 __all__ = ["FlowData", "SyntheticPairs", "open_pairs"]
 
-_VERSION = 5  # of what the generator draws: the same seed of another version gives other pairs
+_VERSION = 6  # of what the generator draws: the same seed of another version gives other pairs
 
 
 class FlowData(Protocol):

@@ -32,7 +32,8 @@ class FlowSample:
         source_rgb, target_rgb: (H, W, 3) uint8.
         source_depth_m, target_depth_m: (H, W) float32 as the depth camera measured it [m], 0 = no measurement.
         intrinsics: of all images.
-        mask, target_mask: (H, W) bool, the subject that deforms.
+        mask, target_mask: (H, W) bool, the subject that deforms: exact, or as depth shows it, with holes and a few
+            pixels that have its depth but not its colour.
         flow_px: (H, W, 2) float32, source pixel + flow = target pixel, nan = unknown. It is known for points of the
             subject also where they are hidden in the target or leave the image, and for the background where its
             motion is known.

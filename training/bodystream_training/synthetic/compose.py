@@ -166,6 +166,7 @@ class Composer:
             lights=random_lights(rng),
             noise=camera_noise(rng, scale),
             noise_frame=int(rng.integers(1 << 30)),
+            found_by_depth=bool(rng.uniform() < 0.6),
             blur_px=rng.uniform(0.3, 0.8),
             jpeg_quality=int(rng.integers(50, 96)) if rng.uniform() < 0.25 else None,
             exposure=gap.exposure,

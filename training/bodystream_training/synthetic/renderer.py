@@ -84,29 +84,35 @@ class PairRenderer:
         camera = device_camera(scene.intrinsics)
         for k in range(2):
             self._rasterise(scene, surfaces, k, camera)
-        depths, colours, masks = [], [], []
+        depths, colours, masks, found = [], [], [], []
         for k in range(2):
             outputs = [self._depth.reshape((self._pixels,)), self._colour, self._mask]
             self._launch(kernels.shade_pixels, self._pixels, [surfaces, moments[k], camera, *outputs], min_chunk=4096)
             colours.append(self._image(self._colour))
             masks.append(self._image(self._mask).view(np.bool_))
-            depths.append(self._measured(scene, k))
+            clean_m = self._image(self._depth.reshape((self._pixels,)))
+            depths.append(self._measured(scene, clean_m, k))
+            found.append(_found(masks[k], clean_m, depths[k]) if scene.found_by_depth else masks[k])
         outputs = [self._flow, self._scene_flow, self._visible]
         self._launch(kernels.trace_motion, self._pixels, [surfaces, *moments, camera, *outputs], min_chunk=4096)
-        flow = self._image(self._flow)
+        flow, scene_flow = self._image(self._flow), self._image(self._scene_flow)
+        visible = self._image(self._visible).view(np.bool_)
         smear = _smear(scene.exposure, flow, masks[0])
         colours = [_photographed(scene, colour, mask, smear) for colour, mask in zip(colours, masks, strict=True)]
+        # what took the subject's depth, but not its colour, moves neither with it nor with what is behind
+        neither = found[0] & ~masks[0]
+        flow[neither], scene_flow[neither], visible[neither] = np.nan, np.nan, False
         return FlowSample(
             source_rgb=colours[0],
             target_rgb=colours[1],
             source_depth_m=depths[0],
             target_depth_m=depths[1],
             intrinsics=scene.intrinsics,
-            mask=masks[0],
-            target_mask=masks[1],
+            mask=found[0],
+            target_mask=found[1],
             flow_px=flow,
-            scene_flow_m=self._image(self._scene_flow),
-            visible=self._image(self._visible).view(np.bool_),
+            scene_flow_m=scene_flow,
+            visible=visible,
         )
 
     def _image(self, values: wp.array) -> Array:
@@ -216,10 +222,10 @@ class PairRenderer:
         inputs = [surfaces.faces, self._screen, rows, *self._tile, *tiles, self._inverse_depth, self._face[moment]]
         self._launch(body_kernels.rasterise, tiles[0] * tiles[1], inputs, min_chunk=1)
 
-    def _measured(self, scene: Scene, moment: int) -> Array:
+    def _measured(self, scene: Scene, clean_m: Array, moment: int) -> Array:
         """(H, W) float32: what the depth camera makes of the clean depth that was just drawn."""
         if scene.noise is None:
-            return np.round(np.array(download(self._depth)) * 1000.0).astype(np.float32) / np.float32(1000.0)
+            return np.round(clean_m * 1000.0).astype(np.float32) / np.float32(1000.0)
         if self._noise is None:
             self._noise = DepthNoise(DepthNoiseModel(), self._depth, scene.intrinsics, self._noise_seed, self._device)
         self._noise.aim(scene.noise, scene.intrinsics)
@@ -229,6 +235,13 @@ class PairRenderer:
 def _part(values: Any, begin: int, end: int) -> wp.array:
     """A range of a 1D array; it keeps the memory."""
     return values[begin:end]
+
+
+def _found(mask: Array, clean_m: Array, measured_m: Array) -> Array:
+    """(H, W) bool: the subject as far as its depth is measured, and the pixels behind it that took its depth."""
+    around = cv2.dilate(mask.view(np.uint8), np.ones((5, 5), np.uint8)).view(np.bool_)
+    took = around & ~mask & (measured_m > 0) & (clean_m - measured_m > 0.1)
+    return (mask & (measured_m > 0)) | took
 
 
 def _photographed(scene: Scene, colour: Array, mask: Array, along_px: Array | None) -> Array:

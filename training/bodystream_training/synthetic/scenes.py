@@ -69,6 +69,8 @@ class Scene:
         intrinsics: of the crop that is drawn.
         lights: at both moments.
         noise: of the depth camera, or None for clean depth in whole millimetres; `noise_frame` counts its images.
+        found_by_depth: the masks are what depth shows of the subject, with holes and a ragged outline, as live capture
+            finds it; else they are exact, as people draw them.
         blur_px: of the colour image, as a standard deviation [px].
         jpeg_quality: of the colour images, 0 to 100; None where they were not compressed.
         exposure: how much of the motion between the images is smeared over each, 0 to 1.
@@ -81,6 +83,7 @@ class Scene:
     lights: tuple[Light, Light]
     noise: DepthNoiseModel | None
     noise_frame: int
+    found_by_depth: bool
     blur_px: float
     jpeg_quality: int | None
     exposure: float
