@@ -50,8 +50,10 @@ def test_both_cost_volumes_are_mean_products_with_the_shifted_target(radius: int
     np.testing.assert_allclose(cost_volume_by_products(source, target, radius).numpy(), wanted, atol=1e-12)
 
 
-def test_an_untrained_network_answers_with_the_expected_flow() -> None:
+def test_an_untrained_network_without_costs_answers_with_the_expected_flow() -> None:
     net = LightFlow().eval()
+    for head in net.encoder.matching:
+        torch.nn.init.zeros_(head[1].weight)
     image = torch.rand(1, 5, 64, 96)
     expected = torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 64, 96)
     estimates = net(image, image, expected, iterations=2)
@@ -59,6 +61,16 @@ def test_an_untrained_network_answers_with_the_expected_flow() -> None:
     for estimate in estimates:
         torch.testing.assert_close(estimate.flow_px.mean((0, 2, 3)), torch.tensor([3.0, -2.0]))
         assert torch.sigmoid(estimate.weight_logit).unique().tolist() == [0.5]
+
+
+def test_a_match_is_the_mean_shift_under_the_costs() -> None:
+    match = LightFlow().decoder.levels[0].match
+    radius = LightConfig().radius[0]
+    cost = torch.zeros(1, (2 * radius + 1) ** 2, 1, 2)
+    cost[0, (2 * radius + 1) * (radius + 2) + radius - 1, 0, 1] = 100.0  # one to the left, two down
+    found = match(cost)[0, :, 0]
+    torch.testing.assert_close(found[:, 0], torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found[:, 1], torch.tensor([-1.0, 2.0]), atol=1e-5, rtol=0)
 
 
 def test_a_frame_is_encoded_the_same_as_source_and_as_target() -> None:

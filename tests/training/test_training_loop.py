@@ -118,6 +118,35 @@ def test_going_on_gives_the_same_bits_as_never_stopping(tmp_path: Path, stopped:
     assert_same_bits(tensors_of(path), tensors_of(tmp_path / "whole.safetensors"))
 
 
+class ToyAhead(Toy):
+    """Its batches are made on two threads."""
+
+    loaders = 2
+
+
+@pytest.mark.parametrize("stopped", [1, 3, 4], ids=["in a round", "at its end", "in the second one"])
+def test_batches_made_ahead_are_the_same_after_a_stop(tmp_path: Path, stopped: int) -> None:
+    def ahead(path: Path) -> Trainer:
+        return Trainer(lambda _: ToyAhead(), path, CONFIG, fabric=open_fabric(DeviceOptions(accelerator="cpu")))
+
+    ahead(tmp_path / "whole.safetensors").run()
+    path = tmp_path / "parts.safetensors"
+    first = ahead(path)
+    assert not first.run(lambda step, *_: os.kill(os.getpid(), signal.SIGINT) if step == stopped else None)
+    again = ahead(path)
+    assert again.step == stopped and again.run()
+    assert_same_bits(tensors_of(path), tensors_of(tmp_path / "whole.safetensors"))
+
+
+def test_what_fails_on_a_loading_thread_fails_the_training(tmp_path: Path) -> None:
+    class Broken(ToyAhead):
+        def batch(self, index: torch.Tensor, generator: torch.Generator) -> object:
+            raise InputError("the third pair is damaged")
+
+    with pytest.raises(InputError, match="third pair"):
+        Trainer(lambda _: Broken(), tmp_path / "x.safetensors", CONFIG, fabric=open_fabric()).run()
+
+
 def test_a_checkpoint_of_before_is_resumed(tmp_path: Path) -> None:
     """Those of earlier versions say neither precision nor processes, nor where in a round they were."""
     path = tmp_path / "toy.safetensors"

@@ -18,6 +18,9 @@ PROGRAM = Program(
             ("pose",), "bodystream_training.pose.command", "TrainPose", "train the full-body pose sampler on motion"
         ),
         CommandEntry(
+            ("flow",), "bodystream_training.flow.command", "TrainFlow", "train learned correspondence on image pairs"
+        ),
+        CommandEntry(
             ("flow-samples",),
             "bodystream_training.flow.samples",
             "ShowFlowSamples",

@@ -44,10 +44,13 @@ def open_fabric(options: DeviceOptions | None = None) -> Fabric:
         )
     if accelerator == "cpu" and options.precision == "fp16":
         raise ConfigurationError("a processor does not train in fp16: give --precision bf16 or fp32")
+    chosen = options.precision
+    if chosen == "auto":
+        chosen = "bf16" if accelerator == "cuda" or torch.cpu._is_amx_tile_supported() else "fp32"
     single = options.devices * options.num_nodes == 1
     precision: Precision = Precision()
-    if options.precision != "fp32":
-        precision = _Autocast("bf16-mixed" if options.precision == "bf16" else "16-mixed", accelerator)
+    if chosen != "fp32":
+        precision = _Autocast("bf16-mixed" if chosen == "bf16" else "16-mixed", accelerator)
     try:
         return Fabric(
             accelerator=accelerator,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bodystream.errors import ConfigurationError, InputError
 from bodystream_training.checkpoints import load_checkpoint, load_optimiser, optimiser_tensors, save_checkpoint
 from bodystream_training.devices import open_fabric
+from bodystream_training.feed import Feed
 from bodystream_training.interrupts import noted_interrupts
 from bodystream_training.order import ShuffledOrder
 from bodystream_training.task import Task
@@ -109,6 +110,7 @@ class Trainer:
             # The order is drawn alike in every process; what is random about examples and network is not.
             self._noise = torch.Generator().manual_seed(config.seed + 1 + rank)
             torch.manual_seed(config.seed + 1 + rank)
+        self._feed = Feed(self.task, self._order, self._noise)
         # The fused step does by itself what the scaler of 16-bit gradients has to do before they are limited.
         optimiser = self.task.optimiser(config.learning_rate, fused=self._precision() != "16-mixed")
         self._rates = [group["lr"] for group in optimiser.param_groups]
@@ -152,6 +154,7 @@ class Trainer:
                 if self._fabric.world_size == 1:
                     stop = bool(interrupts)
         self.save()
+        self._feed.close()
         return self.step >= self.steps
 
     def save(self) -> None:
@@ -162,15 +165,16 @@ class Trainer:
         for name, module in task.constants().items():
             tensors |= {f"{name}/{k}": v for k, v in module.state_dict().items()}
         tensors |= optimiser_tensors(self._optimiser.optimizer, task.model)
-        tensors |= self._random_states()
-        tensors["round_generator"], position = self._order.place()
+        place = self._feed.place()
+        tensors |= self._random_states(place.generator)
+        tensors["round_generator"] = place.round_generator
         facts = {
             **self._settings(),
             **task.facts(),
             "step": self.step,
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
-            "position": position,
+            "position": place.position,
             "scaler": self._fabric.strategy.precision.state_dict(),
         }
         if self._fabric.is_global_zero:
@@ -194,7 +198,7 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / min(200, 1 + self.steps // 10))
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
-        batch = self._fabric.to_device(self.task.batch(self._order.take(), self._noise))
+        batch = self._fabric.to_device(self._feed.take())
         terms: dict[str, Tensor] = self._module(batch, progress)
         self._optimiser.zero_grad()
         self._fabric.backward(terms["total"])
@@ -287,9 +291,9 @@ class Trainer:
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{self.path} is of another network than this one: {error}; give another --out") from error
 
-    def _random_states(self) -> dict[str, Tensor]:
+    def _random_states(self, generator: Tensor) -> dict[str, Tensor]:
         """By name; of several processes one row each."""
-        states = {"generator": self._noise.get_state(), "torch_generator": torch.get_rng_state()}
+        states = {"generator": generator, "torch_generator": torch.get_rng_state()}
         if self._fabric.device.type == "cuda":
             states["cuda_generator"] = torch.cuda.get_rng_state(self._fabric.device)
         return {name: self._rows(state) for name, state in states.items()} if self._fabric.world_size > 1 else states

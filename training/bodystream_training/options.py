@@ -30,8 +30,9 @@ class DeviceOptions:
     strategy: Literal["auto", "ddp"] = "auto"
     """How processes go together; ddp: each has the whole network, and gradients are averaged. auto: ddp for several."""
 
-    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """Of matrix products: 16 bits where that does no harm (fp16 on graphics cards only), or 32 throughout."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "bf16"
+    """Of matrix products: 16 bits where that does no harm (fp16 on graphics cards only), or 32 throughout; auto: bf16
+    on graphics cards and on processors that have units for it (AMX), else fp32."""
 
     tensorboard: bool = False
     """Also write the log for TensorBoard."""

@@ -26,6 +26,11 @@ class Task(nn.Module, ABC):
         super().__init__()
         self.model = model
 
+    @property
+    def loaders(self) -> int:
+        """How many threads make batches ahead, `batch` being called on them; 0: each is made when it is needed."""
+        return 0
+
     @abstractmethod
     def terms(self, batch: Any, progress: float) -> dict[str, Tensor]:
         """Losses of a batch, each a scalar; `total` is what is made small, the others are for the log.

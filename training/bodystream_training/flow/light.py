@@ -142,8 +142,10 @@ class LightEncoder(nn.Module):
         self.from_sixteenth = _convolution(sixteenth, eighth, kernel=1)
         self.from_eighth = _convolution(eighth, quarter, kernel=1)
         self.matching = nn.ModuleList(
-            [nn.Conv2d(c, m, 1) for c, m in zip((eighth, quarter), config.matching, strict=True)]
+            [_convolution(c, m, kernel=1) for c, m in zip((eighth, quarter), config.matching, strict=True)]
         )
+        for head, channels in zip(self.matching, config.matching, strict=True):
+            nn.init.constant_(head[1].weight, channels**0.25)  # the costs, means of products, vary by about 1
         self.context = nn.ModuleList([nn.Conv2d(c, config.hidden, 1) for c in (eighth, quarter)])
 
     def forward(self, image: Tensor) -> list[Features]:
@@ -158,16 +160,38 @@ class LightEncoder(nn.Module):
         ]
 
 
+class _Match(nn.Module):
+    """The mean shift under `softmax(costs + prior)`: what the costs say by themselves, in cells.
+
+    With it the features are made to match from the first step on; a decoder that has to find out what costs mean learns
+    several times slower.
+    """
+
+    shifts: Tensor
+
+    def __init__(self, radius: int) -> None:
+        super().__init__()
+        steps = torch.arange(-radius, radius + 1).float()
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        self.register_buffer("shifts", torch.stack([x.flatten(), y.flatten()])[..., None, None], persistent=False)
+        # near places before far ones, until it is learned better
+        self.prior = nn.Parameter(-(x.flatten() ** 2 + y.flatten() ** 2)[:, None, None] / radius)
+
+    def forward(self, cost: Tensor) -> Tensor:
+        return F.conv2d(torch.softmax(cost + self.prior, dim=1), self.shifts)
+
+
 class _Level(nn.Module):
     """The decoder of one level: costs and context to a change of the flow and a weight."""
 
     def __init__(self, config: LightConfig, level: int) -> None:
         super().__init__()
         self.radius, self.stride = config.radius[level], STRIDES[level]
-        self.mix = nn.Conv2d((2 * self.radius + 1) ** 2 + 2, config.hidden, 1)
+        self.match = _Match(self.radius)
+        self.mix = nn.Conv2d((2 * self.radius + 1) ** 2 + 4, config.hidden, 1)
         self.blocks = nn.Sequential(*[_Residual(config.hidden, normalised=False) for _ in range(config.blocks[level])])
         self.head = nn.Conv2d(config.hidden, 3, 1)
-        nn.init.zeros_(self.head.weight)  # the first answer is the expected flow, believed by half
+        nn.init.zeros_(self.head.weight)  # at first the answer is the match alone, believed by half
         nn.init.zeros_(self.head.bias)
 
     def forward(self, source: Features, other: Tensor, flow_px: Tensor, state: Tensor) -> tuple[Estimate, Tensor]:
@@ -180,10 +204,11 @@ class _Level(nn.Module):
         """
         flow = flow_px / self.stride
         cost = cost_volume(source.matching, warp(other, flow), self.radius)
-        hidden = F.relu(self.mix(torch.cat([cost, flow], dim=1)) + state)
+        match = self.match(cost)
+        hidden = F.relu(self.mix(torch.cat([cost, flow, match], dim=1)) + state)
         hidden = self.blocks(hidden)
         change = self.head(hidden)
-        return Estimate(flow_px + change[:, :2] * self.stride, change[:, 2:]), hidden
+        return Estimate(flow_px + (match + change[:, :2]) * self.stride, change[:, 2:]), hidden
 
 
 class LightDecoder(nn.Module):

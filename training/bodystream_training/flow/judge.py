@@ -1,0 +1,104 @@
+"""How good flow and weights are on pairs whose truth is known, beside the first guess and beside DIS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bodystream.correspondence import DisConfig, DisCorrespondence
+from bodystream.types import CameraIntrinsics, RgbdFrame
+from bodystream_training.flow.batches import FlowBatch
+
+__all__ = ["DIS_CONFIG", "Errors", "dis_answer", "flow_errors"]
+
+DIS_CONFIG = DisConfig(
+    finest_scale=0,
+    backward_finest_scale=1,
+    patch_stride=5,
+    descents=8,
+    refinements=0,
+    smoothness=60.0,
+    margin_px=10,
+    consistency_px=0.5,
+    window_px=5,
+    need_target_depth=False,
+    max_depth_change_m=None,
+)
+"""`DisConfig.live()` without its reduction of the image: a crop of the person is as small as what it searches in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Mean end point errors over the subject's pixels whose flow is known [px].
+
+    Attributes:
+        all_px: of all of them.
+        visible_px: of those that are seen in the target.
+        weighted_px: of all, weighted by how far the estimator believes itself.
+        believed: mean weight of the visible ones.
+    """
+
+    all_px: float
+    visible_px: float
+    weighted_px: float
+    believed: float
+
+
+def flow_errors(answers: Iterable[tuple[FlowBatch, Tensor, Tensor | None]]) -> Errors:
+    """Errors over several batches.
+
+    Args:
+        answers: each a batch, (B, 2, H, W) flow [px] and (B, 1, H, W) weight; None for 1 everywhere.
+    """
+    sums = np.zeros(7)
+    for batch, flow_px, weight in answers:
+        error = (flow_px - batch.flow_px).norm(dim=1, keepdim=True)
+        known = batch.flow_known * batch.mask
+        seen = known * batch.visible
+        weight = known if weight is None else known * weight
+        parts = (known * error, known, seen * error, seen, weight * error, weight, weight * seen)
+        sums += [float(part.double().sum()) for part in parts]
+    return Errors(
+        all_px=sums[0] / max(1.0, sums[1]),
+        visible_px=sums[2] / max(1.0, sums[3]),
+        weighted_px=sums[4] / max(1e-9, sums[5]),
+        believed=sums[6] / max(1.0, sums[3]),
+    )
+
+
+def dis_answer(batch: FlowBatch) -> tuple[Tensor, Tensor]:
+    """What the runtime's DIS says of a batch, from the same guess: (B, 2, H, W) flow [px] and (B, 1, H, W) weight."""
+    estimator = DisCorrespondence(DIS_CONFIG)
+    try:
+        found = [
+            estimator.step(
+                source,
+                target,
+                source_mask=np.ascontiguousarray(batch.mask[number, 0].numpy() > 0),
+                target_mask=np.ascontiguousarray(batch.target_mask[number, 0].numpy() > 0),
+                initial_flow_px=np.ascontiguousarray(batch.initial_flow_px[number].permute(1, 2, 0).numpy()),
+            )
+            for number, (source, target) in enumerate(_frames(batch))
+        ]
+    finally:
+        estimator.close()
+    flow = torch.from_numpy(np.stack([np.asarray(f.flow_px) for f in found])).permute(0, 3, 1, 2)
+    weight = torch.from_numpy(np.stack([np.asarray(f.weight) for f in found]))[:, None]
+    return flow.contiguous(), weight
+
+
+def _frames(batch: FlowBatch) -> Iterator[tuple[RgbdFrame, RgbdFrame]]:
+    height, width = batch.mask.shape[-2:]
+    for number in range(len(batch)):
+        intrinsics = CameraIntrinsics(*batch.intrinsics[number].tolist(), width, height)
+        pair = []
+        for moment, (rgb, depth_m) in enumerate(
+            [(batch.source_rgb, batch.source_depth_m), (batch.target_rgb, batch.target_depth_m)]
+        ):
+            colour = np.ascontiguousarray((255 * rgb[number]).round().byte().permute(1, 2, 0).numpy())
+            pair.append(RgbdFrame(moment, moment, np.ascontiguousarray(depth_m[number, 0].numpy()), intrinsics, colour))
+        yield pair[0], pair[1]
