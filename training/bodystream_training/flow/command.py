@@ -11,7 +11,6 @@ import tyro
 
 from bodystream.cli.main import EXIT_INTERRUPTED
 from bodystream.cli.options import optional
-from bodystream.cli.process import start_warp, use_one_opencv_thread
 from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
 from bodystream_training.options import DeviceOptions
@@ -84,6 +83,15 @@ class TrainFlow(DeviceOptions):
     """Print one JSON object at the end: steps, seconds, file, and the last figures of the log."""
 
     def run(self) -> int:
+        import cv2
+
+        from bodystream.device.quiet import quiet_warp
+
+        cv2.setNumThreads(1)  # its pool beside PyTorch's only makes the cores spin
+        with quiet_warp():
+            return self._run()
+
+    def _run(self) -> int:
         import torch
         from rich.console import Console
 
@@ -100,8 +108,6 @@ class TrainFlow(DeviceOptions):
             raise ConfigurationError(
                 f"--size must be multiples of {MULTIPLE}, from 64 on, got {self.size}: give 192x256"
             )
-        start_warp()
-        use_one_opencv_thread()
         prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)

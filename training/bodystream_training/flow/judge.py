@@ -94,7 +94,8 @@ def dis_answer(batch: FlowBatch) -> tuple[Tensor, Tensor]:
 def _frames(batch: FlowBatch) -> Iterator[tuple[RgbdFrame, RgbdFrame]]:
     height, width = batch.mask.shape[-2:]
     for number in range(len(batch)):
-        intrinsics = CameraIntrinsics(*batch.intrinsics[number].tolist(), width, height)
+        fx, fy, cx, cy = batch.intrinsics[number].tolist()
+        intrinsics = CameraIntrinsics(fx, fy, cx, cy, width, height)
         pair = []
         for moment, (rgb, depth_m) in enumerate(
             [(batch.source_rgb, batch.source_depth_m), (batch.target_rgb, batch.target_depth_m)]

@@ -141,11 +141,11 @@ class LightEncoder(nn.Module):
         self.to_sixteenth = _stage(eighth, sixteenth, 2)
         self.from_sixteenth = _convolution(sixteenth, eighth, kernel=1)
         self.from_eighth = _convolution(eighth, quarter, kernel=1)
-        self.matching = nn.ModuleList(
-            [_convolution(c, m, kernel=1) for c, m in zip((eighth, quarter), config.matching, strict=True)]
-        )
-        for head, channels in zip(self.matching, config.matching, strict=True):
-            nn.init.constant_(head[1].weight, channels**0.25)  # the costs, means of products, vary by about 1
+        matching = [_convolution(c, m, kernel=1) for c, m in zip((eighth, quarter), config.matching, strict=True)]
+        for head, channels in zip(matching, config.matching, strict=True):
+            with torch.no_grad():
+                head[1].weight.fill_(channels**0.25)  # the costs, means of products, vary by about 1
+        self.matching = nn.ModuleList(matching)
         self.context = nn.ModuleList([nn.Conv2d(c, config.hidden, 1) for c in (eighth, quarter)])
 
     def forward(self, image: Tensor) -> list[Features]:
@@ -191,8 +191,8 @@ class _Level(nn.Module):
         self.mix = nn.Conv2d((2 * self.radius + 1) ** 2 + 4, config.hidden, 1)
         self.blocks = nn.Sequential(*[_Residual(config.hidden, normalised=False) for _ in range(config.blocks[level])])
         self.head = nn.Conv2d(config.hidden, 3, 1)
-        nn.init.zeros_(self.head.weight)  # at first the answer is the match alone, believed by half
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)  # at first the answer is the match alone, believed by half
 
     def forward(self, source: Features, other: Tensor, flow_px: Tensor, state: Tensor) -> tuple[Estimate, Tensor]:
         """

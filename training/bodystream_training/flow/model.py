@@ -48,7 +48,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) 
 class _Decoder(nn.Module):
     """Costs, source features, and the last level's flow and features to a flow; each layer sees all before it."""
 
-    def __init__(self, inputs: int, last: bool) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for outputs in _DENSE:
@@ -56,13 +56,23 @@ class _Decoder(nn.Module):
             inputs += outputs
         self.flow = nn.Conv2d(inputs, 2, 3, padding=1)
         self.channels = inputs
-        self.up_flow = None if last else nn.ConvTranspose2d(2, 2, 4, 2, 1)
-        self.up_features = None if last else nn.ConvTranspose2d(inputs, 2, 4, 2, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         for layer in self.layers:
             x = torch.cat([layer(x), x], dim=1)
         return self.flow(x), x
+
+
+class _Up(nn.Module):
+    """Flow and features of one level to the next, finer one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.flow = nn.ConvTranspose2d(2, 2, 4, 2, 1)
+        self.features = nn.ConvTranspose2d(channels, 2, 4, 2, 1)
+
+    def forward(self, flow: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        return self.flow(flow), self.features(hidden)
 
 
 class PwcNet(nn.Module):
@@ -84,13 +94,12 @@ class PwcNet(nn.Module):
                 )
             )
             inputs = outputs
-        self.decoders = nn.ModuleList()
-        for level in LEVELS:
-            # the coarsest one has nothing but costs; the others also source features, two flows and two features
-            seen = _COSTS if level == LEVELS[0] else _COSTS + _PYRAMID[level - 1] + 4
-            self.decoders.append(_Decoder(seen, last=level == LEVELS[-1]))
+        # the coarsest one has nothing but costs; the others also source features, two channels of flow, two of features
+        decoders = [_Decoder(_COSTS), *[_Decoder(_COSTS + _PYRAMID[level - 1] + 4) for level in LEVELS[1:]]]
+        self.decoders = nn.ModuleList(decoders)
+        self.ups = nn.ModuleList([_Up(decoder.channels) for decoder in decoders[:-1]])
         context: list[nn.Module] = []
-        inputs = self.decoders[-1].channels
+        inputs = decoders[-1].channels
         for outputs, dilation in _CONTEXT:
             context.append(_convolution(inputs, outputs, dilation=dilation))
             inputs = outputs
@@ -98,7 +107,8 @@ class PwcNet(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.kaiming_normal_(module.weight, a=0.1)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of LEVELS, from (B, 3, H, W); a frame is encoded once, whatever it serves as."""
@@ -110,21 +120,15 @@ class PwcNet(nn.Module):
 
     def decode(self, source: list[Tensor], target: list[Tensor]) -> FullFlow:
         """The flow between two frames, of what `encode` gave for each."""
-        flows: list[Tensor] = []
-        flow = features = None
-        for level, decoder, own, other in zip(LEVELS, self.decoders, source, target, strict=True):
-            if flow is None:
-                seen = F.leaky_relu(cost_volume(own, other, _RADIUS), 0.1)
-            else:
-                there = warp(other, flow * (FLOW_SCALE_PX / 2**level))
-                seen = torch.cat([F.leaky_relu(cost_volume(own, there, _RADIUS), 0.1), own, flow, features], dim=1)
-            flow, hidden = decoder(seen)
-            if decoder.up_flow is None:
-                flow = flow + self.context(hidden)
-                return FullFlow([FLOW_SCALE_PX * f for f in (*flows, flow)], hidden)
+        flow, hidden = self.decoders[0](_costs(source[0], target[0]))
+        flows = [flow]
+        for number, level in enumerate(LEVELS[1:], start=1):
+            flow, features = self.ups[number - 1](flow, hidden)
+            costs = _costs(source[number], warp(target[number], flow * (FLOW_SCALE_PX / 2**level)))
+            flow, hidden = self.decoders[number](torch.cat([costs, source[number], flow, features], dim=1))
             flows.append(flow)
-            flow, features = decoder.up_flow(flow), decoder.up_features(hidden)
-        raise AssertionError("the last decoder has nothing above it")
+        flows[-1] = flow + self.context(hidden)
+        return FullFlow([FLOW_SCALE_PX * f for f in flows], hidden)
 
     def forward(self, source: Tensor, target: Tensor) -> FullFlow:
         count = len(source)
@@ -132,10 +136,15 @@ class PwcNet(nn.Module):
         return self.decode([x[:count] for x in both], [x[count:] for x in both])
 
 
+def _costs(source: Tensor, target: Tensor) -> Tensor:
+    return F.leaky_relu(cost_volume(source, target, _RADIUS), 0.1)
+
+
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x + self.second(F.leaky_relu(self.first(x), 0.1)), 0.1)
