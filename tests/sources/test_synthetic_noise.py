@@ -142,6 +142,23 @@ def test_the_same_seed_and_frame_give_the_same_bits_in_any_order() -> None:
     assert (np.array(other(0).numpy()) != first[0]).mean() > 0.5
 
 
+def test_noise_that_was_aimed_at_another_camera_is_that_camera_s() -> None:
+    """Whatever it was made for before; another size or lattice is refused."""
+    other = CameraIntrinsics(300.0, 300.0, 100.0, 90.0, CAMERA.width, CAMERA.height)
+    model = DepthNoiseModel(baseline_m=0.08, sigma_px=0.2, edge_jitter_px=0.1)
+    depth = wp.array(wall(2.0), dtype=wp.float32, device="cpu")
+    device = wp.get_device("cpu")
+    aimed = DepthNoise(DepthNoiseModel(), depth, CAMERA, 3, device)
+    first = np.array(aimed(5).numpy())
+    aimed.aim(model, other)
+    wanted = np.array(DepthNoise(model, depth, other, 3, device)(5).numpy())
+    assert np.array_equal(np.array(aimed(5).numpy()), wanted) and not np.array_equal(first, wanted)
+    smaller = CameraIntrinsics(300.0, 300.0, 100.0, 90.0, 64, 48)
+    for refused in ((model, smaller), (DepthNoiseModel(correlation_px=8), other)):
+        with pytest.raises(ConfigurationError, match="make another DepthNoise"):
+            aimed.aim(*refused)
+
+
 @pytest.mark.parametrize("size", ((33, 47), (480, 641), (16, 16)))
 def test_sizes_that_no_block_divides(size: tuple[int, int]) -> None:
     out = noisy(np.full(size, 1.0, np.float32), DepthNoiseModel(**QUIET))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Generated pairs against computations of their own: rays cast by brute force, points projected, images drawn back."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -9,11 +10,16 @@ import torch
 
 from bodystream.avatar.rig import skin
 from bodystream.device import select_device
+from bodystream.errors import InputError
+from bodystream.geometry.skeleton import JOINT_INDEX
 from bodystream_training.flow.data import SyntheticPairs, open_pairs
 from bodystream_training.synthetic.compose import Composer
+from bodystream_training.synthetic.poses import recorded_motions
 from bodystream_training.synthetic.renderer import PairRenderer
 from bodystream_training.synthetic.scenes import Light
 from bodystream_training.synthetic.wardrobe import Wardrobe
+from helpers.headset_takes import write_bvh
+from helpers.motions import wobble
 
 SIZE = (96, 128)
 
@@ -201,6 +207,52 @@ def test_same_seed_same_bits_whatever_came_before():
         assert a == b if field.name == "intrinsics" else a.tobytes() == b.tobytes(), field.name
     assert one.source_rgb.tobytes() != other.source_rgb.tobytes()
     assert first.digest == again.digest != SyntheticPairs(SIZE, 10, 4).digest
+
+
+def test_threads_draw_the_same_pairs():
+    made = SyntheticPairs(SIZE, 9, 5)
+    generator = torch.Generator()
+    with ThreadPoolExecutor(3) as pool:
+        drawn = list(pool.map(lambda number: made.sample(number, generator), range(9)))
+    for number, sample in enumerate(drawn):
+        assert sample.flow_px.tobytes() == made.sample(number, generator).flow_px.tobytes()
+
+
+def test_half_of_the_people_move_by_recorded_motions(tmp_path, wardrobe):
+    spec = f"bvh:{write_bvh(tmp_path / 'wobble.bvh', wobble(0, frames=90))}"
+    pairs = SyntheticPairs(SIZE, 40, 3, motions=spec)
+    plain = SyntheticPairs(SIZE, 40, 3)
+    generator = torch.Generator()
+    differ = sum(
+        pairs.sample(k, generator).flow_px.tobytes() != plain.sample(k, generator).flow_px.tobytes() for k in range(40)
+    )
+    assert 5 < differ < 40  # things and flying shapes have no motions to take
+    assert open_pairs("synthetic", SIZE, count=40, seed=3, motions=spec).digest == pairs.digest != plain.digest
+
+
+def test_a_recorded_motion_is_followed(wardrobe):
+    """Of a person of a recorded motion, the elbow is bent as it is somewhere in the motion."""
+    motions = recorded_motions(wardrobe.people, [wobble(0, frames=90)])
+    composer = Composer(SIZE, wardrobe, motions)
+    number, motion = motions[0]
+    elbow, shoulder = JOINT_INDEX["left_elbow"], JOINT_INDEX["left_shoulder"]
+    known = motion.transforms(np.linspace(0.0, 4.0, 800))  # more than once through the clip and its end
+    bends = (np.linalg.inv(known[:, shoulder]) @ known[:, elbow])[:, :3, :3]
+    found = 0
+    for seed in range(30):
+        body = composer.scene(np.random.default_rng(seed)).body
+        if body is None or body.rest_m is not wardrobe.people[number].skin.mesh.vertices:
+            continue
+        bend = [(np.linalg.inv(b[shoulder]) @ b[elbow])[:3, :3] for b in body.bones]
+        found += min(np.abs(bends - bend[0]).max(axis=(1, 2))) < 0.02
+    assert found >= 3
+
+
+def test_motions_that_cannot_be_read_are_refused(tmp_path):
+    (tmp_path / "no.bvh").write_text("HIERARCHY")
+    for spec in (f"bvh:{tmp_path}", f"bvh:{tmp_path / 'absent.bvh'}"):
+        with pytest.raises(InputError):
+            SyntheticPairs(SIZE, 10, 3, motions=spec)
 
 
 def test_open_pairs_by_name():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +15,7 @@ import torch
 
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, InputError
+from bodystream.geometry.motion import MotionClip
 from bodystream.sources.motion import find_takes
 from bodystream_training.flow.cache import CachedPairs
 from bodystream_training.flow.recorded import DeepDeformPairs
@@ -25,6 +28,7 @@ from bodystream_training.synthetic.wardrobe import Wardrobe
 __all__ = ["FlowData", "SyntheticPairs", "open_pairs"]
 
 _VERSION = 6  # of what the generator draws: the same seed of another version gives other pairs
+_FIRST_DRAWN = threading.Lock()
 
 
 class FlowData(Protocol):
@@ -69,18 +73,16 @@ class SyntheticPairs:
         self.size, self._count, self._seed = size, count, seed
         self._device = select_device(device)
         self._wardrobe = Wardrobe(seed)
-        clips, names = [], []
-        for take in [] if motions is None else find_takes(motions):
-            try:
-                clips.append(take.load())
-            except InputError:
-                continue  # of a folder of takes, those that are no person's motion
-            names.append((take.name, len(clips[-1])))
-        if motions is not None and not clips:
-            raise InputError(f"{motions}: none of its takes can be read as a person's motion")
+        clips = () if motions is None else _clips(motions)
         self._composer = Composer(size, self._wardrobe, recorded_motions(self._wardrobe.people, clips))
         self._own = threading.local()
-        facts = {"version": _VERSION, "size": size, "count": count, "seed": seed, "motions": names}
+        facts = {
+            "version": _VERSION,
+            "size": size,
+            "count": count,
+            "seed": seed,
+            "motions": [(c.name, len(c)) for c in clips],
+        }
         self.digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -94,10 +96,32 @@ class SyntheticPairs:
         """
         if not 0 <= index < self._count:
             raise IndexError(f"pair {index} of {self._count}")
-        if not hasattr(self._own, "renderer"):
+        scene = self._composer.scene(np.random.default_rng((self._seed, index)))
+        renderer = getattr(self._own, "renderer", None)
+        if renderer is not None:
+            return renderer(scene)
+        with _FIRST_DRAWN:  # kernels are built and loaded by one thread at a time
             wardrobe = self._wardrobe
-            self._own.renderer = PairRenderer(self.size, wardrobe.rig, wardrobe.face_regions, self._seed, self._device)
-        return self._own.renderer(self._composer.scene(np.random.default_rng((self._seed, index))))
+            renderer = PairRenderer(self.size, wardrobe.rig, wardrobe.face_regions, self._seed, self._device)
+            sample = renderer(scene)
+        self._own.renderer = renderer
+        return sample
+
+
+@lru_cache(maxsize=2)
+def _clips(motions: str) -> tuple[MotionClip, ...]:
+    """The takes that can be read as a person's motion; kept, since training and validation ask for the same.
+
+    Raises:
+        InputError: there is none.
+    """
+    clips = []
+    for take in find_takes(motions):
+        with suppress(InputError):
+            clips.append(take.load())
+    if not clips:
+        raise InputError(f"{motions}: none of its takes can be read as a person's motion")
+    return tuple(clips)
 
 
 def open_pairs(
