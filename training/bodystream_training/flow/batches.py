@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as nn
@@ -193,15 +194,17 @@ def _expected_flow(batch: FlowBatch, guess: Guess, generator: torch.Generator) -
 
 def _continued(flow: Tensor, known: Tensor) -> Tensor:
     """Flow in cells, from fine to coarse: normalised convolution fills what is not known, as the tracker does it."""
-    size = flow.shape[-2:]
-    sums = torch.cat([flow, known], dim=1)
-    sums = nn.avg_pool2d(sums, _CELL_PX, ceil_mode=True, count_include_pad=False)
-    cells = sums.shape[-2:]
-    total = sums.clone()
-    share = 1.0
-    while max(sums.shape[-2:]) > 1:
-        share *= 1e-2
-        sums = nn.avg_pool2d(sums, 2, ceil_mode=True, count_include_pad=False)
-        total = total + share * nn.interpolate(sums, cells, mode="bilinear", align_corners=False)
-    filled = total[:, :2] / total[:, 2:].clamp(min=1e-12)
-    return nn.interpolate(filled, size, mode="bilinear", align_corners=False)
+    height, width = flow.shape[-2:]
+    size = (-(-width // _CELL_PX), -(-height // _CELL_PX))
+    out = np.empty((len(flow), height, width, 2), np.float32)
+    for number, values in enumerate(torch.cat([flow, known], dim=1).permute(0, 2, 3, 1).numpy()):
+        sums = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+        total = sums + 1e-1 * cv2.GaussianBlur(sums, (0, 0), 1.0)
+        coarse = sums
+        for share in (1e-3, 1e-5, 1e-7):
+            smaller = (-(-coarse.shape[1] // 4), -(-coarse.shape[0] // 4))
+            coarse = cv2.GaussianBlur(cv2.resize(coarse, smaller, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
+            total += share * cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)
+        filled = total[..., :2] / np.maximum(total[..., 2:], 1e-12)
+        out[number] = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()

@@ -235,7 +235,7 @@ def trace_motion(
     """Where the point behind each source pixel goes, from its barycentrics on the face that is seen there.
 
     It is seen in the target image if its face looks at the camera and nothing is in front of it: the face that the
-    nearest target pixel shows, continued to the point's own ray, may be nearer by half a centimetre at most.
+    nearest target pixel shows, there or continued to the point's own ray, may be nearer by half a centimetre at most.
     """
     i = begin + wp.tid()
     face = source.face[i]
@@ -267,9 +267,10 @@ def trace_motion(
                     g = surfaces.faces[other]
                     b = target.posed[g[0]]
                     n = wp.cross(target.posed[g[1]] - b, target.posed[g[2]] - b)
-                    # the face's plane along the point's own ray, as a factor of its depth
+                    # where that face is seen, and where its plane meets the point's own ray: the farther one counts
+                    there = wp.dot(n, b) / wp.dot(n, ray_of(camera, float(pixel[0]), float(pixel[1])))
                     reach = wp.dot(n, b) / wp.dot(n, moved)
-                    if reach <= 0.0 or reach * moved[2] > moved[2] - 0.005:
+                    if reach <= 0.0 or wp.max(there, reach * moved[2]) > moved[2] - 0.005:
                         visible = wp.uint8(1)
     flow_out[i] = flow
     scene_flow_out[i] = scene_flow

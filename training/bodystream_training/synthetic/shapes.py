@@ -129,9 +129,7 @@ def closed_shape(
 ) -> Surface:
     """A ball, pillow, bag or tube of about `size_m`, squeezed, bent and moved."""
     kind = rng.choice(["ball", "pillow", "tube"])
-    v, u = np.meshgrid(
-        np.linspace(0.015, np.pi - 0.015, cells), np.linspace(0, 2 * np.pi, 2 * cells, False), indexing="ij"
-    )
+    v, u = np.meshgrid(np.linspace(0.0, np.pi, cells), np.linspace(0, 2 * np.pi, 2 * cells, False), indexing="ij")
     power = {"ball": 1.0, "pillow": rng.uniform(0.35, 0.9), "tube": 0.5}[kind]
     radii = (
         0.5
