@@ -22,11 +22,14 @@ __all__ = ["TrainFlow"]
 class TrainFlow(DeviceOptions):
     """Train learned correspondence: flow and the weights of its matches.
 
-    The light network learns both at once. Ctrl-C writes a checkpoint; the same command goes on from it. The log says
-    how large the error is on pairs that are not trained on, beside that of the guess that the network began from and
-    of DIS on the same pairs; sheets of pictures show it. Examples:
+    Stage 1 learns from the true flow: the light network flow and weights at once, the full one the flow. The later ones
+    go on from the one before through the solver: 2 flow, 3 weights, 4 both (as NNRT's paper). Ctrl-C writes a
+    checkpoint; the same command goes on from it. The log says how large the error is on pairs that are not trained on,
+    beside that of the guess that the network began from and of DIS on the same pairs; sheets of pictures show it.
+    Examples:
       bodystream-train flow --data synthetic --net light
-      bodystream-train flow --data deepdeform:PATH --net light --learning-rate 3e-4
+      bodystream-train flow --data synthetic --net full --stage 1 --size 320x256 --batch 4
+      bodystream-train flow --data deepdeform:PATH --net full --stage 2 --optimiser sgd --learning-rate 1e-5
       bodystream-train flow --data synthetic --net light --pairs 4000 --epochs 10 --out runs/flow-small
     """
 
@@ -34,14 +37,20 @@ class TrainFlow(DeviceOptions):
     """Pairs to learn from: synthetic, which are made by a generator, or deepdeform:PATH (the public data set's layout,
     its training split; its validation split is what the log's error is of)."""
 
-    net: Literal["light"] = "light"
-    """The network: light, ours for processors and small graphics cards."""
+    net: Literal["light", "full"] = "light"
+    """The network: light, ours for processors and small graphics cards, or full, the paper's PWC-Net and weight net."""
+
+    stage: Literal[1, 2, 3, 4] = 1
+    """Of the training; 2, 3 and 4 begin from the stage before in the same --out, or from --start."""
+
+    start: Annotated[Path | None, optional("PATH")] = None
+    """Checkpoint to begin from, of an earlier stage or of a training on other pairs."""
 
     out: Path = Path("runs/flow")
     """Folder of the run: checkpoints, logs and sheets."""
 
     size: Annotated[str, tyro.conf.arg(metavar="WxH")] = "192x256"
-    """Width and height of the crops [px], multiples of 32."""
+    """Width and height of the crops [px], multiples of 32 (light) or 64 (full)."""
 
     pairs: int = 20_000
     """Pairs that the generator makes, before they repeat."""
@@ -61,11 +70,17 @@ class TrainFlow(DeviceOptions):
     batch: int = 8
     """Pairs per step."""
 
-    learning_rate: float = 1e-3
-    """At its highest."""
+    learning_rate: Annotated[float | None, optional("RATE")] = None
+    """At its highest; default: 1e-3 in the light network's first stage, else 1e-4 (the paper: 1e-5 with sgd)."""
 
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """How weights are changed: adamw, or sgd with momentum 0.9, as the paper."""
+
+    matches: int = 10_000
+    """Most points of a pair that go through the solver."""
+
+    weight_truth: float = 0.0
+    """Share of supervised weights (NNRT, appendix C.3) in stages 3 and 4; the paper's own method has none."""
 
     seed: int = 0
     """Of everything random."""
@@ -98,22 +113,24 @@ class TrainFlow(DeviceOptions):
         from bodystream.evaluation.progress import counted_progress, duration_text
         from bodystream_training.devices import leads_here, open_fabric
         from bodystream_training.flow.data import open_pairs
-        from bodystream_training.flow.light import MULTIPLE, LightFlow
+        from bodystream_training.flow.networks import MULTIPLES, flow_task
         from bodystream_training.flow.samples import crop_size
-        from bodystream_training.flow.tasks import FlowExamples, FlowTrainConfig, LightTask
+        from bodystream_training.flow.tasks import FlowExamples, FlowTrainConfig
         from bodystream_training.loop import Trainer
 
         size = crop_size(self.size)
-        if any(side < 64 or side % MULTIPLE for side in size):
+        multiple = MULTIPLES[self.net]
+        if any(side < 64 or side % multiple for side in size):
             raise ConfigurationError(
-                f"--size must be multiples of {MULTIPLE}, from 64 on, got {self.size}: give 192x256"
+                f"--size must be multiples of {multiple}, from 64 on, got {self.size}: give 192x256"
             )
+        name, start = self._name(self.stage), self._start()
         prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         config = FlowTrainConfig(
-            epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed,
-            optimiser=self.optimiser, loaders=self.loaders,
+            epochs=self.epochs, batch=self.batch, learning_rate=self._rate(), seed=self.seed, stage=self.stage,
+            optimiser=self.optimiser, loaders=self.loaders, matches=self.matches, weight_truth=self.weight_truth,
         )  # fmt: skip
         console = Console(stderr=True, highlight=False, quiet=not leads_here())
         fabric = open_fabric(self)
@@ -133,26 +150,32 @@ class TrainFlow(DeviceOptions):
             soft_wrap=True,
         )
         trainer = Trainer(
-            lambda _: LightTask(LightFlow(), config, examples, self.out / "sheets"),
-            self.out / f"{self.net}.safetensors",
+            lambda _: flow_task(self.net, config, examples, self.out / "sheets", start),
+            self.out / f"{name}.safetensors",
             config,
             fabric=fabric,
             tensorboard=self.tensorboard,
         )
-        with counted_progress(self.net, trainer.steps, console, done=trainer.step) as advance:
+        with counted_progress(name, trainer.steps, console, done=trainer.step) as advance:
             finished = trainer.run(
                 lambda step, _of, terms: advance(step, f"loss {terms['total']:.2f}, {terms['error_px']:.2f} px off")
             )
         if not fabric.is_global_zero:
             return 0
-        figures = {name: trainer.last_logged(name) for name in ("epe_visible_px", "dis_visible_px", "guess_visible_px")}
+        figures = {
+            name: trainer.last_logged(name)
+            for name in ("epe_visible_px", "dis_visible_px", "guess_visible_px", "epe_epe3d_mm", "dis_epe3d_mm")
+        }
         if finished:
-            words = [
-                f"{value:.2f} px {name}"
-                for name, value in zip(("off", "by DIS", "to begin with"), figures.values(), strict=True)
+            parts = [
+                f"{value:.2f} {unit}"
+                for value, unit in zip(
+                    figures.values(), ("px off", "px by DIS", "px to begin with", "mm off", "mm by DIS"), strict=True
+                )
+                if value is not None
             ]
             console.print(
-                f"{trainer.path}: {trainer.steps} steps in {duration_text(trainer.seconds)}; {', '.join(words)}",
+                f"{trainer.path}: {trainer.steps} steps in {duration_text(trainer.seconds)}; {', '.join(parts)}",
                 markup=False,
                 soft_wrap=True,
             )
@@ -165,3 +188,28 @@ class TrainFlow(DeviceOptions):
             facts = {"finished": finished, "step": trainer.step, "steps": trainer.steps, "file": str(trainer.path)}
             print(json.dumps(facts | {"seconds": round(trainer.seconds, 1)} | figures))
         return 0 if finished else EXIT_INTERRUPTED
+
+    def _name(self, stage: int) -> str:
+        return self.net if stage == 1 else f"{self.net}-{stage}"
+
+    def _rate(self) -> float:
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-3 if self.net == "light" and self.stage == 1 else 1e-4
+
+    def _start(self) -> Path | None:
+        """What the stage begins from.
+
+        Raises:
+            ConfigurationError: a later stage has nothing to begin from.
+        """
+        if self.start is not None or self.stage == 1:
+            return self.start
+        earlier = [self.out / f"{self._name(stage)}.safetensors" for stage in range(self.stage - 1, 0, -1)]
+        for path in earlier:
+            if path.is_file():
+                return path
+        raise ConfigurationError(
+            f"stage {self.stage} goes on from an earlier one, and {self.out} holds none "
+            f"({', '.join(path.name for path in earlier)}): train it first, or give --start"
+        )

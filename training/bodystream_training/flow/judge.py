@@ -12,8 +12,14 @@ from torch import Tensor
 from bodystream.correspondence import DisConfig, DisCorrespondence
 from bodystream.types import CameraIntrinsics, RgbdFrame
 from bodystream_training.flow.batches import FlowBatch
+from bodystream_training.flow.graph_losses import tracking_errors
+from bodystream_training.flow.stages import solver_config
+from bodystream_training.flow.tracked import TrackedBatch, tracking_terms
 
-__all__ = ["DIS_CONFIG", "Errors", "dis_answer", "flow_errors"]
+__all__ = ["DIS_CONFIG", "Answer", "Errors", "dis_answer", "errors_of"]
+
+Answer = tuple[TrackedBatch, Tensor, Tensor | None]
+"""A batch, (B, 2, H, W) flow [px] and (B, 1, H, W) weight, None for 1 everywhere."""
 
 DIS_CONFIG = DisConfig(
     finest_scale=0,
@@ -33,40 +39,49 @@ DIS_CONFIG = DisConfig(
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Mean end point errors over the subject's pixels whose flow is known [px].
+    """Mean end point errors over the subject's pixels whose flow is known, and of the motion solved from them.
 
     Attributes:
-        all_px: of all of them.
+        all_px: of all pixels.
         visible_px: of those that are seen in the target.
         weighted_px: of all, weighted by how far the estimator believes itself.
         believed: mean weight of the visible ones.
+        epe3d_mm: mean distance of points of the subject from the truth when the graph is tracked by the flow.
+        graph_error_mm: that of the graph's nodes.
     """
 
     all_px: float
     visible_px: float
     weighted_px: float
     believed: float
+    epe3d_mm: float
+    graph_error_mm: float
 
 
-def flow_errors(answers: Iterable[tuple[FlowBatch, Tensor, Tensor | None]]) -> Errors:
-    """Errors over several batches.
-
-    Args:
-        answers: each a batch, (B, 2, H, W) flow [px] and (B, 1, H, W) weight; None for 1 everywhere.
-    """
-    sums = np.zeros(7)
-    for batch, flow_px, weight in answers:
+@torch.no_grad()
+def errors_of(answers: Iterable[Answer]) -> Errors:
+    """Errors over several batches; pairs that cannot be solved take no part in those of the motion."""
+    sums = [0.0] * 7
+    solved: list[Tensor] = []
+    for tracked, flow_px, weight in answers:
+        batch = tracked.pairs
+        _, motion = tracking_terms(tracked, flow_px, weight, solver_config(batch.intrinsics))
+        errors = tracking_errors(tracked.graph, motion)
+        solved.append(torch.stack([errors.epe3d_mm, errors.graph_error_mm]).double())
         error = (flow_px - batch.flow_px).norm(dim=1, keepdim=True)
         known = batch.flow_known * batch.mask
         seen = known * batch.visible
         weight = known if weight is None else known * weight
         parts = (known * error, known, seen * error, seen, weight * error, weight, weight * seen)
-        sums += [float(part.double().sum()) for part in parts]
+        sums = [total + float(part.double().sum()) for total, part in zip(sums, parts, strict=True)]
+    epe3d_mm, graph_error_mm = torch.cat(solved, dim=1).nanmean(dim=1)
     return Errors(
         all_px=sums[0] / max(1.0, sums[1]),
         visible_px=sums[2] / max(1.0, sums[3]),
         weighted_px=sums[4] / max(1e-9, sums[5]),
         believed=sums[6] / max(1.0, sums[3]),
+        epe3d_mm=float(epe3d_mm),
+        graph_error_mm=float(graph_error_mm),
     )
 
 

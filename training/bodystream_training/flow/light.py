@@ -147,7 +147,7 @@ class LightEncoder(nn.Module):
         matching = [_convolution(c, m, kernel=1) for c, m in zip((eighth, quarter), config.matching, strict=True)]
         for head, channels in zip(matching, config.matching, strict=True):
             with torch.no_grad():
-                head[1].weight.fill_(channels**0.25)  # the costs, means of products, vary by about 1
+                head.get_parameter("1.weight").fill_(channels**0.25)  # the costs, means of products, vary by about 1
         self.matching = nn.ModuleList(matching)
         self.context = nn.ModuleList(
             [nn.Conv2d(c, h, 1) for c, h in zip((eighth, quarter), config.hidden, strict=True)]

@@ -14,16 +14,21 @@ from torch import Tensor, nn
 
 from bodystream_training.flow.batches import Augmentation, FlowBatch, Guess, collate
 from bodystream_training.flow.data import FlowData
-from bodystream_training.flow.judge import Errors, dis_answer, flow_errors
-from bodystream_training.flow.light import STRIDES, LightFlow, light_input
-from bodystream_training.flow.losses import correspondence_loss, in_cells, weight_loss, weight_target
+from bodystream_training.flow.graphs import GraphConfig
+from bodystream_training.flow.judge import Answer, Errors, dis_answer, errors_of
+from bodystream_training.flow.losses import in_cells
 from bodystream_training.flow.sheets import write_sheet
+from bodystream_training.flow.stages import STAGES, StageNumber, solver_config
+from bodystream_training.flow.tracked import TrackedBatch, collate_tracked, tracking_terms
 from bodystream_training.loop import LoopConfig
 from bodystream_training.task import Task
 
-__all__ = ["FlowExamples", "FlowTask", "FlowTrainConfig", "LightTask", "Optimiser"]
+__all__ = ["FlowExamples", "FlowTask", "FlowTrainConfig", "Optimiser", "Said"]
 
 Optimiser = Literal["adamw", "sgd"]
+
+_JUDGED = GraphConfig(matches=2000, least_matches=400)
+"""Fewer matches than one is trained by: the figures are the same within a hundredth, in a fifth of the time."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,21 @@ class FlowTrainConfig(LoopConfig):
     """Settings of one stage.
 
     Attributes:
+        stage: of `stages.STAGES`.
         optimiser: `adamw`, or `sgd` with momentum 0.9, as the paper.
         weight_decay: of adamw.
         loaders: threads that make batches.
+        matches: most points of a pair that go through the solver.
+        weight_truth: share of appendix C.3's supervised loss of the weights in stages 3 and 4; the paper's method has
+            none.
     """
 
+    stage: StageNumber = 1
     optimiser: Optimiser = "adamw"
     weight_decay: float = 1e-4
     loaders: int = 1
+    matches: int = 10_000
+    weight_truth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class FlowExamples:
     """
 
     train: FlowData
-    validation: Sequence[FlowBatch]
+    validation: Sequence[TrackedBatch]
 
     @classmethod
     def of(cls, train: FlowData, held_out: FlowData, count: int, batch: int, seed: int) -> FlowExamples:
@@ -61,15 +73,28 @@ class FlowExamples:
         for start in range(0, min(count, len(held_out)), batch):
             indices = range(start, min(start + batch, count, len(held_out)))
             samples = [held_out.sample(index, generator) for index in indices]
-            batches.append(collate(samples, generator, Augmentation(mirrored=0.0), Guess()))
+            batches.append(collate_tracked(samples, generator, Augmentation(mirrored=0.0), Guess(), _JUDGED))
         return cls(train, batches)
 
 
+@dataclass
+class Said:
+    """What a network says of a batch.
+
+    Attributes:
+        flows_px: (B, 2, h, w) of each pass, the answer last, in pixels of the image.
+        logit: (B, 1, h, w) of the weights; None where they are not asked for.
+    """
+
+    flows_px: list[Tensor]
+    logit: Tensor | None
+
+
 class FlowTask(Task):
-    """What the stages of both networks have in common; a stage adds `terms` and `answer`.
+    """What both networks have in common; each says what it sees, and what its loss of the flow is.
 
     Args:
-        name: of the stage.
+        name: of the network.
         sheets: folder of the sample sheets; None for none.
     """
 
@@ -77,7 +102,9 @@ class FlowTask(Task):
         self, name: str, model: nn.Module, config: FlowTrainConfig, examples: FlowExamples, sheets: Path | None = None
     ) -> None:
         super().__init__(model)
-        self.name, self.config, self.examples, self._sheets = name, config, examples, sheets
+        self.name = name if config.stage == 1 else f"{name}-{config.stage}"
+        self.config, self.examples, self._sheets = config, examples, sheets
+        self.stage = STAGES[config.stage]
         self._others: dict[str, float] = {}
         self._progress = 0.0
 
@@ -86,117 +113,88 @@ class FlowTask(Task):
         return self.config.loaders
 
     @abstractmethod
-    def answer(self, model: nn.Module, batch: FlowBatch) -> tuple[Tensor, Tensor]:
-        """What `model`, one like `self.model`, says: (B, 2, H, W) flow [px] and (B, 1, H, W) weight."""
+    def said(self, model: nn.Module, batch: FlowBatch, weighted: bool) -> Said:
+        """What `model`, one like `self.model`, says; in training and in evaluation."""
 
     @abstractmethod
-    def losses(self, batch: FlowBatch, progress: float) -> dict[str, Tensor]:
-        """As `terms`."""
+    def flow_terms(self, said: Said, batch: FlowBatch, progress: float) -> dict[str, Tensor]:
+        """Losses against the true flow: `flow`, and what the network adds to `total` in its first stage."""
 
-    def terms(self, batch: FlowBatch, progress: float) -> dict[str, Tensor]:
+    def terms(self, batch: FlowBatch | TrackedBatch, progress: float) -> dict[str, Tensor]:
         self._progress = progress
-        return self.losses(batch, progress)
+        if isinstance(batch, FlowBatch):
+            said = self.said(self.model, batch, weighted=False)
+            terms = self.flow_terms(said, batch, progress)
+            return {"total": torch.stack(list(terms.values())).sum(), **terms, "error_px": _error_px(said, batch)}
+        stage, pairs = self.stage, batch.pairs
+        said = self.said(self.model, pairs, weighted=stage.weighted)
+        flow_px = said.flows_px[-1] if stage.flow else said.flows_px[-1].detach()
+        weight = torch.sigmoid(said.logit.float()) if stage.weighted and said.logit is not None else None
+        terms, _ = tracking_terms(batch, flow_px.float(), weight, solver_config(pairs.intrinsics))
+        total = stage.graph * terms["graph"] + stage.warp * terms["warp"]
+        if stage.correspondence > 0:
+            terms["flow"] = self.flow_terms(said, pairs, progress)["flow"]
+            total = total + stage.correspondence * terms["flow"]
+        if weight is not None:
+            total = total + self.config.weight_truth * terms["supervised"]
+        return {"total": total, **terms, "error_px": _error_px(said, pairs)}
 
     def count(self) -> int:
         return len(self.examples.train)
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> FlowBatch:
+    def batch(self, index: Tensor, generator: torch.Generator) -> FlowBatch | TrackedBatch:
         samples = [self.examples.train.sample(number, generator) for number in index.tolist()]
-        return collate(samples, generator, Augmentation(), Guess())
+        if not self.stage.solved:
+            return collate(samples, generator, Augmentation(), Guess())
+        graphs = GraphConfig(matches=self.config.matches, least_matches=self.config.matches // 5)
+        return collate_tracked(samples, generator, Augmentation(), Guess(), graphs)
 
     def optimiser(self, learning_rate: float, fused: bool) -> torch.optim.Optimizer:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         if self.config.optimiser == "sgd":
             return torch.optim.SGD(parameters, lr=learning_rate, momentum=0.9, fused=fused)
-        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.config.weight_decay, fused=fused)
+        # what shares a layer with the weights, and is to stay as it is, does not decay
+        decay = self.config.weight_decay if self.stage.flow else 0.0
+        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=fused)
+
+    def answer(self, model: nn.Module, batch: FlowBatch) -> tuple[Tensor, Tensor | None]:
+        """What `model` says at every pixel: (B, 2, H, W) flow [px], and (B, 1, H, W) weight if it was trained."""
+        said = self.said(model, batch, weighted=True)
+        size = batch.mask.shape[-2:]
+        flow_px = F.interpolate(said.flows_px[-1].float(), size, mode="bilinear", align_corners=False)
+        if said.logit is None:
+            return flow_px, None
+        return flow_px, F.interpolate(torch.sigmoid(said.logit.float()), size, mode="bilinear", align_corners=False)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Errors on held out pairs, beside those of the first guess and of DIS on the same ones."""
         device = next(model.parameters()).device
         batches = self.examples.validation
-        answers = []
+        answers: list[Answer] = []
         for batch in batches:
-            flow, weight = self.answer(model, batch.to(device))
-            answers.append((batch, flow.float().cpu(), weight.float().cpu()))
-        found = flow_errors(answers)
+            flow, weight = self.answer(model, batch.pairs.to(device))
+            answers.append((batch, flow.cpu(), None if weight is None else weight.cpu()))
         if not self._others:
-            dis = flow_errors((batch, *dis_answer(batch)) for batch in batches)
-            guess = flow_errors((batch, batch.initial_flow_px, None) for batch in batches)
-            self._others = _figures("dis", dis) | {"guess_visible_px": guess.visible_px}
+            dis = errors_of((batch, *dis_answer(batch.pairs)) for batch in batches)
+            guess = errors_of((batch, batch.pairs.initial_flow_px, None) for batch in batches)
+            self._others = _figures("dis", dis) | _figures("guess", guess)
         if self._sheets is not None and answers:
-            write_sheet(self._sheets / f"{self.name}-{round(1000 * self._progress):04d}.png", *answers[0])
-        return _figures("epe", found) | self._others
+            batch, flow, weight = answers[0]
+            path = self._sheets / f"{self.name}-{round(1000 * self._progress):04d}.png"
+            write_sheet(path, batch.pairs, flow, torch.ones_like(flow[:, :1]) if weight is None else weight)
+        return _figures("epe", errors_of(answers)) | self._others
 
     def settings(self) -> dict[str, Any]:
         return {"stage": self.name, "examples": self.examples.train.digest}
 
 
-class LightTask(FlowTask):
-    """Flow and weight of the light network, from the true flow alone.
-
-    The loss of the flow counts the subject's points whose motion is known, hidden ones less: they are what no image
-    shows. Its norm is less robust at first, when large errors are what is learned from, and at the end the paper's.
-    The weight of a cell is learned as how near its flow came to the truth, times the share of it that is seen.
-
-    Args:
-        iterations: passes at each level; every step draws a number up to it, so that fewer serve as well.
-    """
-
-    _HIDDEN = 0.2
-    _DECAY = 0.6  # of the loss, from the last pass to the first
-    _FIRST_Q, _LAST_Q, _EPSILON_PX = 0.7, 0.4, 0.1
-    _SIGMA_PX = 1.0
-    _WEIGHT = 0.5
-
-    def __init__(
-        self,
-        model: LightFlow,
-        config: FlowTrainConfig,
-        examples: FlowExamples,
-        sheets: Path | None = None,
-        iterations: int = 2,
-    ) -> None:
-        super().__init__("light", model, config, examples, sheets)
-        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # a quarter less time per step
-        self.iterations, self._sizes = iterations, asdict(model.config)
-
-    def losses(self, batch: FlowBatch, progress: float) -> dict[str, Tensor]:
-        iterations = int(torch.randint(1, self.iterations + 1, ()))
-        estimates = self.model(*_inputs(batch), iterations=iterations)
-        known = batch.flow_known * batch.mask
-        known = known * (self._HIDDEN + (1 - self._HIDDEN) * batch.visible)
-        flows = [estimate.flow_px.float() for estimate in estimates]
-        shares = [self._DECAY ** (len(flows) - 1 - number) for number in range(len(flows))]
-        q = self._FIRST_Q + (self._LAST_Q - self._FIRST_Q) * progress
-        flow = correspondence_loss(flows, batch.flow_px, known, shares, q=q, epsilon=self._EPSILON_PX)
-        truth_px, counts = in_cells(batch.flow_px, batch.flow_known * batch.mask, STRIDES[-1])
-        visible, _ = in_cells(batch.visible, batch.flow_known * batch.mask, STRIDES[-1])
-        with torch.no_grad():
-            target = weight_target(flows[-1], truth_px, visible, self._SIGMA_PX)
-            error_px = ((flows[-1] - truth_px).norm(dim=1, keepdim=True) * counts).sum() / counts.sum().clamp_min(1)
-        weight = weight_loss(estimates[-1].weight_logit.float(), target, counts)
-        return {"total": flow + self._WEIGHT * weight, "flow": flow, "weight": weight, "error_px": error_px}
-
-    def answer(self, model: nn.Module, batch: FlowBatch) -> tuple[Tensor, Tensor]:
-        last = model(*_inputs(batch), iterations=1)[-1]
-        size = batch.mask.shape[-2:]
-        flow, weight = (
-            F.interpolate(x, size, mode="bilinear", align_corners=False)
-            for x in (last.flow_px, torch.sigmoid(last.weight_logit))
-        )
-        return flow, weight
-
-    def settings(self) -> dict[str, Any]:
-        return super().settings() | {"iterations": self.iterations, "sizes": self._sizes}
+@torch.no_grad()
+def _error_px(said: Said, batch: FlowBatch) -> Tensor:
+    """Mean error of the flow over the subject's known cells [px]."""
+    flow_px = said.flows_px[-1].float()
+    truth_px, counts = in_cells(batch.flow_px, batch.flow_known * batch.mask, batch.mask.shape[-1] // flow_px.shape[-1])
+    return ((flow_px - truth_px).norm(dim=1, keepdim=True) * counts).sum() / counts.sum().clamp_min(1)
 
 
 def _figures(name: str, errors: Errors) -> dict[str, float]:
     return {f"{name}_{key}": value for key, value in asdict(errors).items()}
-
-
-def _inputs(batch: FlowBatch) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        light_input(batch.source_rgb, batch.source_depth_m, batch.mask),
-        light_input(batch.target_rgb, batch.target_depth_m, batch.target_mask),
-        batch.initial_flow_px,
-    )
