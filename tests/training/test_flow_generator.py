@@ -209,6 +209,24 @@ def test_same_seed_same_bits_whatever_came_before():
     assert first.digest == again.digest != SyntheticPairs(SIZE, 10, 4).digest
 
 
+def test_a_scene_that_does_not_show_its_subject_is_drawn_again(monkeypatch):
+    pairs = SyntheticPairs(SIZE, 10, 3)
+    compose, drawn = pairs._composer.scene, []
+
+    def scene(rng):
+        found = compose(rng)
+        if not drawn:
+            found = dataclasses.replace(
+                found, materials=[dataclasses.replace(m, is_subject=False) for m in found.materials]
+            )
+        drawn.append(found)
+        return found
+
+    monkeypatch.setattr(pairs._composer, "scene", scene)
+    assert pairs.sample(2, torch.Generator()).mask.mean() >= 0.01
+    assert len(drawn) == 2
+
+
 def test_threads_draw_the_same_pairs():
     made = SyntheticPairs(SIZE, 9, 5)
     generator = torch.Generator()

@@ -40,8 +40,9 @@ class Guess:
         none: probability that there is no guess, which is a flow of zero.
         exact: probability that the motion's extent is expected well (within a tenth); else any part of it, from none
             to all, is missing.
-        error_px: the largest smooth error of a pair, as a standard deviation over its image [px]; errors of pairs are
-            spread as the cube of a uniform number, so that small ones are common.
+        error_px: the largest smooth error of a pair, as a standard deviation over its image [px]. Errors of pairs are
+            spread evenly over magnitudes, from a hundredth of it on: live capture expects the next image to a quarter
+            of a pixel, and one half a second later to one or two.
     """
 
     none: float = 0.15
@@ -186,7 +187,7 @@ def _expected_flow(batch: FlowBatch, guess: Guess, generator: torch.Generator) -
     sure = torch.rand(count, 1, 1, 1, generator=generator) < guess.exact
     missing = torch.rand(count, 1, 1, 1, generator=generator)
     missing = torch.where(sure, 0.2 * (missing - 0.5), missing)
-    size_px = guess.error_px * torch.rand(count, 1, 1, 1, generator=generator) ** 3
+    size_px = guess.error_px * 0.01 ** torch.rand(count, 1, 1, 1, generator=generator)
     error = _smooth(torch.randn(count, 2, 5, 4, generator=generator), (height, width))
     some = torch.rand(count, 1, 1, 1, generator=generator) >= guess.none
     return torch.where(some, (1.0 - missing) * near + size_px * error, 0.0)

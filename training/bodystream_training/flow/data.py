@@ -27,7 +27,8 @@ from bodystream_training.synthetic.wardrobe import Wardrobe
 
 __all__ = ["FlowData", "SyntheticPairs", "open_pairs"]
 
-_VERSION = 7  # of what the generator draws: the same seed of another version gives other pairs
+_VERSION = 8  # of what the generator draws: the same seed of another version gives other pairs
+_LEAST_SHOWN = 0.01  # of a pair's pixels
 _FIRST_DRAWN = threading.Lock()
 
 
@@ -96,16 +97,23 @@ class SyntheticPairs:
         """
         if not 0 <= index < self._count:
             raise IndexError(f"pair {index} of {self._count}")
-        scene = self._composer.scene(np.random.default_rng((self._seed, index)))
+        rng = np.random.default_rng((self._seed, index))
         renderer = getattr(self._own, "renderer", None)
         if renderer is not None:
-            return renderer(scene)
+            return self._drawn(renderer, rng)
         with _FIRST_DRAWN:  # kernels are built and loaded by one thread at a time
             wardrobe = self._wardrobe
             renderer = PairRenderer(self.size, wardrobe.rig, wardrobe.face_regions, self._seed, self._device)
-            sample = renderer(scene)
+            sample = self._drawn(renderer, rng)
         self._own.renderer = renderer
         return sample
+
+    def _drawn(self, renderer: PairRenderer, rng: np.random.Generator) -> FlowSample:
+        """The first scene that shows its subject: now and then it is hidden, or too near for the depth camera."""
+        while True:
+            sample = renderer(self._composer.scene(rng))
+            if np.count_nonzero(sample.mask & np.isfinite(sample.flow_px[..., 0])) >= _LEAST_SHOWN * sample.mask.size:
+                return sample
 
 
 @lru_cache(maxsize=2)

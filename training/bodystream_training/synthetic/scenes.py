@@ -108,7 +108,7 @@ def random_gap(rng: np.random.Generator) -> Gap:
     if rng.uniform() < 0.55:
         frames = int(rng.integers(1, 6))
         exposure = rng.uniform(0.0, 0.5) / frames if rng.uniform() < 0.5 else 0.0
-        return Gap(frames / 30.0, 0.06 * frames * rng.uniform(0.2, 1.0), exposure)
+        return Gap(frames / 30.0, 0.07 * frames * rng.uniform() ** 2, exposure)
     seconds = rng.uniform(0.2, 1.6)
     return Gap(seconds, rng.uniform(0.1, 1.0), rng.uniform(0.0, 0.02) / seconds)
 
