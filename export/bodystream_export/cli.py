@@ -15,6 +15,7 @@ PROGRAM = Program(
     "Turn trained networks into bundles that run without PyTorch.",
     (
         CommandEntry(("pose",), "bodystream_export.pose.command", "ExportPose", "the full-body pose sampler"),
+        CommandEntry(("flow",), "bodystream_export.flow.command", "ExportFlow", "a network of learned correspondence"),
         CommandEntry(("measure",), "bodystream_export.measure", "Measure", "write how fast a bundle's graphs run here"),
     ),
     install="pip install 'bodystream[export]'",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bodystream.engines import load_onnxruntime
 
-__all__ = ["to_8_bit", "to_onnx"]
+__all__ = ["to_16_bit", "to_8_bit", "to_onnx"]
 
 _OPSET = 18
 
@@ -71,6 +71,16 @@ def to_8_bit(source: Path, target: Path) -> None:
             str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, extra_options=options
         )
     prepared.unlink()
+
+
+def to_16_bit(source: Path, target: Path) -> None:
+    """Weights, inputs, outputs and all between them in 16 bits: the graph says so itself, the same in every engine."""
+    load_onnxruntime()
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _quiet():
+        onnx.save(convert_float_to_float16(onnx.load(str(source))), str(target))
 
 
 @contextmanager

@@ -170,7 +170,7 @@ class _Match(nn.Module):
 
     With it the features are made to match from the first step on; a decoder that has to find out what costs mean learns
     several times slower. Costs are bounded instead of made relative to their maximum, as a softmax does at ten times
-    the price of the rest.
+    the price of the rest, and so that sums of their exponentials fit in 16 bits.
     """
 
     _BOUND = 8.0
@@ -187,7 +187,7 @@ class _Match(nn.Module):
         self.prior = nn.Parameter(-(x.flatten() ** 2 + y.flatten() ** 2)[:, None, None] / radius)
 
     def forward(self, cost: Tensor) -> Tensor:
-        likely = torch.exp((cost + self.prior).clamp(-self._BOUND, self._BOUND))
+        likely = torch.exp((cost + self.prior).clamp(-self._BOUND, self._BOUND) - self._BOUND / 2)
         moments = F.conv2d(likely, self.sums)
         return moments[:, :2] / moments[:, 2:]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -187,6 +188,9 @@ class FlowTask(Task):
     def settings(self) -> dict[str, Any]:
         return {"stage": self.name, "examples": self.examples.train.digest}
 
+    def facts(self) -> dict[str, Any]:
+        return {"pairs": len(self.examples.train), "size": list(self.examples.train.size)}
+
 
 @torch.no_grad()
 def _error_px(said: Said, batch: FlowBatch) -> Tensor:
@@ -197,4 +201,4 @@ def _error_px(said: Said, batch: FlowBatch) -> Tensor:
 
 
 def _figures(name: str, errors: Errors) -> dict[str, float]:
-    return {f"{name}_{key}": value for key, value in asdict(errors).items()}
+    return {f"{name}_{key}": value for key, value in asdict(errors).items() if math.isfinite(value)}

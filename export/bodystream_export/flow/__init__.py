@@ -1,0 +1,1 @@
+"""Export of learned correspondence: encoder and decoder graphs of fixed sizes."""

@@ -1,0 +1,100 @@
+"""Export of the flow networks: each file answers as PyTorch does, and the manifest says what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.needs import needs
+
+torch = needs("torch", "pip install 'bodystream[export]'")
+needs("onnx", "pip install 'bodystream[export]'")
+needs("lightning_fabric", "pip install 'bodystream[train]'")
+
+from bodystream.bundles import open_bundle  # noqa: E402
+from bodystream.engines import open_engine  # noqa: E402
+from bodystream_export.cli import main  # noqa: E402
+from bodystream_training.checkpoints import save_checkpoint  # noqa: E402
+from bodystream_training.flow.light import LightFlow  # noqa: E402
+from bodystream_training.flow.networks import FullNet, load_flow_model  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from bodystream_training.cli import main as train
+
+    out = tmp_path_factory.mktemp("run")
+    words = [
+        "flow",
+        "--data",
+        "synthetic",
+        "--size",
+        "64x64",
+        "--pairs",
+        "2",
+        "--validation-pairs",
+        "1",
+        "--epochs",
+        "2",
+    ]
+    assert train([*words, "--batch", "2", "--out", str(out)]) == 0
+    return out / "light.safetensors"
+
+
+def test_the_light_network_is_the_same_in_its_bundle(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "flow"
+    words = ["flow", "--checkpoint", str(trained), "--sizes", "64x96", "--iterations", "2", "--out", str(out), "--json"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["export_encoder_64x96_random"] < 1e-4 and said["export_decoder_64x96_pairs"] < 1e-4
+    assert 0 < said["export_decoder_64x96_fp16_pairs_flow_px"] < 0.2
+    bundle = open_bundle(out)
+    assert bundle.manifest.kind == "flow" and bundle.manifest.metrics["epe_visible_px"] > 0
+    assert bundle.manifest.provenance["recipe"].startswith("bodystream-train flow --data synthetic --net light")
+    section = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["flow"]
+    assert section == {"net": "light", "iterations": 2, "sizes": [[64, 96]]}
+
+    model = LightFlow()
+    load_flow_model(model, trained)
+    model.eval()
+    generator = torch.Generator().manual_seed(0)
+    source, target = torch.rand(2, 1, 5, 96, 64, generator=generator)
+    initial = torch.randn(1, 2, 12, 8, generator=generator)
+    with torch.no_grad():
+        first, second = model.encoder(source), model.encoder(target)
+        wanted = model.decoder(first, [level.matching for level in second], initial, iterations=2)[-1]
+    encoder, decoder = (open_engine(bundle, f"{part}_64x96.onnx") for part in ("encoder", "decoder"))
+    features = {k: np.copy(v) for k, v in encoder.run({"image": source.numpy()}).items()}
+    feed = {f"source_{name}": value for name, value in features.items()}
+    features = encoder.run({"image": target.numpy()})
+    feed |= {f"target_{name}": np.copy(v) for name, v in features.items() if name.startswith("matching")}
+    found = decoder.run({**feed, "initial_flow_px": initial.numpy()})
+    np.testing.assert_allclose(found["flow_px"], wanted.flow_px.numpy(), atol=1e-3)
+    np.testing.assert_allclose(found["weight"], torch.sigmoid(wanted.weight_logit).numpy(), atol=1e-4)
+
+
+def test_the_full_networks_are_the_same_in_their_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model, path = FullNet(), tmp_path / "full-4.safetensors"
+    config = {"stage": 4, "epochs": 1, "batch": 4, "learning_rate": 1e-5, "seed": 0, "optimiser": "sgd"}
+    facts = {"stage": "full-4", "config": config, "steps": 3, "step": 3, "seconds": 1.0, "examples": "abc", "pairs": 12}
+    save_checkpoint(path, {f"average/{name}": value for name, value in model.state_dict().items()}, facts)
+    words = ["flow", "--checkpoint", str(path), "--sizes", "64x64", "--bits", "32"]
+    assert main([*words, "--out", str(tmp_path / "full"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["export_encoder_64x64_pairs"] < 1e-4 and said["export_decoder_64x64_pairs"] < 1e-3
+
+
+def test_what_cannot_be_exported_is_told(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "flow")]
+    assert main(["flow", "--checkpoint", str(trained), "--sizes", "100x64", *out]) == 2
+    assert "multiples of 32" in capsys.readouterr().err
+    assert main(["flow", "--checkpoint", str(trained), "--iterations", "0", *out]) == 2
+    assert "at least 1" in capsys.readouterr().err
+    assert main(["flow", "--checkpoint", str(tmp_path / "none.safetensors"), *out]) == 2
+    assert "not a readable checkpoint" in capsys.readouterr().err
