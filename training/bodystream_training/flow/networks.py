@@ -52,7 +52,8 @@ class LightTask(FlowTask):
         iterations: int = 2,
     ) -> None:
         super().__init__("light", model, config, examples, sheets)
-        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # a quarter less time per step
+        # a quarter less time per step on a processor
+        nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
         self.iterations, self._sizes = iterations, asdict(model.config)
         if not self.stage.flow:
             for name, parameter in model.named_parameters():
