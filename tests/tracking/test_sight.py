@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodystream.tracking.sight import Sight, nearest_seen
+from bodystream.tracking.sight import Sight, nearest_seen, seen_nodes
 from bodystream.types import Array
 
 STEP_M = 0.05
@@ -21,6 +21,11 @@ def chain(count: int) -> tuple[Array, Array]:
     edges = np.full((count, 2), -1, np.int32)
     edges[:-1, 0] = np.arange(1, count)
     return positions, edges
+
+
+def looked(sight: Sight, t_ns: int, nodes: Array, positions: Array, edges: Array, live: Array) -> Array:
+    """What is lost when an image shows the nodes."""
+    return sight.look(t_ns, seen_nodes(nodes, len(positions)), positions, edges, live)
 
 
 def owners(*nodes: int) -> Array:
@@ -80,33 +85,35 @@ def test_what_is_far_from_all_that_is_seen_is_lost_after_a_while() -> None:
     positions, edges = chain(5)
     sight = Sight(patience_s=0.4, reach_m=0.12)
     for frame in range(5):
-        assert not sight.look(frame * FRAME_NS, owners(1), positions, edges, positions).any(), "within the patience"
+        assert not looked(sight, frame * FRAME_NS, owners(1), positions, edges, positions).any(), "within the patience"
     for frame in range(5, 8):
-        assert sight.look(frame * FRAME_NS, owners(1), positions, edges, positions).tolist() == [False] * 4 + [True]
-    assert not sight.look(8 * FRAME_NS, owners(1, 4), positions, edges, positions).any(), "it is seen again"
+        assert looked(sight, frame * FRAME_NS, owners(1), positions, edges, positions).tolist() == [False] * 4 + [True]
+    assert not looked(sight, 8 * FRAME_NS, owners(1, 4), positions, edges, positions).any(), "it is seen again"
     # And its patience begins anew.
     for frame in range(9, 13):
-        assert not sight.look(frame * FRAME_NS, owners(1), positions, edges, positions).any()
-    assert sight.look(13 * FRAME_NS, owners(1), positions, edges, positions)[4]
+        assert not looked(sight, frame * FRAME_NS, owners(1), positions, edges, positions).any()
+    assert looked(sight, 13 * FRAME_NS, owners(1), positions, edges, positions)[4]
 
 
 def test_islands_that_are_not_seen_are_lost() -> None:
     positions, edges = chain(4)
     edges[1] = -1
     sight = Sight(patience_s=0.4, reach_m=0.12)
-    sight.look(0, owners(0, 3), positions, edges, positions)
-    assert sight.look(5 * FRAME_NS, owners(0), positions, edges, positions).tolist() == [False, False, True, True]
+    looked(sight, 0, owners(0, 3), positions, edges, positions)
+    assert looked(sight, 5 * FRAME_NS, owners(0), positions, edges, positions).tolist() == [False, False, True, True]
 
 
 def test_new_nodes_count_as_seen() -> None:
     positions, edges = chain(8)
     sight = Sight(patience_s=0.4, reach_m=0.12)
-    sight.look(0, owners(0), positions[:4], edges[:4] % 4, positions[:4])
+    looked(sight, 0, owners(0), positions[:4], edges[:4] % 4, positions[:4])
     late = 10 * FRAME_NS
     # Nodes 4 to 7 are new; node 3 has been out of reach since the beginning.
-    assert sight.look(late, owners(0), positions, edges, positions).tolist() == [False] * 3 + [True] + [False] * 4
-    assert not sight.look(late + 4 * FRAME_NS, owners(0), positions, edges, positions)[4:].any()
-    assert sight.look(late + 5 * FRAME_NS, owners(0), positions, edges, positions).tolist() == [False] * 3 + [True] * 5
+    assert looked(sight, late, owners(0), positions, edges, positions).tolist() == [False] * 3 + [True] + [False] * 4
+    assert not looked(sight, late + 4 * FRAME_NS, owners(0), positions, edges, positions)[4:].any()
+    assert (
+        looked(sight, late + 5 * FRAME_NS, owners(0), positions, edges, positions).tolist() == [False] * 3 + [True] * 5
+    )
 
 
 @pytest.mark.parametrize("nobody", [owners(), owners(7, 9)])
@@ -114,18 +121,20 @@ def test_a_frame_in_which_no_node_is_seen_counts_against_all(nobody: Array) -> N
     """Owners may name nodes of a graph that has been replaced by a smaller one."""
     positions, edges = chain(3)
     sight = Sight()
-    assert not sight.look(0, nobody, positions, edges, positions).any()
-    assert sight.look(5 * FRAME_NS, nobody, positions, edges, positions).all()
+    assert not looked(sight, 0, nobody, positions, edges, positions).any()
+    assert looked(sight, 5 * FRAME_NS, nobody, positions, edges, positions).all()
 
 
 def test_a_graph_that_begins_anew_is_seen() -> None:
     positions, edges = chain(5)
     sight = Sight(patience_s=0.4, reach_m=0.12)
-    sight.look(0, owners(0), positions, edges, positions)
+    looked(sight, 0, owners(0), positions, edges, positions)
     sight.forget()
-    assert not sight.look(10 * FRAME_NS, owners(0), positions, edges, positions).any()
+    assert not looked(sight, 10 * FRAME_NS, owners(0), positions, edges, positions).any()
     # One that shrinks keeps what is known of the nodes that are left.
-    found = sight.look(15 * FRAME_NS, owners(0), positions[:4], np.where(edges[:4] < 4, edges[:4], -1), positions[:4])
+    found = looked(
+        sight, 15 * FRAME_NS, owners(0), positions[:4], np.where(edges[:4] < 4, edges[:4], -1), positions[:4]
+    )
     assert found.tolist() == [False, False, False, True]
 
 
@@ -140,17 +149,17 @@ def test_what_moves_out_of_sight_against_what_is_seen_is_lost_at_once() -> None:
     """Nodes 5, 10 and 15 cm from the last one that is seen swing by 8 cm: the first is near enough to be known."""
     positions, edges = chain(5)
     sight = Sight(patience_s=10.0, reach_m=0.12, drift_m=0.07, near_m=0.09)
-    sight.look(0, owners(0, 1), positions, edges, positions)
+    looked(sight, 0, owners(0, 1), positions, edges, positions)
     for frame, by_m in enumerate([0.02, 0.04, 0.06], 1):
-        assert not sight.look(frame * FRAME_NS, owners(0, 1), positions, edges, swung(positions, 2, by_m)).any()
+        assert not looked(sight, frame * FRAME_NS, owners(0, 1), positions, edges, swung(positions, 2, by_m)).any()
         np.testing.assert_allclose(sight.drift_m, [0, 0, by_m, by_m, by_m], atol=1e-6)
-    found = sight.look(4 * FRAME_NS, owners(0, 1), positions, edges, swung(positions, 2, 0.08))
+    found = looked(sight, 4 * FRAME_NS, owners(0, 1), positions, edges, swung(positions, 2, 0.08))
     assert found.tolist() == [False, False, False, True, True]
     np.testing.assert_allclose(sight.far_m, [0, 0, 0.05, 0.1, 0.15], atol=1e-6)
     # To and fro is no way back: what was guessed twice is not known better.
-    sight.look(5 * FRAME_NS, owners(0, 1), positions, edges, positions)
+    looked(sight, 5 * FRAME_NS, owners(0, 1), positions, edges, positions)
     np.testing.assert_allclose(sight.drift_m[2:], 0.16, atol=1e-6)
-    assert not sight.look(6 * FRAME_NS, owners(0, 1, 4), positions, edges, positions)[4], "it is seen again"
+    assert not looked(sight, 6 * FRAME_NS, owners(0, 1, 4), positions, edges, positions)[4], "it is seen again"
     assert sight.drift_m[4] == 0.0
 
 
@@ -159,7 +168,7 @@ def test_what_moves_with_what_is_seen_is_kept() -> None:
     sight = Sight(patience_s=10.0)
     for frame in range(10):
         live = positions + np.float32([0.1 * frame, 0, 0])
-        assert not sight.look(frame * FRAME_NS, owners(0), positions, edges, live).any()
+        assert not looked(sight, frame * FRAME_NS, owners(0), positions, edges, live).any()
     np.testing.assert_allclose(sight.drift_m, 0.0, atol=1e-5)
 
 
@@ -167,8 +176,8 @@ def test_islands_drift_by_all_their_motion() -> None:
     positions, edges = chain(4)
     edges[1] = -1
     sight = Sight(patience_s=10.0)
-    sight.look(0, owners(0, 3), positions, edges, positions)
-    found = sight.look(FRAME_NS, owners(0), positions, edges, swung(positions, 2, 0.08))
+    looked(sight, 0, owners(0, 3), positions, edges, positions)
+    found = looked(sight, FRAME_NS, owners(0), positions, edges, swung(positions, 2, 0.08))
     assert found.tolist() == [False, False, True, True]
     np.testing.assert_allclose(sight.drift_m, [0, 0, 0.08, 0.08], atol=1e-6)
 
@@ -177,6 +186,6 @@ def test_against_a_node_that_was_just_added_nothing_is_known_to_move() -> None:
     """Node 4 comes where it is seen, next to node 3, whose nearest was node 0 until then."""
     positions, edges = chain(5)
     sight = Sight(patience_s=10.0)
-    sight.look(0, owners(0), positions[:4], np.where(edges[:4] < 4, edges[:4], -1), positions[:4])
-    sight.look(FRAME_NS, owners(0, 4), positions, edges, positions + np.float32([0.3, 0, 0]))
+    looked(sight, 0, owners(0), positions[:4], np.where(edges[:4] < 4, edges[:4], -1), positions[:4])
+    looked(sight, FRAME_NS, owners(0, 4), positions, edges, positions + np.float32([0.3, 0, 0]))
     np.testing.assert_allclose(sight.drift_m, 0.0, atol=1e-6)

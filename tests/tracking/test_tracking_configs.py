@@ -52,7 +52,7 @@ def test_numbers_beyond_their_bounds(config: type[Any], owner: str, bound: str, 
         *((GrowthConfig, f, 1) for f in ("stride", "least_support", "least_piece", "max_nodes")),
         *((TrackerConfig, f, 1) for f in ("initial_stride", "max_points", "keyframe_flow_every", "grow_every")),
         (TrackerConfig, "restart_after", 1),
-        (TrackerConfig, "keyframe_every", 0),
+        (TrackerConfig, "keyframes", 0),
         *((CaptureConfig, f, 1) for f in ("extract_every", "least_pixels")),
     ],
 )

@@ -8,7 +8,16 @@ from scipy.sparse.csgraph import dijkstra
 
 from bodystream.types import Array
 
-__all__ = ["Sight", "nearest_seen"]
+__all__ = ["Sight", "nearest_seen", "seen_nodes"]
+
+
+def seen_nodes(owners: Array, count: int) -> Array:
+    """(count,) bool: nodes that own a cell of the image.
+
+    Args:
+        owners: (h, w) int32, the node that is seen in each cell of the image, -1 = none.
+    """
+    return np.bincount(owners[(owners >= 0) & (owners < count)], minlength=count) > 0
 
 
 def nearest_seen(positions: Array, edges: Array, seen: Array) -> tuple[Array, Array]:
@@ -61,17 +70,16 @@ class Sight:
         self._live = np.zeros((0, 3), np.float32)
         self.far_m, self.drift_m = np.zeros(0), np.zeros(0)
 
-    def look(self, t_ns: int, owners: Array, positions: Array, edges: Array, live: Array) -> Array:
+    def look(self, t_ns: int, seen: Array, positions: Array, edges: Array, live: Array) -> Array:
         """(N,) bool: nodes that are lost.
 
         Args:
-            owners: (h, w) int32, the node that is seen in each cell of the image, -1 = none.
+            seen: (N,) bool, nodes that are seen, see `seen_nodes`.
             positions: (N, 3) canonical [m]. edges: (N, K) int32. live: (N, 3) where they are at that time [m].
         """
         count, known = len(positions), min(len(positions), len(self._near_t_ns))
         # Nodes are added where they are seen.
         self._near_t_ns = np.concatenate([self._near_t_ns[:known], np.full(count - known, t_ns, np.int64)])
-        seen = np.bincount(owners[(owners >= 0) & (owners < count)], minlength=count) > 0
         self.far_m, nearest = nearest_seen(positions, edges, seen)
         self._near_t_ns[self.far_m <= self._reach_m] = t_ns
         step = np.zeros((count, 3), np.float32)

@@ -22,7 +22,7 @@ from bodystream.tracking.matches import MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
 from bodystream.tracking.placement import Placement, share_on
 from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
-from bodystream.tracking.sight import Sight
+from bodystream.tracking.sight import Sight, seen_nodes
 from bodystream.tracking.solver import GaussNewton, SolveSummary
 from bodystream.tracking.tracker_config import TrackerConfig
 from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, RgbdFrame, Status
@@ -116,7 +116,7 @@ class Tracker:
         self._gatherer = MatchGatherer(field, intrinsics, c.matches)
         self._grower = GraphGrower(field, intrinsics, c.growth)
         self._previous = Reference(field, intrinsics)
-        self._keyframes = Keyframes(field, intrinsics, c.keyframe_every, c.keyframe_flow_every)
+        self._keyframes = Keyframes(field, intrinsics, c.keyframes, c.keyframe_flow_every)
         self.ownership = Ownership(field, intrinsics)
         self._sight = Sight()
         self._sampler = PointSampler(device, c.max_points)
@@ -196,7 +196,7 @@ class Tracker:
             image: the new frame with its foreground. surface: the model as it is now.
 
         Returns:
-            The frame before; every few frames also the newest keyframe.
+            The frame before; every few frames also a keyframe that shows the model as it is seen now.
 
         Raises:
             InputError: there is no model yet.
@@ -323,7 +323,6 @@ class Tracker:
         with self.spans.measure("remember"):
             self._previous.store(image, self.field)
             self._motion.remember(frame.t_ns)
-            self._keyframes.remember(image)
             if self._looks:
                 self._look_at_parts(image)
         self.frame_count += 1
@@ -338,8 +337,11 @@ class Tracker:
         t_ns, field, sight = image.frame.t_ns, self.field, self._sight
         owned = self.ownership.read()
         live = field.host_positions + field.motion()[1]
-        self.lost_nodes = lost = sight.look(t_ns, owned.nodes, field.host_positions, field.host_edges, live)
+        # Nobody owns anything yet in a first frame, whose surface the graph was made of.
+        seen = seen_nodes(owned.nodes, field.count) | (self.frame_count == 0)
+        self.lost_nodes = lost = sight.look(t_ns, seen, field.host_positions, field.host_edges, live)
         self.judgement = judged(owned.points, owned.through, sight.far_m, sight.drift_m, lost, live)
+        self._keyframes.remember(image, seen)
         self._grower.request(image, owned.nodes, t_ns)
 
     def _check_camera(self, image: DeviceFrame) -> None:

@@ -22,8 +22,8 @@ class TrackerConfig:
         sigma_m: node coverage of the deformation graph.
         initial_stride: pixel stride of the first frame's graph.
         max_points: surface vertices that are tracked; a denser surface is thinned evenly; at most 65,536.
-        keyframe_every: a keyframe is kept every so many frames; 0 = none (NNRT: 50).
-        keyframe_flow_every: flow from the newest keyframe is wanted on every n-th frame.
+        keyframes: most keyframes that are kept, one for each view of the model; 0 = none.
+        keyframe_flow_every: flow from a keyframe is wanted on every n-th frame.
         grow_every: the graph may grow on every n-th frame.
         poor_fit: share of the facing model that does not fit the depth above which a frame is told as degraded;
             lost_fit: above which its motion is taken back, and it is not fused. After lost frames, and where the model
@@ -38,7 +38,7 @@ class TrackerConfig:
     sigma_m: float = 0.05
     initial_stride: int = 3
     max_points: int = 6_000
-    keyframe_every: int = 50
+    keyframes: int = 8
     keyframe_flow_every: int = 8
     grow_every: int = 2
     poor_fit: float = 0.35
@@ -55,7 +55,7 @@ class TrackerConfig:
         require_whole("tracking", self, 1, "initial_stride", "max_points", "keyframe_flow_every", "grow_every")
         if self.max_points > MOST_POINTS:
             raise ConfigurationError(f"tracking: max_points must be at most {MOST_POINTS}, got {self.max_points}")
-        require_whole("tracking", self, 0, "keyframe_every")
+        require_whole("tracking", self, 0, "keyframes")
         require_whole("tracking", self, 1, "restart_after")
         require_number("tracking", self, "poor_fit", "lost_fit", "stale_fit", above=0, most=1)
         if self.poor_fit > self.lost_fit:

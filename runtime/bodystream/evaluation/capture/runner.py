@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import warp as wp
 
 from bodystream.evaluation.capture.scoring import FrameScore, FrameScorer, TakeScore, surface_figures
+from bodystream.evaluation.capture.slip import SlipMeter
 from bodystream.evaluation.capture.takes import Take
 from bodystream.pipelines.capture.config import CaptureConfig
 from bodystream.pipelines.capture.pipeline import Capture
+from bodystream.tracking.sight import seen_nodes
 from bodystream.types import Mesh, RgbdFrame
 
 __all__ = ["run_take"]
@@ -36,6 +39,7 @@ def run_take(
     source = take.source(frames, device, speed=speed, size=size)
     capture = Capture(source.intrinsics, device, config)
     scorer = FrameScorer(source.intrinsics, device)
+    slip = SlipMeter()
     score = TakeScore(take.name, take.held_out)
     try:
         capture.warm_up()
@@ -50,6 +54,13 @@ def run_take(
             score.step_s += time.perf_counter() - began_s
             mesh = None if live is None else capture.live_mesh()
             measured = scorer.score(frame.index, str(result.status), mesh, frame.truth)
+            if capture.restart_count != score.restarts:
+                slip.forget()
+            graph = capture.graph(frame.t_ns)
+            if graph is not None:
+                seen = seen_nodes(capture.tracker.ownership.read().nodes, len(graph.positions))
+                slip_m = slip.slip_m(graph.positions + graph.translations, seen, frame.truth)
+                measured = replace(measured, node_slip_m=slip_m)
             score.frames.append(measured)
             score.restarts = capture.restart_count
             if on_frame is not None:

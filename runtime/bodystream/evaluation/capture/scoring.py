@@ -37,6 +37,7 @@ class FrameScore:
         mean_m, p95_m: distance of its vertices to the true posed surface [m].
         off_50mm_share, off_30mm_share: of its vertices, how many are farther than that.
         seen_missing_share: of the true surface that the camera sees, how much has no model within 20 mm.
+        node_slip_m: median slip over the true surface of the nodes that are seen, see `SlipMeter`.
     """
 
     index: int
@@ -47,6 +48,7 @@ class FrameScore:
     off_50mm_share: float
     off_30mm_share: float
     seen_missing_share: float
+    node_slip_m: float = float("nan")
 
     @property
     def wrong(self) -> bool:
@@ -148,6 +150,8 @@ class OverallScore:
         lost_frames, no_model_frames: frames with status lost; frames without any model.
         wrong_frames, told_frames: in truth wrong, and told by the status.
         wrong_recall, wrong_precision: of wrong frames, how many were told; of told ones, how many are wrong.
+        node_slip_mean_mm, node_slip_end_mm: mean over the frames of `FrameScore`'s slip, and over the last tenth of
+            each take: a model slides over the person that it fits, which the distance to the surface does not show.
         largest_component_share, longest_edge_m: of the canonical surface at the end; the worst of several takes.
     """
 
@@ -167,6 +171,8 @@ class OverallScore:
     told_frames: int
     wrong_recall: float | None
     wrong_precision: float | None
+    node_slip_mean_mm: float | None
+    node_slip_end_mm: float | None
     largest_component_share: float | None
     longest_edge_m: float | None
 
@@ -210,6 +216,11 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
+def _known_mean_mm(values_m: Sequence[float]) -> float | None:
+    known = [value for value in values_m if np.isfinite(value)]
+    return 1e3 * _mean(known) if known else None
+
+
 def overall(takes: Sequence[TakeScore]) -> OverallScore:
     """The figures of all frames of some takes together.
 
@@ -227,6 +238,8 @@ def overall(takes: Sequence[TakeScore]) -> OverallScore:
 
     wrong, told = sum(f.wrong for f in frames), sum(f.told for f in frames)
     both = sum(f.wrong and f.told for f in frames)
+    slips = [[f.node_slip_m for f in take.frames] for take in takes]
+    late = [slip for of_take in slips for slip in of_take[-max(1, len(of_take) // 10) :]]
     step_s = sum(take.step_s for take in takes)
     shares = [t.surface.largest_component_share for t in takes if np.isfinite(t.surface.largest_component_share)]
     edges = [t.surface.longest_edge_m for t in takes if np.isfinite(t.surface.longest_edge_m)]
@@ -247,6 +260,8 @@ def overall(takes: Sequence[TakeScore]) -> OverallScore:
         told_frames=told,
         wrong_recall=both / wrong if wrong else None,
         wrong_precision=both / told if told else None,
+        node_slip_mean_mm=_known_mean_mm([slip for of_take in slips for slip in of_take]),
+        node_slip_end_mm=_known_mean_mm(late),
         largest_component_share=min(shares) if shares else None,
         longest_edge_m=max(edges) if edges else None,
     )

@@ -11,7 +11,7 @@ from bodystream.evaluation.capture.scoring import OverallScore, TakeScore, overa
 
 __all__ = ["TABLE_WIDTH", "as_json", "score_table"]
 
-TABLE_WIDTH = 150
+TABLE_WIDTH = 160
 """Characters that the table needs."""
 
 
@@ -27,6 +27,7 @@ _COLUMNS = (
     ("told", "told_frames", "{}"),
     ("recall", "wrong_recall", "{:.2f}"),
     ("precision", "wrong_precision", "{:.2f}"),
+    ("slip mm", "node_slip_end_mm", "{:.1f}"),
     ("largest %", "largest_component_share", "{:.1%}"),
     ("edge cm", "longest_edge_m", "{:.1f}"),
     ("fps", "fps", "{:.1f}"),
