@@ -52,10 +52,12 @@ def test_the_light_network_is_the_same_in_its_bundle(
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["export_encoder_64x96_random"] < 1e-4 and said["export_decoder_64x96_pairs"] < 1e-4
-    assert 0 < said["export_decoder_64x96_fp16_pairs_flow_px"] < 0.2
+    assert 0 < said["export_decoder_64x96_fp16_pairs_flow_px"] < 0.05
     bundle = open_bundle(out)
     assert bundle.manifest.kind == "flow" and bundle.manifest.metrics["epe_visible_px"] > 0
     assert bundle.manifest.provenance["recipe"].startswith("bodystream-train flow --data synthetic --net light")
+    assert "--pairs 2 " in bundle.manifest.provenance["recipe"]
+    assert bundle.manifest.provenance["recipe"].endswith("--size 64x64")
     section = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["flow"]
     assert section == {"net": "light", "iterations": 2, "sizes": [[64, 96]]}
 

@@ -219,6 +219,15 @@ def test_another_precision_is_another_result(tmp_path: Path) -> None:
         trainer(tmp_path / "bf16.safetensors", precision="fp32")
 
 
+@pytest.mark.parametrize(("units", "wanted"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_processor_computes_in_16_bits_where_it_has_units_for_it(
+    units: bool, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
+    fabric = open_fabric(DeviceOptions(accelerator="cpu", precision="auto"))
+    assert fabric.strategy.precision.precision == wanted
+
+
 def test_the_second_interrupt_quits_and_handlers_are_given_back() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), noted_interrupts() as seen:

@@ -165,6 +165,7 @@ def _provenance(net: str, facts: dict[str, Any]) -> dict[str, Any]:
     words = [f"--net {net} --stage {config.get('stage', 1)} --pairs {count} --epochs {config['epochs']}"]
     words.append(f"--batch {config['batch']} --learning-rate {config['learning_rate']:g} --seed {config['seed']}")
     words.append(f"--optimiser {config['optimiser']}")
+    words += ["--size {}x{}".format(*facts["size"])] if "size" in facts else []
     return {
         "recipe": f"bodystream-train flow --data {facts.get('data', 'synthetic')} {' '.join(words)}",
         "method": "the project's own network (LightFlow)" if net == "light" else "NNRT (Bozic et al., NeurIPS 2020)",
