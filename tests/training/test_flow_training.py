@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ torch = needs("torch", "pip install 'bodystream[train]'")
 needs("lightning_fabric", "pip install 'bodystream[train]'")
 
 from bodystream.types import CameraIntrinsics  # noqa: E402
+from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
 from bodystream_training.cli import main  # noqa: E402
 from bodystream_training.devices import open_fabric  # noqa: E402
 from bodystream_training.flow.batches import FlowBatch, Guess  # noqa: E402
@@ -106,6 +109,21 @@ def test_it_learns_to_match_and_says_so(tmp_path: Path, examples: FlowExamples) 
     assert 0 < log["dis_visible_px"] < log["guess_visible_px"] and 0 < log["epe_believed"] < 1
     sheet = cv2.imread(str(tmp_path / "sheets" / "light-0992.png"))
     assert sheet.shape == (4 * SIZE[1], 7 * SIZE[0], 3)
+
+
+def test_going_on_gives_the_same_bits_as_never_stopping(tmp_path: Path, examples: FlowExamples) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    quick = FlowExamples(examples.train, [])
+    trainer(whole, quick, epochs=4).run()
+
+    def interrupt(step: int, *_: object) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert not trainer(parts, quick, epochs=4).run(interrupt)
+    assert trainer(parts, quick, epochs=4).run()
+    (found, _), (wanted, _) = (load_checkpoint(folder / "light.safetensors") for folder in (parts, whole))
+    assert [name for name, value in wanted.items() if not torch.equal(found[name], value)] == []
 
 
 def test_errors_are_means_over_the_known_subject(tracked: TrackedBatch) -> None:

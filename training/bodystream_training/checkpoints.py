@@ -59,11 +59,18 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dic
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Undoes `optimiser_tensors`, on the devices where the parameters are."""
+    """Undoes `optimiser_tensors`, on the devices where the parameters are.
+
+    Moments get the memory layout of their parameters: a fused step goes through both as they lie.
+    """
+    parameters_by_name = dict(model.named_parameters())
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("adam/"):
             _, kind, name = key.split("/", 2)
+            like = parameters_by_name.get(name)
+            if like is not None and like.shape == value.shape:
+                value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
             by_name.setdefault(name, {})[kind] = value
     names = {parameter: name for name, parameter in model.named_parameters()}
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]

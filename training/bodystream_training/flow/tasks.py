@@ -169,8 +169,10 @@ class FlowTask(Task):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Errors on held out pairs, beside those of the first guess and of DIS on the same ones."""
-        device = next(model.parameters()).device
         batches = self.examples.validation
+        if not batches:
+            return {}
+        device = next(model.parameters()).device
         answers: list[Answer] = []
         for batch in batches:
             flow, weight = self.answer(model, batch.pairs.to(device))
@@ -179,7 +181,7 @@ class FlowTask(Task):
             dis = errors_of((batch, *dis_answer(batch.pairs)) for batch in batches)
             guess = errors_of((batch, batch.pairs.initial_flow_px, None) for batch in batches)
             self._others = _figures("dis", dis) | _figures("guess", guess)
-        if self._sheets is not None and answers:
+        if self._sheets is not None:
             batch, flow, weight = answers[0]
             path = self._sheets / f"{self.name}-{round(1000 * self._progress):04d}.png"
             write_sheet(path, batch.pairs, flow, torch.ones_like(flow[:, :1]) if weight is None else weight)
