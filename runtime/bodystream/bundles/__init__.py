@@ -5,7 +5,7 @@ from bodystream.bundles.bundle import Bundle, open_bundle
 from bodystream.bundles.choice import BundleChoice
 from bodystream.bundles.graphs import GraphSection, Signature, TensorSpec
 from bodystream.bundles.known import KNOWN, KnownBundle
-from bodystream.bundles.locate import ENVIRONMENT_VARIABLE, bundle_folders, find_bundle, shipped_bundles
+from bodystream.bundles.locate import ENVIRONMENT_VARIABLE, bundle_folders, find_bundle, has_bundle, shipped_bundles
 from bodystream.bundles.manifest import BundleFile, Manifest, sha256_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "TensorSpec",
     "bundle_folders",
     "find_bundle",
+    "has_bundle",
     "load_npz",
     "open_bundle",
     "read_npz",

@@ -1,7 +1,7 @@
 """The bundles that bodystream asks for by name: which kind goes with each, and which distribution brings it.
 
-Kinds that later versions will read, and that no bundle of another content should take: `flow` (dense correspondence),
-`body-decoder` (a body's surface from a few numbers) and `avatar` (a surface with its own network).
+Kinds that later versions will read, and that no bundle of another content should take: `body-decoder` (a body's
+surface from a few numbers) and `avatar` (a surface with its own network).
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ class KnownBundle:
 
     Attributes:
         kind: of the bundles that may stand for it.
-        distribution: what pip installs to have it.
+        distribution: what pip installs to have it; None where one has to make it.
     """
 
     kind: str
-    distribution: Literal["bodystream", "bodystream-bundles"]
+    distribution: Literal["bodystream", "bodystream-bundles"] | None
 
 
 KNOWN: dict[str, KnownBundle] = {
     "person": KnownBundle("skinned-body", "bodystream"),
     "pose": KnownBundle("pose-sampler", "bodystream"),
+    "flow": KnownBundle("flow", None),
 }
 
 
 def remedy_for(name: str) -> str:
-    """The command that brings a bundle of this name, or nothing where it is not ours."""
+    """What to do to have a bundle of this name, a command where there is one, or nothing where it is not ours."""
     if name not in KNOWN:
         return ""
-    if KNOWN[name].distribution == "bodystream":
+    distribution = KNOWN[name].distribution
+    if distribution is None:
+        return f"none is shipped; make one with bodystream-export {name}, and give --bundle {name}=PATH"
+    if distribution == "bodystream":
         return "pip install --force-reinstall --no-deps bodystream"
-    return f"pip install {KNOWN[name].distribution}"
+    return f"pip install {distribution}"

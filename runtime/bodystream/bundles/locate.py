@@ -11,7 +11,7 @@ from bodystream.bundles.known import remedy_for
 from bodystream.bundles.manifest import MANIFEST_NAME, NAME
 from bodystream.errors import BundleError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "bundle_folders", "find_bundle", "shipped_bundles"]
+__all__ = ["ENVIRONMENT_VARIABLE", "bundle_folders", "find_bundle", "has_bundle", "shipped_bundles"]
 
 ENVIRONMENT_VARIABLE = "BODYSTREAM_BUNDLES"
 _FURTHER = "bodystream_bundles"
@@ -46,20 +46,32 @@ def find_bundle(name: str) -> Bundle:
     Raises:
         BundleError: there is none, or it is damaged.
     """
-    if not NAME.fullmatch(name):
-        raise BundleError(f"a bundle's name must match {NAME.pattern}, got {name!r}")
+    place = _place_of(name)
+    if place is not None:
+        bundle = open_bundle(place)
+        if bundle.manifest.name != name:
+            raise BundleError(
+                f"{place} holds the bundle {bundle.manifest.name!r}: where bundles are found by their names, they lie "
+                "under them, so rename one of them"
+            )
+        return bundle
     folders = bundle_folders()
-    for folder in folders:
-        # false also where a folder must not be looked into
-        for place, seen in ((folder / name, folder / name / MANIFEST_NAME), (folder / f"{name}.zip",) * 2):
-            if os.path.isfile(seen):
-                bundle = open_bundle(place)
-                if bundle.manifest.name != name:
-                    raise BundleError(
-                        f"{place} holds the bundle {bundle.manifest.name!r}: where bundles are found by their names, "
-                        "they lie under them, so rename one of them"
-                    )
-                return bundle
     searched = ", ".join(str(folder) for folder in folders)
     remedy = remedy_for(name) or f"put its folder there, or set {ENVIRONMENT_VARIABLE}"
     raise BundleError(f"there is no bundle {name!r} in {searched}: {remedy}")
+
+
+def has_bundle(name: str) -> bool:
+    """Whether there is something to open under this name; it may be damaged."""
+    return _place_of(name) is not None
+
+
+def _place_of(name: str) -> Path | None:
+    if not NAME.fullmatch(name):
+        raise BundleError(f"a bundle's name must match {NAME.pattern}, got {name!r}")
+    for folder in bundle_folders():
+        # false also where a folder must not be looked into
+        for place, seen in ((folder / name, folder / name / MANIFEST_NAME), (folder / f"{name}.zip",) * 2):
+            if os.path.isfile(seen):
+                return place
+    return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
-from bodystream.cli.options import optional
+from bodystream.cli.options import BundleWords, optional
 from bodystream.cli.process import start_warp
 from bodystream.evaluation.flow import PairFlow
 
@@ -37,7 +37,11 @@ class EvaluateTracking:
     """Of the data set; without it its only one, or val."""
 
     flow: PairFlow = "dis"
-    """Correspondences: the data set's own flow (errors are then the solver's), or OpenCV DIS."""
+    """Correspondences: the data set's own flow (errors are then the solver's), OpenCV DIS, or the light network of a
+    flow bundle."""
+
+    bundle: BundleWords = ()
+    """A bundle of your own, a folder or a zip file: flow=PATH, the network of --flow learned-light."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""
@@ -48,17 +52,19 @@ class EvaluateTracking:
     def run(self) -> int:
         from rich.console import Console
 
+        from bodystream.bundles import BundleChoice
         from bodystream.device import describe_device, select_device
         from bodystream.evaluation.deepdeform_labels import find_pairs
         from bodystream.evaluation.progress import counted_progress
         from bodystream.evaluation.split import mean_figures, pair_figures, track_pairs
 
+        bundles = BundleChoice.parse(self.bundle, ("flow",))
         start_warp()
         device = select_device(self.device)
         told = {"device": describe_device(device)}
         places = find_pairs(self.path, self.split)
         if len(places) == 1:
-            (score,) = track_pairs(places, self.flow, device)
+            (score,) = track_pairs(places, self.flow, device, bundles=bundles)
             if self.json:
                 print(json.dumps({**pair_figures(score), **told}))
             else:
@@ -76,7 +82,7 @@ class EvaluateTracking:
             def stopped() -> bool:
                 return interrupt.requested
 
-            scores = track_pairs(places, self.flow, device, on_pair=look, stopped=stopped)
+            scores = track_pairs(places, self.flow, device, bundles=bundles, on_pair=look, stopped=stopped)
         for score in scores:
             if score.problem:
                 notes.print(f"left out: {score.label}: {score.problem}", markup=False, soft_wrap=True)

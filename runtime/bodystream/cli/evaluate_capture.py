@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
-from bodystream.cli.options import optional
+from bodystream.cli.options import BundleWords, optional
 from bodystream.cli.process import start_warp, use_one_opencv_thread
 from bodystream.errors import ConfigurationError
+from bodystream.evaluation.flow import LiveFlow
 
 if TYPE_CHECKING:
     from bodystream.evaluation.capture.scoring import FrameScore, TakeScore
@@ -40,6 +41,12 @@ class EvaluateCapture:
     speed: float = 1.0
     """A factor on the speed of each take."""
 
+    flow: LiveFlow = "dis"
+    """Correspondences: OpenCV DIS, or the light network of a flow bundle."""
+
+    bundle: BundleWords = ()
+    """A bundle of your own, a folder or a zip file: flow=PATH, the network of --flow learned-light."""
+
     pictures: Annotated[Path | None, optional("DIR")] = None
     """Draw the worst frame of each take into this folder: colour, truth, and the model coloured by its error."""
 
@@ -52,17 +59,20 @@ class EvaluateCapture:
     def run(self) -> int:
         from rich.console import Console
 
+        from bodystream.bundles import BundleChoice
         from bodystream.device import select_device
         from bodystream.evaluation.capture.pictures import Pictures, WorstFrame
         from bodystream.evaluation.capture.runner import run_take
         from bodystream.evaluation.capture.table import TABLE_WIDTH, as_json, score_table
         from bodystream.evaluation.capture.takes import choose_takes
+        from bodystream.evaluation.flow import live_estimator
         from bodystream.evaluation.progress import counted_progress
 
         if self.frames < 1:
             raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
         if not 0.2 <= self.speed <= 4.0:
             raise ConfigurationError(f"--speed must be 0.2 to 4, got {self.speed:g}")
+        bundles = BundleChoice.parse(self.bundle, ("flow",))
         takes = choose_takes([word.strip() for word in self.takes.split(",") if word.strip()])
         notes = Console(stderr=True, highlight=False)
         start_warp()  # quietly: stdout is for the result
@@ -88,7 +98,15 @@ class EvaluateCapture:
                 def stopped() -> bool:
                     return interrupt.requested
 
-                score = run_take(take, self.frames, device, speed=self.speed, on_frame=look, stopped=stopped)
+                score = run_take(
+                    take,
+                    self.frames,
+                    device,
+                    speed=self.speed,
+                    estimator=live_estimator(self.flow, bundles, device),
+                    on_frame=look,
+                    stopped=stopped,
+                )
                 if score.frames:
                     scores.append(score)
                 if pictures is not None:

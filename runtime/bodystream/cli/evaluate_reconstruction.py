@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
-from bodystream.cli.options import optional
+from bodystream.cli.options import BundleWords, optional
 from bodystream.cli.process import start_warp, use_one_opencv_thread
 from bodystream.evaluation.flow import LiveFlow
 
@@ -42,7 +42,10 @@ class EvaluateReconstruction:
     """Of the data set; without it its only one, or val."""
 
     flow: LiveFlow = "dis"
-    """Correspondences: OpenCV DIS."""
+    """Correspondences: OpenCV DIS, or the light network of a flow bundle."""
+
+    bundle: BundleWords = ()
+    """A bundle of your own, a folder or a zip file: flow=PATH, the network of --flow learned-light."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""
@@ -53,6 +56,7 @@ class EvaluateReconstruction:
     def run(self) -> int:
         from rich.console import Console
 
+        from bodystream.bundles import BundleChoice
         from bodystream.device import describe_device, select_device
         from bodystream.evaluation.flow import live_estimator
         from bodystream.evaluation.progress import counted_progress
@@ -61,6 +65,7 @@ class EvaluateReconstruction:
         from bodystream.evaluation.reconstruction.table import as_json, score_table
         from bodystream.pipelines.capture.pipeline import Capture
 
+        bundles = BundleChoice.parse(self.bundle, ("flow",))
         sequences = find_sequences(self.path, self.split)
         counts = [len(frame_names(sequence)) for sequence in sequences]
         notes = Console(stderr=True, highlight=False)
@@ -69,7 +74,7 @@ class EvaluateReconstruction:
         device = select_device(self.device)
 
         def make_capture(intrinsics: CameraIntrinsics, device: wp.Device) -> Capture:
-            return Capture(intrinsics, device, estimator=live_estimator(self.flow))
+            return Capture(intrinsics, device, estimator=live_estimator(self.flow, bundles, device))
 
         scores: list[SequenceScore] = []
         with (

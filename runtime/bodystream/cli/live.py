@@ -13,6 +13,7 @@ from bodystream.cli.process import settle_memory, start_warp, use_one_opencv_thr
 from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, ending, run_session
 from bodystream.errors import ConfigurationError
+from bodystream.pipelines.capture.flow_choice import FlowName
 
 if TYPE_CHECKING:
     import warp as wp
@@ -60,6 +61,10 @@ class Live(RunOptions):
     keep_model: bool = False
     """Never start the model anew, however badly it fits; a restart shows as another model in capture.glb."""
 
+    flow: FlowName = "auto"
+    """Correspondence between frames: dis = OpenCV DIS; learned-light = the light network of a flow bundle; auto = that
+    network where it is not worse by its manifest and not slower here, else DIS."""
+
     voxel_mm: float = 8.0
     """Edge of a voxel of the fused volume."""
 
@@ -102,6 +107,7 @@ class Live(RunOptions):
         from bodystream.evaluation.surface import QualityMeter
         from bodystream.foreground import ForegroundSegmenter
         from bodystream.pipelines.capture.files import CaptureFiles
+        from bodystream.pipelines.capture.flow_choice import choose_flow
         from bodystream.pipelines.capture.session import CaptureSession
         from bodystream.pipelines.recovery import recover_folder
         from bodystream.sources import open_source
@@ -110,7 +116,7 @@ class Live(RunOptions):
         notes = Notes(line.print)
         # What the user gave is looked at before kernels are built, which may take minutes.
         config = self._capture_config()
-        bundles = BundleChoice.parse(self.bundle, ("person",))
+        bundles = BundleChoice.parse(self.bundle, ("person", "flow"))
         pace = ("all" if self.headless else "paced") if self.pace == "auto" else self.pace
         source = open_source(self.source, device, frames=self.frames, pace=pace, bundles=bundles)
         stack.callback(source.close)
@@ -124,11 +130,15 @@ class Live(RunOptions):
         files = [] if self.out is None else [CaptureFiles(self.out, notes.tell)]
         if self.out is not None:
             recover_folder(self.out, line.print)
+        flow = choose_flow(self.flow, bundles, device, config.flow)
+        stack.callback(flow.estimator.close)
+        line.print(f"flow: {flow.reason}")
         measured = self.quality_every > 0 and (self.report is not None or self.json)
         session = CaptureSession(
             source,
             config,
             device=device,
+            estimator=flow.estimator,
             frames=self.frames,
             meter=QualityMeter if measured else None,
             meter_every=max(1, self.quality_every),

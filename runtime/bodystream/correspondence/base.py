@@ -14,7 +14,13 @@ __all__ = ["ConstantCorrespondence", "CorrespondenceEstimator", "check_pair"]
 
 @runtime_checkable
 class CorrespondenceEstimator(Protocol):
-    """Finds, for every pixel of one frame, where its surface point is seen in another."""
+    """Finds, for every pixel of one frame, where its surface point is seen in another.
+
+    Attributes:
+        label: what it is and where it runs, for reports.
+    """
+
+    label: str
 
     def step(
         self,
@@ -58,6 +64,8 @@ class ConstantCorrespondence:
     Raises:
         InputError: shapes do not fit, or weights leave [0, 1].
     """
+
+    label = "given flow"
 
     def __init__(self, flow_px: Array, weight: Array | None = None) -> None:
         if flow_px.ndim != 3 or flow_px.shape[2] != 2:

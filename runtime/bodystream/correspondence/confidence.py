@@ -17,7 +17,7 @@ import numpy as np
 
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["back_project_pixels", "cycle_error_m", "image_confidence", "landing_confidence"]
+__all__ = ["back_project_pixels", "check_landing", "cycle_error_m", "image_confidence", "landing_confidence"]
 
 
 def image_confidence(
@@ -112,3 +112,36 @@ def landing_confidence(landing: Array, target_depth_m: Array, *, jump: float) ->
     high = cv2.dilate(target_depth_m, kernel)
     usable = cv2.compare(high, cv2.multiply(low, 1.0 + jump), cv2.CMP_LE) & cv2.compare(low, 0.0, cv2.CMP_GT)
     return cv2.remap(usable, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0) >> 7
+
+
+def check_landing(
+    landing: Array,
+    depth_m: Array,
+    target_depth_m: Array,
+    target_mask: Array | None,
+    weight: Array,
+    *,
+    need_target_depth: bool,
+    max_depth_change_m: float | None,
+) -> None:
+    """Set weights to 0 that land where they should not; per pixel, because outlines are what it is about.
+
+    Args:
+        landing: (h, w, 2) pixels of the target.
+        depth_m: (h, w) of the source.
+        target_depth_m, target_mask: (H, W) of the target.
+        weight: (h, w), changed.
+        need_target_depth: see `landing_confidence`.
+        max_depth_change_m: of a match; what has no depth there is not judged by it.
+    """
+    if target_mask is not None:
+        inside = target_mask.view(np.uint8)
+        weight *= cv2.remap(inside, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    if need_target_depth:
+        weight *= landing_confidence(landing, target_depth_m, jump=0.05)
+    if max_depth_change_m is not None:
+        reached = cv2.remap(
+            target_depth_m, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        )
+        too_far = cv2.absdiff(reached, depth_m) > np.float32(max_depth_change_m)
+        weight[too_far & (reached > 0)] = 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow, local_flow, match_features
 from bodystream.correspondence.base import check_pair
-from bodystream.correspondence.confidence import cycle_error_m, image_confidence, landing_confidence
+from bodystream.correspondence.confidence import check_landing, cycle_error_m, image_confidence
 from bodystream.correspondence.dis_config import PRESETS, DisConfig
 from bodystream.correspondence.images import ImageKind, SearchedFrame
 from bodystream.types import Array, FlowField, RgbdFrame
@@ -32,6 +32,8 @@ class DisCorrespondence:
     features), cut to the source's bounding box; backward likewise, on another thread. Where there are
     several guesses each pixel keeps the flow that its neighbourhood believes most.
     """
+
+    label = "OpenCV DIS (cpu)"
 
     def __init__(self, config: DisConfig | None = None) -> None:
         self.config = DisConfig.live() if config is None else config
@@ -196,25 +198,16 @@ class DisCorrespondence:
         weight *= np.where(cycle < config.max_cycle_m, np.exp(cycle * cycle * (-0.5 / config.cycle_m**2)), 0)
         if stride > 1:  # half a pixel of shift does not matter to a weight
             weight = cv2.resize(weight, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        self._check_landing(cv2.add(place, flow), depth_m, target.depth_m, target_mask, weight)
+        check_landing(
+            cv2.add(place, flow),
+            depth_m,
+            target.depth_m,
+            target_mask,
+            weight,
+            need_target_depth=config.need_target_depth,
+            max_depth_change_m=config.max_depth_change_m,
+        )
         return flow, weight
-
-    def _check_landing(
-        self, landing: Array, depth_m: Array, target_depth_m: Array, target_mask: Array | None, weight: Array
-    ) -> None:
-        """Set weights to 0 that land where they should not; per pixel, because outlines are what it is about."""
-        config = self.config
-        if target_mask is not None:
-            inside = target_mask.view(np.uint8)
-            weight *= cv2.remap(inside, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-        if config.need_target_depth:
-            weight *= landing_confidence(landing, target_depth_m, jump=0.05)
-        if config.max_depth_change_m is not None:
-            reached = cv2.remap(
-                target_depth_m, landing, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
-            )
-            too_far = cv2.absdiff(reached, depth_m) > np.float32(config.max_depth_change_m)
-            weight[too_far & (reached > 0)] = 0
 
     def _grid_of(self, shape: tuple[int, ...]) -> Array:
         if self._grid.shape[:2] != shape:

@@ -7,26 +7,42 @@ from typing import TYPE_CHECKING, Literal, assert_never
 from bodystream.errors import InputError
 
 if TYPE_CHECKING:  # the command line takes the names from here, and imports OpenCV only when a command runs
+    import warp as wp
+
+    from bodystream.bundles import BundleChoice
     from bodystream.correspondence import CorrespondenceEstimator
     from bodystream.types import Array
 
 __all__ = ["LiveFlow", "PairEstimators", "PairFlow", "live_estimator"]
 
-PairFlow = Literal["ground-truth", "dis"]
+PairFlow = Literal["ground-truth", "dis", "learned-light"]
 """Of a pair of frames; the truth is that of the data set."""
-LiveFlow = Literal["dis"]
+LiveFlow = Literal["dis", "learned-light"]
 """Of live capture. No data set has the true flow between all frames."""
 
 
 class PairEstimators:
-    """Correspondences for pairs, however far their frames are apart. Close it at the end."""
+    """Correspondences for pairs, however far their frames are apart. Close it at the end.
 
-    def __init__(self, flow: PairFlow) -> None:
-        from bodystream.correspondence import DisConfig, DisCorrespondence
+    Args:
+        bundles: `flow` is the network of the learned ones.
+        device: of the kernels, see `engines.open_engine`.
+
+    Raises:
+        BundleError: the network was asked for and cannot be used.
+    """
+
+    def __init__(self, flow: PairFlow, bundles: BundleChoice | None = None, device: wp.Device | None = None) -> None:
+        from bodystream.bundles import BundleChoice
+        from bodystream.correspondence import DisConfig, DisCorrespondence, LearnedConfig, LearnedCorrespondence
+        from bodystream.pipelines.capture.flow_choice import BUNDLE
 
         self._shared: CorrespondenceEstimator | None = None
         if flow == "dis":
             self._shared = DisCorrespondence(DisConfig.pairwise())
+        elif flow == "learned-light":
+            bundle = (BundleChoice() if bundles is None else bundles).open(BUNDLE)
+            self._shared = LearnedCorrespondence(bundle, LearnedConfig.pairwise(), device=device)
         elif flow != "ground-truth":
             assert_never(flow)
 
@@ -53,10 +69,11 @@ class PairEstimators:
             self._shared.close()
 
 
-def live_estimator(flow: LiveFlow) -> CorrespondenceEstimator:
-    """Correspondences between the frames of a sequence."""
-    from bodystream.correspondence import DisConfig, DisCorrespondence
+def live_estimator(
+    flow: LiveFlow, bundles: BundleChoice | None = None, device: wp.Device | None = None
+) -> CorrespondenceEstimator:
+    """Correspondences between the frames of a sequence; arguments and errors are those of `PairEstimators`."""
+    from bodystream.bundles import BundleChoice
+    from bodystream.pipelines.capture.flow_choice import choose_flow
 
-    if flow == "dis":
-        return DisCorrespondence(DisConfig.live())
-    assert_never(flow)
+    return choose_flow(flow, BundleChoice() if bundles is None else bundles, device).estimator

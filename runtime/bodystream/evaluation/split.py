@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
+from bodystream.bundles import BundleChoice
 from bodystream.errors import InputError
 from bodystream.evaluation.deepdeform_labels import PairPlace
 from bodystream.evaluation.flow import PairEstimators, PairFlow
@@ -38,6 +39,7 @@ def track_pairs(
     flow: PairFlow,
     device: wp.Device,
     *,
+    bundles: BundleChoice | None = None,
     on_pair: Callable[[int, PairScore], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[PairScore]:
@@ -45,11 +47,14 @@ def track_pairs(
 
     A pair of several that cannot be tracked is a score with its problem.
 
+    Args:
+        bundles: `flow` is the network of learned correspondence.
+
     Raises:
         InputError: the only pair cannot be tracked, or none can.
     """
     scores: list[PairScore] = []
-    with closing(PairEstimators(flow)) as estimators:
+    with closing(PairEstimators(flow, bundles, device)) as estimators:
         for place in places:
             if stopped():
                 return scores

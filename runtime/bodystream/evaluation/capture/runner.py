@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import warp as wp
 
+from bodystream.correspondence import CorrespondenceEstimator
 from bodystream.evaluation.capture.scoring import FrameScore, FrameScorer, TakeScore, surface_figures
 from bodystream.evaluation.capture.slip import SlipMeter
 from bodystream.evaluation.capture.takes import Take
@@ -27,6 +28,7 @@ def run_take(
     speed: float = 1.0,
     size: tuple[int, int] = (640, 480),
     config: CaptureConfig | None = None,
+    estimator: CorrespondenceEstimator | None = None,
     on_frame: Callable[[RgbdFrame, Mesh | None, FrameScore], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> TakeScore:
@@ -34,10 +36,11 @@ def run_take(
 
     Args:
         speed: a factor on the take's own. size: of the images [px].
+        estimator: correspondence, OpenCV DIS unless another is given; it is closed at the end.
         on_frame: told of each frame with the live model in the camera's frame.
     """
     source = take.source(frames, device, speed=speed, size=size)
-    capture = Capture(source.intrinsics, device, config)
+    capture = Capture(source.intrinsics, device, config, estimator)
     scorer = FrameScorer(source.intrinsics, device)
     slip = SlipMeter()
     score = TakeScore(take.name, take.held_out)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import warp as wp
 
+from bodystream.correspondence import CorrespondenceEstimator, DisCorrespondence
 from bodystream.device import describe_device, select_device
 from bodystream.errors import InputError, NotReadyError, SourceError
 from bodystream.pipelines.capture.config import CaptureConfig
@@ -64,6 +65,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         source: an opened camera or recording, which the session closes; None = frames are pushed.
         config: of the pipeline.
         device: where kernels run: `auto`, `cpu`, `cuda`, `cuda:N`, or a Warp device.
+        estimator: correspondence, OpenCV DIS unless another is given (see `correspondence.base`); the session closes it.
         sinks: see `sinks.base`; more may be added by `add_sink`.
         frames: `run` stops after so many processed frames; None = at the end of the source.
         meter: makes what compares model and frame, such as `evaluation.surface.QualityMeter`, for the report.
@@ -87,6 +89,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         config: CaptureConfig | None = None,
         *,
         device: str | wp.Device = "auto",
+        estimator: CorrespondenceEstimator | None = None,
         sinks: Sequence[Sink[Any]] = (),
         frames: int | None = None,
         meter: Callable[[CameraIntrinsics, wp.Device], SurfaceMeter] | None = None,
@@ -112,7 +115,9 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         self._motion: GraphSnapshot | None = None
         self._name = "pushed frames" if source is None else source.name
         warm_up(self.device, on_kernel_build)
-        self._figures = ReportBuilder(self._name, {"kernels": describe_device(self.device), "flow": "OpenCV DIS (cpu)"})
+        self._estimator = DisCorrespondence(self.config.flow) if estimator is None else estimator
+        who = {"kernels": describe_device(self.device), "flow": self._estimator.label}
+        self._figures = ReportBuilder(self._name, who)
         if intrinsics is not None:
             self._make(intrinsics)
         for sink in sinks:
@@ -197,7 +202,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
 
     def _make(self, intrinsics: CameraIntrinsics) -> Capture:
         meter = None if self._make_meter is None else self._make_meter(intrinsics, self.device)
-        capture = Capture(intrinsics, self.device, self.config, spans=self._spans)
+        capture = Capture(intrinsics, self.device, self.config, self._estimator, self._spans)
         capture.warm_up()
         capture.on_forget = self._model_ends
         self._capture, self._meter = capture, meter
@@ -287,6 +292,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
     def _close_pipeline(self) -> None:
         if self._capture is not None:
             self._capture.close()
+        self._estimator.close()
 
 
 def _residuals(result: CaptureResult) -> dict[str, float]:

@@ -1,0 +1,108 @@
+"""What the encoder of a flow network sees of a frame, and the features of frames that are looked at again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodystream.correspondence.crops import CropWindow
+from bodystream.correspondence.images import matching_image
+from bodystream.engines import Engine
+from bodystream.types import Array, RgbdFrame
+
+__all__ = ["FeatureCache", "light_image"]
+
+_DEPTH_RANGE_M = 0.5
+
+
+def light_image(frame: RgbdFrame, mask: Array, window: CropWindow, shaded: bool, out: Array) -> None:
+    """What the light network's encoder sees: colour, depth relative to the subject's mean, and its mask.
+
+    The runtime's counterpart of `bodystream_training.flow.light.light_input`, which is the reference.
+
+    Args:
+        mask: (h, w) bool of the window's image, the subject.
+        shaded: show the shaded depth instead of the colours.
+        out: (5, h, w) float32, written to.
+    """
+    if shaded:
+        out[:3] = window.cut(matching_image(frame, "depth"), averaged=True)
+    else:
+        assert frame.colour is not None
+        out[:3] = window.cut(frame.colour, averaged=True).transpose(2, 0, 1)
+    out[:3] *= np.float32(2 / 255)
+    out[:3] -= 1
+    depth_m = window.cut(frame.depth_m)
+    seen = mask & (depth_m > 0)
+    # nan is seen nowhere, and nan times 0 is nan
+    relative = np.where(seen, depth_m, np.float32(0))
+    relative -= relative.sum() / max(1, np.count_nonzero(seen))
+    relative *= np.float32(1 / _DEPTH_RANGE_M)
+    np.clip(relative, -1, 1, out=out[3])
+    out[3] *= seen
+    out[4] = mask
+
+
+@dataclass(slots=True)
+class _Encoded:
+    """A frame as it was encoded: all of it must be the same for its features to be."""
+
+    frame: RgbdFrame
+    window: CropWindow
+    shaded: bool
+    mask: Array  # (h, w) bool of the window's image
+    features: dict[str, Array]
+
+    def is_of(self, frame: RgbdFrame, window: CropWindow, shaded: bool, mask: Array) -> bool:
+        return (
+            self.frame is frame
+            and self.window == window
+            and self.shaded == shaded
+            and np.array_equal(self.mask, mask)
+        )  # fmt: skip
+
+
+class FeatureCache:
+    """Features of the last two frames, and of the last one that had to be encoded as a source: a keyframe.
+
+    A target is the next pair's source, and so it has them already. A keyframe is older than that; it is encoded again
+    the first time it is asked for, and kept from then on.
+
+    Attributes:
+        encode_count: runs of the encoder. again_count: of those, for a source.
+    """
+
+    def __init__(self) -> None:
+        self.encode_count = self.again_count = 0
+        self._recent: list[_Encoded] = []
+        self._older: _Encoded | None = None
+
+    def of(
+        self, frame: RgbdFrame, window: CropWindow, mask: Array, shaded: bool, encoder: Engine, *, is_source: bool
+    ) -> dict[str, Array]:
+        """Outputs of the encoder by name; they stay as they are while the frame is one of those that are kept.
+
+        Args:
+            mask: (H, W) bool of the frame, the subject.
+            shaded: see `light_image`.
+        """
+        seen = window.cut(mask)
+        for known in (*self._recent, *filter(None, [self._older])):
+            if known.is_of(frame, window, shaded, seen):
+                return known.features
+        image = np.empty((1, *encoder.inputs["image"].extents[1:]), np.float32)
+        light_image(frame, seen, window, shaded, image[0])
+        answer = encoder.run({"image": image})
+        made = _Encoded(frame, window, shaded, seen, {name: np.copy(value) for name, value in answer.items()})
+        self.encode_count += 1
+        if is_source:
+            self.again_count += 1
+            self._older = made
+        else:
+            self._recent = [*self._recent[-1:], made]
+        return made.features
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self._recent, self._older = [], None

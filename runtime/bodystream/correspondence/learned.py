@@ -1,0 +1,272 @@
+"""Correspondence by the light flow network: an encoder of each frame, and a decoder of each pair, on crops."""
+# pyright: reportArgumentType=false, reportCallIssue=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from bodystream.bundles import Bundle
+from bodystream.correspondence.alignment import extend_flow
+from bodystream.correspondence.base import check_pair
+from bodystream.correspondence.confidence import check_landing
+from bodystream.correspondence.crops import CELL, Box, CropWindow, WindowKeeper, guess_in, mask_box
+from bodystream.correspondence.features import FeatureCache
+from bodystream.correspondence.learned_bundle import LightGraphs, network_of, open_light_graphs
+from bodystream.engines import ProviderName
+from bodystream.errors import ConfigurationError
+from bodystream.types import Array, FlowField, RgbdFrame
+
+if TYPE_CHECKING:
+    import warp as wp
+
+__all__ = ["LearnedConfig", "LearnedCorrespondence"]
+
+_THREADS = 2
+_REMEDY = "give a bundle of the light network, which bodystream-export flow makes"
+_SUBJECT_M = 0.3  # beyond the depths of the subject, where no mask says what it is in the target
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedConfig:
+    """How to search, and what to believe.
+
+    Attributes:
+        across: the image is reduced as if the whole frame were to be so many pixels wide, by a whole number of times,
+            and farther where the person fits into no image of the network.
+        max_pixels: images of the network with more are not used, unless all have more.
+        margin_px: around the person when a window is chosen, in pixels of the network's image.
+        passes: decoder runs; from the second on it begins where the one before ended.
+        min_weight: smaller weights become 0.
+        max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
+        need_target_depth: reject matches that land where the target has no depth or a depth edge.
+    """
+
+    across: int = 320
+    max_pixels: int = 320 * 256
+    margin_px: int = 12
+    passes: int = 1
+    min_weight: float = 0.05
+    max_depth_change_m: float | None = None
+    need_target_depth: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("across", 32), ("max_pixels", 1), ("margin_px", 0), ("passes", 1)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.min_weight < 1:
+            raise ConfigurationError(f"min_weight must be in [0, 1), got {self.min_weight}")
+        if self.max_depth_change_m is not None and not self.max_depth_change_m > 0:
+            raise ConfigurationError(f"max_depth_change_m must be positive or None, got {self.max_depth_change_m}")
+
+    @classmethod
+    def live(cls) -> LearnedConfig:
+        """From one frame of a camera to the next, in a few milliseconds."""
+        return cls()
+
+    @classmethod
+    def pairwise(cls) -> LearnedConfig:
+        """Two frames far apart in time, without a guess: evaluation pairs."""
+        return cls(margin_px=48, passes=4, max_depth_change_m=1.5, need_target_depth=True)
+
+
+class LearnedCorrespondence:
+    """Flow and weights by the network of a flow bundle. For one thread.
+
+    A frame is encoded once and its features are kept while the window of the crop stays; see `crops.WindowKeeper` and
+    `features.FeatureCache`. Weights are the network's own, and 0 where a match lands where it should not.
+
+    Frames of any size are cropped and reduced to the network's images. A pair of which one frame has no colour is
+    searched in the shaded depth of both, which the network was not trained on: what it then believes is for its
+    weights to say. Depth that is not a number counts as not measured. Where nothing is in the source's mask, or in a
+    given target's, every weight is 0.
+
+    Args:
+        bundle: of the kind `flow`, with the light network.
+        provider, device: see `engines.open_engine`.
+        threads: of the CPU provider.
+
+    Raises:
+        BundleError: the bundle is of another kind or network, or its graphs do not belong together.
+
+    Attributes:
+        label: name and version of the bundle, and what runs it. reason: why that provider was taken.
+        encode_count, again_count: frames that were encoded; of those, as the source, which costs a second run.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: LearnedConfig | None = None,
+        *,
+        provider: ProviderName = "auto",
+        threads: int = _THREADS,
+        device: wp.Device | None = None,
+    ) -> None:
+        self.config = LearnedConfig.live() if config is None else config
+        section = network_of(bundle, "light", _REMEDY)
+        least = min(width * height for width, height in section.sizes)
+        sizes = [s for s in section.sizes if s[0] * s[1] <= max(least, self.config.max_pixels)]
+        # All at once: opened later, a graph would hold up a frame.
+        self._graphs: dict[tuple[int, int], LightGraphs] = {
+            size: open_light_graphs(bundle, size, provider=provider, threads=threads, device=device) for size in sizes
+        }
+        first = self._graphs[sizes[0]].decoder
+        self.reason = first.reason
+        self.label = f"{bundle.manifest.name} {bundle.manifest.version}, light network ({first.provider})"
+        self._windows = WindowKeeper(sizes, self.config.margin_px)
+        self._features = FeatureCache()
+        self._grid = np.zeros((0, 0, 2), np.float32)
+
+    @property
+    def encode_count(self) -> int:
+        return self._features.encode_count
+
+    @property
+    def again_count(self) -> int:
+        return self._features.again_count
+
+    @property
+    def window_moves(self) -> int:
+        """How often the window of the crop was chosen anew."""
+        return self._windows.moves
+
+    def close(self) -> None:
+        """Forget frames and graphs; the estimator cannot be used afterwards. May be called twice."""
+        self._features.clear()
+        self._graphs.clear()
+
+    def step(
+        self,
+        source: RgbdFrame,
+        target: RgbdFrame,
+        *,
+        source_mask: Array | None = None,
+        target_mask: Array | None = None,
+        initial_flow_px: Array | None = None,
+    ) -> FlowField:
+        """Flow and weights from `source` to `target`; see `CorrespondenceEstimator.step`."""
+        cell_px = check_pair(source, target, source_mask, target_mask, initial_flow_px)
+        shape = source.depth_m.shape
+        mask = source.depth_m > 0 if source_mask is None else source_mask
+        box = mask_box(mask)
+        guess = None if initial_flow_px is None else _whole_guess(initial_flow_px)
+        searched = _subject_in(source, target, mask) if target_mask is None and box is not None else target_mask
+        landing_box = None if searched is None else mask_box(searched)
+        least = max(1, round(shape[1] / self.config.across))
+        if box is None or landing_box is None:
+            return _nothing(source, target, least)
+        assert searched is not None
+        if target_mask is None:
+            # The subject was looked for by depth alone, which finds other things as well.
+            landing_box = box if guess is None else _moved(box, guess, cell_px)
+        window = self._windows.step(box.union(landing_box), shape, least)
+        cells = None if guess is None else guess_in(guess, cell_px, window)
+        flow, weight = self._decode(source, target, mask, searched, cells, window)
+        self._check(flow, weight, source, target, mask, target_mask, window)
+        k = window.downscale
+        out = _nothing(source, target, k)
+        window.put(weight, out.weight)
+        window.put(flow if k == 1 else cv2.multiply(flow, (k, k, 0, 0)), out.flow_px)
+        return out
+
+    def _decode(
+        self, source: RgbdFrame, target: RgbdFrame, mask: Array, searched: Array, cells: Array | None, window: CropWindow
+    ) -> tuple[Array, Array]:
+        """Flow (h, w, 2) and weight (h, w) of the pixels of the window's image, in its pixels."""
+        graphs, size = self._graphs[window.size], window.size
+        shaded = source.colour is None or target.colour is None
+        first = self._features.of(source, window, mask, shaded, graphs.encoder, is_source=True)
+        second = self._features.of(target, window, searched, shaded, graphs.encoder, is_source=False)
+        feed = {f"source_{name}": value for name, value in first.items()}
+        feed |= {f"target_{name}": value for name, value in second.items() if name.startswith("matching")}
+        initial = np.zeros((1, 2, size[1] // CELL, size[0] // CELL), np.float32)
+        if cells is not None:
+            initial[0] = cells.transpose(2, 0, 1)
+        for number in range(self.config.passes):
+            answer = graphs.decoder.run({**feed, "initial_flow_px": initial})
+            flow = np.ascontiguousarray(answer["flow_px"][0].transpose(1, 2, 0), np.float32)
+            weight = np.array(answer["weight"][0, 0], np.float32)
+            if number + 1 < self.config.passes:
+                there = cv2.resize(window.cut(mask).view(np.uint8), weight.shape[::-1], interpolation=cv2.INTER_AREA)
+                smooth = extend_flow(flow, weight * (there > 0))
+                half = (size[0] // CELL, size[1] // CELL)
+                initial[0] = cv2.resize(smooth, half, interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+        # a network that overflows says nothing; every cell is looked at before it is mixed with its neighbours
+        unusable = ~(np.isfinite(flow).all(axis=2) & np.isfinite(weight))
+        flow[unusable], weight[unusable] = 0, 0
+        weight = np.clip(weight, 0, 1)
+        return tuple(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) for found in (flow, weight))
+
+    def _check(
+        self,
+        flow: Array,
+        weight: Array,
+        source: RgbdFrame,
+        target: RgbdFrame,
+        mask: Array,
+        target_mask: Array | None,
+        window: CropWindow,
+    ) -> None:
+        """Set weights to 0 outside the mask, without depth, and where the match lands wrong."""
+        config = self.config
+        source_m = window.cut(source.depth_m)
+        weight *= window.cut(mask) & (source_m > 0)
+        # what leaves the window may still be in the frame, but nobody looked for it there
+        landing = cv2.add(self._grid_of(window.size), flow)
+        inside = window.cut(np.ones(target.depth_m.shape, bool) if target_mask is None else target_mask)
+        check_landing(
+            landing,
+            source_m,
+            window.cut(target.depth_m),
+            inside,
+            weight,
+            need_target_depth=config.need_target_depth,
+            max_depth_change_m=config.max_depth_change_m,
+        )
+        weight[weight < config.min_weight] = 0
+
+    def _grid_of(self, size: tuple[int, int]) -> Array:
+        width, height = size
+        if self._grid.shape[:2] != (height, width):
+            u, v = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+            self._grid = np.ascontiguousarray(np.stack([u, v], axis=2))
+        return self._grid
+
+
+def _nothing(source: RgbdFrame, target: RgbdFrame, cell_px: int) -> FlowField:
+    shape = tuple(-(-n // cell_px) for n in source.depth_m.shape)
+    flow, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
+    return FlowField(source.t_ns, target.t_ns, flow, weight, cell_px)
+
+
+def _whole_guess(guess_px: Array) -> Array | None:
+    """A guess that is continued where it is not known; None if it is known nowhere."""
+    known = np.isfinite(guess_px).all(axis=2)
+    if known.all():
+        return guess_px
+    return extend_flow(guess_px, known.astype(np.float32)) if known.any() else None
+
+
+def _moved(box: Box, guess_px: Array, cell_px: int) -> Box:
+    """Around where the guess takes the pixels of a box."""
+    rows, columns = (
+        slice(low // cell_px, -(-high // cell_px)) for low, high in ((box.v0, box.v1), (box.u0, box.u1))
+    )  # fmt: skip
+    part = guess_px[rows, columns]
+    low, high = np.floor(part.min(axis=(0, 1))), np.ceil(part.max(axis=(0, 1)))
+    return Box(box.u0 + int(low[0]), box.v0 + int(low[1]), box.u1 + int(high[0]), box.v1 + int(high[1]))
+
+
+def _subject_in(source: RgbdFrame, target: RgbdFrame, mask: Array) -> Array:
+    """(H, W) bool of the target: its own mask, else what is as far away as the subject is in the source."""
+    if target.mask is not None:
+        return target.mask
+    depths_m = source.depth_m[mask & (source.depth_m > 0)]
+    if depths_m.size == 0:
+        return np.zeros(mask.shape, bool)
+    low, high = np.quantile(depths_m, (0.02, 0.98))
+    return (target.depth_m > low - _SUBJECT_M) & (target.depth_m < high + _SUBJECT_M)
