@@ -64,8 +64,8 @@ def test_the_home_folder_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_words_that_choose_nothing_are_refused(words: list[str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         BundleChoice.parse(words, ("pose",))
-    with pytest.raises(ConfigurationError, match="only person, pose"):
-        BundleChoice({"flow": Path()})
+    with pytest.raises(ConfigurationError, match="only person, pose, flow"):
+        BundleChoice({"avatar": Path()})
 
 
 def test_the_wrong_kind_is_refused_where_it_is_used(tmp_path: Path) -> None:

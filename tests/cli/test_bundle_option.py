@@ -86,7 +86,7 @@ def test_the_command_hands_its_choice_on(own: Path) -> None:
             "'tall' (",
         ),
         (["samples", "out", "--bundle", "pose=x"], "only person"),
-        (["doctor", "--bundle", "flow=x"], "no bundle 'flow' to be chosen here, only person, pose"),
+        (["doctor", "--bundle", "avatar=x"], "no bundle 'avatar' to be chosen here, only person, pose, flow"),
         (["samples", "out", "--bundle", "person"], "--bundle takes NAME=PATH"),
     ],
 )

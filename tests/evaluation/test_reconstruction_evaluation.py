@@ -13,7 +13,7 @@ import pytest
 from bodystream.cli import main as cli
 from bodystream.device import select_device
 from bodystream.errors import InputError
-from bodystream.evaluation.flow import live_estimator
+from bodystream.evaluation.flow import live_estimators
 from bodystream.evaluation.reconstruction.annotations import find_sequences
 from bodystream.evaluation.reconstruction.runner import run_sequence, score_segment
 from bodystream.pipelines.capture.pipeline import Capture
@@ -111,7 +111,7 @@ def watched(forget_at: int | None = None) -> tuple[list[bool], object]:
     masks: list[bool] = []
 
     def make(intrinsics, device) -> Capture:
-        capture = Watched(intrinsics, device, estimator=live_estimator("dis"))
+        capture = Watched(intrinsics, device, estimator=live_estimators("dis")())
         capture.masks = masks
         capture.warm_up()
         masks.clear()

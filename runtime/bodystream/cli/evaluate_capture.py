@@ -65,7 +65,7 @@ class EvaluateCapture:
         from bodystream.evaluation.capture.runner import run_take
         from bodystream.evaluation.capture.table import TABLE_WIDTH, as_json, score_table
         from bodystream.evaluation.capture.takes import choose_takes
-        from bodystream.evaluation.flow import live_estimator
+        from bodystream.evaluation.flow import live_estimators
         from bodystream.evaluation.progress import counted_progress
 
         if self.frames < 1:
@@ -78,6 +78,7 @@ class EvaluateCapture:
         start_warp()  # quietly: stdout is for the result
         use_one_opencv_thread()
         device = select_device(self.device)
+        new_estimator = live_estimators(self.flow, bundles, device)
         pictures = None if self.pictures is None else Pictures(self.pictures, device)
         scores: list[TakeScore] = []
         with (
@@ -103,7 +104,7 @@ class EvaluateCapture:
                     self.frames,
                     device,
                     speed=self.speed,
-                    estimator=live_estimator(self.flow, bundles, device),
+                    estimator=new_estimator(),
                     on_frame=look,
                     stopped=stopped,
                 )

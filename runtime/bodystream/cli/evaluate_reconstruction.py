@@ -58,7 +58,7 @@ class EvaluateReconstruction:
 
         from bodystream.bundles import BundleChoice
         from bodystream.device import describe_device, select_device
-        from bodystream.evaluation.flow import live_estimator
+        from bodystream.evaluation.flow import live_estimators
         from bodystream.evaluation.progress import counted_progress
         from bodystream.evaluation.reconstruction.annotations import find_sequences
         from bodystream.evaluation.reconstruction.runner import frame_names, run_sequence
@@ -66,15 +66,16 @@ class EvaluateReconstruction:
         from bodystream.pipelines.capture.pipeline import Capture
 
         bundles = BundleChoice.parse(self.bundle, ("flow",))
-        sequences = find_sequences(self.path, self.split)
-        counts = [len(frame_names(sequence)) for sequence in sequences]
-        notes = Console(stderr=True, highlight=False)
         start_warp()  # quietly: stdout is for the result
         use_one_opencv_thread()
         device = select_device(self.device)
+        new_estimator = live_estimators(self.flow, bundles, device)
+        sequences = find_sequences(self.path, self.split)
+        counts = [len(frame_names(sequence)) for sequence in sequences]
+        notes = Console(stderr=True, highlight=False)
 
         def make_capture(intrinsics: CameraIntrinsics, device: wp.Device) -> Capture:
-            return Capture(intrinsics, device, estimator=live_estimator(self.flow, bundles, device))
+            return Capture(intrinsics, device, estimator=new_estimator())
 
         scores: list[SequenceScore] = []
         with (

@@ -117,8 +117,9 @@ class Live(RunOptions):
         # What the user gave is looked at before kernels are built, which may take minutes.
         config = self._capture_config()
         bundles = BundleChoice.parse(self.bundle, ("person", "flow"))
+        of_source = BundleChoice({name: place for name, place in bundles.places.items() if name != "flow"})
         pace = ("all" if self.headless else "paced") if self.pace == "auto" else self.pace
-        source = open_source(self.source, device, frames=self.frames, pace=pace, bundles=bundles)
+        source = open_source(self.source, device, frames=self.frames, pace=pace, bundles=of_source)
         stack.callback(source.close)
         if self.pace == "live" and not source.live:
             raise ConfigurationError(

@@ -115,6 +115,8 @@ class CropWindow:
         column, row = self.u // k, self.v // k
         rows = slice(max(0, row), max(0, min(out.shape[0], row + height)))
         columns = slice(max(0, column), max(0, min(out.shape[1], column + width)))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return
         out[rows, columns] = values[rows.start - row : rows.stop - row, columns.start - column : columns.stop - column]
 
     def _overlap(self, shape: Shape) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

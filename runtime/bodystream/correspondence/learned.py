@@ -174,7 +174,13 @@ class LearnedCorrespondence:
         return out
 
     def _decode(
-        self, source: RgbdFrame, target: RgbdFrame, mask: Array, searched: Array, cells: Array | None, window: CropWindow
+        self,
+        source: RgbdFrame,
+        target: RgbdFrame,
+        mask: Array,
+        searched: Array,
+        cells: Array | None,
+        window: CropWindow,
     ) -> tuple[Array, Array]:
         """Flow (h, w, 2) and weight (h, w) of the pixels of the window's image, in its pixels."""
         graphs, size = self._graphs[window.size], window.size
@@ -199,7 +205,8 @@ class LearnedCorrespondence:
         unusable = ~(np.isfinite(flow).all(axis=2) & np.isfinite(weight))
         flow[unusable], weight[unusable] = 0, 0
         weight = np.clip(weight, 0, 1)
-        return tuple(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) for found in (flow, weight))
+        whole = [cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) for found in (flow, weight)]
+        return whole[0], whole[1]
 
     def _check(
         self,

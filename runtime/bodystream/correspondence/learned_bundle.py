@@ -141,9 +141,13 @@ def _check_together(bundle: Bundle, graphs: LightGraphs) -> None:
     wanted_in = {f"source_{name}": spec.shape for name, spec in features.items()}
     wanted_in |= {f"target_{name}": spec.shape for name, spec in features.items() if name.startswith("matching")}
     wanted_in["initial_flow_px"] = (1, 2, height // 8, width // 8)
-    wanted_out = {"flow_px": (1, 2, height // 4, width // 4), "weight": (1, 1, height // 4, width // 4)}
+    wanted_out: dict[str, tuple[int | str, ...]] = {
+        "flow_px": (1, 2, height // 4, width // 4),
+        "weight": (1, 1, height // 4, width // 4),
+    }
+    wanted_image: dict[str, tuple[int | str, ...]] = {"image": (1, 5, height, width)}
     for file, kind, have, want in (
-        (graphs.files[0], "input", encoder.inputs, {"image": (1, 5, height, width)}),
+        (graphs.files[0], "input", encoder.inputs, wanted_image),
         (graphs.files[1], "input", decoder.inputs, wanted_in),
         (graphs.files[1], "output", decoder.outputs, wanted_out),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from bodystream.errors import InputError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:  # the command line takes the names from here, and imports Ope
     from bodystream.correspondence import CorrespondenceEstimator
     from bodystream.types import Array
 
-__all__ = ["LiveFlow", "PairEstimators", "PairFlow", "live_estimator"]
+__all__ = ["LiveFlow", "PairEstimators", "PairFlow", "live_estimators"]
 
 PairFlow = Literal["ground-truth", "dis", "learned-light"]
 """Of a pair of frames; the truth is that of the data set."""
@@ -69,11 +70,17 @@ class PairEstimators:
             self._shared.close()
 
 
-def live_estimator(
+def live_estimators(
     flow: LiveFlow, bundles: BundleChoice | None = None, device: wp.Device | None = None
-) -> CorrespondenceEstimator:
-    """Correspondences between the frames of a sequence; arguments and errors are those of `PairEstimators`."""
+) -> Callable[[], CorrespondenceEstimator]:
+    """What makes an estimator for each sequence; arguments and errors are those of `PairEstimators`."""
     from bodystream.bundles import BundleChoice
-    from bodystream.pipelines.capture.flow_choice import choose_flow
+    from bodystream.correspondence import DisConfig, DisCorrespondence, LearnedConfig, LearnedCorrespondence
+    from bodystream.pipelines.capture.flow_choice import BUNDLE
 
-    return choose_flow(flow, BundleChoice() if bundles is None else bundles, device).estimator
+    if flow == "dis":
+        return lambda: DisCorrespondence(DisConfig.live())
+    if flow == "learned-light":
+        bundle = (BundleChoice() if bundles is None else bundles).open(BUNDLE)
+        return lambda: LearnedCorrespondence(bundle, LearnedConfig.live(), device=device)
+    assert_never(flow)

@@ -65,7 +65,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         source: an opened camera or recording, which the session closes; None = frames are pushed.
         config: of the pipeline.
         device: where kernels run: `auto`, `cpu`, `cuda`, `cuda:N`, or a Warp device.
-        estimator: correspondence, OpenCV DIS unless another is given (see `correspondence.base`); the session closes it.
+        estimator: correspondence, OpenCV DIS unless another is given, see `correspondence.base`; closed by the session.
         sinks: see `sinks.base`; more may be added by `add_sink`.
         frames: `run` stops after so many processed frames; None = at the end of the source.
         meter: makes what compares model and frame, such as `evaluation.surface.QualityMeter`, for the report.

@@ -1,0 +1,114 @@
+"""Flow bundles whose network is known: it answers with the guess, and believes what is in both masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from helpers.bundles import DTYPES, write_bundle
+from helpers.needs import needs
+
+__all__ = ["SIZES", "flow_bundle"]
+
+SIZES = ((96, 128), (128, 96))
+_FEATURES = ("matching_8", "context_8", "matching_4", "context_4")
+
+
+def flow_bundle(
+    folder: Path,
+    *,
+    sizes: tuple[tuple[int, int], ...] = SIZES,
+    net: str = "light",
+    kind: str = "flow",
+    dtype: str = "float32",
+    scale: float = 1.0,
+    metrics: dict[str, float] | None = None,
+    left_out: str = "",
+    name: str | None = None,
+) -> Path:
+    """A bundle in a folder.
+
+    Args:
+        scale: the answer is so many times the guess.
+        left_out: a file that the bundle does not have.
+    """
+    files: dict[str, bytes] = {}
+    graphs: dict[str, dict] = {}
+    for size in sizes:
+        suffix = "" if dtype == "float32" else "_fp16"
+        for part, made in (("encoder", _encoder(size, dtype)), ("decoder", _decoder(size, dtype, scale))):
+            file = f"{part}_{size[0]}x{size[1]}{suffix}.onnx"
+            if file != left_out:
+                files[file], graphs[file] = made
+    section = {"net": net, "iterations": 1, "sizes": [list(size) for size in sizes]}
+    more = {} if metrics is None else {"metrics": metrics}
+    return write_bundle(folder, kind, files, name=name, graphs=graphs, flow=section, **more)
+
+
+def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    width, height = size
+    return {name: (1, 5, height // int(name[-1]), width // int(name[-1])) for name in _FEATURES}
+
+
+def _encoder(size: tuple[int, int], dtype: str) -> tuple[bytes, dict]:
+    """Each feature is the mean of the image over its cell."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node(
+            "AveragePool", ["image"], [name], kernel_shape=[int(name[-1])] * 2, strides=[int(name[-1])] * 2
+        )
+        for name in _FEATURES
+    ]
+    return _model(nodes, {"image": (1, 5, size[1], size[0])}, _shapes(size), dtype)
+
+
+def _decoder(size: tuple[int, int], dtype: str, scale: float) -> tuple[bytes, dict]:
+    """The flow is the guess at twice the resolution, the weight the product of both masks."""
+    from onnx import helper, numpy_helper
+
+    shapes = _shapes(size)
+    inputs = {f"source_{name}": shape for name, shape in shapes.items()}
+    inputs |= {f"target_{name}": shape for name, shape in shapes.items() if name.startswith("matching")}
+    inputs["initial_flow_px"] = (1, 2, size[1] // 8, size[0] // 8)
+    outputs = {"flow_px": (1, 2, size[1] // 4, size[0] // 4), "weight": (1, 1, size[1] // 4, size[0] // 4)}
+    element = np.dtype(dtype)
+    constants = [
+        numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"),
+        numpy_helper.from_array(np.array(scale, element), "scale"),
+        numpy_helper.from_array(np.array([4]), "from"),
+        numpy_helper.from_array(np.array([5]), "to"),
+        numpy_helper.from_array(np.array([1]), "axis"),
+    ]
+    nodes = [
+        helper.make_node("Resize", ["initial_flow_px", "", "twice"], ["fine"], mode="linear"),
+        helper.make_node("Mul", ["fine", "scale"], ["flow_px"]),
+        helper.make_node("Slice", ["source_matching_4", "from", "to", "axis"], ["own"]),
+        helper.make_node("Slice", ["target_matching_4", "from", "to", "axis"], ["other"]),
+        helper.make_node("Mul", ["own", "other"], ["weight"]),
+    ]
+    return _model(nodes, inputs, outputs, dtype, constants)
+
+
+def _model(
+    nodes: list,
+    inputs: dict[str, tuple[int, ...]],
+    outputs: dict[str, tuple[int, ...]],
+    dtype: str,
+    constants: Sequence = (),
+) -> tuple[bytes, dict]:
+    needs("onnx", "pip install 'bodystream[export]'")
+    from onnx import helper
+
+    def values(specs: dict[str, tuple[int, ...]]) -> list:
+        return [helper.make_tensor_value_info(name, DTYPES[dtype], shape) for name, shape in specs.items()]
+
+    graph = helper.make_graph(nodes, "flow", values(inputs), values(outputs), list(constants))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    said = {
+        kind: {name: {"shape": list(shape), "dtype": dtype} for name, shape in specs.items()}
+        for kind, specs in (("inputs", inputs), ("outputs", outputs))
+    }
+    return model.SerializeToString(), said
