@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import warp as wp
 
+from bodystream.bundles import BundleChoice
 from bodystream.errors import BodystreamError
 from bodystream_bench.metrics import Direction, Metric
 
@@ -50,12 +51,14 @@ class Context:
         only: keys or beginnings of keys that are wanted; none = all.
         repeats: steps per timing, or None for the usual number.
         metrics: results so far.
+        bundles: `flow` is the network of learned correspondence.
         frames: by suite, the recording that it was measured on.
     """
 
     device: wp.Device
     only: tuple[str, ...] = ()
     repeats: int | None = None
+    bundles: BundleChoice = field(default_factory=BundleChoice)
     metrics: list[Metric] = field(default_factory=list)
     frames: dict[str, str] = field(default_factory=dict)
 

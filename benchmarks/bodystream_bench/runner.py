@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import warp as wp
 
+from bodystream.bundles import BundleChoice
 from bodystream.errors import ConfigurationError
 from bodystream_bench.measuring import Context
 from bodystream_bench.metrics import Metric
@@ -42,15 +43,19 @@ def run_suites(device: wp.Device, only: Sequence[str] = (), repeats: int | None 
     return measure_suites(device, only, repeats).metrics
 
 
-def measure_suites(device: wp.Device, only: Sequence[str] = (), repeats: int | None = None) -> Context:
+def measure_suites(
+    device: wp.Device, only: Sequence[str] = (), repeats: int | None = None, bundles: BundleChoice | None = None
+) -> Context:
     """Measure, and say on stderr how far it is.
 
     Args:
         device: where our kernels run.
         only: keys or beginnings of keys (`solver`, `solver.10k`, `fusion.surface.p50_ms`); none = everything.
         repeats: steps per timing; default 200, fewer where a step takes seconds.
+        bundles: `flow` is the network of learned correspondence.
 
     Raises:
+        BundleError: the chosen bundle cannot be used.
         ConfigurationError: a key that no suite has.
         AccuracyError: what is measured computes something wrong.
     """
@@ -59,7 +64,7 @@ def measure_suites(device: wp.Device, only: Sequence[str] = (), repeats: int | N
             raise ConfigurationError(f"there is no metric {key!r}: keys begin with {', '.join(SUITES)}")
     if repeats is not None and repeats < 1:
         raise ConfigurationError(f"repeats must be at least 1, got {repeats}")
-    context = Context(device, tuple(only), repeats)
+    context = Context(device, tuple(only), repeats, BundleChoice() if bundles is None else bundles)
     wanted = [name for name in SUITES if context.wants(name)]
     began = time.perf_counter()
     for index, name in enumerate(wanted):

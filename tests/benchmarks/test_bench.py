@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodystream.bundles import BundleChoice, has_bundle
 from bodystream.cli.bench import Bench
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, InputError
@@ -22,10 +23,12 @@ from bodystream_bench.peers.dense_gauss_newton import DenseGaussNewton, Tracking
 from bodystream_bench.peers.skinning import SkinningProblem, numpy_skinning, torch_skinning
 from bodystream_bench.peers.torch_sampler import torch_sampler
 from bodystream_bench.recordings import matched_surface
-from bodystream_bench.runner import SUITES, run_suites
+from bodystream_bench.runner import SUITES, measure_suites, run_suites
 from bodystream_bench.subjects import moving_person
 from bodystream_bench.suites.solver import NODES, graph_of
 from helpers import dense_gauss_newton
+from helpers.flow_networks import flow_bundle
+from helpers.needs import needs
 
 SKINNING_KEYS = {
     f"skinning.{size}.{figure}" for size in ("14k", "50k") for figure in ("p50_ms", "p99_ms", "speedup_vs_numpy")
@@ -119,6 +122,27 @@ def test_only_selects_by_dotted_words(only: tuple[str, ...], key: str, wanted: b
     assert context.wants(key) is wanted
     context.add(key, 1.0, "ms", "lower", 0.1)
     assert [metric.key for metric in context.metrics] == ([key] if kept else [])
+
+
+def test_the_light_network_is_measured_beside_dis_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs("onnx", "pip install 'bodystream[export]'")
+    monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path / "nowhere"))
+    device = select_device("cpu")
+    if not has_bundle("flow"):
+        assert not run_suites(device, ("flow.light",), 1)
+        assert "no flow bundle is shipped or chosen" in capsys.readouterr().err
+    choice = BundleChoice({"flow": flow_bundle(tmp_path / "mine")})
+    found = {metric.key: metric for metric in measure_suites(device, ("flow.light",), 2, choice).metrics}
+    assert set(found) in [
+        {f"flow.light.{size}.p50_ms", f"flow.light.{size}.p99_ms", "flow.light.ratio_vs_dis"}
+        for size in ("96x128", "128x96")
+    ]
+    assert found["flow.light.ratio_vs_dis"].direction == "lower"
+    assert all(metric.value > 0 for metric in found.values())
+    with pytest.raises(ConfigurationError, match="to be chosen here, only flow"):
+        Bench(bundle=("pose=x",), device="cpu").run()
 
 
 def test_every_suite_is_importable_and_runs_something() -> None:

@@ -88,11 +88,10 @@ def test_an_expected_flow_comes_back_at_every_pixel(
 
 
 def test_the_windows_of_both_orientations_are_used(estimator: LearnedCorrespondence) -> None:
-    keeper = estimator._windows
     for person, size in (((120, 100, 170, 190), (96, 128)), ((100, 90, 190, 140), (128, 96))):
         mask = box(*person)
         estimator.step(frame(), frame(1), source_mask=mask, target_mask=mask)
-        assert keeper._window is not None and keeper._window.size == size
+        assert estimator.image_size == size
 
 
 def test_weights_are_the_networks_and_none_lands_outside_of_the_target(bundle: Path) -> None:

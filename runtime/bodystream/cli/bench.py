@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from bodystream.cli.options import optional
+from bodystream.cli.options import BundleWords, optional
 from bodystream.cli.process import start_warp
 from bodystream.errors import MissingDependencyError
 from bodystream.files import check_output
@@ -38,6 +38,9 @@ class Bench:
     repeats: Annotated[int | None, optional("N")] = None
     """Steps per timing; 200 unless given, fewer where a step takes seconds."""
 
+    bundle: BundleWords = ()
+    """A bundle of your own, a folder or a zip file: flow=PATH, the network of learned correspondence."""
+
     save_baseline: Annotated[Path | None, optional("FILE")] = None
     """Write the figures and a description of the machine to this file."""
 
@@ -62,9 +65,11 @@ class Bench:
                 "for `bodystream bench`",
                 "Install bodystream anew: pip install --force-reinstall bodystream",
             ) from error
+        from bodystream.bundles import BundleChoice
         from bodystream.device import describe_device, select_device
         from bodystream.sinks.reports.machine import describe_machine
 
+        bundles = BundleChoice.parse(self.bundle, ("flow",))
         # Read first: a wrong path should not cost minutes.
         baselines = [load_baseline(path) for path in self.compare]
         if self.save_baseline is not None:
@@ -73,7 +78,7 @@ class Bench:
         device = select_device(self.device)
         print(f"bench: kernels run on {describe_device(device)}", file=sys.stderr)
         with contextlib.redirect_stdout(sys.stderr):
-            measured = measure_suites(device, self.only, self.repeats)
+            measured = measure_suites(device, self.only, self.repeats, bundles)
         machine = machine_row(describe_machine(PEERS), describe_device(device))
         if self.save_baseline is not None:
             save_baseline(self.save_baseline, measured.metrics, machine, measured.frames)

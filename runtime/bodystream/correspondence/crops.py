@@ -167,6 +167,9 @@ class WindowKeeper:
     Args:
         sizes: see `fit_window`.
         margin_px: around what is looked at when the window moves [px of the network's image].
+
+    Attributes:
+        window: of the last pair. moves: how often it was chosen.
     """
 
     near_px = 4
@@ -174,7 +177,7 @@ class WindowKeeper:
 
     def __init__(self, sizes: Sequence[Size], margin_px: int) -> None:
         self._sizes, self._margin_px = tuple(sizes), margin_px
-        self._window: CropWindow | None = None
+        self.window: CropWindow | None = None
         self._shape: Shape = ()
         self._better = 0
         self.moves = 0
@@ -186,17 +189,17 @@ class WindowKeeper:
             box: what is looked at in both frames. shape: (H, W) of the frames.
             least_downscale: see `fit_window`.
         """
-        kept = self._window
+        kept = self.window
         if kept is not None and self._shape == shape and kept.downscale >= least_downscale:
             if kept.box.holds(box.grown(self.near_px * kept.downscale, shape)):
                 roomy = self._fit(box, shape, least_downscale, 2 * self._margin_px)
                 self._better = self._better + 1 if roomy.cost < kept.cost else 0
                 if self._better < self.patience:
                     return kept
-        self._window = self._fit(box, shape, least_downscale, self._margin_px)
+        self.window = self._fit(box, shape, least_downscale, self._margin_px)
         self._shape, self._better = shape, 0
         self.moves += 1
-        return self._window
+        return self.window
 
     def _fit(self, box: Box, shape: Shape, least_downscale: int, margin_px: int) -> CropWindow:
         grown = box.grown(margin_px * least_downscale, shape)

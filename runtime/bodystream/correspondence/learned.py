@@ -134,6 +134,12 @@ class LearnedCorrespondence:
         """How often the window of the crop was chosen anew."""
         return self._windows.moves
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(width, height) of the network's image of the last pair [px]; (0, 0) before there was one."""
+        window = self._windows.window
+        return (0, 0) if window is None else window.size
+
     def close(self) -> None:
         """Forget frames and graphs; the estimator cannot be used afterwards. May be called twice."""
         self._features.clear()
