@@ -230,7 +230,7 @@ def test_a_frame_without_colour_is_searched_in_its_shaded_depth(
     shown: list[bool] = []
 
     def look(*given: object) -> None:
-        shown.append(bool(given[3]))
+        shown.append(bool(given[4]))
         light_image(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr("bodystream.correspondence.features.light_image", look)
@@ -324,7 +324,7 @@ def test_the_encoder_sees_what_it_was_trained_on() -> None:
     out = np.empty((5, 64, 96), np.float32)
     assert seen.colour is not None
     for chosen in (mask, np.zeros_like(mask)):
-        light_image(seen, chosen, CropWindow(0, 0, (96, 64), 1), False, out)
+        light_image(seen, chosen, seen.depth_m, CropWindow(0, 0, (96, 64), 1), False, out)
         wanted = light_input(
             torch.from_numpy(seen.colour).permute(2, 0, 1)[None] / 255,
             torch.from_numpy(seen.depth_m)[None, None],

@@ -11,18 +11,18 @@ from bodystream.correspondence.images import matching_image
 from bodystream.engines import Engine
 from bodystream.types import Array, RgbdFrame
 
-__all__ = ["FeatureCache", "light_image"]
+__all__ = ["Encoded", "FeatureCache", "light_image"]
 
 _DEPTH_RANGE_M = 0.5
 
 
-def light_image(frame: RgbdFrame, mask: Array, window: CropWindow, shaded: bool, out: Array) -> None:
+def light_image(frame: RgbdFrame, mask: Array, depth_m: Array, window: CropWindow, shaded: bool, out: Array) -> None:
     """What the light network's encoder sees: colour, depth relative to the subject's mean, and its mask.
 
     The runtime's counterpart of `bodystream_training.flow.light.light_input`, which is the reference.
 
     Args:
-        mask: (h, w) bool of the window's image, the subject.
+        mask: (h, w) bool of the window's image, the subject. depth_m: (h, w) of the same.
         shaded: show the shaded depth instead of the colours.
         out: (5, h, w) float32, written to.
     """
@@ -33,7 +33,6 @@ def light_image(frame: RgbdFrame, mask: Array, window: CropWindow, shaded: bool,
         out[:3] = window.cut(frame.colour, averaged=True).transpose(2, 0, 1)
     out[:3] *= np.float32(2 / 255)
     out[:3] -= 1
-    depth_m = window.cut(frame.depth_m)
     seen = mask & (depth_m > 0)
     # nan is seen nowhere, and nan times 0 is nan
     relative = np.where(seen, depth_m, np.float32(0))
@@ -44,14 +43,20 @@ def light_image(frame: RgbdFrame, mask: Array, window: CropWindow, shaded: bool,
     out[4] = mask
 
 
-@dataclass(slots=True)
-class _Encoded:
-    """A frame as it was encoded: all of it must be the same for its features to be."""
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A frame as it was encoded: frame, window, mask and what was shown must be the same for its features to be.
+
+    Attributes:
+        mask, depth_m: (h, w) of the window's image.
+        features: outputs of the encoder by name.
+    """
 
     frame: RgbdFrame
     window: CropWindow
     shaded: bool
-    mask: Array  # (h, w) bool of the window's image
+    mask: Array
+    depth_m: Array
     features: dict[str, Array]
 
     def is_of(self, frame: RgbdFrame, window: CropWindow, shaded: bool, mask: Array) -> bool:
@@ -75,13 +80,13 @@ class FeatureCache:
 
     def __init__(self) -> None:
         self.encode_count = self.again_count = 0
-        self._recent: list[_Encoded] = []
-        self._older: _Encoded | None = None
+        self._recent: list[Encoded] = []
+        self._older: Encoded | None = None
 
     def of(
         self, frame: RgbdFrame, window: CropWindow, mask: Array, shaded: bool, encoder: Engine, *, is_source: bool
-    ) -> dict[str, Array]:
-        """Outputs of the encoder by name; they stay as they are while the frame is one of those that are kept.
+    ) -> Encoded:
+        """The frame with its features, which stay as they are.
 
         Args:
             mask: (H, W) bool of the frame, the subject.
@@ -90,18 +95,19 @@ class FeatureCache:
         seen = window.cut(mask)
         for known in (*self._recent, *filter(None, [self._older])):
             if known.is_of(frame, window, shaded, seen):
-                return known.features
+                return known
         image = np.empty((1, *encoder.inputs["image"].extents[1:]), np.float32)
-        light_image(frame, seen, window, shaded, image[0])
+        depth_m = window.cut(frame.depth_m)
+        light_image(frame, seen, depth_m, window, shaded, image[0])
         answer = encoder.run({"image": image})
-        made = _Encoded(frame, window, shaded, seen, {name: np.copy(value) for name, value in answer.items()})
+        made = Encoded(frame, window, shaded, seen, depth_m, {name: np.copy(value) for name, value in answer.items()})
         self.encode_count += 1
         if is_source:
             self.again_count += 1
             self._older = made
         else:
             self._recent = [*self._recent[-1:], made]
-        return made.features
+        return made
 
     def clear(self) -> None:
         """Forget all frames."""

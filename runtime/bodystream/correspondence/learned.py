@@ -13,8 +13,8 @@ from bodystream.bundles import Bundle
 from bodystream.correspondence.alignment import extend_flow
 from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import check_landing
-from bodystream.correspondence.crops import CELL, Box, CropWindow, WindowKeeper, guess_in, mask_box
-from bodystream.correspondence.features import FeatureCache
+from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, mask_box
+from bodystream.correspondence.features import Encoded, FeatureCache
 from bodystream.correspondence.learned_bundle import LightGraphs, network_of, open_light_graphs
 from bodystream.engines import ProviderName
 from bodystream.errors import ConfigurationError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LearnedConfig", "LearnedCorrespondence"]
 
-_THREADS = 2
 _REMEDY = "give a bundle of the light network, which bodystream-export flow makes"
 _SUBJECT_M = 0.3  # beyond the depths of the subject, where no mask says what it is in the target
 
@@ -87,7 +86,7 @@ class LearnedCorrespondence:
     Args:
         bundle: of the kind `flow`, with the light network.
         provider, device: see `engines.open_engine`.
-        threads: of the CPU provider.
+        threads: of the CPU provider; default: as the manifest says.
 
     Raises:
         BundleError: the bundle is of another kind or network, or its graphs do not belong together.
@@ -103,7 +102,7 @@ class LearnedCorrespondence:
         config: LearnedConfig | None = None,
         *,
         provider: ProviderName = "auto",
-        threads: int = _THREADS,
+        threads: int | None = None,
         device: wp.Device | None = None,
     ) -> None:
         self.config = LearnedConfig.live() if config is None else config
@@ -171,8 +170,12 @@ class LearnedCorrespondence:
             landing_box = box if guess is None else _moved(box, guess, cell_px)
         window = self._windows.step(box.union(landing_box), shape, least)
         cells = None if guess is None else guess_in(guess, cell_px, window)
-        flow, weight = self._decode(source, target, mask, searched, cells, window)
-        self._check(flow, weight, source, target, mask, target_mask, window)
+        graphs = self._graphs[window.size]
+        shaded = source.colour is None or target.colour is None
+        first = self._features.of(source, window, mask, shaded, graphs.encoder, is_source=True)
+        second = self._features.of(target, window, searched, shaded, graphs.encoder, is_source=False)
+        flow, weight = self._decode(first, second, cells, graphs)
+        self._check(flow, weight, first, second, target_mask is not None)
         k = window.downscale
         out = _nothing(source, target, k)
         window.put(weight, out.weight)
@@ -180,21 +183,12 @@ class LearnedCorrespondence:
         return out
 
     def _decode(
-        self,
-        source: RgbdFrame,
-        target: RgbdFrame,
-        mask: Array,
-        searched: Array,
-        cells: Array | None,
-        window: CropWindow,
+        self, source: Encoded, target: Encoded, cells: Array | None, graphs: LightGraphs
     ) -> tuple[Array, Array]:
         """Flow (h, w, 2) and weight (h, w) of the pixels of the window's image, in its pixels."""
-        graphs, size = self._graphs[window.size], window.size
-        shaded = source.colour is None or target.colour is None
-        first = self._features.of(source, window, mask, shaded, graphs.encoder, is_source=True)
-        second = self._features.of(target, window, searched, shaded, graphs.encoder, is_source=False)
-        feed = {f"source_{name}": value for name, value in first.items()}
-        feed |= {f"target_{name}": value for name, value in second.items() if name.startswith("matching")}
+        size = graphs.size
+        feed = {f"source_{name}": value for name, value in source.features.items()}
+        feed |= {f"target_{name}": value for name, value in target.features.items() if name.startswith("matching")}
         initial = np.zeros((1, 2, size[1] // CELL, size[0] // CELL), np.float32)
         if cells is not None:
             initial[0] = cells.transpose(2, 0, 1)
@@ -203,7 +197,7 @@ class LearnedCorrespondence:
             flow = np.ascontiguousarray(answer["flow_px"][0].transpose(1, 2, 0), np.float32)
             weight = np.array(answer["weight"][0, 0], np.float32)
             if number + 1 < self.config.passes:
-                there = cv2.resize(window.cut(mask).view(np.uint8), weight.shape[::-1], interpolation=cv2.INTER_AREA)
+                there = cv2.resize(source.mask.view(np.uint8), weight.shape[::-1], interpolation=cv2.INTER_AREA)
                 smooth = extend_flow(flow, weight * (there > 0))
                 half = (size[0] // CELL, size[1] // CELL)
                 initial[0] = cv2.resize(smooth, half, interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
@@ -214,27 +208,21 @@ class LearnedCorrespondence:
         whole = [cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) for found in (flow, weight)]
         return whole[0], whole[1]
 
-    def _check(
-        self,
-        flow: Array,
-        weight: Array,
-        source: RgbdFrame,
-        target: RgbdFrame,
-        mask: Array,
-        target_mask: Array | None,
-        window: CropWindow,
-    ) -> None:
-        """Set weights to 0 outside the mask, without depth, and where the match lands wrong."""
+    def _check(self, flow: Array, weight: Array, source: Encoded, target: Encoded, masked: bool) -> None:
+        """Set weights to 0 outside the mask, without depth, and where the match lands wrong.
+
+        Args:
+            masked: whether the target's mask was given, so that a match must land in it.
+        """
         config = self.config
-        source_m = window.cut(source.depth_m)
-        weight *= window.cut(mask) & (source_m > 0)
-        # what leaves the window may still be in the frame, but nobody looked for it there
-        landing = cv2.add(self._grid_of(window.size), flow)
-        inside = window.cut(np.ones(target.depth_m.shape, bool) if target_mask is None else target_mask)
+        weight *= source.mask & (source.depth_m > 0)
+        inside = target.mask
+        if not masked:  # what leaves the window may still be in the frame, but nobody looked for it there
+            inside = target.window.cut(np.ones(target.frame.depth_m.shape, bool))
         check_landing(
-            landing,
-            source_m,
-            window.cut(target.depth_m),
+            cv2.add(self._grid_of(target.window.size), flow),
+            source.depth_m,
+            target.depth_m,
             inside,
             weight,
             need_target_depth=config.need_target_depth,
