@@ -119,7 +119,7 @@ class EvaluateCapture:
         if not scores:
             return EXIT_BY_SIGNAL + (interrupt.number or 0)
         if self.json:
-            print(json.dumps(as_json(scores)))
+            print(json.dumps({**as_json(scores), "flow": self.flow}))
         else:
             # a table that is cut to a narrow terminal or a pipe's 80 columns cannot be read
             Console(highlight=False, width=max(notes.width, TABLE_WIDTH)).print(score_table(scores))
