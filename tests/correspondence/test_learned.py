@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -190,6 +191,24 @@ def test_passes_begin_where_the_one_before_ended(tmp_path: Path) -> None:
     guess = np.full((30, 40, 2), 0.5, np.float32)
     found = doubling.step(frame(), frame(1), source_mask=mask, target_mask=mask, initial_flow_px=guess)
     np.testing.assert_allclose(found.flow_px[120:170, 130:160], 4.0, atol=0.05)
+
+
+def test_a_large_motion_is_begun_from_sparse_features(bundle: Path) -> None:
+    """Without a guess the network that answers with it says that nothing moves; features know better."""
+    source, rng = frame(), np.random.default_rng(5)
+    blobs = cv2.GaussianBlur(rng.normal(0, 400, (240, 320)).astype(np.float32), (0, 0), 2.5)
+    grey = np.clip(128 + blobs, 0, 255).astype(np.uint8)
+    source = replace(source, colour=np.repeat(grey[..., None], 3, axis=2))
+    assert source.colour is not None
+    target = replace(frame(1), colour=np.roll(source.colour, (20, 70), axis=(0, 1)))
+    mask = box(60, 60, 160, 170)
+    found = {}
+    for align in (False, True):
+        estimator = LearnedCorrespondence(open_bundle(bundle), LearnedConfig(align=align))
+        flow = estimator.step(source, target, source_mask=mask)
+        found[align] = np.median(flow.flow_px[flow.weight > 0.5], axis=0)
+    np.testing.assert_allclose(found[False], 0.0, atol=1e-6)
+    np.testing.assert_allclose(found[True], (70.0, 20.0), atol=0.5)
 
 
 def test_pairs_that_cannot_be_matched_have_no_weight(estimator: LearnedCorrespondence) -> None:

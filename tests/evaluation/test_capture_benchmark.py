@@ -219,7 +219,7 @@ def test_the_worst_frame_is_drawn_with_its_error_in_red(frame: RgbdFrame, tmp_pa
 def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "capture", "--takes", "hips", "--frames", "2", "--json"]) == 0
     out = json.loads(capsys.readouterr().out)
-    assert set(out) == {"takes", "overall"} and out["overall"]["frames"] == 2
+    assert set(out) == {"takes", "overall", "flow"} and out["flow"] == "dis" and out["overall"]["frames"] == 2
     assert out["takes"]["hips"]["held_out"] is False
 
 

@@ -7,7 +7,15 @@ import numpy as np
 
 from bodystream.types import Array
 
-__all__ = ["affine_flow", "estimate_affine", "extend_flow", "local_flow", "match_features"]
+__all__ = [
+    "affine_flow",
+    "aligning_flows",
+    "better_of",
+    "estimate_affine",
+    "extend_flow",
+    "local_flow",
+    "match_features",
+]
 
 _MIN_MATCHES = 12
 _MIN_INLIERS = 10
@@ -90,6 +98,27 @@ def affine_flow(affine: Array, shape: tuple[int, int]) -> Array:
     flow[..., 0] = (m[0, 0] - 1) * u + m[0, 1] * v + m[0, 2]
     flow[..., 1] = m[1, 0] * u + (m[1, 1] - 1) * v + m[1, 2]
     return flow
+
+
+def aligning_flows(source: Array, target: Array, mask: Array) -> list[Array]:
+    """First guesses from sparse features: of one affine map, and smooth through the matches; those that are found.
+
+    Args:
+        source, target: (H, W) uint8. mask: (H, W) bool of the source.
+
+    Returns:
+        up to two flows, (H, W, 2) float32.
+    """
+    a, b = match_features(source, target, mask)
+    affine, smooth = estimate_affine(a, b), local_flow(a, b, source.shape[:2])
+    found = [] if affine is None else [affine_flow(affine, source.shape[:2])]
+    return found if smooth is None else [*found, smooth]
+
+
+def better_of(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Flow (h, w, 2) and weight (h, w), each pixel from the search that its neighbourhood believes more."""
+    take = cv2.blur(second[1], (31, 31)) > cv2.blur(first[1], (31, 31))
+    return np.where(take[..., None], second[0], first[0]), np.where(take, second[1], first[1])
 
 
 def extend_flow(flow_px: Array, weight: Array, *, smallest: int = 4) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow, local_flow, match_features
+from bodystream.correspondence.alignment import aligning_flows, better_of, extend_flow
 from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import check_landing, cycle_error_m, image_confidence
 from bodystream.correspondence.dis_config import PRESETS, DisConfig
@@ -102,7 +102,7 @@ class DisCorrespondence:
         for base in self._guesses(source, target, mask, window, guess):
             found = self._search(source, target, image, base, window, target_mask)
             found[1][unusable] = 0
-            best = found if best is None else _better_of(best, found)
+            best = found if best is None else better_of(best, found)
         assert best is not None
         if self.config.align == "features" and best[1].sum() < _FEW * np.count_nonzero(~unusable):
             # Plain search reaches far one way only: seen from the target, a background that stays wins. As a guess it
@@ -111,7 +111,7 @@ class DisCorrespondence:
             reached = cv2.GaussianBlur(self._forward.calc(image, there, None), (0, 0), 8.0)
             found = self._search(source, target, image, reached, window, target_mask)
             found[1][unusable] = 0
-            best = _better_of(best, found)
+            best = better_of(best, found)
         best[1][best[1] < self.config.min_weight] = 0
         return best
 
@@ -137,14 +137,7 @@ class DisCorrespondence:
         if self.config.align == "features":
             # features need texture, so colour wherever there is any
             kind: ImageKind = "depth" if self.config.image == "depth" else "colour"
-            shape = source.depth_m.shape
-            a, b = match_features(source.image(kind), target.image(kind), mask)
-            affine = estimate_affine(a, b)
-            if affine is not None:
-                guesses.append(affine_flow(affine, shape)[window])
-            smooth = local_flow(a, b, shape)
-            if smooth is not None:
-                guesses.append(smooth[window])
+            guesses += [flow[window] for flow in aligning_flows(source.image(kind), target.image(kind), mask)]
             guesses.append(None)
         return guesses if guesses else [None]
 
@@ -214,12 +207,6 @@ class DisCorrespondence:
             u, v = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
             self._grid = np.ascontiguousarray(np.stack([u, v], axis=2))
         return self._grid
-
-
-def _better_of(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Flow and weight, each pixel from the search that its neighbourhood believes more."""
-    take = cv2.blur(second[1], (31, 31)) > cv2.blur(first[1], (31, 31))
-    return np.where(take[..., None], second[0], first[0]), np.where(take, second[1], first[1])
 
 
 def _thinned(image: Array, stride: int) -> Array:

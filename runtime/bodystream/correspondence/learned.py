@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 
 from bodystream.bundles import Bundle
-from bodystream.correspondence.alignment import extend_flow
+from bodystream.correspondence.alignment import aligning_flows, better_of, extend_flow
 from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import check_landing
 from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, mask_box
 from bodystream.correspondence.features import Encoded, FeatureCache
+from bodystream.correspondence.images import ImageKind, matching_image
 from bodystream.correspondence.learned_bundle import LightGraphs, network_of, open_light_graphs
 from bodystream.engines import ProviderName
 from bodystream.errors import ConfigurationError
@@ -38,7 +39,9 @@ class LearnedConfig:
             and farther where the person fits into no image of the network.
         max_pixels: images of the network with more are not used, unless all have more.
         margin_px: around the person when a window is chosen, in pixels of the network's image.
-        passes: decoder runs; from the second on it begins where the one before ended.
+        align: also begin from the large motion that sparse features agree on, as one affine map and as a smooth flow;
+            each pixel keeps what its neighbourhood believes most.
+        passes: decoder runs from each beginning; from the second on it begins where the one before ended.
         min_weight: smaller weights become 0.
         max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
         need_target_depth: reject matches that land where the target has no depth or a depth edge.
@@ -47,6 +50,7 @@ class LearnedConfig:
     across: int = 320
     max_pixels: int = 320 * 256
     margin_px: int = 12
+    align: bool = False
     passes: int = 1
     min_weight: float = 0.05
     max_depth_change_m: float | None = None
@@ -69,7 +73,7 @@ class LearnedConfig:
     @classmethod
     def pairwise(cls) -> LearnedConfig:
         """Two frames far apart in time, without a guess: evaluation pairs."""
-        return cls(margin_px=48, passes=4, max_depth_change_m=1.5, need_target_depth=True)
+        return cls(margin_px=24, align=True, passes=4, max_depth_change_m=1.5, need_target_depth=True)
 
 
 class LearnedCorrespondence:
@@ -158,23 +162,29 @@ class LearnedCorrespondence:
         shape = source.depth_m.shape
         mask = source.depth_m > 0 if source_mask is None else source_mask
         box = mask_box(mask)
-        guess = None if initial_flow_px is None else _whole_guess(initial_flow_px)
         searched = _subject_in(source, target, mask) if target_mask is None and box is not None else target_mask
         landing_box = None if searched is None else mask_box(searched)
         least = max(1, round(shape[1] / self.config.across))
         if box is None or landing_box is None:
             return _nothing(source, target, least)
         assert searched is not None
+        guesses = self._guesses(source, target, mask, initial_flow_px, cell_px)
         if target_mask is None:
             # The subject was looked for by depth alone, which finds other things as well.
-            landing_box = box if guess is None else _moved(box, guess, cell_px)
+            landing_box = box
+            for guess, per_px in guesses:
+                landing_box = landing_box.union(_moved(box, guess, per_px))
         window = self._windows.step(box.union(landing_box), shape, least)
-        cells = None if guess is None else guess_in(guess, cell_px, window)
         graphs = self._graphs[window.size]
         shaded = source.colour is None or target.colour is None
         first = self._features.of(source, window, mask, shaded, graphs.encoder, is_source=True)
         second = self._features.of(target, window, searched, shaded, graphs.encoder, is_source=False)
-        flow, weight = self._decode(first, second, cells, graphs)
+        begun = [guess_in(guess, per_px, window) for guess, per_px in guesses]
+        if not begun or self.config.align:
+            begun.append(np.zeros((window.size[1] // CELL, window.size[0] // CELL, 2), np.float32))
+        flow, weight = self._decode(first, second, begun[0], graphs)
+        for cells in begun[1:]:
+            flow, weight = better_of((flow, weight), self._decode(first, second, cells, graphs))
         self._check(flow, weight, first, second, target_mask is not None)
         k = window.downscale
         out = _nothing(source, target, k)
@@ -182,16 +192,28 @@ class LearnedCorrespondence:
         window.put(flow if k == 1 else cv2.multiply(flow, (k, k, 0, 0)), out.flow_px)
         return out
 
-    def _decode(
-        self, source: Encoded, target: Encoded, cells: Array | None, graphs: LightGraphs
-    ) -> tuple[Array, Array]:
-        """Flow (h, w, 2) and weight (h, w) of the pixels of the window's image, in its pixels."""
+    def _guesses(
+        self, source: RgbdFrame, target: RgbdFrame, mask: Array, given: Array | None, cell_px: int
+    ) -> list[tuple[Array, int]]:
+        """Flows of the frame to begin from, each with the edge of the squares of pixels that it is for."""
+        whole = None if given is None else _whole_guess(given)
+        guesses = [] if whole is None else [(whole, cell_px)]
+        if self.config.align:
+            kind: ImageKind = "depth" if source.colour is None or target.colour is None else "colour"
+            images = (matching_image(source, kind), matching_image(target, kind))
+            guesses += [(flow, 1) for flow in aligning_flows(*images, mask)]
+        return guesses
+
+    def _decode(self, source: Encoded, target: Encoded, cells: Array, graphs: LightGraphs) -> tuple[Array, Array]:
+        """Flow (h, w, 2) and weight (h, w) of the pixels of the window's image, in its pixels.
+
+        Args:
+            cells: (h / 8, w / 8, 2) the flow to begin from, in pixels of the image.
+        """
         size = graphs.size
         feed = {f"source_{name}": value for name, value in source.features.items()}
         feed |= {f"target_{name}": value for name, value in target.features.items() if name.startswith("matching")}
-        initial = np.zeros((1, 2, size[1] // CELL, size[0] // CELL), np.float32)
-        if cells is not None:
-            initial[0] = cells.transpose(2, 0, 1)
+        initial = np.ascontiguousarray(cells.transpose(2, 0, 1)[None])
         for number in range(self.config.passes):
             answer = graphs.decoder.run({**feed, "initial_flow_px": initial})
             flow = np.ascontiguousarray(answer["flow_px"][0].transpose(1, 2, 0), np.float32)
