@@ -64,7 +64,7 @@ def test_the_home_folder_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_words_that_choose_nothing_are_refused(words: list[str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         BundleChoice.parse(words, ("pose",))
-    with pytest.raises(ConfigurationError, match="only person, pose, flow"):
+    with pytest.raises(ConfigurationError, match="only person, pose, flow, flow-full"):
         BundleChoice({"avatar": Path()})
 
 

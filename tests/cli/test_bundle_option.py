@@ -86,7 +86,10 @@ def test_the_command_hands_its_choice_on(own: Path) -> None:
             "'tall' (",
         ),
         (["samples", "out", "--bundle", "pose=x"], "only person"),
-        (["doctor", "--bundle", "avatar=x"], "no bundle 'avatar' to be chosen here, only person, pose, flow"),
+        (
+            ["doctor", "--bundle", "avatar=x"],
+            "no bundle 'avatar' to be chosen here, only person, pose, flow, flow-full",
+        ),
         (["samples", "out", "--bundle", "person"], "--bundle takes NAME=PATH"),
     ],
 )

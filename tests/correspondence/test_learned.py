@@ -12,7 +12,7 @@ import pytest
 from bodystream.bundles import open_bundle
 from bodystream.correspondence import CorrespondenceEstimator, LearnedConfig, LearnedCorrespondence
 from bodystream.correspondence.crops import CropWindow
-from bodystream.correspondence.features import light_image
+from bodystream.correspondence.features import light_image, rgbd_image
 from bodystream.errors import BundleError, ConfigurationError, InputError
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 from helpers.flow_networks import flow_bundle
@@ -350,3 +350,51 @@ def test_the_encoder_sees_what_it_was_trained_on() -> None:
             torch.from_numpy(chosen)[None, None].float(),
         )
         np.testing.assert_allclose(out, wanted[0].numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize(("size", "person"), [((320, 240), (120, 100, 170, 190)), ((1280, 720), (300, 200, 520, 400))])
+def test_the_full_network_sees_colours_and_points_of_its_crop(
+    tmp_path: Path, size: tuple[int, int], person: tuple[int, int, int, int]
+) -> None:
+    """The network answers with the points: they are those of the frame's own camera, whatever the crop."""
+    bundle = open_bundle(flow_bundle(tmp_path / "full", net="full", sizes=((128, 128), (192, 128))))
+    estimator = LearnedCorrespondence(bundle, LearnedConfig.full(), net="full")
+    mask = box(*person, size)
+    source, target = frame(0, size), frame(1, size)
+    found = estimator.step(source, target, source_mask=mask, target_mask=mask)
+    n, camera = found.cell_px, source.intrinsics
+    assert estimator.label == "full 1, full network (cpu)" and n == (1 if size[0] == 320 else 2)
+    rows, columns = np.nonzero(found.weight > 0.9)
+    assert len(rows) > 0.3 * mask.sum() / n**2
+    middle = np.stack([columns, rows], axis=1) * n + 0.5 * (n - 1)
+    points = (middle - (camera.cx, camera.cy)) / (camera.fx, camera.fy) * 2.0
+    np.testing.assert_allclose(found.flow_px[rows, columns], 10 * n * points, atol=0.2)
+    assert not found.weight[~mask[::n, ::n][: found.weight.shape[0], : found.weight.shape[1]]].any()
+    other = estimator.step(target, frame(2, size), source_mask=mask, target_mask=mask)
+    assert estimator.encode_count == 3 and other.weight.any()
+
+
+def test_the_full_networks_weights_see_what_they_were_trained_on() -> None:
+    torch = needs("torch", "pip install 'bodystream[train]'")
+    from bodystream_training.flow.model import rgbd_input
+
+    seen = frame(3, (96, 64))
+    seen.depth_m[:, 40:50], seen.depth_m[:3] = 0.0, np.nan
+    out = np.empty((6, 64, 96), np.float32)
+    rgbd_image(seen, seen.depth_m, CropWindow(0, 0, (96, 64), 1), False, out)
+    assert seen.colour is not None
+    c = seen.intrinsics
+    wanted = rgbd_input(
+        torch.from_numpy(seen.colour).permute(2, 0, 1)[None] / 255,
+        torch.from_numpy(seen.depth_m)[None, None],
+        torch.tensor([[c.fx, c.fy, c.cx, c.cy]]),
+    )
+    np.testing.assert_allclose(out, wanted[0].numpy(), atol=2e-6)
+
+
+def test_a_light_bundle_is_not_taken_for_a_full_one(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="holds the light flow network, the full one is wanted: .*--net full"):
+        LearnedCorrespondence(open_bundle(bundle), net="full")
+    place = flow_bundle(tmp_path / "full", net="full", sizes=((96, 128),))
+    with pytest.raises(BundleError, match="multiples of 64"):
+        LearnedCorrespondence(open_bundle(place), net="full")

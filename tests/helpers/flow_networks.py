@@ -1,4 +1,8 @@
-"""Flow bundles whose network is known: it answers with the guess, and believes what is in both masks."""
+"""Flow bundles whose networks are known.
+
+The light one answers with the guess and believes what is in both masks; the full one answers with 10 times the points'
+x and y in metres, and believes what has depth.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,8 @@ def flow_bundle(
     graphs: dict[str, dict] = {}
     for size in sizes:
         suffix = "" if dtype == "float32" else "_fp16"
-        for part, made in (("encoder", _encoder(size, dtype)), ("decoder", _decoder(size, dtype, scale))):
+        parts = _full(size) if net == "full" else (_encoder(size, dtype), _decoder(size, dtype, scale))
+        for part, made in zip(("encoder", "decoder"), parts, strict=True):
             file = f"{part}_{size[0]}x{size[1]}{suffix}.onnx"
             if file != left_out:
                 files[file], graphs[file] = made
@@ -90,6 +95,37 @@ def _decoder(size: tuple[int, int], dtype: str, scale: float) -> tuple[bytes, di
         helper.make_node("Mul", ["own", "other"], ["weight"]),
     ]
     return _model(nodes, inputs, outputs, dtype, constants)
+
+
+def _full(size: tuple[int, int]) -> tuple[tuple[bytes, dict], tuple[bytes, dict]]:
+    """Encoder and decoder with one level of features, 4 px a cell."""
+    from onnx import helper, numpy_helper
+
+    width, height = size
+    pool = {"kernel_shape": [4, 4], "strides": [4, 4]}
+    features = {"features_4": (1, 3, height // 4, width // 4)}
+    encoder = [helper.make_node("AveragePool", ["rgb"], ["features_4"], **pool)]
+    inputs: dict[str, tuple[int, ...]] = {f"{frame}_rgbd": (1, 6, height, width) for frame in ("source", "target")}
+    inputs |= {f"{frame}_features_4": features["features_4"] for frame in ("source", "target")}
+    outputs = {"flow_px": (1, 2, height // 4, width // 4), "weight": (1, 1, height // 4, width // 4)}
+    values = {"three": [3], "five": [5], "six": [6], "axis": [1], "ten": 10.0, "none": 0.0, "one": 1.0}
+    constants = [
+        numpy_helper.from_array(np.array(v, np.float32 if isinstance(v, float) else np.int64), name)
+        for name, v in values.items()
+    ]
+    decoder = [
+        helper.make_node("Slice", ["source_rgbd", "three", "five", "axis"], ["across"]),
+        helper.make_node("AveragePool", ["across"], ["mean"], **pool),
+        helper.make_node("Mul", ["mean", "ten"], ["flow_px"]),
+        helper.make_node("Slice", ["source_rgbd", "five", "six", "axis"], ["depth"]),
+        helper.make_node("Mul", ["depth", "ten"], ["far"]),
+        helper.make_node("Clip", ["far", "none", "one"], ["seen"]),
+        helper.make_node("AveragePool", ["seen"], ["weight"], **pool),
+    ]
+    return (
+        _model(encoder, {"rgb": (1, 3, height, width)}, features, "float32"),
+        _model(decoder, inputs, outputs, "float32", constants),
+    )
 
 
 def _model(

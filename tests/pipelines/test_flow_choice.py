@@ -114,6 +114,14 @@ def test_evaluations_take_the_same_names(tmp_path: Path) -> None:
     live = live_estimators("learned-light", bundles)()
     assert isinstance(live, LearnedCorrespondence) and live.config.passes == 1
     live.close()
+    full = BundleChoice({"flow-full": flow_bundle(tmp_path / "full", net="full", sizes=((64, 128),))})
+    pairs, live = PairEstimators("learned", full), live_estimators("learned", full)()
+    chosen = choose_flow("learned", full, select_device("cpu"))
+    for estimator in (pairs.of(None), live, chosen.estimator):
+        assert isinstance(estimator, LearnedCorrespondence) and estimator.label == "full 1, full network (cpu)"
+        estimator.close()
+    with pytest.raises(BundleError, match="no bundle 'flow-full'"):
+        PairEstimators("learned", bundles)
 
 
 def test_commands_run_with_the_chosen_network(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

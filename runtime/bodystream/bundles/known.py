@@ -29,6 +29,7 @@ KNOWN: dict[str, KnownBundle] = {
     "person": KnownBundle("skinned-body", "bodystream"),
     "pose": KnownBundle("pose-sampler", "bodystream"),
     "flow": KnownBundle("flow", None),
+    "flow-full": KnownBundle("flow", None),
 }
 
 
@@ -38,7 +39,7 @@ def remedy_for(name: str) -> str:
         return ""
     distribution = KNOWN[name].distribution
     if distribution is None:
-        return f"none is shipped; make one with bodystream-export {name}, and give --bundle {name}=PATH"
+        return f"none is shipped; make one with bodystream-export flow, and give --bundle {name}=PATH"
     if distribution == "bodystream":
         return "pip install --force-reinstall --no-deps bodystream"
     return f"pip install {distribution}"

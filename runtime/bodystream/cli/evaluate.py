@@ -37,11 +37,12 @@ class EvaluateTracking:
     """Of the data set; without it its only one, or val."""
 
     flow: PairFlow = "dis"
-    """Correspondences: the data set's own flow (errors are then the solver's), OpenCV DIS, or the light network of a
-    flow bundle."""
+    """Correspondences: the data set's own flow (errors are then the solver's), OpenCV DIS, or the light or
+    the full (learned) network of a flow bundle."""
 
     bundle: BundleWords = ()
-    """A bundle of your own, a folder or a zip file: flow=PATH, the network of --flow learned-light."""
+    """A bundle of your own, a folder or a zip file: flow=PATH is the network of --flow learned-light, flow-full=PATH
+    that of --flow learned."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""
@@ -58,7 +59,7 @@ class EvaluateTracking:
         from bodystream.evaluation.progress import counted_progress
         from bodystream.evaluation.split import mean_figures, pair_figures, track_pairs
 
-        bundles = BundleChoice.parse(self.bundle, ("flow",))
+        bundles = BundleChoice.parse(self.bundle, ("flow", "flow-full"))
         start_warp()
         device = select_device(self.device)
         told = {"device": describe_device(device)}

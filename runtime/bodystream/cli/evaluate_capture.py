@@ -42,10 +42,11 @@ class EvaluateCapture:
     """A factor on the speed of each take."""
 
     flow: LiveFlow = "dis"
-    """Correspondences: OpenCV DIS, or the light network of a flow bundle."""
+    """Correspondences: OpenCV DIS, or the light or the full (learned) network of a flow bundle."""
 
     bundle: BundleWords = ()
-    """A bundle of your own, a folder or a zip file: flow=PATH, the network of --flow learned-light."""
+    """A bundle of your own, a folder or a zip file: flow=PATH is the network of --flow learned-light, flow-full=PATH
+    that of --flow learned."""
 
     pictures: Annotated[Path | None, optional("DIR")] = None
     """Draw the worst frame of each take into this folder: colour, truth, and the model coloured by its error."""
@@ -72,7 +73,7 @@ class EvaluateCapture:
             raise ConfigurationError(f"--frames must be at least 1, got {self.frames}")
         if not 0.2 <= self.speed <= 4.0:
             raise ConfigurationError(f"--speed must be 0.2 to 4, got {self.speed:g}")
-        bundles = BundleChoice.parse(self.bundle, ("flow",))
+        bundles = BundleChoice.parse(self.bundle, ("flow", "flow-full"))
         takes = choose_takes([word.strip() for word in self.takes.split(",") if word.strip()])
         notes = Console(stderr=True, highlight=False)
         start_warp()  # quietly: stdout is for the result

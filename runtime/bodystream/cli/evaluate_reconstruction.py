@@ -42,10 +42,11 @@ class EvaluateReconstruction:
     """Of the data set; without it its only one, or val."""
 
     flow: LiveFlow = "dis"
-    """Correspondences: OpenCV DIS, or the light network of a flow bundle."""
+    """Correspondences: OpenCV DIS, or the light or the full (learned) network of a flow bundle."""
 
     bundle: BundleWords = ()
-    """A bundle of your own, a folder or a zip file: flow=PATH, the network of --flow learned-light."""
+    """A bundle of your own, a folder or a zip file: flow=PATH is the network of --flow learned-light, flow-full=PATH
+    that of --flow learned."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""
@@ -65,7 +66,7 @@ class EvaluateReconstruction:
         from bodystream.evaluation.reconstruction.table import as_json, score_table
         from bodystream.pipelines.capture.pipeline import Capture
 
-        bundles = BundleChoice.parse(self.bundle, ("flow",))
+        bundles = BundleChoice.parse(self.bundle, ("flow", "flow-full"))
         start_warp()  # quietly: stdout is for the result
         use_one_opencv_thread()
         device = select_device(self.device)

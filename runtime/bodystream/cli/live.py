@@ -62,8 +62,8 @@ class Live(RunOptions):
     """Never start the model anew, however badly it fits; a restart shows as another model in capture.glb."""
 
     flow: FlowName = "auto"
-    """Correspondence between frames: dis = OpenCV DIS; learned-light = the light network of a flow bundle; auto = that
-    network where it is not worse by its manifest and not slower here, else DIS."""
+    """Correspondence between frames: dis = OpenCV DIS; learned-light, learned = the light or the full network of a flow
+    bundle; auto = the light one where it is not worse by its manifest and not slower here, else DIS."""
 
     voxel_mm: float = 8.0
     """Edge of a voxel of the fused volume."""
@@ -116,8 +116,8 @@ class Live(RunOptions):
         notes = Notes(line.print)
         # What the user gave is looked at before kernels are built, which may take minutes.
         config = self._capture_config()
-        bundles = BundleChoice.parse(self.bundle, ("person", "flow"))
-        of_source = BundleChoice({name: place for name, place in bundles.places.items() if name != "flow"})
+        bundles = BundleChoice.parse(self.bundle, ("person", "flow", "flow-full"))
+        of_source = BundleChoice({name: place for name, place in bundles.places.items() if name == "person"})
         pace = ("all" if self.headless else "paced") if self.pace == "auto" else self.pace
         source = open_source(self.source, device, frames=self.frames, pace=pace, bundles=of_source)
         stack.callback(source.close)

@@ -52,8 +52,8 @@ class RunOptions(ABC):
 
     bundle: BundleWords = ()
     """A bundle of your own, a folder or a zip file, in the place of a shipped one: pose=PATH (the network, of drive
-    only), flow=PATH (the network of --flow, of live only), person=PATH (the body that is driven, or that the synthetic
-    camera shows). May be repeated."""
+    only), flow=PATH, flow-full=PATH (networks of --flow, of live only), person=PATH (the body that is driven, or that
+    the synthetic camera shows). May be repeated."""
 
     device: str = "auto"
     """Where kernels run: auto, cpu, cuda or cuda:N."""

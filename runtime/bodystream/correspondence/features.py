@@ -11,7 +11,7 @@ from bodystream.correspondence.images import matching_image
 from bodystream.engines import Engine
 from bodystream.types import Array, RgbdFrame
 
-__all__ = ["Encoded", "FeatureCache", "light_image"]
+__all__ = ["Encoded", "FeatureCache", "light_image", "rgbd_image"]
 
 _DEPTH_RANGE_M = 0.5
 
@@ -26,11 +26,7 @@ def light_image(frame: RgbdFrame, mask: Array, depth_m: Array, window: CropWindo
         shaded: show the shaded depth instead of the colours.
         out: (5, h, w) float32, written to.
     """
-    if shaded:
-        out[:3] = window.cut(matching_image(frame, "depth"), averaged=True)
-    else:
-        assert frame.colour is not None
-        out[:3] = window.cut(frame.colour, averaged=True).transpose(2, 0, 1)
+    _fill_colours(frame, window, shaded, out[:3])
     out[:3] *= np.float32(2 / 255)
     out[:3] -= 1
     seen = mask & (depth_m > 0)
@@ -43,13 +39,44 @@ def light_image(frame: RgbdFrame, mask: Array, depth_m: Array, window: CropWindo
     out[4] = mask
 
 
+def rgbd_image(frame: RgbdFrame, depth_m: Array, window: CropWindow, shaded: bool, out: Array) -> None:
+    """What the full network's weights see: colour from 0 to 1, which is also what its encoder sees, and points [m].
+
+    The runtime's counterpart of `bodystream_training.flow.model.rgbd_input`, which is the reference.
+
+    Args:
+        depth_m: (h, w) of the window's image. shaded: see `light_image`.
+        out: (6, h, w) float32, written to.
+    """
+    _fill_colours(frame, window, shaded, out[:3])
+    out[:3] *= np.float32(1 / 255)
+    k, camera, (width, height) = window.downscale, frame.intrinsics, window.size
+    out[5] = np.where(depth_m > 0, depth_m, np.float32(0))
+    for row, begin, count, centre, focal in (
+        (3, window.u, width, camera.cx, camera.fx),
+        (4, window.v, height, camera.cy, camera.fy),
+    ):
+        # of the middles of the squares
+        slope = ((np.arange(count) + 0.5) * k - 0.5 + begin - centre) / focal
+        out[row] = out[5] * (slope if row == 3 else slope[:, None]).astype(np.float32)
+
+
+def _fill_colours(frame: RgbdFrame, window: CropWindow, shaded: bool, out: Array) -> None:
+    """Grey levels from 0 to 255, (3, h, w)."""
+    if shaded:
+        out[:] = window.cut(matching_image(frame, "depth"), averaged=True)
+    else:
+        assert frame.colour is not None
+        out[:] = window.cut(frame.colour, averaged=True).transpose(2, 0, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A frame as it was encoded: frame, window, mask and what was shown must be the same for its features to be.
 
     Attributes:
         mask, depth_m: (h, w) of the window's image.
-        features: outputs of the encoder by name.
+        features: outputs of the encoder by name; of the full network also `rgbd`, see `rgbd_image`.
     """
 
     frame: RgbdFrame
@@ -96,11 +123,18 @@ class FeatureCache:
         for known in (*self._recent, *filter(None, [self._older])):
             if known.is_of(frame, window, shaded, seen):
                 return known
-        image = np.empty((1, *encoder.inputs["image"].extents[1:]), np.float32)
         depth_m = window.cut(frame.depth_m)
-        light_image(frame, seen, depth_m, window, shaded, image[0])
-        answer = encoder.run({"image": image})
-        made = Encoded(frame, window, shaded, seen, depth_m, {name: np.copy(value) for name, value in answer.items()})
+        features: dict[str, Array] = {}
+        if "image" in encoder.inputs:
+            image = np.empty((1, 5, *seen.shape), np.float32)
+            light_image(frame, seen, depth_m, window, shaded, image[0])
+            answer = encoder.run({"image": image})
+        else:
+            features["rgbd"] = rgbd = np.empty((1, 6, *seen.shape), np.float32)
+            rgbd_image(frame, depth_m, window, shaded, rgbd[0])
+            answer = encoder.run({"rgb": rgbd[:, :3]})
+        features |= {name: np.copy(value) for name, value in answer.items()}
+        made = Encoded(frame, window, shaded, seen, depth_m, features)
         self.encode_count += 1
         if is_source:
             self.again_count += 1

@@ -1,4 +1,4 @@
-"""Correspondence by the light flow network: an encoder of each frame, and a decoder of each pair, on crops."""
+"""Correspondence by a flow network: an encoder of each frame, and a decoder of each pair, on crops."""
 # pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bodystream.correspondence.confidence import check_landing
 from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, mask_box
 from bodystream.correspondence.features import Encoded, FeatureCache
 from bodystream.correspondence.images import ImageKind, matching_image
-from bodystream.correspondence.learned_bundle import LightGraphs, network_of, open_light_graphs
+from bodystream.correspondence.learned_bundle import FlowGraphs, FlowNet, network_of, open_flow_graphs
 from bodystream.engines import ProviderName
 from bodystream.errors import ConfigurationError
 from bodystream.types import Array, FlowField, RgbdFrame
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LearnedConfig", "LearnedCorrespondence"]
 
-_REMEDY = "give a bundle of the light network, which bodystream-export flow makes"
 _SUBJECT_M = 0.3  # beyond the depths of the subject, where no mask says what it is in the target
 
 
@@ -71,6 +70,11 @@ class LearnedConfig:
         return cls()
 
     @classmethod
+    def full(cls) -> LearnedConfig:
+        """For the full network, which looks at whole images and begins from rest: between any two frames."""
+        return cls(across=640, max_pixels=1 << 30, max_depth_change_m=1.5, need_target_depth=True)
+
+    @classmethod
     def pairwise(cls) -> LearnedConfig:
         """Two frames far apart in time, without a guess: evaluation pairs."""
         return cls(margin_px=24, align=True, passes=4, max_depth_change_m=1.5, need_target_depth=True)
@@ -88,7 +92,7 @@ class LearnedCorrespondence:
     given target's, every weight is 0.
 
     Args:
-        bundle: of the kind `flow`, with the light network.
+        bundle: of the kind `flow`, with the network `net`.
         provider, device: see `engines.open_engine`.
         threads: of the CPU provider; default: as the manifest says.
 
@@ -105,21 +109,23 @@ class LearnedCorrespondence:
         bundle: Bundle,
         config: LearnedConfig | None = None,
         *,
+        net: FlowNet = "light",
         provider: ProviderName = "auto",
         threads: int | None = None,
         device: wp.Device | None = None,
     ) -> None:
         self.config = LearnedConfig.live() if config is None else config
-        section = network_of(bundle, "light", _REMEDY)
+        section = network_of(bundle, net)
         least = min(width * height for width, height in section.sizes)
         sizes = [s for s in section.sizes if s[0] * s[1] <= max(least, self.config.max_pixels)]
         # All at once: opened later, a graph would hold up a frame.
-        self._graphs: dict[tuple[int, int], LightGraphs] = {
-            size: open_light_graphs(bundle, size, provider=provider, threads=threads, device=device) for size in sizes
+        self._graphs: dict[tuple[int, int], FlowGraphs] = {
+            size: open_flow_graphs(bundle, net, size, provider=provider, threads=threads, device=device)
+            for size in sizes
         }
         first = self._graphs[sizes[0]].decoder
         self.reason = first.reason
-        self.label = f"{bundle.manifest.name} {bundle.manifest.version}, light network ({first.provider})"
+        self.label = f"{bundle.manifest.name} {bundle.manifest.version}, {net} network ({first.provider})"
         self._windows = WindowKeeper(sizes, self.config.margin_px)
         self._features = FeatureCache()
         self._grid = np.zeros((0, 0, 2), np.float32)
@@ -204,7 +210,7 @@ class LearnedCorrespondence:
             guesses += [(flow, 1) for flow in aligning_flows(*images, mask)]
         return guesses
 
-    def _decode(self, source: Encoded, target: Encoded, cells: Array, graphs: LightGraphs) -> tuple[Array, Array]:
+    def _decode(self, source: Encoded, target: Encoded, cells: Array, graphs: FlowGraphs) -> tuple[Array, Array]:
         """Flow (h, w, 2) and weight (h, w) of the pixels of the window's image, in its pixels.
 
         Args:
@@ -212,10 +218,11 @@ class LearnedCorrespondence:
         """
         size = graphs.size
         feed = {f"source_{name}": value for name, value in source.features.items()}
-        feed |= {f"target_{name}": value for name, value in target.features.items() if name.startswith("matching")}
+        feed |= {f"target_{name}": value for name, value in target.features.items()}
+        feed = {name: value for name, value in feed.items() if name in graphs.decoder.inputs}
         initial = np.ascontiguousarray(cells.transpose(2, 0, 1)[None])
         for number in range(self.config.passes):
-            answer = graphs.decoder.run({**feed, "initial_flow_px": initial})
+            answer = graphs.decoder.run({**feed, "initial_flow_px": initial} if graphs.net == "light" else feed)
             flow = np.ascontiguousarray(answer["flow_px"][0].transpose(1, 2, 0), np.float32)
             weight = np.array(answer["weight"][0, 0], np.float32)
             if number + 1 < self.config.passes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -14,11 +14,11 @@ from bodystream.errors import BundleError
 if TYPE_CHECKING:
     import warp as wp
 
-__all__ = ["KIND", "FlowNetworkSection", "LightGraphs", "network_of", "open_light_graphs"]
+__all__ = ["KIND", "FlowGraphs", "FlowNet", "FlowNetworkSection", "network_of", "open_flow_graphs"]
 
 KIND = "flow"
-MULTIPLE = 32
-"""What width and height of an image of the light network are multiples of."""
+FlowNet = Literal["light", "full"]
+_MULTIPLES: dict[FlowNet, int] = {"light": 32, "full": 64}  # of width and height of an image
 _PARTS = ("encoder", "decoder")
 _SUFFIXES = {32: "", 16: "_fp16"}
 
@@ -42,26 +42,29 @@ class _Section(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class LightGraphs:
-    """The light network at one size.
+class FlowGraphs:
+    """A network at one size.
 
     Attributes:
+        net: which one.
         size: (width, height) of its images [px].
-        encoder: an image to the features of a frame. decoder: features of two frames and a guess to flow and weight.
+        encoder: an image to the features of a frame. decoder: features of two frames to flow and weight; the light
+            network also takes a guess, the full one colours and points of both.
         files: names of the two in the bundle.
     """
 
+    net: FlowNet
     size: tuple[int, int]
     encoder: Engine
     decoder: Engine
     files: tuple[str, str]
 
 
-def network_of(bundle: Bundle, net: str, remedy: str) -> FlowNetworkSection:
+def network_of(bundle: Bundle, net: FlowNet) -> FlowNetworkSection:
     """What the bundle says of its network.
 
     Args:
-        net: which one is wanted. remedy: what to do where it is another, for the message.
+        net: which one is wanted.
 
     Raises:
         BundleError: it is no flow bundle, one of another network, or says nothing usable.
@@ -70,24 +73,29 @@ def network_of(bundle: Bundle, net: str, remedy: str) -> FlowNetworkSection:
     section = bundle.section(_Section).flow
     who = f"bundle {bundle.manifest.name!r} ({bundle.place})"
     if section.net != net:
-        raise BundleError(f"{who} holds the {section.net} flow network, the {net} one is wanted: {remedy}")
-    wrong = [size for size in section.sizes if any(side < MULTIPLE or side % MULTIPLE for side in size)]
+        raise BundleError(
+            f"{who} holds the {section.net} flow network, the {net} one is wanted: give a bundle that "
+            f"bodystream-export flow made of a checkpoint of --net {net}"
+        )
+    multiple = _MULTIPLES[net]
+    wrong = [size for size in section.sizes if any(side < multiple or side % multiple for side in size)]
     if not section.sizes or wrong:
         raise BundleError(
-            f"{who} must have sizes that are multiples of {MULTIPLE}, got {[list(size) for size in section.sizes]}: "
+            f"{who} must have sizes that are multiples of {multiple}, got {[list(size) for size in section.sizes]}: "
             "export it again"
         )
     return section
 
 
-def open_light_graphs(
+def open_flow_graphs(
     bundle: Bundle,
+    net: FlowNet,
     size: tuple[int, int],
     *,
     provider: ProviderName = "auto",
     threads: int | None = None,
     device: wp.Device | None = None,
-) -> LightGraphs:
+) -> FlowGraphs:
     """Open encoder and decoder for one size, in the precision that was measured to be the faster.
 
     Without times, 16 bits are taken on a GPU and 32 elsewhere.
@@ -111,7 +119,7 @@ def open_light_graphs(
     engines = [
         open_engine(bundle, name, provider=provider, threads=threads, device=device) for name in found[bits]
     ]  # fmt: skip
-    opened = LightGraphs(size, engines[0], engines[1], found[bits])
+    opened = FlowGraphs(net, size, engines[0], engines[1], found[bits])
     _check_together(bundle, opened)
     return opened
 
@@ -130,7 +138,7 @@ def _time_ms(graphs: dict[str, GraphSection], names: tuple[str, str]) -> float:
     )
 
 
-def _check_together(bundle: Bundle, graphs: LightGraphs) -> None:
+def _check_together(bundle: Bundle, graphs: FlowGraphs) -> None:
     """Compare names and shapes with what the runtime puts in and takes out.
 
     Raises:
@@ -138,14 +146,21 @@ def _check_together(bundle: Bundle, graphs: LightGraphs) -> None:
     """
     (width, height), encoder, decoder = graphs.size, graphs.encoder, graphs.decoder
     features = encoder.outputs
+    light = graphs.net == "light"
     wanted_in = {f"source_{name}": spec.shape for name, spec in features.items()}
-    wanted_in |= {f"target_{name}": spec.shape for name, spec in features.items() if name.startswith("matching")}
-    wanted_in["initial_flow_px"] = (1, 2, height // 8, width // 8)
+    needed = [name for name in features if not light or name.startswith("matching")]
+    wanted_in |= {f"target_{name}": features[name].shape for name in needed}
+    if light:
+        wanted_in["initial_flow_px"] = (1, 2, height // 8, width // 8)
+    else:
+        wanted_in |= {f"{frame}_rgbd": (1, 6, height, width) for frame in ("source", "target")}
     wanted_out: dict[str, tuple[int | str, ...]] = {
         "flow_px": (1, 2, height // 4, width // 4),
         "weight": (1, 1, height // 4, width // 4),
     }
-    wanted_image: dict[str, tuple[int | str, ...]] = {"image": (1, 5, height, width)}
+    wanted_image: dict[str, tuple[int | str, ...]] = {"rgb": (1, 3, height, width)}
+    if light:
+        wanted_image = {"image": (1, 5, height, width)}
     for file, kind, have, want in (
         (graphs.files[0], "input", encoder.inputs, wanted_image),
         (graphs.files[1], "input", decoder.inputs, wanted_in),

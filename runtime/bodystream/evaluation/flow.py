@@ -16,9 +16,9 @@ if TYPE_CHECKING:  # the command line takes the names from here, and imports Ope
 
 __all__ = ["LiveFlow", "PairEstimators", "PairFlow", "live_estimators"]
 
-PairFlow = Literal["ground-truth", "dis", "learned-light"]
+PairFlow = Literal["ground-truth", "dis", "learned-light", "learned"]
 """Of a pair of frames; the truth is that of the data set."""
-LiveFlow = Literal["dis", "learned-light"]
+LiveFlow = Literal["dis", "learned-light", "learned"]
 """Of live capture. No data set has the true flow between all frames."""
 
 
@@ -26,7 +26,7 @@ class PairEstimators:
     """Correspondences for pairs, however far their frames are apart. Close it at the end.
 
     Args:
-        bundles: `flow` is the network of the learned ones.
+        bundles: `flow` is the light network, `flow-full` the full one.
         device: of the kernels, see `engines.open_engine`.
 
     Raises:
@@ -36,7 +36,7 @@ class PairEstimators:
     def __init__(self, flow: PairFlow, bundles: BundleChoice | None = None, device: wp.Device | None = None) -> None:
         from bodystream.bundles import BundleChoice
         from bodystream.correspondence import DisConfig, DisCorrespondence, LearnedConfig, LearnedCorrespondence
-        from bodystream.pipelines.capture.flow_choice import BUNDLE
+        from bodystream.pipelines.capture.flow_choice import BUNDLE, FULL_BUNDLE
 
         self._shared: CorrespondenceEstimator | None = None
         if flow == "dis":
@@ -44,6 +44,9 @@ class PairEstimators:
         elif flow == "learned-light":
             bundle = (BundleChoice() if bundles is None else bundles).open(BUNDLE)
             self._shared = LearnedCorrespondence(bundle, LearnedConfig.pairwise(), device=device)
+        elif flow == "learned":
+            bundle = (BundleChoice() if bundles is None else bundles).open(FULL_BUNDLE)
+            self._shared = LearnedCorrespondence(bundle, LearnedConfig.full(), net="full", device=device)
         elif flow != "ground-truth":
             assert_never(flow)
 
@@ -76,11 +79,14 @@ def live_estimators(
     """What makes an estimator for each sequence; arguments and errors are those of `PairEstimators`."""
     from bodystream.bundles import BundleChoice
     from bodystream.correspondence import DisConfig, DisCorrespondence, LearnedConfig, LearnedCorrespondence
-    from bodystream.pipelines.capture.flow_choice import BUNDLE
+    from bodystream.pipelines.capture.flow_choice import BUNDLE, FULL_BUNDLE
 
     if flow == "dis":
         return lambda: DisCorrespondence(DisConfig.live())
     if flow == "learned-light":
         bundle = (BundleChoice() if bundles is None else bundles).open(BUNDLE)
         return lambda: LearnedCorrespondence(bundle, LearnedConfig.live(), device=device)
+    if flow == "learned":
+        full = (BundleChoice() if bundles is None else bundles).open(FULL_BUNDLE)
+        return lambda: LearnedCorrespondence(full, LearnedConfig.full(), net="full", device=device)
     assert_never(flow)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:  # the command line takes the names from here, and imports Ope
     from bodystream.bundles import Bundle, BundleChoice
     from bodystream.correspondence import CorrespondenceEstimator, DisConfig
 
-__all__ = ["BUNDLE", "ChosenFlow", "FlowName", "choose_flow", "quality_problem"]
+__all__ = ["BUNDLE", "FULL_BUNDLE", "ChosenFlow", "FlowName", "choose_flow", "quality_problem"]
 
-FlowName = Literal["auto", "dis", "learned-light"]
-BUNDLE = "flow"
-"""Name of the bundle with the light network."""
+FlowName = Literal["auto", "dis", "learned-light", "learned"]
+BUNDLE, FULL_BUNDLE = "flow", "flow-full"
+"""Names of the bundles with the light network and the full one."""
 
 _ERROR, _DIS_ERROR = "epe_epe3d_mm", "dis_epe3d_mm"
 _TURNS, _WARM_UP = 9, 2
@@ -45,7 +45,7 @@ def choose_flow(
     where there is no flow bundle, it takes DIS.
 
     Args:
-        bundles: `flow` is the network.
+        bundles: `flow` is the light network, `flow-full` the full one.
         device: of the kernels, see `engines.open_engine`.
         dis: options of DIS; those of live capture by default.
 
@@ -53,12 +53,16 @@ def choose_flow(
         BundleError: the network was asked for, or its bundle chosen, and it cannot be used.
     """
     from bodystream.bundles import has_bundle
-    from bodystream.correspondence import DisCorrespondence, LearnedCorrespondence
+    from bodystream.correspondence import DisCorrespondence, LearnedConfig, LearnedCorrespondence
 
     if flow == "dis":
         return ChosenFlow(DisCorrespondence(dis), "OpenCV DIS, as asked for")
-    if flow == "learned-light":
-        learned = LearnedCorrespondence(bundles.open(BUNDLE), device=device)
+    if flow in ("learned-light", "learned"):
+        if flow == "learned":
+            config = LearnedConfig.full()
+            learned = LearnedCorrespondence(bundles.open(FULL_BUNDLE), config, net="full", device=device)
+        else:
+            learned = LearnedCorrespondence(bundles.open(BUNDLE), device=device)
         return ChosenFlow(learned, f"{learned.label}, as asked for; {learned.reason}")
     if flow != "auto":
         assert_never(flow)
