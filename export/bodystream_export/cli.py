@@ -17,6 +17,7 @@ PROGRAM = Program(
         CommandEntry(("pose",), "bodystream_export.pose.command", "ExportPose", "the full-body pose sampler"),
         CommandEntry(("flow",), "bodystream_export.flow.command", "ExportFlow", "a network of learned correspondence"),
         CommandEntry(("measure",), "bodystream_export.measure", "Measure", "write how fast a bundle's graphs run here"),
+        CommandEntry(("check",), "bodystream_export.check", "Check", "whether TensorRT takes a bundle's graphs"),
     ),
     install="pip install 'bodystream[export]'",
 )

@@ -53,6 +53,7 @@ def test_the_light_network_is_the_same_in_its_bundle(
     said = json.loads(capsys.readouterr().out)
     assert said["export_encoder_64x96_random"] < 1e-4 and said["export_decoder_64x96_pairs"] < 1e-4
     assert 0 < said["export_decoder_64x96_fp16_pairs_flow_px"] < 0.05
+    assert main(["check", str(out)]) == 0, "TensorRT takes all of its graphs"
     bundle = open_bundle(out)
     assert bundle.manifest.kind == "flow" and bundle.manifest.metrics["epe_visible_px"] > 0
     assert bundle.manifest.provenance["recipe"].startswith("bodystream-train flow --data synthetic --net light")
