@@ -62,6 +62,32 @@ def test_live_mesh_is_the_warped_surface_with_its_colours(capture: Capture) -> N
     assert mesh.colours.std() > 5, "coloured from the frames"
 
 
+def without_an_arm(frame: RgbdFrame) -> RgbdFrame:
+    """What is behind it where the person's arm on the right of the picture is, with the mask of the rest."""
+    assert frame.truth is not None
+    mask = frame.truth.mask.copy()
+    columns = np.flatnonzero(mask.any(axis=0))
+    mask[:, columns[-1] - (columns[-1] - columns[0]) // 5 :] = False
+    depth_m = np.where(frame.truth.mask & ~mask, np.float32(3.4), frame.depth_m)
+    return replace(frame, depth_m=depth_m, mask=mask & (depth_m > 0))
+
+
+@pytest.mark.parametrize(("through_share", "at_once"), [(CaptureConfig().through_share, True), (1.0, False)])
+def test_what_the_camera_sees_through_is_taken_out_between_extractions_too(through_share: float, at_once: bool) -> None:
+    made = new_capture(CaptureConfig(through_share=through_share))
+    try:
+        for frame in frames()[:9]:
+            made.step(replace(frame, mask=frame.truth.mask & (frame.depth_m > 0)))  # type: ignore[union-attr]
+        assert made.surface is not None and made.frame_count % made.config.extract_every == 1, "none is due"
+        before = made.surface.version
+        after = made.step(without_an_arm(frames()[9]))
+        assert after.status is not Status.LOST, after.reason
+        assert made.tracker.through_share > CaptureConfig().through_share
+        assert (made.surface.version > before) == at_once
+    finally:
+        made.close()
+
+
 def test_person_leaves_and_comes_back(capture: Capture) -> None:
     for frame in frames()[:8]:
         before = capture.step(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bodystream.tracking.judging import DOUBTED_SHARE, DRIFT_M, FAR_M, Judgement, doubts, judged
+from bodystream.tracking.judging import DOUBTED_SHARE, DRIFT_M, FAR_M, Judgement, doubts, judged, seen_through
 from bodystream.types import Array
 
 COUNT = 100
@@ -59,6 +59,9 @@ def test_doubt_grows_with_drift_and_distance_and_needs_both() -> None:
 def test_few_points_that_are_seen_through_count_for_less() -> None:
     _, through = doubts(np.array([20, 20, 20, 20, 0]), np.array([0, 2, 10, 20, 0]), np.zeros(5), np.zeros(5))
     np.testing.assert_allclose(through, [0.0, 0.1**4, 0.5**4, 1.0, 0.0])
+    points, through = np.array([20, 20, 60]), np.array([0, 20, 30])
+    assert seen_through(points, through) == pytest.approx((20 + 60 * 0.5**4) / 100)
+    assert seen_through(np.zeros(3, int), np.zeros(3, int)) == 0.0
     assert not judge(through=np.full(COUNT, 5)).wrong, "a quarter of each node may be noise"
 
 

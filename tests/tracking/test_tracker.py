@@ -226,8 +226,9 @@ def test_a_part_that_is_where_the_camera_sees_the_wall_is_told(runs: type[Run]) 
     assert told[-1].status is Status.DEGRADED
     assert told[-1].reason.startswith("a part of the model is probably wrong: ") and "right" in told[-1].reason
     assert run.tracker.judgement.wrong and run.tracker.judgement.through_share > 0.0
+    assert run.tracker.through_share > 0.01, "known in each frame, looked at or not"
     run.tracker.reset()
-    assert run.tracker.judgement == Judgement()
+    assert (run.tracker.judgement, run.tracker.through_share) == (Judgement(), 0.0)
 
 
 def test_a_stale_model_is_to_be_started_anew_from_the_frame(runs: type[Run]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from bodystream.types import Array
 
-__all__ = ["DOUBTED_SHARE", "Judgement", "doubts", "judged"]
+__all__ = ["DOUBTED_SHARE", "Judgement", "doubts", "judged", "seen_through"]
 
 DRIFT_M = 0.04
 FAR_M = 0.07
@@ -73,7 +73,20 @@ def doubts(points: Array, through: Array, far_m: Array, drift_m: Array) -> tuple
         far_m, drift_m: (N,) see `Sight`.
     """
     hidden = -np.expm1(-drift_m / DRIFT_M) * -np.expm1(-far_m / FAR_M)
-    return hidden, (through / np.maximum(points, 1)) ** RIM_POWER
+    return hidden, _through_doubts(points, through)
+
+
+def seen_through(points: Array, through: Array) -> float:
+    """Of the model's surface, how much is in doubt because the camera sees through it: what a frame alone says.
+
+    Args:
+        points, through: (N,) as for `doubts`.
+    """
+    return float(points @ _through_doubts(points, through)) / max(float(points.sum()), 1.0)
+
+
+def _through_doubts(points: Array, through: Array) -> Array:
+    return (through / np.maximum(points, 1)) ** RIM_POWER
 
 
 def judged(points: Array, through: Array, far_m: Array, drift_m: Array, lost: Array, live: Array) -> Judgement:

@@ -10,13 +10,13 @@ import numpy as np
 import warp as wp
 
 from bodystream.deformation import WarpField
-from bodystream.deformation.ownership import Ownership
+from bodystream.deformation.ownership import OwnedFrame, Ownership
 from bodystream.device import DeviceFrame
 from bodystream.errors import InputError
 from bodystream.timing import Spans
 from bodystream.tracking.graph import build_graph, mesh_from_depth
 from bodystream.tracking.growth import GraphGrower
-from bodystream.tracking.judging import Judgement, judged
+from bodystream.tracking.judging import Judgement, judged, seen_through
 from bodystream.tracking.keyframes import Keyframes
 from bodystream.tracking.matches import MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
@@ -98,6 +98,7 @@ class Tracker:
         ownership: which part of the model explains which part of the last frame.
         lost_nodes: (N,) bool, nodes that nobody can tell the place of: their surface is to be forgotten.
         judgement: how much of the model is in doubt, as of the last frame on which the graph could grow.
+        through_share: how much of it is in doubt because the camera sees through it, in the last frame that was kept.
         frame_count: frames of this model that were kept.
     """
 
@@ -136,6 +137,7 @@ class Tracker:
         self._sight.forget()
         self.lost_nodes = np.zeros(0, bool)
         self.judgement = Judgement()
+        self.through_share = 0.0
         self._placed = False
         self._placement.found()
         self._misses = 0
@@ -255,8 +257,7 @@ class Tracker:
                 summary = self._solve_placed(image, model, summary)
         with self.spans.measure("own"):
             self.ownership.update(model.packed, model.count, image.depth)
-            if self._looks:
-                self.ownership.tally(model.packed, model.count, image.depth, image.scene_depth)
+            self.ownership.tally(model.packed, model.count, image.depth, image.scene_depth)
         return self._judge(image, summary)
 
     def _match(self, image: DeviceFrame, model: ModelPoints, references: list[tuple[Reference, FlowField]]) -> None:
@@ -323,8 +324,10 @@ class Tracker:
         with self.spans.measure("remember"):
             self._previous.store(image, self.field)
             self._motion.remember(frame.t_ns)
+            owned = self.ownership.read()
+            self.through_share = seen_through(owned.points, owned.through)
             if self._looks:
-                self._look_at_parts(image)
+                self._look_at_parts(image, owned)
         self.frame_count += 1
 
     @property
@@ -332,10 +335,9 @@ class Tracker:
         """Whether the parts are looked at in this frame."""
         return self.frame_count % self.config.grow_every == 0
 
-    def _look_at_parts(self, image: DeviceFrame) -> None:
+    def _look_at_parts(self, image: DeviceFrame, owned: OwnedFrame) -> None:
         """Find what is lost from sight, judge the rest, and have growth planned."""
         t_ns, field, sight = image.frame.t_ns, self.field, self._sight
-        owned = self.ownership.read()
         live = field.host_positions + field.motion()[1]
         # Nobody owns anything yet in a first frame, whose surface the graph was made of.
         seen = seen_nodes(owned.nodes, field.count) | (self.frame_count == 0)

@@ -8,7 +8,7 @@ from bodystream.correspondence import DisConfig
 from bodystream.foreground import ForegroundConfig
 from bodystream.fusion import FusionConfig
 from bodystream.tracking import TrackerConfig
-from bodystream.tracking.config_checks import require_whole
+from bodystream.tracking.config_checks import require_number, require_whole
 
 __all__ = ["CaptureConfig"]
 
@@ -19,6 +19,8 @@ class CaptureConfig:
 
     Attributes:
         extract_every: the fused surface is extracted again on every n-th frame; it changes little from one to the next.
+        through_share: and in each frame in which more than this share of the model is in doubt because the camera sees
+            through it, so that what is wrong is taken out at once: a hand that is faster than it is followed.
         least_pixels: foreground pixels with depth that a frame must have to be tracked.
         least_object_pixels: the same where a thing was seeded.
         nodes_across: a thing is covered by at least so many nodes along its longer side, closer than `sigma_m` if need
@@ -27,6 +29,7 @@ class CaptureConfig:
     """
 
     extract_every: int = 2
+    through_share: float = 0.003
     least_pixels: int = 800
     least_object_pixels: int = 150
     nodes_across: int = 4
@@ -38,4 +41,5 @@ class CaptureConfig:
     )
 
     def __post_init__(self) -> None:
+        require_number("capture", self, "through_share", least=0, most=1)
         require_whole("capture", self, 1, "extract_every", "least_pixels", "least_object_pixels", "nodes_across")

@@ -158,7 +158,9 @@ class Capture:
             owners = self.tracker.ownership.owners
             images = (image.scene_depth, image.colour, image.mask)
             self.volume.integrate(*images, self.intrinsics, self.field, t_ns, owners)
-        if self.surface is None or number % self.config.extract_every == 0:
+        config = self.config
+        contradicted = self.tracker.through_share > config.through_share
+        if self.surface is None or contradicted or number % config.extract_every == 0:
             with self.spans.measure("surface"):
                 surface = self.volume.extract(self.field, lost_nodes=self.tracker.lost_nodes)
                 self.surface = surface if surface.vertex_count else None
