@@ -45,9 +45,10 @@ class SlipMeter:
 
     def _bind(self, nodes: Array, vertices: Array, faces: Array) -> None:
         """Take up nodes, each in the nearest of the triangles around its nearest vertex."""
-        if self._rings is None:
-            self._rings = trimesh.Trimesh(vertices, faces, process=False).vertex_faces
-        around = self._rings[KDTree(vertices).query(nodes)[1]]
+        rings = self._rings
+        if rings is None:
+            self._rings = rings = np.asarray(trimesh.Trimesh(vertices, faces, process=False).vertex_faces)
+        around = rings[KDTree(vertices).query(nodes)[1]]
         node, slot = np.nonzero(around >= 0)
         triangles = faces[around[node, slot]].astype(np.int64)
         nearest = trimesh.triangles.closest_point(vertices[triangles], nodes[node])

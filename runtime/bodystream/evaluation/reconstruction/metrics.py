@@ -105,7 +105,7 @@ def deformation_errors_m(points: Array, targets: Array, vertices: Array, vertice
     weight = np.where(reach > 0, 1.0 - distance[:, :-1] / np.where(reach > 0, reach, 1.0), 0.0) ** 2
     total = weight.sum(axis=1, keepdims=True)
     weight = np.where(total > 0, weight / np.where(total > 0, total, 1.0), 1.0 / _NEIGHBOURS)
-    carried = np.einsum("mk,mki->mi", weight, vertices_later[nearest[:, :-1]].astype(np.float64))
+    carried = np.einsum("mk,mki->mi", weight, vertices_later[np.asarray(nearest)[:, :-1]].astype(np.float64))
     return np.linalg.norm(carried - targets, axis=1)
 
 
