@@ -33,7 +33,7 @@ def one_thread():
 def batch():
     pairs = [bent_pair(amount) for amount in (0.5, 1.0, -1.0, 0.8)]
     pairs.append(replace(pairs[0], mask=np.zeros_like(pairs[0].mask)))
-    return collate_tracked(pairs, torch.Generator().manual_seed(4), Augmentation(mirrored=0.5), Guess(), CONFIG)
+    return collate_tracked(pairs, torch.Generator().manual_seed(1), Augmentation(mirrored=0.5), Guess(), CONFIG)
 
 
 def test_the_true_flow_tracks_also_where_pairs_are_mirrored(batch) -> None:

@@ -5,7 +5,6 @@ eight of the image's pixels. So each pixel of the image is a square of whole pix
 network is one of whole pixels of the image, and neither flow nor guess has to be resampled between two grids that do
 not fit.
 """
-# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Correspondence by a flow network: an encoder of each frame, and a decoder of each pair, on crops."""
-# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 
@@ -195,7 +194,7 @@ class LearnedCorrespondence:
         k = window.downscale
         out = _nothing(source, target, k)
         window.put(weight, out.weight)
-        window.put(flow if k == 1 else cv2.multiply(flow, (k, k, 0, 0)), out.flow_px)
+        window.put(flow if k == 1 else flow * np.float32(k), out.flow_px)
         return out
 
     def _guesses(
@@ -278,7 +277,8 @@ def _whole_guess(guess_px: Array) -> Array | None:
     known = np.isfinite(guess_px).all(axis=2)
     if known.all():
         return guess_px
-    return extend_flow(guess_px, known.astype(np.float32)) if known.any() else None
+    weight = np.asarray(known, np.float32)
+    return extend_flow(guess_px, weight) if known.any() else None
 
 
 def _moved(box: Box, guess_px: Array, cell_px: int) -> Box:
