@@ -74,7 +74,11 @@ def check_graph(content: bytes, label: str, sizes: Mapping[str, int]) -> GraphRe
     for weights in model.graph.initializer:
         if weights.data_location == onnx.TensorProto.EXTERNAL:
             raise BundleError(f"{label}: the weights {weights.name} lie in another file: export it as one file")
-    return _Check(model, label, sizes).report()
+    try:
+        return _Check(model, label, sizes).report()
+    # names that are no text, types that there are not, values that do not fill their shape
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise BundleError(f"{label} is a damaged ONNX graph: {error}; export it again") from error
 
 
 class _Check:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bodystream.bundles import find_bundle
+from bodystream.errors import BundleError
 from helpers.bundles import linear_graph, write_bundle
 from helpers.needs import needs
 
@@ -170,6 +171,21 @@ def test_the_shipped_pose_network_is_refused_by_name(capsys: pytest.CaptureFixtu
     model = onnx.load_from_string(find_bundle("pose").read("sampler.onnx"))
     named = [n.name for n in model.graph.node if n.op_type in ("DynamicQuantizeLinear", "MatMulInteger")]
     assert sorted(r["node"] for r in said["refusals"]) == sorted(named)
+
+
+def test_damaged_graphs_are_an_error_or_a_report_and_never_a_traceback() -> None:
+    whole = linear_graph(np.eye(3, dtype=np.float32), np.zeros(3, np.float32), 4)
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole), size=2):
+            damaged[place] = rng.integers(256)
+        try:
+            check_graph(bytes(damaged), "damaged.onnx", {})
+        except BundleError as error:
+            refused += 1
+            assert "damaged.onnx" in str(error)
+    assert refused > 100
 
 
 def test_a_missing_or_broken_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
