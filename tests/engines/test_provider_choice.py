@@ -87,7 +87,12 @@ def test_a_provider_that_does_not_work_is_passed_over_and_named(
 
 
 @pytest.mark.parametrize(
-    ("provider", "package"), [("cuda", r"onnxruntime-gpu(\[cuda,cudnn\])?=="), ("openvino", r"bodystream\[openvino\]")]
+    ("provider", "package"),
+    [
+        ("cuda", r"onnxruntime-gpu(\[cuda,cudnn\])?=="),
+        ("openvino", r"bodystream\[openvino\]"),
+        ("tensorrt", r"bodystream\[tensorrt\]"),
+    ],
 )
 def test_a_missing_provider_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, package: str

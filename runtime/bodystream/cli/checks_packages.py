@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bodystream.cli.finding import Check, distribution_version, first_line
-from bodystream.errors import MissingDependencyError
+from bodystream.errors import DeviceError, MissingDependencyError
 
 __all__ = ["check_extras", "check_onnxruntime", "check_opencv"]
 
@@ -89,17 +89,31 @@ def _check_openvino(onnxruntime: Any) -> Check:
 
 def check_extras() -> Iterator[Check]:
     """Packages that one kind of hardware needs."""
-    yield _check_package(
-        "tensorrt",
-        "tensorrt",
-        "Nothing needs it yet. For NVIDIA inference engines: pip install 'bodystream[tensorrt]'",
-    )
+    yield _check_tensorrt()
     yield _check_package(
         "cryptography",
         "cryptography.x509",
         "For the certificate of --headset webxr: pip install 'bodystream[webxr]'",
     )
     yield _check_openxr()
+
+
+def _check_tensorrt() -> Check:
+    """TensorRT: whether it loads, is new enough, and has a GPU; it is used where it is asked for by name only."""
+    found = _check_package(
+        "tensorrt", "tensorrt", "For networks on an NVIDIA GPU by TensorRT: pip install 'bodystream[tensorrt]'"
+    )
+    if found.state != "ok":
+        return found
+    from bodystream.engines.tensorrt import load_tensorrt
+    from bodystream.engines.tensorrt_gpu import gpu_of
+
+    try:
+        version = load_tensorrt().__version__
+        gpu = gpu_of(None)
+    except DeviceError as error:
+        return Check("tensorrt", "optional", first_line(error), "Networks run by another provider")
+    return Check("tensorrt", "ok", f"{version} on {gpu.name}, with --provider tensorrt")
 
 
 def _check_openxr() -> Check:

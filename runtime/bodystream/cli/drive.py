@@ -90,7 +90,7 @@ class Drive(RunOptions):
     smooth: Annotated[bool, switched_off("Show each answer of the network as it is, not smoothed over time.")] = True
     """Smooth the network's answer over time."""
 
-    provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
+    provider: Literal["auto", "tensorrt", "cuda", "openvino", "cpu"] = "auto"
     """What runs the network."""
 
     chooser: ClassVar[str] = "--headset"

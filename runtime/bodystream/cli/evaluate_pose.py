@@ -55,7 +55,7 @@ class EvaluatePose:
     bundle: BundleWords = ()
     """The network of your own, a folder or a zip file, in the place of the shipped one: pose=PATH."""
 
-    provider: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
+    provider: Literal["auto", "tensorrt", "cuda", "openvino", "cpu"] = "auto"
     """What runs the network."""
 
     json: bool = False

@@ -14,7 +14,7 @@ from bodystream.types import Array
 
 __all__ = ["PROVIDERS", "Engine", "Memory", "ProviderName", "check_signature", "memory_of"]
 
-ProviderName = Literal["auto", "cuda", "openvino", "cpu"]
+ProviderName = Literal["auto", "tensorrt", "cuda", "openvino", "cpu"]
 PROVIDERS = tuple(name for name in get_args(ProviderName) if name != "auto")
 
 
@@ -22,7 +22,7 @@ class Engine(Protocol):
     """Runs one graph whose shapes are all fixed. For one thread.
 
     Attributes:
-        provider: what it runs on: `cuda`, `openvino` or `cpu`.
+        provider: what it runs on: `tensorrt`, `cuda`, `openvino` or `cpu`.
         reason: why that one was taken, for a person.
         inputs, outputs: by name.
     """
@@ -38,7 +38,7 @@ class Engine(Protocol):
         Args:
             feed: every input. A numpy array is copied, and converted where numpy calls that safe within its kind. What
                 has an array interface beside numpy's (Warp's arrays on processor and GPU, PyTorch's on the GPU) is
-                read where it lies, without a copy: on a GPU by the CUDA provider only.
+                read where it lies, without a copy: on a GPU by CUDA and TensorRT only.
             out: of any outputs, the array to write to: of numpy or as above, contiguous and of the right type. Others
                 are written to memory of the engine on the host.
 

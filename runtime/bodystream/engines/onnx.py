@@ -144,6 +144,8 @@ def available_providers() -> dict[str, str]:
     out["cuda"] = "" if _EXECUTION_PROVIDERS["cuda"] in have else f"this onnxruntime has no CUDA: {cuda_remedy()}"
     found = importlib.util.find_spec("onnxruntime_ep_openvino") is not None
     out["openvino"] = "" if found else "it is not installed: pip install 'bodystream[openvino]'"
+    found = importlib.util.find_spec("tensorrt") is not None
+    out["tensorrt"] = "" if found else "it is not installed: pip install 'bodystream[tensorrt]'"
     return {name: out[name] for name in PROVIDERS}
 
 

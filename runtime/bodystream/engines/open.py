@@ -31,7 +31,8 @@ def open_engine(
 
     Args:
         provider: `auto` takes CUDA where it works, unless `device` is a processor; else the fastest of those that the
-            manifest has times of and that work here; else the CPU. `Engine.reason` says which it was.
+            manifest has times of and that work here; else the CPU. TensorRT is taken where it is asked for by name.
+            `Engine.reason` says which it was.
         wanted: what the caller will put in and take out; default: what the manifest says.
         sizes: of the extents that the manifest names.
         threads, spinning: of the CPU provider; default: as the manifest says.
@@ -45,8 +46,7 @@ def open_engine(
     """
     if provider not in get_args(ProviderName):
         known = ", ".join(get_args(ProviderName))
-        later = ": TensorRT is not supported yet, on NVIDIA's GPUs take cuda" if provider == "tensorrt" else ""
-        raise ConfigurationError(f"a provider is one of {known}, got {provider!r}{later}")
+        raise ConfigurationError(f"a provider is one of {known}, got {provider!r}")
     label = bundle.label(file)
     content = bundle.read(file)
     section = bundle.manifest.graphs.get(file)
@@ -60,6 +60,10 @@ def open_engine(
         check_signature(f"the manifest of {label}", section.at(sizes), wanted.at(sizes), "bodystream wants")
 
     def opened(name: str, reason: str) -> Engine:
+        if name == "tensorrt":
+            from bodystream.engines.tensorrt import open_tensorrt  # it needs Warp, the others do not
+
+            return open_tensorrt(content, label, reason, section, sizes, device)
         return open_onnx(
             content,
             label,
