@@ -18,6 +18,7 @@ PROGRAM = Program(
         CommandEntry(("flow",), "bodystream_export.flow.command", "ExportFlow", "a network of learned correspondence"),
         CommandEntry(("measure",), "bodystream_export.measure", "Measure", "write how fast a bundle's graphs run here"),
         CommandEntry(("check",), "bodystream_export.check", "Check", "whether TensorRT takes a bundle's graphs"),
+        CommandEntry(("engine",), "bodystream_export.engine", "ExportEngine", "build a bundle's engines for this GPU"),
     ),
     install="pip install 'bodystream[export]'",
 )

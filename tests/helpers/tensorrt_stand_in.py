@@ -11,19 +11,23 @@ import base64
 import ctypes
 import enum
 import json
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 import warp as wp
 
-from bodystream.engines import load_onnxruntime
+from bodystream.engines import load_onnxruntime, tensorrt
+from bodystream.engines.tensorrt_plans import plan_folder
 from helpers.needs import needs
 
-__all__ = ["HostGpu", "tensorrt_module"]
+__all__ = ["HostGpu", "Machine"]
 
 
 class DataType(enum.Enum):
@@ -272,3 +276,29 @@ def view(address: int, shape: list[int], dtype: DataType) -> np.ndarray:
     kind = np.dtype(NUMPY[dtype])
     size = int(np.prod(shape)) * kind.itemsize
     return np.frombuffer((ctypes.c_uint8 * size).from_address(address), kind).reshape(shape)
+
+
+class Machine:
+    """A machine with a stand-in of TensorRT, whose GPU and version a test changes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+        self._monkeypatch = monkeypatch
+        for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+            monkeypatch.setenv(name, str(cache))
+        self.gpu = HostGpu()
+        self.module = tensorrt_module(self.gpu)
+        self.has(self.gpu)
+
+    def has(self, gpu: HostGpu, version: str = "11.4.0.106", refused: tuple[str, ...] = ()) -> None:
+        self.gpu, self.module = gpu, tensorrt_module(gpu, version, refused)
+        self._monkeypatch.setitem(sys.modules, "tensorrt", self.module)
+        self._monkeypatch.setattr(tensorrt, "gpu_of", lambda device: gpu)
+
+    @property
+    def built(self) -> int:
+        return self.module.Builder.built
+
+    @staticmethod
+    def plan() -> Path:
+        (path,) = plan_folder().iterdir()
+        return path

@@ -20,7 +20,7 @@ from bodystream.device import Staged
 from bodystream.engines.base import check_signature, host_value, memory_of
 from bodystream.engines.tensorrt_gpu import Gpu, gpu_of
 from bodystream.engines.tensorrt_plans import PlanKey, build_plan, error_log, open_plan
-from bodystream.errors import DeviceError, InputError
+from bodystream.errors import BundleError, DeviceError, InputError
 
 __all__ = ["TensorRtEngine", "load_tensorrt", "open_tensorrt"]
 
@@ -202,14 +202,16 @@ def open_tensorrt(
     """
     trt, gpu = load_tensorrt(), gpu_of(device)
     log, fixed = error_log(trt), section.at(sizes)
+    if still_open := fixed.open_names():
+        raise BundleError(f"{label}: say how large {', '.join(still_open)} is: its shapes are open")
+
+    def build() -> bytes:
+        _log.warning("building TensorRT's plan of %s for %s, which may take minutes", label, gpu.name)
+        return build_plan(trt, content, label, fixed, log)
+
     key = PlanKey.of(content, sizes, gpu.name, gpu.driver, trt.__version__)
     with gpu.current():
-        runtime = trt.Runtime(log)
-        opened = open_plan(
-            key, runtime.deserialize_cuda_engine, lambda: build_plan(trt, content, label, fixed, log)
-        )  # fmt: skip
-    if opened.said.startswith("plan built"):
-        _log.info("%s: %s", label, opened.said)
+        opened = open_plan(key, trt.Runtime(log).deserialize_cuda_engine, build)
     check_signature(label, _signature(trt, opened.engine), fixed, "its manifest says")
     return TensorRtEngine(opened.engine, gpu, f"{reason}; {opened.said}", label, fixed, opened.path)
 
