@@ -194,6 +194,21 @@ def test_an_extra_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch)
     assert "bodystream" not in found.remedy  # it is installed: the extra would change nothing
 
 
+def test_tensorrt_says_its_version_and_gpu_or_what_is_wrong_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bodystream.engines import tensorrt_gpu
+    from helpers.tensorrt_stand_in import HostGpu, Machine
+
+    machine = Machine(monkeypatch, tmp_path)
+    monkeypatch.setattr(tensorrt_gpu, "gpu_of", lambda device: machine.gpu)
+    found = rows(checks_packages.check_extras())["tensorrt"]
+    assert found.state == "ok" and found.found == "11.4.0.106 on Stand-in (sm_90), with --provider tensorrt"
+    machine.has(HostGpu(), "10.15.1")
+    found = rows(checks_packages.check_extras())["tensorrt"]
+    assert found.state == "optional" and "10.15.1 is installed, wanted 11 or newer" in found.found
+
+
 @pytest.mark.parametrize(
     "content",
     [
