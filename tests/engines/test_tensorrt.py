@@ -124,6 +124,11 @@ def test_a_plan_is_built_once_for_a_graph_and_its_sizes(machine: Machine, bundle
     assert machine.built == 2 and len(list(plan_folder().iterdir())) == 2
 
 
+def test_float32_is_computed_as_float32(machine: Machine, bundle: Bundle) -> None:
+    opened(bundle)
+    assert machine.module.Builder.flags == set()  # TensorFloat-32 is what TensorRT has set
+
+
 def test_each_gpu_has_its_plan(machine: Machine, bundle: Bundle) -> None:
     first = opened(bundle).plan
     machine.has(HostGpu("Other (sm_86)"))

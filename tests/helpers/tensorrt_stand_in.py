@@ -41,6 +41,10 @@ class TensorIOMode(enum.Enum):
     OUTPUT = 1
 
 
+class BuilderFlag(enum.Enum):
+    TF32 = 7
+
+
 class Severity(enum.Enum):
     INTERNAL_ERROR = 0
     ERROR = 1
@@ -157,8 +161,16 @@ def tensorrt_module(gpu: HostGpu, version: str = "11.4.0.106", refused: tuple[st
         def get_error(self, index: int) -> ParserError:
             return self._errors[index]
 
+    class BuilderConfig:
+        def __init__(self) -> None:
+            self.flags = {BuilderFlag.TF32}
+
+        def clear_flag(self, flag: BuilderFlag) -> None:
+            self.flags.discard(flag)
+
     class Builder:
         built = 0
+        flags: set[BuilderFlag] | None = None
 
         def __init__(self, logger: Any) -> None:
             assert isinstance(logger, ILogger)
@@ -167,11 +179,12 @@ def tensorrt_module(gpu: HostGpu, version: str = "11.4.0.106", refused: tuple[st
         def create_network(self) -> Network:
             return Network()
 
-        def create_builder_config(self) -> object:
-            return object()
+        def create_builder_config(self) -> BuilderConfig:
+            return BuilderConfig()
 
-        def build_serialized_network(self, network: Network, config: object) -> bytes | None:
+        def build_serialized_network(self, network: Network, config: BuilderConfig) -> bytes | None:
             Builder.built += 1
+            Builder.flags = config.flags
             if any(extent < 0 for tensor in network.inputs for extent in tensor.shape):
                 self._logger.log(Severity.ERROR, "Network has dynamic inputs, but no optimization profile")
                 return None
@@ -257,6 +270,7 @@ def tensorrt_module(gpu: HostGpu, version: str = "11.4.0.106", refused: tuple[st
         "__version__": version,
         "ILogger": ILogger,
         "Builder": Builder,
+        "BuilderFlag": BuilderFlag,
         "OnnxParser": OnnxParser,
         "Runtime": Runtime,
         "TensorIOMode": TensorIOMode,

@@ -130,7 +130,9 @@ def build_plan(trt: Any, content: bytes, label: str, section: Signature, log: An
         tensor = network.get_input(number)
         if tensor.name in section.inputs and any(extent < 0 for extent in tensor.shape):
             tensor.shape = section.inputs[tensor.name].extents
-    plan = builder.build_serialized_network(network, builder.create_builder_config())
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; 32 bits mean the same with every provider
+    plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise DeviceError(f"tensorrt {trt.__version__} builds no plan of {label}: {log.last()}")
     return bytes(plan)
