@@ -221,7 +221,8 @@ def _signature(trt: Any, engine: Any) -> Signature:
     found: tuple[dict[str, TensorSpec], dict[str, TensorSpec]] = ({}, {})
     for number in range(engine.num_io_tensors):
         name = engine.get_tensor_name(number)
-        dtype = engine.get_tensor_dtype(name)
-        spec = TensorSpec(tuple(engine.get_tensor_shape(name)), names.get(dtype, str(dtype)))  # type: ignore[arg-type]
+        dtype: Any = engine.get_tensor_dtype(name)
+        stated: Any = names.get(dtype, str(dtype))  # another type than a manifest knows is told as it is called
+        spec = TensorSpec(tuple(engine.get_tensor_shape(name)), stated)
         found[engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT][name] = spec
     return Signature(*found)
