@@ -32,7 +32,7 @@ class ExportEngine:
     provider: Literal["tensorrt"] = "tensorrt"
     """What builds it."""
 
-    extents: tuple[str, ...] = ()
+    extents: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=N ...", help_behavior_hint="")] = ()
     """Of each extent that the manifest leaves open, how large it is: hypotheses=8."""
 
     json: bool = False
