@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,19 +21,7 @@ __all__ = ["DIS_CONFIG", "Answer", "Errors", "dis_answer", "errors_of"]
 Answer = tuple[TrackedBatch, Tensor, Tensor | None]
 """A batch, (B, 2, H, W) flow [px] and (B, 1, H, W) weight, None for 1 everywhere."""
 
-DIS_CONFIG = DisConfig(
-    finest_scale=0,
-    backward_finest_scale=1,
-    patch_stride=5,
-    descents=8,
-    refinements=0,
-    smoothness=60.0,
-    margin_px=10,
-    consistency_px=0.5,
-    window_px=5,
-    need_target_depth=False,
-    max_depth_change_m=None,
-)
+DIS_CONFIG = replace(DisConfig.live(), downscale=1)
 """`DisConfig.live()` without its reduction of the image: a crop of the person is as small as what it searches in."""
 
 
