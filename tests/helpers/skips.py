@@ -18,7 +18,7 @@ ALLOWED = {
     r"a camera is connected": "hardware",
     r"OpenXR runtime": "`make test-openxr` makes one, which takes long",
     r"recordings not found|/data/.* is not there": "no recording is part of the repository",
-    r"openvino: .*not installed": "an extra for one kind of hardware",
+    r"(openvino|tensorrt): .*not installed": "an extra for one kind of hardware",
     r"open3d is not installed": "extra `bench`",
     r"anny does not import": "extra `body`",
     r"Windows|macOS|POSIX|no /dev/full|has no FIFOs|looks into /proc|as on Linux": "another operating system",
