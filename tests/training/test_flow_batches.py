@@ -67,6 +67,21 @@ def test_a_mirrored_pair_still_matches():
     assert batch.scene_flow_m[0, 0].min() == pytest.approx(-0.1)
 
 
+def test_a_target_without_a_mask_has_what_is_as_far_away():
+    """Half of the background stands as near as the subject, half of it 2 m behind."""
+    one = sample()
+    depth = np.full((HEIGHT, WIDTH), 4.0, np.float32)
+    depth[:, : WIDTH // 2] = 2.2
+    depth[one.target_mask] = 2.0
+    one = dataclasses.replace(one, target_depth_m=depth)
+    batch = collate([one] * 200, seeded(), dataclasses.replace(STILL, loose_mask=0.3))
+    found = batch.target_mask[:, 0].numpy() > 0
+    loose = np.array([not np.array_equal(mask, one.target_mask) for mask in found])
+    assert 40 < loose.sum() < 80
+    assert all(np.array_equal(mask, depth < 3) for mask in found[loose])
+    assert np.array_equal(batch.mask[0, 0].numpy() > 0, one.mask)  # the source's is known
+
+
 def test_same_seed_same_bits_and_other_seed_other_bits():
     pair = [sample(), sample(1)]
     first, again, other = (collate(pair, seeded(s), Augmentation(), Guess()) for s in (3, 3, 4))

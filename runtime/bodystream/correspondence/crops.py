@@ -16,10 +16,23 @@ import numpy as np
 
 from bodystream.types import Array
 
-__all__ = ["CELL", "Box", "CropWindow", "WindowKeeper", "fit_window", "guess_in", "mask_box"]
+__all__ = [
+    "CELL",
+    "Box",
+    "CropWindow",
+    "WindowKeeper",
+    "fit_window",
+    "guess_in",
+    "landing_near",
+    "mask_box",
+    "subject_by_depth",
+]
 
 CELL = 8
 """Pixels of the network's image per cell of its coarsest grid."""
+
+_SUBJECT_M = 0.3
+_LANDING_PX = 16
 
 Size = tuple[int, int]
 Shape = tuple[int, ...]
@@ -223,3 +236,34 @@ def guess_in(guess_px: Array, cell_px: int, window: CropWindow) -> Array:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     return cells * np.float32(1 / k)
+
+
+def subject_by_depth(depth_m: Array, subject_depths_m: Array) -> Array:
+    """What is about as far away as the subject was, (H, W) bool: where no mask says what the subject is.
+
+    Args:
+        depth_m: (H, W), 0 = not measured.
+        subject_depths_m: (N,) of the subject in the other frame; where there are none, nothing is found.
+    """
+    if subject_depths_m.size == 0:
+        return np.zeros(depth_m.shape, bool)
+    low, high = np.quantile(subject_depths_m, (0.02, 0.98))
+    return (depth_m > low - _SUBJECT_M) & (depth_m < high + _SUBJECT_M)
+
+
+def landing_near(mask: Array, guess_px: Array, cell_px: int) -> Array:
+    """Where a flow takes the pixels of a mask, and some way around it: (H, W) bool.
+
+    Args:
+        mask: (H, W) bool.
+        guess_px: (rows, columns, 2) for each square of `cell_px` pixels of the frame, finite.
+    """
+    height, width = mask.shape
+    v, u = np.nonzero(mask[::2, ::2])
+    ends = np.rint(np.stack([u, v], axis=1) * 2 + guess_px[2 * v // cell_px, 2 * u // cell_px])
+    inside = (ends >= 0).all(axis=1) & (ends[:, 0] < width) & (ends[:, 1] < height)
+    landed = np.zeros(mask.shape, np.uint8)
+    columns, rows = ends[inside].astype(np.int64).T
+    landed[rows, columns] = 1
+    reach = max(1, round(_LANDING_PX * width / 640))
+    return cv2.dilate(landed, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)).view(bool)

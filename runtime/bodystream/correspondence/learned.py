@@ -12,7 +12,7 @@ from bodystream.bundles import Bundle
 from bodystream.correspondence.alignment import aligning_flows, better_of, extend_flow
 from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import check_landing
-from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, mask_box
+from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, landing_near, mask_box, subject_by_depth
 from bodystream.correspondence.features import Encoded, FeatureCache
 from bodystream.correspondence.images import ImageKind, matching_image
 from bodystream.correspondence.learned_bundle import FlowGraphs, FlowNet, network_of, open_flow_graphs
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import warp as wp
 
 __all__ = ["LearnedConfig", "LearnedCorrespondence"]
-
-_SUBJECT_M = 0.3  # beyond the depths of the subject, where no mask says what it is in the target
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +174,9 @@ class LearnedCorrespondence:
         guesses = self._guesses(source, target, mask, initial_flow_px, cell_px)
         if target_mask is None:
             # The subject was looked for by depth alone, which finds other things as well.
+            if guesses and target.mask is None:
+                near = np.logical_or.reduce([landing_near(mask, guess, per_px) for guess, per_px in guesses])
+                searched = searched & near if (searched & near).any() else searched
             landing_box = box
             for guess, per_px in guesses:
                 landing_box = landing_box.union(_moved(box, guess, per_px))
@@ -295,8 +296,4 @@ def _subject_in(source: RgbdFrame, target: RgbdFrame, mask: Array) -> Array:
     """(H, W) bool of the target: its own mask, else what is as far away as the subject is in the source."""
     if target.mask is not None:
         return target.mask
-    depths_m = source.depth_m[mask & (source.depth_m > 0)]
-    if depths_m.size == 0:
-        return np.zeros(mask.shape, bool)
-    low, high = np.quantile(depths_m, (0.02, 0.98))
-    return (target.depth_m > low - _SUBJECT_M) & (target.depth_m < high + _SUBJECT_M)
+    return subject_by_depth(target.depth_m, source.depth_m[mask & (source.depth_m > 0)])

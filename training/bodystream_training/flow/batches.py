@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as nn
 from torch import Tensor
 
+from bodystream.correspondence.crops import subject_by_depth
 from bodystream.errors import InputError
 from bodystream.types import Array
 from bodystream_training.flow.colours import ColourChange, changed_colours
@@ -27,9 +28,12 @@ class Augmentation(ColourChange):
 
     Attributes:
         mirrored: probability that a pair is mirrored left to right, with its flow.
+        loose_mask: probability that nobody knows what deforms in the target: its mask is then all that is about as far
+            away as the subject is in the source, as correspondence takes it where it is given no mask.
     """
 
     mirrored: float = 0.5
+    loose_mask: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def collate(
     if augmentation is not None:
         batch.mirrored = torch.rand(len(samples), generator=generator) < augmentation.mirrored
         _mirror(batch, batch.mirrored)
+        _loosen(batch, torch.rand(len(samples), generator=generator) < augmentation.loose_mask)
     if guess is not None:
         batch.initial_flow_px = _expected_flow(batch, guess, generator)
     return batch
@@ -166,6 +171,16 @@ def _mirror(batch: FlowBatch, chosen: Tensor) -> None:
     batch.intrinsics[chosen, 2] = (width - 1) - batch.intrinsics[chosen, 2]
     batch.flow_px[chosen, 0] *= -1.0
     batch.scene_flow_m[chosen, 0] *= -1.0
+
+
+def _loosen(batch: FlowBatch, chosen: Tensor) -> None:
+    """Give the chosen pairs (B,) the target masks that `correspondence.learned` gives to frames without one."""
+    for number in chosen.nonzero()[:, 0].tolist():
+        depth_m = batch.source_depth_m[number, 0]
+        found = subject_by_depth(
+            batch.target_depth_m[number, 0].numpy(), depth_m[(batch.mask[number, 0] > 0) & (depth_m > 0)].numpy()
+        )
+        batch.target_mask[number, 0] = torch.from_numpy(found)
 
 
 def _smooth(lattice: Tensor, size: tuple[int, int]) -> Tensor:
