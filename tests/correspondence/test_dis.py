@@ -16,7 +16,7 @@ from bodystream.correspondence import (
     DisCorrespondence,
     shade_normals,
 )
-from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow, local_flow
+from bodystream.correspondence.alignment import affine_flow, estimate_affine, extend_flow, local_flow, returning_guess
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.camera import back_project, project
 from bodystream.types import Array, CameraIntrinsics, FlowField, RgbdFrame
@@ -395,3 +395,24 @@ def test_turning_person_depth_consistent_with_the_tracker(shared_data: Path) -> 
     believed = seen & (found.weight > 0.1)
     assert believed.sum() > 0.7 * seen.sum()
     assert np.median(error_px(found.flow_px, truth)[believed]) < 0.4 * np.median(np.linalg.norm(truth[seen], axis=1))
+
+
+def test_the_way_back_is_guessed_from_the_way_there():
+    """Of an affine flow the other way is known exactly; where nothing landed it is continued."""
+    size = (160, 128)
+    turn = np.array([[1.02, -0.05, 12.0], [0.05, 1.02, -9.0]])
+    flow = affine_flow(turn, size[::-1])
+    weight = np.zeros(size[::-1], np.float32)
+    weight[24:104, 24:136] = 1.0
+    flow[weight == 0] = 1e6  # does not count
+    back = returning_guess(flow, weight, 8)
+    assert back.shape == (16, 20, 2)
+    inverse = cv2.invertAffineTransform(turn)
+    cells = np.stack(np.meshgrid(np.arange(20), np.arange(16)), axis=2) * 8 + 3.5
+    truth = cells @ inverse[:, :2].T + inverse[:, 2] - cells
+    landed = cells @ inverse[:, :2].T + inverse[:, 2]
+    inside = ((landed > 28) & (landed < (132, 100))).all(axis=2)
+    assert inside.sum() > 80
+    assert np.abs(back - truth)[inside].max() < 0.6
+    assert np.abs(back - truth).max() < 8
+    assert not returning_guess(flow, np.zeros_like(weight), 8).any()

@@ -318,7 +318,15 @@ def test_graphs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"across": 8}, {"passes": 0}, {"margin_px": -1}, {"min_weight": 1.0}, {"max_depth_change_m": 0.0}]
+    "options",
+    [
+        {"across": 8},
+        {"passes": 0},
+        {"margin_px": -1},
+        {"min_weight": 1.0},
+        {"max_depth_change_m": 0.0},
+        {"max_cycle_m": 0.0},
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
@@ -352,13 +360,37 @@ def test_the_encoder_sees_what_it_was_trained_on() -> None:
         np.testing.assert_allclose(out, wanted[0].numpy(), atol=2e-6)
 
 
+@pytest.mark.parametrize(("scale", "kept"), [(1.0, True), (0.5, False)])
+def test_a_keyframe_is_searched_both_ways_and_a_frame_from_its_predecessor_is_not(
+    tmp_path: Path, scale: float, kept: bool
+) -> None:
+    """With half of what is expected as its answer, the network leads 80 pixels there and 40 back: 31 cm are missing."""
+    estimator = LearnedCorrespondence(open_bundle(flow_bundle(tmp_path / "flow", scale=scale)))
+    key, before, now = (frame(number) for number in range(3))
+    person = box(60, 60, 110, 150) | box(140, 60, 190, 150) | box(220, 60, 270, 150)
+    shift = guess_of(np.array([[0.0, 0.0, 160.0], [0.0, 0.0, 0.0]]), (320, 240))
+
+    def believed(source: RgbdFrame, target: RgbdFrame) -> Array:
+        found = estimator.step(source, target, source_mask=person, target_mask=person, initial_flow_px=shift)
+        n = found.cell_px
+        return found.weight.repeat(n, axis=0).repeat(n, axis=1)[72:138, 72:94] > 0.9
+
+    estimator.step(key, before, source_mask=person, target_mask=person)
+    assert believed(before, now).all()
+    encoded = estimator.encode_count
+    from_key = believed(key, now)
+    assert from_key.all() if kept else not from_key.any()
+    assert estimator.encode_count == encoded, "the way back needs no frame encoded again"
+
+
 @pytest.mark.parametrize(("size", "person"), [((320, 240), (120, 100, 170, 190)), ((1280, 720), (300, 200, 520, 400))])
 def test_the_full_network_sees_colours_and_points_of_its_crop(
     tmp_path: Path, size: tuple[int, int], person: tuple[int, int, int, int]
 ) -> None:
     """The network answers with the points: they are those of the frame's own camera, whatever the crop."""
     bundle = open_bundle(flow_bundle(tmp_path / "full", net="full", sizes=((128, 128), (192, 128))))
-    estimator = LearnedCorrespondence(bundle, LearnedConfig.full(), net="full")
+    # such an answer leads nowhere and back
+    estimator = LearnedCorrespondence(bundle, replace(LearnedConfig.full(), both_ways=False), net="full")
     mask = box(*person, size)
     source, target = frame(0, size), frame(1, size)
     found = estimator.step(source, target, source_mask=mask, target_mask=mask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from bodystream.correspondence.images import pixel_grid
 from bodystream.types import Array
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "extend_flow",
     "local_flow",
     "match_features",
+    "returning_guess",
 ]
 
 _MIN_MATCHES = 12
@@ -134,6 +136,31 @@ def extend_flow(flow_px: Array, weight: Array, *, smallest: int = 4) -> Array:
     known = np.clip(weight, 0, 1).astype(np.float32)
     carried = np.where(known[..., None] > 0, flow_px, 0).astype(np.float32) * known[..., None]
     return _pull_push(carried, known, smallest)
+
+
+def returning_guess(flow_px: Array, weight: Array, cell_px: int, *, step_px: int = 4) -> Array:
+    """The flow that leads back, in cells, as the first guess of a search in the other direction.
+
+    Args:
+        flow_px: (H, W, 2), finite. weight: (H, W) >= 0, how much each pixel counts.
+        step_px: every so manieth pixel is looked at.
+
+    Returns:
+        (H / cell_px, W / cell_px, 2) float32 [px]; 0 if no weight is positive.
+    """
+    rows, columns = (length // cell_px for length in weight.shape)
+    flow, share = flow_px[::step_px, ::step_px], np.asarray(weight[::step_px, ::step_px], np.float32)
+    at = (flow + pixel_grid(*weight.shape)[::step_px, ::step_px]) * np.float32(1 / cell_px)
+    column, row = np.floor(at).astype(np.int64).transpose(2, 0, 1)
+    counts = (share > 0) & (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
+    place = row[counts] * columns + column[counts]
+    sums = [
+        np.bincount(place, values, rows * columns).reshape(rows, columns)
+        for values in (share[counts], *(-flow[counts] * share[counts, None]).T)
+    ]
+    known = sums[0] > 0
+    mean = np.stack([np.divide(part, sums[0], out=np.zeros((rows, columns)), where=known) for part in sums[1:]], axis=2)
+    return extend_flow(mean, known.astype(np.float32))
 
 
 def _pull_push(carried: Array, known: Array, smallest: int) -> Array:

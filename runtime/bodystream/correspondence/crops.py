@@ -9,12 +9,12 @@ not fit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from bodystream.types import Array
+from bodystream.types import Array, CameraIntrinsics
 
 __all__ = [
     "CELL",
@@ -96,6 +96,11 @@ class CropWindow:
     def cost(self) -> tuple[int, int]:
         """What is less the better: first that pixels are small, then that there are few of them."""
         return self.downscale, self.size[0] * self.size[1]
+
+    def camera(self, intrinsics: CameraIntrinsics) -> CameraIntrinsics:
+        """That of the image, of a frame with these intrinsics."""
+        k, small, (width, height) = self.downscale, intrinsics.scaled(1 / self.downscale), self.size
+        return replace(small, cx=small.cx - self.u / k, cy=small.cy - self.v / k, width=width, height=height)
 
     def cut(self, image: Array, *, averaged: bool = False) -> Array:
         """(h, w) or (h, w, C) of the image, 0 beyond the frame and in squares that lie in it by a part only.

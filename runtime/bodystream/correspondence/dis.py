@@ -13,7 +13,7 @@ from bodystream.correspondence.alignment import aligning_flows, better_of, exten
 from bodystream.correspondence.base import check_pair
 from bodystream.correspondence.confidence import check_landing, cycle_error_m, image_confidence
 from bodystream.correspondence.dis_config import PRESETS, DisConfig
-from bodystream.correspondence.images import ImageKind, SearchedFrame
+from bodystream.correspondence.images import ImageKind, SearchedFrame, pixel_grid
 from bodystream.types import Array, FlowField, RgbdFrame
 
 __all__ = ["DisConfig", "DisCorrespondence"]
@@ -42,7 +42,6 @@ class DisCorrespondence:
         self._forward = self._make_search(c, c.finest_scale, c.refinements)
         self._backward = self._make_search(c, c.backward_finest_scale, c.refinements)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dis-backward")
-        self._grid = np.zeros((0, 0, 2), np.float32)
         self._frames: list[SearchedFrame] = []
 
     def close(self) -> None:
@@ -152,7 +151,7 @@ class DisCorrespondence:
     ) -> tuple[Array, Array]:
         """Flow (h, w, 2) and weight (h, w) of the window, starting at `base`."""
         config = self.config
-        whole_grid = self._grid_of(source.depth_m.shape)
+        whole_grid = pixel_grid(*source.depth_m.shape)
         grid = whole_grid[: image.shape[0], : image.shape[1]]  # the window's own pixels
         place = whole_grid[window]  # the same pixels in the whole image
         target_image = target.image(config.image)
@@ -201,12 +200,6 @@ class DisCorrespondence:
             max_depth_change_m=config.max_depth_change_m,
         )
         return flow, weight
-
-    def _grid_of(self, shape: tuple[int, ...]) -> Array:
-        if self._grid.shape[:2] != shape:
-            u, v = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
-            self._grid = np.ascontiguousarray(np.stack([u, v], axis=2))
-        return self._grid
 
 
 def _thinned(image: Array, stride: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -9,12 +10,21 @@ import numpy as np
 
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 
-__all__ = ["ImageKind", "SearchedFrame", "matching_image", "shade_normals"]
+__all__ = ["ImageKind", "SearchedFrame", "matching_image", "pixel_grid", "shade_normals"]
 
 ImageKind = Literal["colour", "depth", "both"]
 
 _LIGHT = np.array([-0.45, -0.55, -0.70])  # towards the light: beside and above the camera, so that no slope is unlit
 _HOLE = 64  # grey of pixels without depth: darker than almost any lit surface, so that silhouettes are edges
+
+
+@lru_cache(maxsize=8)
+def pixel_grid(height: int, width: int) -> Array:
+    """(height, width, 2) float32, column and row of each pixel; it must not be written to."""
+    u, v = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    grid = np.ascontiguousarray(np.stack([u, v], axis=2))
+    grid.setflags(write=False)
+    return grid
 
 
 def shade_normals(depth_m: Array, intrinsics: CameraIntrinsics, *, radius_px: int = 2) -> Array:

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from bodystream.bundles import Bundle
-from bodystream.correspondence.alignment import aligning_flows, better_of, extend_flow
+from bodystream.correspondence.alignment import aligning_flows, better_of, extend_flow, returning_guess
 from bodystream.correspondence.base import check_pair
-from bodystream.correspondence.confidence import check_landing
+from bodystream.correspondence.confidence import check_landing, cycle_error_m
 from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, landing_near, mask_box, subject_by_depth
 from bodystream.correspondence.features import Encoded, FeatureCache
-from bodystream.correspondence.images import ImageKind, matching_image
+from bodystream.correspondence.images import ImageKind, matching_image, pixel_grid
 from bodystream.correspondence.learned_bundle import FlowGraphs, FlowNet, network_of, open_flow_graphs
 from bodystream.engines import ProviderName
 from bodystream.errors import ConfigurationError
@@ -41,6 +41,8 @@ class LearnedConfig:
         min_weight: smaller weights become 0.
         max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
         need_target_depth: reject matches that land where the target has no depth or a depth edge.
+        both_ways: search frames other than the last one's successor, as keyframes and pairs are, in the other direction
+            as well, and reject what does not return to within max_cycle_m of where it began (NNRT, app. D.3).
     """
 
     across: int = 320
@@ -51,6 +53,8 @@ class LearnedConfig:
     min_weight: float = 0.05
     max_depth_change_m: float | None = None
     need_target_depth: bool = False
+    both_ways: bool = True
+    max_cycle_m: float = 0.2
 
     def __post_init__(self) -> None:
         for name, least in (("across", 32), ("max_pixels", 1), ("margin_px", 0), ("passes", 1)):
@@ -58,6 +62,8 @@ class LearnedConfig:
                 raise ConfigurationError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.min_weight < 1:
             raise ConfigurationError(f"min_weight must be in [0, 1), got {self.min_weight}")
+        if not self.max_cycle_m > 0:
+            raise ConfigurationError(f"max_cycle_m must be positive, got {self.max_cycle_m}")
         if self.max_depth_change_m is not None and not self.max_depth_change_m > 0:
             raise ConfigurationError(f"max_depth_change_m must be positive or None, got {self.max_depth_change_m}")
 
@@ -125,7 +131,7 @@ class LearnedCorrespondence:
         self.label = f"{bundle.manifest.name} {bundle.manifest.version}, {net} network ({first.provider})"
         self._windows = WindowKeeper(sizes, self.config.margin_px)
         self._features = FeatureCache()
-        self._grid = np.zeros((0, 0, 2), np.float32)
+        self._last_target: RgbdFrame | None = None
 
     @property
     def encode_count(self) -> int:
@@ -150,6 +156,7 @@ class LearnedCorrespondence:
         """Forget frames and graphs; the estimator cannot be used afterwards. May be called twice."""
         self._features.clear()
         self._graphs.clear()
+        self._last_target = None
 
     def step(
         self,
@@ -167,7 +174,8 @@ class LearnedCorrespondence:
         box = mask_box(mask)
         searched = _subject_in(source, target, mask) if target_mask is None and box is not None else target_mask
         landing_box = None if searched is None else mask_box(searched)
-        least = max(1, round(shape[1] / self.config.across))
+        config = self.config
+        least = max(1, round(shape[1] / config.across))
         if box is None or landing_box is None:
             return _nothing(source, target, least)
         assert searched is not None
@@ -186,12 +194,15 @@ class LearnedCorrespondence:
         first = self._features.of(source, window, mask, shaded, graphs.encoder, is_source=True)
         second = self._features.of(target, window, searched, shaded, graphs.encoder, is_source=False)
         begun = [guess_in(guess, per_px, window) for guess, per_px in guesses]
-        if not begun or self.config.align:
+        if not begun or config.align:
             begun.append(np.zeros((window.size[1] // CELL, window.size[0] // CELL, 2), np.float32))
         flow, weight = self._decode(first, second, begun[0], graphs)
         for cells in begun[1:]:
             flow, weight = better_of((flow, weight), self._decode(first, second, cells, graphs))
         self._check(flow, weight, first, second, target_mask is not None)
+        if config.both_ways and source is not self._last_target:
+            self._check_return(flow, weight, first, second, graphs)
+        self._last_target = target
         k = window.downscale
         out = _nothing(source, target, k)
         window.put(weight, out.weight)
@@ -249,7 +260,7 @@ class LearnedCorrespondence:
         if not masked:  # what leaves the window may still be in the frame, but nobody looked for it there
             inside = target.window.cut(np.ones(target.frame.depth_m.shape, bool))
         check_landing(
-            cv2.add(self._grid_of(target.window.size), flow),
+            cv2.add(pixel_grid(*weight.shape), flow),
             source.depth_m,
             target.depth_m,
             inside,
@@ -259,12 +270,16 @@ class LearnedCorrespondence:
         )
         weight[weight < config.min_weight] = 0
 
-    def _grid_of(self, size: tuple[int, int]) -> Array:
-        width, height = size
-        if self._grid.shape[:2] != (height, width):
-            u, v = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-            self._grid = np.ascontiguousarray(np.stack([u, v], axis=2))
-        return self._grid
+    def _check_return(self, flow: Array, weight: Array, source: Encoded, target: Encoded, graphs: FlowGraphs) -> None:
+        """Set weights to 0 of what the target's own flow does not bring back (NNRT, app. D.3)."""
+        cells = returning_guess(flow, weight, CELL)
+        back, _ = self._decode(target, source, cells, graphs)
+        own = pixel_grid(*weight.shape)
+        landing = cv2.add(own, flow)
+        returned = cv2.remap(back, landing, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        returned = cv2.add(returned, landing)
+        camera = source.window.camera(source.frame.intrinsics)
+        weight *= cycle_error_m(own, source.depth_m, returned, source.depth_m, camera) < self.config.max_cycle_m
 
 
 def _nothing(source: RgbdFrame, target: RgbdFrame, cell_px: int) -> FlowField:
