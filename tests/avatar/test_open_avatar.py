@@ -20,7 +20,7 @@ PERSON = find_bundle("person")
 
 
 @pytest.mark.parametrize(
-    "choice", ["lbs", PERSON, PERSON.place, str(PERSON.place)], ids=["name", "bundle", "folder", "path"]
+    "choice", ["default", PERSON, PERSON.place, str(PERSON.place)], ids=["name", "bundle", "folder", "path"]
 )
 def test_the_shipped_body_is_opened_by_its_name_and_as_a_bundle(choice: object) -> None:
     skeleton = SKELETONS["long limbs"]()
@@ -42,12 +42,12 @@ def test_a_program_brings_its_own() -> None:
 
 
 def test_what_an_avatar_is_called() -> None:
-    assert avatar_label("lbs") == "lbs" and avatar_label(PlainAvatar) == "PlainAvatar"
+    assert avatar_label("default") == "default" and avatar_label(PlainAvatar) == "PlainAvatar"
     assert avatar_label(PERSON) == f"person {PERSON.manifest.version}"
 
 
 def test_an_unknown_avatar_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(InputError, match="there is no avatar 'ins': choose lbs, or give a bundle"):
+    with pytest.raises(InputError, match="there is no avatar 'ins': choose default, or give a bundle"):
         open_avatar("ins")
 
 

@@ -74,6 +74,13 @@ def test_the_command_hands_its_choice_on(own: Path) -> None:
     assert dict(config.bundles.places) == {"pose": own / "mine.zip", "person": own / "tall"}
 
 
+def test_the_command_drives_the_chosen_avatar(own: Path) -> None:
+    for avatar, label in (("default", "default"), (str(own / "tall"), str(own / "tall"))):
+        config = Drive(headset="trace:x", avatar=avatar)._config()
+        _, _, driver = driven(config)
+        assert driver.avatar_label == label
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -12,6 +12,8 @@ from bodystream.cli.browser import open_page
 from bodystream.cli.drive import Drive
 from bodystream.cli.live import Live
 from bodystream.errors import BodystreamError
+from helpers.headset_motions import walking
+from helpers.headset_takes import write_bvh
 
 
 @pytest.fixture(autouse=True)
@@ -57,12 +59,19 @@ def test_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, me
         ({"headset": "trace:x", "out": Path("file/below")}, "--out: cannot write to the folder"),
         ({"headset": "trace:x", "calibrate": "T", "calibration": Path("folder")}, "--calibration: folder is a folder"),
         ({"headset": "trace:x", "height": 9.0}, "--height must be"),
+        ({"headset": "motion:walk.bvh", "avatar": "nobody"}, "there is no avatar 'nobody': choose default, or give"),
+        ({"headset": "motion:walk.bvh", "avatar": "folder"}, "folder"),
+        (
+            {"headset": "motion:walk.bvh", "avatar": "folder", "bundle": ("person=folder",)},
+            "--bundle person is the body of --avatar default, and --avatar folder was given, too",
+        ),
     ],
 )
 def test_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
+    write_bvh(tmp_path / "walk.bvh", walking(0.2))
     with pytest.raises(BodystreamError, match=message):
         Drive(headless=True, **options).run()
 

@@ -23,17 +23,17 @@ a thread of its own."""
 AvatarChoice = str | Path | Bundle | AvatarMaker
 """A name of `AVATARS`, the folder or zip file of a bundle, an open one, or what makes an avatar."""
 
-SHIPPED_AVATAR = "lbs"
+SHIPPED_AVATAR = "default"
 _KINDS = {"skinned-body": "a body posed by linear blend skinning"}
 
 
-def _lbs(bundle: Bundle | None) -> AvatarMaker:
+def _skinned(bundle: Bundle | None) -> AvatarMaker:
     rig = load_rig(bundle)
     return lambda skeleton, device: LbsAvatar(skeleton, device, rig=rig)
 
 
-AVATARS: dict[str, Callable[[], AvatarMaker]] = {SHIPPED_AVATAR: lambda: _lbs(None)}
-"""Avatars that have a name: `lbs`, the shipped body."""
+AVATARS: dict[str, Callable[[], AvatarMaker]] = {SHIPPED_AVATAR: lambda: _skinned(None)}
+"""Avatars that have a name: `default`, the shipped body."""
 
 
 def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:
@@ -57,7 +57,7 @@ def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:
     if kind not in _KINDS:
         known = ", ".join(f"{name} ({what})" for name, what in _KINDS.items())
         raise InputError(f"the bundle {bundle.manifest.name!r} is a {kind}, which is no avatar: give one of {known}")
-    return _lbs(bundle)
+    return _skinned(bundle)
 
 
 def avatar_label(choice: AvatarChoice) -> str:

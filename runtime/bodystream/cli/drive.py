@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
-from bodystream.cli.options import optional, switched_off
+from bodystream.cli.options import optional, shown, switched_off
 from bodystream.cli.process import settle_memory, start_warp, use_one_opencv_thread
 from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, ending, run_session
@@ -43,6 +43,9 @@ class Drive(RunOptions):
 
     headset: str
     """Where head and hands come from; see above for the kinds and their keys."""
+
+    avatar: Annotated[str, shown("NAME|PATH")] = "default"
+    """The body that is driven: default, the shipped one, or the folder or zip file of a bundle with a body."""
 
     bvh_hz: Annotated[float | None, optional("HZ")] = None
     """Frames per second of driven.bvh: 24, 25, 30, 60, 90, 120 or any other; default: those of the headset."""
@@ -209,6 +212,7 @@ class Drive(RunOptions):
         return open_headset(self.headset, realtime=self.pace == "live", on_status=on_status)
 
     def _config(self) -> DriveConfig:
+        from bodystream.avatar.open import SHIPPED_AVATAR, avatar_maker
         from bodystream.bundles import BundleChoice
         from bodystream.pipelines.drive.pipeline import DriveConfig
         from bodystream.pose.calibration import Calibration, head_height_of
@@ -222,6 +226,14 @@ class Drive(RunOptions):
                     f"--calibration {self.calibration} is not a file: measure the person with --calibrate first"
                 )
             stored = Calibration.load(self.calibration)
+        bundles = BundleChoice.parse(self.bundle, ("pose", "person"))
+        if self.avatar != SHIPPED_AVATAR:
+            if "person" in bundles.places:
+                raise ConfigurationError(
+                    f"--bundle person is the body of --avatar {SHIPPED_AVATAR}, and --avatar {self.avatar} was given, "
+                    "too: leave one of them away"
+                )
+            avatar_maker(self.avatar)  # a wrong one is told before kernels are built
         return DriveConfig(
             headset=HeadsetOptions(
                 self.units,
@@ -238,7 +250,8 @@ class Drive(RunOptions):
                 smooth=self.smooth,
                 provider=self.provider,
             ),
-            bundles=BundleChoice.parse(self.bundle, ("pose", "person")),
+            avatar=self.avatar,
+            bundles=bundles,
             calibration=stored,
             head_height_m=None if self.height is None else head_height_of(self.height),
         )

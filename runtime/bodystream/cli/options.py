@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
-__all__ = ["BundleWords", "optional", "switched_off"]
+__all__ = ["BundleWords", "optional", "shown", "switched_off"]
 
 BundleWords = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=PATH", help_behavior_hint="")]
 """`--bundle NAME=PATH`, as often as there are bundles to choose; see `BundleChoice.parse`."""
@@ -15,6 +15,11 @@ BundleWords = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=PATH
 def optional(metavar: str, name: str | None = None) -> Any:
     """An option that is off unless it is given: help then says what to give, not that the default is None."""
     return arg(name=name, metavar=metavar, help_behavior_hint="")
+
+
+def shown(metavar: str) -> Any:
+    """An option with a default that help shows, and with what may be given in its place."""
+    return arg(metavar=metavar)
 
 
 def switched_off(otherwise: str) -> Any:

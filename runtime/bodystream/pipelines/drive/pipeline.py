@@ -59,7 +59,7 @@ class DriveConfig:
         estimator: of the pose stage.
         avatar: the body that is posed: a name of `avatar.open.AVATARS`, the folder of a bundle, an open one, or a
             function that makes an avatar of a skeleton and a device.
-        bundles: `pose` is the network, `person` the body where `avatar` is "lbs"; default: the shipped ones.
+        bundles: `pose` is the network, `person` the body where `avatar` is "default"; default: the shipped ones.
         calibration: of the person; None guesses the stature from how high the head was seen.
         skeleton: the person's, where the source knows it; poses are then compared with its truth.
         head_height_m: of the person's head joint when standing, where it is known and nothing was calibrated [m].
