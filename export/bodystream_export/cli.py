@@ -16,6 +16,12 @@ PROGRAM = Program(
     (
         CommandEntry(("pose",), "bodystream_export.pose.command", "ExportPose", "the full-body pose sampler"),
         CommandEntry(("flow",), "bodystream_export.flow.command", "ExportFlow", "a network of learned correspondence"),
+        CommandEntry(
+            ("flow-curve",),
+            "bodystream_export.flow.curve",
+            "FlowCurve",
+            "error of the light network over its time",
+        ),
         CommandEntry(("measure",), "bodystream_export.measure", "Measure", "write how fast a bundle's graphs run here"),
         CommandEntry(("check",), "bodystream_export.check", "Check", "whether TensorRT takes a bundle's graphs"),
         CommandEntry(("engine",), "bodystream_export.engine", "ExportEngine", "build a bundle's engines for this GPU"),

@@ -101,3 +101,22 @@ def test_what_cannot_be_exported_is_told(trained: Path, tmp_path: Path, capsys: 
     assert "at least 1" in capsys.readouterr().err
     assert main(["flow", "--checkpoint", str(tmp_path / "none.safetensors"), *out]) == 2
     assert "not a readable checkpoint" in capsys.readouterr().err
+
+
+def test_the_curve_has_every_size_and_number_of_iterations(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+
+    out = tmp_path / "curve.png"
+    words = ["flow-curve", "--checkpoint", str(trained), "--out", str(out), "--pairs", "2", "--sizes", "64x64", "64x96"]
+    assert main([*words, "--iterations", "1", "2", "--json"]) == 0
+    points = json.loads(capsys.readouterr().out)["points"]
+    assert [(p["size"], p["iterations"]) for p in points] == [
+        ([w, h], n) for w, h in ((64, 64), (64, 96)) for n in (1, 2, 0)
+    ]
+    assert all(p["ms"] > 0 and p["visible_px"] > 0 and p["epe3d_mm"] > 0 for p in points)
+    assert cv2.imread(str(out)).shape[0] > 300
+    assert main([*words, "--iterations", "0"]) == 2
+    assert main([*words[:-2], "50x64"]) == 2
+    assert "multiples of 32" in capsys.readouterr().err

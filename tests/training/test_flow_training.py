@@ -25,6 +25,7 @@ from bodystream_training.flow.judge import dis_answer, errors_of  # noqa: E402
 from bodystream_training.flow.light import LightConfig, LightFlow  # noqa: E402
 from bodystream_training.flow.networks import FullNet, LightTask, load_flow_model  # noqa: E402
 from bodystream_training.flow.sample import FlowSample  # noqa: E402
+from bodystream_training.flow.stages import StageName  # noqa: E402
 from bodystream_training.flow.tasks import FlowExamples, FlowTrainConfig  # noqa: E402
 from bodystream_training.flow.tracked import TrackedBatch, collate_tracked  # noqa: E402
 from bodystream_training.loop import Trainer  # noqa: E402
@@ -155,10 +156,11 @@ def test_dis_is_asked_as_the_runtime_would(tracked: TrackedBatch) -> None:
     assert errors.weighted_px < 0.5 and errors.believed > 0.3
 
 
-@pytest.mark.parametrize("stage", [2, 3, 4])
-def test_later_stages_train_what_they_are_for(stage: int, tmp_path: Path, examples: FlowExamples) -> None:
+@pytest.mark.parametrize("stage", ["c", "c+g", 2, "psi", 3, 4])
+def test_stages_train_what_they_are_for(stage: StageName, tmp_path: Path, examples: FlowExamples) -> None:
     torch.manual_seed(0)
-    task = LightTask(LightFlow(SMALL), FlowTrainConfig(stage=stage, matches=300), examples)  # type: ignore[arg-type]
+    config = FlowTrainConfig(stage=stage, matches=300, weight_truth=float(stage == "psi"))
+    task = LightTask(LightFlow(SMALL), config, examples)
     task.train()
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
     batch = task.batch(torch.arange(4), torch.Generator().manual_seed(0))
@@ -167,14 +169,16 @@ def test_later_stages_train_what_they_are_for(stage: int, tmp_path: Path, exampl
     terms["total"].backward()
     optimiser.step()
     changed = {name for name, value in task.model.state_dict().items() if not torch.equal(value, before[name])}
-    if stage == 3:
+    if stage in ("psi", 3):
         assert changed == {f"decoder.levels.1.head.{name}" for name in ("weight", "bias")}
         head = task.model.decoder.levels[1].head
         assert torch.equal(head.weight[:2], before["decoder.levels.1.head.weight"][:2])
     else:
         assert "encoder.to_half.0.0.weight" in changed
         row = task.model.decoder.levels[1].head.bias[2]
-        assert torch.equal(row, before["decoder.levels.1.head.bias"][2]) == (stage == 2)
+        assert torch.equal(row, before["decoder.levels.1.head.bias"][2]) == (stage != 4)
+    _, weight = task.answer(task.model, examples.validation[0].pairs)
+    assert (weight is None) == (stage in ("c", "c+g", 2)), "what was not trained is not asked"
 
 
 def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,12 @@ PROGRAM = Program(
             "draw the pairs that flow networks learn from",
         ),
         CommandEntry(
+            ("flow-ablation",),
+            "bodystream_training.flow.ablation_command",
+            "AblateFlow",
+            "show what losses through the solver and weights are good for",
+        ),
+        CommandEntry(
             ("eval", "pose"),
             "bodystream_training.pose.evaluate",
             "EvaluateTraining",

@@ -38,7 +38,7 @@ class LoopConfig:
     """Settings of a training.
 
     Attributes:
-        epochs: passes over as many examples as `Task.epoch` says.
+        epochs: passes over as many examples as `Task.epoch` says. steps: in their place, how many steps; 0 = none.
         batch: examples per step, of all processes together.
         learning_rate: at its highest; rises over the first steps and falls along a cosine.
         average: decay of the moving average of the weights, which is what is evaluated and exported.
@@ -55,11 +55,14 @@ class LoopConfig:
     average: float = 0.999
     seed: int = 0
     save_minutes: float = 3.0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("epochs", self.epochs), ("batch", self.batch)):
             if value < 1:
                 raise ConfigurationError(f"{name} of a training must be at least 1, got {value}")
+        if self.steps < 0:
+            raise ConfigurationError(f"steps of a training must be at least 0, got {self.steps}")
         if not 0.0 < self.learning_rate < math.inf:
             raise ConfigurationError(f"the learning rate must be above 0 and finite, got {self.learning_rate}")
         if not 0.0 <= self.average < 1.0:
@@ -117,7 +120,7 @@ class Trainer:
         self._module, self._optimiser = self._fabric.setup(self.task, optimiser)
         self.average = {name: tensor.clone() for name, tensor in self.task.model.state_dict().items()}
         self.step, self.seconds = 0, 0.0
-        self.steps = max(1, config.epochs * self.task.epoch() // config.batch)
+        self.steps = config.steps or max(1, config.epochs * self.task.epoch() // config.batch)
         if path.is_file():
             self._resume()
 

@@ -13,7 +13,7 @@ from bodystream.errors import ConfigurationError, InputError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ExportFlow"]
+__all__ = ["ExportFlow", "load_network"]
 
 _RUNS = 50
 _PAIRS = 4
@@ -76,7 +76,7 @@ class ExportFlow:
         place = Place.of(self.out, self.zip)
         console = Console(stderr=True, highlight=False)
         console.print("[1/3] reading the trained network", markup=False, soft_wrap=True)
-        net, model, facts = _load(self.checkpoint)
+        net, model, facts = load_network(self.checkpoint)
         sizes = [crop_size(size) for size in self.sizes]
         if any(side % MULTIPLES[net] for size in sizes for side in size):
             raise ConfigurationError(f"--sizes must be multiples of {MULTIPLES[net]}, got {', '.join(self.sizes)}")
@@ -120,7 +120,7 @@ class ExportFlow:
         return 0
 
 
-def _load(path: Path) -> tuple[Any, nn.Module, dict[str, Any]]:
+def load_network(path: Path) -> tuple[Any, nn.Module, dict[str, Any]]:
     """Which network it is, the network itself, and what the checkpoint says.
 
     Raises:

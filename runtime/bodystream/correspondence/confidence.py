@@ -17,7 +17,7 @@ import numpy as np
 
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["back_project_pixels", "check_landing", "cycle_error_m", "image_confidence", "landing_confidence"]
+__all__ = ["back_project_pixels", "check_landing", "cycle_error_m", "image_confidence", "landing_confidence", "sampled"]
 
 
 def image_confidence(
@@ -68,6 +68,11 @@ def image_confidence(
     exponent += cv2.divide(cv2.max(residual, 0.0), cv2.multiply(spread, spread), scale=0.5)
     exponent += cv2.multiply(mean_difference, mean_difference, scale=1 / (2 * brightness**2))
     return cv2.exp(cv2.multiply(exponent, -1.0)), returned
+
+
+def sampled(image: Array, pixels: Array) -> Array:
+    """Values of an image (H, W) or (H, W, C) at (h, w, 2) pixels, bilinear; beyond its border that of the border."""
+    return cv2.remap(image, pixels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def back_project_pixels(pixels: Array, depth_m: Array, intrinsics: CameraIntrinsics) -> Array:

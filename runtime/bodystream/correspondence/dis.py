@@ -11,7 +11,7 @@ import numpy as np
 
 from bodystream.correspondence.alignment import aligning_flows, better_of, extend_flow
 from bodystream.correspondence.base import check_pair
-from bodystream.correspondence.confidence import check_landing, cycle_error_m, image_confidence
+from bodystream.correspondence.confidence import check_landing, cycle_error_m, image_confidence, sampled
 from bodystream.correspondence.dis_config import PRESETS, DisConfig
 from bodystream.correspondence.images import ImageKind, SearchedFrame, pixel_grid
 from bodystream.types import Array, FlowField, RgbdFrame
@@ -161,11 +161,11 @@ class DisCorrespondence:
             if flow is None:
                 aligned = np.ascontiguousarray(target_image[window])
             else:
-                aligned = _sample(target_image, cv2.add(place, flow))
+                aligned = sampled(target_image, cv2.add(place, flow))
             job = self._pool.submit(self._backward.calc, aligned, image, None)
             forward = self._forward.calc(image, aligned, None)
             backward = job.result()
-            flow = forward if flow is None else cv2.add(forward, _sample(flow, cv2.add(grid, forward)))
+            flow = forward if flow is None else cv2.add(forward, sampled(flow, cv2.add(grid, forward)))
             passed, returned = image_confidence(
                 _thinned(image, stride),
                 aligned,
@@ -205,10 +205,6 @@ class DisCorrespondence:
 def _thinned(image: Array, stride: int) -> Array:
     """Every `stride`-th pixel, contiguous."""
     return np.ascontiguousarray(image[::stride, ::stride]) if stride > 1 else image
-
-
-def _sample(image: Array, pixels: Array) -> Array:
-    return cv2.remap(image, pixels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _guess_in(guess_px: Array, cell_px: int, downscale: int, window: Window) -> Array | None:

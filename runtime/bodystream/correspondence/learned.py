@@ -11,7 +11,7 @@ import numpy as np
 from bodystream.bundles import Bundle
 from bodystream.correspondence.alignment import aligning_flows, better_of, extend_flow, returning_guess
 from bodystream.correspondence.base import check_pair
-from bodystream.correspondence.confidence import check_landing, cycle_error_m
+from bodystream.correspondence.confidence import check_landing, cycle_error_m, sampled
 from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, landing_near, mask_box, subject_by_depth
 from bodystream.correspondence.features import Encoded, FeatureCache
 from bodystream.correspondence.images import ImageKind, matching_image, pixel_grid
@@ -276,8 +276,7 @@ class LearnedCorrespondence:
         back, _ = self._decode(target, source, cells, graphs)
         own = pixel_grid(*weight.shape)
         landing = cv2.add(own, flow)
-        returned = cv2.remap(back, landing, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        returned = cv2.add(returned, landing)
+        returned = cv2.add(landing, sampled(back, landing))
         camera = source.window.camera(source.frame.intrinsics)
         weight *= cycle_error_m(own, source.depth_m, returned, source.depth_m, camera) < self.config.max_cycle_m
 

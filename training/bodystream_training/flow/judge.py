@@ -16,7 +16,7 @@ from bodystream_training.flow.graph_losses import tracking_errors
 from bodystream_training.flow.stages import solver_config
 from bodystream_training.flow.tracked import TrackedBatch, tracking_terms
 
-__all__ = ["DIS_CONFIG", "Answer", "Errors", "dis_answer", "errors_of"]
+__all__ = ["DIS_CONFIG", "Answer", "Errors", "batch_frames", "dis_answer", "errors_of"]
 
 Answer = tuple[TrackedBatch, Tensor, Tensor | None]
 """A batch, (B, 2, H, W) flow [px] and (B, 1, H, W) weight, None for 1 everywhere."""
@@ -85,7 +85,7 @@ def dis_answer(batch: FlowBatch) -> tuple[Tensor, Tensor]:
                 target_mask=np.ascontiguousarray(batch.target_mask[number, 0].numpy() > 0),
                 initial_flow_px=np.ascontiguousarray(batch.initial_flow_px[number].permute(1, 2, 0).numpy()),
             )
-            for number, (source, target) in enumerate(_frames(batch))
+            for number, (source, target) in enumerate(batch_frames(batch))
         ]
     finally:
         estimator.close()
@@ -94,7 +94,8 @@ def dis_answer(batch: FlowBatch) -> tuple[Tensor, Tensor]:
     return flow.contiguous(), weight
 
 
-def _frames(batch: FlowBatch) -> Iterator[tuple[RgbdFrame, RgbdFrame]]:
+def batch_frames(batch: FlowBatch) -> Iterator[tuple[RgbdFrame, RgbdFrame]]:
+    """The pairs of a batch as frames of the runtime."""
     height, width = batch.mask.shape[-2:]
     for number in range(len(batch)):
         fx, fy, cx, cy = batch.intrinsics[number].tolist()

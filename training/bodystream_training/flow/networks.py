@@ -37,6 +37,7 @@ class LightTask(FlowTask):
         iterations: passes at each level; every step draws a number up to it, so that fewer serve as well.
     """
 
+    solved_scale = 20.0  # its loss of the flow is some 20 times as large as the full network's
     _HIDDEN = 0.2
     _DECAY = 0.6  # of the loss, from the last pass to the first
     _FIRST_Q, _LAST_Q, _EPSILON_PX = 0.7, 0.4, 0.1

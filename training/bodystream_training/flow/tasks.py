@@ -19,7 +19,7 @@ from bodystream_training.flow.graphs import GraphConfig
 from bodystream_training.flow.judge import Answer, Errors, dis_answer, errors_of
 from bodystream_training.flow.losses import in_cells
 from bodystream_training.flow.sheets import write_sheet
-from bodystream_training.flow.stages import STAGES, StageNumber, solver_config
+from bodystream_training.flow.stages import STAGES, StageName, solver_config
 from bodystream_training.flow.tracked import TrackedBatch, collate_tracked, tracking_terms
 from bodystream_training.loop import LoopConfig
 from bodystream_training.task import Task
@@ -42,15 +42,17 @@ class FlowTrainConfig(LoopConfig):
         weight_decay: of adamw.
         loaders: threads that make batches.
         matches: most points of a pair that go through the solver.
+        most_nodes: of a pair's graph; one that would need more has them farther apart.
         weight_truth: share of appendix C.3's supervised loss of the weights in stages 3 and 4; the paper's method has
             none.
     """
 
-    stage: StageNumber = 1
+    stage: StageName = 1
     optimiser: Optimiser = "adamw"
     weight_decay: float = 1e-4
     loaders: int = 1
     matches: int = 10_000
+    most_nodes: int = 400
     weight_truth: float = 0.0
 
 
@@ -97,7 +99,12 @@ class FlowTask(Task):
     Args:
         name: of the network.
         sheets: folder of the sample sheets; None for none.
+
+    Attributes:
+        solved_scale: of the losses through the solver. The paper's lambdas weigh them against the loss of its flow.
     """
+
+    solved_scale = 1.0
 
     def __init__(
         self, name: str, model: nn.Module, config: FlowTrainConfig, examples: FlowExamples, sheets: Path | None = None
@@ -126,13 +133,18 @@ class FlowTask(Task):
         if isinstance(batch, FlowBatch):
             said = self.said(self.model, batch, weighted=False)
             terms = self.flow_terms(said, batch, progress)
+            if not self.stage.direct:
+                terms = {"flow": terms["flow"]}
             return {"total": torch.stack(list(terms.values())).sum(), **terms, "error_px": _error_px(said, batch)}
         stage, pairs = self.stage, batch.pairs
         said = self.said(self.model, pairs, weighted=stage.weighted)
         flow_px = said.flows_px[-1] if stage.flow else said.flows_px[-1].detach()
         weight = torch.sigmoid(said.logit.float()) if stage.weighted and said.logit is not None else None
         terms, _ = tracking_terms(batch, flow_px.float(), weight, solver_config(pairs.intrinsics))
-        total = stage.graph * terms["graph"] + stage.warp * terms["warp"]
+        total = torch.zeros_like(terms["graph"])
+        for share, name in ((stage.graph, "graph"), (stage.warp, "warp")):
+            if share > 0:
+                total = total + self.solved_scale * share * terms[name]
         if stage.correspondence > 0:
             terms["flow"] = self.flow_terms(said, pairs, progress)["flow"]
             total = total + stage.correspondence * terms["flow"]
@@ -147,7 +159,10 @@ class FlowTask(Task):
         samples = [self.examples.train.sample(number, generator) for number in index.tolist()]
         if not self.stage.solved:
             return collate(samples, generator, Augmentation(), Guess())
-        graphs = GraphConfig(matches=self.config.matches, least_matches=self.config.matches // 5)
+        config = self.config
+        graphs = GraphConfig(
+            matches=config.matches, least_matches=config.matches // 5, most_nodes=config.most_nodes
+        )  # fmt: skip
         return collate_tracked(samples, generator, Augmentation(), Guess(), graphs)
 
     def optimiser(self, learning_rate: float, fused: bool) -> torch.optim.Optimizer:
@@ -163,7 +178,7 @@ class FlowTask(Task):
         said = self.said(model, batch, weighted=True)
         size = batch.mask.shape[-2:]
         flow_px = F.interpolate(said.flows_px[-1].float(), size, mode="bilinear", align_corners=False)
-        if said.logit is None:
+        if said.logit is None or not (self.stage.weighted or self.stage.direct):
             return flow_px, None
         return flow_px, F.interpolate(torch.sigmoid(said.logit.float()), size, mode="bilinear", align_corners=False)
 
