@@ -158,8 +158,14 @@ def test_extras_are_those_that_are_documented() -> None:
     assert extras >= {"realsense", "openxr", "webxr", "openvino", "tensorrt", "train", "export", "dev"}
 
 
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "warp": "warp-lang", "xr": "pyopenxr"}
-EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "openvino", "tensorrt")
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "pythonosc": "python-osc",
+    "warp": "warp-lang",
+    "xr": "pyopenxr",
+    "zmq": "pyzmq",
+}
+EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "zmq", "openvino", "tensorrt")
 
 
 def imported_distributions(nodes: Iterable[ast.AST]) -> set[str]:

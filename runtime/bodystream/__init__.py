@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bodystream.pipelines.capture.result import CaptureResult
     from bodystream.pipelines.capture.session import CaptureSession
     from bodystream.pipelines.drive.pipeline import DriveConfig, DriveResult
+    from bodystream.pipelines.drive.send import open_sender
     from bodystream.pipelines.drive.session import DriveSession
     from bodystream.pipelines.run import Progress
     from bodystream.pose.estimator import EstimatorConfig
@@ -134,6 +135,7 @@ __all__ = [
     "open_avatar",
     "open_bundle",
     "open_headset",
+    "open_sender",
     "open_source",
     "read_motion",
     "select_device",
@@ -156,6 +158,7 @@ _HOMES = {
     "pipelines.capture.result": "CaptureResult",
     "pipelines.capture.session": "CaptureSession",
     "pipelines.drive.pipeline": "DriveConfig DriveResult",
+    "pipelines.drive.send": "open_sender",
     "pipelines.drive.session": "DriveSession",
     "pipelines.run": "Progress",
     "pose.estimator": "EstimatorConfig",

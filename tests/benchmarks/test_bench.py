@@ -191,6 +191,12 @@ def test_driving_is_measured_without_recordings_and_peers() -> None:
     assert metrics["drive.error_mm"].value < 5 and metrics["pose.refine.error_mm"].value < 5
 
 
+def test_sending_is_measured() -> None:
+    metrics = {metric.key: metric for metric in run_suites(select_device("cpu"), ("vmc",), 5)}
+    assert set(metrics) == {"vmc.send.p50_ms", "vmc.send.p99_ms"}
+    assert all(metric.value > 0 for metric in metrics.values())
+
+
 def test_torch_gives_a_pose_of_the_size_that_ours_has() -> None:
     step = torch_sampler(np.zeros((3, 55)), np.zeros(10), 1)
     if step is None:

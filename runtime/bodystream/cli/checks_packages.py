@@ -96,6 +96,7 @@ def check_extras() -> Iterator[Check]:
         "For the certificate of --headset webxr: pip install 'bodystream[webxr]'",
     )
     yield _check_openxr()
+    yield _check_package("pyzmq", "zmq", "For drive --send zmq: pip install 'bodystream[zmq]'")
 
 
 def _check_tensorrt() -> Check:

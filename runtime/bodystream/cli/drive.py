@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
-from bodystream.cli.options import optional, shown, switched_off
+from bodystream.cli.options import SendWords, optional, shown, switched_off
 from bodystream.cli.process import settle_memory, start_warp, use_one_opencv_thread
 from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, ending, run_session
@@ -39,6 +39,7 @@ class Drive(RunOptions):
       bodystream drive --headset 'webxr?host=0.0.0.0'    a headset's own browser
       bodystream drive --headset trace:session.json      a recording, until Ctrl-C
       bodystream drive --headset motion:take.bvh --headless --out out/
+      bodystream drive --headset openxr --send vmc:127.0.0.1:39539 --send vrchat:127.0.0.1:9000
     """
 
     headset: str
@@ -46,6 +47,9 @@ class Drive(RunOptions):
 
     avatar: Annotated[str, shown("NAME|PATH")] = "default"
     """The body that is driven: default, the shipped one, or the folder or zip file of a bundle with a body."""
+
+    send: SendWords = ()
+    """Send each pose to another program, see above for the kinds and their keys. May be repeated."""
 
     bvh_hz: Annotated[float | None, optional("HZ")] = None
     """Frames per second of driven.bvh: 24, 25, 30, 60, 90, 120 or any other; default: those of the headset."""
@@ -105,6 +109,13 @@ class Drive(RunOptions):
 
         return HEADSET_KINDS
 
+    @classmethod
+    def more_help(cls, width: int) -> str:
+        from bodystream.pipelines.drive.send import SEND_KINDS
+        from bodystream.sources.grammar import describe_kinds
+
+        return f"{super().more_help(width)}\n\nWhat --send takes:\n{describe_kinds(SEND_KINDS, width)}"
+
     def run(self) -> int:
         if self.bvh_hz is not None and not 1 <= self.bvh_hz <= 1000:
             raise ConfigurationError(f"--bvh-hz must be 1 to 1000 frames per second, got {self.bvh_hz}")
@@ -124,6 +135,7 @@ class Drive(RunOptions):
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.pipelines.drive.files import DriveFiles
+        from bodystream.pipelines.drive.send import open_sender
         from bodystream.pipelines.drive.session import DriveSession
         from bodystream.pipelines.recovery import recover_folder
         from bodystream.sources.headset.replay import ReplayedHeadset
@@ -131,6 +143,9 @@ class Drive(RunOptions):
         notes = Notes(line.print)
         if self.out is not None:
             recover_folder(self.out, line.print)
+        senders = [open_sender(receiver) for receiver in self.send]
+        for sender in senders:
+            stack.callback(sender.close)
         source = self._open(line.print)
         stack.callback(source.close)
         if isinstance(source, ReplayedHeadset) and not self.headless:
@@ -167,6 +182,8 @@ class Drive(RunOptions):
                 session.calibrate(self.calibrate)
             if self.out is not None:
                 session.add_sink(DriveFiles(self.out, self.bvh_hz, notes.tell))
+            for sender in senders:
+                session.add_sink(sender)
             if not self.headless:
                 self._show(session, source, notes, line)
             settle_memory()

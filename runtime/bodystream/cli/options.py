@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
-__all__ = ["BundleWords", "optional", "shown", "switched_off"]
+__all__ = ["BundleWords", "SendWords", "optional", "shown", "switched_off"]
 
 BundleWords = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=PATH", help_behavior_hint="")]
 """`--bundle NAME=PATH`, as often as there are bundles to choose; see `BundleChoice.parse`."""
+
+SendWords = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="RECEIVER", help_behavior_hint="")]
+"""`--send kind:target?key=value`, as often as there are receivers."""
 
 
 def optional(metavar: str, name: str | None = None) -> Any:

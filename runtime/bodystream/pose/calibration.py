@@ -15,7 +15,7 @@ from bodystream.errors import InputError
 from bodystream.files import atomic_path, read_bounded
 from bodystream.geometry.skeleton import ARMS, HEAD, JOINT_INDEX, LEFT_HAND, RIGHT_HAND, Skeleton, align_rest
 
-__all__ = ["Calibration", "fitted_skeleton", "head_height_of"]
+__all__ = ["Calibration", "fitted_skeleton", "head_height_of", "height_of"]
 
 _MAX_FILE_BYTES = 1 << 20
 _RANGES = {
@@ -134,6 +134,12 @@ def head_height_of(stature_m: float) -> float:
     """Height of the head joint above the floor of somebody so tall, with the shipped body's proportions [m]."""
     skeleton, sole, stature = _shipped()
     return stature_m * (skeleton.stature_m + sole) / stature
+
+
+def height_of(skeleton: Skeleton) -> float:
+    """How tall a body with this skeleton is, to the top of a head in the shipped body's proportions [m]."""
+    shipped, _, stature = _shipped()
+    return stature * skeleton.stature_m / shipped.stature_m
 
 
 def fitted_skeleton(head_height_m: float, arm_factor: float = 1.0) -> Skeleton:

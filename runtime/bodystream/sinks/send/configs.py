@@ -1,0 +1,55 @@
+"""What can be said of a receiver of poses in text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["VmcSendConfig", "VrchatSendConfig", "ZmqSendConfig"]
+
+Tracker = Literal[
+    "hip", "chest", "left_foot", "right_foot", "left_knee", "right_knee", "left_elbow", "right_elbow", "head"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class VmcSendConfig:
+    """How poses are sent by VMC.
+
+    Attributes:
+        rate_hz: poses a second at most [Hz]; None = as many as there are.
+    """
+
+    rate_hz: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VrchatSendConfig:
+    """How poses are sent to VRChat.
+
+    Attributes:
+        rate_hz: poses a second at most [Hz]; None = as many as there are.
+        height_m: of the user, as VRChat was told [m]; None = of the person who is driven.
+        trackers: which are sent.
+    """
+
+    rate_hz: float | None = None
+    height_m: float | None = None
+    trackers: tuple[Tracker, ...] = (
+        "hip", "chest", "left_foot", "right_foot", "left_knee", "right_knee", "left_elbow", "right_elbow", "head",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ZmqSendConfig:
+    """How poses are published by ZeroMQ.
+
+    Attributes:
+        port: to listen at; 0 takes a free one.
+        host: address to listen at; 0.0.0.0 lets other machines in.
+        rate_hz: poses a second at most [Hz]; None = as many as there are.
+    """
+
+    port: int = 5556
+    host: str = "127.0.0.1"
+    rate_hz: float | None = None

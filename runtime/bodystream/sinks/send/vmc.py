@@ -1,0 +1,98 @@
+"""VMC: bones, root and devices to a Marionette such as EVMC4U, VSeeFace, VMC4B or Warudo.
+
+After the VMC protocol's specification of what a Performer sends (V2.7). Axes are Unity's; a bone's position and
+rotation are local, in its parent's frame, and the hips hang on the root, which stays in the origin of the world.
+"""
+
+from __future__ import annotations
+
+from pythonosc.osc_message import OscMessage
+
+from bodystream.geometry.mounting import Side, device_at_joint, joint_at_device
+from bodystream.geometry.skeleton import JOINTS
+from bodystream.geometry.skeleton_maps import UNITY_BONES
+from bodystream.geometry.unity import unity_quaternions, unity_vectors
+from bodystream.sinks.send.base import DrivenPose
+from bodystream.sinks.send.udp import OscUdp, osc_bundles, osc_message
+from bodystream.types import DeviceKind, Status, TrackedDevice
+
+__all__ = ["VmcSender", "vmc_bundles"]
+
+_LOADED, _CALIBRATED, _NORMAL_MODE = 1, 3, 0
+_BONES = tuple(UNITY_BONES[name] for name in JOINTS)
+_POSE = "s" + 7 * "f"
+
+
+def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
+    """The datagrams of one pose.
+
+    Bones that this project does not know (fingers, eyes, jaw) are left out: a receiver would crush them.
+
+    Args:
+        time_s: the sender's relative time, of `/VMC/Ext/T` [s].
+    """
+    pose = driven.pose
+    tracking = int(pose.status is not Status.LOST)
+    messages = [
+        osc_message("/VMC/Ext/OK", "iiii", (_LOADED, _CALIBRATED, _NORMAL_MODE, tracking)),
+        osc_message("/VMC/Ext/T", "f", (time_s,)),
+        osc_message("/VMC/Ext/Root/Pos", _POSE, ("root", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),
+    ]
+    places = driven.skeleton.offsets_m.copy()
+    places[0] = pose.root_position_m
+    turns = unity_quaternions(pose.rotations_xyzw).tolist()
+    for bone, place, turn in zip(_BONES, unity_vectors(places).tolist(), turns, strict=True):
+        messages.append(osc_message("/VMC/Ext/Bone/Pos", _POSE, (bone, *place, *turn)))
+    sample = driven.sample
+    if sample.head is not None:
+        messages.append(_device("Hmd", "HMD", _as_kind(sample.head, DeviceKind.VIEW, "head")))
+    for side, hand in (("left", sample.left), ("right", sample.right)):
+        if hand is not None:
+            messages.append(_hand(side, hand))
+    return osc_bundles(messages)
+
+
+def _hand(side: Side, hand: TrackedDevice) -> OscMessage:
+    """A held controller as `Con`, a hand that is tracked without one as a tracker on its wrist."""
+    name = side.capitalize()
+    if hand.kind is DeviceKind.GRIP:
+        return _device("Con", f"{name}Controller", hand)
+    return _device("Tra", f"{name}Wrist", _as_kind(hand, DeviceKind.HAND_WRIST, side))
+
+
+def _as_kind(device: TrackedDevice, kind: DeviceKind, side: Side) -> TrackedDevice:
+    return device if device.kind is kind else device_at_joint(*joint_at_device(device, side), kind, side)
+
+
+def _device(address: str, serial: str, device: TrackedDevice) -> OscMessage:
+    place, turn = unity_vectors(device.position_m).tolist(), unity_quaternions(device.rotation_xyzw).tolist()
+    return osc_message(f"/VMC/Ext/{address}/Pos", _POSE, (serial, *place, *turn))
+
+
+class VmcSender:
+    """Sends poses to one Marionette; see `PoseSender`.
+
+    Raises:
+        ConfigurationError: there is no such host.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._udp = OscUdp(f"vmc:{host}:{port}", host, port)
+        self._first_t_ns: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self._udp.name
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._udp.warnings
+
+    def send(self, driven: DrivenPose) -> bool:
+        t_ns = driven.pose.t_ns
+        if self._first_t_ns is None:
+            self._first_t_ns = t_ns
+        return self._udp.send(vmc_bundles(driven, (t_ns - self._first_t_ns) * 1e-9))
+
+    def close(self) -> None:
+        self._udp.close()
