@@ -145,6 +145,27 @@ def test_the_light_network_is_measured_beside_dis_where_there_is_one(
         Bench(bundle=("pose=x",), device="cpu").run()
 
 
+def test_the_full_network_is_measured_beside_pytorch_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs("onnx", "pip install 'bodystream[export]'")
+    needs("torch", "pip install 'bodystream[train]'")
+    from bodystream_bench.suites import flow_full
+
+    monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path / "nowhere"))
+    device, only = select_device("cpu"), ("flow.full",)
+    if not has_bundle("flow-full"):
+        assert not run_suites(device, only, 1)
+        assert "no full flow bundle is shipped or chosen" in capsys.readouterr().err
+    choice = BundleChoice({"flow-full": flow_bundle(tmp_path / "full", net="full", sizes=((128, 64),))})
+    assert not measure_suites(device, only, 1, choice).metrics
+    assert "has no graphs of 640x448" in capsys.readouterr().err
+    monkeypatch.setattr(flow_full, "_SIZE", (128, 64))
+    found = {metric.key: metric for metric in measure_suites(device, only, 1, choice).metrics}
+    assert set(found) == {f"flow.full.64x128.{name}" for name in ("p50_ms", "p99_ms", "speedup_vs_torch")}
+    assert all(metric.value > 0 for metric in found.values())
+
+
 def test_every_suite_is_importable_and_runs_something() -> None:
     import importlib
 

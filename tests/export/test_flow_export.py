@@ -120,3 +120,23 @@ def test_the_curve_has_every_size_and_number_of_iterations(
     assert main([*words, "--iterations", "0"]) == 2
     assert main([*words[:-2], "50x64"]) == 2
     assert "multiples of 32" in capsys.readouterr().err
+
+
+def test_channels_of_whole_blocks_change_no_answer() -> None:
+    from bodystream_export.flow.aligned import BLOCK, aligned
+    from bodystream_training.flow.model import LEVELS
+
+    torch.manual_seed(0)
+    plain = FullNet().eval()
+    wide = aligned(plain).eval()
+    convolutions = [m for d in wide.flow.decoders for m in d.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(m.in_channels % BLOCK == 0 for m in convolutions) and len(convolutions) == 6 * len(LEVELS)
+    with torch.no_grad():
+        first, second = (torch.rand(1, 6, 64, 128) for _ in range(2))
+        answers = []
+        for net in (plain, wide):
+            found = net.flow(first[:, :3], second[:, :3])
+            answers.append((found.flows_px[-1], net.weights(first, second, found.flows_px[-1], found.features)))
+    for one, other in zip(*answers, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
+    assert plain.flow.decoders[0].layers[0][0].in_channels == 81, "the network itself stays as it was"

@@ -12,6 +12,7 @@ from bodystream.errors import InputError
 from bodystream.types import Array, FlowField, RgbdFrame
 from bodystream_bench.measuring import Context, Timing, expect, measure
 from bodystream_bench.recordings import person_frames
+from bodystream_bench.suites.flow_full import measure_full
 
 __all__ = ["run"]
 
@@ -23,7 +24,8 @@ _LIGHT_PIXELS = 192 * 256
 def run(context: Context) -> None:
     """`flow.dis_live.p50_ms|p99_ms`, and `flow.dis_live.matched`: share of the person's pixels that get a weight.
 
-    With a flow bundle also `flow.light.<width>x<height>.p50_ms|p99_ms`, and `flow.light.ratio_vs_dis`.
+    With a flow bundle also `flow.light.<width>x<height>.p50_ms|p99_ms`, and `flow.light.ratio_vs_dis`; with one of the
+    full network, `flow.full.448x640.*`, see `flow_full`.
     """
     name, frames = person_frames(_FRAMES, context.device)
     context.measured_on("flow", name)
@@ -60,6 +62,8 @@ def run(context: Context) -> None:
     context.add("flow.dis_live.matched", 100 * share, "%", "higher", 0.05)
     if context.wants("flow.light"):
         _measure_light(context, frames, masks)
+    if context.wants("flow.full"):
+        measure_full(context)
 
 
 def _measure_light(context: Context, frames: list[RgbdFrame], masks: list[Array]) -> None:

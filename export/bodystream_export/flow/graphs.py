@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bodystream_export.flow.aligned import aligned
 from bodystream_training.flow.light import STRIDES, Features, LightDecoder, LightEncoder, LightFlow
 from bodystream_training.flow.model import LEVELS, PwcNet, WeightNet
 from bodystream_training.flow.networks import FullNet
@@ -114,6 +115,7 @@ def flow_graphs(model: nn.Module, size: tuple[int, int], iterations: int = 1) ->
             FlowGraph("decoder", _LightDecoderGraph(model.decoder, iterations).eval(), seen, answer),
         ]
     assert isinstance(model, FullNet)
+    model = aligned(model).eval()
     with torch.no_grad():
         shapes = [tuple(x.shape) for x in model.flow.encode(torch.zeros(1, 3, height, width))]
     features = {f"features_{2**level}": shape for level, shape in zip(LEVELS, shapes, strict=True)}

@@ -39,7 +39,8 @@ class Bench:
     """Steps per timing; 200 unless given, fewer where a step takes seconds."""
 
     bundle: BundleWords = ()
-    """A bundle of your own, a folder or a zip file: flow=PATH, the network of learned correspondence."""
+    """A bundle of your own, a folder or a zip file: flow=PATH is the light network of learned correspondence,
+    flow-full=PATH the full one."""
 
     save_baseline: Annotated[Path | None, optional("FILE")] = None
     """Write the figures and a description of the machine to this file."""
@@ -69,7 +70,7 @@ class Bench:
         from bodystream.device import describe_device, select_device
         from bodystream.sinks.reports.machine import describe_machine
 
-        bundles = BundleChoice.parse(self.bundle, ("flow",))
+        bundles = BundleChoice.parse(self.bundle, ("flow", "flow-full"))
         # Read first: a wrong path should not cost minutes.
         baselines = [load_baseline(path) for path in self.compare]
         if self.save_baseline is not None:
