@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bodystream.sources.headset.open import open_headset
     from bodystream.sources.headset.openxr import OpenXrHeadset
     from bodystream.sources.headset.synthetic import MotionHeadset
+    from bodystream.sources.headset.vmc import VmcHeadset
     from bodystream.sources.headset.webxr import WebXrHeadset
     from bodystream.sources.motion.takes import read_motion
     from bodystream.sources.open import open_source
@@ -128,6 +129,7 @@ __all__ = [
     "SyntheticConfig",
     "SyntheticSource",
     "TrackedDevice",
+    "VmcHeadset",
     "WebXrHeadset",
     "__version__",
     "find_bundle",
@@ -173,6 +175,7 @@ _HOMES = {
     "sources.headset.open": "open_headset",
     "sources.headset.openxr": "OpenXrHeadset",
     "sources.headset.synthetic": "MotionHeadset",
+    "sources.headset.vmc": "VmcHeadset",
     "sources.headset.webxr": "WebXrHeadset",
     "sources.motion.takes": "read_motion",
     "sources.open": "open_source",

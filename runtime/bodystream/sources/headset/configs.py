@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["MotionConfig", "OpenXrConfig", "TraceConfig", "WebXrConfig"]
+__all__ = ["MotionConfig", "OpenXrConfig", "TraceConfig", "VmcConfig", "WebXrConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,17 @@ class WebXrConfig:
     origins: tuple[str, ...] = ()
     first_client_s: float | None = None
     stop_at_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VmcConfig:
+    """How head and hands are taken from VMC messages, see `vmc.VmcHeadset`."""
+
+    port: int = 39540
+    host: str = "127.0.0.1"
+    use: Literal["auto", "devices", "bones"] = "auto"
+    left: str | None = None
+    right: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

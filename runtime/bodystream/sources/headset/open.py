@@ -13,7 +13,7 @@ from bodystream.sources.grammar import SourceKind, choose
 from bodystream.sources.headset.base import HeadsetSource
 
 if TYPE_CHECKING:
-    from bodystream.sources.headset.configs import MotionConfig, OpenXrConfig, TraceConfig, WebXrConfig
+    from bodystream.sources.headset.configs import MotionConfig, OpenXrConfig, TraceConfig, VmcConfig, WebXrConfig
 
 __all__ = ["HEADSET_KINDS", "open_headset"]
 
@@ -32,9 +32,9 @@ def open_headset(spec: str, *, realtime: bool = False, on_status: Callable[[str]
     """Open what `spec` names, `kind:target?key=value&key=value`.
 
     Args:
-        spec: `openxr`; `webxr?host=0.0.0.0`, `webxr:PORT`; `trace:FILE`, a recording (`trace.py`); `motion:PATH`, a
-            headset made from a motion file, PATH as for `sources.motion.find_takes`. The keys are the fields of
-            `OpenXrConfig`, `WebXrConfig`, `TraceConfig` and `MotionConfig`.
+        spec: `openxr`; `webxr?host=0.0.0.0`, `webxr:PORT`; `vmc:PORT`, any sender of VMC; `trace:FILE`, a recording
+            (`trace.py`); `motion:PATH`, a headset made from a motion file, PATH as for `sources.motion.find_takes`. The
+            keys are the fields of `OpenXrConfig`, `WebXrConfig`, `VmcConfig`, `TraceConfig` and `MotionConfig`.
         realtime: recordings at their own pace, where `spec` does not say it.
         on_status: told what a person has to do, such as the address that a headset's browser has to open.
 
@@ -55,6 +55,12 @@ def _open_webxr(_: str, config: WebXrConfig, wish: _Wish) -> HeadsetSource:
     from bodystream.sources.headset.webxr import WebXrHeadset
 
     return WebXrHeadset(**_options(config), on_status=wish.on_status)
+
+
+def _open_vmc(_: str, config: VmcConfig, wish: _Wish) -> HeadsetSource:
+    from bodystream.sources.headset.vmc import VmcHeadset
+
+    return VmcHeadset(**_options(config), on_status=wish.on_status)
 
 
 def _open_trace(target: str, config: TraceConfig, wish: _Wish) -> HeadsetSource:
@@ -98,6 +104,15 @@ HEADSET_KINDS: tuple[SourceKind[_Wish, HeadsetSource], ...] = (
         "a page that a standalone headset's browser opens",
         f"{_CONFIGS}:WebXrConfig",
         _open_webxr,
+        target="PORT",
+        optional=True,
+        target_key="port",
+    ),
+    SourceKind(
+        "vmc",
+        "head and hands, or an avatar's bones, from any VMC sender",
+        f"{_CONFIGS}:VmcConfig",
+        _open_vmc,
         target="PORT",
         optional=True,
         target_key="port",
