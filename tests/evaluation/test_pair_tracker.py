@@ -51,7 +51,7 @@ def test_a_known_shift_comes_back() -> None:
     assert errors.epe3d_mm < 1.0 and errors.epe3d_median_mm < 1.0
     assert errors.epe2d_px < 0.2 and errors.flow_epe2d_px == 0
     assert len(result.pixels) == len(result.points) == len(result.warped) == mask.sum()
-    assert 0 < result.matches <= mask.sum() and result.nodes > 5 and result.solve_ms > 0
+    assert 0 < result.matches <= mask.sum() and result.nodes > 5 and result.solve_ms > 0 and result.flow_ms > 0
 
 
 def test_no_motion_stays_where_it_is() -> None:

@@ -103,6 +103,7 @@ class EvaluateTracking:
         print(f"  graph error {errors.graph_error_mm:8.2f} mm")
         print(f"  no motion   {errors.no_motion_mm:8.2f} mm")
         print(f"  EPE 2D      {errors.epe2d_px:8.2f} px warped, {errors.flow_epe2d_px:.2f} px of the flow used")
+        print(f"  flow        {result.flow_ms:8.2f} ms")
         print(f"  solver      {result.solve_ms:8.2f} ms, {result.matches} matches, {result.nodes} nodes")
         if result.summary.reason:
             print(f"  {result.summary.status}: {result.summary.reason}", file=sys.stderr)

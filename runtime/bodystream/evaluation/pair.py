@@ -45,7 +45,8 @@ class TrackedPair:
     Attributes:
         pixels: (M, 2) int32 source pixels (u, v). points, warped: (M, 3) float32, before and after [m].
         node_pixels: (N, 2) int32, the source pixels of the nodes. node_motion_m: (N, 3) float32, their translations.
-        flow: what was used. summary: of the solver. matches, nodes: counts. solve_ms: of the solver alone.
+        flow: what was used. summary: of the solver. matches, nodes: counts.
+        flow_ms: of the correspondence. solve_ms: of the solver alone.
     """
 
     pixels: Array
@@ -57,6 +58,7 @@ class TrackedPair:
     summary: SolveSummary
     matches: int
     nodes: int
+    flow_ms: float
     solve_ms: float
 
 
@@ -91,7 +93,9 @@ class PairTracker:
         weights = wp.zeros(count, dtype=wp.vec4, device=device)
         field.anchor(points, count, anchors, weights)
 
+        start = now_ns()
         flow = self._estimator.step(source, target, source_mask=mask)
+        flow_ms = (now_ns() - start) * 1e-6
         targets = self._targets(flow, target, mesh.pixels)
         solver = GaussNewton(field, source.intrinsics, config.solver)
         solver.set_points(ModelPoints(points, anchors, weights, count))
@@ -108,8 +112,9 @@ class PairTracker:
         moved = np.where(np.any(weights.numpy(), axis=1)[:, None], warped.numpy(), mesh.points)
         at_nodes = mesh.pixels[graph.points]
         return TrackedPair(
-            mesh.pixels, mesh.points, moved, at_nodes, field.motion()[1], flow, summary, matches, nodes, solve_ms
-        )
+            mesh.pixels, mesh.points, moved, at_nodes, field.motion()[1], flow, summary, matches, nodes, flow_ms,
+            solve_ms,
+        )  # fmt: skip
 
     def _targets(self, flow: FlowField, target: RgbdFrame, pixels: Array) -> FlowTargets:
         u, v = pixels.T // flow.cell_px

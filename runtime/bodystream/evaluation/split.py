@@ -91,6 +91,7 @@ def pair_figures(score: PairScore) -> dict[str, Any]:
         **_finite(asdict(score.errors)),
         "matches": result.matches,
         "nodes": result.nodes,
+        "flow_ms": result.flow_ms,
         "solve_ms": result.solve_ms,
         "status": str(result.summary.status),
     }
