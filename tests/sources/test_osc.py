@@ -72,8 +72,6 @@ def test_every_type_of_the_specification_has_its_size() -> None:
     assert read_osc(b"/old\0\0\0\0").messages == (OscMessage("/old", "", ()),), "as before type tags were wanted"
 
 
-
-
 @pytest.mark.parametrize(
     ("packet", "problem"),
     [
