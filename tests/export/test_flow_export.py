@@ -84,13 +84,19 @@ def test_the_light_network_is_the_same_in_its_bundle(
 def test_the_full_networks_are_the_same_in_their_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     model, path = FullNet(), tmp_path / "full-4.safetensors"
-    config = {"stage": 4, "epochs": 1, "batch": 4, "learning_rate": 1e-5, "seed": 0, "optimiser": "sgd"}
-    facts = {"stage": "full-4", "config": config, "steps": 3, "step": 3, "seconds": 1.0, "examples": "abc", "pairs": 12}
+    config = {"stage": 1, "epochs": 1, "batch": 4, "learning_rate": 1e-5, "seed": 0, "optimiser": "sgd"}
+    first = {"stage": "full", "config": config, "steps": 3, "step": 3, "seconds": 1.0, "examples": "abc", "pairs": 12}
+    config = config | {"stage": 4, "matches": 2000, "most_nodes": 90, "weight_truth": 0.5}
+    facts = first | {"stage": "full-4", "config": config, "start": first}
     save_checkpoint(path, {f"average/{name}": value for name, value in model.state_dict().items()}, facts)
     words = ["flow", "--checkpoint", str(path), "--sizes", "64x64", "--bits", "32"]
     assert main([*words, "--out", str(tmp_path / "full"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["export_encoder_64x64_pairs"] < 1e-4 and said["export_decoder_64x64_pairs"] < 1e-3
+    provenance = open_bundle(tmp_path / "full").manifest.provenance
+    stages = provenance["recipe"].split("; ")
+    assert [stage.split("--stage ")[1][0] for stage in stages] == ["1", "4"] and provenance["steps"] == 6
+    assert stages[1].endswith("--matches 2000 --most-nodes 90 --weight-truth 0.5")
 
 
 def test_what_cannot_be_exported_is_told(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

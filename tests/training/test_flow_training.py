@@ -205,6 +205,8 @@ def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([*words, "--stage", "4", "--matches", "200"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["file"] == str(tmp_path / "light-4.safetensors") and said["epe_epe3d_mm"] > 0
+    _, facts = load_checkpoint(tmp_path / "light-4.safetensors")
+    assert (facts["start"]["stage"], facts["start"]["step"]) == ("light", 2)
 
 
 def test_the_full_networks_train_in_all_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,19 +160,30 @@ def _pairs(size: tuple[int, int]) -> Any:
 
 
 def _provenance(net: str, facts: dict[str, Any]) -> dict[str, Any]:
+    stages = [facts]
+    while "start" in stages[0]:
+        stages.insert(0, stages[0]["start"])
+    return {
+        "recipe": "; ".join(_recipe(net, stage) for stage in stages),
+        "method": "the project's own network (LightFlow)" if net == "light" else "NNRT (Bozic et al., NeurIPS 2020)",
+        "pairs": facts["examples"],
+        "steps": sum(stage["step"] for stage in stages),
+        "seconds": round(sum(stage["seconds"] for stage in stages), 1),
+    }
+
+
+def _recipe(net: str, facts: dict[str, Any]) -> str:
+    """The command of one stage."""
     config = facts["config"]
     count = facts.get("pairs", facts["steps"] * config["batch"] // config["epochs"])
     words = [f"--net {net} --stage {config.get('stage', 1)} --pairs {count} --epochs {config['epochs']}"]
     words.append(f"--batch {config['batch']} --learning-rate {config['learning_rate']:g} --seed {config['seed']}")
     words.append(f"--optimiser {config['optimiser']}")
     words += ["--size {}x{}".format(*facts["size"])] if "size" in facts else []
-    return {
-        "recipe": f"bodystream-train flow --data {facts.get('data', 'synthetic')} {' '.join(words)}",
-        "method": "the project's own network (LightFlow)" if net == "light" else "NNRT (Bozic et al., NeurIPS 2020)",
-        "pairs": facts["examples"],
-        "steps": facts["step"],
-        "seconds": facts["seconds"],
-    }
+    if config.get("stage", 1) != 1:
+        words.append(f"--matches {config['matches']} --most-nodes {config['most_nodes']}")
+        words += [f"--weight-truth {config['weight_truth']:g}"] if config["weight_truth"] else []
+    return f"bodystream-train flow --data {facts.get('data', 'synthetic')} {' '.join(words)}"
 
 
 def _last_figures(checkpoint: Path) -> dict[str, float]:

@@ -79,6 +79,9 @@ class TrainFlow(DeviceOptions):
     matches: int = 10_000
     """Most points of a pair that go through the solver."""
 
+    most_nodes: int = 400
+    """Nodes of a pair's graph; a subject that would need more has them farther apart. Time grows with their cube."""
+
     weight_truth: float = 0.0
     """Share of supervised weights (NNRT, appendix C.3) in stages 3 and 4; the paper's own method has none."""
 
@@ -130,7 +133,8 @@ class TrainFlow(DeviceOptions):
             torch.set_num_threads(self.threads)
         config = FlowTrainConfig(
             epochs=self.epochs, batch=self.batch, learning_rate=self._rate(), seed=self.seed, stage=self.stage,
-            optimiser=self.optimiser, loaders=self.loaders, matches=self.matches, weight_truth=self.weight_truth,
+            optimiser=self.optimiser, loaders=self.loaders, matches=self.matches, most_nodes=self.most_nodes,
+            weight_truth=self.weight_truth,
         )  # fmt: skip
         console = Console(stderr=True, highlight=False, quiet=not leads_here())
         fabric = open_fabric(self)

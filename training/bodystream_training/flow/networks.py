@@ -137,15 +137,15 @@ def flow_task(
     Raises:
         InputError: the checkpoint is not readable, or of another network.
     """
-    if net == "light":
-        light = LightFlow()
-        if start is not None:
-            load_flow_model(light, start)
-        return LightTask(light, config, examples, sheets)
-    full = FullNet()
-    if start is not None:
-        load_flow_model(full, start)
-    return FullTask(full, config, examples, sheets)
+    model: LightFlow | FullNet = LightFlow() if net == "light" else FullNet()
+    facts = {} if start is None else load_flow_model(model, start)
+    task: FlowTask
+    if isinstance(model, LightFlow):
+        task = LightTask(model, config, examples, sheets)
+    else:
+        task = FullTask(model, config, examples, sheets)
+    task.start = facts
+    return task
 
 
 def load_flow_model(model: nn.Module, path: Path) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class FlowTask(Task):
 
     Attributes:
         solved_scale: of the losses through the solver. The paper's lambdas weigh them against the loss of its flow.
+        start: what the checkpoint says that it was begun from; empty of a new network.
     """
 
     solved_scale = 1.0
@@ -113,6 +114,7 @@ class FlowTask(Task):
         self.name = name if config.stage == 1 else f"{name}-{config.stage}"
         self.config, self.examples, self._sheets = config, examples, sheets
         self.stage = STAGES[config.stage]
+        self.start: dict[str, Any] = {}
         self._others: dict[str, float] = {}
         self._progress = 0.0
 
@@ -206,7 +208,9 @@ class FlowTask(Task):
         return {"stage": self.name, "examples": self.examples.train.digest}
 
     def facts(self) -> dict[str, Any]:
-        return {"pairs": len(self.examples.train), "size": list(self.examples.train.size)}
+        kept = ("stage", "config", "step", "steps", "seconds", "examples", "pairs", "size", "start")
+        start = {"start": {name: self.start[name] for name in kept if name in self.start}} if self.start else {}
+        return {"pairs": len(self.examples.train), "size": list(self.examples.train.size), **start}
 
 
 @torch.no_grad()
