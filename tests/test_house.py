@@ -160,12 +160,14 @@ def test_extras_are_those_that_are_documented() -> None:
 
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
+    "google": "protobuf",
+    "mcap_protobuf": "mcap-protobuf-support",
     "pythonosc": "python-osc",
     "warp": "warp-lang",
     "xr": "pyopenxr",
     "zmq": "pyzmq",
 }
-EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "zmq", "openvino", "tensorrt")
+EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "mcap", "zmq", "openvino", "tensorrt")
 
 
 def imported_distributions(nodes: Iterable[ast.AST]) -> set[str]:

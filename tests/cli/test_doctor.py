@@ -169,11 +169,17 @@ def test_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows(checks_machine.check_recordings())["recordings"] == Check("recordings", "ok", f"{tmp_path} (1 folders)")
 
 
-EXTRAS = (("tensorrt", "tensorrt"), ("cryptography", "webxr"), ("pyopenxr", "openxr"), ("pyzmq", "zmq"))
+EXTRAS = (
+    ("tensorrt", "tensorrt"),
+    ("cryptography", "webxr"),
+    ("pyopenxr", "openxr"),
+    ("mcap", "mcap"),
+    ("pyzmq", "zmq"),
+)
 
 
 def test_absent_extras_are_optional_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tensorrt", "cryptography.x509", "xr", "zmq"):
+    for module in ("tensorrt", "cryptography.x509", "xr", "mcap.writer", "zmq"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(checks_packages, "distribution_version", lambda name: None)
     found = rows(checks_packages.check_extras())

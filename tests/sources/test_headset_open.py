@@ -106,7 +106,7 @@ def test_a_folder_of_motions_wants_a_choice(take):
 def test_unknown_sources_list_what_is_possible(spec):
     with pytest.raises(
         ConfigurationError,
-        match=r"webxr\[:PORT\], .*trace:FILE, .*motion:PATH|write (trace:FILE|motion:PATH)|after the colon",
+        match=r"webxr\[:PORT\], .*trace:FILE, take:FILE, motion:PATH|write (trace|take|motion):|after the colon",
     ):
         open_headset(spec)
 

@@ -8,8 +8,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import SourceError
-from bodystream.sources.realsense.align import Aligner, LensCamera, RgbdCalibration, distort_normalised
-from bodystream.types import CameraIntrinsics
+from bodystream.sources.realsense.align import Aligner, distort_normalised
+from bodystream.types import CameraIntrinsics, LensCamera, RgbdCalibration
 from helpers.needs import needs
 
 DEPTH = CameraIntrinsics(300.0, 302.0, 158.3, 121.7, 320, 240)

@@ -12,13 +12,12 @@ import pytest
 
 from bodystream.errors import ConfigurationError, MissingDependencyError, SourceError
 from bodystream.sources.base import RgbdSource
-from bodystream.sources.realsense.align import LensCamera, RgbdCalibration
 from bodystream.sources.realsense.config import RealSenseConfig
 from bodystream.sources.realsense.device import load_sdk
 from bodystream.sources.realsense.doctor import diagnose
 from bodystream.sources.realsense.source import RealSenseSource, is_recording
 from bodystream.sources.realsense.stream import CameraAbsentError, CameraInfo, ClockMapper, FramePairer, RawFrame
-from bodystream.types import CameraIntrinsics
+from bodystream.types import CameraIntrinsics, LensCamera, RgbdCalibration
 from helpers.needs import needs
 
 CAMERA = CameraIntrinsics(20.0, 20.0, 7.5, 5.5, 16, 12)

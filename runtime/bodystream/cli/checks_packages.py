@@ -96,7 +96,21 @@ def check_extras() -> Iterator[Check]:
         "For the certificate of --headset webxr: pip install 'bodystream[webxr]'",
     )
     yield _check_openxr()
+    yield _check_mcap()
     yield _check_package("pyzmq", "zmq", "For drive --send zmq: pip install 'bodystream[zmq]'")
+
+
+def _check_mcap() -> Check:
+    """The packages of the extra `mcap` together: a take needs all of them."""
+    from bodystream.takes.packages import require_mcap
+
+    try:
+        require_mcap()
+    except MissingDependencyError as error:
+        version = distribution_version("mcap")
+        found = "not installed" if version is None else f"{version}, and {error.package} is missing"
+        return Check("mcap", "optional", found, "For record and takes: pip install 'bodystream[mcap]'")
+    return Check("mcap", "ok", distribution_version("mcap") or "installed")
 
 
 def _check_tensorrt() -> Check:

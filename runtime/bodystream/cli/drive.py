@@ -57,6 +57,9 @@ class Drive(RunOptions):
     pace: Literal["live", "all"] = "live"
     """Recordings: live = at their own pace, and the newest sample wins; all = lose none, as fast as it goes."""
 
+    speed: float = 1.0
+    """Recordings at their own pace: how many times as fast; 0.5 = slow motion, with the same poses."""
+
     hypotheses: int = 1
     """Poses that the network is asked for per sample; with more than one, joints get an uncertainty."""
 
@@ -226,7 +229,7 @@ class Drive(RunOptions):
     def _open(self, on_status: Callable[[str], None]) -> HeadsetSource:
         from bodystream.sources.headset.open import open_headset
 
-        return open_headset(self.headset, realtime=self.pace == "live", on_status=on_status)
+        return open_headset(self.headset, realtime=self.pace == "live", speed=self.speed, on_status=on_status)
 
     def _config(self) -> DriveConfig:
         from bodystream.avatar.open import SHIPPED_AVATAR, avatar_maker

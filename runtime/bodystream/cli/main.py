@@ -81,6 +81,8 @@ COMMANDS: tuple[CommandEntry, ...] = (
         ("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"
     ),
     CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
+    CommandEntry(("record",), "bodystream.cli.record", "Record", "record a camera and a headset to one file"),
+    CommandEntry(("convert",), "bodystream.cli.convert", "Convert", "turn a recording into one of another format"),
     CommandEntry(("recover",), "bodystream.cli.recover", "Recover", "make the files of a session that was killed"),
     CommandEntry(
         ("eval", "tracking"), "bodystream.cli.evaluate", "EvaluateTracking", "measure tracking against known scene flow"

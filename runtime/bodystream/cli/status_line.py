@@ -14,8 +14,8 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from bodystream.pipelines.recording.session import RecordProgress
     from bodystream.pipelines.run import Progress
-    from bodystream.sinks import CaptureReport, DriveReport
 
 __all__ = ["StatusLine"]
 
@@ -80,11 +80,25 @@ class StatusLine:
         ]
         self._show(self._fitted(parts, p.status.value, p.reason, _left(p.done, p.total, p.rate_hz)))
 
+    def recording(self, p: RecordProgress) -> None:
+        """What is in a take so far."""
+        rate = p.megabytes / p.seconds if p.seconds > 0 else 0.0
+        counted, noun = (p.frames, "frame") if p.frames or not p.samples else (p.samples, "sample")
+        parts = [_counted(noun, counted, counted, p.total), f"{p.megabytes:.1f} MB", f"{rate:.1f} MB/s"]
+        parts += [f"{p.samples} samples"] if noun == "frame" and p.samples else []
+        parts += [f"{p.dropped} dropped"] if p.frames else []
+        per_second = counted / p.seconds if p.seconds > 0 else 0.0
+        self._show(self._fitted(parts, f"{p.seconds:.0f} s", "", _left(counted, p.total, per_second)))
+
+    def converting(self, frames: int, total: int | None) -> None:
+        """How many frames of a recording were converted."""
+        self._show(_counted("frame", frames, frames, total))
+
     def print(self, message: str) -> None:
         """A line that stays; a long one is not broken, so that it can be searched for and copied."""
         self._try(lambda: self._console.print(Text(message), soft_wrap=True))
 
-    def print_json(self, report: CaptureReport | DriveReport) -> None:
+    def print_json(self, report: msgspec.Struct) -> None:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
 
     def finish(self) -> None:

@@ -108,6 +108,11 @@ class Intake(Generic[T]):
         return self.source is not None and self.source.live
 
     @property
+    def has_host_times(self) -> bool:
+        """Whether an item's age is the host's time less its own; not so of a recording, or of one in slow motion."""
+        return self.is_live and getattr(self.source, "host_times", True)
+
+    @property
     def is_done(self) -> bool:
         """Whether as many were processed as were asked for."""
         return self._limit is not None and self.processed >= self._limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -48,10 +48,14 @@ class SourceReader(Generic[T]):
 
     Args:
         begin: read at once; else from `start` on, so that nothing is dropped while its reader is not ready.
+
+    Attributes:
+        taps: are called with each frame as it comes, on the reader's thread, before any is dropped.
     """
 
     def __init__(self, source: Source[T], *, begin: bool = True) -> None:
         self._source = source
+        self.taps: tuple[Callable[[T], object], ...] = ()
         self._slot: Slot[Arrival[T]] = Slot()
         self._taken = 0
         self._passed_over = 0
@@ -63,6 +67,11 @@ class SourceReader(Generic[T]):
         """Begin to read; once is enough."""
         if not self._thread.is_alive() and not self._slot.closed:
             self._thread.start()
+
+    @property
+    def started(self) -> bool:
+        """Whether it has begun to read."""
+        return self._thread.ident is not None
 
     @property
     def dropped(self) -> int:
@@ -102,7 +111,11 @@ class SourceReader(Generic[T]):
         put = self._slot.put if live else self._slot.put_when_empty
         try:
             for frame in self._source:
-                put(Arrival(frame, now_ns()))
+                arrival = Arrival(frame, now_ns())
+                for tap in self.taps:
+                    tap(frame)
+                put(arrival)
+                del arrival, frame
                 if live and on_demand:
                     self._slot.wait_until_empty()
                 if self._slot.closed:

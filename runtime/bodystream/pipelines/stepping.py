@@ -79,6 +79,23 @@ class Stepping(ABC, Generic[T, R]):
         self._refuse_closed()
         self._open()
 
+    def add_tap(self, tap: Callable[[T], object]) -> None:
+        """Call `tap` with each item that the source gives, those included that are dropped for newer ones.
+
+        It is called on the thread that reads, which it must not hold up, and from the first item on: add it before the
+        session is opened or run. What it raises ends the source.
+
+        Raises:
+            SessionError: there is no source, or it is being read already.
+        """
+        self._refuse_closed()
+        reader = self._intake.reader
+        if reader is None:
+            raise SessionError("this session has no source to tap: what is pushed is known to who pushes it")
+        if reader.started:
+            raise SessionError("the source is being read already: add a tap before the session is opened or run")
+        reader.taps = (*reader.taps, tap)
+
     @abstractmethod
     def _refuse_closed(self) -> None:
         """Raises: SessionError: the session is closed."""

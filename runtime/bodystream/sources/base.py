@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from bodystream.types import RgbdFrame
 
-__all__ = ["RgbdSource", "SourceCounts"]
+__all__ = ["RawSource", "RgbdSource", "SourceCounts"]
 
 
 @dataclass(slots=True)
@@ -65,3 +65,14 @@ class RgbdSource(Protocol):
     def close(self) -> None:
         """Stop and release the device or files; safe to call twice and from another thread."""
         ...
+
+
+@runtime_checkable
+class RawSource(Protocol):
+    """A source that can give its images also as the device gave them.
+
+    Attributes:
+        keep_raw: set it before frames are read, and they have `RgbdFrame.raw`.
+    """
+
+    keep_raw: bool

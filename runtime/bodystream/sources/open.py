@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bodystream.sources.folder_config import FolderConfig
     from bodystream.sources.realsense.config import RealSenseConfig
     from bodystream.sources.synthetic import SyntheticConfig
+    from bodystream.sources.take_config import TakeConfig
 
 __all__ = ["SOURCE_KINDS", "Pace", "open_source"]
 
@@ -46,8 +47,8 @@ def open_source(
 
     Args:
         spec: `synthetic`, `synthetic:7?motion=walk`, `folder:take?depth_scale_m=0.001&loop=1`,
-            `realsense:SERIAL?exposure_us=8000`. The keys are the fields of `SyntheticConfig`, `FolderConfig` and
-            `RealSenseConfig`.
+            `realsense:SERIAL?exposure_us=8000`, `take:FILE`. The keys are the fields of `SyntheticConfig`,
+            `FolderConfig`, `RealSenseConfig` and `TakeConfig`.
         device: where a source computes that does, a Warp device or a name for `select_device`.
         frames: how many will be taken, or None: the synthetic camera need not draw more.
         pace: of the synthetic camera: every frame, as fast as it is taken (`all`); the same, but no faster than its
@@ -98,6 +99,12 @@ def _open_realsense(target: str, config: RealSenseConfig, _: _Wish) -> RgbdSourc
     return RealSenseSource.open(os.path.expanduser(target), config=config)
 
 
+def _open_take(target: str, config: TakeConfig, _: _Wish) -> RgbdSource:
+    from bodystream.sources.take import TakeSource
+
+    return TakeSource(Path(target).expanduser(), config)
+
+
 SOURCE_KINDS: tuple[SourceKind[_Wish, RgbdSource], ...] = (
     SourceKind(
         "synthetic",
@@ -123,6 +130,13 @@ SOURCE_KINDS: tuple[SourceKind[_Wish, RgbdSource], ...] = (
         _open_realsense,
         target="SERIAL|TAKE.db3",
         optional=True,
+    ),
+    SourceKind(
+        "take",
+        "a recording of `bodystream record` (.mcap)",
+        "bodystream.sources.take_config:TakeConfig",
+        _open_take,
+        target="FILE",
     ),
 )
 """All kinds of source of depth frames: a new one is a row here."""

@@ -2,6 +2,7 @@
 
 from bodystream.types.base import Array, Status
 from bodystream.types.bodies import BodyPose, DeviceKind, HeadsetSample, TrackedDevice
+from bodystream.types.cameras import LensCamera, RawImages, RgbdCalibration
 from bodystream.types.frames import CameraIntrinsics, FlowField, Foreground, FrameTruth, RgbdFrame
 from bodystream.types.surfaces import BoneMotion, GraphSnapshot, Mesh, SkinnedMesh
 
@@ -16,7 +17,10 @@ __all__ = [
     "FrameTruth",
     "GraphSnapshot",
     "HeadsetSample",
+    "LensCamera",
     "Mesh",
+    "RawImages",
+    "RgbdCalibration",
     "RgbdFrame",
     "SkinnedMesh",
     "Status",

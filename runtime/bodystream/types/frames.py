@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bodystream.errors import InputError, excerpt
 from bodystream.types.base import Array, Status
 from bodystream.types.surfaces import Mesh
+
+if TYPE_CHECKING:
+    from bodystream.types.cameras import RawImages
 
 __all__ = ["CameraIntrinsics", "FlowField", "Foreground", "FrameTruth", "RgbdFrame"]
 
@@ -144,6 +148,7 @@ class RgbdFrame:
         mask: (H, W) bool, foreground given by the source, or None.
         truth: ground truth of a synthetic source, or None.
         name: what a person would call the frame (a file's name), for messages.
+        raw: the images before depth and colour were registered, of a source that was asked to keep them, or None.
     """
 
     index: int
@@ -155,6 +160,7 @@ class RgbdFrame:
     mask: Array | None = None
     truth: FrameTruth | None = None
     name: str = ""
+    raw: RawImages | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.intrinsics, CameraIntrinsics):

@@ -25,8 +25,8 @@ from bodystream.sinks.base import Occasion, Sink
 from bodystream.sinks.reports.drive import DriveReport, DriveReportBuilder
 from bodystream.sinks.reports.figures import SourceSection
 from bodystream.sources.headset.base import HeadsetSource
+from bodystream.sources.headset.replay import ReplayedHeadset
 from bodystream.sources.headset.synthetic import MotionHeadset
-from bodystream.sources.headset.trace import TraceHeadset
 from bodystream.timing import Spans, now_ns
 from bodystream.types import BodyPose, DeviceKind, HeadsetSample, Mesh, SkinnedMesh, Status, TrackedDevice
 
@@ -96,7 +96,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         self.failed = 0
         warm_up(self.device, on_kernel_build, DRIVE_MODULES)
         self._driver = Driver(self.device, self.config, constraint=constraint, on_calibrated=self._calibrated)
-        if isinstance(source, TraceHeadset):  # its units and axes are known before the first sample
+        if isinstance(source, ReplayedHeadset) and source.from_file:  # so they are known before the first sample
             self._driver.checker.prime(source.samples)
         self._driver.warm_up()
         engine = self._driver.engine
@@ -210,7 +210,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         end_ns = now_ns()
         # Times of a recording that is read ahead lie in the future: its age is counted from the work on it.
         began_ns = start_ns if arrived_ns is None else arrived_ns
-        if self._intake.is_live:
+        if self._intake.has_host_times:
             began_ns = result.pose.t_ns
         latency_ns = end_ns - began_ns
         self._intake.count(latency_ns, end_ns)
@@ -239,7 +239,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             nominal_hz=self._nominal_hz,
             rate_hz=self._intake.rate_hz,
             latency_ms=self._intake.latency_ns * 1e-6,
-            is_live=self._intake.is_live,
+            is_live=self._intake.has_host_times,
             warnings={**dict.fromkeys(self._driver.checker.warnings, 1), **self._intake.counts.counted_warnings()},
         )
 

@@ -25,49 +25,64 @@ class _Wish:
     """What a session wants of a source, beside what its specification says."""
 
     realtime: bool
+    speed: float
     on_status: Callable[[str], None] | None
 
 
-def open_headset(spec: str, *, realtime: bool = False, on_status: Callable[[str], None] | None = None) -> HeadsetSource:
+def open_headset(
+    spec: str, *, realtime: bool = False, speed: float = 1.0, on_status: Callable[[str], None] | None = None
+) -> HeadsetSource:
     """Open what `spec` names, `kind:target?key=value&key=value`.
 
     Args:
         spec: `openxr`; `webxr?host=0.0.0.0`, `webxr:PORT`; `vmc:PORT`, any sender of VMC; `trace:FILE`, a recording
-            (`trace.py`); `motion:PATH`, a headset made from a motion file, PATH as for `sources.motion.find_takes`. The
-            keys are the fields of `OpenXrConfig`, `WebXrConfig`, `VmcConfig`, `TraceConfig` and `MotionConfig`.
+            (`trace.py`); `take:FILE`, the same of `bodystream record`; `motion:PATH`, a headset made from a motion
+            file, PATH as for `sources.motion.find_takes`. The keys are the fields of `OpenXrConfig`, `WebXrConfig`,
+            `VmcConfig`, `TraceConfig` and `MotionConfig`.
         realtime: recordings at their own pace, where `spec` does not say it.
+        speed: of recordings at their own pace: how many times as fast.
         on_status: told what a person has to do, such as the address that a headset's browser has to open.
 
     Raises:
         ConfigurationError: there is no such kind, key or value; the message says what there is.
         BodystreamError: it cannot be opened.
     """
-    return choose(spec, HEADSET_KINDS, "headset source").open(_Wish(realtime, on_status))
+    return choose(spec, HEADSET_KINDS, "headset source").open(_Wish(realtime, speed, on_status))
 
 
-def _open_openxr(_: str, config: OpenXrConfig, __: _Wish) -> HeadsetSource:
+def _open_openxr(_: str, config: OpenXrConfig, wish: _Wish) -> HeadsetSource:
     from bodystream.sources.headset.openxr import OpenXrHeadset
 
+    _live_only("openxr", wish)
     return OpenXrHeadset(**_options(config))
 
 
 def _open_webxr(_: str, config: WebXrConfig, wish: _Wish) -> HeadsetSource:
     from bodystream.sources.headset.webxr import WebXrHeadset
 
+    _live_only("webxr", wish)
     return WebXrHeadset(**_options(config), on_status=wish.on_status)
 
 
 def _open_vmc(_: str, config: VmcConfig, wish: _Wish) -> HeadsetSource:
     from bodystream.sources.headset.vmc import VmcHeadset
 
+    _live_only("vmc", wish)
     return VmcHeadset(**_options(config), on_status=wish.on_status)
 
 
 def _open_trace(target: str, config: TraceConfig, wish: _Wish) -> HeadsetSource:
     from bodystream.sources.headset.trace import TraceHeadset, read_trace
 
-    realtime = wish.realtime if config.realtime is None else config.realtime
-    return TraceHeadset(read_trace(Path(target).expanduser()), realtime=realtime)
+    realtime = _pace(config, wish)
+    return TraceHeadset(read_trace(Path(target).expanduser()), realtime=realtime, speed=wish.speed)
+
+
+def _open_take(target: str, config: TraceConfig, wish: _Wish) -> HeadsetSource:
+    from bodystream.sources.headset.take import TakeHeadset
+
+    realtime = _pace(config, wish)
+    return TakeHeadset(Path(target).expanduser(), realtime=realtime, speed=wish.speed)
 
 
 def _open_motion(target: str, config: MotionConfig, wish: _Wish) -> HeadsetSource:
@@ -86,11 +101,32 @@ def _open_motion(target: str, config: MotionConfig, wish: _Wish) -> HeadsetSourc
         seed=config.seed,
         hands=config.hands,
         lost=TrackingLoss() if config.lost else None,
-        realtime=wish.realtime if config.realtime is None else config.realtime,
+        realtime=_pace(config, wish),
+        speed=wish.speed,
     )
     for warning in warnings:
         source.counts.warn(warning)
     return source
+
+
+def _pace(config: TraceConfig | MotionConfig, wish: _Wish) -> bool:
+    """Whether a recording is replayed at its own pace.
+
+    Raises:
+        ConfigurationError: it is not, and a speed is asked for.
+    """
+    realtime = wish.realtime if config.realtime is None else config.realtime
+    if wish.speed != 1.0 and not realtime:
+        raise ConfigurationError(
+            f"a speed of {wish.speed:g} is for recordings at their own pace, and this one is read as fast as it is "
+            "processed: leave one of the two out"
+        )
+    return realtime
+
+
+def _live_only(name: str, wish: _Wish) -> None:
+    if wish.speed != 1.0:
+        raise ConfigurationError(f"{name} is live and has no speed, got {wish.speed:g}: only recordings have one")
 
 
 def _options(config: Any) -> dict[str, Any]:
@@ -118,6 +154,9 @@ HEADSET_KINDS: tuple[SourceKind[_Wish, HeadsetSource], ...] = (
         target_key="port",
     ),
     SourceKind("trace", "a recording: iwer, A-Frame or CSV", f"{_CONFIGS}:TraceConfig", _open_trace, target="FILE"),
+    SourceKind(
+        "take", "a recording of `bodystream record` (.mcap)", f"{_CONFIGS}:TraceConfig", _open_take, target="FILE"
+    ),
     SourceKind(
         "motion",
         "a headset made from motion capture: BVH, ASF/AMC or AMASS",

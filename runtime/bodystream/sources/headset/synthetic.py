@@ -67,6 +67,7 @@ class MotionHeadset(ReplayedHeadset):
             point between the eyes.
         lost: losses of tracking; None for none.
         realtime: at the pace of the motion, instead of as fast as it is processed.
+        speed: with `realtime`, how many times as fast.
 
     Attributes:
         clip: the motion at the source's rate, one frame per sample index.
@@ -84,6 +85,7 @@ class MotionHeadset(ReplayedHeadset):
         hands: Literal["joint", "grip", "hand"] = "grip",
         lost: TrackingLoss | None = None,
         realtime: bool = False,
+        speed: float = 1.0,
     ) -> None:
         if hands not in HANDS:
             raise ConfigurationError(f"hands must be one of {', '.join(HANDS)}, got {hands!r}")
@@ -128,7 +130,7 @@ class MotionHeadset(ReplayedHeadset):
             )
             for k in np.flatnonzero(arrived).tolist()
         ]
-        super().__init__(f"motion:{clip.name}", samples, rate_hz, realtime)
+        super().__init__(f"motion:{clip.name}", samples, rate_hz, realtime, speed=speed)
 
 
 def _bursts(per_minute: float, mean_s: float, count: int, rate_hz: float, rng: np.random.Generator) -> Array:

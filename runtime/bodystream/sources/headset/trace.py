@@ -113,9 +113,12 @@ class TraceHeadset(ReplayedHeadset):
     Args:
         trace: the recording.
         realtime: at the pace of its recording, instead of as fast as it is processed.
+        speed: with `realtime`, how many times as fast.
     """
 
-    def __init__(self, trace: Trace, realtime: bool = False) -> None:
-        super().__init__(f"trace:{trace.name}", trace.samples, trace.rate_hz, realtime)
+    from_file = True
+
+    def __init__(self, trace: Trace, realtime: bool = False, speed: float = 1.0) -> None:
+        super().__init__(f"trace:{trace.name}", trace.samples, trace.rate_hz, realtime, speed=speed)
         for warning in trace.warnings:
             self.counts.warn(warning)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -26,70 +25,33 @@ from bodystream.sources.realsense.kernels import (
     finish_depth,
     splat_depth,
 )
-from bodystream.types import Array, CameraIntrinsics
+from bodystream.types import Array, LensCamera, RgbdCalibration
 
-__all__ = ["Aligner", "LensCamera", "RgbdCalibration", "distort_normalised"]
+__all__ = ["Aligner", "distort_normalised", "lens_code"]
 
 _LENS_CODES = {"none": 0, "modified_brown_conrady": 1, "inverse_brown_conrady": 1, "brown_conrady": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class LensCamera:
-    """A camera with its lens, as librealsense describes it.
+def lens_code(camera: LensCamera) -> int:
+    """The kernels' code of a camera's lens.
 
-    Attributes:
-        intrinsics: of the ideal pinhole.
-        model: librealsense's name of the distortion.
-        coefficients: k1, k2, p1, p2, k3.
+    Raises:
+        SourceError: the model cannot be projected.
     """
-
-    intrinsics: CameraIntrinsics
-    model: str = "none"
-    coefficients: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
-
-    @property
-    def bends(self) -> bool:
-        """Whether the lens departs from a pinhole: most D400 streams name a model with coefficients of 0."""
-        return self.model != "none" and any(c != 0.0 for c in self.coefficients)
-
-    @property
-    def lens_code(self) -> int:
-        """The kernels' code of the model.
-
-        Raises:
-            SourceError: the model cannot be projected.
-        """
-        if not self.bends:
-            return 0
-        if self.model not in _LENS_CODES:
-            known = ", ".join(sorted(_LENS_CODES))
-            raise SourceError(
-                f"the colour stream has the lens model {self.model}, wanted one of {known}: use another colour "
-                "resolution or camera, or capture without colour (colour=False)"
-            )
-        return _LENS_CODES[self.model]
-
-
-@dataclass(frozen=True, slots=True)
-class RgbdCalibration:
-    """What the device says of its two streams.
-
-    Attributes:
-        depth: must be a pinhole; the depth image of a stereo camera is rectified.
-        depth_scale_m: metres per unit of the 16 bit depth image.
-        colour: None where there is no colour stream.
-        colour_from_depth: (4, 4) float64 rigid transform [m], None without colour.
-    """
-
-    depth: LensCamera
-    depth_scale_m: float
-    colour: LensCamera | None = None
-    colour_from_depth: Array | None = None
+    if not camera.bends:
+        return 0
+    if camera.model not in _LENS_CODES:
+        known = ", ".join(sorted(_LENS_CODES))
+        raise SourceError(
+            f"the colour stream has the lens model {camera.model}, wanted one of {known}: use another colour "
+            "resolution or camera, or capture without colour (colour=False)"
+        )
+    return _LENS_CODES[camera.model]
 
 
 def distort_normalised(points: Array, camera: LensCamera) -> Array:
     """Normalised image coordinates (..., 2) as the lens bends them, float64."""
-    code = camera.lens_code
+    code = lens_code(camera)
     if code == 0:
         return np.asarray(points, np.float64)
     k1, k2, p1, p2, k3 = camera.coefficients
@@ -274,7 +236,7 @@ def _projection(calibration: RgbdCalibration, *, ideal_lens: bool) -> Projection
     values.offset_m = wp.vec3(*colour_from_depth[:3, 3].tolist())
     values.focal = wp.vec2(colour.intrinsics.fx, colour.intrinsics.fy)
     values.centre = wp.vec2(colour.intrinsics.cx, colour.intrinsics.cy)
-    values.lens = 0 if ideal_lens else colour.lens_code
+    values.lens = 0 if ideal_lens else lens_code(colour)
     values.k1, values.k2, values.p1, values.p2, values.k3 = colour.coefficients
     return values
 

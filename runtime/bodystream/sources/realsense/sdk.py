@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from bodystream.errors import InputError, SourceError
-from bodystream.sources.realsense.align import LensCamera, RgbdCalibration
 from bodystream.sources.realsense.config import RealSenseConfig
 from bodystream.sources.realsense.device import (
     UDEV_REMEDY,
@@ -24,7 +23,7 @@ from bodystream.sources.realsense.device import (
 )
 from bodystream.sources.realsense.recording import RecordingIndex, check_recording
 from bodystream.sources.realsense.stream import CameraAbsentError, CameraInfo, FramePairer, RawFrame
-from bodystream.types import Array, CameraIntrinsics
+from bodystream.types import Array, CameraIntrinsics, LensCamera, RgbdCalibration
 
 __all__ = ["SdkStream", "open_camera", "open_recording"]
 

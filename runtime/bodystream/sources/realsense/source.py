@@ -18,7 +18,7 @@ from bodystream.sources.realsense.probe import probe_recording
 from bodystream.sources.realsense.recording import check_recording
 from bodystream.sources.realsense.stream import CameraAbsentError, ClockMapper, FrameStream, RawFrame
 from bodystream.timing.clock import now_ns
-from bodystream.types import CameraIntrinsics, RgbdFrame
+from bodystream.types import CameraIntrinsics, RawImages, RgbdFrame
 
 __all__ = ["RealSenseSource", "is_recording"]
 
@@ -45,6 +45,7 @@ class RealSenseSource:
 
     Attributes:
         intrinsics: of the frames' pixels.
+        keep_raw: set it, and frames have the images as they came (`RgbdFrame.raw`), as a recorder wants them.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class RealSenseSource:
         settle_s: float = 1.0,
     ) -> None:
         self.live = live
+        self.keep_raw = False
         self.counts = SourceCounts()
         self._opener = opener
         self._config = config
@@ -177,6 +179,15 @@ class RealSenseSource:
             colour=colour,
             device_t_ns=raw.device_t_ns,
             name=f"{self.name}#{raw.number}",
+            raw=self._kept(raw) if self.keep_raw else None,
+        )
+
+    def _kept(self, raw: RawFrame) -> RawImages:
+        """Copies: the SDK has few buffers, and stops where they are kept from it."""
+        colour = None if raw.colour is None else raw.colour.copy()
+        config = self._config
+        return RawImages(
+            raw.depth.copy(), colour, self._aligner.calibration, config.align, config.sampling, config.max_depth_m
         )
 
     def _next_raw(self) -> RawFrame | None:

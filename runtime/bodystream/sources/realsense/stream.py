@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bodystream.errors import SourceError
-from bodystream.sources.realsense.align import RgbdCalibration
-from bodystream.types import Array
+from bodystream.types import Array, RgbdCalibration
 
 __all__ = ["CameraAbsentError", "CameraInfo", "ClockMapper", "FramePairer", "FrameStream", "RawFrame"]
 

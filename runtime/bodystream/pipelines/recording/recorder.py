@@ -1,0 +1,343 @@
+"""Writes what comes in to a take, on a thread of its own: neither encoding nor a slow disk holds anything up."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from bodystream.errors import BodystreamError, InputError
+from bodystream.takes import Event, TakeCamera, TakeWriter
+from bodystream.takes.images import ROUNDING_UNIT_M, DepthUnit, check_colour_coding, unit_of
+from bodystream.takes.messages import FrameMessage
+from bodystream.takes.packages import require_mcap
+from bodystream.takes.writer import create
+from bodystream.timing import Spans, now_ns
+from bodystream.types import Array, CameraIntrinsics, HeadsetSample, LensCamera, RgbdCalibration, RgbdFrame
+
+__all__ = ["COLOUR_CODING", "TakeRecorder", "check_take_path"]
+
+COLOUR_CODING = "jpeg 95"
+"""How colour is written unless something else is asked for."""
+_FLUSH_S = 0.4
+"""So often what came is put into the file: a process that is killed loses no more, and what waits to be encoded."""
+_MAX_WAITING_BYTES = 256 << 20
+"""Of frames that wait: four seconds of 640x480."""
+_LEAST_FREE_BYTES = 64 << 20
+"""Recording stops while there is room for the rest of the file and its table of contents."""
+
+
+def check_take_path(path: Path, option: str = "") -> None:
+    """Refuse a place where no take can be recorded, before a camera is opened. Missing folders are made.
+
+    Raises:
+        InputError: its name does not end in .mcap, there is such a file, or its folder cannot be written to.
+        MissingDependencyError: the packages of the extra `mcap` are not installed.
+    """
+    named = f"{option}: " if option else ""
+    if path.suffix.lower() != ".mcap":
+        raise InputError(f"{named}{path} is no name of a take: give one that ends in .mcap, such as take.mcap")
+    require_mcap()
+    if path.exists() or path.is_symlink():
+        raise InputError(f"{named}{path} is there already, and a recording is not written over: give another name")
+    create(path).close()
+    path.unlink()
+
+
+@dataclass(slots=True)
+class _Camera:
+    """What the last frame was of, and what the file says of it."""
+
+    about: TakeCamera
+    intrinsics: CameraIntrinsics
+    unit: DepthUnit
+    raw_calibration: RgbdCalibration | None
+    has_colour: bool
+    settled: bool
+    """Whether a frame with measurements told the unit of depth."""
+
+
+class TakeRecorder:
+    """Records frames, samples and events, in the order in which they are added; any thread may call its methods.
+
+    Nothing is raised to who adds: `failure` says what ended the recording, and what was recorded before stays in the
+    file, which can be opened.
+
+    Args:
+        path: of the new take; it grows under its own name.
+        colour: `jpeg N`, of a quality from 1 to 100, or `png`, which loses nothing.
+        on_note: is called with lines for a person, from the recorder's thread.
+        host_utc_offset_ns: nanoseconds since 1970 minus the clock of the times that are added; default: this host's.
+        about: what else the file says of itself.
+
+    Attributes:
+        frames, samples: in the file or on their way there.
+        dropped: frames for which there was no room.
+        rounded: frames whose depth was in no whole units, and is up to half a unit off.
+        failure: what ended the recording, or None.
+        spans: on the recorder's thread: `encode` of each frame, and `write` of what came since the last time.
+
+    Raises:
+        ConfigurationError: another way to write colour.
+        InputError: there is such a file, or none can be made.
+        MissingDependencyError: the packages of the extra `mcap` are not installed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        colour: str = COLOUR_CODING,
+        on_note: Callable[[str], None] | None = None,
+        host_utc_offset_ns: int | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        check_colour_coding(colour)
+        require_mcap()
+        self.path = path
+        self.frames = self.samples = self.dropped = self.rounded = 0
+        self.failure: BodystreamError | None = None
+        self.spans = Spans()
+        self._colour, self._on_note = colour, on_note
+        self._camera: _Camera | None = None
+        self._waiting: deque[tuple[Callable[[], None], int]] = deque()
+        self._waiting_bytes = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._began_ns = now_ns()
+        self._end_ns: int | None = None
+        offset_ns = time.time_ns() - now_ns() if host_utc_offset_ns is None else host_utc_offset_ns
+        file = create(path)
+        try:
+            self._writer = TakeWriter(file, offset_ns, about)
+        except OSError as error:
+            file.close()
+            path.unlink(missing_ok=True)
+            raise InputError(f"cannot record to {path}: {error.strerror or error}: choose another folder") from error
+        self._thread = threading.Thread(target=self._run, name="take-recorder", daemon=True)
+        self._thread.start()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been recording [s]."""
+        return ((self._end_ns or now_ns()) - self._began_ns) * 1e-9
+
+    @property
+    def written_bytes(self) -> int:
+        """In the file so far."""
+        return self._writer.written_bytes
+
+    def add_frame(self, frame: RgbdFrame, source: object, *, wait: bool) -> bool:
+        """Record a frame. Its arrays must not be written to any more.
+
+        Args:
+            source: that it came from; its name and what it knows of its depth's unit are taken down.
+            wait: for room, as the frames of a recording can; else a frame that finds none is dropped and counted.
+
+        Returns:
+            Whether it will be in the file.
+        """
+        raw = frame.raw
+        images = (frame.depth_m, frame.colour, frame.mask) if raw is None else (raw.depth, raw.colour, frame.mask)
+        size = sum(image.nbytes for image in images if image is not None)
+        with self._wake:
+            full = self._waiting_bytes + size > _MAX_WAITING_BYTES
+            if full and wait:
+                self._wake.wait_for(lambda: self._waiting_bytes < _MAX_WAITING_BYTES // 2 or self._is_over())
+            if self._is_over():
+                return False
+            if full and not wait:
+                self.dropped += 1
+                if self.dropped == 1:
+                    self._note("warning: frames come faster than they can be recorded: some are left out of the take")
+                return False
+            self.frames += 1
+            self._put(lambda: self._write_frame(frame, source), size)
+        return True
+
+    def add_sample(self, sample: HeadsetSample) -> bool:
+        """Record what a headset knew; False where the recording is over."""
+        with self._wake:
+            if self._is_over():
+                return False
+            self.samples += 1
+            self._put(lambda: self._writer.add_sample(sample), 1000)
+        return True
+
+    def add_event(self, source: str, kind: str, text: str = "", count: int = 0) -> None:
+        """Record something that happened now; see `Event`."""
+        event = Event(t_ns=now_ns(), source=source, kind=kind, text=text[:2000], count=count)
+        with self._wake:
+            if not self._is_over():
+                self._put(lambda: self._writer.add_event(event), 1000)
+
+    def close(self) -> None:
+        """Write what waits, finish the file and wait for that; safe to call again. `failure` says how it went."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> TakeRecorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_over(self) -> bool:
+        return self._closing or self.failure is not None
+
+    def _put(self, write: Callable[[], None], size: int) -> None:
+        self._waiting.append((write, size))
+        self._waiting_bytes += size
+        self._wake.notify_all()
+
+    def _note(self, line: str) -> None:
+        if self._on_note is not None:
+            self._on_note(line)
+
+    def _run(self) -> None:
+        flushed_s, dirty = time.monotonic(), False
+        try:
+            while True:
+                with self._wake:
+                    self._wake.wait_for(lambda: self._waiting or self._closing, _FLUSH_S if dirty else None)
+                    if self._closing and not self._waiting:
+                        break
+                    write, size = self._waiting.popleft() if self._waiting else (None, 0)
+                if write is not None:
+                    self._guarded(write)
+                    dirty = True
+                    with self._wake:
+                        self._waiting_bytes -= size
+                        self._wake.notify_all()
+                    del write  # a frame must not live until the next one comes
+                if dirty and time.monotonic() - flushed_s >= _FLUSH_S:
+                    with self.spans.measure("write"):
+                        self._writer.flush()
+                    flushed_s, dirty = time.monotonic(), False
+                    if self._is_nearly_full():
+                        self._fail(
+                            f"{self.path}: the disk is nearly full: the recording was stopped, and the take is whole: "
+                            "free some space or choose another folder"
+                        )
+                        break
+            self._writer.close()
+        except OSError as error:
+            self._writer.give_up()
+            self._fail(
+                f"{self.path}: nothing more can be written ({error.strerror or error}): the recording was stopped, and "
+                "what came before can be opened: free some space or choose another folder"
+            )
+        finally:
+            self._end_ns = now_ns()
+            with self._wake:
+                self._waiting.clear()
+                self._waiting_bytes = 0
+                self._wake.notify_all()
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """What is wrong with one frame must not end the recording."""
+        try:
+            write()
+        except OSError:
+            raise
+        except (BodystreamError, ValueError, TypeError, cv2.error) as error:
+            self.frames -= 1
+            self.dropped += 1
+            self._note(f"warning: a frame could not be recorded: {error}")
+
+    def _fail(self, text: str) -> None:
+        with self._wake:
+            self.failure = InputError(text)
+            self._wake.notify_all()
+        self._note(f"error: {text}")
+
+    def _is_nearly_full(self) -> bool:
+        try:
+            found = os.statvfs(self.path.parent)
+        except (OSError, AttributeError):  # no statvfs on this system
+            return False
+        return found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES
+
+    # Frames
+
+    def _write_frame(self, frame: RgbdFrame, source: object) -> None:
+        with self.spans.measure("encode"):
+            if frame.raw is not None:
+                depth, colour, exact = frame.raw.depth, frame.raw.colour, True
+            else:
+                depth, colour = None, frame.colour
+            camera = self._described(frame, colour, source)
+            if depth is None:
+                depth, exact = camera.unit.to_units(frame.depth_m)
+                self._tell_rounded(exact, camera)
+            message = FrameMessage(
+                index=frame.index,
+                t_ns=int(frame.t_ns),
+                device_t_ns=None if frame.device_t_ns is None else int(frame.device_t_ns),
+                name=frame.name,
+                colour=colour is not None,
+                mask=frame.mask is not None,
+                exact=exact,
+            )
+            about = camera.about
+            self._writer.add_frame(message, depth, colour, frame.mask, coding=self._colour, registered=about.registered)
+
+    def _described(self, frame: RgbdFrame, colour: Array | None, source: object) -> _Camera:
+        """What the frame is of; told to the file where it is not what the frame before was of."""
+        raw, known = frame.raw, self._camera
+        calibration = None if raw is None else raw.calibration
+        if known is not None and known.raw_calibration is calibration and known.has_colour is (colour is not None):
+            same = raw is not None or (known.intrinsics == frame.intrinsics and known.settled)
+            if same or (known.intrinsics == frame.intrinsics and not frame.depth_m.any()):
+                return known
+        coding = "none" if colour is None else self._colour
+        name, rate_hz = str(getattr(source, "name", "")), getattr(source, "rate_hz", None)
+        settled = True
+        if raw is not None:
+            unit = DepthUnit(raw.calibration.depth_scale_m)
+            about = TakeCamera(
+                source=name,
+                rate_hz=rate_hz,
+                calibration=raw.calibration,
+                registered=False,
+                align=raw.align,
+                sampling=raw.sampling,
+                max_depth_m=raw.max_depth_m,
+                colour_coding=coding,
+            )
+        else:
+            stated_m = getattr(source, "depth_scale_m", None)
+            settled = bool(frame.depth_m.any())
+            found = unit_of(frame.depth_m, stated_m)
+            unit = DepthUnit(stated_m if stated_m and not settled else ROUNDING_UNIT_M) if found is None else found
+            about = TakeCamera(
+                source=name,
+                rate_hz=rate_hz,
+                calibration=RgbdCalibration(LensCamera(frame.intrinsics), unit.scale_m),
+                registered=True,
+                depth_quotient=unit.quotient,
+                colour_coding=coding,
+            )
+        self._writer.add_camera(about, frame.t_ns)
+        self._camera = _Camera(about, frame.intrinsics, unit, calibration, colour is not None, settled)
+        return self._camera
+
+    def _tell_rounded(self, exact: bool, camera: _Camera) -> None:
+        if exact:
+            return
+        self.rounded += 1
+        if self.rounded == 1:
+            unit_mm = camera.about.calibration.depth_scale_m * 1e3
+            self._note(
+                f"note: depth of {camera.about.source} is not in whole steps of a usual unit: it is recorded in steps "
+                f"of {unit_mm:g} mm, {0.5 * unit_mm:g} mm off at most, and nothing beyond {65.534 * unit_mm:.3g} m"
+            )
