@@ -20,6 +20,7 @@ _FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
 class PlainAvatar:
     """A tetrahedron on each joint, which stands where the joint is and is turned as its bone."""
 
+    retarget = None
     skin: SkinnedMesh | None = None
     colours: Array | None = None
 

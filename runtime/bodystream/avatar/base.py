@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import warp as wp
 
+from bodystream.avatar.retarget import Retarget
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINTS, Skeleton
@@ -30,13 +31,20 @@ class Avatar(Protocol):
 
     @property
     def skeleton(self) -> Skeleton:
-        """The proportions of the person whose body it is."""
+        """The proportions of the person whose poses it takes."""
+        ...
+
+    @property
+    def retarget(self) -> Retarget | None:
+        """Where the body has proportions of its own: what takes the person's poses to its skeleton. None = the body
+        has the person's."""
         ...
 
     @property
     def skin(self) -> SkinnedMesh | None:
-        """The surface at bind on its bones, which are the 22 joints of `skeleton` in their canonical frames: where it
-        is posed by linear blend skinning, viewers and files do that themselves. None = only posed vertices exist."""
+        """The surface at bind on its bones, of which the first are the 22 joints of the body's skeleton in their
+        canonical frames, and others stand on one of these: where it is posed by linear blend skinning, viewers and
+        files do that themselves. None = only posed vertices exist."""
         ...
 
     @property

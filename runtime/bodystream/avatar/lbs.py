@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 import warp as wp
 
-from bodystream.avatar import kernels
 from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.proportions import fit_rig
+from bodystream.avatar.retarget import Retarget
 from bodystream.avatar.rig import load_rig
-from bodystream.device import RecordedLaunch, Staged, download_together, select_device, uploaded
-from bodystream.errors import InputError
-from bodystream.geometry.skeleton import JOINTS, PARENTS, Skeleton
+from bodystream.avatar.skin_poser import SkinPoser
+from bodystream.device import select_device
+from bodystream.geometry.skeleton import Skeleton
 from bodystream.types import Array, Mesh, SkinnedMesh
 
-__all__ = ["LbsAvatar", "face_rings"]
+__all__ = ["LbsAvatar"]
 
 
 class LbsAvatar:
@@ -36,71 +35,18 @@ class LbsAvatar:
         BundleError: the shipped body is missing or damaged.
     """
 
+    retarget: Retarget | None = None
+
     def __init__(
         self, skeleton: Skeleton | None = None, device: wp.Device | None = None, *, rig: SkinnedMesh | None = None
     ) -> None:
-        self._device = select_device("cpu") if device is None else device
         fitted = fit_rig(load_rig() if rig is None else rig, skeleton)
         self._skin, self._skeleton = fitted.skin, fitted.skeleton
-        mesh = self._skin.mesh
-        self._count = len(mesh.vertices)
-
-        def buffer(count: int, dtype: type) -> wp.array:
-            return wp.zeros(count, dtype=dtype, device=self._device)
-
-        def on_device(values: Array, dtype: type) -> wp.array:
-            return uploaded(np.ascontiguousarray(values), dtype, self._device)
-
-        joints = len(JOINTS)
-        self._pose = Staged(joints + 1, wp.vec4, self._device)
-        self._pose.host[:joints, 3] = 1.0
-        # Results come to the host through pinned memory; on the CPU they are there already.
-        self._vertices, self._normals = (Staged(self._count, wp.vec3, self._device) for _ in range(2))
-        self._joints = buffer(joints, wp.vec3)
-
-        bones = self._skin.bone_from_bind.astype(np.float32)
-        linear, shift = buffer(joints, wp.mat33), buffer(joints, wp.vec3)
-        starts, ring = face_rings(mesh.faces, self._count)
-        self._stages = (
-            RecordedLaunch(
-                kernels.move_bones,
-                joints,
-                [
-                    on_device(np.array(PARENTS, np.int32), wp.int32),
-                    on_device(self.skeleton.offsets_m.astype(np.float32), wp.vec3),
-                    on_device(bones[:, :3, :3], wp.mat33),
-                    on_device(bones[:, :3, 3], wp.vec3),
-                    self._pose.array,
-                    linear,
-                    shift,
-                    self._joints,
-                ],
-                self._device,
-            ),
-            RecordedLaunch(
-                kernels.skin_vertices,
-                self._count,
-                [
-                    on_device(mesh.vertices, wp.vec3),
-                    on_device(self._skin.bones, wp.vec4i),
-                    on_device(self._skin.weights, wp.vec4),
-                    linear,
-                    shift,
-                    self._vertices.array,
-                ],
-                self._device,
-            ),
-            RecordedLaunch(
-                kernels.ring_normals,
-                self._count,
-                [self._vertices.array, on_device(starts, wp.int32), on_device(ring, wp.vec2i), self._normals.array],
-                self._device,
-            ),
-        )
+        self._poser = SkinPoser(self._skin, self._skeleton, select_device("cpu") if device is None else device)
 
     @property
     def device(self) -> wp.Device:
-        return self._device
+        return self._poser.device
 
     @property
     def skin(self) -> SkinnedMesh:
@@ -121,53 +67,28 @@ class LbsAvatar:
 
     @property
     def vertices(self) -> wp.array:
-        return self._vertices.array
+        return self._poser.vertices.array
 
     @property
     def normals(self) -> wp.array:
-        return self._normals.array
+        return self._poser.normals.array
 
     @property
     def joints(self) -> wp.array:
         """(22,) vec3 on `device`: the joints in the last pose [m]."""
-        return self._joints
+        return self._poser.joints
 
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
         """Fill `vertices`, `normals` and `joints`; see `Avatar.pose_on_device`."""
-        quaternions, root = pose_quaternions(rotations, root_position_m)
-        self._pose.wait()
-        self._pose.host[:-1] = quaternions
-        self._pose.host[-1, :3] = root
-        self._pose.send()
-        for stage in self._stages:
-            stage()
+        self._poser.pose(*pose_quaternions(rotations, root_position_m))
 
     def pose_into(self, rotations: Array, root_position_m: Array, vertices_out: Array, normals_out: Array) -> None:
         """Pose and write to (V, 3) float32 host arrays; see `Avatar.pose_into`."""
-        shape = (self._count, 3)
-        for name, out in (("vertices_out", vertices_out), ("normals_out", normals_out)):
-            if out.shape != shape or out.dtype != np.float32:
-                raise InputError(f"{name} must be float32 of shape {shape}, got {out.dtype} of shape {out.shape}")
+        self._poser.check_buffers(vertices_out, normals_out)
         self.pose_on_device(rotations, root_position_m)
-        vertices, normals = download_together([self._vertices, self._normals])
-        np.copyto(vertices_out, vertices)
-        np.copyto(normals_out, normals)
+        self._poser.download_into(vertices_out, normals_out)
 
     def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
         """The posed surface in new host arrays; see `Avatar.pose`."""
-        vertices, normals = np.empty((2, self._count, 3), np.float32)
-        self.pose_into(rotations, root_position_m, vertices, normals)
-        return Mesh(vertices, self.faces, normals, self.colours)
-
-
-def face_rings(faces: Array, count: int) -> tuple[Array, Array]:
-    """Of each of `count` vertices the faces around it, as their other two corners in order.
-
-    Returns:
-        (count + 1,) int32 starts and (3 F, 2) int32 corners.
-    """
-    corner = faces.reshape(-1)
-    others = np.stack([np.roll(faces, -1, axis=1), np.roll(faces, -2, axis=1)], axis=-1).reshape(-1, 2)
-    order = np.argsort(corner, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(corner, minlength=count))])
-    return starts.astype(np.int32), others[order].astype(np.int32)
+        self.pose_on_device(rotations, root_position_m)
+        return self._poser.mesh()

@@ -4,7 +4,7 @@ from bodystream.types.base import Array, Status
 from bodystream.types.bodies import BodyPose, DeviceKind, HeadsetSample, TrackedDevice
 from bodystream.types.cameras import LensCamera, RawImages, RgbdCalibration
 from bodystream.types.frames import CameraIntrinsics, FlowField, Foreground, FrameTruth, RgbdFrame
-from bodystream.types.surfaces import BoneMotion, GraphSnapshot, Mesh, SkinnedMesh
+from bodystream.types.surfaces import BoneMotion, GraphSnapshot, Mesh, MeshPart, SkinnedMesh
 
 __all__ = [
     "Array",
@@ -19,6 +19,7 @@ __all__ = [
     "HeadsetSample",
     "LensCamera",
     "Mesh",
+    "MeshPart",
     "RawImages",
     "RgbdCalibration",
     "RgbdFrame",

@@ -9,7 +9,7 @@ import numpy as np
 from bodystream.errors import InputError
 from bodystream.types.base import Array
 
-__all__ = ["BoneMotion", "GraphSnapshot", "Mesh", "SkinnedMesh"]
+__all__ = ["BoneMotion", "GraphSnapshot", "Mesh", "MeshPart", "SkinnedMesh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,20 @@ class Mesh:
 
 
 @dataclass(frozen=True, slots=True)
+class MeshPart:
+    """Faces of a mesh, from `start` to before `end`, that are shown in one colour.
+
+    Attributes:
+        start, end: of the faces.
+        colour: sRGB.
+    """
+
+    start: int
+    end: int
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class SkinnedMesh:
     """A surface at bind and the bones that move it by linear blend skinning: a body on its skeleton, or a fused surface
     on its deformation graph. With the bones at `world_from_bone`, a point p at bind stands at
@@ -47,6 +61,8 @@ class SkinnedMesh:
         names: of a skeleton's bones, or None.
         version: grows whenever faces, bones, weights or the pose at bind change, so that who keeps them knows when to
             look again.
+        parts: of a surface in few colours, its faces by colour, for who can show one colour per mesh only; they cover
+            all faces in order. Empty = not known.
 
     Raises:
         InputError: a shape, a type, an index, a weight or a matrix that cannot be; the message says which.
@@ -59,6 +75,7 @@ class SkinnedMesh:
     parents: Array | None = None
     names: tuple[str, ...] | None = None
     version: int = 0
+    parts: tuple[MeshPart, ...] = ()
 
     def __post_init__(self) -> None:
         vertices, count = len(self.mesh.vertices), len(self.bone_from_bind)
@@ -75,6 +92,13 @@ class SkinnedMesh:
                 )
         if self.names is not None and len(self.names) != count:
             raise InputError(f"a skin of {count} bones needs as many names, got {len(self.names)}")
+        ends = [0, *(part.end for part in self.parts)]
+        starts = [*(part.start for part in self.parts), len(self.mesh.faces)]
+        if self.parts and (ends != starts or sorted(ends) != ends):
+            raise InputError(
+                f"a skin's parts must cover its {len(self.mesh.faces)} faces in order, got "
+                f"{[(part.start, part.end) for part in self.parts]}"
+            )
         if not np.isfinite(self.bone_from_bind).all() or (self.bone_from_bind[:, 3] != (0.0, 0.0, 0.0, 1.0)).any():
             raise InputError("a skin's bone_from_bind must be finite, with (0, 0, 0, 1) as each last row")
         if vertices:
