@@ -47,7 +47,7 @@ def test_what_an_avatar_is_called() -> None:
 
 
 def test_an_unknown_avatar_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(InputError, match="there is no avatar 'ins': choose default, or give a bundle"):
+    with pytest.raises(InputError, match="there is no avatar 'ins': choose default, or give a .vrm file, or a bundle"):
         open_avatar("ins")
 
 

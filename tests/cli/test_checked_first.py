@@ -59,7 +59,10 @@ def test_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, me
         ({"headset": "trace:x", "out": Path("file/below")}, "--out: cannot write to the folder"),
         ({"headset": "trace:x", "calibrate": "T", "calibration": Path("folder")}, "--calibration: folder is a folder"),
         ({"headset": "trace:x", "height": 9.0}, "--height must be"),
-        ({"headset": "motion:walk.bvh", "avatar": "nobody"}, "there is no avatar 'nobody': choose default, or give"),
+        (
+            {"headset": "motion:walk.bvh", "avatar": "nobody"},
+            "there is no avatar 'nobody': choose default, or give a .vrm",
+        ),
         ({"headset": "motion:walk.bvh", "avatar": "folder"}, "folder"),
         (
             {"headset": "motion:walk.bvh", "avatar": "folder", "bundle": ("person=folder",)},

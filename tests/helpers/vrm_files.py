@@ -23,7 +23,7 @@ from bodystream.geometry.skeleton_maps import VRM_BONES
 from bodystream.types import Array
 from helpers.avatar_poses import IDENTITY, lengthened, own_skeleton, pose_of
 
-__all__ = ["BUILDS", "Glb", "VrmOptions", "built", "vrm_glb", "write_vrm"]
+__all__ = ["A_POSE", "BUILDS", "Glb", "VrmOptions", "built", "small_glb", "vrm_glb", "write_vrm"]
 
 _LEG = ("knee", "ankle")
 _ARM = ("elbow", "wrist")
@@ -124,9 +124,11 @@ def _posed(skeleton: Skeleton, rotations: Array) -> tuple[Array, Array, Array]:
     return mesh.vertices + (0.0, up, 0.0), joints + (0.0, up, 0.0), turns
 
 
-def vrm_glb(skeleton: Skeleton, options: VrmOptions = VrmOptions()) -> Glb:
-    """The shipped body with these proportions as a VRM."""
+def vrm_glb(skeleton: Skeleton, options: VrmOptions = VrmOptions(), every: int = 1) -> Glb:
+    """The shipped body with these proportions as a VRM, with one of `every` so many triangles."""
     avatar, glb = LbsAvatar(skeleton), Glb()
+    used, faces = np.unique(avatar.faces[::every], return_inverse=True)
+    faces = faces.reshape(-1, 3).astype(np.uint32)
     front = np.diag([1.0, 1.0, 1.0] if options.version == "0" else [-1.0, 1.0, -1.0])
     vertices, joints, turns = _posed(skeleton, options.rest)
     bind_vertices, bind_joints, bind_turns = (
@@ -173,20 +175,25 @@ def vrm_glb(skeleton: Skeleton, options: VrmOptions = VrmOptions()) -> Glb:
         bound[:3, :3] = back @ world[joint][:3, :3]
         bound[:3, 3] = front @ bind_joints[joint]
         inverse_bind.append(np.linalg.inv(bound).T)
-    which = np.array([kept.index(above[j]) for j in range(len(JOINTS))], np.uint16)[avatar.skin.bones]
-    weights = avatar.skin.weights.astype(np.float32)
-    positions = (bind_vertices @ front).astype(np.float32)
+    which = np.array([kept.index(above[j]) for j in range(len(JOINTS))], np.uint16)[avatar.skin.bones[used]]
+    weights = avatar.skin.weights[used].astype(np.float32)
+    for later in range(1, 4):  # what moved a bone that is absent, moves the one above it
+        for earlier in range(later):
+            same = (which[:, later] == which[:, earlier]) & (weights[:, later] > 0.0)
+            weights[same, earlier] += weights[same, later]
+            weights[same, later] = 0.0
+    positions = (bind_vertices[used] @ front).astype(np.float32)
     attributes: dict[str, Any] = {"POSITION": _positions(glb, positions, options.sparse)}
     sets = [(which, weights)]
     if options.more_influences:  # two bones each, of which the second set repeats some: what follows one bone adds up
         sets = [(which, weights * np.float32(0.75)), (which[:, ::-1].copy(), weights[:, ::-1] * np.float32(0.25))]
     for k, (joint_set, weight_set) in enumerate(sets):
+        joint_set[weight_set == 0.0] = 0  # as the specification wants it
         attributes[f"JOINTS_{k}"] = glb.accessor(joint_set, "VEC4")
         attributes[f"WEIGHTS_{k}"] = glb.accessor(np.ascontiguousarray(weight_set), "VEC4")
     material: dict[str, Any] = {"pbrMetallicRoughness": {"baseColorFactor": [0.8, 0.4, 0.2, 1.0]}}
     if options.textured:
         material = _textured(glb, positions, attributes)
-    faces = avatar.faces.astype(np.uint32)
     glb.json |= {
         "nodes": [*nodes, {"name": "body", "mesh": 0, "skin": 0}],
         "scenes": [{"nodes": [0, len(nodes)]}],
@@ -205,6 +212,11 @@ def vrm_glb(skeleton: Skeleton, options: VrmOptions = VrmOptions()) -> Glb:
         extension = {"VRM": {"meta": {"title": "built"}, "humanoid": {"humanBones": listed}}}
     glb.json |= {"extensions": extension, "extensionsUsed": list(extension)}
     return glb
+
+
+def small_glb(options: VrmOptions = VrmOptions()) -> Glb:
+    """A VRM of a few kilobytes: of the body every fortieth triangle."""
+    return vrm_glb(BUILDS["short"](), options, every=40)
 
 
 def _positions(glb: Glb, positions: Array, sparse: bool) -> int:

@@ -112,7 +112,7 @@ def test_what_a_killed_session_leaves_is_shown_by_the_shipped_body_and_said(driv
     told: list[str] = []
     assert recover_folder(killed, told.append) == 1
     (line,) = told
-    assert "driven.glb shows the shipped body: the avatar PlainAvatar is not in the journal" in line
+    assert "driven.glb shows the shipped body: the avatar PlainAvatar cannot be had (there is no avatar" in line
     assert len(list(killed.glob("driven-*.glb"))) == len(list(killed.glob("driven-*.bvh"))) == 1
 
 

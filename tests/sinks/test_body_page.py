@@ -24,6 +24,7 @@ from bodystream.sinks.viewer.body_page import BodyPage
 from bodystream.sinks.viewer.body_state import check_body
 from bodystream.sinks.viewer.hud import body_status_html
 from bodystream.sinks.viewer.panel import FOV
+from bodystream.sinks.viewer.skinned_node import dense_weights
 from bodystream.types import BodyPose, DeviceKind, TrackedDevice
 from bodystream.web.invitation import Invitation
 from helpers.driven_body import PERIOD_NS, rest_pose, rotations_of_step, shipped_body, skinned, state_of, walking
@@ -57,8 +58,8 @@ def standing(**changes: Any) -> BodyViewerState:
 
 def shown_vertices(page: BodyPage) -> np.ndarray:
     """What a browser's graphics card makes of the skinned mesh, by the motions that stand on the server."""
-    handle = page._skinned
-    assert handle is not None
+    assert page._skinned is not None
+    (handle,) = page._skinned.parts
 
     def rigid(wxyz: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return Rotation.from_quat(np.roll(wxyz, -1, axis=-1)).as_matrix(), position
@@ -89,10 +90,11 @@ def test_a_body_bound_in_the_t_pose_needs_no_turns() -> None:
     tpose = skinned(BODY, SKELETON.rest_positions_m, rest_pose()).astype(np.float32)
     mesh = replace(BODY.mesh, vertices=tpose)
     body = replace(BODY, mesh=mesh, bone_from_bind=unturned_bones(SKELETON.rest_positions_m))
-    assert (encode.rest_wxyz(body) == [1, 0, 0, 0]).all()
     with BodyViewer(body, port=0) as viewer:
         page = viewer._page
         assert isinstance(page, BodyPage)
+        assert page._skinned is not None
+        assert (page._skinned.parts[0].bone_wxyzs == [1, 0, 0, 0]).all()
         switch(page, "follow", False)
         page.show(state_of(SKELETON, 0, rest_pose(), np.zeros(3)))
         assert np.abs(shown_vertices(page) - tpose).max() < 1e-4
@@ -231,11 +233,11 @@ def test_another_body_takes_the_place_of_the_first(page: BodyPage) -> None:
     page.show(standing(body=larger))
     second = page._skinned
     assert second is not None and second is not first and second.opacity is not None
-    np.testing.assert_array_equal(second.vertices, larger.mesh.vertices)
+    np.testing.assert_array_equal(second.parts[0].vertices, larger.mesh.vertices)
     state = standing(body=larger)
     page.show(state)
     assert page._skinned is second
-    np.testing.assert_allclose([bone.position for bone in second.bones], state.joints_m, atol=FLOAT32_M)
+    np.testing.assert_allclose([bone.position for bone in second.parts[0].bones], state.joints_m, atol=FLOAT32_M)
 
 
 def test_without_a_body_the_skeleton_is_shown() -> None:
@@ -332,7 +334,7 @@ def test_weights_of_a_joint_named_twice_add_up() -> None:
     joints = BODY.bones.copy()
     joints[0], weights = [HEAD, HEAD, 3, -1], BODY.weights.copy()
     weights[0] = [0.25, 0.25, 0.5, 0.0]
-    dense = encode.dense_weights(replace(BODY, bones=joints, weights=weights))
+    dense = dense_weights(replace(BODY, bones=joints, weights=weights))
     assert dense[0, HEAD] == pytest.approx(0.5) and dense[0, 3] == pytest.approx(0.5)
     assert np.abs(dense.sum(axis=1) - 1).max() < 1e-6
 

@@ -69,12 +69,14 @@ class GltfFile:
         if b"JSON" not in chunks or len(chunks[b"JSON"]) > _MAX_JSON_BYTES:
             raise InputError(f"{path}: holds no JSON, or more than {_MAX_JSON_BYTES >> 20} MiB of it")
         try:
-            root = json.loads(chunks[b"JSON"])
+            root = json.loads(chunks[b"JSON"], parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: its JSON cannot be read ({excerpt(str(error))}): export it again") from error
         if not isinstance(root, dict):
             raise InputError(f"{path}: its JSON is no object: export it again")
         self.json: dict[str, Any] = root
+        for kind in ("nodes", "materials", "textures"):
+            self.items(kind)
         self.binary = chunks.get(b"BIN\0", b"")
         for buffer in self.items("buffers"):
             if "uri" in buffer:
@@ -131,10 +133,11 @@ class GltfFile:
         """
         if value is None and default is not None:
             return np.array(default, np.float64)
-        good = isinstance(value, list) and len(value) == count and all(isinstance(v, (int, float)) for v in value)
-        if not good or not all(abs(v) <= _MAX_ABSOLUTE for v in value):  # nan and infinity fail, too
+        found = value if isinstance(value, list) else []
+        good = len(found) == count and all(isinstance(v, (int, float)) for v in found)
+        if not good or not all(abs(v) <= _MAX_ABSOLUTE for v in found):  # nan and infinity fail, too
             raise self.wrong(f"{where} must be {count} numbers, got {excerpt(value)}: export it again")
-        return np.array(value, np.float64)
+        return np.array(found, np.float64)
 
     def parents(self) -> list[int]:
         """Of each node its parent, -1 = none.
@@ -244,8 +247,9 @@ class GltfFile:
     def _scatter(self, sparse: dict[str, Any], values: Array, where: str) -> None:
         """Put the few values of a sparse accessor over those that are there (glTF 2.0, sec. 3.6.2.3)."""
         count, indices, content = (sparse.get(name) for name in ("count", "indices", "values"))
-        good = isinstance(count, int) and 0 < count <= len(values)
-        if not (good and isinstance(indices, dict) and isinstance(content, dict)):
+        if not (isinstance(count, int) and 0 < count <= len(values)) or not (
+            isinstance(indices, dict) and isinstance(content, dict)
+        ):
             raise self.wrong(f"{where}: its sparse values cannot be read: export it again")
         kind = indices.get("componentType")
         dtype = _COMPONENTS.get(kind) if kind in (5121, 5123, 5125) else None
@@ -278,17 +282,21 @@ class GltfFile:
         if found is None or found.dtype not in (np.uint8, np.uint16):
             raise self.wrong(f"{where} is a damaged picture, or one with other than 8 or 16 bits")
         if found.dtype == np.uint16:
-            found = (found >> 8).astype(np.uint8)
-        found = found.reshape(*found.shape[:2], -1)
+            found = np.right_shift(found, 8).astype(np.uint8)
+        channels = found.shape[2] if found.ndim == 3 else 1
         codes = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}
-        if found.shape[2] not in codes:
-            raise self.wrong(f"{where} is a picture of {found.shape[2]} channels")
-        rgba = cv2.cvtColor(found, codes[found.shape[2]])
+        if channels not in codes:
+            raise self.wrong(f"{where} is a picture of {channels} channels")
+        rgba = cv2.cvtColor(found, codes[channels])
         shrink = _PICTURE_PX / max(rgba.shape[:2])
         if shrink < 1.0:
             wanted = (max(1, math.ceil(rgba.shape[1] * shrink)), max(1, math.ceil(rgba.shape[0] * shrink)))
             rgba = cv2.resize(rgba, wanted, interpolation=cv2.INTER_AREA)
         return rgba
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _picture_size(data: bytes) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Which avatar a pose drives: by name, by a bundle, or by what a program makes itself."""
+"""Which avatar a pose drives: by name, by a VRM file, by a bundle, or by what a program makes itself."""
 
 from __future__ import annotations
 
@@ -10,29 +10,42 @@ import warp as wp
 from bodystream.avatar.base import Avatar
 from bodystream.avatar.lbs import LbsAvatar
 from bodystream.avatar.rig import load_rig
+from bodystream.avatar.vrm import VrmAvatar, VrmModel
 from bodystream.bundles import Bundle, open_bundle
 from bodystream.device import select_device
 from bodystream.errors import InputError
+from bodystream.files import read_head
 from bodystream.geometry.skeleton import Skeleton
 
 __all__ = ["AVATARS", "SHIPPED_AVATAR", "AvatarChoice", "AvatarMaker", "avatar_label", "avatar_maker", "open_avatar"]
 
 AvatarMaker = Callable[[Skeleton | None, wp.Device], Avatar]
-"""Makes an avatar with a person's proportions, None = its own, on a device. It is called again for another person, on
-a thread of its own."""
+"""Makes an avatar for a person's proportions, None = its own, on a device. It is called again for another person, on
+a thread of its own. Its `__name__` is what it is called in files and messages."""
 AvatarChoice = str | Path | Bundle | AvatarMaker
-"""A name of `AVATARS`, the folder or zip file of a bundle, an open one, or what makes an avatar."""
+"""A name of `AVATARS`, a `.vrm` file, the folder or zip file of a bundle, an open one, or what makes an avatar."""
 
 SHIPPED_AVATAR = "default"
 _KINDS = {"skinned-body": "a body posed by linear blend skinning"}
+_GLTF = b"glTF"
 
 
-def _skinned(bundle: Bundle | None) -> AvatarMaker:
+def _skinned(bundle: Bundle | None, name: str) -> AvatarMaker:
     rig = load_rig(bundle)
-    return lambda skeleton, device: LbsAvatar(skeleton, device, rig=rig)
+    return _named(lambda skeleton, device: LbsAvatar(skeleton, device, rig=rig), name)
 
 
-AVATARS: dict[str, Callable[[], AvatarMaker]] = {SHIPPED_AVATAR: lambda: _skinned(None)}
+def _vrm(path: Path, name: str) -> AvatarMaker:
+    model = VrmModel(path)
+    return _named(lambda skeleton, device: VrmAvatar(model, skeleton, device), name)
+
+
+def _named(make: AvatarMaker, name: str) -> AvatarMaker:
+    make.__name__ = name
+    return make
+
+
+AVATARS: dict[str, Callable[[], AvatarMaker]] = {SHIPPED_AVATAR: lambda: _skinned(None, SHIPPED_AVATAR)}
 """Avatars that have a name: `default`, the shipped body."""
 
 
@@ -40,7 +53,7 @@ def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:
     """What makes the chosen avatar; its files are read once, here.
 
     Raises:
-        InputError: there is no such avatar, or the bundle is of another kind.
+        InputError: there is no such avatar, the bundle is of another kind, or a VRM cannot be driven.
         BundleError: the bundle is missing or damaged.
     """
     if callable(choice):
@@ -49,15 +62,21 @@ def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:
         return AVATARS[choice]()
     if isinstance(choice, str) and not Path(choice).exists():
         raise InputError(
-            f"there is no avatar {choice!r}: choose {', '.join(AVATARS)}, or give a bundle of the kind "
+            f"there is no avatar {choice!r}: choose {', '.join(AVATARS)}, or give a .vrm file, or a bundle of the kind "
             f"{' or '.join(_KINDS)}"
         )
+    if isinstance(choice, (str, Path)) and _is_gltf(Path(choice)):
+        return _vrm(Path(choice), str(choice))
     bundle = choice if isinstance(choice, Bundle) else open_bundle(Path(choice))
     kind = bundle.manifest.kind
     if kind not in _KINDS:
         known = ", ".join(f"{name} ({what})" for name, what in _KINDS.items())
         raise InputError(f"the bundle {bundle.manifest.name!r} is a {kind}, which is no avatar: give one of {known}")
-    return _skinned(bundle)
+    return _skinned(bundle, avatar_label(choice))
+
+
+def _is_gltf(path: Path) -> bool:
+    return path.suffix.lower() in (".vrm", ".glb") or (path.is_file() and read_head(path, 4) == _GLTF)
 
 
 def avatar_label(choice: AvatarChoice) -> str:
@@ -73,7 +92,8 @@ def open_avatar(
     """The chosen avatar with a person's proportions.
 
     Args:
-        choice: a name of `AVATARS`, the folder or zip file of a bundle, an open one, or what makes an avatar.
+        choice: a name of `AVATARS`, a `.vrm` file, the folder or zip file of a bundle, an open one, or what makes an
+            avatar.
         skeleton: the person's; default: the avatar's own.
         device: where it is posed: a name for `select_device`, or a Warp device.
 

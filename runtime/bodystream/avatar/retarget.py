@@ -25,13 +25,18 @@ _LEGS = tuple(
     tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")) for side in ("left", "right")
 )
 _SPINE = tuple(JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3"))
-_SOLE_PARTS = 0.008
-"""Of the stature, half of what is between the lowest joint and the floor: recordings put the floor at either."""
+_SOLE_PARTS = 0.013
+"""Of the stature, what is between the lowest joint of a person who stands and the floor: 0.018 of the shipped body,
+which people are measured by, and a little less in recordings of motion."""
+_AFLOAT_PARTS = 0.005
+"""Of how high the hips stand, how far a foot may stay above the floor before hips are lowered for it."""
 _STANDS_PARTS, _FLIES_PARTS = 0.03, 0.08
 """Of the stature, how high the lowest point of a foot that stands may be seen, and from where on it is as high as it
 is seen: guessed feet float by a centimetre or two, and those of an avatar are to be on the floor."""
 _LOWERED_PARTS = 0.1
 """Of how high its hips stand, the most that they are lowered for its feet to reach the floor."""
+_TIPTOE_SHARE = 0.5
+"""How much of what hips stand higher than at rest, on tiptoe, is kept: short feet lift long legs by less."""
 _STRAIGHT_PARTS = 1e-3
 """A leg is straight where that part of it is left to its full length."""
 _FORWARD_KNEE = 0.03
@@ -126,6 +131,8 @@ class Retarget:
             world[:, joint] = world[:, above]
         pelvis = self.scale * roots
         goals, stand = self._goals(joints, seen, world)
+        above = np.maximum(pelvis[:, 1] - self._build.hips_m, 0.0)
+        pelvis[:, 1] -= (1.0 - _TIPTOE_SHARE) * above * stand.max(axis=1)
         pelvis[:, 1] -= self._too_high(pelvis, world, goals, stand)
         for side in (0, 1):
             self._bend(side, world, pelvis, goals[:, side])
@@ -167,7 +174,8 @@ class Retarget:
             reach = (np.linalg.norm(offsets[knee]) + np.linalg.norm(offsets[ankle])) * (1.0 - _STRAIGHT_PARTS)
             away = goals[:, side] - at
             flat = np.minimum(away[:, 0] ** 2 + away[:, 2] ** 2, reach**2)
-            out = np.maximum(out, stand[:, side] * (-away[:, 1] - np.sqrt(reach**2 - flat)))
+            short = -away[:, 1] - np.sqrt(reach**2 - flat) - _AFLOAT_PARTS * self._build.hips_m
+            out = np.maximum(out, stand[:, side] * short)
         return np.minimum(out, _LOWERED_PARTS * self._build.hips_m)
 
     def _bend(self, side: int, world: Array, pelvis: Array, goal: Array) -> None:
@@ -178,9 +186,7 @@ class Retarget:
         thigh, shin = world[:, hip] @ offsets[knee], world[:, knee] @ offsets[ankle]
         away = goal - (pelvis + world[:, 0] @ offsets[hip])
         distance = np.linalg.norm(away, axis=1)
-        distance = np.clip(
-            distance, abs(upper - lower) + 0.02 * lower, (upper + lower) * (1.0 - 0.5 * _STRAIGHT_PARTS)
-        )
+        distance = np.clip(distance, abs(upper - lower) + 0.02 * lower, (upper + lower) * (1.0 - 0.5 * _STRAIGHT_PARTS))
         axis = np.cross(thigh, shin) / (upper * lower) - _FORWARD_KNEE * world[:, hip, :, 0]
         axis -= thigh * (np.sum(axis * thigh, axis=1, keepdims=True) / upper**2)
         axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-9)

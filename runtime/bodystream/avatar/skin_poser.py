@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import warp as wp
 
@@ -44,7 +46,7 @@ class SkinPoser:
         self._pose.host[:bones, 3] = 1.0
         # Results come to the host through pinned memory; on the CPU they are there already.
         self.vertices, self.normals = (Staged(self._count, wp.vec3, device) for _ in range(2))
-        every = buffer(bones, wp.vec3)
+        every: Any = buffer(bones, wp.vec3)
         self.joints: wp.array = every[:joints]
         offsets = np.zeros((bones, 3), np.float32)
         offsets[:joints] = skeleton.offsets_m

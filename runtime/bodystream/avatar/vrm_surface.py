@@ -273,4 +273,6 @@ def _palette(colours: Array) -> tuple[Array, Array]:
     nearest = np.linalg.norm(distinct[:, None] - centres[None], axis=2).argmin(axis=1)
     labels = nearest[of_face]
     sums = np.stack([np.bincount(labels, colours[:, k], _MOST_COLOURS) for k in range(3)], axis=1)
-    return labels, np.round(sums / np.maximum(np.bincount(labels, minlength=_MOST_COLOURS), 1)[:, None]).astype(np.uint8)
+    return labels, np.round(sums / np.maximum(np.bincount(labels, minlength=_MOST_COLOURS), 1)[:, None]).astype(
+        np.uint8
+    )

@@ -46,7 +46,7 @@ class Drive(RunOptions):
     """Where head and hands come from; see above for the kinds and their keys."""
 
     avatar: Annotated[str, shown("NAME|PATH")] = "default"
-    """The body that is driven: default, the shipped one, or the folder or zip file of a bundle with a body."""
+    """The body that is driven: default, the shipped one, a .vrm file, or the folder or zip file of a bundle."""
 
     send: SendWords = ()
     """Send each pose to another program, see above for the kinds and their keys. May be repeated."""
@@ -247,13 +247,11 @@ class Drive(RunOptions):
                 )
             stored = Calibration.load(self.calibration)
         bundles = BundleChoice.parse(self.bundle, ("pose", "person"))
-        if self.avatar != SHIPPED_AVATAR:
-            if "person" in bundles.places:
-                raise ConfigurationError(
-                    f"--bundle person is the body of --avatar {SHIPPED_AVATAR}, and --avatar {self.avatar} was given, "
-                    "too: leave one of them away"
-                )
-            avatar_maker(self.avatar)  # a wrong one is told before kernels are built
+        if self.avatar != SHIPPED_AVATAR and "person" in bundles.places:
+            raise ConfigurationError(
+                f"--bundle person is the body of --avatar {SHIPPED_AVATAR}, and --avatar {self.avatar} was given, too: "
+                "leave one of them away"
+            )
         return DriveConfig(
             headset=HeadsetOptions(
                 self.units,
@@ -270,7 +268,8 @@ class Drive(RunOptions):
                 smooth=self.smooth,
                 provider=self.provider,
             ),
-            avatar=self.avatar,
+            # A wrong one is told before kernels are built.
+            avatar=SHIPPED_AVATAR if self.avatar == SHIPPED_AVATAR else avatar_maker(self.avatar),
             bundles=bundles,
             calibration=stored,
             head_height_m=None if self.height is None else head_height_of(self.height),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bodystream.avatar import Avatar, open_avatar
 from bodystream.avatar.open import SHIPPED_AVATAR
-from bodystream.avatar.proportions import fit_rig
-from bodystream.avatar.rig import load_rig
-from bodystream.errors import InputError
+from bodystream.errors import BodystreamError, InputError
 from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles, write_take
+from bodystream.sinks.body_files import body_files, write_body
 from bodystream.sinks.bvh import finish_bvh
 from bodystream.sinks.capture_take import CaptureTake
-from bodystream.sinks.drive_take import DriveTake, write_driven_gltf
+from bodystream.sinks.drive_take import DriveTake
 from bodystream.sinks.journal import JournalReader, is_being_written
 from bodystream.sources.headset.table import finish_table
 
@@ -76,14 +76,13 @@ def _what(reader: JournalReader) -> str | None:
 
 
 def _write_drive(reader: JournalReader, path: Path, files: FileSet) -> None:
-    """`driven.glb` of the journal; the parts that grew beside it get their number of frames and their names."""
+    """The body's files of the journal; the parts that grew beside it get their number of frames and their names."""
     take, name = DriveTake(reader), _names(path)
     if len(take.recorder):
-        with files.writing(name("driven.glb")):
-            fitted = fit_rig(load_rig(), take.skeleton)
-            write_driven_gltf(name("driven.glb"), fitted.skin, fitted.skeleton, take.recorder)
-            if take.avatar != SHIPPED_AVATAR:
-                files.notes.append(f"driven.glb shows the shipped body: the avatar {take.avatar} is not in the journal")
+        avatar = _avatar(take, files)
+        for file in body_files(avatar):
+            with files.writing(name(file)):
+                write_body(name(file), avatar, take.recorder)
     if take.unusable:
         files.notes.append(f"{take.unusable} record(s) of the journal hold something else and are left out")
     session = path.stem.removeprefix("drive-")
@@ -92,6 +91,21 @@ def _write_drive(reader: JournalReader, path: Path, files: FileSet) -> None:
         if part.is_file():
             with files.writing(name(f"{stem}{suffix}")):
                 finish(part, name(f"{stem}{suffix}"))
+
+
+def _avatar(take: DriveTake, files: FileSet) -> Avatar:
+    """What was driven, where it can be found again; else the shipped body."""
+    if take.avatar == SHIPPED_AVATAR:
+        return open_avatar(skeleton=take.skeleton)
+    try:
+        avatar = open_avatar(take.avatar, take.skeleton)
+        if body_files(avatar):
+            return avatar
+        reason = "it has no skin"
+    except BodystreamError as error:
+        reason = str(error)
+    files.notes.append(f"driven.glb shows the shipped body: the avatar {take.avatar} cannot be had ({reason})")
+    return open_avatar(skeleton=take.skeleton)
 
 
 def recover_folder(folder: Path, on_note: Callable[[str], None]) -> int:

@@ -21,7 +21,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skinning import influences
 from bodystream.sinks.animation import Animation
-from bodystream.sinks.gltf import GltfDocument, GltfSummary, continuous_quaternions
+from bodystream.sinks.gltf import GltfDocument, GltfSummary, continuous_quaternions, key_times_s
 from bodystream.sinks.ply import check_mesh
 from bodystream.types import Array, SkinnedMesh
 
@@ -83,10 +83,7 @@ def write_animated_gltf(
     if (starts_ns[1:] <= ends_ns[:-1]).any():
         raise InputError(f"{path}: segments must follow each other in time")
     starts_s = (starts_ns - starts_ns[0]) * 1e-9
-    clocks = [((segment.animation.t_ns - starts_ns[0]) * 1e-9).astype(np.float32) for segment in segments]
-    for clock in clocks:
-        if (np.diff(clock) <= 0).any():
-            raise InputError(f"{path}: key frames are closer together than a file of {clock[-1]:.0f} s can tell apart")
+    clocks = [key_times_s(path, segment.animation.t_ns, int(starts_ns[0])) for segment in segments]
     # Neighbouring quaternions do not flip sign: players interpolate along the longer arc otherwise.
     turns = [continuous_quaternions(_unit(segment)).astype(np.float32) for segment in segments]
     places = [segment.animation.positions_m.astype(np.float32) for segment in segments]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bodystream.errors import InputError
 from bodystream.files import atomic_path
 from bodystream.types import Array, Mesh
 
@@ -16,7 +18,9 @@ __all__ = [
     "GltfDocument",
     "GltfSummary",
     "continuous_quaternions",
+    "key_times_s",
     "linear_colours_u16",
+    "save_glb",
     "vertex_normals",
 ]
 
@@ -243,11 +247,43 @@ class GltfDocument:
         self.gltf.scenes[0].nodes = self._in_scene
         self.gltf.buffers.append(self._lib.Buffer(byteLength=self._length))
         text = self.gltf.gltf_to_json(separators=(",", ":"), indent=None).encode()  # pyright: ignore[reportArgumentType]
-        text += b" " * (-len(text) % 4)
-        size = 12 + 8 + len(text) + 8 + self._length
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            # Chunk by chunk, so that the arrays are in memory once (glTF 2.0, sec. 4.4 "Binary glTF").
-            file.write(struct.pack("<4sII", b"glTF", 2, size) + struct.pack("<I4s", len(text), b"JSON") + text)
-            file.write(struct.pack("<I4s", self._length, b"BIN\x00"))
-            file.writelines(self._parts)
-        return size
+        return save_glb(path, text, self._parts)
+
+    def extend(self, name: str, content: dict[str, Any]) -> None:
+        """Say something by an extension of the whole file."""
+        self.gltf.extensions = {**(self.gltf.extensions or {}), name: content}
+        self.gltf.extensionsUsed.append(name)
+
+
+def save_glb(path: str | os.PathLike[str], json_text: bytes, parts: Sequence[bytes]) -> int:
+    """Write a binary glTF, whole or not at all; gives its size.
+
+    Args:
+        path: of the file.
+        json_text: its JSON.
+        parts: its data, together of a length that four divides.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    json_text += b" " * (-len(json_text) % 4)
+    length = sum(map(len, parts))
+    size = 12 + 8 + len(json_text) + 8 + length
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        # Chunk by chunk, so that the arrays are in memory once (glTF 2.0, sec. 4.4 "Binary glTF").
+        file.write(struct.pack("<4sII", b"glTF", 2, size) + struct.pack("<I4s", len(json_text), b"JSON") + json_text)
+        file.write(struct.pack("<I4s", length, b"BIN\x00"))
+        file.writelines(parts)
+    return size
+
+
+def key_times_s(path: str | os.PathLike[str], t_ns: Array, start_ns: int) -> Array:
+    """(T,) float32 times of key frames from `start_ns` on [s].
+
+    Raises:
+        InputError: float32 cannot tell them apart; it names the file.
+    """
+    clock = ((t_ns - start_ns) * 1e-9).astype(np.float32)
+    if (np.diff(clock) <= 0).any():
+        raise InputError(f"{path}: key frames are closer together than a file of {clock[-1]:.0f} s can tell apart")
+    return clock

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
+from bodystream.avatar import Avatar
 from bodystream.errors import BodystreamError, ConfigurationError, InputError
 from bodystream.files import prepare_folder
-from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.sinks import BvhRecorder
 from bodystream.sinks.base import Occasion, SinkBase
+from bodystream.sinks.body_files import body_files, write_body
 from bodystream.sinks.drive_take import (
     person_record,
     pose_recorder,
     poses_record,
     session_record,
-    write_driven_gltf,
 )
 from bodystream.sinks.journal import JournalWriter, Record, session_name
 from bodystream.sources.headset.table import HeadsetCsvWriter
-from bodystream.types import BodyPose, HeadsetSample, SkinnedMesh, Status
+from bodystream.types import BodyPose, HeadsetSample, Status
 
 __all__ = ["DriveFiles"]
 
@@ -39,9 +39,8 @@ class Driven:
 
     sample: HeadsetSample | None
     pose: BodyPose | None
-    skeleton: Skeleton
-    skin: SkinnedMesh | None
-    avatar: str
+    avatar: Avatar
+    label: str
     nominal_hz: float | None
 
 
@@ -50,7 +49,8 @@ class DriveFiles(SinkBase[Driven]):
 
     While it goes on, `driven-DATE-TIME.part.bvh`, `headset-DATE-TIME.part.csv` and `drive-DATE-TIME.journal` (of which
     `pipelines.recovery` makes `driven.glb`) grow in the folder, a quarter of a second behind; `close` makes them
-    `driven.bvh`, `headset.csv` and `driven.glb`, which an avatar without a skin does not have.
+    `driven.bvh`, `headset.csv` and `driven.glb`, which an avatar without a skin does not have, and of an avatar of a
+    VRM file `driven.vrma`. An avatar with proportions of its own has its motion on these.
 
     Motions have one clock: where the headset's was set back, their times go on one frame after the pose before, and so
     they do after a pause of more than two seconds. A later calibration changes the surface of the glTF, while a BVH
@@ -104,24 +104,25 @@ class DriveFiles(SinkBase[Driven]):
     def prepare(self, view: DriveView) -> Driven | None:
         """One sample; poses that are lost, as before the first head, are left out, and laps after the first."""
         result, driver = view.result, view.driver
-        person = view.skeleton, driver.avatar.skin, driver.avatar_label, view.nominal_hz
+        body = driver.avatar, driver.avatar_label, view.nominal_hz
         if view.occasion is Occasion.SAVE:
-            return Driven(None, None, *person)
+            return Driven(None, None, *body)
         if view.occasion is not Occasion.RESULT or result is None or result.sample.lap:
             return None
-        return Driven(result.sample, None if result.pose.status is Status.LOST else result.pose, *person)
+        return Driven(result.sample, None if result.pose.status is Status.LOST else result.pose, *body)
 
     def publish(self, driven: Driven, /) -> None:
         before, self._last = self._last, driven
         if before is None:
             rate_hz = self._bvh_hz or driven.nominal_hz or 90.0
             self._period_ns = round(1e9 / rate_hz)
-            self._bvh = BvhRecorder(
-                self.folder / "driven.bvh", driven.skeleton, rate_hz, part=self._bvh_part, flushing=False
-            )
-            self._journal.add(session_record(driven.avatar))
-        if before is None or before.skeleton is not driven.skeleton:  # the person's proportions are known better
-            self._journal.add(person_record(driven.skeleton))
+            retarget = driven.avatar.retarget
+            skeleton = driven.avatar.skeleton if retarget is None else retarget.skeleton
+            self._bvh = BvhRecorder(self.folder / "driven.bvh", skeleton, rate_hz, part=self._bvh_part, flushing=False)
+            self._journal.add(session_record(driven.label))
+        skeleton = driven.avatar.skeleton
+        if before is None or before.avatar.skeleton is not skeleton:  # the person's proportions are known better
+            self._journal.add(person_record(skeleton))
         if driven.sample is None:
             self._save(driven)
         else:
@@ -135,21 +136,20 @@ class DriveFiles(SinkBase[Driven]):
                 self._record(taken)
 
     def _save(self, driven: Driven) -> None:
-        """Write `driven.glb` as it stands, on a thread of its own, and tell of all files; recording goes on."""
+        """Write the body's files as they stand, on a thread of its own, and tell of all files; recording goes on."""
         if self._saving is not None and self._saving.is_alive():
             return
         self.flush()
-        skin = driven.skin
+        names = body_files(driven.avatar)
 
         def work() -> None:
             self._journal.flush()
-            path, saved = self.folder / "driven.glb", "saved"
-            if skin is None:
-                saved = f"{self._no_skin(driven.avatar)}; saved"
-            else:
+            saved = "saved" if names else f"{self._no_skin(driven.label)}; saved"
+            for name in names:
+                path = self.folder / name
                 with self._files:
                     try:
-                        write_driven_gltf(path, skin, driven.skeleton, self._animation)
+                        write_body(path, driven.avatar, self._animation)
                     except InputError as error:
                         self._note(f"error: {error}")
                         return
@@ -171,7 +171,7 @@ class DriveFiles(SinkBase[Driven]):
         self._journal.flush()
         files = FileSet()
         files.failures += self._failures.values()
-        csv, bvh, glb = (self.folder / name for name in ("headset.csv", "driven.bvh", "driven.glb"))
+        csv, bvh = (self.folder / name for name in ("headset.csv", "driven.bvh"))
         with files.writing():
             self._samples.close()
             files.paths += [csv] if not self._samples.failed else []
@@ -181,17 +181,19 @@ class DriveFiles(SinkBase[Driven]):
                 files.paths += [bvh] if summary.frames else []
                 if summary.skipped:
                     files.notes.append(f"driven.bvh leaves out {summary.skipped} poses that cannot be written")
-        last, skin = self._last, None if self._last is None else self._last.skin
+        last = self._last
+        names = () if last is None or not len(self._animation) else body_files(last.avatar)
         if last is None or not len(self._animation):
             files.notes.append("no pose was tracked, so there is no motion to write")
-        elif skin is None:
-            files.notes.append(self._no_skin(last.avatar))
+        elif not names:
+            files.notes.append(self._no_skin(last.label))
         else:
-            with files.writing(glb):
-                write_driven_gltf(glb, skin, last.skeleton, self._animation)
+            for name in names:
+                with files.writing(self.folder / name):
+                    write_body(self.folder / name, last.avatar, self._animation)
         self._tell(files)
         self._journal.close()
-        if len(self._animation) == 0 or skin is None or glb in files.paths:
+        if all(self.folder / name in files.paths for name in names):
             self._journal.remove()
         self.written = files.result()
         return self.written.lines
@@ -232,8 +234,9 @@ class DriveFiles(SinkBase[Driven]):
 
     def _write_motion(self, poses: list[BodyPose]) -> None:
         assert self._bvh is not None
+        retarget = None if self._last is None else self._last.avatar.retarget
         for pose in poses:
-            self._bvh.add(pose)
+            self._bvh.add(pose if retarget is None else retarget.pose(pose))
             time.sleep(0)  # let the thread that drives go on after each pose, not after the interpreter's 5 ms
         self._bvh.flush()
 

@@ -49,7 +49,9 @@ class SendSink(SinkBase[DrivenPose]):
             return None
         known = view.driver.person
         person = known.skeleton if known.calibration is None else known.calibration.skeleton
-        return DrivenPose(result.pose, view.skeleton, result.sample, height_of(view.skeleton), height_of(person))
+        return DrivenPose(
+            view.body_pose, view.body_skeleton, result.sample, height_of(view.body_skeleton), height_of(person)
+        )
 
     def publish(self, driven: DrivenPose, /) -> None:
         if self._sender.send(driven):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
+from bodystream.avatar import VrmAvatar
 from bodystream.device import describe_device, select_device
 from bodystream.errors import BodystreamError, InputError, NotReadyError, SourceError, excerpt
 from bodystream.geometry.skeleton import Skeleton
@@ -99,6 +100,9 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         if isinstance(source, ReplayedHeadset) and source.from_file:  # so they are known before the first sample
             self._driver.checker.prime(source.samples)
         self._driver.warm_up()
+        if isinstance(self._driver.avatar, VrmAvatar):
+            for note in self._driver.avatar.model.notes:
+                self._note(f"warning: {note}")
         engine = self._driver.engine
         self._figures = DriveReportBuilder(
             self._name,

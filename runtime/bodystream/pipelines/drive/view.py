@@ -7,11 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from bodystream.geometry.skeleton import Skeleton
+from bodystream.geometry.rotations import matrix_from_quaternion
+from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.sinks.base import Occasion
 from bodystream.timing import SpanSummary, now_ns
-from bodystream.types import Array, Mesh, SkinnedMesh
+from bodystream.types import Array, BodyPose, Mesh, SkinnedMesh
 
 __all__ = ["DriveView"]
 
@@ -49,6 +50,35 @@ class DriveView:
     def skeleton(self) -> Skeleton:
         """The person's, as it is known now."""
         return self.driver.avatar.skeleton
+
+    @property
+    def body_skeleton(self) -> Skeleton:
+        """Of the body that is shown: the person's, or that of an avatar with proportions of its own."""
+        retarget = self.driver.avatar.retarget
+        return self.skeleton if retarget is None else retarget.skeleton
+
+    @cached_property
+    def body_pose(self) -> BodyPose:
+        """The pose of the body that is shown, on `body_skeleton`; of a moment that has a result."""
+        assert self.result is not None
+        retarget = self.driver.avatar.retarget
+        return self.result.pose if retarget is None else retarget.pose(self.result.pose)
+
+    @cached_property
+    def body_joints_m(self) -> Array:
+        """(22, 3) the joints of `body_pose` in the world [m]."""
+        assert self.result is not None
+        if self.driver.avatar.retarget is None:
+            return self.result.joints_m
+        turns = matrix_from_quaternion(self.body_pose.rotations_xyzw)
+        root = self.body_pose.root_position_m.astype(np.float64)
+        return forward_kinematics(self.body_skeleton.offsets_m, turns, root)[0]
+
+    @property
+    def scale(self) -> float:
+        """What places in the person's world are multiplied by to be beside the body that is shown."""
+        retarget = self.driver.avatar.retarget
+        return 1.0 if retarget is None else retarget.scale
 
     @property
     def skin(self) -> SkinnedMesh | None:

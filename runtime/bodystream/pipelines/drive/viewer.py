@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.viewer import BodyViewer, BodyViewerState
-from bodystream.types import SkinnedMesh
+from bodystream.types import HeadsetSample, SkinnedMesh
 
 __all__ = ["BodyViewerSink"]
 
@@ -34,14 +37,16 @@ class BodyViewerSink(SinkBase[BodyViewerState]):
         if view.occasion is not Occasion.RESULT or result is None or not self._viewer.wants_state:
             return None
         skin = view.skin  # another one after a calibration, or a better guess of the stature
+        scale, std_m, hypotheses_m = view.scale, result.pose.joint_std_m, view.hypotheses_m
         return BodyViewerState(
             t_ns=result.pose.t_ns,
-            pose=result.pose,
-            joints_m=result.joints_m,
-            sample=result.sample,
+            pose=view.body_pose,
+            joints_m=view.body_joints_m,
+            sample=_scaled(result.sample, scale),
             body=None if skin is self._skin else skin,
             mesh=view.posed_mesh if skin is None else None,
-            hypotheses_m=view.hypotheses_m,
+            hypotheses_m=None if hypotheses_m is None else hypotheses_m * np.float32(scale),
+            joint_std_m=None if std_m is None else std_m * np.float32(scale),
             hud=view.stages,
             rate_hz=view.rate_hz,
             latency_ms=view.latency_ms,
@@ -55,3 +60,15 @@ class BodyViewerSink(SinkBase[BodyViewerState]):
     def close(self) -> Sequence[str]:
         self._viewer.close()
         return ()
+
+
+def _scaled(sample: HeadsetSample, scale: float) -> HeadsetSample:
+    """The sample as it is beside a body of another size than the person's."""
+    if scale == 1.0:
+        return sample
+    devices = {side: getattr(sample, side) for side in ("head", "left", "right")}
+    moved = {
+        side: None if device is None else replace(device, position_m=device.position_m * scale)
+        for side, device in devices.items()
+    }
+    return replace(sample, **moved)

@@ -1,12 +1,12 @@
-"""A driven body as what the page is sent: weights, motions, spheres and lines. Pure functions."""
+"""A driven body as what the page is sent: spheres and lines. Pure functions."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import PARENTS
-from bodystream.types import Array, BodyPose, SkinnedMesh, TrackedDevice
+from bodystream.types import Array, BodyPose, TrackedDevice
 
 __all__ = [
     "AXIS_COLOURS",
@@ -14,10 +14,8 @@ __all__ = [
     "UNCERTAIN_M",
     "axes_segments",
     "bone_segments",
-    "dense_weights",
     "facing_yaw",
     "linear",
-    "rest_wxyz",
     "uncertainty_colours",
     "wxyz_of",
 ]
@@ -31,22 +29,9 @@ CERTAIN_M, UNCERTAIN_M = 0.01, 0.10
 _SURE, _UNSURE, _LOST_TRACK = (82.0, 196.0, 112.0), (240.0, 196.0, 70.0), (226.0, 74.0, 74.0)
 
 
-def dense_weights(skin: SkinnedMesh) -> Array:
-    """(V, B) float32: of each vertex the weight of every bone, each row sums to one."""
-    dense = np.zeros((len(skin.bones), len(skin.bone_from_bind)), np.float32)
-    used = np.where(skin.bones >= 0, skin.weights, np.float32(0))
-    np.add.at(dense, (np.arange(len(dense))[:, None], skin.bones), used)
-    return dense / dense.sum(axis=1, keepdims=True)
-
-
 def linear(colours: Array | tuple[int, int, int]) -> Array:
     """sRGB as uint8 to what the page takes for lines and spheres, which it does not decode: linear, uint8."""
     return (((np.asarray(colours, np.float64) / 255.0) ** 2.2) * 255.0).round().astype(np.uint8)
-
-
-def rest_wxyz(skin: SkinnedMesh) -> Array:
-    """(B, 4) float64 quaternions wxyz of the bones at bind."""
-    return wxyz_of(quaternion_from_matrix(skin.bind_from_bone[:, :3, :3]))
 
 
 def wxyz_of(quaternions_xyzw: Array) -> Array:

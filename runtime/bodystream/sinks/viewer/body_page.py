@@ -16,10 +16,10 @@ from bodystream.geometry.skinning import body_motion
 from bodystream.sinks.viewer import body_encode as encode
 from bodystream.sinks.viewer import hud
 from bodystream.sinks.viewer.body_state import BodyViewerState, check_body
-from bodystream.sinks.viewer.encode import CLAY
 from bodystream.sinks.viewer.mesh_node import MeshNode, is_drawable, swap_nodes
 from bodystream.sinks.viewer.notices import Notices
 from bodystream.sinks.viewer.panel import FOV, Buttons, Framing, Panel
+from bodystream.sinks.viewer.skinned_node import SkinnedNode
 from bodystream.types import Array, DeviceKind, SkinnedMesh, TrackedDevice
 from bodystream.web.invitation import Invitation
 
@@ -121,21 +121,9 @@ class BodyPage:
             receive_shadow=False,
         )
 
-    def _add_skinned(self, body: SkinnedMesh) -> viser.MeshSkinnedHandle:
+    def _add_skinned(self, body: SkinnedMesh) -> SkinnedNode:
         self._bodies += 1
-        return self._server.scene.add_mesh_skinned(
-            f"/mesh/skinned{self._bodies}",
-            np.asarray(body.mesh.vertices, np.float32),
-            np.asarray(body.mesh.faces, np.uint32),
-            bone_wxyzs=encode.rest_wxyz(body),
-            bone_positions=np.asarray(body.bind_positions_m, np.float64),
-            skin_weights=encode.dense_weights(body),
-            # One colour, since the page's skinned mesh has none per vertex; several meshes of one colour each would
-            # cost as many times the motions, which are most of what is sent.
-            color=CLAY,
-            cast_shadow=False,  # shadows took four fifths of a frame's time without a graphics card
-            receive_shadow=False,
-        )
+        return SkinnedNode(self._server, f"/mesh/skinned{self._bodies}", body)
 
     def _replace_body(self, body: SkinnedMesh) -> None:
         """The person has other proportions now.
@@ -288,13 +276,10 @@ class BodyPage:
             label.visible = True
         return segments.nbytes + colours.nbytes
 
-    def _show_skinned(self, skinned: viser.MeshSkinnedHandle, state: BodyViewerState, shift: Array) -> int:
-        skinned.visible, self._surface_frame.visible = True, False
-        motion = body_motion(state.pose, state.joints_m - shift)
-        rotations = encode.wxyz_of(motion.rotations_xyzw)
-        for bone, rotation, position in zip(skinned.bones, rotations, motion.positions_m, strict=True):
-            bone.wxyz, bone.position = rotation, position
-        return 28 * len(skinned.bones)  # seven float32 each
+    def _show_skinned(self, skinned: SkinnedNode, state: BodyViewerState, shift: Array) -> int:
+        self._surface_frame.visible = False
+        skinned.visible = True
+        return skinned.move(body_motion(state.pose, state.joints_m - shift))
 
     def _show_surface(self, state: BodyViewerState, shift: Array) -> int:
         assert state.mesh is not None

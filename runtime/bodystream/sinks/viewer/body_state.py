@@ -20,11 +20,12 @@ def check_body(skin: SkinnedMesh) -> None:
     """Refuse a skin that the page cannot show.
 
     Raises:
-        InputError: other bones than the 22 joints, nothing to draw, or weights that do not sum to one.
+        InputError: bones that are no joints and stand on none, nothing to draw, or weights that do not sum to one.
     """
     mesh, joints = skin.mesh, len(JOINTS)
-    if len(skin.bone_from_bind) != joints:
-        raise InputError(f"a driven body has the {joints} joints as bones, got {len(skin.bone_from_bind)}")
+    bones = len(skin.bone_from_bind)
+    if bones < joints or (bones > joints and (skin.parents is None or skin.parents[joints:].max() >= joints)):
+        raise InputError(f"a driven body has the {joints} joints as bones, and others stand on these, got {bones}")
     if not len(mesh.faces):
         raise InputError(f"a body needs vertices and faces, got {len(mesh.vertices)} and 0")
     check_mesh(mesh, "the body")
@@ -45,7 +46,7 @@ class BodyViewerState:
         t_ns: of the moment that the pose is for.
         pose: its rotations move the body; its status, reason, flags and contacts are shown.
         joints_m: (22, 3) joints in the pose, world frame [m].
-        sample: what the headset measured.
+        sample: what the headset measured, in the same frame.
         body: the skinned surface where it is another one than the viewer was made with, as after a calibration; in all
             states from then on. It is sent when it is not the very object that the state shown before had.
         mesh: a surface posed elsewhere; shown instead of the skinned one. Takes far more to send.

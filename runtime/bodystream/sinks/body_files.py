@@ -1,0 +1,56 @@
+"""Which files a driven avatar has its motion written to, and their writing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from bodystream.avatar.base import Avatar
+from bodystream.avatar.vrm import VrmAvatar
+from bodystream.errors import InputError
+from bodystream.sinks.animation import Animation, AnimationRecorder
+from bodystream.sinks.drive_take import write_driven_gltf
+from bodystream.sinks.vrm_gltf import write_vrm_gltf
+from bodystream.sinks.vrma import write_vrma
+
+__all__ = ["BODY_FILES", "body_files", "write_body"]
+
+BODY_FILES = ("driven.glb", "driven.vrma")
+"""All that there can be."""
+
+
+def body_files(avatar: Avatar) -> tuple[str, ...]:
+    """The files that can be written of an avatar: none of one that has posed vertices only."""
+    if isinstance(avatar, VrmAvatar):
+        return BODY_FILES
+    return () if avatar.skin is None else BODY_FILES[:1]
+
+
+def write_body(path: str | os.PathLike[str], avatar: Avatar, recorder: AnimationRecorder) -> None:
+    """Write the motion of an avatar to a file of the kind that its suffix says.
+
+    Args:
+        path: ends in `.glb` or `.vrma`.
+        avatar: of the person who was driven last.
+        recorder: of the person's poses; recording may go on afterwards.
+
+    Raises:
+        InputError: nothing was recorded, or the file cannot be written.
+    """
+    if not len(recorder):
+        raise InputError(f"{path}: no pose was recorded, so there is no animation to write")
+    if isinstance(avatar, VrmAvatar):
+        motion, build = _of_the_body(avatar, recorder.result()), avatar.model.build
+        if Path(path).suffix == ".vrma":
+            write_vrma(path, build.skeleton, build.hips_m, motion, build.has)
+        else:
+            write_vrm_gltf(path, avatar.model, motion)
+        return
+    assert avatar.skin is not None
+    write_driven_gltf(path, avatar.skin, avatar.skeleton, recorder)
+
+
+def _of_the_body(avatar: VrmAvatar, motion: Animation) -> Animation:
+    rotations, roots = avatar.retarget.poses(motion.rotations_xyzw, motion.positions_m[:, 0])
+    return replace(motion, rotations_xyzw=rotations, positions_m=roots[:, None])
