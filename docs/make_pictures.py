@@ -26,7 +26,8 @@ from PIL import Image, ImageDraw, ImageFont
 from bodystream.avatar import LbsAvatar
 from bodystream.avatar.rig import load_rig
 from bodystream.device import launch, select_device
-from bodystream.evaluation.surface import project_vertices
+from bodystream.device.camera import device_camera
+from bodystream.evaluation.surface_kernels import project_vertices
 from bodystream.geometry.camera import project
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.pipelines.capture.pipeline import Capture
@@ -113,7 +114,7 @@ class Painter:
         face = wp.zeros((k.height, k.width), dtype=wp.int32, device=device)
         tile = (8, 8) if device.is_cuda else (k.width, 16)
         tiles = (-(-k.width // tile[0]), -(-k.height // tile[1]))
-        launch(project_vertices, len(mesh.vertices), [vertices, k.fx, k.fy, k.cx, k.cy, screen], device)
+        launch(project_vertices, len(mesh.vertices), [vertices, device_camera(k), screen], device)
         launch(kernels.triangle_rows, len(mesh.faces), [faces, screen, k.height, rows], device)
         inputs = [faces, screen, rows, *tile, *tiles, inverse, face]
         launch(kernels.rasterise, tiles[0] * tiles[1], inputs, device, min_chunk=1)
@@ -312,9 +313,14 @@ def make_viewer(device: wp.Device) -> None:
     save(image, "viewer")
 
 
+def recordings() -> Path:
+    """The folder of the recordings, there or not."""
+    return Path(os.environ.get("BODYSTREAM_DATA") or PICTURES.parents[2] / "shared" / "data")
+
+
 def make_drive(device: wp.Device) -> None:
     """A body driven by the head and wrists of a walk, beside the body that walked; needs the recordings."""
-    folder = Path(os.environ.get("BODYSTREAM_DATA") or PICTURES.parents[2] / "shared" / "data")
+    folder = recordings()
     takes = [take for take in find_takes(f"bvh:{folder / 'mocap' / 'cmu'}") if take.name == DRIVEN_TAKE]
     if not takes:
         raise SystemExit(f"{DRIVEN_TAKE} is not in {folder}: set BODYSTREAM_DATA to the folder of the recordings")

@@ -39,8 +39,8 @@ def main() -> None:
                 if session.result is not None:
                     seen_ns = now_ns() + 20_000_000  # the picture will be seen in 20 ms
                     pose = session.pose_at(seen_ns)
-                    age_ms = (seen_ns - pose.t_ns) * 1e-6  # of the sample that it rests on
-                    print(f"pelvis at {pose.root_position_m.round(3)} m, {pose.status}, data {age_ms:.0f} ms old")
+                    age_ms = pose.age_s * 1e3  # of the sample that it rests on
+                    print(f"pelvis at {pose.joints_m[0].round(3)} m, {pose.status}, data {age_ms:.0f} ms old")
                 try:
                     session.wait(0.1)
                 except TimeoutError:

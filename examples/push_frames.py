@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bodystream import CameraIntrinsics, CaptureSession, InputError, RgbdFrame, now_ns, open_source
+from bodystream import CameraIntrinsics, CaptureSession, InputError, now_ns, open_source
 
 CAMERA = CameraIntrinsics(fx=230.0, fy=230.0, cx=159.5, cy=119.5, width=320, height=240)
 
@@ -25,18 +25,18 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=12)
     wanted = parser.parse_args()
     # Told its camera, a session makes the pipeline at once, so that the first push is as fast as the others.
-    with CaptureSession(intrinsics=CAMERA) as session:
+    with CaptureSession(CAMERA) as session:
         for index, (depth_m, colour) in enumerate(grab(wanted.frames)):
             try:
-                result = session.push(RgbdFrame(index, now_ns(), depth_m, CAMERA, colour))
+                result = session.push(depth_m, colour, now_ns())
             except InputError as error:  # a frame with nan, or of another size: named and left out
                 print(error)
                 continue
             if result is not None:
                 print(f"{index}: {result.status} {result.reason} {result.nodes} nodes, {result.vertices} vertices")
-        surface = session.live_mesh()  # where the person is now, in the camera's frame [m]
+        vertices, faces = session.live_mesh()  # where the person is now, in the camera's frame [m]
         bones = session.pose_at(now_ns())  # the deformation graph at any time, from any thread
-        print(f"surface of {len(surface.vertices)} vertices around {surface.vertices.mean(axis=0).round(2)} m")
+        print(f"surface of {len(vertices)} vertices around {vertices.mean(axis=0).round(2)} m, {len(faces)} faces")
         print(f"{len(bones.positions_m)} bones; latency {session.report.latency.p50_ms:.0f} ms per frame")
 
 

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         RgbdFrame,
         SkinnedMesh,
         Status,
+        TimedPose,
         TrackedDevice,
     )
 
@@ -128,6 +129,7 @@ __all__ = [
     "Status",
     "SyntheticConfig",
     "SyntheticSource",
+    "TimedPose",
     "TrackedDevice",
     "VmcHeadset",
     "WebXrHeadset",
@@ -185,7 +187,7 @@ _HOMES = {
     "timing.clock": "now_ns",
     "types": (
         "BodyPose BoneMotion CameraIntrinsics DeviceKind FlowField Foreground FrameTruth GraphSnapshot HeadsetSample "
-        "Mesh RgbdFrame SkinnedMesh Status TrackedDevice"
+        "Mesh RgbdFrame SkinnedMesh Status TimedPose TrackedDevice"
     ),
 }
 _HOME = {name: f"bodystream.{module}" for module, names in _HOMES.items() for name in names.split()}

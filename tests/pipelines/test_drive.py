@@ -94,7 +94,7 @@ def test_each_result_tells_what_it_should(drivers: list[Driver]) -> None:
 
 
 def test_what_is_not_tracked_has_no_error_and_the_truth_only_where_it_is_known(drivers: list[Driver]) -> None:
-    driver = new_driver(head_height_m=1.55)
+    driver = new_driver(height_m=1.77)
     drivers.append(driver)
     samples = samples_of(WALK)[:3]
     result = driver.step(replace(samples[0], left=None))
@@ -329,7 +329,7 @@ def test_a_stature_is_guessed_and_the_avatar_follows(
     assert driver.estimator.skeleton.stature_m / default_m == pytest.approx(1.75 / 1.55, rel=0.02)
 
 
-@pytest.mark.parametrize("known", [{"skeleton": WALK.skeleton}, {"head_height_m": 1.5}])
+@pytest.mark.parametrize("known", [{"skeleton": WALK.skeleton}, {"height_m": 1.7}])
 def test_a_person_who_is_known_is_not_guessed(
     drivers: list[Driver], monkeypatch: pytest.MonkeyPatch, known: dict
 ) -> None:

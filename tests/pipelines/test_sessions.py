@@ -95,7 +95,7 @@ def test_frames_of_another_shape_or_type_are_refused(session: CaptureSession) ->
         replace(frame, depth_m=frame.depth_m[:-1])
     with pytest.raises(InputError, match="depth must be float32"):
         replace(frame, depth_m=frame.depth_m.astype(np.float64))
-    for item in (frame.depth_m, None, "frame"):
+    for item in (None, "frame"):
         with pytest.raises(InputError, match=rf"takes frames of bodystream.types.RgbdFrame, got {type(item).__name__}"):
             session.push(item)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="RgbdFrame"):

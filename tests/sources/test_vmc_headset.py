@@ -247,7 +247,7 @@ def test_bundles_of_the_future_do_not_wait(stage: Stage) -> None:
 def test_what_is_no_osc_is_told_once_and_left_out(stage: Stage) -> None:
     stage.next(headset())
     for _ in range(5):
-        stage.send(b"GET / HTTP/1.1\r\n\r\n", b"", b"\xff" * 100, b"#bundle\0" + b"\0" * 7 + b"\1\xff\xff\xff\xfc")
+        stage.send(b"GET / HTTP/1.1\r\n\r\n", b"", b"\xff" * 100, b"#bundle\0" + b"\0" * 7 + b"\1\0\0\0\x08/a\0\0")
     assert stage.next(headset(1.4)).head is not None
     (warning,) = stage.source.counts.warnings
     assert "a datagram is no OSC: neither a message nor a bundle" in warning and "are left out" in warning

@@ -40,7 +40,7 @@ def _capture(context: Context) -> float:
     bare = Capture(camera, context.device)
     bare.warm_up()
     try:
-        with CaptureSession(device=context.device, intrinsics=camera) as session:
+        with CaptureSession(camera, device=context.device) as session:
 
             def step(frame: Any) -> Any:
                 result = bare.step(frame)

@@ -235,7 +235,7 @@ class Drive(RunOptions):
         from bodystream.avatar.open import SHIPPED_AVATAR, avatar_maker
         from bodystream.bundles import BundleChoice
         from bodystream.pipelines.drive.pipeline import DriveConfig
-        from bodystream.pose.calibration import Calibration, head_height_of
+        from bodystream.pose.calibration import Calibration
         from bodystream.pose.estimator import EstimatorConfig
         from bodystream.sources.headset.checks import HeadsetOptions
 
@@ -272,5 +272,5 @@ class Drive(RunOptions):
             avatar=SHIPPED_AVATAR if self.avatar == SHIPPED_AVATAR else avatar_maker(self.avatar),
             bundles=bundles,
             calibration=stored,
-            head_height_m=None if self.height is None else head_height_of(self.height),
+            height_m=self.height,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bodystream.types.base import Array, Status
 
-__all__ = ["BodyPose", "DeviceKind", "HeadsetSample", "TrackedDevice"]
+__all__ = ["BodyPose", "DeviceKind", "HeadsetSample", "TimedPose", "TrackedDevice"]
 
 
 class DeviceKind(enum.StrEnum):
@@ -90,3 +90,23 @@ class BodyPose:
     joint_std_m: Array | None = None
     contacts: Array | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedPose(BodyPose):
+    """The pose at a time that was asked for, ready to be drawn.
+
+    Attributes:
+        at_ns: the time that was asked for.
+        joints_m: (22, 3) float32 in the world [m], of the person who is driven.
+        bones_xyzw: (22, 4) float32 unit quaternions, world from each joint's bone.
+    """
+
+    at_ns: int
+    joints_m: Array
+    bones_xyzw: Array
+
+    @property
+    def age_s(self) -> float:
+        """How much older than `at_ns` the sample is that the pose was computed from [s]; 0 where it is not older."""
+        return max(0.0, (self.at_ns - self.t_ns) * 1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ __all__ = ["BoneMotion", "GraphSnapshot", "Mesh", "MeshPart", "SkinnedMesh"]
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """A triangle mesh [m].
+    """A triangle mesh [m]; `vertices, faces = mesh` are the two that most libraries take.
 
     Attributes:
         vertices: (V, 3) float32.
@@ -27,6 +28,9 @@ class Mesh:
     faces: Array
     normals: Array | None = None
     colours: Array | None = None
+
+    def __iter__(self) -> Iterator[Array]:
+        yield from (self.vertices, self.faces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import warp as wp
 
+from bodystream.errors import NotReadyError
 from bodystream.fusion import Surface
 from bodystream.tracking import SolveSummary
-from bodystream.types import Foreground, RgbdFrame, Status
+from bodystream.types import Foreground, Mesh, RgbdFrame, Status
 
 __all__ = ["CaptureResult", "LiveSurface"]
 
@@ -38,6 +40,7 @@ class CaptureResult:
         solve: summary of the solver, None on the first frame and where nothing could be matched.
         surface: the canonical surface, its device arrays valid until the next step; None before the first frame.
         nodes, vertices: sizes of graph and surface.
+        make_mesh: of a session's `push`, what `mesh` asks; else None.
     """
 
     frame: RgbdFrame
@@ -48,3 +51,18 @@ class CaptureResult:
     surface: Surface | None
     nodes: int
     vertices: int
+    make_mesh: Callable[[], Mesh] | None = field(default=None, repr=False, compare=False)
+
+    def mesh(self) -> Mesh:
+        """The surface in the pose of this frame, in the camera's frame [m]: `vertices, faces = result.mesh()`.
+
+        Raises:
+            NotReadyError: there is no surface yet; the session has gone on to another frame; or the result came to a
+                listener or sink, which may be late: `CaptureSession.live_mesh` gives the newest surface at any time.
+        """
+        if self.make_mesh is None:
+            raise NotReadyError(
+                f"frame {self.frame.label}: only a result that push returned has a surface: call live_mesh() of the "
+                "session for the newest"
+            )
+        return self.make_mesh()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import warp as wp
@@ -59,10 +60,12 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
 
     The pipeline is made for the intrinsics of the first frame, which all others must have, too; `push` raises
     `SourceError` for one that has others, and goes on with the next. Results are as of `Capture.step`; only `push`
-    gives their `surface`, whose device arrays are valid until the next step. For everybody else it is None.
+    gives their `surface`, whose device arrays are valid until the next step, and their `mesh()`.
 
     Args:
-        source: an opened camera or recording, which the session closes; None = frames are pushed.
+        source: an opened camera or recording, which the session closes; or the intrinsics of a camera whose frames are
+            pushed, for which the pipeline is made at once, so that the first push is as fast as the others; None =
+            frames are pushed that bring their own.
         config: of the pipeline.
         device: where kernels run: `auto`, `cpu`, `cuda`, `cuda:N`, or a Warp device.
         estimator: correspondence, OpenCV DIS unless another is given, see `correspondence.base`; closed by the session.
@@ -70,7 +73,6 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         frames: `run` stops after so many processed frames; None = at the end of the source.
         meter: makes what compares model and frame, such as `evaluation.surface.QualityMeter`, for the report.
         meter_every: it does so on every n-th frame.
-        intrinsics: of frames to be pushed: the pipeline is made at once, and the first push is as fast as the others.
         on_result: called with each result, in order; one that is slow misses some.
         on_progress: called with the newest `Progress`, some twenty times a second at most, and when the source stalls.
         on_note: called with lines for a person, when what they tell happens.
@@ -85,7 +87,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
 
     def __init__(
         self,
-        source: RgbdSource | None = None,
+        source: RgbdSource | CameraIntrinsics | None = None,
         config: CaptureConfig | None = None,
         *,
         device: str | wp.Device = "auto",
@@ -94,13 +96,14 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         frames: int | None = None,
         meter: Callable[[CameraIntrinsics, wp.Device], SurfaceMeter] | None = None,
         meter_every: int = 1,
-        intrinsics: CameraIntrinsics | None = None,
         on_result: Callable[[CaptureResult], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         on_note: Callable[[str], object] | None = None,
         on_kernel_build: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        camera, source = (source, None) if isinstance(source, CameraIntrinsics) else (None, source)
         super().__init__(source, frames, on_result, on_progress, on_note)
+        self._camera, self._numbers = camera, itertools.count()
         for sink in sinks:  # all of them, before threads are begun for any
             check_sink(sink)
         check_count("meter_every", meter_every)
@@ -118,8 +121,8 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         self._estimator = DisCorrespondence(self.config.flow) if estimator is None else estimator
         who = {"kernels": describe_device(self.device), "flow": self._estimator.label}
         self._figures = ReportBuilder(self._name, who)
-        if intrinsics is not None:
-            self._make(intrinsics)
+        if camera is not None:
+            self._make(camera)
         for sink in sinks:
             self.add_sink(sink)
 
@@ -155,6 +158,57 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
                 first = self._take_first()
             self._first, self._heard = first, first is not None
 
+    @overload
+    def push(self, item: RgbdFrame) -> CaptureResult | None: ...
+
+    @overload
+    def push(self, item: Array, colour: Array | None = None, t_ns: int | None = None) -> CaptureResult | None: ...
+
+    def push(
+        self, item: RgbdFrame | Array, colour: Array | None = None, t_ns: int | None = None
+    ) -> CaptureResult | None:
+        """Process one frame on this thread.
+
+        Args:
+            item: depth (H, W) of the camera that the session was made for, float [m], 0 = no measurement; or a whole
+                `RgbdFrame`.
+            colour: (H, W, 3) uint8 RGB of the same pixels, or None.
+            t_ns: when it was taken, on the clock of `now_ns`; None = now.
+
+        Both images are copied; those of an `RgbdFrame` are not, and must not be written to any more.
+
+        Raises:
+            InputError: the depth is not in metres as floating point, has nan, or an image is of another size.
+            SessionError, SourceError: as `Session.push`.
+        """
+        return super().push(self._frame(item, colour, t_ns))
+
+    @overload
+    def push_nowait(self, item: RgbdFrame) -> None: ...
+
+    @overload
+    def push_nowait(self, item: Array, colour: Array | None = None, t_ns: int | None = None) -> None: ...
+
+    def push_nowait(self, item: RgbdFrame | Array, colour: Array | None = None, t_ns: int | None = None) -> None:
+        """Hand over one frame, given as for `push`, and return at once; see `Session.push_nowait`."""
+        super().push_nowait(self._frame(item, colour, t_ns))
+
+    def _frame(self, item: RgbdFrame | Array, colour: Array | None, t_ns: int | None) -> RgbdFrame:
+        if isinstance(item, np.ndarray) and self._camera is not None:
+            number = next(self._numbers)
+            if item.dtype.kind != "f":
+                raise InputError(
+                    f"frame {number}: depth must be metres as floating point, got {item.dtype}: multiply it by the "
+                    "camera's unit, as depth * 0.001 for millimetres"
+                )
+            copy = colour.copy() if isinstance(colour, np.ndarray) else colour
+            return RgbdFrame(number, now_ns() if t_ns is None else t_ns, item.astype(np.float32), self._camera, copy)
+        if isinstance(item, np.ndarray):
+            raise InputError("depth alone is of no camera: make the session as CaptureSession(intrinsics)")
+        if colour is not None or t_ns is not None:
+            raise InputError(f"a {type(item).__name__} has its colour and time with it: push it alone")
+        return item
+
     def pose_at(self, t_ns: int) -> BoneMotion:
         """The nodes of the deformation graph at any time, from any thread and without waiting.
 
@@ -172,7 +226,16 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         Raises:
             NotReadyError: there is none yet.
         """
+        return self._mesh(None)
+
+    def _mesh(self, wanted: RgbdFrame | None) -> Mesh:
+        """The live mesh, if `wanted` is the newest frame or None."""
         with self._turn():
+            if wanted is not None and (self._result is None or self._result.frame is not wanted):
+                raise NotReadyError(
+                    f"frame {wanted.label} is not the newest any more: call mesh() before the next push, or "
+                    "live_mesh() of the session for the newest"
+                )
             mesh = None if self._capture is None else self._capture.live_mesh()
         if mesh is None:
             raise NotReadyError("no frame was tracked yet, so there is no surface: push one, or wait for the source")
@@ -243,7 +306,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         if result.status is not Status.LOST and result.nodes:
             self._motion = capture.field.snapshot(item.t_ns)
             self._motions.add(self._motion)
-        return result
+        return replace(result, make_mesh=lambda: self._mesh(item))
 
     def _tell_of_masks(self, capture: Capture) -> None:
         """Say once that the source has stopped giving masks."""
@@ -265,7 +328,7 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         )
 
     def _shared(self, result: CaptureResult) -> CaptureResult:
-        return replace(result, surface=None)
+        return replace(result, surface=None, make_mesh=None)
 
     def _status_of(self, result: CaptureResult) -> tuple[Status, str]:
         return result.status, result.reason

@@ -14,10 +14,10 @@ from bodystream.avatar.open import SHIPPED_AVATAR, AvatarChoice, avatar_label, a
 from bodystream.bundles import BundleChoice
 from bodystream.device.transfers import download
 from bodystream.engines import Engine
-from bodystream.errors import BodystreamError
+from bodystream.errors import BodystreamError, ConfigurationError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
-from bodystream.pose.calibration import Calibration
+from bodystream.pose.calibration import Calibration, head_height_of
 from bodystream.pose.chooser import Constraint
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
 from bodystream.pose.measuring import CalibrationConfig
@@ -62,7 +62,7 @@ class DriveConfig:
         bundles: `pose` is the network, `person` the body where `avatar` is "default"; default: the shipped ones.
         calibration: of the person; None guesses the stature from how high the head was seen.
         skeleton: the person's, where the source knows it; poses are then compared with its truth.
-        head_height_m: of the person's head joint when standing, where it is known and nothing was calibrated [m].
+        height_m: of the person, to the top of the head, where it is known and nothing was calibrated: 1.0 to 2.3 [m].
         calibrate_s: how long a calibration pose is held [s].
         measuring: what is accepted as a calibration pose.
         prediction: of `pose_at`.
@@ -76,11 +76,15 @@ class DriveConfig:
     bundles: BundleChoice = BundleChoice()
     calibration: Calibration | None = None
     skeleton: Skeleton | None = None
-    head_height_m: float | None = None
+    height_m: float | None = None
     calibrate_s: float = 2.0
     measuring: CalibrationConfig = CalibrationConfig()
     prediction: PredictionConfig = PredictionConfig()
     lossless: bool = False
+
+    def __post_init__(self) -> None:
+        if self.height_m is not None and not 1.0 <= self.height_m <= 2.3:
+            raise ConfigurationError(f"a person's height must be 1.0 to 2.3 metres, got {self.height_m}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class Driver:
         self.person = Person(
             calibration=self.config.calibration,
             skeleton=self.config.skeleton,
-            head_height_m=self.config.head_height_m,
+            head_height_m=None if self.config.height_m is None else head_height_of(self.config.height_m),
             hold_s=self.config.calibrate_s,
             config=self.config.measuring,
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import warp as wp
 
 from bodystream.avatar import VrmAvatar
+from bodystream.avatar.open import AvatarChoice
 from bodystream.device import describe_device, select_device
 from bodystream.errors import BodystreamError, InputError, NotReadyError, SourceError, excerpt
-from bodystream.geometry.skeleton import Skeleton
+from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
+from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.pipelines.intake import check_time
@@ -29,7 +31,7 @@ from bodystream.sources.headset.base import HeadsetSource
 from bodystream.sources.headset.replay import ReplayedHeadset
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.timing import Spans, now_ns
-from bodystream.types import BodyPose, DeviceKind, HeadsetSample, Mesh, SkinnedMesh, Status, TrackedDevice
+from bodystream.types import BodyPose, DeviceKind, HeadsetSample, Mesh, SkinnedMesh, Status, TimedPose, TrackedDevice
 
 __all__ = ["DriveSession"]
 
@@ -44,6 +46,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         source: an opened headset or recording, which the session closes; None = samples are pushed.
         config: of the pipeline. What a source knows itself (that it loses no sample, the person of a motion file) is
             filled in.
+        height_m, avatar: in the place of the config's: the person's height [m] and the body that is driven.
         device: where kernels run: `auto`, `cpu`, `cuda`, `cuda:N`, or a Warp device.
         sinks: see `sinks.base`; more may be added by `add_sink`.
         samples: `run` stops after so many processed samples; None = at the end of the source.
@@ -74,6 +77,8 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         source: HeadsetSource | None = None,
         config: DriveConfig | None = None,
         *,
+        height_m: float | None = None,
+        avatar: AvatarChoice | None = None,
         device: str | wp.Device = "auto",
         sinks: Sequence[Sink[Any]] = (),
         samples: int | None = None,
@@ -88,7 +93,10 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         for sink in sinks:  # all of them, before threads are begun for any
             check_sink(sink)
         self.device = select_device(device) if isinstance(device, str) else device
-        self.config = _with_what_is_known(DriveConfig() if config is None else config, source)
+        config = DriveConfig() if config is None else config
+        config = config if height_m is None else replace(config, height_m=height_m)
+        config = config if avatar is None else replace(config, avatar=avatar)
+        self.config = _with_what_is_known(config, source)
         self._name = "pushed samples" if source is None else source.name
         self._nominal_hz = None if source is None else source.rate_hz
         self._on_calibrated = on_calibrated
@@ -151,7 +159,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         if self._intake.reader is not None:
             self._intake.reader.start()
 
-    def pose_at(self, t_ns: int) -> BodyPose:
+    def pose_at(self, t_ns: int) -> TimedPose:
         """The pose at any time, from any thread and without waiting; see `PosePredictor.pose_at`.
 
         Between samples it is interpolated; beyond the newest, velocities fade, and after 0.1 s the pose is held, with
@@ -161,9 +169,18 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             NotReadyError: no sample was posed yet.
         """
         try:
-            return self._driver.predictor.pose_at(t_ns)
+            pose = self._driver.predictor.pose_at(t_ns)
         except InputError as error:
             raise NotReadyError("no sample was posed yet: push one, or wait for the source") from error
+        rotations = matrix_from_quaternion(pose.rotations_xyzw)
+        root = np.asarray(pose.root_position_m, np.float64)
+        joints, bones = forward_kinematics(self.skeleton.offsets_m, rotations, root)
+        return TimedPose(
+            **{field.name: getattr(pose, field.name) for field in fields(BodyPose)},
+            at_ns=t_ns,
+            joints_m=joints.astype(np.float32),
+            bones_xyzw=quaternion_from_matrix(bones).astype(np.float32),
+        )
 
     def posed_mesh(self) -> Mesh:
         """The surface in the newest pose, in the world [m]; waits for a sample in work.
