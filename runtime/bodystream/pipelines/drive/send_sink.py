@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bodystream.errors import ConfigurationError
-from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.pose.calibration import height_of
 from bodystream.sinks.base import Occasion, SinkBase
@@ -37,7 +36,6 @@ class SendSink(SinkBase[DrivenPose]):
         self._sender = sender
         self._period_ns = 0 if rate_hz is None else round(1e9 / rate_hz)
         self._due_ns: int | None = None
-        self._heights: tuple[Skeleton, float] | None = None
 
     @property
     def warnings(self) -> Sequence[str]:
