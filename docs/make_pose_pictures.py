@@ -114,7 +114,7 @@ def make_send(source: MotionHeadset, avatar: LbsAvatar, painter: Painter) -> Non
             result = session.push(sample)
     truth = samples[SENT_SAMPLE].truth
     assert result is not None and truth is not None
-    driven = DrivenPose(result.pose, source.clip.skeleton, result.sample, 1.7, 1.7)
+    driven = DrivenPose(result.pose, source.clip.skeleton, result.sample, 1.7)
     view = View(truth, painter, FRONT_VIEW)
     mesh = avatar.pose(result.pose.rotations_xyzw, result.pose.root_position_m)
     shown = [view.body(mesh, avatar.colours)] + [view.body(mesh, avatar.colours, 0.35) for _ in range(3)]

@@ -46,7 +46,7 @@ def test_it_has_the_proportions_and_height_of_the_body(made: tuple[str, VrmModel
     np.testing.assert_allclose(
         model.build.skeleton.rest_positions_m[there], wanted.rest_positions_m[there], atol=2e-4, rtol=0
     )
-    assert model.build.has.tolist() == [joint in there for joint in range(len(JOINTS))]
+    assert model.build.bones.has.tolist() == [joint in there for joint in range(len(JOINTS))]
     soles = LbsAvatar(wanted).pose(IDENTITY, np.zeros(3)).vertices[:, 1].min()
     assert model.build.hips_m == pytest.approx(-soles, abs=0.005)
 

@@ -28,7 +28,7 @@ def driven_pose(
     """One pose of a person of 1.7 m."""
     body = BodyPose(5_000_000, np.asarray(rotations_xyzw, np.float32), np.asarray(root_m, np.float32), **pose)
     skeleton = person() if skeleton is None else skeleton
-    return DrivenPose(body, skeleton, HeadsetSample(0, 5_000_000, None) if sample is None else sample, 1.7, 1.7)
+    return DrivenPose(body, skeleton, HeadsetSample(0, 5_000_000, None) if sample is None else sample, 1.7)
 
 
 def t_pose_sent(**options: Any) -> DrivenPose:

@@ -39,13 +39,15 @@ HUMANOID_PARENTS = {
 class Marionette:
     """Attributes:
     local: of root and bones, position (3,) and quaternion (4,) xyzw as received.
-    devices: of `Hmd`, `Con` and `Tra`, by serial: address, position and quaternion.
+    devices, real_devices: of `Hmd`, `Con` and `Tra`, by serial: address, position and quaternion; beside the avatar,
+        and as they are where they were told so, too.
     available, time_s: of `/VMC/Ext/OK` and `/VMC/Ext/T`.
     """
 
     def __init__(self) -> None:
         self.local: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.devices: dict[str, tuple[str, np.ndarray, np.ndarray]] = {}
+        self.real_devices: dict[str, tuple[str, np.ndarray, np.ndarray]] = {}
         self.available: tuple[int, ...] = ()
         self.time_s = float("nan")
 
@@ -63,9 +65,10 @@ class Marionette:
                 name = arguments[0]
                 assert (name == "root") if "Root" in path else (name in HUMANOID_PARENTS), name
                 self.local[name] = np.array(arguments[1:4]), np.array(arguments[4:])
-            elif path in ("/VMC/Ext/Hmd/Pos", "/VMC/Ext/Con/Pos", "/VMC/Ext/Tra/Pos"):
+            elif path.removesuffix("/Local") in ("/VMC/Ext/Hmd/Pos", "/VMC/Ext/Con/Pos", "/VMC/Ext/Tra/Pos"):
                 assert message.types == "sfffffff"
-                self.devices[arguments[0]] = path.split("/")[3], np.array(arguments[1:4]), np.array(arguments[4:])
+                devices = self.real_devices if path.endswith("/Local") else self.devices
+                devices[arguments[0]] = path.split("/")[3], np.array(arguments[1:4]), np.array(arguments[4:])
             else:
                 raise AssertionError(f"nobody knows {path}")
         return self

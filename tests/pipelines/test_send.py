@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from helpers.osc_reference import OscElement, decode
 from helpers.sent_poses import UNITY_FROM_OURS
 from helpers.session_sinks import Gate
 from helpers.vmc_receiver import Marionette
+from helpers.vrm_files import small_glb
 
 
 @contextmanager
@@ -91,11 +93,36 @@ def test_several_receivers_get_the_session_and_one_that_is_away_costs_nothing() 
         assert [len(datagram) for datagram in waiting(vrchat)] == [4] * 24
 
 
+def test_an_avatar_of_a_file_is_sent_as_it_is_shown_and_the_person_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "me.vrm"
+    path.write_bytes(small_glb().bytes())  # 0.62 of a person
+    clip = walking(1.0).sliced(0, 12)
+    with listening() as (vmc, vmc_port), listening() as (vrchat, vrchat_port):
+        sinks = [open_sender(f"vmc:127.0.0.1:{vmc_port}"), open_sender(f"vrchat:127.0.0.1:{vrchat_port}?trackers=head")]
+        gate = Gate()
+        gate.after = lambda result, number: [wait_for(sink, number) for sink in sinks]
+        config = DriveConfig(estimator=ESTIMATOR, avatar=path)
+        with DriveSession(MotionHeadset(clip), config, device="cpu", sinks=[*sinks, gate]) as session:
+            session.run()
+            last, retarget = session.result, session._driver.avatar.retarget
+        assert last is not None and retarget is not None
+        receiver = Marionette().take(message for datagram in waiting(vmc) for message in datagram)
+        taken = retarget.pose(last.pose)
+        np.testing.assert_allclose(receiver.local["Hips"][0] * (1, 1, -1), taken.root_position_m, atol=1e-3)
+        assert receiver.local["Hips"][0][1] < 0.7 * last.joints_m[0, 1]
+        assert last.sample.head is not None
+        eyes_m = last.sample.head.position_m[1]
+        assert receiver.real_devices["HMD"][1][1] == pytest.approx(eyes_m, abs=1e-5)
+        assert receiver.devices["HMD"][1][1] == pytest.approx(retarget.scale * eyes_m, abs=1e-5)
+        head = waiting(vrchat)[-1][0].arguments
+        np.testing.assert_allclose(np.array(head) * (1, 1, -1), last.joints_m[15], atol=1e-3)
+
+
 def wait_for(sink: SendSink, number: int) -> None:
     import time
 
     deadline = time.monotonic() + 20
-    while sink.sent < number - 1 and time.monotonic() < deadline:
+    while sink.sent < number and time.monotonic() < deadline:
         time.sleep(0.001)
 
 

@@ -32,7 +32,7 @@ def run(context: Context) -> None:
             )
         ]
         pose = BodyPose(round(k * 1e9 / clip.rate_hz), clip.rotations_xyzw[k], clip.root_positions_m[k])
-        poses.append(DrivenPose(pose, clip.skeleton, HeadsetSample(k, pose.t_ns, *devices), 1.7, 1.7))
+        poses.append(DrivenPose(pose, clip.skeleton, HeadsetSample(k, pose.t_ns, *devices), 1.7))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.setblocking(False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bodystream.avatar.own_bones import OwnBones
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton, forward_kinematics, local_rotations
 from bodystream.types import Array, BodyPose
@@ -63,13 +64,13 @@ class Build:
 
     Attributes:
         skeleton: of the body.
-        has: (22,) bool, the joints that it has; others are in the skeleton, and never bend.
+        bones: its own. Joints that it has no bone for are in the skeleton, and never bend.
         feet: left and right.
         hips_m: height of the pelvis above the soles in the T-pose [m].
     """
 
     skeleton: Skeleton
-    has: Array
+    bones: OwnBones
     feet: tuple[Foot, Foot]
     hips_m: float
 
@@ -83,11 +84,12 @@ class Retarget:
 
     Attributes:
         skeleton: of the body.
+        bones: its own, as its file has them.
         scale: by which places in the person's world are to be taken to be beside the body.
     """
 
     def __init__(self, person: Skeleton, build: Build) -> None:
-        self.skeleton, self._build, self._person = build.skeleton, build, person
+        self.skeleton, self.bones, self._build, self._person = build.skeleton, build.bones, build, person
         stature = person.stature_m
         self.scale = build.hips_m / (person.pelvis_height_m + _SOLE_PARTS * stature)
         self._stands, self._flies = _STANDS_PARTS * stature, _FLIES_PARTS * stature
@@ -95,13 +97,13 @@ class Retarget:
         # A body without a chest bends at the spine as the person's chest does, since that carries arms and head.
         self._takes = np.arange(len(JOINTS))
         for joint in range(len(JOINTS)):
-            if not build.has[joint]:
+            if not build.bones.has[joint]:
                 above = PARENTS[joint]
-                while not build.has[above]:
+                while not build.bones.has[above]:
                     above = PARENTS[above]
                 if joint in _SPINE and above in _SPINE:
                     self._takes[above] = joint
-        self._follows = [(joint, PARENTS[joint]) for joint in range(len(JOINTS)) if not build.has[joint]]
+        self._follows = [(joint, PARENTS[joint]) for joint in range(len(JOINTS)) if not build.bones.has[joint]]
 
     def pose(self, pose: BodyPose) -> BodyPose:
         """One pose; what else it says is kept."""

@@ -124,8 +124,7 @@ def _build(humanoid: Humanoid, skin: SkinnedMesh) -> Build:
         rest[JOINT_INDEX[f"{side}_ankle"], 1] + _lowest(foot, humanoid.skeleton.offsets_m[JOINT_INDEX[f"{side}_foot"]])
         for side, foot in zip(("left", "right"), feet, strict=True)
     ]
-    has = np.array([joint in humanoid.nodes for joint in range(len(JOINTS))])
-    return Build(humanoid.skeleton, has, feet, float(-np.mean(soles)))
+    return Build(humanoid.skeleton, humanoid.own_bones, feet, float(-np.mean(soles)))
 
 
 def _foot(humanoid: Humanoid, skin: SkinnedMesh, side: str) -> Foot:

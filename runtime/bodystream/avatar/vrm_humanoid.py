@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bodystream.avatar.gltf_file import GltfFile
+from bodystream.avatar.own_bones import OwnBones
 from bodystream.errors import InputError, excerpt
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton, align_rest
 from bodystream.geometry.skeleton_maps import VRM_BONES, vrm_bones_for
@@ -63,6 +64,29 @@ class Humanoid:
         out[:, :3, :3] = self.rest_from_canonical
         out[:, :3, 3] = self.positions_m
         return out
+
+    @property
+    def own_bones(self) -> OwnBones:
+        """Its bones as the file has them."""
+        # A file whose front is +z is turned about y, and the axes of its nodes are turned along.
+        rest = self.rest_world @ _TURN if self.faces_ahead else self.rest_world
+        canonical = self.canonical_rest
+        count = len(JOINTS)
+        has = np.array([joint in self.nodes for joint in range(count)])
+        above, bone, node_above = (
+            np.full(count, -1),
+            np.tile(np.eye(4), (count, 1, 1)),
+            np.tile(np.eye(4), (count, 1, 1)),
+        )
+        for joint, node in self.nodes.items():
+            bone[joint] = np.linalg.inv(canonical[joint]) @ rest[node]
+            parent = self.parents[node]
+            at_rest = rest[parent] if parent >= 0 else np.eye(4)
+            if joint:
+                above[joint] = self.joint_above(parent)
+                at_rest = np.linalg.inv(canonical[above[joint]]) @ at_rest
+            node_above[joint] = at_rest
+        return OwnBones(has, above, bone, node_above)
 
     def joint_above(self, node: int) -> int:
         """Our joint that a node of the file follows: its own, or the nearest above it; the pelvis where none is."""

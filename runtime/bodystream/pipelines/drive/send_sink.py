@@ -8,7 +8,7 @@ from bodystream.errors import ConfigurationError
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.pose.calibration import height_of
 from bodystream.sinks.base import Occasion, SinkBase
-from bodystream.sinks.send import DrivenPose, PoseSender
+from bodystream.sinks.send import AvatarPose, DrivenPose, PoseSender
 from bodystream.timing import now_ns
 
 __all__ = ["SendSink"]
@@ -45,11 +45,11 @@ class SendSink(SinkBase[DrivenPose]):
         result = view.result
         if view.occasion is not Occasion.RESULT or result is None or not self._is_due(now_ns()):
             return None
-        known = view.driver.person
-        person = known.skeleton if known.calibration is None else known.calibration.skeleton
-        return DrivenPose(
-            view.body_pose, view.body_skeleton, result.sample, height_of(view.body_skeleton), height_of(person)
-        )
+        retarget = view.driver.avatar.retarget
+        avatar = None
+        if retarget is not None:
+            avatar = AvatarPose.of(view.body_pose, retarget.skeleton, retarget.bones, retarget.scale)
+        return DrivenPose(result.pose, view.skeleton, result.sample, height_of(view.skeleton), avatar)
 
     def publish(self, driven: DrivenPose, /) -> None:
         if self._sender.send(driven):

@@ -26,7 +26,8 @@ _POSE = "s" + 7 * "f"
 def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
     """The datagrams of one pose.
 
-    Bones that this project does not know (fingers, eyes, jaw) are left out: a receiver would crush them.
+    Bones that this project does not know (fingers, eyes, jaw) and those that the avatar lacks are left out: a receiver
+    would crush them.
 
     Args:
         time_s: the sender's relative time, of `/VMC/Ext/T` [s].
@@ -38,35 +39,43 @@ def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
         osc_message("/VMC/Ext/T", "f", (time_s,)),
         osc_message("/VMC/Ext/Root/Pos", _POSE, ("root", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),
     ]
-    places = driven.skeleton.offsets_m.copy()
-    places[0] = pose.root_position_m
-    turns = unity_quaternions(pose.rotations_xyzw).tolist()
-    for bone, place, turn in zip(_BONES, unity_vectors(places).tolist(), turns, strict=True):
-        messages.append(osc_message("/VMC/Ext/Bone/Pos", _POSE, (bone, *place, *turn)))
+    avatar = driven.on_avatar
+    places, turns = avatar.bones.local(avatar.joints_m, avatar.orientations)
+    rows = zip(_BONES, avatar.bones.has, unity_vectors(places).tolist(), unity_quaternions(turns).tolist(), strict=True)
+    for bone, there, place, turn in rows:
+        if there:
+            messages.append(osc_message("/VMC/Ext/Bone/Pos", _POSE, (bone, *place, *turn)))
     sample = driven.sample
     if sample.head is not None:
-        messages.append(_device("Hmd", "HMD", _as_kind(sample.head, DeviceKind.VIEW, "head")))
+        messages += _device("Hmd", "HMD", _as_kind(sample.head, DeviceKind.VIEW, "head"), avatar.scale)
     for side, hand in (("left", sample.left), ("right", sample.right)):
         if hand is not None:
-            messages.append(_hand(side, hand))
+            messages += _hand(side, hand, avatar.scale)
     return osc_bundles(messages)
 
 
-def _hand(side: Side, hand: TrackedDevice) -> OscMessage:
+def _hand(side: Side, hand: TrackedDevice, scale: float) -> list[OscMessage]:
     """A held controller as `Con`, a hand that is tracked without one as a tracker on its wrist."""
     name = side.capitalize()
     if hand.kind is DeviceKind.GRIP:
-        return _device("Con", f"{name}Controller", hand)
-    return _device("Tra", f"{name}Wrist", _as_kind(hand, DeviceKind.HAND_WRIST, side))
+        return _device("Con", f"{name}Controller", hand, scale)
+    return _device("Tra", f"{name}Wrist", _as_kind(hand, DeviceKind.HAND_WRIST, side), scale)
 
 
 def _as_kind(device: TrackedDevice, kind: DeviceKind, side: Side) -> TrackedDevice:
     return device if device.kind is kind else device_at_joint(*joint_at_device(device, side), kind, side)
 
 
-def _device(address: str, serial: str, device: TrackedDevice) -> OscMessage:
-    place, turn = unity_vectors(device.position_m).tolist(), unity_quaternions(device.rotation_xyzw).tolist()
-    return osc_message(f"/VMC/Ext/{address}/Pos", _POSE, (serial, *place, *turn))
+def _device(address: str, serial: str, device: TrackedDevice, scale: float) -> list[OscMessage]:
+    """Where a device is beside the avatar, and, where that is another place, where it really is."""
+    turn = unity_quaternions(device.rotation_xyzw).tolist()
+    ways = [("Pos", scale)] if scale == 1.0 else [("Pos", scale), ("Pos/Local", 1.0)]
+    return [
+        osc_message(
+            f"/VMC/Ext/{address}/{way}", _POSE, (serial, *unity_vectors(device.position_m * factor).tolist(), *turn)
+        )
+        for way, factor in ways
+    ]
 
 
 class VmcSender:

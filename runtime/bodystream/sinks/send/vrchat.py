@@ -37,7 +37,7 @@ def vrchat_bundles(driven: DrivenPose, trackers: Collection[str], scale: float =
 
     Args:
         trackers: names of `VRCHAT_TRACKERS`.
-        scale: user's height over the avatar's.
+        scale: user's height over that of the body that is driven.
     """
     chosen = [VRCHAT_TRACKERS[name] for name in VRCHAT_TRACKERS if name in trackers]
     places = [JOINT_INDEX[place] for _, place, _ in chosen]
@@ -85,8 +85,8 @@ class VrchatSender:
     def send(self, driven: DrivenPose) -> bool:
         if driven.pose.status is Status.LOST:
             return True
-        user_m = driven.person_height_m if self._height_m is None else self._height_m
-        return self._udp.send(vrchat_bundles(driven, self._trackers, user_m / driven.avatar_height_m))
+        scale = 1.0 if self._height_m is None else self._height_m / driven.height_m
+        return self._udp.send(vrchat_bundles(driven, self._trackers, scale))
 
     def close(self) -> None:
         self._udp.close()

@@ -1,0 +1,120 @@
+"""VMC out for avatars of VRM files: who has the same file and sets its nodes as they are told sees the same body.
+
+The receiver does what UniVRM does: a file's axes are mirrored, in z of VRM 0 and in x of VRM 1, so that the avatar
+looks along Unity's z; then each humanoid bone gets the local position and rotation that were sent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from bodystream.avatar import VrmAvatar, VrmModel
+from bodystream.geometry.mounting import device_at_joint
+from bodystream.geometry.skeleton import HEAD
+from bodystream.geometry.skeleton_maps import VRM_BONES
+from bodystream.sinks.send import MAX_BUNDLE_BYTES, AvatarPose, DrivenPose
+from bodystream.sinks.send.vmc import vmc_bundles
+from bodystream.types import DeviceKind, HeadsetSample
+from helpers.headset_motions import person
+from helpers.osc_reference import decode
+from helpers.sent_poses import generated_poses
+from helpers.vmc_receiver import Marionette
+from helpers.vrm_files import A_POSE, Glb, VrmOptions, small_glb
+
+NEAR_M = 1e-3
+FILES = {
+    "VRM 0": VrmOptions(version="0"),
+    "VRM 1": VrmOptions(version="1"),
+    "turned bones": VrmOptions(version="1", turned=True),
+    "turned bones of VRM 0": VrmOptions(version="0", turned=True),
+    "A-pose": VrmOptions(rest=A_POSE, turned=True),
+    "scaled root": VrmOptions(root_scale=0.01),
+    "few bones": VrmOptions(
+        without=("spine2", "spine3", "neck", "left_collar", "right_collar", "left_foot", "right_foot")
+    ),
+}
+
+
+def values_of(glb: Glb, number: int) -> np.ndarray:
+    """(N, width) of an accessor."""
+    accessor = glb.json["accessors"][number]
+    view = glb.json["bufferViews"][accessor["bufferView"]]
+    kind = {5126: np.float32, 5123: np.uint16}[accessor["componentType"]]
+    part = glb.data[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+    return np.frombuffer(part, kind).reshape(accessor["count"], -1).astype(np.float64)
+
+
+def moved(glb: Glb, model: VrmModel, receiver: Marionette) -> np.ndarray:
+    """(V, 3) vertices of the file, in our axes, with its nodes where the receiver was told that they are [m]."""
+    document, version = glb.json, model.humanoid.version
+    mirror = np.diag([1.0, 1.0, -1.0, 1.0] if version == "0" else [-1.0, 1.0, 1.0, 1.0])
+    parents = {child: k for k, node in enumerate(document["nodes"]) for child in node.get("children", [])}
+    bone_of = {model.humanoid.nodes[j]: bone for j, bone in enumerate(VRM_BONES.values()) if j in model.humanoid.nodes}
+    world: dict[int, np.ndarray] = {-1: np.eye(4)}
+
+    def place(number: int) -> np.ndarray:
+        if number not in world:
+            node, local = document["nodes"][number], np.eye(4)
+            local[:3, :3] = Rotation.from_quat(node.get("rotation", [0, 0, 0, 1])).as_matrix()
+            local[:3, 3] = node.get("translation", [0, 0, 0])
+            local = mirror @ local @ mirror
+            if number in bone_of:
+                bone = bone_of[number]
+                position, turn = receiver.local[bone[0].upper() + bone[1:]]
+                local[:3, 3], local[:3, :3] = position, Rotation.from_quat(turn).as_matrix()
+            local[:3, :3] *= node.get("scale", [1.0])[0]
+            world[number] = place(parents.get(number, -1)) @ local
+        return world[number]
+
+    skin = document["skins"][0]
+    inverse_bind = values_of(glb, skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
+    matrices = np.array([mirror @ place(n) @ mirror @ b for n, b in zip(skin["joints"], inverse_bind, strict=True)])
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    vertices, which, weights = (values_of(glb, attributes[name]) for name in ("POSITION", "JOINTS_0", "WEIGHTS_0"))
+    points = np.einsum("vkab,vb->vka", matrices[which.astype(int)], np.c_[vertices, np.ones(len(vertices))])
+    at = np.einsum("vk,vka->va", weights, points[..., :3])
+    return at if version == "0" else at * (-1.0, 1.0, -1.0)  # a file that looks along +z
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_who_has_the_file_sees_the_same_body(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "me.vrm"
+    glb = small_glb(FILES[name])
+    path.write_bytes(glb.bytes())
+    model = VrmModel(path)
+    avatar = VrmAvatar(model, person())
+    for body in generated_poses(2):
+        pose = body.pose
+        own = AvatarPose.of(
+            avatar.retarget.pose(pose), avatar.retarget.skeleton, model.build.bones, avatar.retarget.scale
+        )
+        driven = DrivenPose(pose, person(), body.sample, 1.7, own)
+        bundles = vmc_bundles(driven, 0.0)
+        assert max(map(len, bundles)) <= MAX_BUNDLE_BYTES
+        receiver = Marionette().take(message for bundle in bundles for message in decode(bundle))
+        assert len(receiver.local) == 1 + len(model.humanoid.nodes), "the root, and what bones it has"
+        wanted = avatar.pose(pose.rotations_xyzw, pose.root_position_m).vertices
+        got = moved(glb, model, receiver)
+        assert len(got) == len(wanted)  # in another order
+        assert cKDTree(got).query(wanted)[0].max() < NEAR_M and cKDTree(wanted).query(got)[0].max() < NEAR_M
+
+
+def test_devices_are_beside_a_small_avatar_and_where_they_really_are() -> None:
+    body = generated_poses(1)[0]
+    head = device_at_joint(body.joints_m[HEAD], body.orientations[HEAD], DeviceKind.VIEW, "head")
+    own = AvatarPose(body.joints_m * 0.5, body.orientations, scale=0.5)
+    driven = DrivenPose(body.pose, body.skeleton, HeadsetSample(0, 0, head), 1.7, own)
+    places = {
+        message.address: np.array(message.arguments[1:4])
+        for bundle in vmc_bundles(driven, 0.0)
+        for message in decode(bundle)
+        if "Hmd" in message.address
+    }
+    assert set(places) == {"/VMC/Ext/Hmd/Pos", "/VMC/Ext/Hmd/Pos/Local"}
+    np.testing.assert_allclose(places["/VMC/Ext/Hmd/Pos/Local"], head.position_m * (1, 1, -1), atol=1e-6)
+    np.testing.assert_allclose(places["/VMC/Ext/Hmd/Pos"], 0.5 * head.position_m * (1, 1, -1), atol=1e-6)
