@@ -139,6 +139,19 @@ def test_the_command_writes_all_three(vrm: Path, tmp_path: Path, monkeypatch: py
                 np.testing.assert_allclose(player.matrix(node, t_s)[:3, 3], place, atol=2e-4)
 
 
+def test_a_rig_is_for_its_motion_file_and_the_avatar_keeps_its_own_bones(driver: Driver, tmp_path: Path) -> None:
+    files = DriveFiles(tmp_path, rig="mixamo")
+    for result in driven(driver):
+        shown = files.prepare(DriveView(Occasion.RESULT, result, driver))
+        assert shown is not None
+        files.publish(shown)
+    files.close()
+    named, _, _ = read_bvh_of_others(tmp_path / "driven.bvh")
+    assert "mixamorig:LeftForeArm" in named
+    nodes = {node.name for node in Player(tmp_path / "driven.glb").gltf.nodes}
+    assert "J_left_elbow" in nodes and not any(name.startswith("mixamorig") for name in nodes)
+
+
 def test_a_session_that_was_killed_is_recovered_with_the_avatar_where_it_is_still_there(
     driver: Driver, vrm: Path, tmp_path: Path
 ) -> None:

@@ -33,7 +33,8 @@ __all__ = ["Drive"]
 class Drive(RunOptions):
     """Drive a full body from a headset and two hands.
 
-    With --out: driven.bvh, driven.glb (the skinned body, animated) and headset.csv (the samples, to be replayed).
+    With --out: driven.bvh, driven.glb (the skinned body, animated), headset.csv (the samples, to be replayed), and of a
+    VRM avatar driven.vrma.
     Examples:
       bodystream drive --headset openxr                  a runtime: SteamVR, Monado, WiVRn
       bodystream drive --headset 'webxr?host=0.0.0.0'    a headset's own browser
@@ -50,6 +51,10 @@ class Drive(RunOptions):
 
     send: SendWords = ()
     """Send each pose to another program, see above for the kinds and their keys. May be repeated."""
+
+    rig: Annotated[Literal["vrm", "mixamo", "smpl", "cmu"] | None, optional("{vrm,mixamo,smpl,cmu}")] = None
+    """Of driven.bvh and driven.glb: bone names, rest pose and unit of what is imported elsewhere; vrm adds driven.vrma.
+    Default: SMPL's joints by their own names."""
 
     bvh_hz: Annotated[float | None, optional("HZ")] = None
     """Frames per second of driven.bvh: 24, 25, 30, 60, 90, 120 or any other; default: those of the headset."""
@@ -122,6 +127,8 @@ class Drive(RunOptions):
     def run(self) -> int:
         if self.bvh_hz is not None and not 1 <= self.bvh_hz <= 1000:
             raise ConfigurationError(f"--bvh-hz must be 1 to 1000 frames per second, got {self.bvh_hz}")
+        if self.rig is not None and self.out is None:
+            raise ConfigurationError(f"--rig {self.rig} is of the files of --out: give --out FOLDER, too")
         if self.height is not None and not 1.0 <= self.height <= 2.3:
             raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
         if self.calibration is not None and self.calibrate is not None:
@@ -184,7 +191,7 @@ class Drive(RunOptions):
                 line.print(f"calibrating: stand upright for two seconds, {arms[self.calibrate]}")
                 session.calibrate(self.calibrate)
             if self.out is not None:
-                session.add_sink(DriveFiles(self.out, self.bvh_hz, notes.tell))
+                session.add_sink(DriveFiles(self.out, self.bvh_hz, notes.tell, self.rig))
             for sender in senders:
                 session.add_sink(sender)
             if not self.headless:

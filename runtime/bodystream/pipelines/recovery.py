@@ -80,9 +80,9 @@ def _write_drive(reader: JournalReader, path: Path, files: FileSet) -> None:
     take, name = DriveTake(reader), _names(path)
     if len(take.recorder):
         avatar = _avatar(take, files)
-        for file in body_files(avatar):
+        for file in body_files(avatar, take.rig):
             with files.writing(name(file)):
-                write_body(name(file), avatar, take.recorder)
+                write_body(name(file), avatar, take.recorder, take.rig)
     if take.unusable:
         files.notes.append(f"{take.unusable} record(s) of the journal hold something else and are left out")
     session = path.stem.removeprefix("drive-")

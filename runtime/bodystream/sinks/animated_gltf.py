@@ -39,11 +39,14 @@ class GltfSegment:
         animation: of its bones.
         rest_m: (B, 3) from each bone's parent to it where nothing is played, its rotation being the identity [m];
             needed of a skeleton. None = all bones stand as at the first key frame.
+        rest_xyzw: (B, 4) of each bone where nothing is played, in its parent's frame; None = unturned, where `rest_m`
+            is given.
     """
 
     skin: SkinnedMesh
     animation: Animation
     rest_m: Array | None = None
+    rest_xyzw: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +110,10 @@ def write_animated_gltf(
         if several:
             document.node(f"segment_{k + 1}", children=[joints[k][bone] for bone in tops[k]])
         for bone in range(counts[k]):
-            rest = segment.rest_m
+            rest, rest_turns = segment.rest_m, turns[k][0] if segment.rest_m is None else segment.rest_xyzw
             document.node(
                 label + _bone_name(segment.skin, bone),
-                rotation_xyzw=turns[k][0, bone] if rest is None else None,
+                rotation_xyzw=None if rest_turns is None else rest_turns[bone],
                 translation_m=places[k][0, bone] if rest is None else rest[bone],
                 children=[joints[k][child] for child in _children(segment.skin, bone)],
             )

@@ -11,6 +11,7 @@ from bodystream.avatar.vrm import VrmAvatar
 from bodystream.errors import InputError
 from bodystream.sinks.animation import Animation, AnimationRecorder
 from bodystream.sinks.drive_take import write_driven_gltf
+from bodystream.sinks.rigs import RIGS, RigName
 from bodystream.sinks.vrm_gltf import write_vrm_gltf
 from bodystream.sinks.vrma import write_vrma
 
@@ -20,35 +21,43 @@ BODY_FILES = ("driven.glb", "driven.vrma")
 """All that there can be."""
 
 
-def body_files(avatar: Avatar) -> tuple[str, ...]:
+def body_files(avatar: Avatar, rig: RigName | None = None) -> tuple[str, ...]:
     """The files that can be written of an avatar: none of one that has posed vertices only."""
     if isinstance(avatar, VrmAvatar):
         return BODY_FILES
-    return () if avatar.skin is None else BODY_FILES[:1]
+    return () if avatar.skin is None else BODY_FILES if rig == "vrm" else BODY_FILES[:1]
 
 
-def write_body(path: str | os.PathLike[str], avatar: Avatar, recorder: AnimationRecorder) -> None:
+def write_body(
+    path: str | os.PathLike[str], avatar: Avatar, recorder: AnimationRecorder, rig: RigName | None = None
+) -> None:
     """Write the motion of an avatar to a file of the kind that its suffix says.
 
     Args:
         path: ends in `.glb` or `.vrma`.
         avatar: of the person who was driven last.
         recorder: of the person's poses; recording may go on afterwards.
+        rig: whose bones a glTF has; that of a VRM file keeps its own.
 
     Raises:
         InputError: nothing was recorded, or the file cannot be written.
     """
     if not len(recorder):
         raise InputError(f"{path}: no pose was recorded, so there is no animation to write")
+    is_vrma = Path(path).suffix == ".vrma"
     if isinstance(avatar, VrmAvatar):
         motion, build = _of_the_body(avatar, recorder.result()), avatar.model.build
-        if Path(path).suffix == ".vrma":
+        if is_vrma:
             write_vrma(path, build.skeleton, build.hips_m, motion, build.has)
         else:
             write_vrm_gltf(path, avatar.model, motion)
         return
     assert avatar.skin is not None
-    write_driven_gltf(path, avatar.skin, avatar.skeleton, recorder)
+    if is_vrma:
+        soles_m = float(avatar.skin.bind_positions_m[:, 1].min() - avatar.skin.mesh.vertices[:, 1].min())
+        write_vrma(path, avatar.skeleton, avatar.skeleton.pelvis_height_m + soles_m, recorder.result())
+    else:
+        write_driven_gltf(path, avatar.skin, avatar.skeleton, recorder, None if rig is None else RIGS[rig])
 
 
 def _of_the_body(avatar: VrmAvatar, motion: Animation) -> Animation:

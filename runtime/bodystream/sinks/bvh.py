@@ -1,4 +1,5 @@
-"""What was driven, as a BVH file: the 22 joints in the T-pose as OFFSETs, and one line of angles per frame.
+"""What was driven, as a BVH file: a rig's bones at rest as OFFSETs, our 22 joints' in the T-pose unless another rig is
+chosen (`sinks.rigs`), and one line of angles per frame.
 
 The file's frame is that of `driven.glb`: right-handed, y up, the T-pose looks along +z, as most motion files do. It is
 the world turned by 180 degrees about y (`sinks.facing`). Blender's import takes it as it is with its defaults (forward
@@ -21,8 +22,9 @@ import numpy as np
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.files import atomic_path, finish_part, growing_path
-from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
+from bodystream.geometry.skeleton import Skeleton
 from bodystream.sinks.facing import FACING_QUATERNION, FACING_VECTOR
+from bodystream.sinks.rigs import OWN_RIG, FittedRig, Rig
 from bodystream.types import Array, BodyPose
 
 __all__ = ["BvhRecorder", "BvhSummary", "BvhUnit", "euler_zxy_deg", "finish_bvh"]
@@ -32,14 +34,6 @@ _PER_METRE: dict[BvhUnit, float] = {"cm": 100.0, "m": 1.0}
 _DECIMALS: dict[BvhUnit, int] = {"cm": 4, "m": 6}
 _COUNT_WIDTH = 10
 _LONGEST_GAP_S = 2.0
-# Where the bones of the last joints end, in parts of the stature: toes ahead, the crown above, knuckles outwards.
-_ENDS = {
-    "left_foot": (0.0, 0.0, -0.05),
-    "right_foot": (0.0, 0.0, -0.05),
-    "head": (0.0, 0.1, 0.0),
-    "left_wrist": (-0.06, 0.0, 0.0),
-    "right_wrist": (0.06, 0.0, 0.0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,8 @@ class BvhRecorder:
         path: of the `.bvh` file; what was there stays until `close`.
         skeleton: whose motion it is.
         rate_hz: frames per second in the file.
-        unit: of its lengths.
+        rig: whose names, tree and rest pose it has.
+        unit: of its lengths; default: the rig's.
         part: name of the file while it grows; it stays there if nobody closes it. Default: a hidden one that vanishes
             with what is not closed.
         flushing: write each pose at once; else when `flush` is called.
@@ -92,22 +87,22 @@ class BvhRecorder:
         path: str | os.PathLike[str],
         skeleton: Skeleton,
         rate_hz: float = 90.0,
-        unit: BvhUnit = "cm",
+        unit: BvhUnit | None = None,
         part: str | os.PathLike[str] | None = None,
         flushing: bool = True,
+        rig: Rig = OWN_RIG,
     ) -> None:
         if not 1.0 <= rate_hz <= 1000.0:
             raise ConfigurationError(f"a BVH file takes 1 to 1000 frames per second, got {rate_hz}")
-        if unit not in get_args(BvhUnit):
+        if unit is not None and unit not in get_args(BvhUnit):
             raise ConfigurationError(
                 f"the unit of a BVH file must be one of {', '.join(get_args(BvhUnit))}, got {unit!r}"
             )
         self._path = path
-        self._skeleton = skeleton
+        self._fitted = FittedRig(rig, skeleton)
         self._rate_hz = rate_hz
-        self._per_metre = _PER_METRE[unit]
-        self._decimals = _DECIMALS[unit]
-        self._order = _depth_first()
+        self._per_metre = 1.0 / rig.metres if unit is None else _PER_METRE[unit]
+        self._decimals = rig.decimals if unit is None else _DECIMALS[unit]
         self._files = ExitStack()
         self._file: FileIO | None = None
         self._count_at = 0
@@ -225,9 +220,9 @@ class BvhRecorder:
             self._write(_slerp(before, quaternions, part), from_root + part * (root - from_root))
 
     def _write(self, quaternions: Array, root: Array) -> None:
-        angles = euler_zxy_deg(quaternions, self._angles)
+        angles = euler_zxy_deg(self._fitted.rotations(quaternions[None])[0], self._angles)
         self._angles = angles
-        values = np.concatenate([root * self._per_metre, angles[self._order].reshape(-1)])
+        values = np.concatenate([root * self._per_metre, angles.reshape(-1)])
         digits = self._decimals
         head = " ".join(f"{v:.{digits}f}" for v in values[:3].tolist())
         line = (head + " " + " ".join([f"{v:.4f}" for v in values[3:].tolist()]) + "\n").encode()
@@ -267,24 +262,28 @@ class BvhRecorder:
         def numbers(values: Array) -> str:
             return " ".join(f"{v * self._per_metre:.{self._decimals + 2}f}" for v in values.tolist())
 
-        def joint(index: int, depth: int) -> None:
-            pad, name = "\t" * depth, JOINTS[index]
-            lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {name}")
+        fitted = self._fitted
+        hanging: list[list[int]] = [[] for _ in fitted.names]
+        for bone, parent in enumerate(fitted.parents[1:], 1):
+            hanging[parent].append(bone)
+
+        def visit(bone: int, depth: int) -> None:
+            pad = "\t" * depth
+            lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {fitted.names[bone]}")
             lines.append(pad + "{")
-            lines.append(f"{pad}\tOFFSET {numbers(self._skeleton.offsets_m[index] * FACING_VECTOR)}")
+            lines.append(f"{pad}\tOFFSET {numbers(fitted.offsets_m[bone])}")
             if depth:
                 lines.append(f"{pad}\tCHANNELS 3 Zrotation Xrotation Yrotation")
             else:
                 lines.append(f"{pad}\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation")
-            for child, parent in enumerate(PARENTS):
-                if parent == index:
-                    joint(child, depth + 1)
-            if name in _ENDS:
-                end = np.array(_ENDS[name]) * self._skeleton.stature_m * FACING_VECTOR
-                lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {numbers(end)}", pad + "\t}"])
+            for child in hanging[bone]:
+                visit(child, depth + 1)
+            if bone in fitted.ends_m:
+                end = numbers(fitted.ends_m[bone])
+                lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {end}", pad + "\t}"])
             lines.append(pad + "}")
 
-        joint(JOINT_INDEX["pelvis"], 0)
+        visit(0, 0)
         return "\n".join(lines) + "\n"
 
 
@@ -318,20 +317,6 @@ def finish_bvh(part: Path, path: Path) -> int:
         raise InputError(f"{part}: cannot be finished ({error.strerror or error})") from error
     finish_part(part, path)
     return frames
-
-
-def _depth_first() -> list[int]:
-    """Joints in the order in which the hierarchy, and so each frame, names them."""
-    order: list[int] = []
-
-    def visit(joint: int) -> None:
-        order.append(joint)
-        for child, parent in enumerate(PARENTS):
-            if parent == joint:
-                visit(child)
-
-    visit(0)
-    return order
 
 
 def _slerp(start: Array, end: Array, part: float) -> Array:

@@ -1,6 +1,7 @@
 """What a drive's journal holds, and what is made of it: the person's proportions, and poses in batches.
 
-- `session`: `avatar`, what the avatar was called; journals without it are of the shipped body;
+- `session`: `avatar`, what the avatar was called, journals without it are of the shipped body; `rig`, where one was
+  chosen;
 - `person`: `offsets_m` (22, 3), of the skeleton whose poses follow [m];
 - `poses`: `t_ns` (K,), `rotations_xyzw` (K, 22, 4), `root_positions_m` (K, 3).
 """
@@ -9,17 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bodystream.avatar.open import SHIPPED_AVATAR
 from bodystream.errors import InputError
+from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.sinks.animated_gltf import GltfSegment, write_animated_gltf
 from bodystream.sinks.animation import AnimationRecorder
 from bodystream.sinks.facing import FACING_VECTOR, turned_motion, turned_skin
 from bodystream.sinks.gltf import GltfSummary
 from bodystream.sinks.journal import JournalReader, Record
+from bodystream.sinks.rigs import RIGS, FittedRig, Rig, RigName
 from bodystream.types import BodyPose, SkinnedMesh
 
 __all__ = [
@@ -32,8 +36,8 @@ __all__ = [
 ]
 
 
-def session_record(avatar: str) -> Record:
-    return Record("session", {"what": "drive", "avatar": avatar})
+def session_record(avatar: str, rig: RigName | None = None) -> Record:
+    return Record("session", {"what": "drive", "avatar": avatar} | ({} if rig is None else {"rig": rig}))
 
 
 def person_record(skeleton: Skeleton) -> Record:
@@ -58,28 +62,42 @@ def pose_recorder(max_frames: int = 54_000) -> AnimationRecorder:
 
 
 def write_driven_gltf(
-    path: str | os.PathLike[str], skin: SkinnedMesh, skeleton: Skeleton, recorder: AnimationRecorder
+    path: str | os.PathLike[str],
+    skin: SkinnedMesh,
+    skeleton: Skeleton,
+    recorder: AnimationRecorder,
+    rig: Rig | None = None,
 ) -> GltfSummary:
     """Write a driven body as one animated glTF: its joints as nodes, their rotations and the root's way.
 
     The file's frame is right-handed, y up, in metres, as the format wants it, and the T-pose looks along +z, the front
     of its assets: the world turned by 180 degrees about y (`sinks.facing`). Joints stand in the T-pose, on the floor,
-    where nothing is played; the mesh is bound where it was bound, by rigid inverse bind matrices.
+    where nothing is played; the mesh is bound where it was bound, by rigid inverse bind matrices. The joints of a rig
+    have its names, tree, axes and rest pose.
 
     Args:
         path: of the `.glb` file.
         skin: of the avatar, its bones the joints of `geometry.skeleton`.
         skeleton: the person's.
         recorder: of poses; recording may go on afterwards.
+        rig: that other programs know; None = our joints by their own names.
 
     Raises:
         InputError: nothing was recorded, or the file cannot be written.
     """
     if not len(recorder):
         raise InputError(f"{path}: no pose was recorded, so there is no animation to write")
-    rest_m = skeleton.offsets_m.copy()
-    rest_m[0] = (0.0, skeleton.pelvis_height_m, 0.0)
-    segment = GltfSegment(turned_skin(skin), turned_motion(recorder.result()), rest_m * FACING_VECTOR)
+    body, motion = turned_skin(skin), turned_motion(recorder.result())
+    if rig is None:
+        rest_m = skeleton.offsets_m.copy()
+        rest_m[0] = (0.0, skeleton.pelvis_height_m, 0.0)
+        segment = GltfSegment(body, motion, rest_m * FACING_VECTOR)
+    else:
+        fitted = FittedRig(rig, skeleton, turned=True)
+        motion = replace(motion, rotations_xyzw=fitted.rotations(motion.rotations_xyzw))
+        rest_m = fitted.offsets_m.copy()
+        rest_m[0] = (0.0, fitted.height_m, 0.0)
+        segment = GltfSegment(fitted.skin(body), motion, rest_m, quaternion_from_matrix(fitted.rest))
     return write_animated_gltf(path, "driven", [segment])
 
 
@@ -89,6 +107,7 @@ class DriveTake:
     Attributes:
         recorder: of what was driven.
         avatar: what the avatar was called.
+        rig: that was chosen, or None.
         skeleton: the person's, as it was known last; None where it was not told.
         unusable: records that hold something else.
     """
@@ -96,6 +115,7 @@ class DriveTake:
     def __init__(self, journal: JournalReader) -> None:
         self.recorder = pose_recorder()
         self.avatar = SHIPPED_AVATAR
+        self.rig: RigName | None = None
         self.skeleton: Skeleton | None = None
         self.unusable = 0
         for record in journal:
@@ -107,6 +127,8 @@ class DriveTake:
     def _take(self, record: Record) -> None:
         if record.kind == "session":
             self.avatar = str(record.fields.get("avatar", SHIPPED_AVATAR))
+            rig = record.fields.get("rig")
+            self.rig = next((name for name in RIGS if name == rig), None)
         elif record.kind == "person":
             self.skeleton = Skeleton(record.arrays["offsets_m"])
         elif record.kind == "poses":

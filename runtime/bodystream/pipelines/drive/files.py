@@ -25,6 +25,7 @@ from bodystream.sinks.drive_take import (
     session_record,
 )
 from bodystream.sinks.journal import JournalWriter, Record, session_name
+from bodystream.sinks.rigs import OWN_RIG, RIGS, RigName
 from bodystream.sources.headset.table import HeadsetCsvWriter
 from bodystream.types import BodyPose, HeadsetSample, Status
 
@@ -60,6 +61,7 @@ class DriveFiles(SinkBase[Driven]):
         folder: made if absent, before the first sample.
         bvh_hz: rate of the BVH file; None = that of the headset, 90 where it has none.
         on_note: is called with lines for a person, when what they tell happens; from any thread.
+        rig: whose names, rest pose and unit the motion files have; None = our joints by their own names.
 
     Attributes:
         folder: as given.
@@ -76,13 +78,20 @@ class DriveFiles(SinkBase[Driven]):
     max_rate_hz = 4.0
     close_within_s = 600.0
 
-    def __init__(self, folder: Path, bvh_hz: float | None = None, on_note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bvh_hz: float | None = None,
+        on_note: Callable[[str], None] | None = None,
+        rig: RigName | None = None,
+    ) -> None:
         if bvh_hz is not None and not 1.0 <= bvh_hz <= 1000.0:
             raise ConfigurationError(f"a BVH file takes 1 to 1000 frames per second, got {bvh_hz}")
         prepare_folder(folder, "--out")
         self.folder = folder
         self.written = WrittenFiles((), ())
         self._on_note, self._bvh_hz = on_note, bvh_hz
+        self._rig: RigName | None = rig
         name = session_name(folder, "drive")
         session = name.removeprefix("drive-")
         self._bvh_part = folder / f"driven-{session}.part.bvh"
@@ -118,8 +127,15 @@ class DriveFiles(SinkBase[Driven]):
             self._period_ns = round(1e9 / rate_hz)
             retarget = driven.avatar.retarget
             skeleton = driven.avatar.skeleton if retarget is None else retarget.skeleton
-            self._bvh = BvhRecorder(self.folder / "driven.bvh", skeleton, rate_hz, part=self._bvh_part, flushing=False)
-            self._journal.add(session_record(driven.label))
+            self._bvh = BvhRecorder(
+                self.folder / "driven.bvh",
+                skeleton,
+                rate_hz,
+                part=self._bvh_part,
+                flushing=False,
+                rig=OWN_RIG if self._rig is None else RIGS[self._rig],
+            )
+            self._journal.add(session_record(driven.label, self._rig))
         skeleton = driven.avatar.skeleton
         if before is None or before.avatar.skeleton is not skeleton:  # the person's proportions are known better
             self._journal.add(person_record(skeleton))
@@ -140,7 +156,7 @@ class DriveFiles(SinkBase[Driven]):
         if self._saving is not None and self._saving.is_alive():
             return
         self.flush()
-        names = body_files(driven.avatar)
+        names = body_files(driven.avatar, self._rig)
 
         def work() -> None:
             self._journal.flush()
@@ -149,7 +165,7 @@ class DriveFiles(SinkBase[Driven]):
                 path = self.folder / name
                 with self._files:
                     try:
-                        write_body(path, driven.avatar, self._animation)
+                        write_body(path, driven.avatar, self._animation, self._rig)
                     except InputError as error:
                         self._note(f"error: {error}")
                         return
@@ -182,7 +198,7 @@ class DriveFiles(SinkBase[Driven]):
                 if summary.skipped:
                     files.notes.append(f"driven.bvh leaves out {summary.skipped} poses that cannot be written")
         last = self._last
-        names = () if last is None or not len(self._animation) else body_files(last.avatar)
+        names = () if last is None or not len(self._animation) else body_files(last.avatar, self._rig)
         if last is None or not len(self._animation):
             files.notes.append("no pose was tracked, so there is no motion to write")
         elif not names:
@@ -190,7 +206,7 @@ class DriveFiles(SinkBase[Driven]):
         else:
             for name in names:
                 with files.writing(self.folder / name):
-                    write_body(self.folder / name, last.avatar, self._animation)
+                    write_body(self.folder / name, last.avatar, self._animation, self._rig)
         self._tell(files)
         self._journal.close()
         if all(self.folder / name in files.paths for name in names):
