@@ -360,6 +360,32 @@ def test_the_encoder_sees_what_it_was_trained_on() -> None:
         np.testing.assert_allclose(out, wanted[0].numpy(), atol=2e-6)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_what_moves_far_is_followed_by_the_window_of_the_target(bundle: Path, masked: bool) -> None:
+    size = (640, 480)
+    far = guess_of(np.array([[0.0, 0.0, 301.0], [0.03, 0.0, -20.0]]), size)
+    source, target = frame(0, size), frame(1, size)
+    mask = box(60, 200, 160, 330, size)
+    landing = {"target_mask": box(350, 170, 480, 330, size)} if masked else {}
+    found = {}
+    for follow in (False, True):
+        config = LearnedConfig(across=640, follow=follow)
+        estimator = LearnedCorrespondence(open_bundle(bundle), config)
+        for _ in range(2):  # what is kept of the first pair serves for the second
+            found[follow] = estimator.step(source, target, source_mask=mask, initial_flow_px=far, **landing)
+        assert estimator.encode_count == 2
+    assert found[True].cell_px < found[False].cell_px
+    n = found[True].cell_px
+    flow, weight = (
+        a.repeat(n, axis=0).repeat(n, axis=1)[:480, :640] for a in (found[True].flow_px, found[True].weight)
+    )
+    middle = (slice(212, 318), slice(72, 148))
+    # the network believes what lies in both masks at one place of the two images: so they were laid over each other
+    assert (weight[middle] > 0.9).all() and not weight[~mask].any()
+    truth = far.repeat(8, axis=0).repeat(8, axis=1)[:480, :640]
+    assert np.abs(flow - truth)[middle].max() < 0.7
+
+
 @pytest.mark.parametrize(("scale", "kept"), [(1.0, True), (0.5, False)])
 def test_a_keyframe_is_searched_both_ways_and_a_frame_from_its_predecessor_is_not(
     tmp_path: Path, scale: float, kept: bool

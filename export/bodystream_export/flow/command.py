@@ -35,7 +35,7 @@ class ExportFlow:
     out: Path = Path("bundles/flow")
     """Folder of the bundle, in the current folder unless it begins with /; its last part is the bundle's name."""
 
-    sizes: tuple[str, ...] = ("192x256", "256x192", "256x320", "320x256")
+    sizes: tuple[str, ...] = ("192x256", "256x192", "256x320", "320x256", "384x384")
     """Widths and heights of the crops [px]: multiples of 32 (light) or 64 (full)."""
 
     bits: tuple[Literal[32, 16], ...] = (32, 16)

@@ -61,6 +61,10 @@ class Box:
             min(width, self.u1 + margin_px), min(height, self.v1 + margin_px),
         )  # fmt: skip
 
+    def shifted(self, u_px: int, v_px: int) -> Box:
+        """The same box elsewhere."""
+        return Box(self.u0 + u_px, self.v0 + v_px, self.u1 + u_px, self.v1 + v_px)
+
     def holds(self, other: Box) -> bool:
         """Whether `other` lies within."""
         return self.u0 <= other.u0 and self.v0 <= other.v0 and self.u1 >= other.u1 and self.v1 >= other.v1
@@ -96,6 +100,11 @@ class CropWindow:
     def cost(self) -> tuple[int, int]:
         """What is less the better: first that pixels are small, then that there are few of them."""
         return self.downscale, self.size[0] * self.size[1]
+
+    def shifted(self, u_px: int, v_px: int) -> CropWindow:
+        """The same window elsewhere, as near as its grid allows."""
+        step = CELL * self.downscale
+        return replace(self, u=self.u + round(u_px / step) * step, v=self.v + round(v_px / step) * step)
 
     def camera(self, intrinsics: CameraIntrinsics) -> CameraIntrinsics:
         """That of the image, of a frame with these intrinsics."""

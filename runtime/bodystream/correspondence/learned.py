@@ -37,6 +37,7 @@ class LearnedConfig:
         margin_px: around the person when a window is chosen, in pixels of the network's image.
         align: also begin from the large motion that sparse features agree on, as one affine map and as a smooth flow;
             each pixel keeps what its neighbourhood believes most.
+        follow: look at the target where the subject is expected, so that what moves far still fills the image.
         passes: decoder runs from each beginning; from the second on it begins where the one before ended.
         min_weight: smaller weights become 0.
         max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
@@ -49,6 +50,7 @@ class LearnedConfig:
     max_pixels: int = 320 * 256
     margin_px: int = 12
     align: bool = False
+    follow: bool = False
     passes: int = 1
     min_weight: float = 0.05
     max_depth_change_m: float | None = None
@@ -80,7 +82,16 @@ class LearnedConfig:
     @classmethod
     def pairwise(cls) -> LearnedConfig:
         """Two frames far apart in time, without a guess: evaluation pairs."""
-        return cls(margin_px=24, align=True, passes=4, max_depth_change_m=1.5, need_target_depth=True)
+        return cls(
+            across=640,
+            max_pixels=1 << 30,
+            margin_px=12,
+            align=True,
+            follow=True,
+            passes=2,
+            max_depth_change_m=1.5,
+            need_target_depth=True,
+        )
 
 
 class LearnedCorrespondence:
@@ -188,14 +199,20 @@ class LearnedCorrespondence:
             landing_box = box
             for guess, per_px in guesses:
                 landing_box = landing_box.union(_moved(box, guess, per_px))
-        window = self._windows.step(box.union(landing_box), shape, least)
+        shift = _middle_of(guesses[0], mask) if config.follow and guesses else (0, 0)
+        if shift != (0, 0) and target_mask is None:
+            landing_box = _moved(box, *guesses[0])
+        window = self._windows.step(box.union(landing_box.shifted(-shift[0], -shift[1])), shape, least)
+        other = window.shifted(*shift)
         graphs = self._graphs[window.size]
         shaded = source.colour is None or target.colour is None
         first = self._features.of(source, window, mask, shaded, graphs.encoder, is_source=True)
-        second = self._features.of(target, window, searched, shaded, graphs.encoder, is_source=False)
-        begun = [guess_in(guess, per_px, window) for guess, per_px in guesses]
+        second = self._features.of(target, other, searched, shaded, graphs.encoder, is_source=False)
+        # between the two windows, as all that the network says
+        between = np.array([other.u - window.u, other.v - window.v], np.float32) / np.float32(window.downscale)
+        begun = [guess_in(guess, per_px, window) - between for guess, per_px in guesses]
         if not begun or config.align:
-            begun.append(np.zeros((window.size[1] // CELL, window.size[0] // CELL, 2), np.float32))
+            begun.append(np.broadcast_to(-between, (window.size[1] // CELL, window.size[0] // CELL, 2)))
         flow, weight = self._decode(first, second, begun[0], graphs)
         for cells in begun[1:]:
             flow, weight = better_of((flow, weight), self._decode(first, second, cells, graphs))
@@ -206,7 +223,7 @@ class LearnedCorrespondence:
         k = window.downscale
         out = _nothing(source, target, k)
         window.put(weight, out.weight)
-        window.put(flow if k == 1 else flow * np.float32(k), out.flow_px)
+        window.put((flow + between) * np.float32(k), out.flow_px)
         return out
 
     def _guesses(
@@ -304,6 +321,14 @@ def _moved(box: Box, guess_px: Array, cell_px: int) -> Box:
     part = guess_px[rows, columns]
     low, high = np.floor(part.min(axis=(0, 1))), np.ceil(part.max(axis=(0, 1)))
     return Box(box.u0 + int(low[0]), box.v0 + int(low[1]), box.u1 + int(high[0]), box.v1 + int(high[1]))
+
+
+def _middle_of(guess: tuple[Array, int], mask: Array) -> tuple[int, int]:
+    """The median of a flow over a mask, in whole pixels along x and y."""
+    flow_px, cell_px = guess
+    v, u = np.nonzero(mask[::4, ::4])
+    u_px, v_px = np.rint(np.median(flow_px[4 * v // cell_px, 4 * u // cell_px], axis=0)).astype(int).tolist()
+    return u_px, v_px
 
 
 def _subject_in(source: RgbdFrame, target: RgbdFrame, mask: Array) -> Array:
