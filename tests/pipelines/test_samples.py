@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import warp as wp
 
+from bodystream.avatar import VrmModel
 from bodystream.avatar.rig import load_rig
 from bodystream.errors import InputError
-from bodystream.geometry.skeleton import JOINT_INDEX
+from bodystream.geometry.skeleton import JOINT_INDEX, align_rest
 from bodystream.pipelines.samples import SampleSizes, sample_clip, scene_motion, write_samples
 from bodystream.sources.folder import FolderSource
 from bodystream.sources.headset.trace import read_trace
@@ -19,6 +21,7 @@ from bodystream.sources.layouts.pair import load_pair
 from bodystream.sources.motion import find_takes
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.sources.synthetic.motion import Motion
+from helpers.needs import khronos_issues
 
 SMALL = SampleSizes(frames=3, seconds=2.0, pair=(30, 45))
 
@@ -61,6 +64,19 @@ def test_true_motion_leads_from_surface_to_surface(samples: Path) -> None:
     off = np.abs(pair.target.depth_m[row, column] - end[:, 2])
     assert np.median(off) < 2e-3 and np.mean(off < 0.02) > 0.97
     assert np.linalg.norm(pair.scene_flow_m[v, u], axis=1).mean() > 0.01
+
+
+def test_the_avatar_is_a_vrm_of_another_build(samples: Path) -> None:
+    model = VrmModel(samples / "avatar.vrm")
+    body = align_rest(load_rig().bind_positions_m)[0]
+    assert model.humanoid.version == "1" and model.humanoid.faces_ahead and model.build.bones.has.all()
+    assert model.build.skeleton.stature_m < 0.95 * body.stature_m
+    legs = [s.pelvis_height_m / s.stature_m for s in (model.build.skeleton, body)]
+    assert legs[0] > legs[1] + 0.02
+    assert len(model.skin.mesh.vertices) == len(load_rig().mesh.vertices) and len(model.skin.parts) > 1
+    assert model.skin.mesh.vertices[:, 1].min() == pytest.approx(0.0, abs=1e-3)
+    issues = json.loads(khronos_issues(samples / "avatar.vrm"))
+    assert issues["numErrors"] == issues["numWarnings"] == 0, issues["messages"][:5]
 
 
 def test_motion_is_that_of_the_drawn_body(samples: Path) -> None:

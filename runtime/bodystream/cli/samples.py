@@ -18,12 +18,13 @@ __all__ = ["Samples"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Make sample data: a depth recording, a pair with its true motion, a motion file and a headset's session.
+    """Make sample data: a depth recording, a pair with its true motion, a motion file, a headset's session, an avatar.
 
     Generated from the shipped body and the synthetic camera, CC0; about 25 MB in less than a minute. Examples:
       bodystream samples
       bodystream live --source folder:samples/depth
       bodystream drive --headset trace:samples/headset.csv
+      bodystream drive --headset trace:samples/headset.csv --avatar samples/avatar.vrm
     """
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("samples")

@@ -1,4 +1,4 @@
-"""Sample data of our own: a depth recording, a pair with its true motion, a motion file and a headset's session.
+"""Sample data of our own: a depth recording, a pair with its true motion, a motion, a headset's session, an avatar.
 
 All of it is generated, by a seed, from the shipped body (CC0) and the synthetic camera, and is CC0 itself. It stands in
 where somebody has no camera, no headset and no data set yet, so that every command of the README can be tried.
@@ -15,16 +15,18 @@ import cv2
 import numpy as np
 import warp as wp
 
+from bodystream.avatar import LbsAvatar
 from bodystream.avatar.rig import load_rig
 from bodystream.bundles import BundleChoice
 from bodystream.errors import InputError
 from bodystream.files import atomic_path
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import quaternion_from_matrix
-from bodystream.geometry.skeleton import align_rest, local_rotations
+from bodystream.geometry.skeleton import JOINT_INDEX, Skeleton, align_rest, local_rotations
 from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.pipelines.capture.files import prepare_folder
 from bodystream.sinks import BvhRecorder
+from bodystream.sinks.vrm_file import write_vrm
 from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.sources.headset.table import write_headset_csv
 from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
@@ -40,6 +42,7 @@ depth/       a depth recording: colour, depth in millimetres, intrinsics (fx fy 
 pair/        two frames in the DeepDeform layout with their true optical flow and scene flow
 walk.bvh     a motion, centimetres, y up
 headset.csv  head and hands of another motion as a headset tracks them, with a tracker's noise and losses
+avatar.vrm   the shipped body as a VRM 1.0 avatar, small and with long legs
 
 In this folder:
 
@@ -47,6 +50,7 @@ bodystream live --source folder:depth
 bodystream eval tracking pair --flow ground-truth
 bodystream drive --headset motion:walk.bvh
 bodystream drive --headset trace:headset.csv
+bodystream drive --headset trace:headset.csv --avatar avatar.vrm
 bodystream eval pose --data bvh:walk.bvh
 """
 
@@ -92,7 +96,7 @@ def write_samples(
     """
     sizes = SampleSizes() if sizes is None else sizes
     prepare_folder(folder, "samples")
-    steps = sizes.frames + 4
+    steps = sizes.frames + 5
     done = 0
 
     def tell(what: str) -> None:
@@ -120,9 +124,18 @@ def write_samples(
     samples = list(headset)
     start_ns = samples[0].t_ns  # a source stamps by the host's clock
     write_headset_csv(folder / "headset.csv", (replace(s, t_ns=s.t_ns - start_ns) for s in samples))
+    tell("avatar")
+    write_vrm(folder / "avatar.vrm", LbsAvatar(_avatar_build(body), rig=body), "sample")
     tell("description")
     _write_text(folder / "README.txt", _ABOUT)
-    return tuple(folder / name for name in ("depth", "pair", "walk.bvh", "headset.csv", "README.txt"))
+    return tuple(folder / name for name in ("depth", "pair", "walk.bvh", "headset.csv", "avatar.vrm", "README.txt"))
+
+
+def _avatar_build(body: SkinnedMesh) -> Skeleton:
+    """Small, with long legs: of other proportions than whoever drives it."""
+    offsets = align_rest(body.bind_positions_m)[0].offsets_m.copy()
+    offsets[[JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("knee", "ankle")]] *= 1.2
+    return Skeleton(offsets * 0.8)
 
 
 def sample_clip(body: SkinnedMesh, name: MotionName, seed: int, seconds: float, rate_hz: float) -> MotionClip:

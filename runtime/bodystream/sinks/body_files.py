@@ -48,7 +48,7 @@ def write_body(
     if isinstance(avatar, VrmAvatar):
         motion, build = _of_the_body(avatar, recorder.result()), avatar.model.build
         if is_vrma:
-            write_vrma(path, build.skeleton, build.hips_m, motion, build.has)
+            write_vrma(path, build.skeleton, build.hips_m, motion, build.bones.has)
         else:
             write_vrm_gltf(path, avatar.model, motion)
         return
