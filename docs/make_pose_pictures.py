@@ -37,7 +37,7 @@ from bodystream.geometry.unity import unity_vectors
 from bodystream.pipelines.drive.pipeline import DriveConfig
 from bodystream.pipelines.drive.session import DriveSession
 from bodystream.pose.features import heading_rotation
-from bodystream.sinks.send import BD24_JOINT, VRCHAT_TRACKERS, DrivenPose, bd24_message
+from bodystream.sinks.send import BD24_JOINT, VRCHAT_TRACKERS, DrivenPose, PosedBones, bd24_message
 from bodystream.sinks.send.vmc import vmc_bundles
 from bodystream.sinks.send.vrchat import vrchat_bundles
 from bodystream.sources.headset.osc import OscMessage, read_osc
@@ -114,7 +114,8 @@ def make_send(source: MotionHeadset, avatar: LbsAvatar, painter: Painter) -> Non
             result = session.push(sample)
     truth = samples[SENT_SAMPLE].truth
     assert result is not None and truth is not None
-    driven = DrivenPose(result.pose, source.clip.skeleton, result.sample, 1.7)
+    person = PosedBones(result.pose, source.clip.skeleton)
+    driven = DrivenPose(person, result.sample, 1.7, person)
     view = View(truth, painter, FRONT_VIEW)
     mesh = avatar.pose(result.pose.rotations_xyzw, result.pose.root_position_m)
     shown = [view.body(mesh, avatar.colours)] + [view.body(mesh, avatar.colours, 0.35) for _ in range(3)]

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.skeleton import Skeleton
-from bodystream.sinks.send import DrivenPose
+from bodystream.sinks.send import DrivenPose, PosedBones
 from bodystream.types import BodyPose, HeadsetSample
 from helpers.headset_motions import person, walking
 
@@ -27,8 +27,8 @@ def driven_pose(
 ) -> DrivenPose:
     """One pose of a person of 1.7 m."""
     body = BodyPose(5_000_000, np.asarray(rotations_xyzw, np.float32), np.asarray(root_m, np.float32), **pose)
-    skeleton = person() if skeleton is None else skeleton
-    return DrivenPose(body, skeleton, HeadsetSample(0, 5_000_000, None) if sample is None else sample, 1.7)
+    posed = PosedBones(body, person() if skeleton is None else skeleton)
+    return DrivenPose(posed, HeadsetSample(0, 5_000_000, None) if sample is None else sample, 1.7, posed)
 
 
 def t_pose_sent(**options: Any) -> DrivenPose:

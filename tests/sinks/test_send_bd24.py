@@ -42,12 +42,12 @@ def test_a_message_has_the_pose_of_each_joint() -> None:
         header, places, turns, flags = read(bd24_message(driven, 7))
         assert (header["version"], header["joints"], header["number"]) == (1, 24, 7)
         assert header["t_ns"] == driven.pose.t_ns and header["status"] == 2
-        np.testing.assert_allclose(places[:22], driven.joints_m, atol=1e-6)
+        np.testing.assert_allclose(places[:22], driven.person.joints_m, atol=1e-6)
         for k in range(22):
-            assert angle_deg(Rotation.from_quat(turns[k]).as_matrix(), driven.orientations[k]) < 0.01
+            assert angle_deg(Rotation.from_quat(turns[k]).as_matrix(), driven.person.orientations[k]) < 0.01
         for hand, wrist, x in ((22, JOINTS.index("left_wrist"), -1.0), (23, JOINTS.index("right_wrist"), 1.0)):
-            assert angle_deg(Rotation.from_quat(turns[hand]).as_matrix(), driven.orientations[wrist]) < 0.01
-            away = driven.orientations[wrist].T @ (places[hand] - places[wrist])
+            assert angle_deg(Rotation.from_quat(turns[hand]).as_matrix(), driven.person.orientations[wrist]) < 0.01
+            away = driven.person.orientations[wrist].T @ (places[hand] - places[wrist])
             np.testing.assert_allclose(away / np.linalg.norm(away), [x, 0, 0], atol=1e-4)
         assert flags == [3] * 24, "nothing was measured, all of it follows"
 
@@ -57,16 +57,18 @@ def test_what_is_measured_is_told_from_what_is_inferred_and_from_what_is_lost() 
     sample = HeadsetSample(
         0,
         5_000_000,
-        device_at_joint(body.joints_m[HEAD], body.orientations[HEAD], DeviceKind.VIEW, "head"),
+        device_at_joint(body.person.joints_m[HEAD], body.person.orientations[HEAD], DeviceKind.VIEW, "head"),
         None,
-        device_at_joint(body.joints_m[RIGHT_HAND], body.orientations[RIGHT_HAND], DeviceKind.GRIP, "right"),
+        device_at_joint(
+            body.person.joints_m[RIGHT_HAND], body.person.orientations[RIGHT_HAND], DeviceKind.GRIP, "right"
+        ),
     )
     header, _, _, flags = read(bd24_message(t_pose_sent(sample=sample, status=Status.DEGRADED), 0))
     assert header["status"] == 1
     assert [k for k, flag in enumerate(flags) if flag == 15] == [15, 21] and set(flags) == {3, 15}
     header, places, _, flags = read(bd24_message(t_pose_sent(sample=sample, status=Status.LOST), 0))
     assert header["status"] == 0 and flags == [0] * 24
-    np.testing.assert_allclose(places[:22], body.joints_m, atol=1e-6)
+    np.testing.assert_allclose(places[:22], body.person.joints_m, atol=1e-6)
 
 
 @pytest.mark.parametrize(("contacts", "wanted"), [(None, 0), ((0, 0), 4), ((1, 0), 5), ((0, 1), 6), ((1, 1), 7)])

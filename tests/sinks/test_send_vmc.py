@@ -40,9 +40,9 @@ def assert_received(driven: DrivenPose) -> None:
     for k, joint in enumerate(JOINTS):
         bone = UNITY_BONES[joint]
         place, turn = receiver.world(bone)
-        assert np.linalg.norm(UNITY_FROM_OURS @ place - driven.joints_m[k]) < NEAR_M, bone
+        assert np.linalg.norm(UNITY_FROM_OURS @ place - driven.person.joints_m[k]) < NEAR_M, bone
         back = UNITY_FROM_OURS @ turn.as_matrix() @ UNITY_FROM_OURS
-        assert angle_deg(back, driven.orientations[k]) <= NEAR_DEG, bone
+        assert angle_deg(back, driven.person.orientations[k]) <= NEAR_DEG, bone
         local = UNITY_FROM_OURS @ Rotation.from_quat(receiver.local[bone][1]).as_matrix() @ UNITY_FROM_OURS
         assert angle_deg(local, locals_ours[k]) <= NEAR_DEG, bone
 
@@ -104,9 +104,9 @@ def test_head_and_hands_are_sent_as_what_they_are(kind: DeviceKind) -> None:
     sample = HeadsetSample(
         0,
         5_000_000,
-        device_at_joint(body.joints_m[HEAD], body.orientations[HEAD], head_kind, "head"),
-        device_at_joint(body.joints_m[LEFT_HAND], body.orientations[LEFT_HAND], kind, "left"),
-        device_at_joint(body.joints_m[RIGHT_HAND], body.orientations[RIGHT_HAND], kind, "right"),
+        device_at_joint(body.person.joints_m[HEAD], body.person.orientations[HEAD], head_kind, "head"),
+        device_at_joint(body.person.joints_m[LEFT_HAND], body.person.orientations[LEFT_HAND], kind, "left"),
+        device_at_joint(body.person.joints_m[RIGHT_HAND], body.person.orientations[RIGHT_HAND], kind, "right"),
     )
     driven = driven_pose(body.pose.rotations_xyzw, body.pose.root_position_m, sample=sample)
     devices = Marionette().take(messages_of(driven)).devices
@@ -122,7 +122,7 @@ def test_head_and_hands_are_sent_as_what_they_are(kind: DeviceKind) -> None:
         (f"Left{what}", LEFT_HAND, "left", sent),
         (f"Right{what}", RIGHT_HAND, "right", sent),
     ):
-        wanted = device_at_joint(body.joints_m[joint], body.orientations[joint], as_kind, side)
+        wanted = device_at_joint(body.person.joints_m[joint], body.person.orientations[joint], as_kind, side)
         _, place, turn = devices[serial]
         np.testing.assert_allclose(UNITY_FROM_OURS @ place, wanted.position_m, atol=1e-6)
         back = UNITY_FROM_OURS @ Rotation.from_quat(turn).as_matrix() @ UNITY_FROM_OURS

@@ -17,7 +17,7 @@ from bodystream.avatar import VrmAvatar, VrmModel
 from bodystream.geometry.mounting import device_at_joint
 from bodystream.geometry.skeleton import HEAD
 from bodystream.geometry.skeleton_maps import VRM_BONES
-from bodystream.sinks.send import MAX_BUNDLE_BYTES, AvatarPose, DrivenPose
+from bodystream.sinks.send import MAX_BUNDLE_BYTES, DrivenPose, PosedBones
 from bodystream.sinks.send.vmc import vmc_bundles
 from bodystream.types import DeviceKind, HeadsetSample
 from helpers.headset_motions import person
@@ -90,10 +90,9 @@ def test_who_has_the_file_sees_the_same_body(name: str, tmp_path: Path) -> None:
     avatar = VrmAvatar(model, person())
     for body in generated_poses(2):
         pose = body.pose
-        own = AvatarPose.of(
-            avatar.retarget.pose(pose), avatar.retarget.skeleton, model.build.bones, avatar.retarget.scale
-        )
-        driven = DrivenPose(pose, person(), body.sample, 1.7, own)
+        taken = avatar.retarget
+        own = PosedBones(taken.pose(pose), taken.skeleton, taken.bones, taken.scale)
+        driven = DrivenPose(PosedBones(pose, person()), body.sample, 1.7, own)
         bundles = vmc_bundles(driven, 0.0)
         assert max(map(len, bundles)) <= MAX_BUNDLE_BYTES
         receiver = Marionette().take(message for bundle in bundles for message in decode(bundle))
@@ -106,9 +105,9 @@ def test_who_has_the_file_sees_the_same_body(name: str, tmp_path: Path) -> None:
 
 def test_devices_are_beside_a_small_avatar_and_where_they_really_are() -> None:
     body = generated_poses(1)[0]
-    head = device_at_joint(body.joints_m[HEAD], body.orientations[HEAD], DeviceKind.VIEW, "head")
-    own = AvatarPose(body.joints_m * 0.5, body.orientations, scale=0.5)
-    driven = DrivenPose(body.pose, body.skeleton, HeadsetSample(0, 0, head), 1.7, own)
+    head = device_at_joint(body.person.joints_m[HEAD], body.person.orientations[HEAD], DeviceKind.VIEW, "head")
+    own = PosedBones(body.pose, body.person.skeleton, scale=0.5)
+    driven = DrivenPose(body.person, HeadsetSample(0, 0, head), 1.7, own)
     places = {
         message.address: np.array(message.arguments[1:4])
         for bundle in vmc_bundles(driven, 0.0)

@@ -61,8 +61,8 @@ def turned(eulers_deg: np.ndarray) -> np.ndarray:
 def assert_received(driven: DrivenPose, scale: float = 1.0) -> None:
     for number, (place, turn) in trackers_of(driven, scale).items():
         at, by = (JOINTS.index(name) for name in PLACES[number])
-        assert np.linalg.norm(UNITY_FROM_OURS @ place - scale * driven.joints_m[at]) < NEAR_M
-        assert angle_deg(UNITY_FROM_OURS @ turn @ UNITY_FROM_OURS, driven.orientations[by]) <= NEAR_DEG
+        assert np.linalg.norm(UNITY_FROM_OURS @ place - scale * driven.person.joints_m[at]) < NEAR_M
+        assert angle_deg(UNITY_FROM_OURS @ turn @ UNITY_FROM_OURS, driven.person.orientations[by]) <= NEAR_DEG
 
 
 def test_the_t_pose() -> None:

@@ -114,13 +114,13 @@ def test_it_is_a_headset_source(stage: Stage) -> None:
 def test_what_is_sent_by_us_comes_back(stage: Stage, kind: DeviceKind) -> None:
     for number, body in enumerate(generated_poses(3)):
         devices = [
-            device_at_joint(body.joints_m[joint], body.orientations[joint], as_kind, side)
+            device_at_joint(body.person.joints_m[joint], body.person.orientations[joint], as_kind, side)
             for joint, as_kind, side in zip(
                 (HEAD, LEFT_HAND, RIGHT_HAND), (DeviceKind.VIEW, kind, kind), SIDES, strict=True
             )
         ]
         given = HeadsetSample(number, 5 * MS, *devices)
-        sent = driven_pose(body.pose.rotations_xyzw, body.pose.root_position_m, body.skeleton, given)
+        sent = driven_pose(body.pose.rotations_xyzw, body.pose.root_position_m, body.person.skeleton, given)
         sample = stage.next(*vmc_bundles(sent, 0.5 + number))
         assert sample.device_t_ns == 500 * MS + number * 1000 * MS and not sample.origin_moved
         for side, wanted in zip(SIDES, devices, strict=True):
@@ -132,7 +132,9 @@ def test_an_avatars_bones_give_head_and_hands(stage: Stage) -> None:
     for body in generated_poses(3):
         sample = stage.next(*vmc_bundles(body, 0.0))
         for side, joint in zip(SIDES, (HEAD, LEFT_HAND, RIGHT_HAND), strict=True):
-            wanted = device_at_joint(body.joints_m[joint], body.orientations[joint], DeviceKind.JOINT, side)
+            wanted = device_at_joint(
+                body.person.joints_m[joint], body.person.orientations[joint], DeviceKind.JOINT, side
+            )
             assert_same(getattr(sample, side), wanted)
 
 

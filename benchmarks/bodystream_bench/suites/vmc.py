@@ -6,7 +6,7 @@ import socket
 
 from bodystream.geometry.mounting import device_at_joint
 from bodystream.geometry.skeleton import HEAD, LEFT_HAND, RIGHT_HAND
-from bodystream.sinks.send import MAX_BUNDLE_BYTES, DrivenPose, VmcSender
+from bodystream.sinks.send import MAX_BUNDLE_BYTES, DrivenPose, PosedBones, VmcSender
 from bodystream.types import BodyPose, DeviceKind, HeadsetSample
 from bodystream_bench.measuring import Context, expect, measure
 from bodystream_bench.motions import smooth_motion
@@ -21,7 +21,7 @@ def run(context: Context) -> None:
     steps = context.steps(_STEPS)
     clip = smooth_motion(steps)
     joints, turns = clip.joints()
-    poses = []
+    posed = []
     for k in range(len(clip)):
         devices = [
             device_at_joint(joints[k, joint], turns[k, joint], kind, side)
@@ -32,7 +32,7 @@ def run(context: Context) -> None:
             )
         ]
         pose = BodyPose(round(k * 1e9 / clip.rate_hz), clip.rotations_xyzw[k], clip.root_positions_m[k])
-        poses.append(DrivenPose(pose, clip.skeleton, HeadsetSample(k, pose.t_ns, *devices), 1.7))
+        posed.append((pose, HeadsetSample(k, pose.t_ns, *devices)))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.setblocking(False)
@@ -41,7 +41,9 @@ def run(context: Context) -> None:
 
         def step() -> None:
             nonlocal at
-            expect(sender.send(poses[at % len(poses)]), "vmc: a pose was not sent")
+            pose, sample = posed[at % len(posed)]
+            person = PosedBones(pose, clip.skeleton)
+            expect(sender.send(DrivenPose(person, sample, 1.7, person)), "vmc: a pose was not sent")
             at += 1
 
         def read() -> None:

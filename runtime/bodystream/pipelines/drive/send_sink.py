@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from bodystream.errors import ConfigurationError
 from bodystream.pipelines.drive.view import DriveView
-from bodystream.pose.calibration import height_of
 from bodystream.sinks.base import Occasion, SinkBase
-from bodystream.sinks.send import AvatarPose, DrivenPose, PoseSender
+from bodystream.sinks.send import DrivenPose, PoseSender
 from bodystream.timing import now_ns
 
 __all__ = ["SendSink"]
@@ -42,14 +41,9 @@ class SendSink(SinkBase[DrivenPose]):
         return self._sender.warnings
 
     def prepare(self, view: DriveView) -> DrivenPose | None:
-        result = view.result
-        if view.occasion is not Occasion.RESULT or result is None or not self._is_due(now_ns()):
+        if view.occasion is not Occasion.RESULT or view.result is None or not self._is_due(now_ns()):
             return None
-        retarget = view.driver.avatar.retarget
-        avatar = None
-        if retarget is not None:
-            avatar = AvatarPose.of(view.body_pose, retarget.skeleton, retarget.bones, retarget.scale)
-        return DrivenPose(result.pose, view.skeleton, result.sample, height_of(view.skeleton), avatar)
+        return view.driven
 
     def publish(self, driven: DrivenPose, /) -> None:
         if self._sender.send(driven):

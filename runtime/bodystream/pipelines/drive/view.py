@@ -10,7 +10,9 @@ import numpy as np
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
+from bodystream.pose.calibration import height_of
 from bodystream.sinks.base import Occasion
+from bodystream.sinks.send.base import DrivenPose, PosedBones
 from bodystream.timing import SpanSummary, now_ns
 from bodystream.types import Array, BodyPose, Mesh, SkinnedMesh
 
@@ -73,6 +75,17 @@ class DriveView:
         turns = matrix_from_quaternion(self.body_pose.rotations_xyzw)
         root = self.body_pose.root_position_m.astype(np.float64)
         return forward_kinematics(self.body_skeleton.offsets_m, turns, root)[0]
+
+    @cached_property
+    def driven(self) -> DrivenPose:
+        """What is sent to other programs; of a moment that has a result."""
+        assert self.result is not None
+        person = PosedBones(self.result.pose, self.skeleton)
+        retarget = self.driver.avatar.retarget
+        avatar = person
+        if retarget is not None:
+            avatar = PosedBones(self.body_pose, retarget.skeleton, retarget.bones, retarget.scale)
+        return DrivenPose(person, self.result.sample, height_of(self.skeleton), avatar)
 
     @property
     def scale(self) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -12,67 +13,63 @@ from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.types import Array, BodyPose, HeadsetSample
 
-__all__ = ["AvatarPose", "DrivenPose", "PoseSender"]
+__all__ = ["DrivenPose", "PoseSender", "PosedBones"]
 
 
-@dataclass(frozen=True, slots=True)
-class AvatarPose:
-    """The same pose on the avatar, whose proportions may be its own.
-
-    Attributes:
-        joints_m, orientations: (22, 3) [m] and (22, 3, 3), world from canonical bone.
-        bones: as the avatar's file has them.
-        scale: by which places in the person's world are to be taken to be beside the avatar.
-    """
-
-    joints_m: Array
-    orientations: Array
-    bones: OwnBones = CANONICAL_BONES
-    scale: float = 1.0
-
-    @classmethod
-    def of(
-        cls, pose: BodyPose, skeleton: Skeleton, bones: OwnBones = CANONICAL_BONES, scale: float = 1.0
-    ) -> AvatarPose:
-        """Of a pose of the avatar's own skeleton."""
-        return cls(*_world(pose, skeleton), bones, scale)
-
-
-@dataclass(frozen=True, slots=True)
-class DrivenPose:
-    """One pose of a person, with what it was computed from.
+@dataclass(frozen=True)
+class PosedBones:
+    """A pose on a skeleton. Where its joints are is computed when it is first asked for, by whoever asks: senders have
+    threads of their own, and that of the pipeline waits for none.
 
     Attributes:
-        pose: in the world.
-        skeleton: the person's.
-        sample: of the headset, as checked: metres, right-handed.
-        height_m: of the person, to the top of the head [m].
-        avatar: the pose of an avatar with bones of its own; None = the avatar's bones are the person's.
-        joints_m, orientations: (22, 3) [m] and (22, 3, 3), world from bone; computed here.
+        pose: of these joints, in the world.
+        skeleton: their lengths.
+        bones: as an avatar's file has them, where it is an avatar's.
+        scale: by which places in the person's world are to be taken to be beside this body.
     """
 
     pose: BodyPose
     skeleton: Skeleton
-    sample: HeadsetSample
-    height_m: float
-    avatar: AvatarPose | None = None
-    joints_m: Array = field(init=False)
-    orientations: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        joints, orientations = _world(self.pose, self.skeleton)
-        object.__setattr__(self, "joints_m", joints)
-        object.__setattr__(self, "orientations", orientations)
+    bones: OwnBones = CANONICAL_BONES
+    scale: float = 1.0
 
     @property
-    def on_avatar(self) -> AvatarPose:
-        """The pose of the avatar, whatever bones it has."""
-        return AvatarPose(self.joints_m, self.orientations) if self.avatar is None else self.avatar
+    def joints_m(self) -> Array:
+        """(22, 3) in the world [m]."""
+        return self._world[0]
+
+    @property
+    def orientations(self) -> Array:
+        """(22, 3, 3) world from canonical bone."""
+        return self._world[1]
+
+    @cached_property
+    def _world(self) -> tuple[Array, Array]:
+        rotations = matrix_from_quaternion(self.pose.rotations_xyzw)
+        root = np.asarray(self.pose.root_position_m, np.float64)
+        return forward_kinematics(self.skeleton.offsets_m, rotations, root)
 
 
-def _world(pose: BodyPose, skeleton: Skeleton) -> tuple[Array, Array]:
-    rotations = matrix_from_quaternion(pose.rotations_xyzw)
-    return forward_kinematics(skeleton.offsets_m, rotations, np.asarray(pose.root_position_m, np.float64))
+@dataclass(frozen=True, slots=True)
+class DrivenPose:
+    """One pose, with what it was computed from.
+
+    Attributes:
+        person: as they were posed.
+        sample: of the headset, as checked: metres, right-handed.
+        height_m: of the person, to the top of the head [m].
+        avatar: what is shown; the person, but for an avatar with proportions or bones of its own.
+    """
+
+    person: PosedBones
+    sample: HeadsetSample
+    height_m: float
+    avatar: PosedBones
+
+    @property
+    def pose(self) -> BodyPose:
+        """The person's."""
+        return self.person.pose
 
 
 class PoseSender(Protocol):

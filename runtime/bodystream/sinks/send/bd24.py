@@ -59,7 +59,7 @@ def bd24_message(driven: DrivenPose, number: int) -> bytes:
         contacts = _CONTACTS_KNOWN | bool(left) * _LEFT_STANDS | bool(right) * _RIGHT_STANDS
     # A receiver on another machine has another monotonic clock: it is told the time of the day, too.
     utc_ns = time.time_ns() - (now_ns() - pose.t_ns)
-    positions, orientations = xr_bd_poses(driven.joints_m, driven.orientations)
+    positions, orientations = xr_bd_poses(driven.person.joints_m, driven.person.orientations)
     joints = np.zeros(len(XR_BD_JOINTS), BD24_JOINT)
     joints["position_m"] = positions
     joints["rotation_xyzw"] = quaternion_from_matrix(orientations)

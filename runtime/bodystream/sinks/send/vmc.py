@@ -39,7 +39,7 @@ def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
         osc_message("/VMC/Ext/T", "f", (time_s,)),
         osc_message("/VMC/Ext/Root/Pos", _POSE, ("root", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),
     ]
-    avatar = driven.on_avatar
+    avatar = driven.avatar
     places, turns = avatar.bones.local(avatar.joints_m, avatar.orientations)
     rows = zip(_BONES, avatar.bones.has, unity_vectors(places).tolist(), unity_quaternions(turns).tolist(), strict=True)
     for bone, there, place, turn in rows:
