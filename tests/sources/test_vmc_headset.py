@@ -153,6 +153,23 @@ def test_bones_hang_on_a_root_that_moves_and_on_what_an_avatar_has(stage: Stage)
     np.testing.assert_allclose(sample.left.position_m, [2.0, 1.4, -3.5], atol=1e-6)
 
 
+def test_a_sender_that_stops_to_tell_of_devices_may_go_on_by_bones() -> None:
+    state = VmcState()
+
+    def tell(t_ms: int, *packets: bytes) -> TrackedDevice | None:
+        for packet in packets:
+            for message in read_osc(packet).messages:
+                state.take(message, t_ms * MS)
+        return state.head_and_hands(t_ms * MS)[0]
+
+    bones = pose("Bone/Pos", "Hips", (0, 1, 0)), pose("Bone/Pos", "Head", (0, 0.6, 0))
+    head = tell(0, headset(1.5), *bones)
+    assert head is not None and head.kind is DeviceKind.VIEW and state.uses_devices
+    assert tell(500, *bones) is None, "it may come back"
+    head = tell(1100, *bones)
+    assert head is not None and head.kind is DeviceKind.JOINT and not state.uses_devices
+
+
 def test_bones_of_a_body_that_is_not_tracked_are_nobody(stage: Stage) -> None:
     body = generated_poses(1)[0]
     assert stage.next(*vmc_bundles(body, 0.0)).head is not None

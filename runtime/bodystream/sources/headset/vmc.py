@@ -19,8 +19,9 @@ __all__ = ["DEFAULT_PORT", "VmcHeadset"]
 
 DEFAULT_PORT = 39540
 _POLL_S = 0.05
-_STALL_NS, _IDLE_NS = 700_000_000, 100_000_000
-"""A sender that says nothing for so long has stalled; from then on a sample without a head comes at the interval."""
+_STALL_NS, _IDLE_NS = 400_000_000, 100_000_000
+"""A sender that says nothing for so long has stalled; from then on a sample without a head comes at the interval.
+Before half a second is over, or the stream would count as interrupted."""
 _LEFT_NS = 1_000_000_000
 """After so long another sender may take over."""
 _BUFFER_BYTES = 1 << 20

@@ -39,6 +39,8 @@ _MOST_DEVICES = 64
 _FARTHEST_M = 1e4
 _FRESH_NS = 200_000_000
 """What was not told for so long is not tracked any more."""
+_GONE_NS = 1_000_000_000
+"""What was not told for so long is forgotten: of a sender that stopped to tell of devices bones may be used."""
 _WATCHED = 90
 """Updates over which it is found on which side of the head a controller without a side in its name is held."""
 
@@ -54,8 +56,6 @@ class _Told:
     t_ns: int
     kind: str = ""
     raw: bool = False
-    aside_m: float = 0.0
-    watched: int = 0
 
 
 @dataclass(slots=True)
@@ -80,6 +80,7 @@ class VmcState:
     counts: Counter[str] = field(default_factory=Counter)
     _devices: dict[str, _Told] = field(default_factory=dict)
     _bones: dict[str, _Told] = field(default_factory=dict)
+    _seen_aside: dict[str, tuple[float, int]] = field(default_factory=dict)
     _has_pose: bool = True
     _knows_all: bool = False
     _told_ns: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -133,6 +134,8 @@ class VmcState:
     def head_and_hands(self, t_ns: int) -> tuple[TrackedDevice | None, TrackedDevice | None, TrackedDevice | None]:
         """Head, left and right as they are known now; what was not told of late is None."""
         self._fresh.clear()
+        self._devices = {serial: told for serial, told in self._devices.items() if t_ns - told.t_ns < _GONE_NS}
+        self._told_ns = {key: told_ns for key, told_ns in self._told_ns.items() if t_ns - told_ns < _GONE_NS}
         if self.uses_devices:
             return self._of_devices(t_ns)
         if not self._has_pose:
@@ -178,8 +181,6 @@ class VmcState:
             self._note(MANY, f"more than {_MOST_DEVICES} devices, such as {excerpt(serial)}")
             return False
         if before is None or raw or not before.raw or told.t_ns - before.t_ns >= _FRESH_NS:
-            if before is not None:
-                told.aside_m, told.watched = before.aside_m, before.watched
             told.kind, told.raw = kind, raw
             self._devices[serial] = told
         return True
@@ -197,8 +198,8 @@ class VmcState:
         heads = [told for told in fresh.values() if told.kind == "Hmd"]
         head = None if not heads else heads[0]
         if head is not None:
-            for told in fresh.values():
-                _watch(told, head)
+            for serial, told in fresh.items():
+                self._watch(serial, told, head)
         hands: dict[str, TrackedDevice | None] = {"left": None, "right": None}
         for side, serial in self._hands(fresh).items():
             told = fresh[serial]
@@ -222,14 +223,27 @@ class VmcState:
                 elif kind == "Con" and not side:
                     unnamed.append(serial)
         free = [side for side in ("left", "right") if side not in found and getattr(self, side) is None]
-        unnamed.sort(key=lambda serial: fresh[serial].aside_m)
+        unnamed.sort(key=self._aside_m)
         if len(free) == 2 and len(unnamed) >= 2:
             found |= {"left": unnamed[0], "right": unnamed[-1]}
         elif len(free) == 2 and unnamed:
-            found["left" if fresh[unnamed[0]].aside_m < 0 else "right"] = unnamed[0]
+            found["left" if self._aside_m(unnamed[0]) < 0 else "right"] = unnamed[0]
         elif free and unnamed:
             found[free[0]] = unnamed[0 if free[0] == "left" else -1]
         return found
+
+    def _watch(self, serial: str, told: _Told, head: _Told) -> None:
+        """Remember on which side of the head a controller is held, on average over its first updates."""
+        aside_m, count = self._seen_aside.get(serial, (0.0, 0))
+        if told.kind != "Con" or count >= _WATCHED or (not count and len(self._seen_aside) >= _MOST_DEVICES):
+            return
+        turn = matrix_from_quaternion(head.rotation_xyzw)
+        right = np.array([turn[0, 0], 0.0, turn[2, 0]])  # level, whatever the head's tilt
+        now_m = float((told.position_m - head.position_m) @ right)
+        self._seen_aside[serial] = (aside_m * count + now_m) / (count + 1), count + 1
+
+    def _aside_m(self, serial: str) -> float:
+        return self._seen_aside.get(serial, (0.0, 0))[0]
 
     def _joint(self, side: str, t_ns: int) -> TrackedDevice | None:
         """Where an avatar's bone is: the root's pose and those of all bones down to it, one after the other."""
@@ -251,17 +265,6 @@ class VmcState:
     def _note(self, kind: str, text: str) -> None:
         self.problems.setdefault(kind, text)
         self.counts[kind] += 1
-
-
-def _watch(told: _Told, head: _Told) -> None:
-    """Remember on which side of the head a controller is held, on average over its first updates."""
-    if told.kind != "Con" or told.watched >= _WATCHED:
-        return
-    turn = matrix_from_quaternion(head.rotation_xyzw)
-    right = np.array([turn[0, 0], 0.0, turn[2, 0]])  # level, whatever the head's tilt
-    aside = float((told.position_m - head.position_m) @ right)
-    told.aside_m = (told.aside_m * told.watched + aside) / (told.watched + 1)
-    told.watched += 1
 
 
 def _side_in_name(serial: str) -> str:
