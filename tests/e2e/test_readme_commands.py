@@ -42,6 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files_are_there(folder: Path) -> None:
     for name in ("canonical.ply", "live.ply", "capture.glb", "driven.bvh", "driven.glb", "headset.csv"):
         assert (folder / "out" / name).stat().st_size > 1000
+    for name in ("driven.bvh", "driven.glb", "driven.vrma"):
+        assert (folder / "avatar" / name).stat().st_size > 1000
 
 
 def test_the_capture_tracked_every_frame(folder: Path) -> None:

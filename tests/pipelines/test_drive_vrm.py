@@ -97,7 +97,7 @@ def _on_the_page(node) -> np.ndarray:
 
 
 def test_a_session_takes_the_avatar_and_a_calibration_keeps_it(vrm: Path) -> None:
-    session = DriveSession(None, DriveConfig(avatar=str(vrm), estimator=ESTIMATOR), device="cpu")
+    session = DriveSession(None, DriveConfig(estimator=ESTIMATOR), avatar=str(vrm), device="cpu")
     with session:
         for sample in samples_of(CLIP, rate_hz=RATE_HZ):
             session.push(sample)
