@@ -150,6 +150,32 @@ def test_our_own_messages_fit_their_json_schemas(take: Path) -> None:
     assert seen == {"bodystream.Camera", "bodystream.CameraFrame", "bodystream.HeadsetSample", "bodystream.Event"}
 
 
+def unread(schema: dict, place: str = "") -> list[str]:
+    """What Foxglove's reader of JSON Schema does not take: it knows objects, lists of one type, and values."""
+    if schema.get("type") != "object":
+        return [place]
+    found = []
+    for name, part in schema["properties"].items():
+        item = part.get("items", part) if part.get("type") == "array" else part
+        if not isinstance(item, dict) or item.get("type") not in ("boolean", "string", "number", "integer", "object"):
+            found.append(f"{place}.{name}")
+        elif item["type"] == "object":
+            found += unread(item, f"{place}.{name}")
+    return found
+
+
+def test_foxglove_can_read_our_own_schemas(take: Path) -> None:
+    """It refuses what a schema may say else: alternatives such as null, references, lists of several types."""
+    with take.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    assert summary is not None
+    schemas = [schema for schema in summary.schemas.values() if schema.encoding == "jsonschema"]
+    assert len(schemas) == 4
+    assert [place for schema in schemas for place in unread(json.loads(schema.data), schema.name)] == []
+    odd = {"type": "object", "properties": {"a": {"anyOf": [{"type": "null"}]}, "b": {"$ref": "#/$defs/B"}}}
+    assert unread(odd) == [".a", ".b"]
+
+
 def test_a_message_that_does_not_fit_would_be_noticed(take: Path) -> None:
     with take.open("rb") as file:
         summary = make_reader(file).get_summary()

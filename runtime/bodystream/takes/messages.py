@@ -2,14 +2,15 @@
 
 Images, calibrations and transforms are in Foxglove's published messages (`takes.foxglove`). What those have no place
 for (the device's clock, the unit of depth, exact calibrations, head and hands) is in messages of our own, as JSON.
-Numbers are written so that they are read back to the same bits; one that is not finite is null.
+Numbers are written so that they are read back to the same bits. What is not there is left out of a message, and never
+null: Foxglove reads schemas of plain objects, lists and values only, and refuses alternatives and references.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -88,7 +89,7 @@ class LensMessage(msgspec.Struct, frozen=True):
     coefficients: tuple[float, ...]
 
 
-class CameraMessage(msgspec.Struct, frozen=True, kw_only=True):
+class CameraMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What stays the same from frame to frame; written again when it changes.
 
     Attributes:
@@ -105,7 +106,7 @@ class CameraMessage(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     source: str
-    rate_hz: float | None
+    rate_hz: float | None = None
     depth_unit_m: float
     depth_quotient: bool = False
     registered: bool
@@ -118,7 +119,7 @@ class CameraMessage(msgspec.Struct, frozen=True, kw_only=True):
     colour_coding: str = "none"
 
 
-class FrameMessage(msgspec.Struct, frozen=True, kw_only=True):
+class FrameMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One frame of the camera, whose images have the same sequence number. It comes after them.
 
     Attributes:
@@ -131,7 +132,7 @@ class FrameMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     t_ns: int
-    device_t_ns: int | None
+    device_t_ns: int | None = None
     name: str
     colour: bool
     mask: bool
@@ -141,26 +142,26 @@ class FrameMessage(msgspec.Struct, frozen=True, kw_only=True):
 class DeviceMessage(msgspec.Struct, frozen=True):
     """A tracked device: position [m] and quaternion xyzw as they came, and which point of the body it is."""
 
-    position_m: tuple[float | None, float | None, float | None]
-    rotation_xyzw: tuple[float | None, float | None, float | None, float | None]
+    position_m: Annotated[tuple[float, ...], msgspec.Meta(min_length=3, max_length=3)]
+    rotation_xyzw: Annotated[tuple[float, ...], msgspec.Meta(min_length=4, max_length=4)]
     kind: str
 
 
-class SampleMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a headset knew at one time; null = not tracked. See `HeadsetSample`."""
+class SampleMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a headset knew at one time; a device that is left out was not tracked. See `HeadsetSample`."""
 
     index: int
     t_ns: int
-    device_t_ns: int | None
-    head: DeviceMessage | None
-    left: DeviceMessage | None
-    right: DeviceMessage | None
+    device_t_ns: int | None = None
+    head: DeviceMessage | None = None
+    left: DeviceMessage | None = None
+    right: DeviceMessage | None = None
     origin_moved: bool = False
     emulated: tuple[str, ...] = ()
     lap: int = 0
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened while it was recorded.
 
     Attributes:
@@ -260,7 +261,8 @@ def take_camera(message: CameraMessage, where: str) -> TakeCamera:
 
 
 def sample_message(sample: HeadsetSample) -> SampleMessage:
-    """For the file; the truth of a sample that was made from a motion is left out."""
+    """For the file; left out are the truth of a sample that was made from a motion, and a device whose numbers are not
+    finite."""
     return SampleMessage(
         index=sample.index,
         t_ns=int(sample.t_ns),
@@ -312,12 +314,24 @@ def decode(data: bytes, kind: type[Message], where: str) -> Message:
 
 
 def json_schema(kind: type[msgspec.Struct], name: str) -> dict[str, Any]:
-    """The JSON Schema of one of our messages, an object at its top, as readers of MCAP want it."""
+    """The JSON Schema of one of our messages, an object of plain values, lists and objects."""
     whole = msgspec.json.schema(kind)
-    definitions = whole.get("$defs", {})
-    top = definitions.pop(whole["$ref"].rpartition("/")[2])
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "title": name}
-    return {**schema, "$defs": definitions} if definitions else schema
+    plain = _plain(whole, whole.get("$defs", {}))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **plain, "title": name}
+
+
+def _plain(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Without references, and without the alternative of null, which no message holds."""
+    if isinstance(schema, list):
+        return [_plain(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        (only,) = [part for part in schema["anyOf"] if part.get("type") != "null"]
+        return _plain(only, definitions)
+    return {key: _plain(part, definitions) for key, part in schema.items() if key != "$defs"}
 
 
 def _lens(camera: LensCamera) -> LensMessage:
@@ -340,13 +354,10 @@ def _camera(message: LensMessage, where: str) -> LensCamera:
 def _device_message(device: TrackedDevice | None) -> DeviceMessage | None:
     if device is None:
         return None
-    x, y, z = _finite(device.position_m)
-    qx, qy, qz, qw = _finite(device.rotation_xyzw)
-    return DeviceMessage((x, y, z), (qx, qy, qz, qw), device.kind.value)
-
-
-def _finite(values: Any) -> tuple[float | None, ...]:
-    return tuple(value if math.isfinite(value) else None for value in map(float, values))
+    position, rotation = tuple(map(float, device.position_m)), tuple(map(float, device.rotation_xyzw))
+    if not all(map(math.isfinite, (*position, *rotation))):
+        return None
+    return DeviceMessage(position, rotation, device.kind.value)
 
 
 def _device(message: DeviceMessage | None, where: str) -> TrackedDevice | None:
@@ -358,5 +369,5 @@ def _device(message: DeviceMessage | None, where: str) -> TrackedDevice | None:
         raise InputError(
             f"{where}: a device of the kind {excerpt(message.kind)}, wanted one of {', '.join(DeviceKind)}"
         ) from error
-    values = [math.nan if value is None else value for value in (*message.position_m, *message.rotation_xyzw)]
-    return TrackedDevice(np.array(values[:3], np.float64), np.array(values[3:], np.float64), kind)
+    position, rotation = np.array(message.position_m, np.float64), np.array(message.rotation_xyzw, np.float64)
+    return TrackedDevice(position, rotation, kind)
