@@ -29,13 +29,14 @@ SUITES = {
     "pose": "bodystream_bench.suites.pose",
     "drive": "bodystream_bench.suites.drive",
     "session": "bodystream_bench.suites.session",
+    "record": "bodystream_bench.suites.record",
     "vmc": "bodystream_bench.suites.vmc",
 }
 
 # Seconds that a suite takes with all its peers on two cores of 2020: how the time left is guessed until more is known.
 _USUAL_S = {
     "solver": 25, "icp": 15, "skinning": 20, "fusion": 60, "flow": 10, "foreground": 10, "pose": 15, "drive": 15,
-    "session": 45, "vmc": 2,
+    "session": 45, "record": 25, "vmc": 2,
 }  # fmt: skip
 
 

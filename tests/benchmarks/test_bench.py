@@ -321,3 +321,11 @@ def test_generated_person_moves_as_its_nodes_say() -> None:
     still, zero = subject.motions[0]
     np.testing.assert_allclose(still, np.tile(np.eye(3), (len(still), 1, 1)), atol=1e-4)
     np.testing.assert_allclose(zero, 0.0, atol=1e-5)
+
+
+def test_recording_is_measured_beside_capture() -> None:
+    metrics = {metric.key: metric for metric in run_suites(select_device("cpu"), ("record",), 8)}
+    assert set(metrics) == {"record.mb_s", "record.rate_ratio"}
+    assert 1.0 < metrics["record.mb_s"].value < 30.0
+    assert 0.1 < metrics["record.rate_ratio"].value < 10.0
+    assert (metrics["record.mb_s"].direction, metrics["record.rate_ratio"].direction) == ("lower", "higher")

@@ -147,6 +147,7 @@ class Drive(RunOptions):
         from bodystream.pipelines.drive.files import DriveFiles
         from bodystream.pipelines.drive.send import open_sender
         from bodystream.pipelines.drive.session import DriveSession
+        from bodystream.pipelines.recording.beside import record_beside
         from bodystream.pipelines.recovery import recover_folder
         from bodystream.sources.headset.replay import ReplayedHeadset
 
@@ -190,6 +191,8 @@ class Drive(RunOptions):
                 arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}
                 line.print(f"calibrating: stand upright for two seconds, {arms[self.calibrate]}")
                 session.calibrate(self.calibrate)
+            if self.record is not None:
+                record_beside(session, self.record, notes.tell)
             if self.out is not None:
                 session.add_sink(DriveFiles(self.out, self.bvh_hz, notes.tell, self.rig))
             for sender in senders:

@@ -109,6 +109,7 @@ class Live(RunOptions):
         from bodystream.pipelines.capture.files import CaptureFiles
         from bodystream.pipelines.capture.flow_choice import choose_flow
         from bodystream.pipelines.capture.session import CaptureSession
+        from bodystream.pipelines.recording.beside import record_beside
         from bodystream.pipelines.recovery import recover_folder
         from bodystream.sources import open_source
         from bodystream.sources.folder import FolderSource
@@ -148,6 +149,8 @@ class Live(RunOptions):
             on_kernel_build=line.building,
         )
         with ending(session):
+            if self.record is not None:
+                record_beside(session, self.record, notes.tell)
             session.open()
             for sink in files:
                 session.add_sink(sink)

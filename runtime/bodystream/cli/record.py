@@ -158,7 +158,7 @@ class Record:
         if failure is not None:
             raise failure
         if not built.recorded.frames and not built.recorded.samples:
-            raise ConfigurationError(f"nothing was recorded: {self.take} holds no frame and no sample")
+            raise ConfigurationError(f"nothing was recorded: {self.take} would hold no frame and no sample")
         return 0
 
 

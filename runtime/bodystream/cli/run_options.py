@@ -47,6 +47,9 @@ class RunOptions(ABC):
     out: Annotated[Path | None, optional("FOLDER")] = None
     """Folder for the files that are made of what was seen, see above."""
 
+    record: Annotated[Path | None, optional("TAKE")] = None
+    """Record all that comes in, processed or not, and driven poses to a new take (.mcap), which take:TAKE plays."""
+
     report: Annotated[Path | None, optional("FILE")] = None
     """Write a JSON report: speed and latency per stage, quality, machine."""
 
@@ -118,6 +121,10 @@ class RunOptions(ABC):
             raise ConfigurationError(f"--port must be 0 (any free one) to 65535, got {self.port}")
         if self.report is not None:
             check_output(self.report, "--report")
+        if self.record is not None:
+            from bodystream.pipelines.recording.recorder import check_take_path
+
+            check_take_path(self.record, "--record")
         if self.out is not None:
             prepare_folder(self.out, "--out")
 

@@ -79,6 +79,11 @@ class Stepping(ABC, Generic[T, R]):
         self._refuse_closed()
         self._open()
 
+    @property
+    def source(self) -> RunSource[T] | None:
+        """What the session reads, or None where items are pushed."""
+        return self._intake.source
+
     def add_tap(self, tap: Callable[[T], object]) -> None:
         """Call `tap` with each item that the source gives, those included that are dropped for newer ones.
 

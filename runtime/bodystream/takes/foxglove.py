@@ -19,17 +19,19 @@ from bodystream.types import Array, LensCamera
 __all__ = [
     "CAMERA_FRAME",
     "COLOUR_FRAME",
+    "WORLD_FRAME",
     "calibration",
     "compressed_image",
     "compressed_image_of",
     "frame_transform",
     "message_class",
+    "poses_in_frame",
     "raw_depth",
     "raw_depth_of",
 ]
 
-CAMERA_FRAME, COLOUR_FRAME = "camera", "camera_colour"
-"""Names of frames of reference: the depth camera, and the colour camera where it is another one."""
+CAMERA_FRAME, COLOUR_FRAME, WORLD_FRAME = "camera", "camera_colour", "world"
+"""Names of frames of reference: the depth camera, the colour camera where it is another one, and a headset's world."""
 _PLUMB_BOB = {"none", "brown_conrady"}
 """Models of lenses that OpenCV's, which Foxglove calls plumb_bob, is the same as."""
 
@@ -121,6 +123,17 @@ def frame_transform(parent_from_child: Array, parent: str, child: str, t_ns: int
     message.translation.x, message.translation.y, message.translation.z = x, y, z
     qx, qy, qz, qw = quaternion_from_matrix(np.asarray(parent_from_child[:3, :3], np.float64)).tolist()
     message.rotation.x, message.rotation.y, message.rotation.z, message.rotation.w = qx, qy, qz, qw
+    return message.SerializeToString()
+
+
+def poses_in_frame(positions_m: Array, rotations_xyzw: Array, frame: str, t_ns: int) -> bytes:
+    """(N, 3) positions [m] and (N, 4) quaternions xyzw as `foxglove.PosesInFrame`."""
+    message = message_class("PosesInFrame")(frame_id=frame)
+    message.timestamp.FromNanoseconds(t_ns)
+    for (x, y, z), (qx, qy, qz, qw) in zip(positions_m.tolist(), rotations_xyzw.tolist(), strict=True):
+        pose = message.poses.add()
+        pose.position.x, pose.position.y, pose.position.z = x, y, z
+        pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = qx, qy, qz, qw
     return message.SerializeToString()
 
 

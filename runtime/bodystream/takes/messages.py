@@ -26,6 +26,8 @@ from bodystream.types import (
 )
 
 __all__ = [
+    "BODY",
+    "BODY_POSES",
     "CAMERA",
     "CAMERA_TOPICS",
     "COLOUR",
@@ -39,11 +41,13 @@ __all__ = [
     "MASK",
     "METADATA",
     "OWN_MESSAGES",
+    "SMALL_TOPICS",
     "TOPICS",
     "TRANSFORMS",
     "CameraMessage",
     "Event",
     "FrameMessage",
+    "PoseMessage",
     "SampleMessage",
     "TakeCamera",
     "camera_message",
@@ -64,9 +68,12 @@ COLOUR, COLOUR_CALIBRATION = "/camera/colour/image", "/camera/colour/calibration
 MASK = "/camera/mask/image"
 CAMERA, FRAME = "/camera/description", "/camera/frame"
 TRANSFORMS, HEADSET, EVENTS = "/tf", "/headset/sample", "/events"
+BODY, BODY_POSES = "/body/bd24", "/body/poses"
 CAMERA_TOPICS = (CAMERA, FRAME, DEPTH, COLOUR, MASK)
 """What a reader of frames reads; calibrations and transforms are there for other programs."""
-TOPICS = (*CAMERA_TOPICS, DEPTH_CALIBRATION, COLOUR_CALIBRATION, TRANSFORMS, HEADSET, EVENTS)
+SMALL_TOPICS = (HEADSET, EVENTS, BODY, BODY_POSES)
+"""What has chunks of its own, so that who wants it need not read images."""
+TOPICS = (*CAMERA_TOPICS, DEPTH_CALIBRATION, COLOUR_CALIBRATION, TRANSFORMS, *SMALL_TOPICS)
 """All that a take may have."""
 
 _MAX_JSON_BYTES = 1 << 20
@@ -178,11 +185,24 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     count: int = 0
 
 
+class PoseMessage(msgspec.Struct, frozen=True):
+    """A driven body.
+
+    Attributes:
+        t_ns: the host's monotonic clock.
+        data: the pose as a message of BD-24, as it is sent over ZeroMQ: 24 joints with positions, rotations, validity.
+    """
+
+    t_ns: int
+    data: bytes
+
+
 OWN_MESSAGES: dict[str, tuple[str, type[msgspec.Struct]]] = {
     CAMERA: ("bodystream.Camera", CameraMessage),
     FRAME: ("bodystream.CameraFrame", FrameMessage),
     HEADSET: ("bodystream.HeadsetSample", SampleMessage),
     EVENTS: ("bodystream.Event", Event),
+    BODY: ("bodystream.BD24", PoseMessage),
 }
 """Topic to the name of its schema and the type of its messages."""
 

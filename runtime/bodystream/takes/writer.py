@@ -14,6 +14,8 @@ from bodystream.errors import InputError
 from bodystream.takes import foxglove
 from bodystream.takes.images import encode_colour, encode_mask
 from bodystream.takes.messages import (
+    BODY,
+    BODY_POSES,
     CAMERA,
     COLOUR,
     COLOUR_CALIBRATION,
@@ -26,9 +28,11 @@ from bodystream.takes.messages import (
     MASK,
     METADATA,
     OWN_MESSAGES,
+    SMALL_TOPICS,
     TRANSFORMS,
     Event,
     FrameMessage,
+    PoseMessage,
     TakeCamera,
     camera_message,
     json_schema,
@@ -48,6 +52,7 @@ _FOXGLOVE = {
     DEPTH_CALIBRATION: "CameraCalibration",
     COLOUR_CALIBRATION: "CameraCalibration",
     TRANSFORMS: "FrameTransform",
+    BODY_POSES: "PosesInFrame",
 }
 
 
@@ -154,9 +159,20 @@ class TakeWriter:
         """Add something that happened."""
         self._small.append((EVENTS, event.t_ns, msgspec.json.encode(event)))
 
+    def add_pose(self, t_ns: int, data: bytes, positions_m: Array, rotations_xyzw: Array) -> None:
+        """Add a driven body.
+
+        Args:
+            data: the message of BD-24.
+            positions_m, rotations_xyzw: (24, 3) and (24, 4) of its joints in the headset's world, for viewers.
+        """
+        poses = foxglove.poses_in_frame(positions_m, rotations_xyzw, foxglove.WORLD_FRAME, self._utc_ns(t_ns))
+        self._small.append((BODY, t_ns, msgspec.json.encode(PoseMessage(t_ns, data))))
+        self._small.append((BODY_POSES, t_ns, poses))
+
     def copy(self, message: TakeMessage) -> None:
         """Add a message of another take as it is; images and what goes with them stay in chunks of their own."""
-        if message.topic in (HEADSET, EVENTS):
+        if message.topic in SMALL_TOPICS:
             self._small.append((message.topic, message.utc_ns - self._offset_ns, message.data))
             return
         self._put(message.topic, message.utc_ns - self._offset_ns, message.data, message.sequence)

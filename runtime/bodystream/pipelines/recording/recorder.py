@@ -77,7 +77,7 @@ class TakeRecorder:
         about: what else the file says of itself.
 
     Attributes:
-        frames, samples: in the file or on their way there.
+        frames, samples, poses: in the file or on their way there.
         dropped: frames for which there was no room.
         rounded: frames whose depth was in no whole units, and is up to half a unit off.
         failure: what ended the recording, or None.
@@ -101,7 +101,7 @@ class TakeRecorder:
         check_colour_coding(colour)
         require_mcap()
         self.path = path
-        self.frames = self.samples = self.dropped = self.rounded = 0
+        self.frames = self.samples = self.poses = self.dropped = self.rounded = 0
         self.failure: BodystreamError | None = None
         self.spans = Spans()
         self._colour, self._on_note = colour, on_note
@@ -170,6 +170,15 @@ class TakeRecorder:
             self._put(lambda: self._writer.add_sample(sample), 1000)
         return True
 
+    def add_pose(self, t_ns: int, data: bytes, positions_m: Array, rotations_xyzw: Array) -> bool:
+        """Record a driven body, see `TakeWriter.add_pose`; False where the recording is over."""
+        with self._wake:
+            if self._is_over():
+                return False
+            self.poses += 1
+            self._put(lambda: self._writer.add_pose(t_ns, data, positions_m, rotations_xyzw), 3000)
+        return True
+
     def add_event(self, source: str, kind: str, text: str = "", count: int = 0) -> None:
         """Record something that happened now; see `Event`."""
         event = Event(t_ns=now_ns(), source=source, kind=kind, text=text[:2000], count=count)
@@ -177,13 +186,39 @@ class TakeRecorder:
             if not self._is_over():
                 self._put(lambda: self._writer.add_event(event), 1000)
 
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until all that was added is in the file; False where that takes longer, or the recording is over."""
+        done = threading.Event()
+
+        def write() -> None:
+            self._writer.flush()
+            done.set()
+
+        with self._wake:
+            if self._is_over():
+                return False
+            self._put(write, 0)
+        return done.wait(timeout_s)
+
     def close(self) -> None:
-        """Write what waits, finish the file and wait for that; safe to call again. `failure` says how it went."""
+        """Write what waits, finish the file and wait for that; safe to call again. `failure` says how it went.
+
+        A file to which nothing came is removed.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify_all()
         if self._thread is not threading.current_thread():
             self._thread.join()
+            if not (self.frames or self.samples or self.failure):
+                self.path.unlink(missing_ok=True)
+
+    @property
+    def summary(self) -> str:
+        """What is in the file, for a person: `300 frames and 900 samples, 85.2 MB`."""
+        counts = [(self.frames, "frame"), (self.samples, "sample"), (self.poses, "pose")]
+        parts = [f"{count} {noun}{'s' if count != 1 else ''}" for count, noun in counts if count]
+        return f"{' and '.join(parts) or 'nothing'}, {self.written_bytes * 1e-6:.1f} MB"
 
     def __enter__(self) -> TakeRecorder:
         return self
