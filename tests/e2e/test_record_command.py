@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodystream.cli import main as cli
 from bodystream.sources.headset.take import TakeHeadset
 from bodystream.sources.take import TakeSource
 from bodystream.takes import TakeReader
@@ -66,17 +67,39 @@ def test_an_interrupt_ends_a_recording_whole(tmp_path: Path, number: int) -> Non
     assert recording.wait_for_line("recorded ").startswith(f"recorded {report['recorded']['frames']} frame")
 
 
-def test_what_cannot_be_recorded_is_said_before_anything_is_opened(tmp_path: Path) -> None:
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Exit code and stderr of the command, in this process."""
+    code = cli.main(list(words))
+    return code, capsys.readouterr().err
+
+
+def test_what_cannot_be_recorded_is_said_before_anything_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     write_take(tmp_path / "there.mcap", frames(1))
-    for words, said in (
+    for words, wanted in (
         (("take.mcap",), "nothing to record"),
         (("--source", "synthetic", "there.mcap"), "not written over"),
         (("--source", "synthetic", "take.bag"), "ends in .mcap"),
         (("--source", "synthetic", "take.mcap", "--jpeg-quality", "0"), "--jpeg-quality must be 1 to 100"),
         (("--source", "synthetic", "take.mcap", "--frames", "0"), "--frames must be at least 1"),
+        (("--source", "take:there.mcap?loop=maybe", "take.mcap"), "loop must be 1 or 0"),
+        (("--headset", "take:there.mcap", "take.mcap"), "without head and hands"),
     ):
-        done = run("record", *words, cwd=tmp_path)
-        assert done.returncode == 2 and said in done.stderr, done.stderr
+        code, text = said(capsys, "record", *words)
+        assert code == 2 and wanted in text, text
+    for words, wanted in (
+        (("live", "--headless", "--record", "there.mcap"), "--record: there.mcap is there already"),
+        (("drive", "--headset", "openxr", "--record", "take.bag"), "ends in .mcap"),
+        (("drive", "--headset", "openxr", "--speed", "2"), "openxr is live and has no speed"),
+        (
+            ("drive", "--headset", "take:there.mcap", "--pace", "all", "--speed", "2"),
+            "for recordings at their own pace",
+        ),
+    ):
+        code, text = said(capsys, *words)
+        assert code == 2 and wanted in text, text
     assert {path.name for path in tmp_path.iterdir()} == {"there.mcap"}
 
 
@@ -96,23 +119,26 @@ def test_a_take_is_captured_and_driven(tmp_path: Path) -> None:
     assert np.diff([s.t_ns for s in again]).tolist() == np.diff([s.t_ns for s in heard]).tolist()
 
 
-def test_a_folder_becomes_a_take_and_a_take_a_folder(tmp_path: Path) -> None:
+def test_a_folder_becomes_a_take_and_a_take_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     write_take(tmp_path / "first.mcap", frames(5), samples(4))
     for words in (("first.mcap", "folder:out"), ("out", "second.mcap", "--lossless-colour")):
-        done = run("convert", *words, "--json", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["frames"] == 5
+        assert cli.main(["convert", *words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["frames"] == 5
     got = list(TakeSource(tmp_path / "second.mcap"))
     for frame, want in zip(got, frames(5), strict=True):
         np.testing.assert_array_equal(frame.depth_m, want.depth_m)
         np.testing.assert_array_equal(frame.colour, want.colour)
-    for words, said in (
+    for words, wanted in (
         (("first.mcap", "out"), "give a take"),
         (("first.mcap", "folder:out"), "has files in it"),
         (("synthetic", "new.mcap"), "no recording with an end"),
         (("first.mcap", "second.mcap"), "not written over"),
         (("absent.mcap", "new.mcap"), "there is no take"),
+        (("first.mcap", "new.mcap", "--lossless-colour"), "copied to another as it is"),
     ):
-        done = run("convert", *words, cwd=tmp_path)
-        assert done.returncode == 2 and said in done.stderr, done.stderr
+        code, text = said(capsys, "convert", *words)
+        assert code == 2 and wanted in text, text
     assert not (tmp_path / "new.mcap").exists()

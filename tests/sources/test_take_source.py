@@ -344,7 +344,7 @@ def _read_all(path: Path) -> None:
             pass
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_fuzz_of_a_take_gives_frames_or_an_error_that_says_why(
     small: bytes, tmp_path: Path, data: st.DataObject
