@@ -23,7 +23,6 @@ from bodystream.pipelines.drive.pipeline import DriveConfig
 from bodystream.pipelines.drive.session import DriveSession
 from bodystream.pipelines.recording.beside import record_beside
 from bodystream.pipelines.recording.recorder import TakeRecorder
-from bodystream.pipelines.recording.taps import SampleTap
 from bodystream.pipelines.samples import sample_clip
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.sources.headset.take import TakeHeadset
@@ -54,7 +53,7 @@ def record(path: Path, driven: Path) -> None:
             recorder.add_frame(replace(frame, t_ns=t_ns, truth=None), source, wait=True)
     samples = TakeHeadset(path)
     with DriveSession(samples, DriveConfig(skeleton=clip.skeleton), device=device) as session:
-        record_beside(session, SampleTap, samples, driven)
+        record_beside(session, driven)
         session.run()
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bodystream.pipelines.drive.pipeline import DriveConfig, DriveResult
     from bodystream.pipelines.drive.send import open_sender
     from bodystream.pipelines.drive.session import DriveSession
+    from bodystream.pipelines.recording.beside import record_beside
+    from bodystream.pipelines.recording.recorder import TakeRecorder
     from bodystream.pipelines.run import Progress
     from bodystream.pose.estimator import EstimatorConfig
     from bodystream.sinks.base import Occasion, PreparingSink, Sink, SinkBase
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from bodystream.sources.headset.open import open_headset
     from bodystream.sources.headset.openxr import OpenXrHeadset
     from bodystream.sources.headset.synthetic import MotionHeadset
+    from bodystream.sources.headset.take import TakeHeadset
     from bodystream.sources.headset.vmc import VmcHeadset
     from bodystream.sources.headset.webxr import WebXrHeadset
     from bodystream.sources.motion.takes import read_motion
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
     from bodystream.sources.realsense.config import RealSenseConfig
     from bodystream.sources.realsense.source import RealSenseSource
     from bodystream.sources.synthetic.source import SyntheticConfig, SyntheticSource
+    from bodystream.sources.take import TakeSource
+    from bodystream.sources.take_config import TakeConfig
     from bodystream.timing.clock import now_ns
     from bodystream.types import (
         BodyPose,
@@ -129,6 +134,10 @@ __all__ = [
     "Status",
     "SyntheticConfig",
     "SyntheticSource",
+    "TakeConfig",
+    "TakeHeadset",
+    "TakeRecorder",
+    "TakeSource",
     "TimedPose",
     "TrackedDevice",
     "VmcHeadset",
@@ -142,6 +151,7 @@ __all__ = [
     "open_sender",
     "open_source",
     "read_motion",
+    "record_beside",
     "select_device",
 ]
 
@@ -164,6 +174,8 @@ _HOMES = {
     "pipelines.drive.pipeline": "DriveConfig DriveResult",
     "pipelines.drive.send": "open_sender",
     "pipelines.drive.session": "DriveSession",
+    "pipelines.recording.beside": "record_beside",
+    "pipelines.recording.recorder": "TakeRecorder",
     "pipelines.run": "Progress",
     "pose.estimator": "EstimatorConfig",
     "sinks.base": "Occasion PreparingSink Sink SinkBase",
@@ -177,6 +189,7 @@ _HOMES = {
     "sources.headset.open": "open_headset",
     "sources.headset.openxr": "OpenXrHeadset",
     "sources.headset.synthetic": "MotionHeadset",
+    "sources.headset.take": "TakeHeadset",
     "sources.headset.vmc": "VmcHeadset",
     "sources.headset.webxr": "WebXrHeadset",
     "sources.motion.takes": "read_motion",
@@ -184,6 +197,8 @@ _HOMES = {
     "sources.realsense.config": "RealSenseConfig",
     "sources.realsense.source": "RealSenseSource",
     "sources.synthetic.source": "SyntheticConfig SyntheticSource",
+    "sources.take": "TakeSource",
+    "sources.take_config": "TakeConfig",
     "timing.clock": "now_ns",
     "types": (
         "BodyPose BoneMotion CameraIntrinsics DeviceKind FlowField Foreground FrameTruth GraphSnapshot HeadsetSample "

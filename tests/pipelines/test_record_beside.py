@@ -150,6 +150,6 @@ def test_what_is_being_read_or_pushed_cannot_be_tapped(tmp_path: Path) -> None:
         session.open()
         with pytest.raises(SessionError, match="being read already"):
             record_beside(session, tmp_path / "take.mcap")
-    with CaptureSession(device="cpu") as session, pytest.raises(SessionError, match="no source to tap"):
+    with CaptureSession(device="cpu") as session, pytest.raises(SessionError, match="no source to record"):
         record_beside(session, tmp_path / "take.mcap")  # type: ignore[arg-type]
     assert not (tmp_path / "take.mcap").exists()

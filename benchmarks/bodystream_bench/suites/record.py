@@ -66,8 +66,8 @@ def _rate_ratio(context: Context, frames: Sequence[RgbdFrame], path: Path) -> fl
     """
     camera = frames[0].intrinsics
     with (
-        CaptureSession(device=context.device, intrinsics=camera) as alone,
-        CaptureSession(device=context.device, intrinsics=camera) as beside,
+        CaptureSession(camera, device=context.device) as alone,
+        CaptureSession(camera, device=context.device) as beside,
         TakeRecorder(path) as recorder,
     ):
         warm = min(_FRAMES_WARM, len(frames) // 3)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from bodystream.errors import BodystreamError
+from bodystream.errors import BodystreamError, SessionError
 from bodystream.pipelines.capture.session import CaptureSession
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.pipelines.recording.recorder import COLOUR_CODING, TakeRecorder
@@ -81,13 +81,15 @@ def record_beside(
         InputError, ConfigurationError, MissingDependencyError: see `TakeRecorder`.
         SessionError: the session has no source, or reads it already.
     """
-    source: Any = session.source
+    if session.source is None:
+        raise SessionError("this session has no source to record: give what you push to a TakeRecorder, too")
+    source = cast(Any, session.source)
     # Times that are shifted to now, as those of a recording at its own pace, are this host's.
-    offset_ns = None if source is None or source.live else getattr(source, "host_utc_offset_ns", None)
+    offset_ns = None if source.live else getattr(source, "host_utc_offset_ns", None)
     recorder = TakeRecorder(path, colour=colour, on_note=on_note, host_utc_offset_ns=offset_ns)
     try:
-        tap = FrameTap if isinstance(session, CaptureSession) else SampleTap
-        session.add_tap(tap(recorder, source))
+        is_capture = isinstance(session, CaptureSession)
+        session.add_tap(FrameTap(recorder, source) if is_capture else SampleTap(recorder, source))
         session.add_sink(TakeSink(recorder))
     except BodystreamError:
         recorder.close()
