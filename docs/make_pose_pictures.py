@@ -115,7 +115,7 @@ def make_send(source: MotionHeadset, avatar: LbsAvatar, painter: Painter) -> Non
     truth = samples[SENT_SAMPLE].truth
     assert result is not None and truth is not None
     person = PosedBones(result.pose, source.clip.skeleton)
-    driven = DrivenPose(person, result.sample, 1.7, person)
+    driven = DrivenPose(person, result.sample, person)
     view = View(truth, painter, FRONT_VIEW)
     mesh = avatar.pose(result.pose.rotations_xyzw, result.pose.root_position_m)
     shown = [view.body(mesh, avatar.colours)] + [view.body(mesh, avatar.colours, 0.35) for _ in range(3)]

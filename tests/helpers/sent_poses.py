@@ -25,10 +25,10 @@ UNITY_FROM_OURS = np.diag([1.0, 1.0, -1.0])
 def driven_pose(
     rotations_xyzw: Any, root_m: Any, skeleton: Skeleton | None = None, sample: HeadsetSample | None = None, **pose: Any
 ) -> DrivenPose:
-    """One pose of a person of 1.7 m."""
+    """One pose of a person, who is the avatar, too."""
     body = BodyPose(5_000_000, np.asarray(rotations_xyzw, np.float32), np.asarray(root_m, np.float32), **pose)
     posed = PosedBones(body, person() if skeleton is None else skeleton)
-    return DrivenPose(posed, HeadsetSample(0, 5_000_000, None) if sample is None else sample, 1.7, posed)
+    return DrivenPose(posed, HeadsetSample(0, 5_000_000, None) if sample is None else sample, posed)
 
 
 def t_pose_sent(**options: Any) -> DrivenPose:

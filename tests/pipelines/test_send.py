@@ -16,13 +16,14 @@ from bodystream.pipelines.drive.pipeline import DriveConfig
 from bodystream.pipelines.drive.send import open_sender
 from bodystream.pipelines.drive.send_sink import SendSink
 from bodystream.pipelines.drive.session import DriveSession
+from bodystream.pose.calibration import height_of
 from bodystream.sinks.send import DrivenPose
-from bodystream.sinks.send.udp import OscUdp, host_and_port
+from bodystream.sinks.send.udp import MAX_BUNDLE_BYTES, OscUdp, host_and_port, osc_bundles, osc_message
 from bodystream.sources.headset.synthetic import MotionHeadset
 from helpers.drive_parts import ESTIMATOR
 from helpers.headset_motions import walking
 from helpers.osc_reference import OscElement, decode
-from helpers.sent_poses import UNITY_FROM_OURS
+from helpers.sent_poses import UNITY_FROM_OURS, t_pose_sent
 from helpers.session_sinks import Gate
 from helpers.vmc_receiver import Marionette
 from helpers.vrm_files import small_glb
@@ -118,6 +119,21 @@ def test_an_avatar_of_a_file_is_sent_as_it_is_shown_and_the_person_as_they_are(t
         np.testing.assert_allclose(np.array(head) * (1, 1, -1), last.joints_m[15], atol=1e-3)
 
 
+def test_vrchat_is_told_metres_of_its_user() -> None:
+    driven = t_pose_sent()
+    with listening() as (receiver, port):
+        for height_m in (None, 2.0):
+            sink = open_sender(f"vrchat:127.0.0.1:{port}?trackers=head" + (f"&height_m={height_m}" if height_m else ""))
+            sink.publish(driven)
+            sink.close()
+            scale = 1.0 if height_m is None else height_m / height_of(driven.person.skeleton)
+            place, _ = waiting(receiver)[-1]
+            np.testing.assert_allclose(
+                np.array(place.arguments) * (1, 1, -1), scale * driven.person.joints_m[15], atol=1e-5
+            )
+            receiver.settimeout(10.0)
+
+
 def wait_for(sink: SendSink, number: int) -> None:
     import time
 
@@ -191,3 +207,12 @@ def test_what_cannot_be_sent_to_is_said(spec: str, message: str) -> None:
 def test_hosts_may_be_of_version_six() -> None:
     assert host_and_port("[::1]:39539", "vmc", 39539) == ("::1", 39539)
     assert host_and_port("localhost:1", "vmc", 39539) == ("localhost", 1)
+
+
+def test_messages_are_put_into_few_bundles_in_their_order() -> None:
+    messages = [osc_message(f"/m/{k}", "s", ("x" * (k * 7 % 300),)) for k in range(60)]
+    bundles = osc_bundles(messages)
+    assert max(map(len, bundles)) <= MAX_BUNDLE_BYTES
+    assert [m.address for bundle in bundles for m in decode(bundle)] == [f"/m/{k}" for k in range(60)]
+    assert len(bundles) <= 2 * sum(m.size + 4 for m in messages) // MAX_BUNDLE_BYTES
+    assert all(len(a) + len(b) > MAX_BUNDLE_BYTES for a, b in zip(bundles, bundles[1:], strict=False))

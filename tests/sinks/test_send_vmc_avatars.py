@@ -92,7 +92,7 @@ def test_who_has_the_file_sees_the_same_body(name: str, tmp_path: Path) -> None:
         pose = body.pose
         taken = avatar.retarget
         own = PosedBones(taken.pose(pose), taken.skeleton, taken.bones, taken.scale)
-        driven = DrivenPose(PosedBones(pose, person()), body.sample, 1.7, own)
+        driven = DrivenPose(PosedBones(pose, person()), body.sample, own)
         bundles = vmc_bundles(driven, 0.0)
         assert max(map(len, bundles)) <= MAX_BUNDLE_BYTES
         receiver = Marionette().take(message for bundle in bundles for message in decode(bundle))
@@ -107,7 +107,7 @@ def test_devices_are_beside_a_small_avatar_and_where_they_really_are() -> None:
     body = generated_poses(1)[0]
     head = device_at_joint(body.person.joints_m[HEAD], body.person.orientations[HEAD], DeviceKind.VIEW, "head")
     own = PosedBones(body.pose, body.person.skeleton, scale=0.5)
-    driven = DrivenPose(body.person, HeadsetSample(0, 0, head), 1.7, own)
+    driven = DrivenPose(body.person, HeadsetSample(0, 0, head), own)
     places = {
         message.address: np.array(message.arguments[1:4])
         for bundle in vmc_bundles(driven, 0.0)

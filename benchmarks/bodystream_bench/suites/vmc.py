@@ -43,7 +43,7 @@ def run(context: Context) -> None:
             nonlocal at
             pose, sample = posed[at % len(posed)]
             person = PosedBones(pose, clip.skeleton)
-            expect(sender.send(DrivenPose(person, sample, 1.7, person)), "vmc: a pose was not sent")
+            expect(sender.send(DrivenPose(person, sample, person)), "vmc: a pose was not sent")
             at += 1
 
         def read() -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodystream.geometry.rotations import quaternion_from_matrix
-from bodystream.geometry.skeleton import JOINTS, PARENTS
+from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array
 
-__all__ = ["CANONICAL_BONES", "OwnBones"]
+__all__ = ["OwnBones"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,3 @@ class OwnBones:
         local = np.linalg.inv(frames[self.above] @ self.node_from_above) @ frames[:-1] @ self.bone_from_canonical
         turns = local[:, :3, :3] / np.linalg.norm(local[:, :3, :3], axis=1, keepdims=True)
         return local[:, :3, 3], quaternion_from_matrix(turns)
-
-
-CANONICAL_BONES = OwnBones(
-    np.ones(len(JOINTS), bool),
-    np.array(PARENTS),
-    np.tile(np.eye(4), (len(JOINTS), 1, 1)),
-    np.tile(np.eye(4), (len(JOINTS), 1, 1)),
-)
-"""Of an avatar whose bones are the canonical frames themselves."""

@@ -40,6 +40,7 @@ def _open_vmc(target: str, config: VmcSendConfig, _: None) -> SendSink:
 
 def _open_vrchat(target: str, config: VrchatSendConfig, _: None) -> SendSink:
     from bodystream.pipelines.drive.send_sink import SendSink
+    from bodystream.pose.calibration import height_of
     from bodystream.sinks.send import VrchatSender, host_and_port
 
     height_m = config.height_m
@@ -50,7 +51,8 @@ def _open_vrchat(target: str, config: VrchatSendConfig, _: None) -> SendSink:
     if not config.trackers:
         raise ConfigurationError("vrchat: trackers names at least one tracker, got none")
     host, port = host_and_port(target, "vrchat", 9000)
-    return SendSink(VrchatSender(host, port, config.trackers, height_m), config.rate_hz)
+    scale_of = None if height_m is None else lambda skeleton: height_m / height_of(skeleton)
+    return SendSink(VrchatSender(host, port, config.trackers, scale_of), config.rate_hz)
 
 
 def _open_zmq(_: str, config: ZmqSendConfig, __: None) -> SendSink:

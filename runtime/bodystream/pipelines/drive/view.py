@@ -10,7 +10,6 @@ import numpy as np
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
-from bodystream.pose.calibration import height_of
 from bodystream.sinks.base import Occasion
 from bodystream.sinks.send.base import DrivenPose, PosedBones
 from bodystream.timing import SpanSummary, now_ns
@@ -85,7 +84,7 @@ class DriveView:
         avatar = person
         if retarget is not None:
             avatar = PosedBones(self.body_pose, retarget.skeleton, retarget.bones, retarget.scale)
-        return DrivenPose(person, self.result.sample, height_of(self.skeleton), avatar)
+        return DrivenPose(person, self.result.sample, avatar)
 
     @property
     def scale(self) -> float:

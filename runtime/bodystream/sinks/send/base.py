@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from bodystream.avatar.own_bones import CANONICAL_BONES, OwnBones
+from bodystream.avatar.own_bones import OwnBones
 from bodystream.geometry.rotations import matrix_from_quaternion
-from bodystream.geometry.skeleton import Skeleton, forward_kinematics
+from bodystream.geometry.skeleton import JOINTS, Skeleton, forward_kinematics
 from bodystream.types import Array, BodyPose, HeadsetSample
 
 __all__ = ["DrivenPose", "PoseSender", "PosedBones"]
@@ -24,13 +24,13 @@ class PosedBones:
     Attributes:
         pose: of these joints, in the world.
         skeleton: their lengths.
-        bones: as an avatar's file has them, where it is an avatar's.
+        bones: as an avatar's file has them; None = they are the canonical frames themselves.
         scale: by which places in the person's world are to be taken to be beside this body.
     """
 
     pose: BodyPose
     skeleton: Skeleton
-    bones: OwnBones = CANONICAL_BONES
+    bones: OwnBones | None = None
     scale: float = 1.0
 
     @property
@@ -42,6 +42,19 @@ class PosedBones:
     def orientations(self) -> Array:
         """(22, 3, 3) world from canonical bone."""
         return self._world[1]
+
+    def local(self) -> tuple[Array, Array]:
+        """(22, 3) positions [m] and (22, 4) quaternions xyzw of the bones, each relative to what it hangs on."""
+        if self.bones is not None:
+            return self.bones.local(self.joints_m, self.orientations)
+        places = self.skeleton.offsets_m.copy()
+        places[0] = self.pose.root_position_m
+        return places, self.pose.rotations_xyzw
+
+    @property
+    def has(self) -> Array:
+        """(22,) bool, which joints are bones."""
+        return np.ones(len(JOINTS), bool) if self.bones is None else self.bones.has
 
     @cached_property
     def _world(self) -> tuple[Array, Array]:
@@ -57,13 +70,11 @@ class DrivenPose:
     Attributes:
         person: as they were posed.
         sample: of the headset, as checked: metres, right-handed.
-        height_m: of the person, to the top of the head [m].
         avatar: what is shown; the person, but for an avatar with proportions or bones of its own.
     """
 
     person: PosedBones
     sample: HeadsetSample
-    height_m: float
     avatar: PosedBones
 
     @property

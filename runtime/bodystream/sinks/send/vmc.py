@@ -40,8 +40,8 @@ def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
         osc_message("/VMC/Ext/Root/Pos", _POSE, ("root", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)),
     ]
     avatar = driven.avatar
-    places, turns = avatar.bones.local(avatar.joints_m, avatar.orientations)
-    rows = zip(_BONES, avatar.bones.has, unity_vectors(places).tolist(), unity_quaternions(turns).tolist(), strict=True)
+    places, turns = avatar.local()
+    rows = zip(_BONES, avatar.has, unity_vectors(places).tolist(), unity_quaternions(turns).tolist(), strict=True)
     for bone, there, place, turn in rows:
         if there:
             messages.append(osc_message("/VMC/Ext/Bone/Pos", _POSE, (bone, *place, *turn)))

@@ -6,10 +6,10 @@ rotations are Unity's Euler angles in degrees.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from bodystream.geometry.rotations import quaternion_from_matrix
-from bodystream.geometry.skeleton import JOINT_INDEX
+from bodystream.geometry.skeleton import JOINT_INDEX, Skeleton
 from bodystream.geometry.unity import unity_eulers_deg, unity_quaternions, unity_vectors
 from bodystream.sinks.send.base import DrivenPose
 from bodystream.sinks.send.udp import OscUdp, osc_bundles, osc_message
@@ -58,7 +58,7 @@ class VrchatSender:
     Args:
         host, port: of VRChat's OSC input; 9000 unless it was told another.
         trackers: names of `VRCHAT_TRACKERS`; few good ones may serve better than all.
-        height_m: of the user, as VRChat knows it; None = of the person who is driven.
+        scale_of: gives the user's height over that of a person with this skeleton; None = they are one.
 
     Raises:
         ConfigurationError: there is no such host.
@@ -69,10 +69,10 @@ class VrchatSender:
         host: str,
         port: int,
         trackers: Collection[str] = tuple(VRCHAT_TRACKERS),
-        height_m: float | None = None,
+        scale_of: Callable[[Skeleton], float] | None = None,
     ) -> None:
         self._udp = OscUdp(f"vrchat:{host}:{port}", host, port)
-        self._trackers, self._height_m = frozenset(trackers), height_m
+        self._trackers, self._scale_of = frozenset(trackers), scale_of
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class VrchatSender:
     def send(self, driven: DrivenPose) -> bool:
         if driven.pose.status is Status.LOST:
             return True
-        scale = 1.0 if self._height_m is None else self._height_m / driven.height_m
+        scale = 1.0 if self._scale_of is None else self._scale_of(driven.person.skeleton)
         return self._udp.send(vrchat_bundles(driven, self._trackers, scale))
 
     def close(self) -> None:
