@@ -46,7 +46,7 @@ def test_options_that_moved_say_where_to(words: str, says: str, capsys: pytest.C
         ("live --out_folder x --heedless", "did you mean --headless?"),
         ("drive --headset trace:x --no-refin", "did you mean --no-refine?"),
         ("live --zzzzzz", "Unrecognized options: --zzzzzz (see `bodystream live --help`)"),
-        ("drive", "give one of --headset openxr, webxr:PORT, trace:FILE, take:FILE, motion:PATH"),
+        ("drive", "give one of --headset openxr, webxr:PORT, vmc:PORT, trace:FILE, take:FILE, motion:PATH"),
         ("drive --headless", "give one of --headset openxr"),
         ("live --frames abc", "(see `bodystream live --help`)"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodystream.cli import main as cli
 from bodystream.pipelines.recording.recorder import TakeRecorder
 from bodystream.pipelines.recording.session import TakeRecording
 from bodystream.pipelines.recording.taps import FrameTap
@@ -90,6 +91,16 @@ def test_however_it_was_registered_it_can_be_registered_in_another_way(recorded:
         np.testing.assert_array_equal(got.depth_m, want.depth_m)
         np.testing.assert_array_equal(got.colour, want.colour)
         assert got.intrinsics == want.intrinsics
+
+
+def test_a_recording_of_the_camera_library_is_converted(recorded: Recorded) -> None:
+    path, seen = recorded["depth"]
+    target = path.with_name("converted.mcap")
+    assert cli.main(["convert", str(path.with_name("take.db3")), str(target), "--lossless-colour"]) == 0
+    for got, want in zip(TakeSource(target), seen, strict=True):
+        np.testing.assert_array_equal(got.depth_m, want.depth_m)
+        np.testing.assert_array_equal(got.colour, want.colour)
+        assert got.device_t_ns == want.device_t_ns
 
 
 def test_a_take_of_a_take_holds_the_same_images(recorded: Recorded, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ class Live(RunOptions):
         from bodystream.pipelines.recovery import recover_folder
         from bodystream.sources import open_source
         from bodystream.sources.folder import FolderSource
+        from bodystream.sources.take import TakeSource
 
         notes = Notes(line.print)
         # What the user gave is looked at before kernels are built, which may take minutes.
@@ -127,7 +128,7 @@ class Live(RunOptions):
                 f"--pace live is for the synthetic camera: every frame of {source.name} is processed as fast as it "
                 "goes, so leave it out"
             )
-        if isinstance(source, FolderSource):
+        if isinstance(source, FolderSource | TakeSource):
             ForegroundSegmenter(config.foreground, source.intrinsics)
         files = [] if self.out is None else [CaptureFiles(self.out, notes.tell)]
         if self.out is not None:

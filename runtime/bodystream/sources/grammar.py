@@ -143,15 +143,25 @@ def describe_kinds(kinds: Iterable[SourceKind[Any, Any]], width: int = 80) -> st
         keys = " ".join(f"{name}={_shown(hint)}" for name, hint in kind.keys().items())
         for text, indent in ((f"{form_of(kind)}: {kind.summary}", 2), (keys, 4)):
             spaces = " " * indent
-            lines += textwrap.wrap(
+            for line in textwrap.wrap(
                 text,
                 max(width, 40),
                 initial_indent=spaces,
                 subsequent_indent=spaces,
                 break_long_words=False,
                 break_on_hyphens=False,
-            )
+            ):
+                lines += _broken(line, max(width, 40), f"{spaces}    ")
     return "\n".join(lines)
+
+
+def _broken(line: str, width: int, indent: str) -> list[str]:
+    """A line in which a key alone has more values than fit, broken behind one of them."""
+    out = []
+    while len(line) > width and (at := line.rfind("|", 0, width) + 1) > len(indent):
+        out.append(line[:at])
+        line = indent + line[at:]
+    return [*out, line]
 
 
 def _split(rest: str) -> tuple[str, str]:
