@@ -104,9 +104,9 @@ def test_what_comes_too_fast_is_dropped_counted_and_told(tmp_path: Path, monkeyp
     going = threading.Event()
     write = TakeRecorder._write_frame
 
-    def held(self, frame, source) -> None:
+    def held(self, frame) -> None:
         going.wait()
-        write(self, frame, source)
+        write(self, frame)
 
     monkeypatch.setattr(TakeRecorder, "_write_frame", held)
     notes: list[str] = []

@@ -7,19 +7,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
 from bodystream.errors import BodystreamError, InputError
-from bodystream.takes import Event, TakeCamera, TakeWriter
-from bodystream.takes.images import ROUNDING_UNIT_M, DepthUnit, check_colour_coding, unit_of
-from bodystream.takes.messages import FrameMessage
+from bodystream.pipelines.recording.frame_writer import FrameWriter, KeptFrame
+from bodystream.takes import Event, TakeWriter
+from bodystream.takes.images import check_colour_coding
 from bodystream.takes.packages import require_mcap
 from bodystream.takes.writer import create
 from bodystream.timing import Spans, now_ns
-from bodystream.types import Array, CameraIntrinsics, HeadsetSample, LensCamera, RgbdCalibration, RgbdFrame
+from bodystream.types import Array, HeadsetSample, RgbdFrame
 
 __all__ = ["COLOUR_CODING", "TakeRecorder", "check_take_path"]
 
@@ -50,19 +49,6 @@ def check_take_path(path: Path, option: str = "") -> None:
     path.unlink()
 
 
-@dataclass(slots=True)
-class _Camera:
-    """What the last frame was of, and what the file says of it."""
-
-    about: TakeCamera
-    intrinsics: CameraIntrinsics
-    unit: DepthUnit
-    raw_calibration: RgbdCalibration | None
-    has_colour: bool
-    settled: bool
-    """Whether a frame with measurements told the unit of depth."""
-
-
 class TakeRecorder:
     """Records frames, samples and events, in the order in which they are added; any thread may call its methods.
 
@@ -79,7 +65,6 @@ class TakeRecorder:
     Attributes:
         frames, samples, poses: in the file or on their way there.
         dropped: frames for which there was no room.
-        rounded: frames whose depth was in no whole units, and is up to half a unit off.
         failure: what ended the recording, or None.
         spans: on the recorder's thread: `encode` of each frame, and `write` of what came since the last time.
 
@@ -101,11 +86,10 @@ class TakeRecorder:
         check_colour_coding(colour)
         require_mcap()
         self.path = path
-        self.frames = self.samples = self.poses = self.dropped = self.rounded = 0
+        self.frames = self.samples = self.poses = self.dropped = 0
         self.failure: BodystreamError | None = None
         self.spans = Spans()
-        self._colour, self._on_note = colour, on_note
-        self._camera: _Camera | None = None
+        self._on_note = on_note
         self._waiting: deque[tuple[Callable[[], None], int]] = deque()
         self._waiting_bytes = 0
         self._wake = threading.Condition()
@@ -120,8 +104,14 @@ class TakeRecorder:
             file.close()
             path.unlink(missing_ok=True)
             raise InputError(f"cannot record to {path}: {error.strerror or error}: choose another folder") from error
+        self._frame_writer = FrameWriter(self._writer, colour, self._note)
         self._thread = threading.Thread(target=self._run, name="take-recorder", daemon=True)
         self._thread.start()
+
+    @property
+    def rounded(self) -> int:
+        """Frames whose depth was in no whole units, and is up to half a unit off."""
+        return self._frame_writer.rounded
 
     @property
     def seconds(self) -> float:
@@ -143,9 +133,8 @@ class TakeRecorder:
         Returns:
             Whether it will be in the file.
         """
-        raw = frame.raw
-        images = (frame.depth_m, frame.colour, frame.mask) if raw is None else (raw.depth, raw.colour, frame.mask)
-        size = sum(image.nbytes for image in images if image is not None)
+        kept = KeptFrame.of(frame, source)
+        size = kept.nbytes
         with self._wake:
             full = self._waiting_bytes + size > _MAX_WAITING_BYTES
             if full and wait:
@@ -158,7 +147,7 @@ class TakeRecorder:
                     self._note("warning: frames come faster than they can be recorded: some are left out of the take")
                 return False
             self.frames += 1
-            self._put(lambda: self._write_frame(frame, source), size)
+            self._put(lambda: self._write_frame(kept), size)
         return True
 
     def add_sample(self, sample: HeadsetSample) -> bool:
@@ -302,77 +291,6 @@ class TakeRecorder:
             return False
         return found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES
 
-    # Frames
-
-    def _write_frame(self, frame: RgbdFrame, source: object) -> None:
+    def _write_frame(self, frame: KeptFrame) -> None:
         with self.spans.measure("encode"):
-            if frame.raw is not None:
-                depth, colour, exact = frame.raw.depth, frame.raw.colour, True
-            else:
-                depth, colour = None, frame.colour
-            camera = self._described(frame, colour, source)
-            if depth is None:
-                depth, exact = camera.unit.to_units(frame.depth_m)
-                self._tell_rounded(exact, camera)
-            message = FrameMessage(
-                index=frame.index,
-                t_ns=int(frame.t_ns),
-                device_t_ns=None if frame.device_t_ns is None else int(frame.device_t_ns),
-                name=frame.name,
-                colour=colour is not None,
-                mask=frame.mask is not None,
-                exact=exact,
-            )
-            about = camera.about
-            self._writer.add_frame(message, depth, colour, frame.mask, coding=self._colour, registered=about.registered)
-
-    def _described(self, frame: RgbdFrame, colour: Array | None, source: object) -> _Camera:
-        """What the frame is of; told to the file where it is not what the frame before was of."""
-        raw, known = frame.raw, self._camera
-        calibration = None if raw is None else raw.calibration
-        if known is not None and known.raw_calibration is calibration and known.has_colour is (colour is not None):
-            same = raw is not None or (known.intrinsics == frame.intrinsics and known.settled)
-            if same or (known.intrinsics == frame.intrinsics and not frame.depth_m.any()):
-                return known
-        coding = "none" if colour is None else self._colour
-        name, rate_hz = str(getattr(source, "name", "")), getattr(source, "rate_hz", None)
-        settled = True
-        if raw is not None:
-            unit = DepthUnit(raw.calibration.depth_scale_m)
-            about = TakeCamera(
-                source=name,
-                rate_hz=rate_hz,
-                calibration=raw.calibration,
-                registered=False,
-                align=raw.align,
-                sampling=raw.sampling,
-                max_depth_m=raw.max_depth_m,
-                colour_coding=coding,
-            )
-        else:
-            stated_m = getattr(source, "depth_scale_m", None)
-            settled = bool(frame.depth_m.any())
-            found = unit_of(frame.depth_m, stated_m)
-            unit = DepthUnit(stated_m if stated_m and not settled else ROUNDING_UNIT_M) if found is None else found
-            about = TakeCamera(
-                source=name,
-                rate_hz=rate_hz,
-                calibration=RgbdCalibration(LensCamera(frame.intrinsics), unit.scale_m),
-                registered=True,
-                depth_quotient=unit.quotient,
-                colour_coding=coding,
-            )
-        self._writer.add_camera(about, frame.t_ns)
-        self._camera = _Camera(about, frame.intrinsics, unit, calibration, colour is not None, settled)
-        return self._camera
-
-    def _tell_rounded(self, exact: bool, camera: _Camera) -> None:
-        if exact:
-            return
-        self.rounded += 1
-        if self.rounded == 1:
-            unit_mm = camera.about.calibration.depth_scale_m * 1e3
-            self._note(
-                f"note: depth of {camera.about.source} is not in whole steps of a usual unit: it is recorded in steps "
-                f"of {unit_mm:g} mm, {0.5 * unit_mm:g} mm off at most, and nothing beyond {65.534 * unit_mm:.3g} m"
-            )
+            self._frame_writer.write(frame)
