@@ -29,17 +29,18 @@ _SPINE = tuple(JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3"))
 _SOLE_PARTS = 0.013
 """Of the stature, what is between the lowest joint of a person who stands and the floor: 0.018 of the shipped body,
 which people are measured by, and a little less in recordings of motion."""
-_AFLOAT_PARTS = 0.005
+_AFLOAT_PARTS = 0.003
 """Of how high the hips stand, how far a foot may stay above the floor before hips are lowered for it."""
-_STANDS_PARTS, _FLIES_PARTS = 0.03, 0.08
-"""Of the stature, how high the lowest point of a foot that stands may be seen, and from where on it is as high as it
-is seen: guessed feet float by a centimetre or two, and those of an avatar are to be on the floor."""
+_STANDS_PARTS, _FLIES_PARTS, _LIFTED_PARTS = 0.038, 0.15, 0.12
+"""Of the stature: how high the lowest point of a foot that stands may be seen, since guessed feet float by centimetres
+and those of an avatar are to be on the floor; from where on hips are not lowered for it; and how far above that most of
+the difference is made up for, as softly as feet are lifted and set down."""
 _LOWERED_PARTS = 0.1
 """Of how high its hips stand, the most that they are lowered for its feet to reach the floor."""
 _TIPTOE_SHARE = 0.5
 """How much of what hips stand higher than at rest, on tiptoe, is kept: short feet lift long legs by less."""
-_STRAIGHT_PARTS = 1e-3
-"""A leg is straight where that part of it is left to its full length."""
+_SOFT_PARTS = 0.02
+"""Of a leg's length, what it is stretched by ever more slowly: knees would snap where it becomes straight."""
 _FORWARD_KNEE = 0.03
 """How much the forward axis counts for where a knee bends to: what a straight leg cannot say."""
 _CHUNK = 2048  # poses at once
@@ -93,6 +94,7 @@ class Retarget:
         stature = person.stature_m
         self.scale = build.hips_m / (person.pelvis_height_m + _SOLE_PARTS * stature)
         self._stands, self._flies = _STANDS_PARTS * stature, _FLIES_PARTS * stature
+        self._lifted = _LIFTED_PARTS * stature
         self._rest_heights = person.rest_positions_m[:, 1] + person.pelvis_height_m
         # A body without a chest bends at the spine as the person's chest does, since that carries arms and head.
         self._takes = np.arange(len(JOINTS))
@@ -154,7 +156,9 @@ class Retarget:
             # one that stands does not slide while the body turns above it.
             shift = (mine[hip] - self.scale * theirs[hip]) * (1.0, 0.0, 1.0)
             goals[:, side] = self.scale * joints[:, ankle] + world[:, ankle] @ shift
-            goals[:, side, 1] = self.scale * part * height - self._lowest(side, world[:, ankle], world[:, toes])
+            over = np.maximum(height - self._stands, 0.0)
+            lift = over + self._stands * -np.expm1(-over / self._lifted)
+            goals[:, side, 1] = self.scale * lift - self._lowest(side, world[:, ankle], world[:, toes])
         return goals, stand
 
     def _lowest(self, side: int, ankle: Array, toes: Array) -> Array:
@@ -173,7 +177,7 @@ class Retarget:
         for side, (hip, knee, ankle, _) in enumerate(_LEGS):
             offsets = self._build.skeleton.offsets_m
             at = pelvis + world[:, 0] @ offsets[hip]
-            reach = (np.linalg.norm(offsets[knee]) + np.linalg.norm(offsets[ankle])) * (1.0 - _STRAIGHT_PARTS)
+            reach = (np.linalg.norm(offsets[knee]) + np.linalg.norm(offsets[ankle])) * (1.0 - 0.5 * _SOFT_PARTS)
             away = goals[:, side] - at
             flat = np.minimum(away[:, 0] ** 2 + away[:, 2] ** 2, reach**2)
             short = -away[:, 1] - np.sqrt(reach**2 - flat) - _AFLOAT_PARTS * self._build.hips_m
@@ -188,7 +192,10 @@ class Retarget:
         thigh, shin = world[:, hip] @ offsets[knee], world[:, knee] @ offsets[ankle]
         away = goal - (pelvis + world[:, 0] @ offsets[hip])
         distance = np.linalg.norm(away, axis=1)
-        distance = np.clip(distance, abs(upper - lower) + 0.02 * lower, (upper + lower) * (1.0 - 0.5 * _STRAIGHT_PARTS))
+        whole, soft = upper + lower, _SOFT_PARTS * (upper + lower)
+        over = np.maximum(distance - (whole - soft), 0.0)
+        distance = np.minimum(distance, whole - soft) - soft * np.expm1(-over / soft)
+        distance = np.clip(distance, abs(upper - lower) + 0.02 * lower, whole * (1.0 - 1e-6))
         axis = np.cross(thigh, shin) / (upper * lower) - _FORWARD_KNEE * world[:, hip, :, 0]
         axis -= thigh * (np.sum(axis * thigh, axis=1, keepdims=True) / upper**2)
         axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-9)
