@@ -139,6 +139,18 @@ def test_the_command_writes_all_three(vrm: Path, tmp_path: Path, monkeypatch: py
                 np.testing.assert_allclose(player.matrix(node, t_s)[:3, 3], place, atol=2e-4)
 
 
+def test_an_avatar_that_cannot_be_driven_is_told_in_a_line(
+    vrm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bvh(tmp_path / "walk.bvh", CLIP)
+    (tmp_path / "cut.vrm").write_bytes(vrm.read_bytes()[:5000])
+    assert main(["drive", "--headset", "motion:walk.bvh", "--headless", "--avatar", "cut.vrm", "--out", "out"]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "cut.vrm: is cut off" in errors[0]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_rig_is_for_its_motion_file_and_the_avatar_keeps_its_own_bones(driver: Driver, tmp_path: Path) -> None:
     files = DriveFiles(tmp_path, rig="mixamo")
     for result in driven(driver):

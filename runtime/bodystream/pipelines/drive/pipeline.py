@@ -57,7 +57,7 @@ class DriveConfig:
     Attributes:
         headset: the headset's conventions.
         estimator: of the pose stage.
-        avatar: the body that is posed: a name of `avatar.open.AVATARS`, the folder of a bundle, an open one, or a
+        avatar: the body that is posed: a name of `avatar.open.AVATARS`, a `.vrm` file, the folder of a bundle, or a
             function that makes an avatar of a skeleton and a device.
         bundles: `pose` is the network, `person` the body where `avatar` is "default"; default: the shipped ones.
         calibration: of the person; None guesses the stature from how high the head was seen.
