@@ -68,8 +68,10 @@ def test_a_full_disk_ends_the_recording_and_the_file_opens(tmp_path: Path, monke
 
 
 def test_a_disk_that_is_nearly_full_leaves_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LEAST_FREE_BYTES", 1 << 62)
+    frames_before, room = 5, module.os.statvfs(tmp_path)
+    full = os.statvfs_result((*room[:4], 100, *room[5:]))
     monkeypatch.setattr(module, "_FLUSH_S", 0.02)
+    monkeypatch.setattr(module.os, "statvfs", lambda path: full if recording.recorder.frames > frames_before else room)
     recording = TakeRecording(tmp_path / "take.mcap", _Slow(frames(100)), colour="png")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="nearly full"):
         recording.run()
@@ -97,6 +99,40 @@ class _Slow(GivenSource):
 
     def close(self) -> None:
         self._closed.set()
+
+
+def test_a_fault_of_our_own_ends_the_recording_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self, frame) -> None:
+        raise RuntimeError("we were wrong")
+
+    notes: list[str] = []
+    recorder = TakeRecorder(tmp_path / "take.mcap", on_note=notes.append)
+    recorder.add_frame(frames(1)[0], GivenSource([]), wait=True)
+    assert recorder.flush()
+    monkeypatch.setattr(module.FrameWriter, "write", broken)
+    for frame in frames(3):
+        recorder.add_frame(frame, GivenSource([]), wait=True)
+    recorder.close()
+    assert (
+        "stopped by a fault, RuntimeError: we were wrong" in str(recorder.failure) == notes[-1].removeprefix("error: ")
+    )
+    assert len(list(TakeSource(tmp_path / "take.mcap"))) == 1
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 0.03])
+def test_one_thread_steps_in_where_the_other_gets_nothing_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience_s: float
+) -> None:
+    """The thread that gives way is held, as by a machine that has no time for it: frames come in order all the same."""
+    held = threading.Event()
+    monkeypatch.setattr(module, "give_way", held.wait)
+    monkeypatch.setattr(module, "_PATIENCE_S", patience_s or 1e-9)
+    with TakeRecorder(tmp_path / "take.mcap", colour="png") as recorder:
+        for frame in frames(20):
+            recorder.add_frame(frame, GivenSource([]), wait=False)
+        assert recorder.flush()
+        held.set()
+    assert [frame.index for frame in TakeSource(tmp_path / "take.mcap")] == list(range(20))
 
 
 def test_what_comes_too_fast_is_dropped_counted_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

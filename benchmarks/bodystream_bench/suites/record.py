@@ -8,16 +8,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bodystream import CaptureSession
 from bodystream.pipelines.recording.recorder import TakeRecorder
+from bodystream.sources.synthetic import SyntheticConfig, SyntheticSource
 from bodystream.sources.take import TakeSource
 from bodystream.types import RgbdFrame, Status
 from bodystream_bench.measuring import Context, expect
-from bodystream_bench.recordings import synthetic_frames
 
 __all__ = ["run"]
 
@@ -36,13 +37,15 @@ def run(context: Context) -> None:
     """`record.mb_s` of 640x480 depth and colour at 30 per second, and `record.rate_ratio`: capture beside it, over
     capture alone."""
     steps = max(_BLOCK, context.steps(_FRAMES))
-    frames = synthetic_frames(steps + min(_FRAMES_WARM, steps // 2), context.device)
+    config = SyntheticConfig(frames=steps + min(_FRAMES_WARM, steps // 2))
+    # Their truth takes several times the memory, and nobody asks for it here.
+    frames = [replace(frame, truth=None) for frame in SyntheticSource(config, context.device)]
     with tempfile.TemporaryDirectory(prefix="bodystream-bench-") as folder:
         if context.wants("record.mb_s"):
             context.add("record.mb_s", _megabytes(frames, Path(folder) / "whole.mcap") * _RATE_HZ, "MB/s", "lower", 0.1)
         if context.wants("record.rate_ratio"):
             ratio = _rate_ratio(context, frames, Path(folder) / "beside.mcap")
-            context.add("record.rate_ratio", ratio, "x", "higher", 0.08)
+            context.add("record.rate_ratio", ratio, "x", "higher", 0.15)
 
 
 def _megabytes(frames: Sequence[RgbdFrame], path: Path) -> float:

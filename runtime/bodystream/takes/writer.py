@@ -44,7 +44,8 @@ from bodystream.types import Array, HeadsetSample
 
 __all__ = ["TakeWriter", "create"]
 
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 2 << 20
+"""Three frames of 640x480: a chunk is packed at once, and that should not take long."""
 _FOXGLOVE = {
     DEPTH: "RawImage",
     COLOUR: "CompressedImage",

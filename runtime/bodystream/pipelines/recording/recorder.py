@@ -1,12 +1,14 @@
-"""Writes what comes in to a take, on a thread of its own: neither encoding nor a slow disk holds anything up."""
+"""Writes what comes in to a take, on threads of its own: neither encoding nor a slow disk holds anything up."""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -20,12 +22,15 @@ from bodystream.takes.writer import create
 from bodystream.timing import Spans, now_ns
 from bodystream.types import Array, HeadsetSample, RgbdFrame
 
-__all__ = ["COLOUR_CODING", "TakeRecorder", "check_take_path"]
+__all__ = ["COLOUR_CODING", "TakeRecorder", "check_take_path", "give_way"]
 
 COLOUR_CODING = "jpeg 95"
 """How colour is written unless something else is asked for."""
 _FLUSH_S = 0.4
-"""So often what came is put into the file: a process that is killed loses no more, and what waits to be encoded."""
+"""So often what came is put into the file: a process that is killed loses no more, and what waits."""
+_PATIENCE_S = 0.2
+"""What waits for longer is done by a thread that gives way to nobody."""
+_NICENESS = 10
 _MAX_WAITING_BYTES = 256 << 20
 """Of frames that wait: four seconds of 640x480."""
 _LEAST_FREE_BYTES = 64 << 20
@@ -52,13 +57,16 @@ def check_take_path(path: Path, option: str = "") -> None:
 class TakeRecorder:
     """Records frames, samples and events, in the order in which they are added; any thread may call its methods.
 
+    One thread encodes and writes, with what others leave of the processors, so that a capture beside it goes on as
+    before. On a machine that leaves it too little a second one takes over, until nothing waits for long.
+
     Nothing is raised to who adds: `failure` says what ended the recording, and what was recorded before stays in the
     file, which can be opened.
 
     Args:
         path: of the new take; it grows under its own name.
         colour: `jpeg N`, of a quality from 1 to 100, or `png`, which loses nothing.
-        on_note: is called with lines for a person, from the recorder's thread.
+        on_note: is called with lines for a person, from the recorder's threads.
         host_utc_offset_ns: nanoseconds since 1970 minus the clock of the times that are added; default: this host's.
         about: what else the file says of itself.
 
@@ -66,7 +74,7 @@ class TakeRecorder:
         frames, samples, poses: in the file or on their way there.
         dropped: frames for which there was no room.
         failure: what ended the recording, or None.
-        spans: on the recorder's thread: `encode` of each frame, and `write` of what came since the last time.
+        spans: on the recorder's threads: `encode` of each frame, and `write` of what came since the last time.
 
     Raises:
         ConfigurationError: another way to write colour.
@@ -90,10 +98,11 @@ class TakeRecorder:
         self.failure: BodystreamError | None = None
         self.spans = Spans()
         self._on_note = on_note
-        self._waiting: deque[tuple[Callable[[], None], int]] = deque()
+        self._waiting: deque[tuple[Callable[[], None], int, float]] = deque()  # job, bytes, since when
         self._waiting_bytes = 0
         self._wake = threading.Condition()
-        self._closing = False
+        self._closing = self._ended = self._busy = self._dirty = False
+        self._flushed_s = time.monotonic()
         self._began_ns = now_ns()
         self._end_ns: int | None = None
         offset_ns = time.time_ns() - now_ns() if host_utc_offset_ns is None else host_utc_offset_ns
@@ -105,8 +114,12 @@ class TakeRecorder:
             path.unlink(missing_ok=True)
             raise InputError(f"cannot record to {path}: {error.strerror or error}: choose another folder") from error
         self._frame_writer = FrameWriter(self._writer, colour, self._note)
-        self._thread = threading.Thread(target=self._run, name="take-recorder", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, args=(patience_s,), name="take-recorder", daemon=True)
+            for patience_s in (0.0, _PATIENCE_S)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def rounded(self) -> int:
@@ -197,8 +210,9 @@ class TakeRecorder:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        if threading.current_thread() not in self._threads:
+            for thread in self._threads:
+                thread.join()
             if not (self.frames or self.samples or self.failure):
                 self.path.unlink(missing_ok=True)
 
@@ -219,7 +233,7 @@ class TakeRecorder:
         return self._closing or self.failure is not None
 
     def _put(self, write: Callable[[], None], size: int) -> None:
-        self._waiting.append((write, size))
+        self._waiting.append((write, size, time.monotonic()))
         self._waiting_bytes += size
         self._wake.notify_all()
 
@@ -227,52 +241,86 @@ class TakeRecorder:
         if self._on_note is not None:
             self._on_note(line)
 
-    def _run(self) -> None:
-        flushed_s, dirty = time.monotonic(), False
+    # What the two threads do
+
+    def _run(self, patience_s: float) -> None:
+        if not patience_s:
+            give_way()
+        while self._work(patience_s):
+            pass
+
+    def _work(self, patience_s: float) -> bool:
+        """Wait until there is something to do that has waited for so long, and do it; False at the end."""
+        with self._wake:
+            while self._busy or (wait_s := self._due_in_s(patience_s)) is None or wait_s > 0:
+                if self._ended:
+                    return False
+                self._wake.wait(None if self._busy else wait_s)
+            if self._ended:
+                return False
+            self._busy = True
+            job, size, _ = self._waiting.popleft() if self._waiting else (None, 0, 0.0)
+        ended = True
         try:
-            while True:
-                with self._wake:
-                    self._wake.wait_for(lambda: self._waiting or self._closing, _FLUSH_S if dirty else None)
-                    if self._closing and not self._waiting:
-                        break
-                    write, size = self._waiting.popleft() if self._waiting else (None, 0)
-                if write is not None:
-                    self._guarded(write)
-                    dirty = True
-                    with self._wake:
-                        self._waiting_bytes -= size
-                        self._wake.notify_all()
-                    del write  # a frame must not live until the next one comes
-                if dirty and time.monotonic() - flushed_s >= _FLUSH_S:
-                    with self.spans.measure("write"):
-                        self._writer.flush()
-                    flushed_s, dirty = time.monotonic(), False
-                    if self._is_nearly_full():
-                        self._fail(
-                            f"{self.path}: the disk is nearly full: the recording was stopped, and the take is whole: "
-                            "free some space or choose another folder"
-                        )
-                        break
-            self._writer.close()
+            ended = self._do(job, is_last=self._closing and job is None)
+        finally:
+            del job  # a frame must not live until the next one comes
+            with self._wake:
+                self._busy = False
+                self._waiting_bytes -= size
+                if ended:
+                    self._ended, self._end_ns = True, now_ns()
+                    self._waiting.clear()
+                    self._waiting_bytes = 0
+                self._wake.notify_all()
+        return not ended
+
+    def _due_in_s(self, patience_s: float) -> float | None:
+        """When there will be something to do; None where nobody knows, 0 or less: now."""
+        if self._closing or self._ended:
+            return 0.0
+        due_s = [self._waiting[0][2]] if self._waiting else []
+        due_s += [self._flushed_s + _FLUSH_S] if self._dirty else []
+        return min(due_s) + patience_s - time.monotonic() if due_s else None
+
+    def _do(self, job: Callable[[], None] | None, is_last: bool) -> bool:
+        """One job, and what is due of the file; whether that was the end of the recording."""
+        try:
+            if job is not None:
+                job()
+                self._dirty = True
+            if is_last:
+                self._writer.close()
+                return True
+            if self._dirty and time.monotonic() - self._flushed_s >= _FLUSH_S:
+                with self.spans.measure("write"):
+                    self._writer.flush()
+                self._flushed_s, self._dirty = time.monotonic(), False
+                if self._is_nearly_full():
+                    self._writer.close()
+                    self._fail(
+                        f"{self.path}: the disk is nearly full: the recording was stopped, and the take is whole: free "
+                        "some space or choose another folder"
+                    )
+                    return True
+            return False
         except OSError as error:
             self._writer.give_up()
             self._fail(
                 f"{self.path}: nothing more can be written ({error.strerror or error}): the recording was stopped, and "
                 "what came before can be opened: free some space or choose another folder"
             )
-        finally:
-            self._end_ns = now_ns()
-            with self._wake:
-                self._waiting.clear()
-                self._waiting_bytes = 0
-                self._wake.notify_all()
+            return True
+        except Exception as error:  # ours: whoever records is told, and what came before is kept
+            self._writer.give_up()
+            self._fail(f"{self.path}: the recording was stopped by a fault, {type(error).__name__}: {error}")
+            return True
 
-    def _guarded(self, write: Callable[[], None]) -> None:
+    def _write_frame(self, frame: KeptFrame) -> None:
         """What is wrong with one frame must not end the recording."""
         try:
-            write()
-        except OSError:
-            raise
+            with self.spans.measure("encode"):
+                self._frame_writer.write(frame)
         except (BodystreamError, ValueError, TypeError, cv2.error) as error:
             self.frames -= 1
             self.dropped += 1
@@ -291,6 +339,9 @@ class TakeRecorder:
             return False
         return found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES
 
-    def _write_frame(self, frame: KeptFrame) -> None:
-        with self.spans.measure("encode"):
-            self._frame_writer.write(frame)
+
+def give_way() -> None:
+    """Let the calling thread have what others leave of the processors, where the system can do that for a thread."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
