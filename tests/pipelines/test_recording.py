@@ -218,6 +218,20 @@ def test_both_sources_are_recorded_with_what_they_tell(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_recording_that_is_recorded_again_stays_where_it_was_in_time(tmp_path: Path) -> None:
+    """Nothing of it is stamped with the time of the copy, which would make hours of a few frames."""
+    from bodystream.sources.headset.take import TakeHeadset
+
+    write_take(tmp_path / "first.mcap", frames(9), samples(20))
+    source, headset = TakeSource(tmp_path / "first.mcap"), TakeHeadset(tmp_path / "first.mcap")
+    offset_ns = source.host_utc_offset_ns
+    TakeRecording(tmp_path / "second.mcap", source, headset, host_utc_offset_ns=offset_ns).run()
+    with TakeReader(tmp_path / "first.mcap") as first, TakeReader(tmp_path / "second.mcap") as second:
+        assert first.start_ns == second.start_ns == frames(1)[0].t_ns
+        times = [message.utc_ns - offset_ns for message in second.messages()]
+    assert min(times) == frames(1)[0].t_ns and max(times) == frames(9)[-1].t_ns
+
+
 def test_limits_end_a_recording(tmp_path: Path) -> None:
     done = TakeRecording(tmp_path / "a.mcap", _Slow(frames(500)), frames=7).run()  # type: ignore[arg-type]
     assert done.recorded.frames == 7

@@ -15,9 +15,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bodystream.pipelines.recording.recorder import TakeRecorder
+from bodystream.takes import Event
 from bodystream.types import CameraIntrinsics, LensCamera, RawImages, RgbdCalibration, RgbdFrame
 from helpers.needs import needs
-from helpers.takes import CAMERA, GivenSource, frames, samples, write_take
+from helpers.takes import CAMERA, START_NS, GivenSource, frames, samples, write_take
 
 needs("mcap", "pip install 'bodystream[mcap]'")
 needs("foxglove", "pip install foxglove-sdk")
@@ -54,7 +55,7 @@ def take(tmp_path_factory: pytest.TempPathFactory) -> Path:
             recorder.add_frame(told, GivenSource([]), wait=True)
         for sample in samples(5):
             recorder.add_sample(sample)
-        recorder.add_event("given:0", "warning", "it is dark")
+        recorder.add_event(Event(t_ns=START_NS, source="given:0", kind="warning", text="it is dark"))
     return path
 
 

@@ -7,6 +7,7 @@ is damaged is passed over and told.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 import struct
@@ -29,6 +30,8 @@ _MAX_CHUNK_BYTES = 64 << 20
 """Of a chunk in the file and unpacked. Ours have 4 MiB and one frame; other programs may write them anew."""
 _MAX_SUMMARY_BYTES = 256 << 20
 _MOST_CHANNELS = 10_000
+_FIRST_CHUNKS = 4
+"""Those of the camera and of the headset that were put into the file first."""
 _AGAIN = "copy it again from where it was recorded"
 
 
@@ -87,6 +90,7 @@ class TakeReader:
         try:
             self._size = os.fstat(self._file.fileno()).st_size
             self._topics: dict[int, str] = {}
+            self._first_utc_ns: int | None = None
             self.counts: dict[str, int] = {}
             self._chunks = self._table_of_contents()
             self.whole = self._chunks is not None
@@ -171,6 +175,7 @@ class TakeReader:
             return None  # its messages are there, and no table of them
         if statistics is not None:
             counts = statistics.channel_message_counts
+            self._first_utc_ns = statistics.message_start_time if statistics.message_count else None
             self.counts = {self._topics[key]: count for key, count in counts.items() if key in self._topics}
         return sorted(chunks, key=lambda chunk: chunk.offset)
 
@@ -227,16 +232,15 @@ class TakeReader:
         return about
 
     def _first_ns(self) -> int | None:
-        """Host time of the earliest message of the first chunks."""
+        """Host time of the earliest message; of a take without a table of contents, of those in its first chunks."""
         from mcap.records import Message
 
-        for number, chunk in enumerate(self._wanted_chunks(None)):
-            times = [record.log_time for record in self._records_of(chunk) if isinstance(record, Message)]
-            if times:
-                return min(times) - self.host_utc_offset_ns
-            if number > 100:
-                break
-        return None
+        if self._first_utc_ns is not None:
+            return self._first_utc_ns - self.host_utc_offset_ns
+        times: list[int] = []
+        for chunk in itertools.islice(self._wanted_chunks(None), _FIRST_CHUNKS):
+            times += [record.log_time for record in self._records_of(chunk) if isinstance(record, Message)]
+        return min(times) - self.host_utc_offset_ns if times else None
 
     # Chunks
 

@@ -25,7 +25,7 @@ class TakeSink(SinkBase[DrivenPose]):
     """Records driven poses, as BD-24, and finishes the take with the session; of a capture it does the latter alone.
 
     Args:
-        recorder: of the take; taps of the session's source record to it, too.
+        recorder: of the take. tap: of the session's source, which records to it, too.
     """
 
     name = "take"
@@ -33,8 +33,8 @@ class TakeSink(SinkBase[DrivenPose]):
     bound = 20_000
     close_within_s = 120.0
 
-    def __init__(self, recorder: TakeRecorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: TakeRecorder, tap: FrameTap | SampleTap) -> None:
+        self._recorder, self._tap = recorder, tap
         self._number = 0
 
     def prepare(self, view: object) -> DrivenPose | None:
@@ -55,6 +55,7 @@ class TakeSink(SinkBase[DrivenPose]):
             BodystreamError: what ended it before; what was recorded until then can be opened.
         """
         recorder = self._recorder
+        self._tap.end()
         recorder.close()
         if recorder.failure is not None:
             raise recorder.failure
@@ -89,8 +90,9 @@ def record_beside(
     recorder = TakeRecorder(path, colour=colour, on_note=on_note, host_utc_offset_ns=offset_ns)
     try:
         is_capture = isinstance(session, CaptureSession)
-        session.add_tap(FrameTap(recorder, source) if is_capture else SampleTap(recorder, source))
-        session.add_sink(TakeSink(recorder))
+        tap = FrameTap(recorder, source) if is_capture else SampleTap(recorder, source)
+        session.add_tap(tap)
+        session.add_sink(TakeSink(recorder, tap))
     except BodystreamError:
         recorder.close()
         raise

@@ -181,12 +181,13 @@ class TakeRecorder:
             self._put(lambda: self._writer.add_pose(t_ns, data, positions_m, rotations_xyzw), 3000)
         return True
 
-    def add_event(self, source: str, kind: str, text: str = "", count: int = 0) -> None:
-        """Record something that happened now; see `Event`."""
-        event = Event(t_ns=now_ns(), source=source, kind=kind, text=text[:2000], count=count)
+    def add_event(self, event: Event) -> bool:
+        """Record something that happened; False where the recording is over."""
         with self._wake:
-            if not self._is_over():
-                self._put(lambda: self._writer.add_event(event), 1000)
+            if self._is_over():
+                return False
+            self._put(lambda: self._writer.add_event(event), 1000)
+        return True
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until all that was added is in the file; False where that takes longer, or the recording is over."""
@@ -322,8 +323,9 @@ class TakeRecorder:
             with self.spans.measure("encode"):
                 self._frame_writer.write(frame)
         except (BodystreamError, ValueError, TypeError, cv2.error) as error:
-            self.frames -= 1
-            self.dropped += 1
+            with self._wake:
+                self.frames -= 1
+                self.dropped += 1
             self._note(f"warning: a frame could not be recorded: {error}")
 
     def _fail(self, text: str) -> None:

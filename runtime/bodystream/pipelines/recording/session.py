@@ -118,7 +118,7 @@ class TakeRecording:
         Raises:
             BodystreamError: what ended a source or the file; what came before is in the take.
         """
-        work: list[tuple[Any, Callable[[Any], object]]] = []
+        work: list[tuple[Any, FrameTap | SampleTap]] = []
         if self._camera is not None:
             work.append((self._camera, FrameTap(self.recorder, self._camera)))
         if self._headset is not None:
@@ -135,8 +135,8 @@ class TakeRecording:
                 source.close()
             for thread in threads:
                 thread.join(timeout=5.0)
-            for source, _ in work:
-                self.recorder.add_event(source.name, "end")
+            for _, tap in work:
+                tap.end()
             self.recorder.close()
         if self.recorder.failure is not None:
             self._failures.append(self.recorder.failure)

@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 from bodystream.pipelines.recording.recorder import TakeRecorder
 from bodystream.sources.base import RawSource, RgbdSource, SourceCounts
 from bodystream.sources.headset.base import HeadsetSource
+from bodystream.takes import Event
 from bodystream.types import HeadsetSample, RgbdFrame
 
 __all__ = ["FrameTap", "SampleTap"]
@@ -23,24 +24,39 @@ class _Counted(Protocol):
 
 
 class _Tap(Generic[S]):
-    """Records what a source tells besides its items: warnings, losses, returns of a device."""
+    """Records what a source tells besides its items: its start and end, warnings, losses, returns of a device.
+
+    Events have the time of the item that they came with, so that those of a recording are where its items are.
+    """
 
     def __init__(self, recorder: TakeRecorder, source: S) -> None:
         self._recorder, self._source = recorder, source
         self._told = self._lost = self._reconnects = 0
-        recorder.add_event(source.name, "start")
+        self._last_ns: int | None = None
 
-    def _tell(self) -> None:
-        counts, name = self._source.counts, self._source.name
+    def end(self) -> None:
+        """Say that no item will come any more."""
+        if self._last_ns is not None:
+            self._tell(self._last_ns)
+            self._add(self._last_ns, "end")
+
+    def _tell(self, t_ns: int) -> None:
+        counts = self._source.counts
+        if self._last_ns is None:
+            self._add(t_ns, "start")
+        self._last_ns = t_ns
         while self._told < len(counts.warnings):
-            self._recorder.add_event(name, "warning", counts.warnings[self._told])
+            self._add(t_ns, "warning", counts.warnings[self._told])
             self._told += 1
         if counts.lost > self._lost:
-            self._recorder.add_event(name, "lost", count=counts.lost - self._lost)
+            self._add(t_ns, "lost", count=counts.lost - self._lost)
             self._lost = counts.lost
         if counts.reconnects > self._reconnects:
-            self._recorder.add_event(name, "reconnect", count=counts.reconnects - self._reconnects)
+            self._add(t_ns, "reconnect", count=counts.reconnects - self._reconnects)
             self._reconnects = counts.reconnects
+
+    def _add(self, t_ns: int, kind: str, text: str = "", count: int = 0) -> None:
+        self._recorder.add_event(Event(t_ns=t_ns, source=self._source.name, kind=kind, text=text[:2000], count=count))
 
 
 class FrameTap(_Tap[RgbdSource]):
@@ -57,7 +73,7 @@ class FrameTap(_Tap[RgbdSource]):
             source.keep_raw = True
 
     def __call__(self, frame: RgbdFrame) -> None:
-        self._tell()
+        self._tell(int(frame.t_ns))
         self._recorder.add_frame(frame, self._source, wait=not self._source.live)
 
 
@@ -65,6 +81,6 @@ class SampleTap(_Tap[HeadsetSource]):
     """Records the samples of a headset; of a recording in a loop, its first lap."""
 
     def __call__(self, sample: HeadsetSample) -> None:
-        self._tell()
         if not sample.lap:
+            self._tell(int(sample.t_ns))
             self._recorder.add_sample(sample)
