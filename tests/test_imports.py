@@ -11,7 +11,21 @@ from pathlib import Path
 import pytest
 
 RUNTIME = Path(__file__).resolve().parents[1] / "runtime"
-BLOCKED = ("torch", "pyrealsense2", "xr", "tensorrt", "open3d", "anny", "matplotlib", "safetensors", "onnx")
+BLOCKED = (
+    "torch",
+    "pyrealsense2",
+    "xr",
+    "tensorrt",
+    "open3d",
+    "anny",
+    "matplotlib",
+    "safetensors",
+    "onnx",
+    "mcap",
+    "mcap_protobuf",
+    "foxglove_schemas_protobuf",
+    "lz4",
+)
 
 # Runs in a fresh interpreter: whatever the test process has imported must not hide an import of the package.
 PROBE = """

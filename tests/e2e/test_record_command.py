@@ -39,7 +39,7 @@ def test_a_killed_recording_opens_by_itself_and_loses_less_than_a_second(tmp_pat
     assert any("no table of contents" in text for text in source.counts.warnings)
     got = list(source)
     assert len(got) > 30
-    assert [frame.index for frame in got] == list(range(len(got)))
+    assert np.all(np.diff([frame.index for frame in got]) >= 1)
     # The times are those of this host's monotonic clock; what the synthetic camera draws is late by a frame or two.
     assert killed_ns - got[-1].t_ns < 1_000_000_000
     heard = list(TakeHeadset(tmp_path / "take.mcap"))
@@ -105,7 +105,7 @@ def test_what_cannot_be_recorded_is_said_before_anything_is_opened(
 
 def test_a_take_is_captured_and_driven(tmp_path: Path) -> None:
     write_bvh(tmp_path / "walk.bvh", walking(1.0))
-    words = ("--source", "synthetic", "--headset", "motion:walk.bvh", "--frames", "5", "take.mcap")
+    words = ("--source", "synthetic?width=320&height=240", "--headset", "motion:walk.bvh", "--frames", "5", "take.mcap")
     done = run("record", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = run("live", "--source", "take:take.mcap", "--headless", "--record", "again.mcap", cwd=tmp_path)

@@ -282,6 +282,73 @@ def test_a_damaged_chunk_is_left_out_and_told(take: Path, tmp_path: Path) -> Non
         TakeHeadset(tmp_path / "spoilt.mcap")
 
 
+def rewritten(source: Path, target: Path, **how) -> Path:
+    """The same messages as another program writes them."""
+    from mcap.reader import make_reader
+    from mcap.writer import Writer
+
+    with source.open("rb") as file, target.open("wb") as out:
+        reader = make_reader(file)
+        writer = Writer(out, **how)
+        writer.start(library="another")
+        for record in reader.iter_metadata():
+            writer.add_metadata(record.name, record.metadata)
+        schemas: dict[str, int] = {}
+        channels: dict[str, int] = {}
+        for schema, channel, message in reader.iter_messages(log_time_order=False):
+            assert schema is not None
+            if schema.name not in schemas:
+                schemas[schema.name] = writer.register_schema(schema.name, schema.encoding, schema.data)
+            if channel.topic not in channels:
+                channels[channel.topic] = writer.register_channel(
+                    channel.topic, channel.message_encoding, schemas[schema.name]
+                )
+            writer.add_message(
+                channels[channel.topic], message.log_time, message.data, message.publish_time, message.sequence
+            )
+        writer.finish()
+    return target
+
+
+@pytest.mark.parametrize("packed", ["NONE", "LZ4", "ZSTD"])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_take_that_another_program_wrote_anew_is_read(take: Path, tmp_path: Path, packed: str, chunked: bool) -> None:
+    from mcap.writer import CompressionType
+
+    path = rewritten(
+        take, tmp_path / "anew.mcap", compression=CompressionType[packed], use_chunking=chunked, chunk_size=5000
+    )
+    assert_same_frames(list(TakeSource(path)), list(TakeSource(take)))
+    assert_same_samples(list(TakeHeadset(path)), list(TakeHeadset(take)))
+
+
+@pytest.mark.parametrize("packed", ["zstd", "lz4"])
+@pytest.mark.parametrize("said", [1 << 50, 1000])
+def test_a_chunk_that_lies_about_its_size_takes_no_memory(take: Path, packed: str, said: int) -> None:
+    """A hundred megabytes of zeros in a few kilobytes, said to be a petabyte, or a kilobyte."""
+    import lz4.frame
+    import psutil
+    import zstandard
+    from mcap.records import Chunk
+
+    bomb = bytes(100 << 20)
+    data = zstandard.compress(bomb) if packed == "zstd" else lz4.frame.compress(bomb)
+    del bomb
+    before = psutil.Process().memory_info().rss
+    with TakeReader(take) as reader:
+        chunk = Chunk(
+            compression=packed,
+            data=data,
+            message_end_time=1,
+            message_start_time=0,
+            uncompressed_crc=0,
+            uncompressed_size=said,
+        )
+        assert reader._records_of(chunk) == []
+        assert "is damaged and left out" in reader.problems[-1]
+    assert psutil.Process().memory_info().rss - before < 20 << 20
+
+
 # Units of depth
 
 

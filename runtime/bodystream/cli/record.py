@@ -108,12 +108,14 @@ class Record:
             from bodystream.device import select_device
 
             start_warp()
-            camera = open_source(self.source, select_device(self.device), frames=self.frames, pace="paced")
+            # Beside a headset the camera that is drawn follows the wall clock, too; alone it loses no frame.
+            pace = "paced" if self.headset is None else "live"
+            camera = open_source(self.source, select_device(self.device), frames=self.frames, pace=pace)
             stack.callback(camera.close)
         if self.headset is not None:
             # A recording goes with a camera's pace, and as fast as it is read with another recording, or alone.
-            paced = camera is not None and (camera.live or getattr(camera, "on_demand", False))
-            headset = open_headset(self.headset, realtime=paced, on_status=line.print)
+            realtime = camera is not None and camera.live
+            headset = open_headset(self.headset, realtime=realtime, on_status=line.print)
             stack.callback(headset.close)
         offsets = {getattr(source, "host_utc_offset_ns", None) for source in (camera, headset) if source is not None}
         return TakeRecording(

@@ -125,8 +125,7 @@ class TakeReader:
         from mcap.records import Channel, Message
 
         wanted = set(topics or TOPICS)
-        for chunk in self._wanted_chunks(wanted):
-            records = self._records_of(chunk)
+        for records in self._record_groups(wanted):
             for record in records:
                 if isinstance(record, Channel):
                     self._note_channel(record)
@@ -238,18 +237,18 @@ class TakeReader:
         if self._first_utc_ns is not None:
             return self._first_utc_ns - self.host_utc_offset_ns
         times: list[int] = []
-        for chunk in itertools.islice(self._wanted_chunks(None), _FIRST_CHUNKS):
-            times += [record.log_time for record in self._records_of(chunk) if isinstance(record, Message)]
+        for records in itertools.islice(self._record_groups(None), _FIRST_CHUNKS):
+            times += [record.log_time for record in records if isinstance(record, Message)]
         return min(times) - self.host_utc_offset_ns if times else None
 
     # Chunks
 
-    def _wanted_chunks(self, topics: set[str] | None) -> Iterator[Any]:
-        """Chunk records that may hold messages of the topics; None: all."""
+    def _record_groups(self, topics: set[str] | None) -> Iterator[list[Any]]:
+        """The records of each chunk that may hold messages of the topics; None: of all."""
         from mcap.records import Chunk
 
         if self._chunks is None:
-            yield from self._chunks_from_the_start()
+            yield from self._groups_from_the_start()
             return
         wanted = {key for key, topic in self._topics.items() if topics is None or topic in topics}
         for entry in self._chunks:
@@ -264,12 +263,13 @@ class TakeReader:
                 self._problem(f"{self.path.name}: a chunk at byte {entry.offset} is damaged and left out ({error})")
                 continue
             if isinstance(record, Chunk):
-                yield record
+                yield self._records_of(record)
             else:
                 self._problem(f"{self.path.name}: there is no chunk at byte {entry.offset}, it is left out")
 
-    def _chunks_from_the_start(self) -> Iterator[Any]:
-        from mcap.records import Chunk
+    def _groups_from_the_start(self) -> Iterator[list[Any]]:
+        """Of each chunk, and each record that is in none, until the data ends or is not whole."""
+        from mcap.records import Channel, Chunk, DataEnd, Message
 
         position = len(_MAGIC)
         while not self._file.closed:
@@ -279,7 +279,11 @@ class TakeReader:
             except _Damaged:
                 return
             if isinstance(record, Chunk):
-                yield record
+                yield self._records_of(record)
+            elif isinstance(record, Channel | Message):
+                yield [record]
+            elif isinstance(record, DataEnd):
+                return
 
     def _records_of(self, chunk: Any) -> list[Any]:
         """What is in a chunk; nothing where it is damaged."""
