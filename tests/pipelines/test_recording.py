@@ -149,10 +149,15 @@ def test_what_comes_too_fast_is_dropped_counted_and_told(tmp_path: Path, monkeyp
     with TakeRecorder(tmp_path / "take.mcap", colour="png", on_note=notes.append) as recorder:
         added = [recorder.add_frame(frame, GivenSource([]), wait=False) for frame in frames(10)]
         going.set()
+        assert recorder.flush()
+        assert recorder.add_frame(frames(11)[10], GivenSource([]), wait=False)
     assert added == [True] * 3 + [False] * 7 or added == [True] * 4 + [False] * 6
-    assert (recorder.frames, recorder.dropped) == (sum(added), 10 - sum(added))
+    assert (recorder.frames, recorder.dropped) == (sum(added) + 1, 10 - sum(added))
     assert len([note for note in notes if "faster than they can be recorded" in note]) == 1
-    assert len(list(TakeSource(tmp_path / "take.mcap"))) == sum(added)
+    assert len(list(TakeSource(tmp_path / "take.mcap"))) == sum(added) + 1
+    with TakeReader(tmp_path / "take.mcap") as reader:
+        (event,) = [decode(message.data, Event, message.where) for message in reader.messages(EVENTS)]
+    assert (event.kind, event.count, event.t_ns) == ("dropped", 10 - sum(added), frames(11)[10].t_ns)
 
 
 def test_frames_that_can_wait_are_never_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def colour_coding(quality: int, lossless: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Record all that comes in to a take: an MCAP file, which Foxglove opens, too.
+    """Record all that comes in to a take: an MCAP file, in Foxglove's schemas.
 
     Depth loses nothing. Ctrl-C ends it. Sources are written as for `live` and `drive`, whose help has all of them.
     Examples:

@@ -94,7 +94,7 @@ class TakeRecorder:
         check_colour_coding(colour)
         require_mcap()
         self.path = path
-        self.frames = self.samples = self.poses = self.dropped = 0
+        self.frames = self.samples = self.poses = self.dropped = self._untold = 0
         self.failure: BodystreamError | None = None
         self.spans = Spans()
         self._on_note = on_note
@@ -156,9 +156,14 @@ class TakeRecorder:
                 return False
             if full and not wait:
                 self.dropped += 1
+                self._untold += 1
                 if self.dropped == 1:
                     self._note("warning: frames come faster than they can be recorded: some are left out of the take")
                 return False
+            if self._untold:
+                event = Event(t_ns=int(frame.t_ns), source="recorder", kind="dropped", count=self._untold)
+                self._put(lambda: self._writer.add_event(event), 1000)
+                self._untold = 0
             self.frames += 1
             self._put(lambda: self._write_frame(kept), size)
         return True
