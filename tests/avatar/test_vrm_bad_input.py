@@ -13,9 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bodystream.avatar import VrmModel
+from bodystream.avatar import VrmAvatar, VrmModel
 from bodystream.errors import BodystreamError, InputError
 from bodystream.geometry.skeleton import JOINT_INDEX
+from bodystream.sinks.body_files import write_body
+from bodystream.sinks.drive_take import pose_recorder
+from helpers.avatar_poses import IDENTITY
 from helpers.fuzzing import fuzz
 from helpers.vrm_files import Glb, VrmOptions
 from helpers.vrm_files import small_glb as small
@@ -217,6 +220,7 @@ def test_what_is_not_read_is_told(read: Callable[..., VrmModel]) -> None:
         (lambda g: g.json["meshes"][0].update(primitives=[]), "holds no triangles"),
         (lambda g: g.json["skins"][0].update(joints=[]), "has a skin without joints"),
         (lambda g: g.json.update(nodes=3), "nodes is no list of objects"),
+        (lambda g: g.json.update(asset={"version": "1.0"}), "its asset is .*1.0.*, wanted one of glTF 2.0"),
         (lambda g: g.json["accessors"][0].update(count=1 << 40), "must be an array of 3 numbers"),
         (lambda g: g.json["accessors"][0].update(byteOffset=1 << 20), "lies outside of its buffer view"),
         (lambda g: humanoid(g)["humanBones"]["hips"].update(node="one"), "the bone 'hips' names 'one'"),
@@ -268,7 +272,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_value_anywhere_in_the_json_is_an_error_or_taken(tmp_path: Path, data: st.DataObject) -> None:
+def test_fuzz_any_value_anywhere_in_the_json_is_an_error_or_taken(tmp_path: Path, data: st.DataObject) -> None:
     root = json.loads(json.dumps(SMALL.json))
     where = places(root)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -288,3 +292,6 @@ def test_any_value_anywhere_in_the_json_is_an_error_or_taken(tmp_path: Path, dat
     except BodystreamError:
         return
     assert np.isfinite(model.skin.mesh.vertices).all() and np.isfinite(model.build.skeleton.offsets_m).all()
+    recorder = pose_recorder()
+    recorder.add(0, IDENTITY, np.array([[0.0, 0.9, 0.0]]))
+    write_body(tmp_path / "driven.glb", VrmAvatar(model), recorder)  # what was taken can be written

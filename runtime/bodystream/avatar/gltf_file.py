@@ -75,6 +75,9 @@ class GltfFile:
         if not isinstance(root, dict):
             raise InputError(f"{path}: its JSON is no object: export it again")
         self.json: dict[str, Any] = root
+        asset = root.get("asset")
+        if not isinstance(asset, dict) or not str(asset.get("version", "")).startswith("2"):
+            raise InputError(f"{path}: its asset is {excerpt(asset)}, wanted one of glTF 2.0: export it again")
         for kind in ("nodes", "materials", "textures"):
             self.items(kind)
         self.binary = chunks.get(b"BIN\0", b"")
@@ -236,11 +239,11 @@ class GltfFile:
 
     def _strided(self, accessor: dict[str, Any], dtype: np.dtype[Any], count: int, width: int, where: str) -> Array:
         row = dtype.itemsize * width
-        view = self.items("bufferViews")[self.index(accessor["bufferView"], "bufferViews", where)]
+        view = self.items("bufferViews")[self.index(accessor.get("bufferView"), "bufferViews", where)]
         stride, offset = view.get("byteStride", row), accessor.get("byteOffset", 0)
         if not (isinstance(stride, int) and row <= stride <= 65536 and isinstance(offset, int) and offset >= 0):
             raise self.wrong(f"{where} has a stride of {excerpt(stride)} bytes: export it again")
-        data = self._view(accessor["bufferView"], offset, (count - 1) * stride + row, where)
+        data = self._view(accessor.get("bufferView"), offset, (count - 1) * stride + row, where)
         rows = np.ndarray((count, width), dtype, data, strides=(stride, dtype.itemsize))
         return np.array(rows, dtype.newbyteorder("="))
 

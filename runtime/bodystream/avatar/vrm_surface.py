@@ -126,9 +126,10 @@ def _pieces(file: GltfFile, humanoid: Humanoid, materials: Materials, bones: _Bo
         attributes = primitive.get("attributes")
         if not isinstance(attributes, dict) or "POSITION" not in attributes:
             raise file.wrong(f"{name} has no positions: export it again")
-        positions = file.array(attributes["POSITION"], f"{name}: POSITION", 3).astype(np.float64)
-        if not (np.abs(positions) <= 1e6).all():  # nan fails, too
+        found = file.array(attributes["POSITION"], f"{name}: POSITION", 3)
+        if not (np.abs(found) <= 1e6).all():  # nan fails, too
             raise file.wrong(f"{name} has positions that are not finite: export it again")
+        positions = found.astype(np.float64)
         if bound is None:
             joint = humanoid.joint_above(node)
             rest_from_mesh = humanoid.rest_world[node]
