@@ -101,7 +101,7 @@ class TakeRecorder:
         self._waiting: deque[tuple[Callable[[], None], int, float]] = deque()  # job, bytes, since when
         self._waiting_bytes = 0
         self._wake = threading.Condition()
-        self._closing = self._ended = self._busy = self._dirty = False
+        self._closing = self._ended = self._busy = self._dirty = self._hurried = False
         self._flushed_s = time.monotonic()
         self._began_ns = now_ns()
         self._end_ns: int | None = None
@@ -115,8 +115,8 @@ class TakeRecorder:
             raise InputError(f"cannot record to {path}: {error.strerror or error}: choose another folder") from error
         self._frame_writer = FrameWriter(self._writer, colour, self._note)
         self._threads = [
-            threading.Thread(target=self._run, args=(patience_s,), name="take-recorder", daemon=True)
-            for patience_s in (0.0, _PATIENCE_S)
+            threading.Thread(target=self._run, args=(gives_way,), name="take-recorder", daemon=True)
+            for gives_way in (True, False)
         ]
         for thread in self._threads:
             thread.start()
@@ -249,16 +249,16 @@ class TakeRecorder:
 
     # What the two threads do
 
-    def _run(self, patience_s: float) -> None:
-        if not patience_s:
+    def _run(self, gives_way: bool) -> None:
+        if gives_way:
             give_way()
-        while self._work(patience_s):
+        while self._work(gives_way):
             pass
 
-    def _work(self, patience_s: float) -> bool:
-        """Wait until there is something to do that has waited for so long, and do it; False at the end."""
+    def _work(self, gives_way: bool) -> bool:
+        """Wait until there is something for this thread to do, and do it; False at the end."""
         with self._wake:
-            while self._busy or (wait_s := self._due_in_s(patience_s)) is None or wait_s > 0:
+            while self._busy or (wait_s := self._due_in_s(gives_way)) is None or wait_s > 0:
                 if self._ended:
                     return False
                 self._wake.wait(None if self._busy else wait_s)
@@ -281,13 +281,27 @@ class TakeRecorder:
                 self._wake.notify_all()
         return not ended
 
-    def _due_in_s(self, patience_s: float) -> float | None:
-        """When there will be something to do; None where nobody knows, 0 or less: now."""
+    def _due_in_s(self, gives_way: bool) -> float | None:
+        """When there will be something for a thread to do; None where nobody knows, 0 or less: now.
+
+        Once something has waited for too long, the thread that gives way to nobody does all until nothing waits: the
+        other one would hold it up with each job that it began.
+        """
         if self._closing or self._ended:
             return 0.0
         due_s = [self._waiting[0][2]] if self._waiting else []
         due_s += [self._flushed_s + _FLUSH_S] if self._dirty else []
-        return min(due_s) + patience_s - time.monotonic() if due_s else None
+        if not due_s:
+            self._hurried = False
+            return None
+        left_s = min(due_s) - time.monotonic()
+        if not self._waiting and left_s > 0:
+            self._hurried = False
+        if left_s <= -_PATIENCE_S:
+            self._hurried = True
+        if self._hurried:
+            return None if gives_way else left_s
+        return left_s if gives_way else left_s + _PATIENCE_S
 
     def _do(self, job: Callable[[], None] | None, is_last: bool) -> bool:
         """One job, and what is due of the file; whether that was the end of the recording."""
