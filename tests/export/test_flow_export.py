@@ -45,17 +45,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_light_network_is_the_same_in_its_bundle(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bodystream_export.flow.quality._TAKES", 1)
     out = tmp_path / "flow"
     words = ["flow", "--checkpoint", str(trained), "--sizes", "64x96", "--iterations", "2", "--out", str(out), "--json"]
+    words += ["--measured-pairs", "2", "--live-frames", "5"]
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["export_encoder_64x96_random"] < 1e-4 and said["export_decoder_64x96_pairs"] < 1e-4
     assert 0 < said["export_decoder_64x96_fp16_pairs_flow_px"] < 0.05
     assert main(["check", str(out)]) == 0, "TensorRT takes all of its graphs"
     bundle = open_bundle(out)
-    assert bundle.manifest.kind == "flow" and bundle.manifest.metrics["epe_visible_px"] > 0
+    figures = {"visible_px", "epe3d_mm", "graph_error_mm"}
+    compared = {f"{who}_{figure}" for who in ("epe", "dis") for figure in figures}
+    compared |= {"live_surface_error_mm", "dis_live_surface_error_mm"}
+    assert bundle.manifest.kind == "flow" and compared <= set(bundle.manifest.metrics) and compared <= set(said)
+    assert all(bundle.manifest.metrics[figure] > 0 for figure in compared)
     assert bundle.manifest.provenance["recipe"].startswith("bodystream-train flow --data synthetic --net light")
     assert "--pairs 2 " in bundle.manifest.provenance["recipe"]
     assert bundle.manifest.provenance["recipe"].endswith("--size 64x64")

@@ -13,6 +13,8 @@ from bodystream.errors import ConfigurationError, InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from bodystream.bundles import Bundle
+
 __all__ = ["ExportFlow", "load_network"]
 
 _RUNS = 50
@@ -47,6 +49,12 @@ class ExportFlow:
     zip: bool = False
     """Write one zip file instead of a folder; `.zip` is added to the name where it is missing."""
 
+    measured_pairs: int = 96
+    """Generated pairs that a light network is compared with DIS on, for the manifest; 0 = it says nothing of that."""
+
+    live_frames: int = 60
+    """Frames of each of three generated takes that live capture is compared on; 0 = the same."""
+
     bundle_version: int = 1
     """Grows with every change of the bundle."""
 
@@ -65,17 +73,22 @@ class ExportFlow:
         from bodystream_export.bundle import write_graphs, write_manifest
         from bodystream_export.flow.convert import compare_graph, file_name, real_feeds, write_graph
         from bodystream_export.flow.graphs import flow_graphs
+        from bodystream_export.flow.quality import live_figures, pair_figures
         from bodystream_export.measure import measure_graphs
         from bodystream_export.parity import parity_table, refuse_too_far
         from bodystream_export.place import Place
+        from bodystream_training.flow.light import LightFlow
         from bodystream_training.flow.networks import MULTIPLES
         from bodystream_training.flow.samples import crop_size
 
-        if self.iterations < 1:
-            raise ConfigurationError(f"--iterations must be at least 1, got {self.iterations}")
+        if self.iterations < 1 or self.measured_pairs < 0 or self.live_frames < 0:
+            raise ConfigurationError(
+                "--iterations must be at least 1, --measured-pairs and --live-frames at least 0, got "
+                f"{self.iterations}, {self.measured_pairs} and {self.live_frames}"
+            )
         place = Place.of(self.out, self.zip)
         console = Console(stderr=True, highlight=False)
-        console.print("[1/3] reading the trained network", markup=False, soft_wrap=True)
+        console.print("[1/4] reading the trained network", markup=False, soft_wrap=True)
         net, model, facts = load_network(self.checkpoint)
         sizes = [crop_size(size) for size in self.sizes]
         if any(side % MULTIPLES[net] for size in sizes for side in size):
@@ -83,7 +96,7 @@ class ExportFlow:
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made) / place.name
             folder.mkdir()
-            console.print("[2/3] making graphs, and comparing them with PyTorch", markup=False, soft_wrap=True)
+            console.print("[2/4] making graphs, and comparing them with PyTorch", markup=False, soft_wrap=True)
             sections, differences = {}, []
             for size in sizes:
                 graphs = flow_graphs(model, size, self.iterations)
@@ -96,18 +109,28 @@ class ExportFlow:
             console.print(parity_table(differences, _PAIRS))
             refuse_too_far(differences, "export with --bits 32")
             figures = {f"export_{found.name}": float(f"{found.value:.3g}") for found in differences}
-            bundle = write_manifest(
-                folder,
-                name=place.name,
-                kind="flow",
-                version=self.bundle_version,
-                licence="Apache-2.0",
-                provenance=_provenance(net, facts),
-                metrics=figures | _last_figures(self.checkpoint),
-                graphs=sections,
-                flow={"net": net, "iterations": self.iterations, "sizes": [list(size) for size in sizes]},
-            )
-            console.print("[3/3] measuring the providers of this machine", markup=False, soft_wrap=True)
+
+            def written(metrics: dict[str, float]) -> Bundle:
+                return write_manifest(
+                    folder,
+                    name=place.name,
+                    kind="flow",
+                    version=self.bundle_version,
+                    licence="Apache-2.0",
+                    provenance=_provenance(net, facts),
+                    metrics=metrics,
+                    graphs=sections,
+                    flow={"net": net, "iterations": self.iterations, "sizes": [list(size) for size in sizes]},
+                )
+
+            if isinstance(model, LightFlow):
+                console.print("[3/4] comparing it with DIS on pairs and in live capture", markup=False, soft_wrap=True)
+                if self.measured_pairs:
+                    figures |= pair_figures(model, self.iterations, self.measured_pairs)
+                if self.live_frames:
+                    figures |= live_figures(written(figures), self.live_frames)
+            bundle = written(figures)
+            console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
             measured, notes = measure_graphs(bundle, _RUNS)
             write_graphs(folder, measured)
             for note in sorted(set(notes)):
@@ -184,15 +207,3 @@ def _recipe(net: str, facts: dict[str, Any]) -> str:
         words.append(f"--matches {config['matches']} --most-nodes {config['most_nodes']}")
         words += [f"--weight-truth {config['weight_truth']:g}"] if config["weight_truth"] else []
     return f"bodystream-train flow --data {facts.get('data', 'synthetic')} {' '.join(words)}"
-
-
-def _last_figures(checkpoint: Path) -> dict[str, float]:
-    """The last errors of the log beside the checkpoint; nothing where there is none."""
-    log = checkpoint.with_suffix(".jsonl")
-    if not log.is_file():
-        return {}
-    for line in reversed(log.read_text(encoding="utf-8").splitlines()):
-        entry = json.loads(line)
-        if "epe_visible_px" in entry:
-            return {name: value for name, value in entry.items() if name.startswith(("epe_", "dis_", "guess_"))}
-    return {}

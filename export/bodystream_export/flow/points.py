@@ -25,7 +25,7 @@ from bodystream_export.flow.graphs import FlowGraph, flow_graphs
 from bodystream_training.flow.batches import Augmentation, FlowBatch, Guess
 from bodystream_training.flow.data import open_pairs
 from bodystream_training.flow.graphs import GraphConfig
-from bodystream_training.flow.judge import DIS_CONFIG, Answer, batch_frames, dis_answer, errors_of
+from bodystream_training.flow.judge import DIS_CONFIG, Answer, batch_frames, dis_answer, errors_of, used_weight
 from bodystream_training.flow.light import LightFlow
 from bodystream_training.flow.tracked import TrackedBatch, collate_tracked
 
@@ -70,7 +70,7 @@ def measure_size(model: LightFlow, size: tuple[int, int], iterations: Sequence[i
             frames, pairs = real_feeds(graphs, batch.pairs)
             found = [{name: value.copy() for name, value in decoder.run(pair).items()} for pair in pairs]
             flow_px, weight = (_whole([f[name] for f in found], size) for name in ("flow_px", "weight"))
-            answers[passes].append((batch, flow_px, weight))
+            answers[passes].append((batch, flow_px, used_weight(weight)))
             # the source of a pair was the target of the one before, and has its features
             runs[passes] += [
                 partial(_encode_and_decode, encoder, decoder, target, pair)

@@ -39,7 +39,7 @@ class LearnedConfig:
             each pixel keeps what its neighbourhood believes most.
         follow: look at the target where the subject is expected, so that what moves far still fills the image.
         passes: decoder runs from each beginning; from the second on it begins where the one before ended.
-        min_weight: smaller weights become 0.
+        min_weight: smaller weights become 0; NNRT's delta (sec. 4.5).
         max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
         need_target_depth: reject matches that land where the target has no depth or a depth edge.
         both_ways: search frames other than the last one's successor, as keyframes and pairs are, in the other direction
@@ -52,7 +52,7 @@ class LearnedConfig:
     align: bool = False
     follow: bool = False
     passes: int = 1
-    min_weight: float = 0.05
+    min_weight: float = 0.35
     max_depth_change_m: float | None = None
     need_target_depth: bool = False
     both_ways: bool = True

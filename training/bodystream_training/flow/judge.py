@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bodystream.correspondence import DisConfig, DisCorrespondence
+from bodystream.correspondence import DisConfig, DisCorrespondence, LearnedConfig
 from bodystream.types import CameraIntrinsics, RgbdFrame
 from bodystream_training.flow.batches import FlowBatch
 from bodystream_training.flow.graph_losses import tracking_errors
 from bodystream_training.flow.stages import solver_config
 from bodystream_training.flow.tracked import TrackedBatch, tracking_terms
 
-__all__ = ["DIS_CONFIG", "Answer", "Errors", "batch_frames", "dis_answer", "errors_of"]
+__all__ = ["DIS_CONFIG", "Answer", "Errors", "batch_frames", "dis_answer", "errors_of", "used_weight"]
 
 Answer = tuple[TrackedBatch, Tensor, Tensor | None]
 """A batch, (B, 2, H, W) flow [px] and (B, 1, H, W) weight, None for 1 everywhere."""
@@ -71,6 +71,11 @@ def errors_of(answers: Iterable[Answer]) -> Errors:
         epe3d_mm=float(epe3d_mm),
         graph_error_mm=float(graph_error_mm),
     )
+
+
+def used_weight(weight: Tensor) -> Tensor:
+    """A network's weight as the runtime uses it: 0 where it is too small."""
+    return torch.where(weight < LearnedConfig().min_weight, 0.0, weight)
 
 
 def dis_answer(batch: FlowBatch) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bodystream_training.flow.batches import Augmentation, FlowBatch, Guess, collate
 from bodystream_training.flow.data import FlowData
 from bodystream_training.flow.graphs import GraphConfig
-from bodystream_training.flow.judge import Answer, Errors, dis_answer, errors_of
+from bodystream_training.flow.judge import Answer, Errors, dis_answer, errors_of, used_weight
 from bodystream_training.flow.losses import in_cells
 from bodystream_training.flow.sheets import write_sheet
 from bodystream_training.flow.stages import STAGES, StageName, solver_config
@@ -176,13 +176,15 @@ class FlowTask(Task):
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=fused)
 
     def answer(self, model: nn.Module, batch: FlowBatch) -> tuple[Tensor, Tensor | None]:
-        """What `model` says at every pixel: (B, 2, H, W) flow [px], and (B, 1, H, W) weight if it was trained."""
+        """What `model` says at every pixel: (B, 2, H, W) flow [px], and (B, 1, H, W) weight if it was trained, as the
+        runtime uses it."""
         said = self.said(model, batch, weighted=True)
         size = batch.mask.shape[-2:]
         flow_px = F.interpolate(said.flows_px[-1].float(), size, mode="bilinear", align_corners=False)
         if said.logit is None or not (self.stage.weighted or self.stage.direct):
             return flow_px, None
-        return flow_px, F.interpolate(torch.sigmoid(said.logit.float()), size, mode="bilinear", align_corners=False)
+        weight = F.interpolate(torch.sigmoid(said.logit.float()), size, mode="bilinear", align_corners=False)
+        return flow_px, used_weight(weight)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Errors on held out pairs, beside those of the first guess and of DIS on the same ones."""
