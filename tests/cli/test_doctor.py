@@ -140,9 +140,13 @@ def test_a_known_bundle_of_the_second_distribution_is_optional(monkeypatch: pyte
 
 
 def test_what_runs_each_network_is_told_with_the_reason() -> None:
-    (check,) = checks_bundles.check_engines()
-    assert check.name == "engine pose sampler.onnx" and check.state == "ok"
-    assert check.found.startswith(("cpu: ", "cuda: ", "openvino: ")) and len(check.found) > 10
+    pose, flow = checks_bundles.check_engines()
+    assert (pose.name, flow.name) == ("engine pose sampler.onnx", "engine flow 20 graphs")
+    for check in (pose, flow):
+        assert check.state == "ok"
+        assert check.found.startswith(("cpu: ", "cuda: ", "openvino: ")) and len(check.found) > 10
+    found = rows(checks_bundles.check_bundles())["bundle flow"]
+    assert found.state == "ok" and "20 files (4.4 MiB)" in found.found
 
 
 def test_bundles_of_ones_own_are_looked_at(tmp_path: Path) -> None:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from bodystream.bundles import locate
 from bodystream.types import Array
 from helpers.needs import needs
 
-__all__ = ["DTYPES", "linear_graph", "specs_of", "write_bundle", "zip_bundle"]
+__all__ = ["DTYPES", "linear_graph", "ship_all_but", "specs_of", "write_bundle", "zip_bundle"]
 
 DTYPES = {"float32": 1, "float16": 10, "uint8": 2, "int64": 7}
 """ONNX's numbers of element types."""
+
+
+def ship_all_but(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the shipped bundles lie in `folder`, without one of them."""
+    for found in locate._SHIPPED.iterdir():
+        if found.name != name:
+            shutil.copytree(found, folder / found.name)
+    monkeypatch.setattr(locate, "_SHIPPED", folder)
 
 
 def write_bundle(

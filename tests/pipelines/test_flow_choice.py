@@ -14,7 +14,7 @@ from bodystream.errors import BundleError
 from bodystream.evaluation.flow import PairEstimators, live_estimators
 from bodystream.pipelines.capture import flow_choice
 from bodystream.pipelines.capture.flow_choice import ChosenFlow, FlowName, choose_flow
-from helpers.bundles import write_bundle
+from helpers.bundles import ship_all_but, write_bundle
 from helpers.command_line import write_recording
 from helpers.flow_networks import flow_bundle
 from helpers.needs import needs
@@ -28,9 +28,10 @@ GOOD = PAIRS | {"live_surface_error_mm": 2.5, "dis_live_surface_error_mm": 2.6}
 
 @pytest.fixture(autouse=True)
 def nothing_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder where bundles are found, without a flow bundle."""
+    """The only folder where bundles are found, without a flow bundle."""
     folder = tmp_path / "found"
     folder.mkdir()
+    ship_all_but("flow", tmp_path / "shipped", monkeypatch)
     monkeypatch.setattr(locate, "_FURTHER", "a_package_that_is_nowhere")
     monkeypatch.setenv("BODYSTREAM_BUNDLES", str(folder))
     return folder
@@ -54,8 +55,8 @@ def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
 def test_without_a_bundle_it_is_dis_and_says_so() -> None:
     chosen = taken()
     assert isinstance(chosen.estimator, DisCorrespondence)
-    assert "no flow bundle is shipped" in chosen.reason
-    with pytest.raises(BundleError, match=r"no bundle 'flow' in .*: none is shipped; make one with .*--bundle flow="):
+    assert "there is no flow bundle" in chosen.reason
+    with pytest.raises(BundleError, match=r"no bundle 'flow' in .*: pip install .*bodystream"):
         taken("learned-light")
 
 

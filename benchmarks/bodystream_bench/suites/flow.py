@@ -69,7 +69,7 @@ def run(context: Context) -> None:
 def _measure_light(context: Context, frames: list[RgbdFrame], masks: list[Array]) -> None:
     """The light network and DIS in turns, on the same pairs and from the same guess."""
     if "flow" not in context.bundles.places and not has_bundle("flow"):
-        context.note("no flow bundle is shipped or chosen (--bundle flow=PATH): flow.light is left out")
+        context.note("there is no flow bundle (--bundle flow=PATH): flow.light is left out")
         return
     bundle = context.bundles.open("flow")
     light = LearnedCorrespondence(bundle, LearnedConfig(max_pixels=_LIGHT_PIXELS), device=context.device)

@@ -25,7 +25,7 @@ def measure_full(context: Context) -> None:
     """`flow.full.448x640.p50_ms|p99_ms` (rows x columns): one frame encoded and one pair decoded with its weights, and
     `.speedup_vs_torch`, in turns with PyTorch in 32 bits; both with the number of threads that suits them best."""
     if "flow-full" not in context.bundles.places and not has_bundle("flow-full"):
-        context.note("no full flow bundle is shipped or chosen (--bundle flow-full=PATH): flow.full is left out")
+        context.note("there is no full flow bundle (--bundle flow-full=PATH): flow.full is left out")
         return
     bundle = context.bundles.open("flow-full")
     width, height = _SIZE

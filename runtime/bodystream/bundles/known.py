@@ -28,7 +28,7 @@ class KnownBundle:
 KNOWN: dict[str, KnownBundle] = {
     "person": KnownBundle("skinned-body", "bodystream"),
     "pose": KnownBundle("pose-sampler", "bodystream"),
-    "flow": KnownBundle("flow", None),
+    "flow": KnownBundle("flow", "bodystream"),
     "flow-full": KnownBundle("flow", None),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from bodystream.bundles import (
@@ -18,6 +19,9 @@ from bodystream.cli.finding import Check, first_line
 from bodystream.errors import BodystreamError
 
 __all__ = ["check_bundles", "check_choice", "check_engines"]
+
+_FEW = 4  # of a bundle's files that are listed one by one
+_MEASURED = re.compile(r" \([a-z, .0-9]* ms\)")
 
 
 def check_bundles() -> Iterator[Check]:
@@ -63,19 +67,32 @@ def check_engines() -> Iterator[Check]:
 
 
 def _engines(name: str, bundle: Bundle) -> Iterator[Check]:
+    """One line for each graph, or for all of a bundle with many that are run alike."""
     from bodystream.engines import open_engine
 
+    alike: dict[str, list[str]] = {}
     for file, graph in bundle.manifest.graphs.items():
-        title = f"engine {name} {file}"
         try:
             engine = open_engine(bundle, file, sizes=dict.fromkeys(graph.open_names(), 1))
         except BodystreamError as error:
-            yield Check(title, "missing", first_line(error), "Install or export the bundle again")
+            yield Check(f"engine {name} {file}", "missing", first_line(error), "Install or export the bundle again")
         else:
-            yield Check(title, "ok", f"{engine.provider}: {engine.reason}")
+            alike.setdefault(f"{engine.provider}: {engine.reason}", []).append(file)
+    many = len(bundle.manifest.graphs) > _FEW
+    if many:
+        merged: dict[str, list[str]] = {}
+        for found, files in alike.items():
+            merged.setdefault(_MEASURED.sub("", found), []).extend(files)
+        alike = merged
+    for found, files in alike.items():
+        for title in [f"{len(files)} graphs"] if many else files:
+            yield Check(f"engine {name} {title}", "ok", found)
 
 
 def _described(bundle: Bundle) -> str:
     manifest = bundle.manifest
-    files = ", ".join(f"{file.path} {file.sha256[:12]} ({file.bytes / 2**20:.1f} MiB)" for file in manifest.files)
+    if len(manifest.files) > _FEW:
+        files = f"{len(manifest.files)} files ({sum(file.bytes for file in manifest.files) / 2**20:.1f} MiB)"
+    else:
+        files = ", ".join(f"{file.path} {file.sha256[:12]} ({file.bytes / 2**20:.1f} MiB)" for file in manifest.files)
     return f"version {manifest.version}, {manifest.kind}, {manifest.licence}: {files}"

@@ -73,7 +73,7 @@ def choose_flow(
     chosen = BUNDLE in bundles.places
     if not chosen and not has_bundle(BUNDLE):
         return ChosenFlow(
-            DisCorrespondence(dis), "OpenCV DIS: no flow bundle is shipped; --bundle flow=PATH chooses one"
+            DisCorrespondence(dis), "OpenCV DIS: there is no flow bundle; --bundle flow=PATH chooses one"
         )  # fmt: skip
     try:
         bundle = bundles.open(BUNDLE)
