@@ -40,7 +40,7 @@ def measure_full(context: Context) -> None:
         graphs = open_flow_graphs(bundle, "full", _SIZE, threads=threads, device=context.device)
         label = f"{bundle.manifest.name} {bundle.manifest.version} ({graphs.decoder.provider})"
         feeds = [
-            {name: rng.random(spec.shape, np.float32) for name, spec in engine.inputs.items()}
+            {name: rng.random([int(n) for n in spec.shape], np.float32) for name, spec in engine.inputs.items()}
             for engine in (graphs.encoder, graphs.decoder)
         ]
 

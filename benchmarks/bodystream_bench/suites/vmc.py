@@ -23,16 +23,11 @@ def run(context: Context) -> None:
     joints, turns = clip.joints()
     posed = []
     for k in range(len(clip)):
-        devices = [
-            device_at_joint(joints[k, joint], turns[k, joint], kind, side)
-            for joint, kind, side in (
-                (HEAD, DeviceKind.VIEW, "head"),
-                (LEFT_HAND, DeviceKind.GRIP, "left"),
-                (RIGHT_HAND, DeviceKind.GRIP, "right"),
-            )
-        ]
+        head = device_at_joint(joints[k, HEAD], turns[k, HEAD], DeviceKind.VIEW, "head")
+        left = device_at_joint(joints[k, LEFT_HAND], turns[k, LEFT_HAND], DeviceKind.GRIP, "left")
+        right = device_at_joint(joints[k, RIGHT_HAND], turns[k, RIGHT_HAND], DeviceKind.GRIP, "right")
         pose = BodyPose(round(k * 1e9 / clip.rate_hz), clip.rotations_xyzw[k], clip.root_positions_m[k])
-        posed.append((pose, HeadsetSample(k, pose.t_ns, *devices)))
+        posed.append((pose, HeadsetSample(k, pose.t_ns, head, left, right)))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.setblocking(False)

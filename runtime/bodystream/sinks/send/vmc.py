@@ -48,7 +48,8 @@ def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
     sample = driven.sample
     if sample.head is not None:
         messages += _device("Hmd", "HMD", _as_kind(sample.head, DeviceKind.VIEW, "head"), avatar.scale)
-    for side, hand in (("left", sample.left), ("right", sample.right)):
+    hands: tuple[tuple[Side, TrackedDevice | None], ...] = (("left", sample.left), ("right", sample.right))
+    for side, hand in hands:
         if hand is not None:
             messages += _hand(side, hand, avatar.scale)
     return osc_bundles(messages)
