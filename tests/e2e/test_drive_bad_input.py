@@ -282,7 +282,7 @@ def refusal(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     ("words", "said"),
     [
         (["--headset", "hololens"], "there is no headset source 'hololens' (there are openxr, webxr"),
-        (["--headset", "a_file"], "for a recording write trace:a_file or motion:a_file"),
+        (["--headset", "a_file"], "for a recording write trace:a_file or take:a_file or motion:a_file"),
         (["--headset", "trace:nowhere.json"], "cannot read the headset recording nowhere.json"),
         (
             ["--headset", "trace:take.csv?speed=2"],

@@ -165,7 +165,7 @@ def test_another_body_takes_the_place_of_the_first(
 
     driver.states = driver.standing()
     before = red()
-    monkeypatch.setattr("bodystream.sinks.viewer.body_page.CLAY", (255, 40, 40))
+    monkeypatch.setattr("bodystream.sinks.viewer.skinned_node.CLAY", (255, 40, 40))
     body = replace(BODY, version=1)
     driver.states = [replace(state, body=body) for state in driver.states]
     wait_for(lambda: red() > before + 0.005, "the other body")

@@ -52,7 +52,7 @@ def write_bars(path: Path, unit: str, bars: Sequence[Bar], kinds: Sequence[str])
     axes.invert_yaxis()
     axes.set_xlabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(kinds))
     figure.savefig(path, dpi=_DOTS_PER_INCH)
 
 
