@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import types
@@ -246,6 +247,24 @@ def test_help_fits_the_terminal(
         assert not [line for line in free if len(line) > 80]
         assert "╭─ options" in shown
         assert "{None}" not in shown and "(default: )" not in shown and "default: None" not in shown
+
+
+@pytest.mark.parametrize("program", ["bodystream", "bodystream-train", "bodystream-export"])
+def test_nothing_of_a_description_runs_on_behind_an_example(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unindented line below an example is joined to it, and is copied with it."""
+    for entry in _commands(program):
+        with pytest.raises(SystemExit):
+            cli.parse(entry, ["--help"], program)
+        examples = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {program} ")]
+        assert not [line for line in examples if re.search(r"\w [A-Z]\w+ \w+ \w+ ", line)]
+
+
+def test_choices_of_an_option_that_may_be_left_out_are_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = next(entry for entry in cli.COMMANDS if entry.words == ("drive",))
+    for option, choices in (("--rig", "('cmu', 'mixamo', 'smpl', 'vrm')"), ("--calibrate", "('auto', 'I', 'T')")):
+        with pytest.raises(SystemExit):
+            cli.parse(entry, ["--headset", "openxr", option, "foo"])
+        assert f"Expected one of {choices}." in capsys.readouterr().err
 
 
 def test_wrapping_a_description_keeps_its_words_and_examples() -> None:

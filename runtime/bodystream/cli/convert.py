@@ -28,12 +28,12 @@ _BY_SUFFIX = {".mcap": "take", ".db3": "realsense", ".bag": "realsense", ".csv":
 class Convert:
     """Turn a recording into a take, or a take into a folder of images.
 
+    A take that was cut off gets its table of contents again in a new one: all that is in it is copied as it is.
     Examples:
       bodystream convert take.db3 take.mcap
       bodystream convert folder:PATH take.mcap
       bodystream convert take.mcap folder:take/
       bodystream convert cut-off.mcap whole.mcap
-    The last one gives a take that was cut off its table of contents again; everything in it is copied as it is.
     """
 
     recording: Annotated[str, tyro.conf.Positional]

@@ -8,6 +8,7 @@ whose `run()` returns the exit code. Only the module of the command that was ask
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import difflib
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 _STYLE = re.compile("\x1b\\[[0-9;]*m")
+_CHOICES = re.compile(r"(?<=Expected one of )\('[^()]*\)")
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_OUTPUT_CLOSED = 141  # 128 + SIGPIPE
@@ -286,7 +288,17 @@ def _first_sentence(box: str) -> str:
         if not text or line.startswith("╰") or text.startswith("──"):
             break
         lines.append(text)
-    return " ".join(lines) or box
+    return _CHOICES.sub(_in_order, " ".join(lines)) or box
+
+
+def _in_order(choices: re.Match[str]) -> str:
+    """Choices of an option that may be left out: tyro gives them in any order, with the None of the default."""
+    words = ast.literal_eval(choices.group())
+    return (
+        f"({', '.join(sorted(map(repr, set(words) - {'None'}), key=str.lower))})"
+        if "None" in words
+        else choices.group()
+    )
 
 
 def _overview(program: Program, group: tuple[str, ...], members: Iterable[CommandEntry]) -> str:

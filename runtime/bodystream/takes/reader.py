@@ -104,7 +104,7 @@ class TakeReader:
         if not self.whole:
             self.problems.append(
                 f"{path.name} has no table of contents: its recording was cut off, goes on, or the file is a part of "
-                "one; it is read up to its last whole second"
+                "one; it is read as far as its chunks are whole"
             )
 
     def __enter__(self) -> TakeReader:
