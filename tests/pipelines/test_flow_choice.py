@@ -84,8 +84,14 @@ def test_both_are_really_run() -> None:
     [
         (None, "the manifest of flow 1 does not compare it with DIS"),
         (PAIRS, "the manifest of flow 1 does not compare it with DIS in live capture"),
-        (GOOD | {"epe_epe3d_mm": 12.0}, "flow 1 is 12.0 mm off on generated pairs, DIS 11.0 mm"),
-        (GOOD | {"live_surface_error_mm": 2.7}, "flow 1 is 2.7 mm off in live capture of generated takes, DIS 2.6 mm"),
+        (
+            GOOD | {"epe_epe3d_mm": 12.0},
+            "the network of the bundle flow 1 is 12.0 mm off on generated pairs, DIS 11.0 mm",
+        ),
+        (
+            GOOD | {"live_surface_error_mm": 2.7},
+            "the network of the bundle flow 1 is 2.7 mm off in live capture of generated takes, DIS 2.6 mm",
+        ),
     ],
 )
 def test_a_network_that_is_not_known_to_be_as_good_is_not_taken_by_itself(

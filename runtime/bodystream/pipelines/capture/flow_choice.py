@@ -107,7 +107,10 @@ def quality_problem(bundle: Bundle) -> str:
         if ours not in figures or theirs not in figures:
             return f"the manifest of {who} does not compare it with DIS {where} ({ours} and {theirs})"
         if not figures[ours] <= figures[theirs]:
-            return f"{who} is {figures[ours]:.1f} mm off {where}, DIS {figures[theirs]:.1f} mm, by its manifest"
+            return (
+                f"the network of the bundle {who} is {figures[ours]:.1f} mm off {where}, DIS {figures[theirs]:.1f} mm, "
+                "by its manifest"
+            )
     return ""
 
 
