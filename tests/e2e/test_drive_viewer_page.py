@@ -242,7 +242,12 @@ def test_a_phone_reads_the_headsets_address_off_the_waiting_page(browser: Any) -
         wait_for(lambda: url in body_text(browser), "the address")
         code = browser.find_element("css selector", "img[alt='QR code of the address']")
         wait_for(lambda: code.rect["height"] > 100, "a drawn code")
-        image = cv2.imdecode(np.frombuffer(code.screenshot_as_png, np.uint8), cv2.IMREAD_COLOR)
-        assert image is not None
-        large = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
-        assert cv2.QRCodeDetector().detectAndDecode(large)[0] == url
+
+        def read() -> bool:
+            """The detector misses some sizes of a code, and a picture may be taken while the page is laid out."""
+            image = cv2.imdecode(np.frombuffer(code.screenshot_as_png, np.uint8), cv2.IMREAD_COLOR)
+            assert image is not None
+            larger = (cv2.resize(image, None, fx=n, fy=n, interpolation=cv2.INTER_NEAREST) for n in (3, 2, 4))
+            return any(cv2.QRCodeDetector().detectAndDecode(picture)[0] == url for picture in larger)
+
+        wait_for(read, "a code that can be read")
