@@ -223,7 +223,9 @@ class LearnedCorrespondence:
         k = window.downscale
         out = _nothing(source, target, k)
         window.put(weight, out.weight)
-        window.put((flow + between) * np.float32(k), out.flow_px)
+        if between.any():
+            flow = flow + between
+        window.put(flow if k == 1 else flow * np.float32(k), out.flow_px)
         return out
 
     def _guesses(

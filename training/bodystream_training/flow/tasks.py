@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +67,15 @@ class FlowExamples:
 
     train: FlowData
     validation: Sequence[TrackedBatch]
+    _others: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def others(self) -> dict[str, float]:
+        """Errors of DIS and of the first guess on the validation pairs, worked out once for all that are judged."""
+        if not self._others and self.validation:
+            dis = errors_of((batch, *dis_answer(batch.pairs)) for batch in self.validation)
+            guess = errors_of((batch, batch.pairs.initial_flow_px, None) for batch in self.validation)
+            self._others.update(_figures("dis", dis) | _figures("guess", guess))
+        return self._others
 
     @classmethod
     def of(cls, train: FlowData, held_out: FlowData, count: int, batch: int, seed: int) -> FlowExamples:
@@ -115,7 +124,6 @@ class FlowTask(Task):
         self.config, self.examples, self._sheets = config, examples, sheets
         self.stage = STAGES[config.stage]
         self.start: dict[str, Any] = {}
-        self._others: dict[str, float] = {}
         self._progress = 0.0
 
     @property
@@ -196,15 +204,11 @@ class FlowTask(Task):
         for batch in batches:
             flow, weight = self.answer(model, batch.pairs.to(device))
             answers.append((batch, flow.cpu(), None if weight is None else weight.cpu()))
-        if not self._others:
-            dis = errors_of((batch, *dis_answer(batch.pairs)) for batch in batches)
-            guess = errors_of((batch, batch.pairs.initial_flow_px, None) for batch in batches)
-            self._others = _figures("dis", dis) | _figures("guess", guess)
         if self._sheets is not None:
             batch, flow, weight = answers[0]
             path = self._sheets / f"{self.name}-{round(1000 * self._progress):04d}.png"
             write_sheet(path, batch.pairs, flow, torch.ones_like(flow[:, :1]) if weight is None else weight)
-        return _figures("epe", errors_of(answers)) | self._others
+        return _figures("epe", errors_of(answers)) | self.examples.others()
 
     def settings(self) -> dict[str, Any]:
         return {"stage": self.name, "examples": self.examples.train.digest}

@@ -12,7 +12,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from bodystream.errors import ConfigurationError, excerpt
 
-__all__ = ["MAX_BUNDLE_BYTES", "OscUdp", "host_and_port", "osc_bundles", "osc_message"]
+__all__ = ["MAX_BUNDLE_BYTES", "OscSender", "OscUdp", "host_and_port", "osc_bundles", "osc_message"]
 
 MAX_BUNDLE_BYTES = 1472
 """VMC wants bundles within 1500 bytes; with the headers of IP and UDP such a datagram crosses Ethernet in one piece."""
@@ -104,3 +104,25 @@ class OscUdp:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+class OscSender:
+    """What all senders by OSC have in common; see `PoseSender`.
+
+    Raises:
+        ConfigurationError: there is no such host.
+    """
+
+    def __init__(self, kind: str, host: str, port: int) -> None:
+        self._udp = OscUdp(f"{kind}:{host}:{port}", host, port)
+
+    @property
+    def name(self) -> str:
+        return self._udp.name
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._udp.warnings
+
+    def close(self) -> None:
+        self._udp.close()

@@ -13,7 +13,7 @@ from bodystream.geometry.skeleton import JOINTS
 from bodystream.geometry.skeleton_maps import UNITY_BONES
 from bodystream.geometry.unity import unity_quaternions, unity_vectors
 from bodystream.sinks.send.base import DrivenPose
-from bodystream.sinks.send.udp import OscUdp, osc_bundles, osc_message
+from bodystream.sinks.send.udp import OscSender, osc_bundles, osc_message
 from bodystream.types import DeviceKind, Status, TrackedDevice
 
 __all__ = ["VmcSender", "vmc_bundles"]
@@ -79,7 +79,7 @@ def _device(address: str, serial: str, device: TrackedDevice, scale: float) -> l
     ]
 
 
-class VmcSender:
+class VmcSender(OscSender):
     """Sends poses to one Marionette; see `PoseSender`.
 
     Raises:
@@ -87,22 +87,11 @@ class VmcSender:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self._udp = OscUdp(f"vmc:{host}:{port}", host, port)
+        super().__init__("vmc", host, port)
         self._first_t_ns: int | None = None
-
-    @property
-    def name(self) -> str:
-        return self._udp.name
-
-    @property
-    def warnings(self) -> list[str]:
-        return self._udp.warnings
 
     def send(self, driven: DrivenPose) -> bool:
         t_ns = driven.pose.t_ns
         if self._first_t_ns is None:
             self._first_t_ns = t_ns
         return self._udp.send(vmc_bundles(driven, (t_ns - self._first_t_ns) * 1e-9))
-
-    def close(self) -> None:
-        self._udp.close()

@@ -12,7 +12,7 @@ from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINT_INDEX, Skeleton
 from bodystream.geometry.unity import unity_eulers_deg, unity_quaternions, unity_vectors
 from bodystream.sinks.send.base import DrivenPose
-from bodystream.sinks.send.udp import OscUdp, osc_bundles, osc_message
+from bodystream.sinks.send.udp import OscSender, osc_bundles, osc_message
 from bodystream.types import Status
 
 __all__ = ["VRCHAT_TRACKERS", "VrchatSender", "vrchat_bundles"]
@@ -52,7 +52,7 @@ def vrchat_bundles(driven: DrivenPose, trackers: Collection[str], scale: float =
     return osc_bundles(messages)
 
 
-class VrchatSender:
+class VrchatSender(OscSender):
     """Sends trackers to one VRChat; see `PoseSender`. A pose that is lost is not sent: trackers stay where they were.
 
     Args:
@@ -71,22 +71,11 @@ class VrchatSender:
         trackers: Collection[str] = tuple(VRCHAT_TRACKERS),
         scale_of: Callable[[Skeleton], float] | None = None,
     ) -> None:
-        self._udp = OscUdp(f"vrchat:{host}:{port}", host, port)
+        super().__init__("vrchat", host, port)
         self._trackers, self._scale_of = frozenset(trackers), scale_of
-
-    @property
-    def name(self) -> str:
-        return self._udp.name
-
-    @property
-    def warnings(self) -> list[str]:
-        return self._udp.warnings
 
     def send(self, driven: DrivenPose) -> bool:
         if driven.pose.status is Status.LOST:
             return True
         scale = 1.0 if self._scale_of is None else self._scale_of(driven.person.skeleton)
         return self._udp.send(vrchat_bundles(driven, self._trackers, scale))
-
-    def close(self) -> None:
-        self._udp.close()
