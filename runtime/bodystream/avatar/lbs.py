@@ -8,15 +8,14 @@ from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.retarget import Retarget
 from bodystream.avatar.rig import load_rig
-from bodystream.avatar.skin_poser import SkinPoser
-from bodystream.device import select_device
+from bodystream.avatar.skin_poser import SkinnedAvatar
 from bodystream.geometry.skeleton import Skeleton
-from bodystream.types import Array, Mesh, SkinnedMesh
+from bodystream.types import Array, SkinnedMesh
 
 __all__ = ["LbsAvatar"]
 
 
-class LbsAvatar:
+class LbsAvatar(SkinnedAvatar):
     """The shipped body (13,492 vertices) in a person's proportions, posed by linear blend skinning.
 
     The surface is bound in its A-pose, half-way between hanging and raised arms, and goes from there to each pose in
@@ -41,37 +40,7 @@ class LbsAvatar:
         self, skeleton: Skeleton | None = None, device: wp.Device | None = None, *, rig: SkinnedMesh | None = None
     ) -> None:
         fitted = fit_rig(load_rig() if rig is None else rig, skeleton)
-        self._skin, self._skeleton = fitted.skin, fitted.skeleton
-        self._poser = SkinPoser(self._skin, self._skeleton, select_device("cpu") if device is None else device)
-
-    @property
-    def device(self) -> wp.Device:
-        return self._poser.device
-
-    @property
-    def skin(self) -> SkinnedMesh:
-        """The surface at bind, an A-pose, and its bones, the joints of `skeleton`."""
-        return self._skin
-
-    @property
-    def skeleton(self) -> Skeleton:
-        return self._skeleton
-
-    @property
-    def faces(self) -> Array:
-        return self._skin.mesh.faces
-
-    @property
-    def colours(self) -> Array | None:
-        return self._skin.mesh.colours
-
-    @property
-    def vertices(self) -> wp.array:
-        return self._poser.vertices.array
-
-    @property
-    def normals(self) -> wp.array:
-        return self._poser.normals.array
+        super().__init__(fitted.skin, fitted.skeleton, fitted.skeleton, device)
 
     @property
     def joints(self) -> wp.array:
@@ -81,14 +50,3 @@ class LbsAvatar:
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
         """Fill `vertices`, `normals` and `joints`; see `Avatar.pose_on_device`."""
         self._poser.pose(*pose_quaternions(rotations, root_position_m))
-
-    def pose_into(self, rotations: Array, root_position_m: Array, vertices_out: Array, normals_out: Array) -> None:
-        """Pose and write to (V, 3) float32 host arrays; see `Avatar.pose_into`."""
-        self._poser.check_buffers(vertices_out, normals_out)
-        self.pose_on_device(rotations, root_position_m)
-        self._poser.download_into(vertices_out, normals_out)
-
-    def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
-        """The posed surface in new host arrays; see `Avatar.pose`."""
-        self.pose_on_device(rotations, root_position_m)
-        return self._poser.mesh()

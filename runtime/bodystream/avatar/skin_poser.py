@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import warp as wp
 
 from bodystream.avatar import kernels
-from bodystream.device import RecordedLaunch, Staged, download_together, uploaded
+from bodystream.device import RecordedLaunch, Staged, download_together, select_device, uploaded
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.types import Array, Mesh, SkinnedMesh
 
-__all__ = ["SkinPoser", "face_rings"]
+__all__ = ["SkinPoser", "SkinnedAvatar", "face_rings"]
 
 
 class SkinPoser:
@@ -118,6 +119,63 @@ class SkinPoser:
         vertices, normals = np.empty((2, self._count, 3), np.float32)
         self.download_into(vertices, normals)
         return Mesh(vertices, self._mesh.faces, normals, self._mesh.colours)
+
+
+class SkinnedAvatar(ABC):
+    """What avatars with a skin have in common; see `Avatar`. A class of its own says how a pose moves the bones.
+
+    Args:
+        skin: see `SkinPoser`. bound: skeleton that it is bound to.
+        skeleton: the person's.
+        device: where it is posed; default: `select_device("cpu")`.
+    """
+
+    def __init__(self, skin: SkinnedMesh, bound: Skeleton, skeleton: Skeleton, device: wp.Device | None = None) -> None:
+        self._skin, self._skeleton = skin, skeleton
+        self._poser = SkinPoser(skin, bound, select_device("cpu") if device is None else device)
+
+    @property
+    def device(self) -> wp.Device:
+        return self._poser.device
+
+    @property
+    def skin(self) -> SkinnedMesh:
+        return self._skin
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self._skeleton
+
+    @property
+    def faces(self) -> Array:
+        return self._skin.mesh.faces
+
+    @property
+    def colours(self) -> Array | None:
+        return self._skin.mesh.colours
+
+    @property
+    def vertices(self) -> wp.array:
+        return self._poser.vertices.array
+
+    @property
+    def normals(self) -> wp.array:
+        return self._poser.normals.array
+
+    @abstractmethod
+    def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
+        """Fill `vertices` and `normals`; see `Avatar.pose_on_device`."""
+
+    def pose_into(self, rotations: Array, root_position_m: Array, vertices_out: Array, normals_out: Array) -> None:
+        """Pose and write to (V, 3) float32 host arrays; see `Avatar.pose_into`."""
+        self._poser.check_buffers(vertices_out, normals_out)
+        self.pose_on_device(rotations, root_position_m)
+        self._poser.download_into(vertices_out, normals_out)
+
+    def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
+        """The posed surface in new host arrays; see `Avatar.pose`."""
+        self.pose_on_device(rotations, root_position_m)
+        return self._poser.mesh()
 
 
 def face_rings(faces: Array, count: int) -> tuple[Array, Array]:

@@ -10,12 +10,11 @@ import warp as wp
 from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.gltf_file import GltfFile
 from bodystream.avatar.retarget import Build, Foot, Retarget
-from bodystream.avatar.skin_poser import SkinPoser
+from bodystream.avatar.skin_poser import SkinnedAvatar
 from bodystream.avatar.vrm_humanoid import Humanoid, read_humanoid
 from bodystream.avatar.vrm_surface import read_surface
-from bodystream.device import select_device
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton
-from bodystream.types import Array, BodyPose, Mesh, SkinnedMesh
+from bodystream.types import Array, BodyPose, SkinnedMesh
 
 __all__ = ["VrmAvatar", "VrmModel"]
 
@@ -47,7 +46,7 @@ class VrmModel:
         self.build = _build(self.humanoid, self.skin)
 
 
-class VrmAvatar:
+class VrmAvatar(SkinnedAvatar):
     """The body of a VRM file.
 
     Poses are a person's, as of every avatar; `retarget` takes them to the body's own proportions. An object is for one
@@ -61,60 +60,19 @@ class VrmAvatar:
 
     def __init__(self, model: VrmModel, skeleton: Skeleton | None = None, device: wp.Device | None = None) -> None:
         self.model = model
-        self._skeleton = model.build.skeleton if skeleton is None else skeleton
-        self._retarget = Retarget(self._skeleton, model.build)
-        self._poser = SkinPoser(
-            model.skin, model.build.skeleton, select_device("cpu") if device is None else device
-        )  # fmt: skip
-
-    @property
-    def device(self) -> wp.Device:
-        return self._poser.device
-
-    @property
-    def skeleton(self) -> Skeleton:
-        return self._skeleton
+        person = model.build.skeleton if skeleton is None else skeleton
+        super().__init__(model.skin, model.build.skeleton, person, device)
+        self._retarget = Retarget(person, model.build)
 
     @property
     def retarget(self) -> Retarget:
         return self._retarget
-
-    @property
-    def skin(self) -> SkinnedMesh:
-        return self.model.skin
-
-    @property
-    def faces(self) -> Array:
-        return self.model.skin.mesh.faces
-
-    @property
-    def colours(self) -> Array | None:
-        return self.model.skin.mesh.colours
-
-    @property
-    def vertices(self) -> wp.array:
-        return self._poser.vertices.array
-
-    @property
-    def normals(self) -> wp.array:
-        return self._poser.normals.array
 
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
         """Fill `vertices` and `normals`; see `Avatar.pose_on_device`."""
         quaternions, root = pose_quaternions(rotations, root_position_m)
         taken = self._retarget.pose(BodyPose(0, quaternions, root))
         self._poser.pose(taken.rotations_xyzw, taken.root_position_m)
-
-    def pose_into(self, rotations: Array, root_position_m: Array, vertices_out: Array, normals_out: Array) -> None:
-        """Pose and write to (V, 3) float32 host arrays; see `Avatar.pose_into`."""
-        self._poser.check_buffers(vertices_out, normals_out)
-        self.pose_on_device(rotations, root_position_m)
-        self._poser.download_into(vertices_out, normals_out)
-
-    def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
-        """The posed surface in new host arrays; see `Avatar.pose`."""
-        self.pose_on_device(rotations, root_position_m)
-        return self._poser.mesh()
 
 
 def _build(humanoid: Humanoid, skin: SkinnedMesh) -> Build:
