@@ -1,0 +1,1 @@
+"""Clothed avatars: takes of a dressed person, and what is learned from them."""

@@ -1,0 +1,1 @@
+"""Takes of one person in one outfit: their format, checks, readers, sampling, and a generator."""
