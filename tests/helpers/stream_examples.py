@@ -1,7 +1,7 @@
 """Small messages of every kind, as bytes and as the values that they stand for.
 
-`python tests/helpers/stream_examples.py` writes them anew to tests/data/stream: one `.bin` and one `.json` each. Readers in
-Python and TypeScript are held to both. They change only with the version of the format.
+`python tests/helpers/stream_examples.py` writes them anew to tests/data/stream: one `.bin` and one `.json` each.
+Readers in Python and TypeScript are held to both. They change only with the version of the format.
 """
 
 from __future__ import annotations

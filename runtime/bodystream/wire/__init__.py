@@ -1,4 +1,4 @@
-"""Results as bytes and back: the messages that pages and other programs are sent, described in docs/stream-format.md."""
+"""Results as bytes and back: what pages and other programs are sent, described in docs/stream-format.md."""
 
 from bodystream.wire.envelope import Kind, Message, WireError, open_message, pack_message
 from bodystream.wire.meshes import GraphLinks, Piece, Skeleton, WholeMesh
