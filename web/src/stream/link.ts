@@ -1,0 +1,165 @@
+// The connection to /stream: messages in their order, the clock, and coming back by itself.
+import { HEADER_BYTES, VERSION, VersionError, messageOf, openHeader, openMessage } from "./envelope.ts";
+import type { Message } from "./envelope.ts";
+import { WireError } from "./reader.ts";
+import { decodeText } from "./texts.ts";
+import type { Hello, Notice, Request, Status } from "./texts.ts";
+
+const RETRIES_MS = [500, 1000, 2000, 4000]; // the last one again and again
+const CLOSED_VERSION = 4002;
+const CLOSED_POLICY = 1008;
+
+export type Failure =
+  | { readonly kind: "lost"; readonly retry_ms: number } // comes back by itself
+  | { readonly kind: "refused"; readonly text: string } // the token is missing or wrong
+  | { readonly kind: "version"; readonly text: string } // another version of the format
+  | { readonly kind: "closed"; readonly text: string }; // the server does not want this page
+
+export interface LinkEvents {
+  /** A connection is tried. */
+  connecting(): void;
+  hello(hello: Hello): void;
+  status(status: Status): void;
+  notice(notice: Notice): void;
+  /** A message with a picture or its parts, whole. */
+  message(message: Message, bytes: number): void;
+  failed(failure: Failure): void;
+}
+
+export class Link {
+  readonly #address: () => URL;
+  readonly #events: LinkEvents;
+  #socket: WebSocket | null = null;
+  #queue: Promise<void> = Promise.resolve();
+  #queued = 0;
+  #attempt = 0;
+  #timer = 0;
+  #wanted: Request = { type: "subscribe", body: true, surface: true };
+  #offset_ms: number | null = null;
+  #bye = "";
+
+  /** @param address of the websocket, asked for at each connection: the token may be another one by then */
+  constructor(address: () => URL, events: LinkEvents) {
+    this.#address = address;
+    this.#events = events;
+  }
+
+  /** What is wanted from now on, also after coming back. */
+  subscribe(wanted: Omit<Extract<Request, { type: "subscribe" }>, "type">): void {
+    this.#wanted = { type: "subscribe", ...wanted };
+    this.send(this.#wanted);
+  }
+
+  send(request: Request): void {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(request));
+  }
+
+  /** How old by now what was measured at that time of the host is [ms]; null while the clocks are not aligned. */
+  age_ms(t_ms: number): number | null {
+    return this.#offset_ms === null ? null : performance.now() + this.#offset_ms - t_ms;
+  }
+
+  /** Connect now: at the beginning, with another token, or because somebody does not want to wait. */
+  connect(): void {
+    clearTimeout(this.#timer);
+    const earlier = this.#socket;
+    this.#socket = null;
+    earlier?.close();
+    this.#events.connecting();
+    const socket = new WebSocket(this.#address());
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    this.#bye = "";
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+      this.#attempt = 0;
+      this.send({ type: "hello", version: VERSION, name: navigator.userAgent.slice(0, 200) });
+      this.send(this.#wanted);
+    };
+    socket.onmessage = (event: MessageEvent<ArrayBuffer>) => this.#arrived(socket, event.data, performance.now());
+    socket.onclose = (event) => {
+      if (this.#socket === socket) void this.#closed(event, opened);
+    };
+  }
+
+  #arrived(socket: WebSocket, data: ArrayBuffer, t_ms: number): void {
+    try {
+      const header = openHeader(data);
+      // Deflated messages are unpacked beside the page's thread; those behind them wait for their turn.
+      if (header.kind === "ping") {
+        const { id } = decodeText(messageOf(header, new Uint8Array(data, HEADER_BYTES)));
+        this.send({ type: "pong", id: Number(id), t_ms });
+      } else if (!header.deflated && this.#queued === 0) {
+        this.#take(messageOf(header, new Uint8Array(data, HEADER_BYTES)), data.byteLength);
+      } else {
+        this.#queued++;
+        this.#queue = this.#queue
+          .then(async () => {
+            const message = await openMessage(data);
+            if (this.#socket === socket) this.#take(message, data.byteLength);
+          })
+          .catch((error: unknown) => this.#broken(socket, error))
+          .finally(() => this.#queued--);
+      }
+    } catch (error) {
+      this.#broken(socket, error);
+    }
+  }
+
+  #take(message: Message, bytes: number): void {
+    switch (message.kind) {
+      case "hello":
+        return this.#events.hello(decodeText(message) as unknown as Hello);
+      case "status": {
+        const status = decodeText(message) as unknown as Status;
+        if (status.clock) this.#offset_ms = status.clock.offset_ms;
+        return this.#events.status(status);
+      }
+      case "notice":
+        return this.#events.notice(decodeText(message) as unknown as Notice);
+      case "bye":
+        this.#bye = String(decodeText(message)["reason"] ?? "");
+        return;
+      default:
+        this.#events.message(message, bytes);
+    }
+  }
+
+  /** A server whose messages cannot be read is of another version, or broken: what comes after them is no better. */
+  #broken(socket: WebSocket, error: unknown): void {
+    if (this.#socket !== socket) return;
+    if (!(error instanceof WireError)) throw error;
+    this.#socket = null;
+    socket.close();
+    const text = error.message;
+    this.#events.failed(error instanceof VersionError ? { kind: "version", text } : { kind: "closed", text });
+  }
+
+  async #closed(event: CloseEvent, opened: boolean): Promise<void> {
+    const socket = this.#socket;
+    if (event.code === CLOSED_VERSION) return this.#events.failed({ kind: "version", text: event.reason || this.#bye });
+    if (event.code === CLOSED_POLICY) return this.#events.failed({ kind: "closed", text: event.reason || this.#bye });
+    if (!opened) {
+      // A browser does not tell why a websocket was refused; the same address without one does.
+      const refusal = await this.#refusal();
+      if (this.#socket !== socket) return;
+      if (refusal) return this.#events.failed(refusal);
+    }
+    const retry_ms = RETRIES_MS[Math.min(this.#attempt++, RETRIES_MS.length - 1)];
+    this.#events.failed({ kind: "lost", retry_ms });
+    this.#timer = window.setTimeout(() => this.connect(), retry_ms);
+  }
+
+  async #refusal(): Promise<Failure | null> {
+    const address = this.#address();
+    address.protocol = location.protocol;
+    try {
+      const answer = await fetch(address, { cache: "no-store" });
+      if (answer.status === 401 || answer.status === 403) return { kind: "refused", text: (await answer.text()).trim() };
+      return null;
+    } catch {
+      return null; // not reached
+    }
+  }
+}

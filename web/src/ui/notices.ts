@@ -1,0 +1,19 @@
+// Short messages for the person, the newest below, each gone after a while.
+import { element } from "./dom.ts";
+
+const MOST = 5;
+const SHOWN_MS = 14_000;
+
+export class Notices {
+  readonly #list = element("notices", HTMLElement);
+
+  /** @param lasting stays until it is one of too many */
+  show(text: string, lasting = false): void {
+    if (!text || [...this.#list.children].some((item) => item.textContent === text)) return;
+    const item = document.createElement("li");
+    item.textContent = text;
+    this.#list.append(item);
+    while (this.#list.children.length > MOST) this.#list.firstElementChild?.remove();
+    if (!lasting) window.setTimeout(() => item.remove(), SHOWN_MS);
+  }
+}
