@@ -15,7 +15,7 @@ import pytest
 
 from bodystream.sinks.viewer import BodyViewer, BodyViewerState
 from bodystream.sinks.viewer.panel import FOV
-from bodystream.sources.headset.webxr_invitation import invitation_of
+from bodystream.web.invitation import invitation_of
 from helpers.driven_body import rest_pose, shipped_body, state_of, walking
 from helpers.needs import needs
 from helpers.viewer_browser import (

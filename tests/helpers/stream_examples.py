@@ -51,7 +51,7 @@ def examples() -> dict[str, tuple[bytes, dict[str, Any]]]:
         "hello": (
             Kind.HELLO,
             {
-                "server": "bodystream 0.1.0",
+                "server": "bodystream",
                 "version": 1,
                 "bodies": True,
                 "surfaces": True,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bodystream.sources.headset.webxr_invitation import invitation_of, qr_text
+from bodystream.web.invitation import invitation_of, qr_text
 from helpers.needs import needs
 
 URL = "https://192.168.1.20:8443/?token=k7mq2xpa"

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from bodystream.errors import InputError
 from bodystream.sources.headset.webxr_messages import (
-    MAX_MESSAGE_BYTES,
     End,
     HandPose,
     Hello,
@@ -27,6 +26,7 @@ from bodystream.sources.headset.webxr_messages import (
     tracked_device,
 )
 from bodystream.types import DeviceKind
+from bodystream.web.limits import MAX_MESSAGE_BYTES
 
 HEAD = {"position_m": [0.1, 1.6, -0.2], "rotation_xyzw": [0, 0, 0, 1]}
 POSE = {"type": "pose", "seq": 3, "t_ms": 1234.5, "head": HEAD}

@@ -209,7 +209,7 @@ def test_lost_hands_guessed_hands_and_leaving(faked: Any, source: WebXrHeadset) 
     wait_for(lambda: any("hidden" in w for w in source.counts.warnings), "the reason of the stall", 5)
     faked.execute_script("window.fake.session.end()")
     wait_for(lambda: "over" in status(faked), "the end")
-    wait_for(lambda: source._server.session is None, "the end at the server")
+    wait_for(lambda: source._route.session is None, "the end at the server")
     assert faked.find_element("id", "enter").is_enabled()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodystream.sources.headset.webxr_limits import CloseCode, LeakyBucket, SessionLimits, WireCounts
+from bodystream.sources.headset.webxr_limits import CloseCode, SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_messages import (
     End,
     ErrorMessage,
@@ -27,6 +27,7 @@ from bodystream.sources.headset.webxr_messages import (
 )
 from bodystream.sources.headset.webxr_session import HeadsetSession, Phase
 from bodystream.types import DeviceKind, HeadsetSample
+from bodystream.web.limits import LeakyBucket
 from helpers.webxr_client import HEAD, LEFT, RIGHT
 
 MS = 1_000_000

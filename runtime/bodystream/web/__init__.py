@@ -1,3 +1,3 @@
-"""What every server of pages in here shares: who may talk to it."""
+"""The one server: pages, websockets, who may talk to it and how a device gets in; clocks of browsers."""
 
 __all__: list[str] = []

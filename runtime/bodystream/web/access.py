@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
@@ -64,19 +64,27 @@ class AccessPolicy:
       machine (DNS rebinding) has its own name there.
     - The `Origin`, which every browser sends with a websocket, must be the page of this very server or one of
       `origins`. A program that is no browser may send none.
-    - The token, where there is one, must be in the query.
+    - The token, where there is one, must be in the query, or in the header `Authorization: Bearer TOKEN`.
 
     Args:
         host: that the server is bound to.
         token: None where none is needed.
         origins: other pages that may connect, as `https://192.168.1.2:8080`.
+        accepts: other tokens that are as good, such as those of devices that were paired.
 
     Raises:
         ConfigurationError: no token for an address that others can reach, a token that is too short or needs escapes,
             an origin that is none.
     """
 
-    def __init__(self, host: str, token: str | None, scheme: str, origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        host: str,
+        token: str | None,
+        scheme: str,
+        origins: Sequence[str] = (),
+        accepts: Callable[[str], bool] | None = None,
+    ) -> None:
         if token is None and not is_loopback(host):
             raise ConfigurationError(f"{host} can be reached by other machines, which needs a token, and there is none")
         if token is not None and not (len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isalnum()):
@@ -95,18 +103,31 @@ class AccessPolicy:
                     f"{origin!r} is not an origin: wanted scheme, host and port only, as https://192.168.1.2:8080"
                 )
         self._loopback = is_loopback(host)
-        self._token = token
+        self._token, self._accepts = token, accepts
         self._scheme = scheme
         self._origins = frozenset(origin.lower() for origin in origins)
         name = socket.gethostname().lower()
         self._names = {host.lower(), "localhost", name, f"{name}.local", name.removesuffix(".local")}
 
-    def refusal(self, target: str, hosts: Sequence[str], origins: Sequence[str]) -> Refusal | None:
+    @property
+    def needs_token(self) -> bool:
+        return self._token is not None
+
+    def refusal(
+        self,
+        target: str,
+        hosts: Sequence[str],
+        origins: Sequence[str],
+        *,
+        authorizations: Sequence[str] = (),
+        public: bool = False,
+    ) -> Refusal | None:
         """Why the request is refused, or None.
 
         Args:
             target: path and query of the request.
-            hosts, origins: the values of all its `Host` and `Origin` headers.
+            hosts, origins, authorizations: the values of all its `Host`, `Origin` and `Authorization` headers.
+            public: what is asked for needs no token: the page itself, which tells nothing.
         """
         if len(target) > _MAX_TARGET:
             return Refusal("path", HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
@@ -122,11 +143,10 @@ class AccessPolicy:
                 HTTPStatus.FORBIDDEN,
                 "A page from another place may not connect: open the address that was printed, or allow its origin.",
             )
-        if self._token is not None:
+        if self._token is not None and not public:
             given = parse_qs(target.partition("?")[2]).get("token", [])
-            # As bytes, since compare_digest takes no str beyond ASCII; a request's odd bytes come as surrogates.
-            matches = [hmac.compare_digest(g.encode("utf-8", "replace"), self._token.encode()) for g in given]
-            if matches != [True]:
+            given += [value[7:].strip() for value in authorizations if value[:7].lower() == "bearer "]
+            if len(given) != 1 or not self._is_token(given[0]):
                 return Refusal(
                     "token",
                     HTTPStatus.FORBIDDEN,
@@ -135,6 +155,13 @@ class AccessPolicy:
                     guess=bool(given),
                 )
         return None
+
+    def _is_token(self, given: str) -> bool:
+        assert self._token is not None
+        # As bytes, since compare_digest takes no str beyond ASCII; a request's odd bytes come as surrogates.
+        if hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode()):
+            return True
+        return self._accepts is not None and self._accepts(given)
 
     def _is_ours(self, host_header: str) -> bool:
         try:

@@ -5,6 +5,7 @@ docs/webxr.md tells users how to connect and describes the messages for people w
 
 from __future__ import annotations
 
+import importlib.resources
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,25 +14,18 @@ from pathlib import Path
 
 from bodystream.errors import ConfigurationError, SourceError
 from bodystream.sources.base import SourceCounts
-from bodystream.sources.headset.webxr_invitation import invitation_of, qr_text
 from bodystream.sources.headset.webxr_limits import SessionLimits, WireCounts
-from bodystream.sources.headset.webxr_server import HeadsetServer
+from bodystream.sources.headset.webxr_route import HeadsetRoute
 from bodystream.timing import Slot
 from bodystream.types import HeadsetSample
-from bodystream.web.access import AccessPolicy, is_loopback, make_token, page_url
-from bodystream.web.certificate import (
-    Certificate,
-    local_addresses,
-    own_certificate,
-    server_context,
-    user_certificate,
-)
 from bodystream.web.clock import ClockFigures
 from bodystream.web.invitation import Invitation
+from bodystream.web.options import DEFAULT_PORT, ServerOptions
+from bodystream.web.pages import Pages
+from bodystream.web.server import PageServer
 
-__all__ = ["DEFAULT_PORT", "WebXrHeadset"]
+__all__ = ["WebXrHeadset"]
 
-DEFAULT_PORT = 8443
 _POLL_S = 0.1
 
 
@@ -46,23 +40,19 @@ class WebXrHeadset:
     20 ms ahead of now.
 
     Args:
-        host: address to listen at. Anything but the loopback can be reached by others, so that a token is made.
-        port: 0 takes a free one.
-        token: that clients must give in the query; at least 8 letters and digits. None makes one where it is needed.
-        certificate, key: PEM files; None takes a self-signed one that is made once and kept.
-        tls: false for plain http, at the loopback only: browsers offer WebXR at https addresses and at localhost.
-        origins: other pages that may connect, as `https://192.168.1.2:8080`.
+        host, port, token, certificate, key, tls, origins, configuration: see `web.options.ServerOptions`.
         on_status: called with sentences for people, the address among them, from any thread; must return soon.
         first_client_s: wait for a first client at most so long [s]; None waits until `close`.
         stop_at_end: end the iteration when the client says that its session is over.
-        configuration: folder of the self-signed certificate; None takes the user's.
         limits: of what a client may do.
+        server: one that runs already and serves others, too, in the place of an own one; it is not closed with this.
 
     Attributes:
         url: of the page, with the token.
         urls: the same at each address of this machine.
         fingerprint: SHA-256 of the certificate as browsers show it; None without TLS.
         wire: what came over the network.
+        server: that it hangs in.
 
     Raises:
         ConfigurationError: an option cannot be used.
@@ -87,28 +77,13 @@ class WebXrHeadset:
         stop_at_end: bool = False,
         configuration: Path | None = None,
         limits: SessionLimits | None = None,
+        server: PageServer | None = None,
     ) -> None:
-        if not 0 <= port <= 65535:
-            raise ConfigurationError(f"WebXR option port must be 0 to 65535, got {port}")
         if first_client_s is not None and not first_client_s > 0:
             raise ConfigurationError(f"WebXR option first_client_s must be positive, got {first_client_s}")
-        if key is not None and certificate is None:
-            raise ConfigurationError("WebXR option key needs the option certificate, the file that it belongs to")
-        if not tls and not is_loopback(host):
-            raise ConfigurationError(
-                f"without TLS only the loopback can be served, got host {host}: no browser offers WebXR at another "
-                "http address"
-            )
-        if not tls and certificate is not None:
-            raise ConfigurationError("WebXR option certificate needs TLS: leave away tls=False or the certificate")
-        token = make_token() if token is None and not is_loopback(host) else token
-        scheme = "https" if tls else "http"
-        policy = AccessPolicy(host, token, scheme, origins)
-        chosen = _certificate(certificate, key, configuration) if tls else None
         self.counts = SourceCounts()
         self.wire = WireCounts()
         self.name = "webxr"
-        self._host = host
         self._on_status = on_status
         self._first_client_s = first_client_s
         self._stop_at_end = stop_at_end
@@ -117,11 +92,16 @@ class WebXrHeadset:
         self._seen_client = threading.Event()
         self._told_ns: dict[str, int] = {}
         self._last_index = -1
-        self._server = HeadsetServer(
-            host,
-            port,
-            None if chosen is None else server_context(chosen),
-            policy,
+        self._own_server = server is None
+        if server is None:
+            options = ServerOptions(host, port, token, certificate, key, tls, tuple(origins), configuration)
+            page = importlib.resources.files("bodystream.sources.headset") / "webxr_page.html"
+            pages = Pages({"index.html": page.read_bytes()})
+            server = PageServer(options, report=self._report, status=self._status, pages=pages)
+            self.wire.refused = server.refused  # requests and messages are counted together
+        self.server = server
+        self._route = HeadsetRoute(
+            server,
             deliver=self._deliver,
             report=self._report,
             on_client=self._client_came,
@@ -129,26 +109,25 @@ class WebXrHeadset:
             counts=self.wire,
             limits=SessionLimits() if limits is None else limits,
         )
-        self.fingerprint = None if chosen is None else chosen.fingerprint
-        self.urls = [page_url(scheme, name, self._server.port, token) for name in _reachable(host)]
-        self.url = self.urls[0]
-        self._announce(chosen)
+        self.fingerprint, self.urls, self.url = server.fingerprint, server.urls, server.url
+        if self._own_server:
+            server.announce("in the headset's browser", "give webxr?host=0.0.0.0 to let a headset in")
 
     @property
     def invitation(self) -> Invitation | None:
         """The page's address and its QR code; None where only this machine can open it."""
-        return None if is_loopback(self._host) else invitation_of(self.url)
+        return self.server.invitation
 
     @property
     def rate_hz(self) -> float | None:
         """The display's rate as the browser tells it, or None."""
-        session = self._server.session
+        session = self._route.session
         return None if session is None or session.hello is None else session.hello.rate_hz
 
     @property
     def clock(self) -> ClockFigures:
         """How well the active client's clock is aligned; of the last one where there is none now."""
-        session = self._server.latest
+        session = self._route.latest
         return ClockFigures(0, 0.0, 0.0, 0) if session is None else session.clock.figures()
 
     def __iter__(self) -> Iterator[HeadsetSample]:
@@ -174,7 +153,10 @@ class WebXrHeadset:
     def close(self) -> None:
         """Stop the server and disconnect the client; safe to call twice and from another thread."""
         self._slot.close()
-        self._server.stop()
+        if self._own_server:
+            self.server.stop()
+        else:
+            self._route.close()
 
     def __enter__(self) -> WebXrHeadset:
         return self
@@ -191,21 +173,6 @@ class WebXrHeadset:
             f"no headset connected within {wait_s:g} s: open {self.url} in its browser and press Enter; both must be "
             "in one network, and no firewall between them"
         )
-
-    def _announce(self, certificate: Certificate | None) -> None:
-        where = f"open {' or '.join(self.urls)} in the headset's browser"
-        if is_loopback(self._host):
-            where += " (this machine only; give webxr?host=0.0.0.0 to let a headset in)"
-        self._status(where)
-        picture = "" if is_loopback(self._host) else qr_text(self.url)
-        if picture:
-            self._status(picture)
-        if certificate is None:
-            return
-        if certificate.own:
-            self._status(f"its certificate is our own, so the browser warns; SHA-256 {certificate.fingerprint}")
-        if certificate.note:
-            self._status(certificate.note)
 
     # The server's thread
 
@@ -240,17 +207,3 @@ class WebXrHeadset:
             self._on_status(text)
         except Exception as error:  # the caller's own function must not end the server
             self.counts.warn(f"on_status failed with {error!r} and was not told: {text}")
-
-
-def _certificate(path: str | Path | None, key: str | Path | None, folder: Path | None) -> Certificate:
-    if path is None:
-        return own_certificate(folder)
-    return user_certificate(Path(path).expanduser(), None if key is None else Path(key).expanduser())
-
-
-def _reachable(host: str) -> list[str]:
-    """The addresses to show for what the server is bound to."""
-    if host not in ("0.0.0.0", "::"):
-        return [host]
-    addresses = [a for a in local_addresses() if host == "::" or ":" not in a]
-    return addresses or ["127.0.0.1"]

@@ -6,7 +6,7 @@ import enum
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["CloseCode", "LeakyBucket", "SessionLimits", "WireCounts"]
+__all__ = ["CloseCode", "SessionLimits", "WireCounts"]
 
 
 class CloseCode(enum.IntEnum):
@@ -82,22 +82,3 @@ class WireCounts:
     emulated: int = 0
     display_clock: int = 0
     space_resets: int = 0
-
-
-class LeakyBucket:
-    """Allows `capacity` things at once, and `per_s` on the long run."""
-
-    def __init__(self, capacity: float, per_s: float) -> None:
-        self._capacity, self._per_s = capacity, per_s
-        self._level = 0.0
-        self._last_ns: int | None = None
-
-    def take(self, t_ns: int) -> bool:
-        """Count one; false where it is too much."""
-        if self._last_ns is not None:
-            self._level = max(0.0, self._level - (t_ns - self._last_ns) * 1e-9 * self._per_s)
-        self._last_ns = t_ns
-        if self._level + 1 > self._capacity:
-            return False
-        self._level += 1
-        return True

@@ -15,9 +15,9 @@ import numpy as np
 
 from bodystream.errors import InputError
 from bodystream.types import DeviceKind, TrackedDevice
+from bodystream.web.limits import MAX_MESSAGE_BYTES
 
 __all__ = [
-    "MAX_MESSAGE_BYTES",
     "PROTOCOL_VERSION",
     "ClientMessage",
     "End",
@@ -43,8 +43,6 @@ __all__ = [
 ]
 
 PROTOCOL_VERSION = 1
-MAX_MESSAGE_BYTES = 4096
-"""A pose sample with both hands takes about 500 bytes."""
 
 _MAX_POSITION_M = 100.0
 _MAX_TIME_MS = 1e13

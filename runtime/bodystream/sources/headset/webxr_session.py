@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
-from bodystream.sources.headset.webxr_limits import CloseCode, LeakyBucket, SessionLimits, WireCounts
+from bodystream.sources.headset.webxr_limits import CloseCode, SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_messages import (
     PROTOCOL_VERSION,
     End,
@@ -33,6 +33,7 @@ from bodystream.sources.headset.webxr_messages import (
 )
 from bodystream.types import HeadsetSample, TrackedDevice
 from bodystream.web.clock import ClockAlignment
+from bodystream.web.limits import LeakyBucket
 
 __all__ = ["HeadsetSession", "Phase"]
 
