@@ -65,7 +65,7 @@ def test_every_module_and_data_file_is_in_the_wheel(names: set[str]) -> None:
             if path.is_file() and "__pycache__" not in path.parts:
                 wanted.add(path.relative_to(ROOT / folder).as_posix())
     assert {name for name in wanted if name.endswith((".onnx", ".npz", ".html", ".json"))}
-    assert wanted - names == set()
+    assert wanted - names == set() and "bodystream/include/bodystream.h" in names
 
 
 def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
@@ -109,7 +109,8 @@ def test_the_source_distribution_can_be_tested(dist: Path) -> None:
     with tarfile.open(source) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"Makefile", "constraints.txt", "tests/conftest.py", "tools/system_packages.sh", "README.md"} <= inside
-    assert {"examples/README.md", "examples/push_frames.py"} <= inside
+    assert {"examples/README.md", "examples/push_frames.py", "examples/native/print_pose.c"} <= inside
+    assert "include/bodystream.h" in inside
     assert {"CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml", ".ci/run", "docs/conventions.md"} <= inside
 
 

@@ -65,10 +65,10 @@ want() { # PACKAGES PURPOSE
     why="$why
   $1: $2"
 }
-libusb=libusb-1.0-0 opengl=libgl1 chromium=chromium driver=chromium-driver
+libusb=libusb-1.0-0 opengl=libgl1 chromium=chromium driver=chromium-driver compiler=g++
 case $manager in
-dnf) libusb=libusb1 opengl=libglvnd-glx driver=chromedriver ;;
-brew) libusb=libusb chromium=google-chrome driver=chromedriver ;;
+dnf) libusb=libusb1 opengl=libglvnd-glx driver=chromedriver compiler="gcc-c++ libasan libtsan libubsan" ;;
+brew) libusb=libusb chromium=google-chrome driver=chromedriver compiler=gcc ;;
 apt-get)
     # On Ubuntu the browser has another name.
     if [ "$(sed -n 's/^ID=//p' /etc/os-release 2>/dev/null)" = ubuntu ]; then
@@ -80,6 +80,7 @@ has_library 'libusb-1\.0' || want "$libusb" "tests of RealSense cameras and reco
 has_one_of chromium chromium-browser google-chrome || [ -d "/Applications/Google Chrome.app" ] ||
     want "$chromium" "tests of the viewer's and the headset's page"
 has_one_of chromedriver || want "$driver" "the same"
+{ has_one_of cc && has_one_of c++; } || want "$compiler" "tests of include/bodystream.h"
 [ -n "$missing" ] || exit 0
 
 tried="$2/.system-packages-tried"

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from bodystream.pipelines.capture.result import CaptureResult
     from bodystream.pipelines.capture.session import CaptureSession
     from bodystream.pipelines.drive.pipeline import DriveConfig, DriveResult
-    from bodystream.pipelines.drive.send import open_sender
     from bodystream.pipelines.drive.session import DriveSession
     from bodystream.pipelines.recording.beside import record_beside
     from bodystream.pipelines.recording.recorder import TakeRecorder
     from bodystream.pipelines.run import Progress
+    from bodystream.pipelines.send.open import open_sender
     from bodystream.pose.estimator import EstimatorConfig
     from bodystream.sinks.base import Occasion, PreparingSink, Sink, SinkBase
     from bodystream.sinks.reports.capture import CaptureReport
@@ -172,11 +172,11 @@ _HOMES = {
     "pipelines.capture.result": "CaptureResult",
     "pipelines.capture.session": "CaptureSession",
     "pipelines.drive.pipeline": "DriveConfig DriveResult",
-    "pipelines.drive.send": "open_sender",
     "pipelines.drive.session": "DriveSession",
     "pipelines.recording.beside": "record_beside",
     "pipelines.recording.recorder": "TakeRecorder",
     "pipelines.run": "Progress",
+    "pipelines.send.open": "open_sender",
     "pose.estimator": "EstimatorConfig",
     "sinks.base": "Occasion PreparingSink Sink SinkBase",
     "sinks.reports.capture": "CaptureReport",

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from bodystream.errors import ConfigurationError
-from bodystream.pipelines.drive import send_sink as send_sink_module
 from bodystream.pipelines.drive.pipeline import DriveConfig
-from bodystream.pipelines.drive.send import open_sender
-from bodystream.pipelines.drive.send_sink import SendSink
 from bodystream.pipelines.drive.session import DriveSession
+from bodystream.pipelines.send.open import open_sender
+from bodystream.pipelines.send.pace import Pace
+from bodystream.pipelines.send.pose_sink import SendSink
 from bodystream.pose.calibration import height_of
-from bodystream.sinks.send import DrivenPose
 from bodystream.sinks.send.udp import MAX_BUNDLE_BYTES, OscUdp, host_and_port, osc_bundles, osc_message
 from bodystream.sources.headset.synthetic import MotionHeadset
 from helpers.drive_parts import ESTIMATOR
@@ -47,21 +46,6 @@ def waiting(receiver: socket.socket) -> list[list[OscElement]]:
             out.append(decode(receiver.recv(65536)))
     except BlockingIOError:
         return out
-
-
-class Recorded:
-    """A sender without a network."""
-
-    name, warnings = "recorded", []
-
-    def __init__(self) -> None:
-        self.closed = 0
-
-    def send(self, driven: DrivenPose) -> bool:
-        return True
-
-    def close(self) -> None:
-        self.closed += 1
 
 
 def test_several_receivers_get_the_session_and_one_that_is_away_costs_nothing() -> None:
@@ -147,17 +131,16 @@ def test_as_many_poses_are_sent_as_the_rate_says(
     rate_hz: float | None, wanted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten seconds of a 90 Hz headset whose samples come up to 1.5 ms early or late."""
-    sink = SendSink(Recorded(), rate_hz)
+    pace = Pace(rate_hz, "rate_hz")
     jitter_ns = np.random.default_rng(0).integers(-1_500_000, 1_500_000, 900)
-    due = [sink._is_due(round(k * 1e9 / 90) + int(jitter_ns[k])) for k in range(900)]
+    due = [pace.is_due(round(k * 1e9 / 90) + int(jitter_ns[k])) for k in range(900)]
     assert abs(sum(due) - wanted) <= 1
-    assert send_sink_module.now_ns() > 0
 
 
 def test_a_pause_is_not_made_up_for() -> None:
-    sink = SendSink(Recorded(), 50.0)
-    assert sink._is_due(0) and not sink._is_due(10_000_000)
-    assert sum(sink._is_due(60_000_000_000 + k * 1_000_000) for k in range(100)) <= 7
+    pace = Pace(50.0, "rate_hz")
+    assert pace.is_due(0) and not pace.is_due(10_000_000)
+    assert sum(pace.is_due(60_000_000_000 + k * 1_000_000) for k in range(100)) <= 7
 
 
 def test_an_odd_network_is_told_once_and_does_not_end_it() -> None:
@@ -189,6 +172,10 @@ def test_an_odd_network_is_told_once_and_does_not_end_it() -> None:
         ("vmc:no.such.host.invalid:39539", "there is no host 'no.such.host.invalid'"),
         ("vmc:127.0.0.1:39539?rate_hz=0", "rate_hz must be above 0 and at most 1000, got 0"),
         ("vmc:127.0.0.1:39539?rate_hz=nan", "rate_hz must be a number"),
+        ("shm:a/b", "a name has 1 to 18 letters, digits, - or _, got 'a/b'"),
+        ("shm", "write shm:NAME"),
+        ("shm:t-send?surface_hz=-1", "surface_hz must be 0 .poses only. to 1000"),
+        ("shm:t-send?max_vertices=0", "max_vertices must be 1 to"),
         ("vmc:127.0.0.1:39539?rate=60", "vmc has no key 'rate'.*did you mean rate_hz"),
         ("vrchat:127.0.0.1:9000?height_m=175", "height_m must be 0.5 to 3.0 metres, got 175"),
         ("vrchat:127.0.0.1:9000?trackers=", "at least one tracker"),
@@ -202,6 +189,12 @@ def test_an_odd_network_is_told_once_and_does_not_end_it() -> None:
 def test_what_cannot_be_sent_to_is_said(spec: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         open_sender(spec)
+
+
+@pytest.mark.parametrize("kind", ["vmc:127.0.0.1:39539", "vrchat:127.0.0.1:9000", "zmq:0"])
+def test_a_capture_has_no_poses_to_send(kind: str) -> None:
+    with pytest.raises(ConfigurationError, match="a capture has none: send its surface by shm"):
+        open_sender(kind, "surface")
 
 
 def test_hosts_may_be_of_version_six() -> None:

@@ -119,7 +119,7 @@ class Drive(RunOptions):
 
     @classmethod
     def more_help(cls, width: int) -> str:
-        from bodystream.pipelines.drive.send import SEND_KINDS
+        from bodystream.pipelines.send.open import SEND_KINDS
         from bodystream.sources.grammar import describe_kinds
 
         return f"{super().more_help(width)}\n\nWhat --send takes:\n{describe_kinds(SEND_KINDS, width)}"
@@ -145,10 +145,10 @@ class Drive(RunOptions):
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.pipelines.drive.files import DriveFiles
-        from bodystream.pipelines.drive.send import open_sender
         from bodystream.pipelines.drive.session import DriveSession
         from bodystream.pipelines.recording.beside import record_beside
         from bodystream.pipelines.recovery import recover_folder
+        from bodystream.pipelines.send.open import open_sender
         from bodystream.sources.headset.replay import ReplayedHeadset
 
         notes = Notes(line.print)

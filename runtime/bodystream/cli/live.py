@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from bodystream.cli.browser import open_page
-from bodystream.cli.options import optional
+from bodystream.cli.options import SendWords, optional
 from bodystream.cli.process import settle_memory, start_warp, use_one_opencv_thread
 from bodystream.cli.run_options import MovedOption, RunOptions
 from bodystream.cli.session_end import Notes, ending, run_session
@@ -39,6 +39,7 @@ class Live(RunOptions):
       bodystream live --source realsense                  a connected camera
       bodystream live --source realsense:take.db3         a librealsense recording
       bodystream live --source folder:PATH --headless --out out/
+      bodystream live --send shm:room                     the surface to other programs, docs/native.md
     """
 
     source: str = "synthetic"
@@ -68,6 +69,9 @@ class Live(RunOptions):
     voxel_mm: float = 8.0
     """Edge of a voxel of the fused volume."""
 
+    send: SendWords = ()
+    """Send the surface of each frame to another program, see above for the kinds and their keys. May be repeated."""
+
     quality_every: int = 3
     """With --report: compare model and frame on every n-th frame; 0 = never."""
 
@@ -88,6 +92,14 @@ class Live(RunOptions):
         from bodystream.sources.open import SOURCE_KINDS
 
         return SOURCE_KINDS
+
+    @classmethod
+    def more_help(cls, width: int) -> str:
+        from bodystream.pipelines.send.open import SEND_KINDS, SURFACE_KINDS
+        from bodystream.sources.grammar import describe_kinds
+
+        kinds = [kind for kind in SEND_KINDS if kind.name in SURFACE_KINDS]
+        return f"{super().more_help(width)}\n\nWhat --send takes:\n{describe_kinds(kinds, width)}"
 
     def run(self) -> int:
         if self.quality_every < 0:
@@ -111,6 +123,7 @@ class Live(RunOptions):
         from bodystream.pipelines.capture.session import CaptureSession
         from bodystream.pipelines.recording.beside import record_beside
         from bodystream.pipelines.recovery import recover_folder
+        from bodystream.pipelines.send.open import open_sender
         from bodystream.sources import open_source
         from bodystream.sources.folder import FolderSource
         from bodystream.sources.take import TakeSource
@@ -133,6 +146,9 @@ class Live(RunOptions):
         files = [] if self.out is None else [CaptureFiles(self.out, notes.tell)]
         if self.out is not None:
             recover_folder(self.out, line.print)
+        senders = [open_sender(receiver, "surface") for receiver in self.send]
+        for sender in senders:
+            stack.callback(sender.close)
         flow = choose_flow(self.flow, bundles, device, config.flow)
         stack.callback(flow.estimator.close)
         line.print(f"flow: {flow.reason}")
@@ -153,7 +169,7 @@ class Live(RunOptions):
             if self.record is not None:
                 record_beside(session, self.record, notes.tell)
             session.open()
-            for sink in files:
+            for sink in (*files, *senders):
                 session.add_sink(sink)
             if not self.headless:
                 self._show(session, notes, line)

@@ -83,6 +83,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
         ("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"
     ),
     CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
+    CommandEntry(("publish",), "bodystream.cli.publish", "Publish", "write poses or surfaces to shared memory"),
     CommandEntry(("record",), "bodystream.cli.record", "Record", "record a camera and a headset to one file"),
     CommandEntry(("convert",), "bodystream.cli.convert", "Convert", "turn a recording into one of another format"),
     CommandEntry(("recover",), "bodystream.cli.recover", "Recover", "make the files of a session that was killed"),

@@ -5,11 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["VmcSendConfig", "VrchatSendConfig", "ZmqSendConfig"]
+__all__ = ["ShmSendConfig", "VmcSendConfig", "VrchatSendConfig", "ZmqSendConfig"]
 
 Tracker = Literal[
     "hip", "chest", "left_foot", "right_foot", "left_knee", "right_knee", "left_elbow", "right_elbow", "head"
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class ShmSendConfig:
+    """How results are written to shared memory.
+
+    Attributes:
+        surface_hz: surfaces a second at most [Hz]; 0 = poses only. Of poses each one is written.
+        max_vertices: of the largest surface that there is room for; of faces twice as many. A vertex takes 160 bytes.
+    """
+
+    surface_hz: float = 30.0
+    max_vertices: int = 65_536
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bodystream.errors import ConfigurationError
 from bodystream.pipelines.drive.view import DriveView
+from bodystream.pipelines.send.pace import Pace
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.send import DrivenPose, PoseSender
 from bodystream.timing import now_ns
@@ -28,20 +28,17 @@ class SendSink(SinkBase[DrivenPose]):
     """
 
     def __init__(self, sender: PoseSender, rate_hz: float | None = None) -> None:
-        if rate_hz is not None and not 0.0 < rate_hz <= 1000.0:
-            raise ConfigurationError(f"{sender.name}: rate_hz must be above 0 and at most 1000, got {rate_hz:g}")
         self.name = sender.name
         self.sent = self.left_out = 0
         self._sender = sender
-        self._period_ns = 0 if rate_hz is None else round(1e9 / rate_hz)
-        self._due_ns: int | None = None
+        self._pace = Pace(rate_hz, f"{sender.name}: rate_hz")
 
     @property
     def warnings(self) -> Sequence[str]:
         return self._sender.warnings
 
     def prepare(self, view: DriveView) -> DrivenPose | None:
-        if view.occasion is not Occasion.RESULT or view.result is None or not self._is_due(now_ns()):
+        if view.occasion is not Occasion.RESULT or view.result is None or not self._pace.is_due(now_ns()):
             return None
         return view.driven
 
@@ -55,17 +52,3 @@ class SendSink(SinkBase[DrivenPose]):
         self._sender.close()
         rest = f", {self.left_out} could not be sent" if self.left_out else ""
         return (f"sent {self.sent} poses to {self.name}{rest}",)
-
-    def _is_due(self, now: int) -> bool:
-        """Whether a pose is to be sent now, so that on the long run there are as many as the rate wants.
-
-        A pose that comes a little early is not left to the next one: of 90 poses a second at a rate of 90 Hz none is
-        to be lost for their jitter.
-        """
-        if not self._period_ns:
-            return True
-        if self._due_ns is not None and now < self._due_ns - self._period_ns // 4:
-            return False
-        due = now if self._due_ns is None else max(self._due_ns, now - self._period_ns)
-        self._due_ns = due + self._period_ns
-        return True
