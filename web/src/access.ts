@@ -12,11 +12,22 @@ export class Access {
   }
 
   /** Of a websocket of this server. */
-  socket(path: "stream" | "headset"): URL {
+  socket(path: "stream" | "headset" | "pair"): URL {
     const address = new URL(path, location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     if (this.#token) address.searchParams.set("token", this.#token);
     return address;
+  }
+
+  /** Whether the server is there and does not let this page in: browsers do not tell that of a websocket. */
+  async refused(): Promise<boolean> {
+    const address = new URL("metrics", location.href); // needs the token, as the websockets do
+    if (this.#token) address.searchParams.set("token", this.#token);
+    try {
+      return (await fetch(address, { cache: "no-store" })).status === 403;
+    } catch {
+      return false; // not reached
+    }
   }
 
   /**
@@ -25,12 +36,18 @@ export class Access {
    * Throws an error whose message is for the person.
    */
   async pair(code: string): Promise<void> {
-    const answer = await fetch(new URL("pair", location.href), {
-      method: "POST", cache: "no-store", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }),
+    const address = this.socket("pair");
+    const token = await new Promise<string>((resolve, reject) => {
+      const socket = new WebSocket(address);
+      socket.onopen = () => socket.send(JSON.stringify({ type: "pair", code }));
+      socket.onclose = () => reject(new Error("The computer is not reached."));
+      socket.onmessage = (event: MessageEvent<string>) => {
+        const answer = JSON.parse(event.data) as { type: "paired"; token: string } | { type: "error"; message: string };
+        if (answer.type === "paired") resolve(answer.token);
+        else reject(new Error(`${answer.message[0].toUpperCase()}${answer.message.slice(1)}.`));
+        socket.close();
+      };
     });
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(text.trim() || `The server answered ${answer.status}.`);
-    const { token } = JSON.parse(text) as { token: string };
     this.#token = token;
     sessionStorage.setItem(KEPT, token);
   }

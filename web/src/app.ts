@@ -8,10 +8,13 @@ import type { Message } from "./stream/envelope.ts";
 import { Link } from "./stream/link.ts";
 import type { Failure } from "./stream/link.ts";
 import type { Hello, Status } from "./stream/texts.ts";
+import { CalibrationCard } from "./ui/calibration_card.ts";
 import { Hud } from "./ui/hud.ts";
 import { Notices } from "./ui/notices.ts";
 import { Phases } from "./ui/phases.ts";
 import { Tools } from "./ui/tools.ts";
+import { Calibrator } from "./xr/calibrator.ts";
+import { Immersive } from "./xr/immersive.ts";
 
 const STALE_MS = 2500; // without a new picture for so long it is said
 
@@ -21,6 +24,8 @@ export class App {
   readonly access = new Access();
   readonly link: Link;
   readonly notices = new Notices();
+  readonly calibrator: Calibrator;
+  readonly #immersive: Immersive;
   readonly #framing: Framing;
   readonly #hud = new Hud();
   readonly #phases: Phases;
@@ -42,7 +47,7 @@ export class App {
       await this.access.pair(code);
       this.link.connect();
     });
-    this.link = new Link(() => this.access.socket("stream"), {
+    this.link = new Link(() => this.access.socket("stream"), () => this.access.refused(), {
       connecting: () => this.#connecting(),
       hello: (hello) => this.#greeted(hello),
       status: (status) => this.#told(status),
@@ -54,30 +59,39 @@ export class App {
       views: (views) => this.#setViews(views),
       fit: () => this.#framing.fit(),
       record: (on) => this.link.send({ type: "record", on }),
-      calibrate: () => this.onCalibrate(),
+      calibrate: () => this.calibrator.begin(),
     });
+    const card = new CalibrationCard(() => this.calibrator.next(), () => this.calibrator.end());
+    this.calibrator = new Calibrator((pose) => this.link.send({ type: "calibrate", pose }), (shown) => {
+      card.show(shown);
+      this.#immersive.showCalibration(shown);
+    });
+    this.#immersive = new Immersive(this);
     addEventListener("resize", () => this.#framing.refit());
   }
-
-  /** Set by who shows the calibration. */
-  onCalibrate: () => void = () => undefined;
-  /** Called with each message of state. */
-  onStatus: (status: Status) => void = () => undefined;
 
   get status(): Status | null {
     return this.#status;
   }
 
-  get picture(): Picture | null {
-    return this.#picture;
+  /** What the server may be asked for. */
+  get controls(): readonly string[] {
+    return this.#hello?.controls ?? [];
+  }
+
+  get live(): boolean {
+    return this.#phases.phase === "live";
   }
 
   start(): void {
     this.link.connect();
   }
 
-  /** Once per frame of the display, or of the headset. */
-  frame(t_ms: number): void {
+  /** Once per frame of the display, or of the headset, which then gives its own. */
+  frame(t_ms: number, frame: XRFrame | undefined): void {
+    const read = frame ? this.#immersive.frame(frame) : null;
+    if (read) this.calibrator.sample({ head: height(read.head), left: height(read.left), right: height(read.right) });
+    this.calibrator.update();
     if (!this.stage.renderer.xr.isPresenting) {
       this.#framing.update();
       const subject = this.world.subject();
@@ -125,7 +139,7 @@ export class App {
     this.#status = status;
     this.#tools.recording(status.recording);
     for (const warning of status.warnings) this.notices.show(warning);
-    this.onStatus(status);
+    this.calibrator.told(status);
   }
 
   #took(message: Message, bytes: number): void {
@@ -138,6 +152,7 @@ export class App {
     this.#pictured_ms = now;
     this.#undrawn = true;
     this.stage.touch();
+    if (picture.of === "body" && !this.#immersive.presenting) this.calibrator.sample(heightsOf(picture));
     if (first || this.#phases.phase === "waiting") {
       this.#phases.set("live", "Live");
       if (first) performance.mark("first-picture");
@@ -180,4 +195,14 @@ export class App {
     this.link.subscribe({ body: true, surface: true, graph: views.has("graph") });
     this.stage.touch();
   }
+}
+
+function height(pose: { readonly position_m: readonly number[] } | null | undefined): number | null {
+  return pose ? pose.position_m[1] : null;
+}
+
+/** Of a headset that another page is worn with. */
+function heightsOf({ motion: { devices } }: Picture): { head: number | null; left: number | null; right: number | null } {
+  const of = (side: string): number | null => height(devices.find((device) => device.side === side));
+  return { head: of("head"), left: of("left"), right: of("right") };
 }

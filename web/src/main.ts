@@ -5,7 +5,7 @@ import { element, setText } from "./ui/dom.ts";
 function start(): void {
   const canvas = element("scene", HTMLCanvasElement);
   const app = new App(canvas);
-  app.stage.renderer.setAnimationLoop((t_ms: number) => app.frame(t_ms));
+  app.stage.renderer.setAnimationLoop((t_ms: number, frame?: XRFrame) => app.frame(t_ms, frame));
   app.start();
 }
 

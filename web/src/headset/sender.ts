@@ -11,6 +11,8 @@ export interface SenderEvents {
   status(text: string): void;
   /** For the person: what the server has to say. */
   notice(text: string): void;
+  /** The space has another origin: what stands in it is to be placed anew. */
+  recentred(): void;
   /** The server does not want this page again: the session is to end. */
   refused(): void;
 }
@@ -37,7 +39,10 @@ export class HeadsetSender {
     this.#address = address;
     this.#events = events;
     session.onvisibilitychange = () => this.#send({ type: "visibility", state: session.visibilityState });
-    space.onreset = () => this.#send({ type: "reset" });
+    space.onreset = () => {
+      this.#send({ type: "reset" });
+      events.recentred();
+    };
     events.status("Connecting...");
     this.#connect();
   }

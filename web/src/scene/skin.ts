@@ -1,6 +1,6 @@
 // A surface in pieces and the bones that move it, skinned by the graphics processor.
 import {
-  Bone, BufferAttribute, BufferGeometry, Color, DetachedBindMode, DoubleSide, FrontSide, Group, Matrix4,
+  Bone, BufferAttribute, BufferGeometry, Color, DetachedBindMode, DoubleSide, EqualStencilFunc, FrontSide, Group, Matrix4,
   MeshStandardMaterial, Quaternion, Skeleton, SkinnedMesh, SRGBColorSpace, Vector3,
 } from "three";
 import type { Piece, SkeletonPart } from "../stream/meshes.ts";
@@ -11,6 +11,8 @@ type Skinned = SkinnedMesh<BufferGeometry, MeshStandardMaterial>;
 const ONE = new Vector3(1, 1, 1);
 const IDENTITY = new Matrix4();
 const FIRST_BONES = 32;
+/** What a mirror's pane marks in the stencil. */
+export const MIRROR_STENCIL = 1;
 
 interface Part {
   readonly shown: Skinned;
@@ -80,7 +82,8 @@ export class SkinnedView {
     const whole = geometryOf(piece);
     const material = materialOf(piece);
     const shown = this.#skinned(whole, material);
-    const twin = this.#skinned(whole, material);
+    const twin = this.#skinned(whole, reflected(material));
+    twin.renderOrder = 2; // after the pane that says where it may be seen
     shown.castShadow = shown.receiveShadow = true;
     const part: Part = { shown, twin, whole, headless: null };
     this.#parts.set(piece.number, part);
@@ -92,7 +95,8 @@ export class SkinnedView {
 
   /** Leave out what follows a bone, in what is seen and not in a mirror: the eyes are inside the head. */
   setWithout(bone: number | null): void {
-    if (bone !== this.#without) for (const part of this.#parts.values()) part.headless = dispose(part.headless);
+    if (bone === this.#without) return;
+    for (const part of this.#parts.values()) part.headless = dispose(part.headless);
     this.#without = bone;
     for (const part of this.#parts.values()) this.#setWithout(part);
   }
@@ -182,6 +186,7 @@ export class SkinnedView {
     part.whole.dispose();
     part.headless?.dispose();
     part.shown.material.dispose();
+    part.twin.material.dispose();
   }
 }
 
@@ -201,6 +206,16 @@ function materialOf({ colours, colour, bothSides }: Piece): MeshStandardMaterial
   });
   material.userData["opacity"] = a / 255;
   return material;
+}
+
+/** Drawn behind what is opaque, and only where a mirror is. */
+function reflected(material: MeshStandardMaterial): MeshStandardMaterial {
+  const copy = material.clone();
+  copy.transparent = true;
+  copy.stencilWrite = true; // turns the test on
+  copy.stencilFunc = EqualStencilFunc;
+  copy.stencilRef = MIRROR_STENCIL;
+  return copy;
 }
 
 function geometryOf({ vertices, normals, faces, bones, weights, colours }: Piece): BufferGeometry {

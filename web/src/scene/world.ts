@@ -48,6 +48,7 @@ export class World {
   #views: ReadonlySet<View> = new Set<View>(["surface"]);
   #theme: Theme | null = null;
   #both = false;
+  #firstPerson = false;
 
   constructor() {
     this.#camera.add(this.surface.group, this.#whole.mesh);
@@ -63,6 +64,13 @@ export class World {
 
   setViews(views: ReadonlySet<View>): void {
     this.#views = views;
+    this.#apply();
+  }
+
+  /** Seen from the body's own eyes: its head is left out, and what the headset knows itself. */
+  setFirstPerson(on: boolean): void {
+    this.#firstPerson = on;
+    this.devices.group.visible = !on;
     this.#apply();
   }
 
@@ -205,14 +213,15 @@ export class World {
   }
 
   #apply(): void {
-    const surface = this.#views.has("surface");
-    const within = this.#views.has("skeleton") || this.#views.has("graph");
+    const surface = this.#views.has("surface") || this.#firstPerson;
+    const within = !this.#firstPerson && (this.#views.has("skeleton") || this.#views.has("graph"));
+    this.body.setWithout(this.#firstPerson ? this.head : null);
     this.body.setVisible(surface);
     this.surface.setVisible(surface);
     this.body.setOpacity(within && this.#skeleton && this.#views.has("skeleton") ? SEE_THROUGH : 1);
     this.surface.setOpacity(within && this.#graph ? SEE_THROUGH : 1);
-    if (this.#skeleton) this.#skeleton.group.visible = this.#views.has("skeleton");
-    if (this.#graph) this.#graph.group.visible = this.#views.has("graph");
+    if (this.#skeleton) this.#skeleton.group.visible = within && this.#views.has("skeleton");
+    if (this.#graph) this.#graph.group.visible = within && this.#views.has("graph");
   }
 
   #colour(): void {

@@ -11,7 +11,7 @@ const CLOSED_POLICY = 1008;
 
 export type Failure =
   | { readonly kind: "lost"; readonly retry_ms: number } // comes back by itself
-  | { readonly kind: "refused"; readonly text: string } // the token is missing or wrong
+  | { readonly kind: "refused" } // the token is missing or wrong
   | { readonly kind: "version"; readonly text: string } // another version of the format
   | { readonly kind: "closed"; readonly text: string }; // the server does not want this page
 
@@ -28,6 +28,7 @@ export interface LinkEvents {
 
 export class Link {
   readonly #address: () => URL;
+  readonly #refused: () => Promise<boolean>;
   readonly #events: LinkEvents;
   #socket: WebSocket | null = null;
   #queue: Promise<void> = Promise.resolve();
@@ -38,9 +39,13 @@ export class Link {
   #offset_ms: number | null = null;
   #bye = "";
 
-  /** @param address of the websocket, asked for at each connection: the token may be another one by then */
-  constructor(address: () => URL, events: LinkEvents) {
+  /**
+   * @param address of the websocket, asked for at each connection: the token may be another one by then
+   * @param refused whether the server is there and does not let this page in
+   */
+  constructor(address: () => URL, refused: () => Promise<boolean>, events: LinkEvents) {
     this.#address = address;
+    this.#refused = refused;
     this.#events = events;
   }
 
@@ -141,25 +146,12 @@ export class Link {
     if (event.code === CLOSED_VERSION) return this.#events.failed({ kind: "version", text: event.reason || this.#bye });
     if (event.code === CLOSED_POLICY) return this.#events.failed({ kind: "closed", text: event.reason || this.#bye });
     if (!opened) {
-      // A browser does not tell why a websocket was refused; the same address without one does.
-      const refusal = await this.#refusal();
+      const refused = await this.#refused();
       if (this.#socket !== socket) return;
-      if (refusal) return this.#events.failed(refusal);
+      if (refused) return this.#events.failed({ kind: "refused" });
     }
     const retry_ms = RETRIES_MS[Math.min(this.#attempt++, RETRIES_MS.length - 1)];
     this.#events.failed({ kind: "lost", retry_ms });
     this.#timer = window.setTimeout(() => this.connect(), retry_ms);
-  }
-
-  async #refusal(): Promise<Failure | null> {
-    const address = this.#address();
-    address.protocol = location.protocol;
-    try {
-      const answer = await fetch(address, { cache: "no-store" });
-      if (answer.status === 401 || answer.status === 403) return { kind: "refused", text: (await answer.text()).trim() };
-      return null;
-    } catch {
-      return null; // not reached
-    }
   }
 }

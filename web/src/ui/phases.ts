@@ -30,7 +30,7 @@ export class Phases {
       event.preventDefault();
       this.#told.textContent = "";
       this.#form.inert = true;
-      pair(this.#code.value.trim().toLowerCase())
+      pair(this.#code.value.trim())
         .catch((error: unknown) => setText(this.#told, error instanceof Error ? error.message : String(error)))
         .finally(() => (this.#form.inert = false));
     };

@@ -1,0 +1,62 @@
+// The one calibration that may be going on, whoever shows it: heights go in, the server is asked, its answer is told.
+import { Calibration } from "./calibration.ts";
+import type { Heights, Shown } from "./calibration.ts";
+import type { Status } from "../stream/texts.ts";
+
+const OVER_MS = 6000; // so long the result stays
+
+export class Calibrator {
+  readonly #ask: (pose: "T") => void;
+  readonly #changed: (shown: Shown | null) => void;
+  #running: Calibration | null = null;
+  #over_ms = 0;
+
+  /**
+   * @param ask asks the server to measure
+   * @param changed takes what is to be shown, null where nothing is
+   */
+  constructor(ask: (pose: "T") => void, changed: (shown: Shown | null) => void) {
+    this.#ask = ask;
+    this.#changed = changed;
+  }
+
+  get running(): boolean {
+    return this.#running !== null;
+  }
+
+  begin(): void {
+    this.#running = new Calibration(performance.now(), this.#ask);
+    this.#over_ms = 0;
+    this.update();
+  }
+
+  next(): void {
+    this.#running?.next(performance.now());
+    this.update();
+  }
+
+  end(): void {
+    this.#running = null;
+    this.#changed(null);
+  }
+
+  sample(heights: Heights): void {
+    this.#running?.sample(performance.now(), heights);
+  }
+
+  told({ calibration }: Status): void {
+    if (calibration) this.#running?.told(performance.now(), calibration);
+  }
+
+  /** Once per frame. */
+  update(): void {
+    const now = performance.now();
+    this.#running?.tick(now);
+    if (!this.#running) return;
+    const shown = this.#running.shown(now);
+    this.#changed(shown);
+    if (!shown.over) return;
+    this.#over_ms ||= now;
+    if (now - this.#over_ms > OVER_MS) this.end();
+  }
+}

@@ -1,0 +1,70 @@
+// Controllers and hands as the headset itself sees them: rays to point with, and the joints of tracked hands.
+import {
+  BufferGeometry, Float32BufferAttribute, Group, IcosahedronGeometry, InstancedMesh, Line, LineBasicMaterial, Matrix4,
+  MeshStandardMaterial,
+} from "three";
+import type { WebGLRenderer, XRTargetRaySpace } from "three";
+import type { Theme } from "../scene/stage.ts";
+
+const HAND_JOINTS = 25;
+const RAY_M = 1.2;
+const COUNT = 2;
+
+export class Pointers {
+  readonly group = new Group();
+  readonly #rays: XRTargetRaySpace[];
+  readonly #lines: Line<BufferGeometry, LineBasicMaterial>[] = [];
+  readonly #joints: InstancedMesh<IcosahedronGeometry, MeshStandardMaterial>;
+  readonly #matrix = new Matrix4();
+
+  /** @param select called with the ray whose trigger was pulled, or whose fingers were pinched */
+  constructor(renderer: WebGLRenderer, select: (pointer: XRTargetRaySpace) => void) {
+    this.#rays = Array.from({ length: COUNT }, (_, i) => renderer.xr.getController(i));
+    for (const ray of this.#rays) {
+      const geometry = new BufferGeometry();
+      geometry.setAttribute("position", new Float32BufferAttribute([0, 0, 0, 0, 0, -1], 3));
+      const line = new Line(geometry, new LineBasicMaterial({ transparent: true, opacity: 0.55 }));
+      line.scale.z = RAY_M;
+      line.frustumCulled = false;
+      ray.add(line);
+      this.#lines.push(line);
+      ray.addEventListener("select", () => select(ray));
+      this.group.add(ray);
+    }
+    this.#joints = new InstancedMesh(new IcosahedronGeometry(1, 1), new MeshStandardMaterial({ roughness: 0.6 }), COUNT * HAND_JOINTS);
+    this.#joints.frustumCulled = false;
+    this.#joints.count = 0;
+    this.group.add(this.#joints);
+  }
+
+  setTheme(theme: Theme): void {
+    for (const line of this.#lines) line.material.color.setHex(theme.accent);
+    this.#joints.material.color.setHex(theme.accent);
+  }
+
+  get rays(): readonly XRTargetRaySpace[] {
+    return this.#rays.filter((ray) => ray.visible);
+  }
+
+  /** A ray ends where it meets something. */
+  setLength(pointer: XRTargetRaySpace, metres: number | null): void {
+    this.#lines[this.#rays.indexOf(pointer)].scale.z = metres ?? RAY_M;
+  }
+
+  /** Where the joints of tracked hands are, each as large as the finger is there. */
+  update(frame: XRFrame, space: XRReferenceSpace): void {
+    let shown = 0;
+    for (const source of frame.session.inputSources) {
+      if (!source.hand || !frame.getJointPose) continue;
+      for (const joint of source.hand.values()) {
+        const pose = frame.getJointPose(joint, space);
+        if (!pose || shown === COUNT * HAND_JOINTS) continue;
+        const { x, y, z } = pose.transform.position;
+        const radius = pose.radius ?? 0.008;
+        this.#joints.setMatrixAt(shown++, this.#matrix.makeScale(radius, radius, radius).setPosition(x, y, z));
+      }
+    }
+    this.#joints.count = shown;
+    this.#joints.instanceMatrix.needsUpdate = true;
+  }
+}
