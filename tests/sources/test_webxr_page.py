@@ -20,7 +20,8 @@ needs("cryptography", "pip install 'bodystream[webxr]'")
 
 _START_S = 60.0
 
-# What the page uses of the WebXR Device API and no more. The head moves to the right by 1 m/s of performance.now().
+# What the page and three.js use of the WebXR Device API and no more. The head moves to the right by 1 m/s of the
+# page's clock.
 FAKE_XR = """
 const pose = (p, q, emulated = false) => ({
   emulatedPosition: emulated,
@@ -33,20 +34,23 @@ class FakeSession extends EventTarget {
     super();
     this.visibilityState = "visible";
     this.frameRate = 72;
-    this.renderState = { baseLayer: null };
+    this.renderState = { baseLayer: null, layers: [] };
+    this.environmentBlendMode = "opaque";
+    this.spaces = new Map();
     this.grip = {};
     this.wrist = {};
     this.inputSources = [
       { handedness: "none", gripSpace: {}, hand: null },
       { handedness: "left", gripSpace: this.grip, hand: null },
-      { handedness: "right", gripSpace: {}, hand: { get: (name) => (name === "wrist" ? this.wrist : null) } },
+      { handedness: "right", gripSpace: {}, hand: new Map([["wrist", this.wrist]]) },
     ];
     this.over = false;
   }
   updateRenderState(state) { Object.assign(this.renderState, state); }
   async requestReferenceSpace(kind) {
     if (!window.fake.spaces.includes(kind)) throw new DOMException("no such space", "NotSupportedError");
-    return window.fake.space = { kind };
+    if (!this.spaces.has(kind)) this.spaces.set(kind, { kind });
+    return window.fake.space = this.spaces.get(kind);
   }
   requestAnimationFrame(callback) {
     setTimeout(() => {
@@ -55,19 +59,20 @@ class FakeSession extends EventTarget {
       callback(performance.now(), this.frame());
     }, 1000 / 72);
   }
+  cancelAnimationFrame() {}
   frame() {
     const now = performance.now();
     return {
       session: this,
       predictedDisplayTime: now + 20,
-      getViewerPose: () => pose([now / 1000, 1.7, 0], still),
+      getViewerPose: () => ({ ...pose([now / 1000, 1.7, 0], still), views: [] }),
       getPose: (space) => (space === this.grip ? pose([-0.3, 1.1, -0.2], [0, 0.6, 0, 0.8], window.fake.emulate) : null),
       getJointPose: (joint) => (joint === this.wrist && window.fake.hands ? pose([0.3, 1, -0.2], still) : null),
     };
   }
   async end() {
     this.over = true;
-    if (this.onend) this.onend();
+    this.dispatchEvent(new Event("end"));
   }
 }
 Object.defineProperty(navigator, "xr", { value: {
@@ -77,7 +82,12 @@ Object.defineProperty(navigator, "xr", { value: {
     return window.fake.session = new FakeSession();
   },
 }});
-window.XRWebGLLayer = class { constructor() { this.framebuffer = null; } };
+window.XRWebGLBinding = undefined;
+window.XRWebGLLayer = class {
+  constructor() { Object.assign(this, { framebuffer: null, framebufferWidth: 64, framebufferHeight: 64 }); }
+  getViewport() { return { x: 0, y: 0, width: 64, height: 64 }; }
+};
+WebGL2RenderingContext.prototype.makeXRCompatible = async () => undefined;
 """
 
 

@@ -2,6 +2,9 @@
 
 const KEPT = "bodystream-token";
 
+/** `refused`: the token is missing or wrong. `busy`: no place is left. `away`: the server is not reached. */
+export type Obstacle = "refused" | "busy" | "away";
+
 /** The token of the page's address, else the one that a pairing code brought in this tab. */
 export class Access {
   #token: string | null;
@@ -19,14 +22,24 @@ export class Access {
     return address;
   }
 
-  /** Whether the server is there and does not let this page in: browsers do not tell that of a websocket. */
-  async refused(): Promise<boolean> {
+  /** Whether the server has such a websocket; true, too, where it is not reached, which a connection will tell. */
+  async offers(path: "stream" | "headset"): Promise<boolean> {
+    try {
+      const health = (await (await fetch(new URL("health", location.href), { cache: "no-store" })).json()) as { routes: string[] };
+      return health.routes.includes(`/${path}`);
+    } catch {
+      return true;
+    }
+  }
+
+  /** What is amiss where a websocket did not open, which browsers do not tell. */
+  async obstacle(): Promise<Obstacle> {
     const address = new URL("metrics", location.href); // needs the token, as the websockets do
     if (this.#token) address.searchParams.set("token", this.#token);
     try {
-      return (await fetch(address, { cache: "no-store" })).status === 403;
+      return (await fetch(address, { cache: "no-store" })).status === 403 ? "refused" : "busy";
     } catch {
-      return false; // not reached
+      return "away";
     }
   }
 

@@ -47,7 +47,7 @@ export class App {
       await this.access.pair(code);
       this.link.connect();
     });
-    this.link = new Link(() => this.access.socket("stream"), () => this.access.refused(), {
+    this.link = new Link(this.access, {
       connecting: () => this.#connecting(),
       hello: (hello) => this.#greeted(hello),
       status: (status) => this.#told(status),
@@ -111,7 +111,7 @@ export class App {
   }
 
   #connecting(): void {
-    if (this.#phases.phase !== "lost") this.#phases.set("connecting", "Connecting");
+    if (this.#phases.phase !== "lost" && this.#phases.phase !== "headset") this.#phases.set("connecting", "Connecting");
   }
 
   #greeted(hello: Hello): void {
@@ -168,6 +168,13 @@ export class App {
     switch (failure.kind) {
       case "lost":
         return this.#phases.lost(failure.retry_ms, this.#picture !== null, () => this.link.connect());
+      case "busy":
+        return this.#phases.set("lost", "No place is left", {
+          title: "Too many are watching",
+          text: "As many pages as the server takes are connected. This one comes in as soon as there is a place.",
+        });
+      case "absent": // a server that takes a headset's poses and shows what comes of them elsewhere
+        return this.#phases.set("headset", "Headset only");
       case "refused":
         return this.#phases.set("refused", "Not let in", {
           title: "A pairing code is needed",

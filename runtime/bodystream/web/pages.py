@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import importlib.resources
 import re
@@ -79,6 +80,8 @@ class Pages:
                 packed = found.get(path + suffix)
                 if packed is not None and len(packed) < len(data):
                     bodies[encoding] = packed
+            if len(bodies) == 1 and (packed := gzip.compress(data, 9)) and len(packed) < len(data):
+                bodies["gzip"] = packed
             policy = _policy(data.decode("utf-8")) if content_type.startswith("text/html") else ""
             self._files["/" + path] = StaticFile(content_type, bodies, policy, path.startswith("assets/"))
 

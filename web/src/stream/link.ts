@@ -1,4 +1,5 @@
 // The connection to /stream: messages in their order, the clock, and coming back by itself.
+import type { Access } from "../access.ts";
 import { HEADER_BYTES, VERSION, VersionError, messageOf, openHeader, openMessage } from "./envelope.ts";
 import type { Message } from "./envelope.ts";
 import { WireError } from "./reader.ts";
@@ -10,7 +11,7 @@ const CLOSED_VERSION = 4002;
 const CLOSED_POLICY = 1008;
 
 export type Failure =
-  | { readonly kind: "lost"; readonly retry_ms: number } // comes back by itself
+  | { readonly kind: "lost" | "busy" | "absent"; readonly retry_ms: number } // comes back by itself
   | { readonly kind: "refused" } // the token is missing or wrong
   | { readonly kind: "version"; readonly text: string } // another version of the format
   | { readonly kind: "closed"; readonly text: string }; // the server does not want this page
@@ -27,25 +28,20 @@ export interface LinkEvents {
 }
 
 export class Link {
-  readonly #address: () => URL;
-  readonly #refused: () => Promise<boolean>;
+  readonly #access: Access;
   readonly #events: LinkEvents;
   #socket: WebSocket | null = null;
   #queue: Promise<void> = Promise.resolve();
   #queued = 0;
   #attempt = 0;
+  #connection = 0;
   #timer = 0;
   #wanted: Request = { type: "subscribe", body: true, surface: true };
   #offset_ms: number | null = null;
   #bye = "";
 
-  /**
-   * @param address of the websocket, asked for at each connection: the token may be another one by then
-   * @param refused whether the server is there and does not let this page in
-   */
-  constructor(address: () => URL, refused: () => Promise<boolean>, events: LinkEvents) {
-    this.#address = address;
-    this.#refused = refused;
+  constructor(access: Access, events: LinkEvents) {
+    this.#access = access;
     this.#events = events;
   }
 
@@ -71,7 +67,14 @@ export class Link {
     this.#socket = null;
     earlier?.close();
     this.#events.connecting();
-    const socket = new WebSocket(this.#address());
+    void this.#open(++this.#connection);
+  }
+
+  async #open(connection: number): Promise<void> {
+    const offered = await this.#access.offers("stream");
+    if (this.#connection !== connection) return; // another one was begun meanwhile
+    if (!offered) return this.#failed("absent");
+    const socket = new WebSocket(this.#access.socket("stream"));
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     this.#bye = "";
@@ -86,6 +89,12 @@ export class Link {
     socket.onclose = (event) => {
       if (this.#socket === socket) void this.#closed(event, opened);
     };
+  }
+
+  #failed(kind: "lost" | "busy" | "absent"): void {
+    const retry_ms = RETRIES_MS[Math.min(this.#attempt++, RETRIES_MS.length - 1)];
+    this.#events.failed({ kind, retry_ms });
+    this.#timer = window.setTimeout(() => this.connect(), retry_ms);
   }
 
   #arrived(socket: WebSocket, data: ArrayBuffer, t_ms: number): void {
@@ -145,13 +154,9 @@ export class Link {
     const socket = this.#socket;
     if (event.code === CLOSED_VERSION) return this.#events.failed({ kind: "version", text: event.reason || this.#bye });
     if (event.code === CLOSED_POLICY) return this.#events.failed({ kind: "closed", text: event.reason || this.#bye });
-    if (!opened) {
-      const refused = await this.#refused();
-      if (this.#socket !== socket) return;
-      if (refused) return this.#events.failed({ kind: "refused" });
-    }
-    const retry_ms = RETRIES_MS[Math.min(this.#attempt++, RETRIES_MS.length - 1)];
-    this.#events.failed({ kind: "lost", retry_ms });
-    this.#timer = window.setTimeout(() => this.connect(), retry_ms);
+    const obstacle = opened ? "away" : await this.#access.obstacle();
+    if (this.#socket !== socket) return;
+    if (obstacle === "refused") return this.#events.failed({ kind: "refused" });
+    this.#failed(obstacle === "away" ? "lost" : obstacle);
   }
 }

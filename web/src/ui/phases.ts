@@ -1,7 +1,7 @@
 // What the page says about the connection: a pill that is always there, and a card where somebody has to do something.
 import { element, setText } from "./dom.ts";
 
-export type Phase = "connecting" | "waiting" | "live" | "lost" | "refused" | "version" | "closed";
+export type Phase = "connecting" | "waiting" | "live" | "headset" | "lost" | "refused" | "version" | "closed";
 
 interface Card {
   readonly title: string;

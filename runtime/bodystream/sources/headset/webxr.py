@@ -5,7 +5,6 @@ docs/webxr.md tells users how to connect and describes the messages for people w
 
 from __future__ import annotations
 
-import importlib.resources
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,6 @@ from bodystream.types import HeadsetSample
 from bodystream.web.clock import ClockFigures
 from bodystream.web.invitation import Invitation
 from bodystream.web.options import DEFAULT_PORT, ServerOptions
-from bodystream.web.pages import Pages
 from bodystream.web.server import PageServer
 
 __all__ = ["WebXrHeadset"]
@@ -95,9 +93,7 @@ class WebXrHeadset:
         self._own_server = server is None
         if server is None:
             options = ServerOptions(host, port, token, certificate, key, tls, tuple(origins), configuration)
-            page = importlib.resources.files("bodystream.sources.headset") / "webxr_page.html"
-            pages = Pages({"index.html": page.read_bytes()})
-            server = PageServer(options, report=self._report, status=self._status, pages=pages)
+            server = PageServer(options, report=self._report, status=self._status)
             self.wire.refused = server.refused  # requests and messages are counted together
         self.server = server
         self._route = HeadsetRoute(
