@@ -9,6 +9,7 @@ import { Link } from "./stream/link.ts";
 import type { Failure } from "./stream/link.ts";
 import type { Hello, Status } from "./stream/texts.ts";
 import { CalibrationCard } from "./ui/calibration_card.ts";
+import { element } from "./ui/dom.ts";
 import { Hud } from "./ui/hud.ts";
 import { Notices } from "./ui/notices.ts";
 import { Phases } from "./ui/phases.ts";
@@ -67,7 +68,7 @@ export class App {
       this.#immersive.showCalibration(shown);
     });
     this.#immersive = new Immersive(this);
-    addEventListener("resize", () => this.#framing.refit());
+    this.#watchInsets();
   }
 
   get status(): Status | null {
@@ -108,6 +109,18 @@ export class App {
     const live = this.#phases.phase === "live" || this.#phases.phase === "waiting";
     this.#hud.update(performance.now(), live && this.#picture !== null, state?.status ?? "", state?.reason ?? "");
     this.#watch();
+  }
+
+  /** The picture stands between what floats above and below it. */
+  #watchInsets(): void {
+    const [dock, hud] = [element("dock", HTMLElement), element("hud", HTMLElement)];
+    const measure = (): void => {
+      const across = !hud.hidden && hud.offsetWidth > 0.6 * innerWidth; // on a phone
+      this.stage.setInsets(across ? hud.getBoundingClientRect().bottom : 12, innerHeight - dock.getBoundingClientRect().top);
+      this.#framing.refit();
+    };
+    const observer = new ResizeObserver(measure);
+    for (const part of [dock, hud, document.documentElement]) observer.observe(part);
   }
 
   #connecting(): void {

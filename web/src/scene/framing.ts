@@ -51,11 +51,12 @@ export class Framing {
     this.#fitted = true;
     const { camera } = this.#stage;
     const slope = Math.tan(MathUtils.degToRad(camera.fov / 2));
-    const distance = Math.max(subject.height_m, subject.width_m / Math.max(camera.aspect, 0.3)) / 2 / slope + 0.55;
+    const { free } = this.#stage;
+    const distance = Math.max(subject.height_m / free, subject.width_m / Math.max(camera.aspect, 0.3)) / 2 / slope + 0.45;
     const yaw = subject.yaw + ASIDE;
     this.#centre.copy(subject.centre);
     this.#controls.target.copy(subject.centre);
-    camera.position.copy(subject.centre).add(new Vector3(-Math.sin(yaw) * distance, 0.2 * distance, -Math.cos(yaw) * distance));
+    camera.position.copy(subject.centre).add(new Vector3(-Math.sin(yaw) * distance, 0.16 * distance, -Math.cos(yaw) * distance));
     this.#controls.update();
   }
 

@@ -1,7 +1,7 @@
 // The room: renderer, camera, light, floor. It draws only when asked, on a desk at the display's rate while something
 // changes, in a headset in each of its frames.
 import {
-  ACESFilmicToneMapping, Color, DirectionalLight, Fog, HemisphereLight, Mesh, PerspectiveCamera, PCFShadowMap,
+  AgXToneMapping, Color, DirectionalLight, Fog, HemisphereLight, Mesh, PerspectiveCamera, PCFShadowMap,
   PlaneGeometry, Scene, ShaderMaterial, ShadowMaterial, SRGBColorSpace, WebGLRenderer,
 } from "three";
 
@@ -14,7 +14,7 @@ export interface Theme {
 }
 
 const LIGHT: Theme = { dark: false, paper: 0xe4e9ec, line: 0x6d7f8a, body: 0xc9b9ab, accent: 0x0f6b66 };
-const DARK: Theme = { dark: true, paper: 0x12171b, line: 0x8fa6b2, body: 0xbcaea3, accent: 0x5fcfc4 };
+const DARK: Theme = { dark: true, paper: 0x171d22, line: 0x8fa6b2, body: 0xbcaea3, accent: 0x5fcfc4 };
 
 /** Lines of a grid that stay one pixel wide at any distance and fade into the background. */
 const FLOOR_VERTEX = `
@@ -37,7 +37,7 @@ float grid(float cell) {
 }
 void main() {
   float fade = 1.0 - smoothstep(1.2, 8.5, distance(at.xz, centre));
-  float shown = max(grid(0.25) * 0.32, grid(1.0)) * fade * strength;
+  float shown = max(grid(0.25) * 0.22, grid(1.0) * 0.6) * fade * strength;
   if (shown < 0.004) discard;
   gl_FragColor = vec4(line, shown);
   #include <colorspace_fragment>
@@ -54,6 +54,7 @@ export class Stage {
   readonly #dark = matchMedia("(prefers-color-scheme: dark)");
   readonly #themed: ((theme: Theme) => void)[] = [];
   #dirty = true;
+  #insets: readonly [top: number, bottom: number] = [0, 0];
 
   /** Raises an error where the browser has no WebGL 2. */
   constructor(canvas: HTMLCanvasElement) {
@@ -61,7 +62,8 @@ export class Stage {
     this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, stencil: true, powerPreference: "high-performance" });
     const { renderer, scene } = this;
     renderer.outputColorSpace = SRGBColorSpace;
-    renderer.toneMapping = ACESFilmicToneMapping;
+    renderer.toneMapping = AgXToneMapping;
+    renderer.toneMappingExposure = 1.15;
     renderer.shadowMap.enabled = true;
     renderer.shadowMap.type = PCFShadowMap;
     renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
@@ -121,6 +123,21 @@ export class Stage {
     this.touch();
   }
 
+  /** How much of the window's height is free, when what floats above and below the picture is taken away; that is what
+   * the picture is centred in [px]. */
+  setInsets(top: number, bottom: number): void {
+    const { clientWidth, clientHeight } = this.renderer.domElement;
+    this.#insets = [top, bottom];
+    this.camera.setViewOffset(clientWidth, clientHeight, 0, (bottom - top) / 2, clientWidth, clientHeight);
+    this.touch();
+  }
+
+  /** Share of the window's height. */
+  get free(): number {
+    const [top, bottom] = this.#insets;
+    return Math.max(0.4, 1 - (top + bottom) / Math.max(1, this.renderer.domElement.clientHeight));
+  }
+
   /** In a headset: what is behind everything. With passthrough the room is, and neither floor nor background is drawn. */
   setImmersive(mode: "none" | "virtual" | "passthrough"): void {
     const { scene, theme } = this;
@@ -153,7 +170,6 @@ export class Stage {
     if (!clientWidth || !clientHeight || this.renderer.xr.isPresenting) return;
     this.renderer.setSize(clientWidth, clientHeight, false);
     this.camera.aspect = clientWidth / clientHeight;
-    this.camera.updateProjectionMatrix();
-    this.touch();
+    this.setInsets(...this.#insets);
   }
 }

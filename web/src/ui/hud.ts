@@ -66,7 +66,9 @@ export class Hud {
     setText(this.#rate, rate_hz === null ? "–" : rate_hz.toFixed(0));
     setText(this.#age, age_ms === null ? "–" : age_ms.toFixed(0));
     setText(this.#traffic, kilobytes_s.toFixed(kilobytes_s < 10 ? 1 : 0));
-    this.#trace.setAttribute("d", this.meter.trace(t_ms));
+    const trace = this.meter.trace(t_ms);
+    if (trace) this.#trace.setAttribute("d", trace);
+    else this.#trace.removeAttribute("d");
     this.#status.dataset["status"] = status;
     setText(this.#status, reason);
   }

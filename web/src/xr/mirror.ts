@@ -73,10 +73,10 @@ export class Mirror {
     this.#frame.color.setHex(theme.dark ? 0x3c4a52 : 0x2c3a40);
   }
 
-  /** Stand at a place of the floor and look along `yaw`, 0 = -z. */
+  /** Stand at a place of the floor, before somebody who looks along `yaw`, 0 = -z. */
   place(x: number, z: number, yaw: number): void {
     this.group.position.set(x, 0, z);
-    this.group.rotation.y = yaw + Math.PI;
+    this.group.rotation.y = yaw;
     this.group.updateMatrixWorld(true);
     const world = this.group.matrixWorld;
     this.#reflected.matrix.copy(world).multiply(MIRRORED).multiply(world.clone().invert());
