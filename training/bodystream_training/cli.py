@@ -33,6 +33,12 @@ PROGRAM = Program(
             "show what losses through the solver and weights are good for",
         ),
         CommandEntry(
+            ("garments",),
+            "bodystream_training.avatar.data.garments.command",
+            "MakeGarments",
+            "make takes of people in simulated clothes",
+        ),
+        CommandEntry(
             ("eval", "pose"),
             "bodystream_training.pose.evaluate",
             "EvaluateTraining",

@@ -21,11 +21,15 @@ from bodystream_training.avatar.data.surface import QuerySurface
 
 __all__ = ["ClothConfig", "ClothPiece", "ClothSimulation", "import_newton"]
 
+_GRAVITY_M_S2 = (0.0, -9.81, 0.0)
 _EVERYWHERE_M = 1e3
 """The box in which the solver looks for contacts with the body, which moves away from where it was first."""
 
 _REACH_M = 0.06
 """How deep below the skin cloth is still led out. Deeper, the solver would not see it."""
+
+_SEARCHED, _RELAXATION = 1.2, 0.85
+"""How far beyond its gap cloth is searched for other cloth, in gaps; and the share of it that it may use in a step."""
 
 
 def import_newton() -> Any:
@@ -38,7 +42,7 @@ def import_newton() -> Any:
         import newton
     except ImportError as error:
         raise MissingDependencyError(
-            "newton", "to simulate clothes", "Install it by: pip install 'bodystream[garments]'"
+            "newton", "to simulate clothes", "Install it: pip install 'bodystream[garments]'"
         ) from error
     return newton
 
@@ -54,15 +58,17 @@ class ClothConfig:
         density_kg_m2: of the cloth.
         stretch_n_m, shear_n_m: resistance in the plane. damping: of it, relative.
         contact_n_m: stiffness of contacts. friction: on skin.
-        cloth_gap_m: how far layers and folds of cloth are held apart; 0 = they pass through each other.
+        cloth_gap_m: how far layers and folds of cloth are held apart; 0 = they pass through each other. The solver
+            moves no vertex farther in one step than a share of this and of the reach of its search, so that more
+            substeps make cloth that can be faster: see `fastest_m_s`.
         drag_per_s: share of its speed that cloth loses to the air per second.
         most_m_s: no cloth is faster.
     """
 
     frame_s: float = 1.0 / 60.0
-    substeps: int = 4
-    iterations: int = 8
-    advance_m: float = 0.008
+    substeps: int = 8
+    iterations: int = 4
+    advance_m: float = 0.006
     density_kg_m2: float = 0.2
     stretch_n_m: float = 400.0
     shear_n_m: float = 200.0
@@ -72,6 +78,14 @@ class ClothConfig:
     cloth_gap_m: float = 0.005
     drag_per_s: float = 1.5
     most_m_s: float = 6.0
+
+    @property
+    def fastest_m_s(self) -> float:
+        """The speed that no cloth exceeds [m/s]: with gaps, half of `_RELAXATION` of what is searched, in each step."""
+        if self.cloth_gap_m == 0.0:
+            return self.most_m_s
+        reach_m = (1.0 + _SEARCHED) * self.cloth_gap_m
+        return min(self.most_m_s, 0.5 * _RELAXATION * reach_m * self.substeps / self.frame_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +129,7 @@ class ClothSimulation:
         self.config = config or ClothConfig()
         self._device = device or wp.get_device("cpu")
         c = self.config
-        builder = newton.ModelBuilder(up_axis=newton.Axis.Y, gravity=(0.0, -9.81, 0.0))
+        builder = newton.ModelBuilder(up_axis=newton.Axis.Y, gravity=_GRAVITY_M_S2)
         for piece in pieces:
             builder.add_cloth_mesh(
                 pos=wp.vec3(0.0), rot=wp.quat_identity(), scale=1.0, vel=wp.vec3(0.0),
@@ -141,7 +155,7 @@ class ClothSimulation:
         self._solver = newton.solvers.SolverVBD(
             model, iterations=c.iterations, particle_enable_tile_solve=False,
             particle_enable_self_contact=c.cloth_gap_m > 0.0, particle_self_contact_margin=c.cloth_gap_m,
-            particle_self_contact_gap=0.8 * c.cloth_gap_m,
+            particle_self_contact_gap=_SEARCHED * c.cloth_gap_m, dat_conservative_bound_relaxation=_RELAXATION,
         )  # fmt: skip
         self._pipeline = newton.CollisionPipeline(model, soft_contact_gap=_REACH_M, publish_capacity=False)
         self._contacts = self._pipeline.contacts()
@@ -201,9 +215,18 @@ class ClothSimulation:
         self._before.assign(np.asarray(vertices, np.float32))
         self._after.assign(np.asarray(vertices, np.float32))
 
-    def step(self, body_vertices: Array, drag_per_s: float | None = None) -> None:
-        """Let the body go to (B, 3) vertices within one frame, and the cloth follow."""
+    def step(
+        self, body_vertices: Array, drag_per_s: float | None = None, acceleration_m_s2: Array | None = None
+    ) -> None:
+        """Let the body go to (B, 3) vertices within one frame, and the cloth follow.
+
+        Args:
+            drag_per_s: another one than that of the settings.
+            acceleration_m_s2: (3,) of the frame of reference that all positions are in; default: none.
+        """
         c, device = self.config, self._device
+        gravity = np.array(_GRAVITY_M_S2) - (0.0 if acceleration_m_s2 is None else acceleration_m_s2)
+        self._model.set_gravity(gravity)
         self._before, self._after = self._after, self._before
         self._after.assign(np.asarray(body_vertices, np.float32))
         farthest = np.linalg.norm(self._after.numpy() - self._before.numpy(), axis=1).max()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +22,16 @@ from bodystream_training.avatar.data.canonical import (
 )
 from bodystream_training.avatar.data.garments.cloth import ClothConfig, ClothSimulation
 from bodystream_training.avatar.data.garments.dressing import ClothedSurface, Dressed
-from bodystream_training.avatar.data.garments.motions import PieceOfMotion, WornMotion, worn_motion
+from bodystream_training.avatar.data.garments.motions import HOLD_S, START_S, PieceOfMotion, WornMotion, worn_motion
 from bodystream_training.avatar.data.garments.patterns import OUTFITS
 from bodystream_training.avatar.data.garments.wearer import Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
 from bodystream_training.avatar.data.take import AvatarTake, PosedFrame, TakeTruth
 from bodystream_training.avatar.data.take_files import save_frame, save_head, save_truth
 
-__all__ = ["DEEPEST_M", "Generator", "GeneratorConfig", "Plan"]
+__all__ = ["DEEPEST_M", "Generator", "GeneratorConfig", "Plan", "read_log"]
 
-_SETTLE_FRAMES, _CALM_FRAMES = 90, 30
-_CALM_DRAG_PER_S = 8.0
+_CALM_SHARE, _CALM_DRAG_PER_S = 1 / 3, 8.0
 _RECORD, _LOG = "generator.json", "log.jsonl"
 DEEPEST_M = 0.01
 """No frame is kept where cloth is deeper below the skin, at a vertex or the middle of a face."""
@@ -49,6 +49,8 @@ class GeneratorConfig:
         rate_hz: of the frames that are kept; a whole part of the simulation's.
         speed: of the motions, 1 = as recorded.
         seed: of the subject's proportions.
+        start_s: from the canonical pose to a motion's first one. hold_s: in that.
+        settle_s: in which each garment comes to rest on the canonical pose.
     """
 
     subject: int
@@ -58,6 +60,9 @@ class GeneratorConfig:
     rate_hz: float = 12.0
     speed: float = 0.9
     seed: int = 0
+    start_s: float = START_S
+    hold_s: float = HOLD_S
+    settle_s: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +109,22 @@ class Generator:
                 f"--rate-hz must be {simulated_hz:g} or a whole part of it (30, 20, 15, 12, 10), got {config.rate_hz:g}"
             )
         self._check_record()
-        self._left_out = self._read_left_out()
+        self._left_out = {line["frame"] for line in read_log(out) if not line["kept"]}
         outfit = OUTFITS[config.outfit]
         self.wearer = Wearer(config.subject, config.seed, outfit.paint)
         self.dressed = Dressed(self.wearer, outfit)
+        self._whole: ClothSimulation | None = None
         self.plans = self._planned([*train, *test], simulated_hz)
-
-    def _read_left_out(self) -> set[int]:
-        """Numbers of frames that were made and not kept."""
-        path = self.out / _LOG
-        if not path.is_file():
-            return set()
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {line["frame"] for line in lines if not line["kept"]}
 
     @property
     def left_out(self) -> int:
         """How many frames were made and not kept, since cloth was too deep below the skin."""
         return len(self._left_out)
+
+    @property
+    def done(self) -> int:
+        """Frames of the motions that are whole."""
+        return sum(len(plan.kept) for plan in self.plans if self._is_whole(plan))
 
     @property
     def frames(self) -> int:
@@ -133,12 +136,13 @@ class Generator:
 
         Motions for training and for tests take turns, so that a take that is not finished has both.
         """
+        config = self.config
         plans: list[Plan] = []
         first = 0
-        count = len(self.config.train)
+        count = len(config.train)
         turns = [piece for pair in zip_longest(pieces[:count], pieces[count:]) for piece in pair if piece is not None]
         for number, piece in enumerate(turns):
-            motion = worn_motion(piece, self.wearer, simulated_hz, self.config.speed)
+            motion = worn_motion(piece, self.wearer, simulated_hz, config.speed, config.start_s, config.hold_s)
             kept = tuple(range(0 if number == 0 else motion.begins, len(motion), self._stride))
             plans.append(Plan(motion, kept, first))
             first += len(kept)
@@ -169,7 +173,7 @@ class Generator:
             ConfigurationError: cloth flew apart.
         """
         missing = [plan for plan in self.plans if not self._is_whole(plan)]
-        done = self.frames - sum(len(plan.kept) for plan in missing)
+        done = self.done
         if not missing and (self.out / "truth.npz").is_file():
             return True
         at_rest = self._settled(stopped)
@@ -205,11 +209,13 @@ class Generator:
         done: list[Array] = []
         for number in range(1, len(self.dressed.pieces) + 1):
             simulation = self._simulation(number)
+            simulation.place_body(body)
             simulation.place(np.concatenate([*done, self.dressed.pieces[number - 1].positions]))
-            for step in range(_SETTLE_FRAMES):
+            steps = round(self.config.settle_s / self.cloth.frame_s)
+            for step in range(steps):
                 if stopped():
                     return None
-                simulation.step(body, _CALM_DRAG_PER_S if step < _CALM_FRAMES else None)
+                simulation.step(body, _CALM_DRAG_PER_S if step < _CALM_SHARE * steps else None)
             done = simulation.positions
         return done
 
@@ -229,10 +235,14 @@ class Generator:
     def _moved(
         self, plan: Plan, at_rest: list[Array], stopped: Callable[[], bool]
     ) -> Iterator[tuple[PosedFrame, ClothedSurface, float]]:
-        """The frames that are kept of a motion, each with its surface and the seconds that it took."""
+        """The frames that are kept of a motion, each with its surface and the seconds that it took.
+
+        It is simulated as seen from somebody who goes along the motion's path, whose acceleration acts on the cloth:
+        cloth of somebody who walks is not fast then, and the air goes along.
+        """
         motion, wearer = plan.motion, self.wearer
-        simulation = self._simulation()
-        start = motion.root_positions_m[0]
+        simulation = self._simulation(len(self.dressed.pieces))
+        start = motion.root_positions_m[0] - motion.path_m[0]
         simulation.place(np.concatenate(at_rest) + start)
         simulation.place_body(wearer.canonical_surface + start)
         kept = {index: plan.first + number for number, index in enumerate(plan.kept)}
@@ -241,10 +251,10 @@ class Generator:
             if stopped():
                 return
             body = wearer.surface(motion.rotations[index], motion.root_positions_m[index])
-            simulation.step(body)
+            simulation.step(body - motion.path_m[index], acceleration_m_s2=motion.accelerations_m_s2[index])
             if index not in kept:
                 continue
-            pieces = simulation.positions
+            pieces = [piece + motion.path_m[index] for piece in simulation.positions]
             middle = body.mean(axis=0)
             if not all(np.isfinite(p).all() and np.abs(p - middle).max() < _FASTEST_M for p in pieces):
                 raise ConfigurationError(
@@ -265,6 +275,16 @@ class Generator:
         line = {"frame": number, "seconds": round(seconds, 3), "deepest_mm": deepest_mm, "kept": kept}
         with open(self.out / _LOG, "a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """What was noted of each frame that was made: `frame`, `seconds`, `deepest_mm` before and after, `kept`. Of a frame
+    that was made twice, the last."""
+    path = out / _LOG
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list({line["frame"]: line for line in lines}.values())
 
 
 def _outer(vertices: Array, faces: Array) -> Array:

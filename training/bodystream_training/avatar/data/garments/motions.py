@@ -20,9 +20,12 @@ from bodystream_training.avatar.data.canonical import canonical_rotations
 from bodystream_training.avatar.data.garments.wearer import Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
 
-__all__ = ["PieceOfMotion", "WornMotion", "read_pieces", "worn_motion"]
+__all__ = ["PieceOfMotion", "WornMotion", "read_pieces", "worn_motion", "START_S", "HOLD_S"]
 
 _PIECE = re.compile(r"(?P<name>[^@]+)(?:@(?P<start>[\d.]+)-(?P<end>[\d.]+))?")
+START_S, HOLD_S = 1.0, 0.3
+"""From the canonical pose to a motion's first one, and in that."""
+_PATH_SIGMA_S = 0.1
 _LEGS_APART_DEG = 3.0
 _CLEAR_M = 0.045
 """Of arms from the trunk and thighs: two layers of cloth."""
@@ -52,12 +55,15 @@ class WornMotion:
         name: of the motion.
         rotations: (T, 22, 3, 3), each joint in its parent's frame, the pelvis in the world.
         root_positions_m: (T, 3) of the pelvis.
+        path_m: (T, 3), a smooth way along which the pelvis goes, and accelerations_m_s2: (T, 3) of it.
         begins: the first pose of the motion itself; those before lead to it from the canonical pose.
     """
 
     name: str
     rotations: Array
     root_positions_m: Array
+    path_m: Array
+    accelerations_m_s2: Array
     begins: int
 
     def __len__(self) -> int:
@@ -94,7 +100,7 @@ def read_pieces(data: str, wanted: tuple[str, ...]) -> list[PieceOfMotion]:
 
 
 def worn_motion(
-    piece: PieceOfMotion, wearer: Wearer, rate_hz: float, speed: float, start_s: float = 1.0, hold_s: float = 0.3
+    piece: PieceOfMotion, wearer: Wearer, rate_hz: float, speed: float, start_s: float = START_S, hold_s: float = HOLD_S
 ) -> WornMotion:
     """A motion on the wearer's skeleton, with the way to it from the canonical pose.
 
@@ -120,7 +126,9 @@ def worn_motion(
     lead = _from_canonical(rotations[0], steps)
     whole = np.concatenate([lead, np.repeat(rotations[:1], held, axis=0), rotations])
     places = np.concatenate([np.repeat(roots[:1], steps + held, axis=0), roots])
-    return WornMotion(piece.name, whole, places, steps + held)
+    path = gaussian_filter1d(places, _PATH_SIGMA_S * rate_hz, axis=0, mode="nearest")
+    accelerations = np.gradient(np.gradient(path, axis=0), axis=0) * rate_hz**2
+    return WornMotion(piece.name, whole, places, path, accelerations, steps + held)
 
 
 def _heading(pelvis: Array) -> float:
