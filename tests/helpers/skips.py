@@ -21,6 +21,7 @@ ALLOWED = {
     r"(openvino|tensorrt): .*not installed": "an extra for one kind of hardware",
     r"open3d is not installed": "extra `bench`",
     r"anny does not import": "extra `body`",
+    r"newton does not import": "extra `garments`",
     r"Windows|macOS|POSIX|no /dev/full|has no FIFOs|looks into /proc|as on Linux": "another operating system",
 }
 

@@ -28,6 +28,7 @@ from bodystream_training.avatar.data.garments.wearer import Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
 from bodystream_training.avatar.data.take_files import load_take, load_truth
 from helpers.headset_takes import write_bvh
+from helpers.needs import needs
 
 OPENINGS = {"shirt": 4, "shorts": 3, "dress": 4, "jacket": 3}
 QUICK = ClothConfig(substeps=2, iterations=3, advance_m=1.0, cloth_gap_m=0.0)
@@ -40,7 +41,7 @@ def wearer() -> Wearer:
 
 @pytest.fixture(scope="module")
 def newton() -> None:
-    pytest.importorskip("newton", reason="newton is not installed (extra garments)")
+    needs("newton", "pip install 'bodystream[garments]'")
 
 
 def arms_down(frames: int, skeleton: object, name: str = "stand") -> MotionClip:
@@ -228,7 +229,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, newton: None) -> Iterator[tup
 
 def quick_generator(folder: Path, **changes: object) -> Generator:
     skeleton = Wearer(2, 0, OUTFITS["dress"].paint).skeleton
-    pieces = [PieceOfMotion(name, arms_down(18, skeleton, name)) for name in ("a", "b")]
+    pieces = [PieceOfMotion(name, arms_down(13, skeleton, name)) for name in ("a", "b")]
     settings: dict = {"rate_hz": 12.0, "speed": 1.0, "start_s": 0.1, "hold_s": 0.05, "settle_s": 0.05} | changes
     return Generator(folder, GeneratorConfig(2, "dress", ("a",), ("b",), **settings), pieces[:1], pieces[1:], QUICK)
 
@@ -236,8 +237,8 @@ def quick_generator(folder: Path, **changes: object) -> Generator:
 def test_a_generated_take_is_one_that_is_read(made: tuple[Path, Generator]) -> None:
     folder, generator = made
     take, truth = load_take(folder), load_truth(folder)
-    assert len(take) == generator.frames - generator.left_out > 10
-    assert take.motions == {"train": ("a",), "test": ("b",)} and len(take.split("test")) > 3
+    assert len(take) == generator.frames - generator.left_out > 6
+    assert take.motions == {"train": ("a",), "test": ("b",)} and len(take.split("test")) > 1
     assert (take.subject, take.outfit, take.rate_hz) == ("2", "dress", 12.0)
     assert len(take.notes) == 1 and "not watertight" in take.notes[0]
     count = len(take.frames[0].vertices)

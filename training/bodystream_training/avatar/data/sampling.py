@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -181,11 +182,11 @@ class SampleCache:
         if path.is_file():
             return self._read(path)
         samples = sample_frame(self._take, frame, self._config)
-        arrays = {"points": samples.points, "inside": np.packbits(samples.inside)}
+        arrays: dict[str, Any] = {"points": samples.points, "inside": np.packbits(samples.inside)}
         if samples.colours is not None:
             arrays["colours"] = samples.colours
         with atomic_path(path) as waiting:
-            np.savez(waiting, **arrays)  # type: ignore[arg-type]
+            np.savez(waiting, **arrays)
         return samples
 
     def _key(self, frame: PosedFrame) -> str:

@@ -1,7 +1,5 @@
 """Kernels that ask a surface: what of it is nearest to a point, and whether the point is inside."""
 
-from __future__ import annotations
-
 import warp as wp
 
 

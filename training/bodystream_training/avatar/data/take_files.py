@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -308,7 +309,8 @@ def _surface_notes(take: AvatarTake, frames: list[PosedFrame]) -> Iterator[str]:
 
 def _save_arrays(path: Path, arrays: Mapping[str, Array | None]) -> None:
     with atomic_path(path) as waiting:
-        np.savez_compressed(waiting, **{k: v for k, v in arrays.items() if v is not None})  # type: ignore[arg-type]
+        given: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
+        np.savez_compressed(waiting, **given)
 
 
 def _array(arrays: dict[str, Array], name: str, file: Path, shape: tuple[int | None, ...] | None, kinds: str) -> Array:

@@ -1,7 +1,5 @@
 """Kernels around the cloth solver: the body between two poses, and the drag of air."""
 
-from __future__ import annotations
-
 import warp as wp
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_array, csr_array
 from scipy.spatial import KDTree
 
 from bodystream.types import Array
@@ -16,7 +16,7 @@ from bodystream_training.avatar.data.garments.patterns import Garment, Outfit
 from bodystream_training.avatar.data.garments.wearer import Measures, Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
 
-__all__ = ["ClothedSurface", "Dressed", "dress", "loop_subdivision", "pushed_out"]
+__all__ = ["ClothedSurface", "Dressed", "loop_subdivision", "pushed_out"]
 
 _ROUND = 0.8  # how round cloth is blown up at first
 _AROUND_M = 0.06
@@ -55,7 +55,7 @@ class Dressed:
         self.wearer = wearer
         measures = wearer.measures
         self.pieces: list[ClothPiece] = []
-        self._finer: list[csr_matrix] = []
+        self._finer: list[csr_array] = []
         self._faces: list[Array] = []
         faces, colours, count = [wearer.faces], [wearer.colours], len(wearer.colours)
         for garment in outfit.garments:
@@ -68,8 +68,9 @@ class Dressed:
             self._finer.append(finer)
             self._faces.append(fine_faces)
             faces.append(fine_faces + count)
-            colours.append(_coloured(garment, np.asarray(finer @ cloth.flat)))
-            count += finer.shape[0]
+            fine_flat = np.asarray(finer @ cloth.flat)
+            colours.append(_coloured(garment, fine_flat))
+            count += len(fine_flat)
         self.faces = np.concatenate(faces).astype(np.int32)
         self.colours = np.concatenate(colours)
         self.garment = np.arange(count) >= len(wearer.colours)
@@ -104,11 +105,6 @@ class Dressed:
         return (whole / whole.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def dress(wearer: Wearer, outfit: Outfit) -> Dressed:
-    """Put clothes on."""
-    return Dressed(wearer, outfit)
-
-
 def _put_on(cloth: SewnCloth, measures: Measures) -> Array:
     """(V, 3): pieces blown up about the middle of the body's depth."""
     tree = KDTree(measures.surface[:, :2])
@@ -130,15 +126,15 @@ def _edges(faces: Array) -> tuple[Array, Array]:
     return edges, inverse.reshape(-1, 3)
 
 
-def _mean_of_neighbours(faces: Array, count: int) -> csr_matrix:
+def _mean_of_neighbours(faces: Array, count: int) -> csr_array:
     edges, _ = _edges(faces)
     both = np.concatenate([edges, edges[:, ::-1]])
-    near = coo_matrix((np.ones(len(both)), both.T), shape=(count, count)).tocsr()
+    near = coo_array((np.ones(len(both)), both.T), shape=(count, count)).tocsr()
     degree = np.maximum(np.asarray(near.sum(axis=1)).ravel(), 1.0)
-    return csr_matrix(near.multiply(1.0 / degree[:, None]))
+    return csr_array(near.multiply(1.0 / degree[:, None]))
 
 
-def loop_subdivision(faces: Array, count: int) -> tuple[csr_matrix, Array]:
+def loop_subdivision(faces: Array, count: int) -> tuple[csr_array, Array]:
     """Loop's scheme (1987) once, with cubic curves on open edges.
 
     Returns:
@@ -178,7 +174,7 @@ def loop_subdivision(faces: Array, count: int) -> tuple[csr_matrix, Array]:
     entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
     middle = count + of_face
     fine = [np.column_stack([faces[:, k], middle[:, k], middle[:, k - 1]]) for k in range(3)]
-    return coo_matrix(entries, shape=shape).tocsr(), np.concatenate([*fine, middle]).astype(np.int32)
+    return coo_array(entries, shape=shape).tocsr(), np.concatenate([*fine, middle]).astype(np.int32)
 
 
 def _outside(surface: QuerySurface, points: Array) -> tuple[Array, Array]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix, diags
-from scipy.sparse.linalg import spsolve
+from scipy.sparse import coo_array, csc_array, diags_array
+from scipy.sparse.linalg import splu
 from scipy.spatial import Delaunay
 
 from bodystream.types import Array
@@ -160,17 +160,17 @@ def _inside_triangles(points: Array, outline: Array) -> Array:
     return triangles[np.abs(twice) > 1e-9]
 
 
-def _adjacency(triangles: Array, count: int) -> coo_matrix:
+def _adjacency(triangles: Array, count: int) -> coo_array:
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     edges = np.unique(np.sort(edges, axis=1), axis=0)
     both = np.concatenate([edges, edges[:, ::-1]])
-    return coo_matrix((np.ones(len(both)), both.T), shape=(count, count))
+    return coo_array((np.ones(len(both)), both.T), shape=(count, count))
 
 
 def _neighbour_mean(points: Array, triangles: Array) -> Array:
     near = _adjacency(triangles, len(points)).tocsr()
-    degree = np.maximum(np.asarray(near.sum(axis=1)), 1.0)
-    return (near @ points) / degree
+    degree = np.maximum(np.asarray(near.sum(axis=1)).ravel(), 1.0)
+    return (near @ points) / degree[:, None]
 
 
 def _bulge(flat: Array, on_seam: Array, triangles: Array, spacing_m: float) -> Array:
@@ -183,7 +183,7 @@ def _bulge(flat: Array, on_seam: Array, triangles: Array, spacing_m: float) -> A
     free = ~on_seam
     # On an even triangular lattice, the sum of differences to the six neighbours is 3/2 h^2 times the Laplacian.
     right = 3.0 * spacing_m**2 * degree / 6.0
-    matrix = (diags(degree) - near).tocsr()[free][:, free]
+    matrix = csc_array(diags_array(degree) - near)[free][:, free]
     out = np.zeros(len(flat))
-    out[free] = np.sqrt(np.maximum(spsolve(matrix.tocsc(), right[free]), 0.0))
+    out[free] = np.sqrt(np.maximum(splu(matrix).solve(right[free]), 0.0))
     return out
