@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
+from bodystream.types import Array
 from helpers.node import node_modules
 
-__all__ = ["worn"]
+__all__ = ["pull_trigger", "standing", "worn"]
 
 _PLAY = """
 {
@@ -56,3 +59,38 @@ def worn(
         yield
     finally:
         browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def standing(head_m: Array, right_m: Array, right_at_m: Array) -> dict[str, Any]:
+    """A recording of somebody who looks along -z with a controller in each hand, and points with the right one.
+
+    Args:
+        head_m, right_m: (3,) of the eyes and of the right controller.
+        right_at_m: (3,) what it points at.
+    """
+    ahead = (right_at_m - right_m) / np.linalg.norm(right_at_m - right_m)
+    turn = np.append(np.cross((0.0, 0.0, -1.0), ahead), 1.0 + np.dot((0.0, 0.0, -1.0), ahead))
+    turn = turn / np.linalg.norm(turn)
+    schema = {
+        "targetRayMode": "tracked-pointer", "profiles": ["generic-trigger"], "hasGrip": True, "hasHand": False,
+        "hasGamepad": False,
+    }  # fmt: skip
+    left = [-0.3, float(right_m[1]), -0.1, 0.0, 0.0, 0.0, 1.0]
+    right = [*map(float, right_m), *map(float, turn)]
+    frames = [
+        [10.0 * i, *map(float, head_m), 0.0, 0.0, 0.0, 1.0, [0, *left, left], [1, *right, right]] for i in range(200)
+    ]
+    return {
+        "schema": [[i, {"handedness": side, **schema}] for i, side in enumerate(("left", "right"))],
+        "frames": frames,
+    }
+
+
+def pull_trigger(browser: Any, side: str) -> None:
+    """Select what the controller of a side points at."""
+    browser.execute_script(
+        "const source = [...worn.session.inputSources].find((s) => s.handedness === arguments[0]);"
+        "worn.session.requestAnimationFrame((_, frame) => worn.session.dispatchEvent("
+        "new XRInputSourceEvent('select', { frame, inputSource: source })));",
+        side,
+    )

@@ -1,5 +1,7 @@
 // Where the server's websockets are, and the token that opens them.
 
+import { sentence } from "./ui/dom.ts";
+
 const KEPT = "bodystream-token";
 
 /** `refused`: the token is missing or wrong. `busy`: no place is left. `away`: the server is not reached. */
@@ -57,7 +59,7 @@ export class Access {
       socket.onmessage = (event: MessageEvent<string>) => {
         const answer = JSON.parse(event.data) as { type: "paired"; token: string } | { type: "error"; message: string };
         if (answer.type === "paired") resolve(answer.token);
-        else reject(new Error(`${answer.message[0].toUpperCase()}${answer.message.slice(1)}.`));
+        else reject(new Error(`${sentence(answer.message)}.`));
         socket.close();
       };
     });

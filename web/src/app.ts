@@ -143,7 +143,7 @@ export class App {
       : "the camera";
     this.#phases.set("waiting", "Connected, waiting");
     const text = this.#hello?.bodies && !this.#hello.surfaces
-      ? "Open this address in the browser of a headset and press Enter VR, or start the recording that is played."
+      ? "Open this address in the browser of a headset, and press Enter VR there."
       : `The first picture appears as soon as ${what} delivers one.`;
     this.#phases.set("waiting", "Connected", { title: `Waiting for ${what}`, text });
   }
@@ -158,7 +158,7 @@ export class App {
   #took(message: Message, bytes: number): void {
     const picture = this.world.take(message);
     const now = performance.now();
-    this.#hud.meter.arrived(now, bytes, picture !== null);
+    this.#hud.meter.arrived(now, bytes, picture && picture.t_ms);
     if (!picture) return;
     const first = this.#picture === null;
     this.#picture = picture;

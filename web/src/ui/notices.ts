@@ -1,5 +1,5 @@
 // Short messages for the person, the newest below, each gone after a while.
-import { element } from "./dom.ts";
+import { element, sentence } from "./dom.ts";
 
 const MOST = 5;
 const SHOWN_MS = 14_000;
@@ -8,7 +8,8 @@ export class Notices {
   readonly #list = element("notices", HTMLElement);
 
   /** @param lasting stays until it is one of too many */
-  show(text: string, lasting = false): void {
+  show(told: string, lasting = false): void {
+    const text = sentence(told);
     if (!text || [...this.#list.children].some((item) => item.textContent === text)) return;
     const item = document.createElement("li");
     item.textContent = text;

@@ -115,7 +115,7 @@ export class Calibration {
   }
 
   #height(now_ms: number, head: number | null): void {
-    if (head === null || head < LOWEST_HEAD_M || head > HIGHEST_HEAD_M) return this.#go("height", now_ms);
+    if (head === null || !(head >= LOWEST_HEAD_M && head <= HIGHEST_HEAD_M)) return this.#go("height", now_ms);
     this.#low = Math.min(this.#low, head);
     this.#high = Math.max(this.#high, head);
     if (this.#high - this.#low > STILL_M) return this.#go("height", now_ms);

@@ -4,7 +4,7 @@ import type { XRTargetRaySpace } from "three";
 import type { App } from "../app.ts";
 import { HeadsetSender } from "../headset/sender.ts";
 import type { PoseMessage, SpaceKind } from "../headset/messages.ts";
-import { element, setText } from "../ui/dom.ts";
+import { element, sentence, setText } from "../ui/dom.ts";
 import type { Shown } from "./calibration.ts";
 import { Mirror } from "./mirror.ts";
 import { Panel } from "./panel.ts";
@@ -69,7 +69,7 @@ export class Immersive {
     if (!this.#sender || !this.#space || frame.session !== this.#session) return null;
     const message = this.#sender.frame(frame);
     if (message.head && !this.#placed) this.#place(message.head);
-    this.#pointers.update(frame, this.#space);
+    this.#pointers.update(frame, this.#app.live ? null : this.#space); // a body that is there has hands
     let hover = "";
     for (const ray of this.#pointers.rays) {
       this.#pointers.setLength(ray, this.#panel.distance(ray));
@@ -166,7 +166,7 @@ export class Immersive {
     }
     const { status, controls } = this.#app;
     const body = status?.body;
-    const reason = body?.reason ? ` ${body.reason[0].toUpperCase()}${body.reason.slice(1)}.` : "";
+    const reason = body?.reason ? ` ${sentence(body.reason)}.` : "";
     const figures = body ? `${body.rate_hz.toFixed(0)} poses a second, worked out in ${body.latency_ms.toFixed(0)} ms.${reason}` : "No pose has come back yet.";
     const recording = status?.recording?.on ?? false;
     return {

@@ -51,11 +51,11 @@ export class Pointers {
     this.#lines[this.#rays.indexOf(pointer)].scale.z = metres ?? RAY_M;
   }
 
-  /** Where the joints of tracked hands are, each as large as the finger is there. */
-  update(frame: XRFrame, space: XRReferenceSpace): void {
+  /** Where the joints of tracked hands are, each as large as the finger is there; without a space none is shown. */
+  update(frame: XRFrame, space: XRReferenceSpace | null): void {
     let shown = 0;
     for (const source of frame.session.inputSources) {
-      if (!source.hand || !frame.getJointPose) continue;
+      if (!space || !source.hand || !frame.getJointPose) continue;
       for (const joint of source.hand.values()) {
         const pose = frame.getJointPose(joint, space);
         if (!pose || shown === COUNT * HAND_JOINTS) continue;

@@ -1,0 +1,151 @@
+"""The page worn in a browser that plays a recorded session: what is sent is what was recorded, and what is seen."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from bodystream.sources.headset.webxr import WebXrHeadset
+from bodystream.types import DeviceKind, HeadsetSample
+from bodystream.web.options import ServerOptions
+from bodystream.web.server import PageServer
+from helpers.headset_browser import pull_trigger, standing, worn
+from helpers.page_stream import Stream, body_at, body_skin, hello, serving
+from helpers.viewer_browser import browser_at, severe_messages, wait_for
+
+WAIT_S = 40.0
+HANDS_FROM_MS = 9500  # of the recording; from 10.6 s on its user has put the controllers down
+OFF_M = 0.02  # frames are drawn between two of the recording
+HEAD_M = np.array([0.0, 1.65, 0.0])
+RIGHT_M = np.array([0.3, 1.1, -0.2])
+BOARD_M = np.array([0.72, 1.47, -0.95])
+CALIBRATE_M = np.array([-0.2, -0.152])  # the middle of that button from the middle of the board
+
+
+@pytest.fixture(scope="module")
+def recording(shared_data: Path) -> dict[str, Any]:
+    return json.loads((shared_data / "headset" / "quest3_session.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browser_at("about:blank") as opened:
+        yield opened
+
+
+def status(browser: Any) -> str:
+    return browser.execute_script("return document.getElementById('status').textContent")
+
+
+def enter(browser: Any, url: str) -> None:
+    browser.get(url)
+    wait_for(lambda: "Ready" in status(browser), "the word Ready", WAIT_S)
+    browser.find_element("id", "enter").click()
+    wait_for(lambda: browser.execute_script("return worn.player !== null"), "the session", WAIT_S)
+
+
+def seen(browser: Any) -> np.ndarray:
+    data = np.frombuffer(browser.get_screenshot_as_png(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert image is not None
+    return image.astype(float)
+
+
+def test_what_is_sent_is_what_was_recorded(browser: Any, recording: dict[str, Any]) -> None:
+    samples: list[HeadsetSample] = []
+    server = PageServer(ServerOptions(port=0, tls=False), report=lambda _, line: None, status=lambda line: None)
+    with worn(browser, recording), WebXrHeadset(server=server) as source:
+        threading.Thread(target=lambda: [samples.append(sample) for sample in source], daemon=True).start()
+        enter(browser, server.url)
+        browser.execute_script(f"worn.player.seek({HANDS_FROM_MS})")
+
+        def kinds() -> set[DeviceKind]:
+            return {sample.left.kind for sample in samples if sample.left is not None}
+
+        wait_for(lambda: kinds() >= {DeviceKind.GRIP, DeviceKind.HAND_WRIST}, "controllers and hands", WAIT_S)
+        assert not source.wire.refused and source.wire.emulated == 0
+        browser.execute_script("return worn.session.end()")
+        wait_for(lambda: "over" in status(browser), "the end", WAIT_S)
+    server.stop()
+    heads = np.array([frame[1:4] for frame in recording["frames"]])
+    quaternions = np.array([frame[4:8] for frame in recording["frames"]])
+    for sample in (sample for sample in samples if sample.head is not None):
+        assert sample.head is not None
+        off = np.linalg.norm(heads - sample.head.position_m, axis=1)
+        near = off.argmin()
+        assert off[near] < OFF_M
+        assert abs(quaternions[near] @ sample.head.rotation_xyzw) > 0.98
+    severe = [m for m in severe_messages(browser) if "WebSocket" not in m]
+    assert severe == []
+
+
+def pointing() -> dict[str, Any]:
+    """Somebody who points at the board's button that begins a calibration."""
+    ahead = (HEAD_M - BOARD_M) / np.linalg.norm(HEAD_M - BOARD_M)
+    right = np.cross((0.0, 1.0, 0.0), ahead)
+    right /= np.linalg.norm(right)
+    return standing(HEAD_M, RIGHT_M, BOARD_M + CALIBRATE_M[0] * right + CALIBRATE_M[1] * np.cross(ahead, right))
+
+
+def test_oneself_in_the_mirror_and_the_board(browser: Any) -> None:
+    with worn(browser, pointing()), serving() as server:
+        stream = Stream(server, lambda: [hello(), *body_skin()])
+        source = WebXrHeadset(server=server)
+        enter(browser, server.url)
+        assert browser.execute_script("return worn.mode") == "immersive-vr"
+        time.sleep(1.0)
+        empty = seen(browser)
+        stream.repeated = lambda: body_at(0.0)
+        wait_for(
+            lambda: browser.find_element("tag name", "body").get_attribute("data-phase") == "live", "a body", WAIT_S
+        )
+        time.sleep(1.0)
+        changed = np.abs(seen(browser) - empty).max(axis=2) > 40
+        height, width = changed.shape
+        # Ahead, within the mirror's frame, somebody stands now; beside the mirror nobody does.
+        ahead = changed[height // 3 : 2 * height // 3, 2 * width // 5 : 3 * width // 5]
+        assert ahead.mean() > 0.02
+        assert changed[: height // 3, : width // 5].mean() < 0.01
+        pull_trigger(browser, "right")
+        begun = "return !document.getElementById('calibration').hidden"
+        wait_for(lambda: browser.execute_script(begun), "the calibration", WAIT_S)
+        source.close()
+    assert [m for m in severe_messages(browser) if "WebSocket" not in m and "Failed to load" not in m] == []
+
+
+def test_the_room_is_shown_where_the_headset_can(browser: Any) -> None:
+    with worn(browser, pointing(), modes=("immersive-ar", "immersive-vr")), serving() as server:
+        Stream(server, lambda: [hello()])
+        with WebXrHeadset(server=server) as source:
+            enter(browser, server.url)
+            assert browser.execute_script("return worn.mode") == "immersive-ar"
+            assert browser.execute_script("return worn.session.environmentBlendMode") != "opaque"
+            wait_for(lambda: source.wire.messages > 30, "poses", WAIT_S)
+
+
+def test_poses_and_pictures_come_back_by_themselves(browser: Any) -> None:
+    def body(server: PageServer) -> Stream:
+        stream = Stream(server, lambda: [hello(), *body_skin()])
+        stream.repeated = lambda: body_at(0.0)
+        return stream
+
+    with worn(browser, pointing()):
+        with serving() as server:
+            body(server)
+            with WebXrHeadset(server=server) as source:
+                enter(browser, server.url)
+                wait_for(lambda: source.wire.messages > 30, "poses", WAIT_S)
+        wait_for(lambda: "again" in status(browser), "that it tries again", WAIT_S)
+        with serving(port=server.port) as again:
+            stream = body(again)
+            with WebXrHeadset(server=again) as source:
+                wait_for(lambda: source.wire.messages > 30, "poses of the second server", WAIT_S)
+                wait_for(lambda: stream.of("subscribe"), "the page at the second stream", WAIT_S)
