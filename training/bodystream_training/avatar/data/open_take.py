@@ -1,0 +1,52 @@
+"""Takes by a specification: a folder of this project's format, or a public data set with what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from bodystream.errors import ConfigurationError
+from bodystream_training.avatar.data.public_layouts import read_cape, read_dfaust
+from bodystream_training.avatar.data.take import AvatarTake
+from bodystream_training.avatar.data.take_files import load_take
+
+__all__ = ["open_take"]
+
+_NEEDS = {"cape": ("subject", "clothing", "model"), "dfaust": ("subject", "amass", "model")}
+
+
+def open_take(spec: str) -> AvatarTake:
+    """Read a take.
+
+    Args:
+        spec: a folder, `cape:ROOT?subject=00032&clothing=shortlong&model=SMPL.npz` or
+            `dfaust:registrations_f.hdf5?subject=50004&amass=FOLDER&model=SMPLH.npz`; both take `&every=N` (each Nth
+            frame) and `&test=NAME,NAME` (sequences for tests; default: each tenth).
+
+    Raises:
+        ConfigurationError: the specification lacks something or says what is not known.
+        InputError: as `load_take`, `read_cape` and `read_dfaust`.
+        MissingDependencyError: for DFAUST, h5py is not installed.
+    """
+    kind, colon, rest = spec.partition(":")
+    if not colon or kind not in _NEEDS:
+        return load_take(Path(spec).expanduser())
+    place, _, query = rest.partition("?")
+    words = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = set(words) - {*_NEEDS[kind], "every", "test"}
+    missing = [name for name in _NEEDS[kind] if not words.get(name)]
+    if unknown or missing:
+        wanted = "&".join(f"{name}=..." for name in _NEEDS[kind])
+        what = f"does not know {', '.join(sorted(unknown))}" if unknown else f"lacks {', '.join(missing)}"
+        raise ConfigurationError(f"{spec} {what}: give {kind}:PATH?{wanted}")
+    try:
+        every = int(words.get("every", "1"))
+    except ValueError:
+        every = 0
+    if every < 1:
+        raise ConfigurationError(f"{spec}: every must be a whole number from 1 on")
+    test = tuple(words["test"].split(",")) if words.get("test") else None
+    path, model = Path(place).expanduser(), Path(words["model"]).expanduser()
+    if kind == "cape":
+        return read_cape(path, words["subject"], words["clothing"], model, every, test)
+    return read_dfaust(path, words["subject"], Path(words["amass"]).expanduser(), model, every, test)
