@@ -11,12 +11,14 @@ import type { Hello, Status } from "./stream/texts.ts";
 import { CalibrationCard } from "./ui/calibration_card.ts";
 import { element } from "./ui/dom.ts";
 import { Hud } from "./ui/hud.ts";
+import type { Figures } from "./ui/meter.ts";
 import { Notices } from "./ui/notices.ts";
 import { Phases } from "./ui/phases.ts";
 import { Tools } from "./ui/tools.ts";
 import { Calibrator } from "./xr/calibrator.ts";
 import { Immersive } from "./xr/immersive.ts";
 
+const MAX_AHEAD_MS = 250;
 const STALE_MS = 2500; // without a new picture for so long it is said
 
 export class App {
@@ -37,6 +39,7 @@ export class App {
   #pictured_ms = 0;
   #drawn_ms = 0;
   #undrawn = false;
+  #marked = false;
   #views: ReadonlySet<View> = new Set<View>(["surface"]);
 
   constructor(canvas: HTMLCanvasElement) {
@@ -80,6 +83,11 @@ export class App {
     return this.#hello?.controls ?? [];
   }
 
+  /** Rate and age of what is drawn. */
+  get figures(): Figures {
+    return this.#hud.meter.figures(performance.now());
+  }
+
   get live(): boolean {
     return this.#phases.phase === "live";
   }
@@ -98,17 +106,24 @@ export class App {
       const subject = this.world.subject();
       if (subject && this.#undrawn) this.#framing.follow(subject, Math.min((t_ms - this.#drawn_ms) / 1000, 0.5));
     }
-    const drawn = this.stage.draw();
-    if (drawn && this.#undrawn && this.#picture) {
-      this.#undrawn = false;
-      this.#drawn_ms = t_ms;
-      const age_ms = this.link.age_ms(this.#picture.t_ms);
-      if (age_ms !== null) this.#hud.meter.drawn(performance.now(), age_ms);
-    }
+    if (this.stage.draw() && this.#undrawn && this.#picture) this.#drew(this.#picture, t_ms, frame?.predictedDisplayTime);
     const state = this.#picture?.of === "surface" ? this.#status?.surface : this.#status?.body;
     const live = this.#phases.phase === "live" || this.#phases.phase === "waiting";
     this.#hud.update(performance.now(), live && this.#picture !== null, state?.status ?? "", state?.reason ?? "");
     this.#watch();
+  }
+
+  /** A new picture is on its way to the eyes: note how old it is there. */
+  #drew(picture: Picture, t_ms: number, display_ms: number | undefined): void {
+    this.#undrawn = false;
+    this.#drawn_ms = t_ms;
+    if (!this.#marked) performance.mark("first-picture");
+    this.#marked = true;
+    const now = performance.now();
+    // Some headsets tell when it will be seen; a time of another clock is none.
+    const seen_ms = display_ms !== undefined && display_ms - now > 0 && display_ms - now < MAX_AHEAD_MS ? display_ms : now;
+    const age_ms = this.link.age_ms(picture.t_ms, seen_ms);
+    if (age_ms !== null) this.#hud.meter.drawn(now, age_ms);
   }
 
   /** The picture stands between what floats above and below it. */
@@ -160,15 +175,13 @@ export class App {
     const now = performance.now();
     this.#hud.meter.arrived(now, bytes, picture && picture.t_ms);
     if (!picture) return;
-    const first = this.#picture === null;
     this.#picture = picture;
     this.#pictured_ms = now;
     this.#undrawn = true;
     this.stage.touch();
     if (picture.of === "body" && !this.#immersive.presenting) this.calibrator.sample(heightsOf(picture));
-    if (first || this.#phases.phase === "waiting") {
+    if (this.#phases.phase === "waiting") {
       this.#phases.set("live", "Live");
-      if (first) performance.mark("first-picture");
     }
   }
 

@@ -53,10 +53,6 @@ export class SkinnedView {
     return this.#parents;
   }
 
-  get isEmpty(): boolean {
-    return this.#parts.size === 0;
-  }
-
   /** Take up bones that came. Those from `first` on are new. */
   addBones(part: SkeletonPart): void {
     if (part.first === 0) {

@@ -9,12 +9,11 @@ export interface Theme {
   readonly dark: boolean;
   readonly paper: number;
   readonly line: number;
-  readonly body: number;
   readonly accent: number;
 }
 
-const LIGHT: Theme = { dark: false, paper: 0xe4e9ec, line: 0x6d7f8a, body: 0xc9b9ab, accent: 0x0f6b66 };
-const DARK: Theme = { dark: true, paper: 0x171d22, line: 0x8fa6b2, body: 0xbcaea3, accent: 0x5fcfc4 };
+const LIGHT: Theme = { dark: false, paper: 0xe4e9ec, line: 0x6d7f8a, accent: 0x0f6b66 };
+const DARK: Theme = { dark: true, paper: 0x171d22, line: 0x8fa6b2, accent: 0x5fcfc4 };
 
 /** Lines of a grid that stay one pixel wide at any distance and fade into the background. */
 const FLOOR_VERTEX = `
@@ -68,6 +67,7 @@ export class Stage {
     renderer.shadowMap.type = PCFShadowMap;
     renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     renderer.xr.enabled = true;
+    renderer.xr.setFoveation(0.5); // what is looked at aside is drawn coarser: standalone headsets need it
 
     const sun = this.#sun;
     sun.castShadow = true;

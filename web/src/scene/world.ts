@@ -163,10 +163,6 @@ export class World {
     return at < 0 ? null : at;
   }
 
-  get bodyMotion(): Motion | null {
-    return this.#bodyMotion;
-  }
-
   #moveBody(motion: Motion): void {
     this.#bodyMotion = motion;
     this.body.move(motion);

@@ -55,9 +55,14 @@ export class Link {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(request));
   }
 
-  /** How old by now what was measured at that time of the host is [ms]; null while the clocks are not aligned. */
-  age_ms(t_ms: number): number | null {
-    return this.#offset_ms === null ? null : performance.now() + this.#offset_ms - t_ms;
+  /**
+   * How old what was measured is when it is seen [ms]; null while the clocks are not aligned.
+   *
+   * @param t_ms when it was measured, by the host's clock
+   * @param seen_ms by this page's
+   */
+  age_ms(t_ms: number, seen_ms: number): number | null {
+    return this.#offset_ms === null ? null : seen_ms + this.#offset_ms - t_ms;
   }
 
   /** Connect now: at the beginning, with another token, or because somebody does not want to wait. */

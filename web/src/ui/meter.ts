@@ -3,6 +3,12 @@
 const KEPT_MS = 2000;
 const TRACE_MS = 20_000;
 
+export interface Figures {
+  readonly rate_hz: number | null; // of new pictures
+  readonly age_ms: number | null; // from the measurement to the eyes, the middle one
+  readonly kilobytes_s: number;
+}
+
 /** Counts what arrives; no clock of its own, so that a test can say what time it is. */
 export class Meter {
   #arrivals: { t: number; bytes: number; taken: number | null }[] = [];
@@ -19,7 +25,7 @@ export class Meter {
   }
 
   /** Over the last two seconds; null where nothing came. */
-  figures(t_ms: number): { rate_hz: number | null; age_ms: number | null; kilobytes_s: number } {
+  figures(t_ms: number): Figures {
     this.#arrivals = this.#arrivals.filter(({ t }) => t_ms - t <= KEPT_MS);
     this.#ages = this.#ages.filter(({ t }) => t_ms - t <= TRACE_MS);
     // By their own times: they may arrive in bursts.

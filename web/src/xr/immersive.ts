@@ -15,6 +15,7 @@ const SPACES: readonly SpaceKind[] = ["local-floor", "bounded-floor", "local"]; 
 const MIRROR_M = 1.9; // ahead of who looks into it
 const PANEL_AHEAD_M = 0.95;
 const PANEL_ASIDE_M = 0.72;
+const BOARD_EVERY_MS = 250;
 const PANEL_BELOW_M = 0.18; // the eyes
 
 export class Immersive {
@@ -30,6 +31,8 @@ export class Immersive {
   #placed = false;
   #calibration: Shown | null = null;
   #told = "";
+  #hover = "";
+  #written_ms = 0;
 
   constructor(app: App) {
     this.#app = app;
@@ -75,7 +78,13 @@ export class Immersive {
       this.#pointers.setLength(ray, this.#panel.distance(ray));
       hover ||= this.#panel.pointedAt(ray);
     }
-    this.#panel.show(this.#content(), hover);
+    // Its figures change all the time, and drawing the board takes longer than looking at it for a moment.
+    const now = performance.now();
+    if (hover !== this.#hover || now - this.#written_ms > BOARD_EVERY_MS) {
+      this.#panel.show(this.#content(), hover);
+      this.#hover = hover;
+      this.#written_ms = now;
+    }
     return message;
   }
 
@@ -167,7 +176,9 @@ export class Immersive {
     const { status, controls } = this.#app;
     const body = status?.body;
     const reason = body?.reason ? ` ${sentence(body.reason)}.` : "";
-    const figures = body ? `${body.rate_hz.toFixed(0)} poses a second, worked out in ${body.latency_ms.toFixed(0)} ms.${reason}` : "No pose has come back yet.";
+    const { rate_hz, age_ms } = this.#app.figures;
+    const age = age_ms === null ? "" : `, ${age_ms.toFixed(0)} ms old when you see them`;
+    const figures = rate_hz === null ? "No pose has come back yet." : `${rate_hz.toFixed(0)} poses a second${age}.${reason}`;
     const recording = status?.recording?.on ?? false;
     return {
       eyebrow: recording ? "Recording" : "bodystream",

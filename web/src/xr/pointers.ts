@@ -7,7 +7,6 @@ import type { WebGLRenderer, XRTargetRaySpace } from "three";
 import type { Theme } from "../scene/stage.ts";
 
 const HAND_JOINTS = 25;
-const RAY_M = 1.2;
 const COUNT = 2;
 
 export class Pointers {
@@ -24,7 +23,6 @@ export class Pointers {
       const geometry = new BufferGeometry();
       geometry.setAttribute("position", new Float32BufferAttribute([0, 0, 0, 0, 0, -1], 3));
       const line = new Line(geometry, new LineBasicMaterial({ transparent: true, opacity: 0.55 }));
-      line.scale.z = RAY_M;
       line.frustumCulled = false;
       ray.add(line);
       this.#lines.push(line);
@@ -46,9 +44,11 @@ export class Pointers {
     return this.#rays.filter((ray) => ray.visible);
   }
 
-  /** A ray ends where it meets something. */
+  /** A ray is drawn as far as what it points at; without that it is not. */
   setLength(pointer: XRTargetRaySpace, metres: number | null): void {
-    this.#lines[this.#rays.indexOf(pointer)].scale.z = metres ?? RAY_M;
+    const line = this.#lines[this.#rays.indexOf(pointer)];
+    line.visible = metres !== null;
+    line.scale.z = metres ?? 0;
   }
 
   /** Where the joints of tracked hands are, each as large as the finger is there; without a space none is shown. */
