@@ -30,7 +30,6 @@ from bodystream_training.task import Task
 __all__ = ["LoopConfig", "Trainer"]
 
 _LOG_STEPS, _VALIDATE_STEPS = 100, 500
-_MAX_GRADIENT_NORM = 100.0
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ class Trainer:
         self._optimiser.zero_grad()
         self._fabric.backward(terms["total"])
         self._fabric.clip_gradients(
-            self._module, self._optimiser, max_norm=_MAX_GRADIENT_NORM, error_if_nonfinite=False
+            self._module, self._optimiser, max_norm=self.task.max_gradient_norm, error_if_nonfinite=False
         )
         self._optimiser.step()
         self._update_average()

@@ -22,6 +22,9 @@ class Task(nn.Module, ABC):
         model: the network.
     """
 
+    max_gradient_norm = 100.0
+    """Gradients are made no longer than this (L2)."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model

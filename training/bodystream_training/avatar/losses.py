@@ -1,0 +1,117 @@
+"""From posed points to occupancies through the correspondence search, and what is made small by training."""
+# pyright: reportArgumentType=false, reportCallIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bodystream_training.avatar.batches import AvatarBatch
+from bodystream_training.avatar.model import Ins
+from bodystream_training.avatar.search import START_BONES, find_roots, root_gradients
+
+__all__ = ["iou", "logits_of", "prior_terms", "skinning_terms"]
+
+_NOWHERE = -8.0  # the logit of a point that no canonical point is carried to
+_SOFTNESS = 5.0  # of the soft maximum over candidates, as SNARF's
+# Candidates whose occupancy, before H_c moved them, is so far below the best one's are given up: the soft maximum gives
+# them nothing, and H_c costs as much as all else.
+_MARGIN, _MOST = 12.0, 3
+
+
+def logits_of(
+    model: Ins, batch: AvatarBatch, *, pins: bool = True, hard: bool = False, starts: tuple[int, ...] = START_BONES
+) -> Tensor:
+    """(P, N) occupancy logits of the points of a batch (eq. 16, 17).
+
+    Args:
+        pins: False: without H_d and H_c, as while the skinning settles.
+        hard: the best candidate counts alone, as at inference.
+    """
+    poses, count = batch.points.shape[:2]
+    e_pose = model.embed(batch.bones)
+    candidates: list[Tensor] = []
+    owners: list[Tensor] = []
+    for pose in range(poses):
+        points = batch.points[pose]
+        if pins:
+            points = model.to_skinned(points, e_pose[pose].expand(count, -1))
+        if model.weights is None:
+            candidates.append(points)
+            owners.append(torch.arange(count) + pose * count)
+            continue
+        roots = find_roots(model.weights, points.detach(), batch.bones[pose], starts)
+        found, of = roots.points, roots.of
+        if len(starts) > 1:
+            keep = _promising(model, found, of, count, e_pose[pose])
+            found, of = found[keep], of[keep]
+        candidates.append(root_gradients(model.weights, found, points[of], batch.bones[pose]))
+        owners.append(of + pose * count)
+    places, owner = torch.cat(candidates), torch.cat(owners)
+    embeddings = e_pose[owner // count]
+    if pins:
+        places = model.to_canonical(places, embeddings)
+    return _best(model.occupied(places, embeddings), owner, poses * count, hard).view(poses, count)
+
+
+@torch.no_grad()
+def _promising(model: Ins, points: Tensor, of: Tensor, count: int, e_pose: Tensor) -> Tensor:
+    """(R,) bool: candidates worth going on with."""
+    logits = model.occupied(points, e_pose.expand(len(points), -1))
+    best = torch.full((count,), -torch.inf).scatter_reduce(0, of, logits, "amax")
+    keep = logits >= best[of] - _MARGIN
+    # Candidates of a point lie beside each other: its n-th is as many places behind its first.
+    order = torch.argsort(of * 1e4 - logits.clamp(-1e3, 1e3), stable=True)
+    sorted_of = of[order]
+    rank = torch.arange(len(of)) - torch.searchsorted(sorted_of, sorted_of)
+    ranked = torch.empty_like(rank)
+    ranked[order] = rank
+    return keep & (ranked < _MOST)
+
+
+def _best(logits: Tensor, owner: Tensor, count: int, hard: bool) -> Tensor:
+    """(count,) the maximum over the candidates of each point, a soft one in training."""
+    top = torch.full((count,), -torch.inf).scatter_reduce(0, owner, logits.detach(), "amax")
+    missing = torch.isinf(top)
+    if hard:
+        return torch.where(missing, _NOWHERE, top)
+    share = torch.exp(_SOFTNESS * (logits - top[owner]))
+    total = torch.zeros(count).index_add(0, owner, share)
+    blended = torch.zeros(count).index_add(0, owner, share * logits)
+    return torch.where(missing, _NOWHERE, blended / total.clamp_min(1e-12))
+
+
+def skinning_terms(model: Ins, batch: AvatarBatch, *, pins: bool) -> dict[str, Tensor]:
+    """Binary cross-entropy of the occupancies (eq. 18); pins: as of `logits_of`."""
+    return {"occupancy": F.binary_cross_entropy_with_logits(logits_of(model, batch, pins=pins), batch.inside)}
+
+
+def prior_terms(model: Ins, joints: Tensor, parents: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:
+    """What says in the first epoch which bone is which ("Auxiliary Objectives"): points on bones are inside, and at a
+    joint the two bones that meet there weigh the same.
+
+    Args:
+        joints: (B, 3) canonical [m]. parents: (B,).
+    """
+    children = [bone for bone, parent in enumerate(parents) if parent >= 0]
+    ends, begins = joints[children], joints[[parents[bone] for bone in children]]
+    along = torch.rand(len(children), 8, 1, generator=generator)
+    on_bones = (begins[:, None] + along * (ends - begins)[:, None]).reshape(-1, 3)
+    logits = model.occupied(on_bones, torch.zeros(len(on_bones), model.config.embedding))
+    terms = {"on_bones": F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))}
+    if model.weights is not None:
+        wanted = torch.zeros(len(children), len(parents))
+        rows = torch.arange(len(children))
+        wanted[rows, children] = 0.5
+        wanted[rows, [parents[bone] for bone in children]] = 0.5
+        terms["at_joints"] = F.mse_loss(model.weights(ends), wanted) * len(parents)
+    return terms
+
+
+def iou(logits: Tensor, inside: Tensor) -> float:
+    """Of two occupancies (eq. 20): logits above 0 are inside."""
+    found, wanted = logits > 0, inside > 0.5
+    return float((found & wanted).sum() / (found | wanted).sum().clamp_min(1))

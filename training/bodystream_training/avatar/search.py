@@ -1,0 +1,115 @@
+"""Where a posed point lies in the canonical space: Broyden's method from several bones, and gradients through it.
+
+Section 3.1 and appendix D of "Invertible Neural Skinning", after SNARF.
+"""
+# pyright: reportArgumentType=false, reportCallIssue=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bodystream_training.avatar.model import WeightField, skin
+
+__all__ = ["START_BONES", "Roots", "find_roots", "root_gradients"]
+
+START_BONES = (0, 1, 2, 4, 5, 16, 17, 18, 19)
+"""Whose rigid motion gives a first guess: pelvis, hips, knees, shoulders and elbows, as SNARF chose them."""
+
+_ITERATIONS, _CONVERGED_M, _DIVERGED_M, _SAME_M = 12, 1e-5, 1.0, 1e-3
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Solutions of lbs(q_c) = q_d; those of one point lie beside each other.
+
+    Attributes:
+        points: (R, 3) q_c [m].
+        of: (R,) int64, which q_d each solves.
+        start: (R,) int64, from which start it was found.
+    """
+
+    points: Tensor
+    of: Tensor
+    start: Tensor
+
+
+@torch.no_grad()
+def find_roots(field: WeightField, targets: Tensor, posed_from_canonical: Tensor, starts: tuple[int, ...]) -> Roots:
+    """Broyden's method from the canonical place that each start bone gives; solutions found twice count once.
+
+    Args:
+        targets: (M, 3) q_d of one pose [m].
+        posed_from_canonical: (B, 4, 4).
+        starts: bones.
+    """
+    count, tries = len(targets), len(starts)
+    back = torch.linalg.inv(posed_from_canonical[list(starts)])  # (K, 4, 4)
+    points = torch.einsum("kij,mj->mki", back[:, :3, :3], targets) + back[None, :, :3, 3]
+    points, wanted = points.reshape(-1, 3), targets.repeat_interleave(tries, 0)
+    matrices = posed_from_canonical[:, :3].reshape(-1, 12)
+    blended = (field(points) @ matrices).view(-1, 3, 4)
+    # Where weights hardly change, the blend of the bones is the derivative.
+    inverse = torch.linalg.inv(blended[..., :3])
+    residual = _apply(blended, points) - wanted
+    found = torch.full_like(points, torch.nan)
+    alive = torch.arange(len(points))
+    for _ in range(_ITERATIONS):
+        step = -(inverse @ residual[..., None])[..., 0]
+        points = points + step
+        after = _apply((field(points) @ matrices).view(-1, 3, 4), points) - wanted
+        size = after.norm(dim=-1)
+        done = size < _CONVERGED_M
+        found[alive[done]] = points[done]
+        stay = ~done & (size < _DIVERGED_M)
+        change, moved = (after - residual)[stay], step[stay]
+        inverse, points, residual, wanted, alive = inverse[stay], points[stay], after[stay], wanted[stay], alive[stay]
+        if not len(alive):
+            break
+        # J^-1 <- J^-1 + (dx - J^-1 df) dx^T J^-1 / (dx^T J^-1 df)
+        solved = (inverse @ change[..., None])[..., 0]
+        row = (moved[:, None] @ inverse)[:, 0]
+        below = (moved * solved).sum(-1, keepdim=True)
+        below = torch.where(below.abs() < 1e-12, 1e-12, below)
+        inverse = inverse + ((moved - solved) / below)[..., None] * row[:, None]
+    found = found.view(count, tries, 3)
+    return _distinct(found)
+
+
+def _apply(blended: Tensor, points: Tensor) -> Tensor:
+    return (blended[..., :3] @ points[..., None])[..., 0] + blended[..., 3]
+
+
+def _distinct(found: Tensor) -> Roots:
+    """Without those that another start has found, too, and those that were not found."""
+    kept = torch.isfinite(found[..., 0])
+    apart = (found[:, :, None] - found[:, None]).norm(dim=-1) < _SAME_M  # nan compares false
+    earlier = torch.tril(torch.ones(found.shape[1], found.shape[1], dtype=torch.bool), -1)
+    kept &= ~(apart & earlier).any(-1)
+    of, start = kept.nonzero(as_tuple=True)
+    return Roots(found[of, start], of, start)
+
+
+def root_gradients(
+    field: WeightField, roots: Tensor, targets: Tensor, posed_from_canonical: Tensor
+) -> Tensor:
+    """The roots again, with gradients to the weights and to the posed points.
+
+    With J = d lbs/d q_c at the root: dq_c/d sigma = -J^-1 d lbs/d sigma (eq. 26) and dq_c/d q_d = +J^-1 (eq. 27 with its
+    sign mended), which are those of one step of Newton's method whose J and start are held fixed.
+
+    Args:
+        roots: (R, 3) q_c.
+        targets: (R, 3) q_d of each.
+        posed_from_canonical: (B, 4, 4) of their pose.
+    """
+    with torch.no_grad():
+        weights, change = field.with_derivative(roots)
+        blended = (weights @ posed_from_canonical[:, :3].reshape(-1, 12)).view(-1, 3, 4)
+        moved = torch.einsum("bij,mj->mbi", posed_from_canonical[:, :3, :3], roots) + posed_from_canonical[:, :3, 3]
+        jacobian = blended[..., :3] + moved.transpose(1, 2) @ change
+        inverse = torch.linalg.inv(jacobian)
+    residual = skin(field(roots), roots, posed_from_canonical) - targets
+    return roots - (inverse @ residual[..., None])[..., 0]
