@@ -13,13 +13,14 @@ from bodystream_training.avatar.batches import AvatarBatch
 from bodystream_training.avatar.model import Ins
 from bodystream_training.avatar.search import START_BONES, find_roots, root_gradients
 
-__all__ = ["iou", "logits_of", "prior_terms", "skinning_terms"]
+__all__ = ["iou", "logits_of", "prior_terms", "skinning_terms", "stick_terms"]
 
 _NOWHERE = -8.0  # the logit of a point that no canonical point is carried to
 _SOFTNESS = 5.0  # of the soft maximum over candidates, as SNARF's
 # Candidates whose occupancy, before H_c moved them, is so far below the best one's are given up: the soft maximum gives
 # them nothing, and H_c costs as much as all else.
 _MARGIN, _MOST = 12.0, 3
+_STICK_M, _AROUND_M = 0.06, 0.35  # how thick sticks are, and how far around them points are looked at
 
 
 def logits_of(
@@ -108,6 +109,39 @@ def prior_terms(model: Ins, joints: Tensor, parents: Sequence[int], generator: t
         wanted[rows, children] = 0.5
         wanted[rows, [parents[bone] for bone in children]] = 0.5
         terms["at_joints"] = F.mse_loss(model.weights(ends), wanted) * len(parents)
+    return terms
+
+
+def stick_terms(
+    model: Ins, joints: Tensor, parents: Sequence[int], count: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """A first guess that needs no scan: a figure of sticks, each of which goes with its bone.
+
+    Ours, not the paper's: networks that begin at random spend their first thousand steps on finding as much.
+
+    Args:
+        joints: (B, 3) canonical [m]. parents: (B,).
+        count: random points around the figure.
+    """
+    children = [bone for bone, parent in enumerate(parents) if parent >= 0]
+    bones = torch.tensor([parents[bone] for bone in children])
+    begins, ends = joints[bones], joints[children]
+    low, high = joints.amin(0) - _AROUND_M, joints.amax(0) + _AROUND_M
+    points = low + torch.rand(count, 3, generator=generator) * (high - low)
+    chosen = torch.randint(len(children), (count,), generator=generator)
+    along = torch.rand(count, 1, generator=generator)
+    beside = torch.randn(count, 3, generator=generator) * _STICK_M
+    points = torch.cat([points, begins[chosen] + along * (ends - begins)[chosen] + beside])
+    axis = ends - begins
+    place = ((points[:, None] - begins) * axis).sum(-1) / (axis**2).sum(-1).clamp_min(1e-9)
+    away = (points[:, None] - begins - place.clamp(0, 1)[..., None] * axis).norm(dim=-1)  # (M, S)
+    logits = model.occupied(points, torch.zeros(len(points), model.config.embedding))
+    inside = (away.amin(-1) < _STICK_M).float()
+    terms = {"sticks": F.binary_cross_entropy_with_logits(logits, inside)}
+    if model.weights is not None:
+        shares = torch.softmax(-((away / _STICK_M) ** 2), -1)
+        wanted = torch.zeros(len(points), len(parents)).index_add(1, bones, shares)
+        terms["follows"] = F.mse_loss(model.weights(points), wanted) * len(parents)
     return terms
 
 

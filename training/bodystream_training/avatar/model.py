@@ -58,6 +58,7 @@ class InsConfig:
     canonical_pin: bool = True
     skinning: bool = True
     posed_occupancy: bool = False
+_BALL_M, _LOGITS_PER_M = 0.5, 10.0
 
 
 class CouplingLayer(nn.Module):
@@ -187,6 +188,7 @@ class OccupancyNetwork(nn.Module):
             self.layers.append(nn.Linear(size, after))
             size = after + 3 if index + 1 == self.again else after
         self.last = nn.Linear(hidden, 1)
+        _begin_as_ball(self.layers, self.last)
 
     def forward(self, points: Tensor, e_pose: Tensor | None = None) -> Tensor:
         """(M, 3), and (M, d) where the shape depends on the pose -> (M,)."""
@@ -196,6 +198,15 @@ class OccupancyNetwork(nn.Module):
                 x = torch.cat([x, points], -1) * 0.5**0.5
             x = smooth(layer(x))
         return self.last(x)[..., 0]
+
+
+def _begin_as_ball(layers: nn.ModuleList, last: nn.Linear) -> None:
+    """The geometric start of implicit surfaces (SAL, Atzmon and Lipman): inside a ball, outside around it."""
+    for layer in layers:
+        nn.init.normal_(layer.weight, 0.0, (2.0 / layer.out_features) ** 0.5)
+        nn.init.zeros_(layer.bias)
+    nn.init.normal_(last.weight, -((torch.pi / last.in_features) ** 0.5) * _LOGITS_PER_M, 1e-3)
+    nn.init.constant_(last.bias, _BALL_M * _LOGITS_PER_M)
 
 
 def skin(weights: Tensor, points: Tensor, posed_from_canonical: Tensor) -> Tensor:

@@ -1,151 +1,107 @@
-"""From posed points to occupancies through the correspondence search, and what is made small by training."""
-# pyright: reportArgumentType=false, reportCallIssue=false
+"""What an avatar's network brings to the training loop."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from bodystream_training.avatar.batches import AvatarBatch
-from bodystream_training.avatar.model import Ins
-from bodystream_training.avatar.search import START_BONES, find_roots, root_gradients
+from bodystream_training.avatar.batches import AvatarBatch, AvatarExamples
+from bodystream_training.avatar.losses import iou, logits_of, prior_terms, skinning_terms, stick_terms
+from bodystream_training.avatar.model import Ins, InsConfig
+from bodystream_training.loop import LoopConfig
+from bodystream_training.task import Task
 
-__all__ = ["iou", "logits_of", "prior_terms", "skinning_terms", "stick_terms"]
-
-_NOWHERE = -8.0  # the logit of a point that no canonical point is carried to
-_SOFTNESS = 5.0  # of the soft maximum over candidates, as SNARF's
-# Candidates whose occupancy, before H_c moved them, is so far below the best one's are given up: the soft maximum gives
-# them nothing, and H_c costs as much as all else.
-_MARGIN, _MOST = 12.0, 3
-_STICK_M, _AROUND_M = 0.06, 0.35  # how thick sticks are, and how far around them points are looked at
+__all__ = ["AvatarTask", "AvatarTrainConfig"]
 
 
-def logits_of(
-    model: Ins, batch: AvatarBatch, *, pins: bool = True, hard: bool = False, starts: tuple[int, ...] = START_BONES
-) -> Tensor:
-    """(P, N) occupancy logits of the points of a batch (eq. 16, 17).
+@dataclass(frozen=True)
+class AvatarTrainConfig(LoopConfig):
+    """Settings of an avatar's training.
 
-    Args:
-        pins: False: without H_d and H_c, as while the skinning settles.
-        hard: the best candidate counts alone, as at inference.
+    Attributes:
+        points: of each frame and step.
+        pin_rate: learning rate of the PINs as a share of the others' (table 4: 1e-4 and 1e-3).
+        prior_share: of the training in which the auxiliary losses count; the paper's first epoch of 250 is too short
+            for few steps.
+        settle_share: of the training in which the PINs rest, so that they do not do what the skinning can.
+        stick_steps: quick steps before the first one, towards a figure of sticks; 0 = none, as the paper.
     """
-    poses, count = batch.points.shape[:2]
-    e_pose = model.embed(batch.bones)
-    candidates: list[Tensor] = []
-    owners: list[Tensor] = []
-    for pose in range(poses):
-        points = batch.points[pose]
+
+    points: int = 2000
+    pin_rate: float = 0.1
+    prior_share: float = 0.05
+    settle_share: float = 0.1
+    stick_steps: int = 300
+
+
+class AvatarTask(Task):
+    """Trains `Ins` on the frames of one person."""
+
+    max_gradient_norm = 4.0  # table 4
+
+    def __init__(self, config: AvatarTrainConfig, network: InsConfig, examples: AvatarExamples) -> None:
+        super().__init__(Ins(network))
+        self.config, self.network, self.examples = config, network, examples
+        self.joints: Tensor
+        self.register_buffer("joints", torch.from_numpy(examples.joints).float(), persistent=False)
+        self._priors = torch.Generator().manual_seed(config.seed)
+        generator = torch.Generator().manual_seed(config.seed + 1)
+        self._begin(config.stick_steps)
+        self._validation = examples.held_out(4000, generator)
+
+    def _begin(self, steps: int) -> None:
+        model, generator = self.model, torch.Generator().manual_seed(self.config.seed + 2)
+        assert isinstance(model, Ins)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+        for _ in range(steps):
+            terms = stick_terms(model, self.joints, self.examples.parents, 1000, generator)
+            optimiser.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimiser.step()
+
+    def terms(self, batch: AvatarBatch, progress: float) -> dict[str, Tensor]:
+        model = self.model
+        assert isinstance(model, Ins)
+        # Points in metres have to be exact to fractions of a millimetre all the way: nothing here may have 16 bits.
+        with torch.autocast(batch.points.device.type, enabled=False):
+            terms = skinning_terms(model, batch, pins=self._pins(progress))
+            if progress < self.config.prior_share:
+                terms |= prior_terms(model, self.joints, self.examples.parents, self._priors)
+        return {"total": torch.stack(list(terms.values())).sum(), "occupancy": terms["occupancy"]}
+
+    def _pins(self, progress: float) -> bool:
+        return progress >= self.config.settle_share or self.network.posed_occupancy or not self.network.skinning
+
+    def count(self) -> int:
+        return len(self.examples.frames)
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> AvatarBatch:
+        return self.examples.batch(index, self.config.points, generator)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, Ins)
+        near, box = [], []
+        for batch in self._validation:
+            logits = logits_of(model, batch, hard=True)
+            half = logits.shape[1] // 2
+            near.append(iou(logits[:, :half], batch.inside[:, :half]))
+            box.append(iou(logits[:, half:], batch.inside[:, half:]))
+        count = max(1, len(near))
+        return {"iou_surface": sum(near) / count, "iou_bbox": sum(box) / count}
+
+    def optimiser(self, learning_rate: float, fused: bool) -> torch.optim.Optimizer:
+        model = self.model
+        assert isinstance(model, Ins)
+        pins = [p for pin in (model.deformed, model.canonical) if pin is not None for p in pin.parameters()]
+        held = {id(p) for p in pins}
+        rest = [p for p in model.parameters() if id(p) not in held]
+        groups: list[dict[str, Any]] = [{"params": rest, "lr": learning_rate}]
         if pins:
-            points = model.to_skinned(points, e_pose[pose].expand(count, -1))
-        if model.weights is None:
-            candidates.append(points)
-            owners.append(torch.arange(count) + pose * count)
-            continue
-        roots = find_roots(model.weights, points.detach(), batch.bones[pose], starts)
-        found, of = roots.points, roots.of
-        if len(starts) > 1:
-            keep = _promising(model, found, of, count, e_pose[pose])
-            found, of = found[keep], of[keep]
-        candidates.append(root_gradients(model.weights, found, points[of], batch.bones[pose]))
-        owners.append(of + pose * count)
-    places, owner = torch.cat(candidates), torch.cat(owners)
-    embeddings = e_pose[owner // count]
-    if pins:
-        places = model.to_canonical(places, embeddings)
-    return _best(model.occupied(places, embeddings), owner, poses * count, hard).view(poses, count)
+            groups.append({"params": pins, "lr": learning_rate * self.config.pin_rate})
+        return torch.optim.Adam(groups, fused=fused)
 
-
-@torch.no_grad()
-def _promising(model: Ins, points: Tensor, of: Tensor, count: int, e_pose: Tensor) -> Tensor:
-    """(R,) bool: candidates worth going on with."""
-    logits = model.occupied(points, e_pose.expand(len(points), -1))
-    best = torch.full((count,), -torch.inf).scatter_reduce(0, of, logits, "amax")
-    keep = logits >= best[of] - _MARGIN
-    # Candidates of a point lie beside each other: its n-th is as many places behind its first.
-    order = torch.argsort(of * 1e4 - logits.clamp(-1e3, 1e3), stable=True)
-    sorted_of = of[order]
-    rank = torch.arange(len(of)) - torch.searchsorted(sorted_of, sorted_of)
-    ranked = torch.empty_like(rank)
-    ranked[order] = rank
-    return keep & (ranked < _MOST)
-
-
-def _best(logits: Tensor, owner: Tensor, count: int, hard: bool) -> Tensor:
-    """(count,) the maximum over the candidates of each point, a soft one in training."""
-    top = torch.full((count,), -torch.inf).scatter_reduce(0, owner, logits.detach(), "amax")
-    missing = torch.isinf(top)
-    if hard:
-        return torch.where(missing, _NOWHERE, top)
-    share = torch.exp(_SOFTNESS * (logits - top[owner]))
-    total = torch.zeros(count).index_add(0, owner, share)
-    blended = torch.zeros(count).index_add(0, owner, share * logits)
-    return torch.where(missing, _NOWHERE, blended / total.clamp_min(1e-12))
-
-
-def skinning_terms(model: Ins, batch: AvatarBatch, *, pins: bool) -> dict[str, Tensor]:
-    """Binary cross-entropy of the occupancies (eq. 18); pins: as of `logits_of`."""
-    return {"occupancy": F.binary_cross_entropy_with_logits(logits_of(model, batch, pins=pins), batch.inside)}
-
-
-def prior_terms(model: Ins, joints: Tensor, parents: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:
-    """What says in the first epoch which bone is which ("Auxiliary Objectives"): points on bones are inside, and at a
-    joint the two bones that meet there weigh the same.
-
-    Args:
-        joints: (B, 3) canonical [m]. parents: (B,).
-    """
-    children = [bone for bone, parent in enumerate(parents) if parent >= 0]
-    ends, begins = joints[children], joints[[parents[bone] for bone in children]]
-    along = torch.rand(len(children), 8, 1, generator=generator)
-    on_bones = (begins[:, None] + along * (ends - begins)[:, None]).reshape(-1, 3)
-    logits = model.occupied(on_bones, torch.zeros(len(on_bones), model.config.embedding))
-    terms = {"on_bones": F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))}
-    if model.weights is not None:
-        wanted = torch.zeros(len(children), len(parents))
-        rows = torch.arange(len(children))
-        wanted[rows, children] = 0.5
-        wanted[rows, [parents[bone] for bone in children]] = 0.5
-        terms["at_joints"] = F.mse_loss(model.weights(ends), wanted) * len(parents)
-    return terms
-
-
-def stick_terms(
-    model: Ins, joints: Tensor, parents: Sequence[int], count: int, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """A first guess that needs no scan: a figure of sticks, each of which goes with its bone.
-
-    Ours, not the paper's: networks that begin at random spend their first thousand steps on finding as much.
-
-    Args:
-        joints: (B, 3) canonical [m]. parents: (B,).
-        count: random points around the figure.
-    """
-    children = [bone for bone, parent in enumerate(parents) if parent >= 0]
-    bones = torch.tensor([parents[bone] for bone in children])
-    begins, ends = joints[bones], joints[children]
-    low, high = joints.amin(0) - _AROUND_M, joints.amax(0) + _AROUND_M
-    points = low + torch.rand(count, 3, generator=generator) * (high - low)
-    chosen = torch.randint(len(children), (count,), generator=generator)
-    along = torch.rand(count, 1, generator=generator)
-    beside = torch.randn(count, 3, generator=generator) * _STICK_M
-    points = torch.cat([points, begins[chosen] + along * (ends - begins)[chosen] + beside])
-    axis = ends - begins
-    place = ((points[:, None] - begins) * axis).sum(-1) / (axis**2).sum(-1).clamp_min(1e-9)
-    away = (points[:, None] - begins - place.clamp(0, 1)[..., None] * axis).norm(dim=-1)  # (M, S)
-    logits = model.occupied(points, torch.zeros(len(points), model.config.embedding))
-    inside = (away.amin(-1) < _STICK_M).float()
-    terms = {"sticks": F.binary_cross_entropy_with_logits(logits, inside)}
-    if model.weights is not None:
-        shares = torch.softmax(-((away / _STICK_M) ** 2), -1)
-        wanted = torch.zeros(len(points), len(parents)).index_add(1, bones, shares)
-        terms["follows"] = F.mse_loss(model.weights(points), wanted) * len(parents)
-    return terms
-
-
-def iou(logits: Tensor, inside: Tensor) -> float:
-    """Of two occupancies (eq. 20): logits above 0 are inside."""
-    found, wanted = logits > 0, inside > 0.5
-    return float((found & wanted).sum() / (found | wanted).sum().clamp_min(1))
+    def settings(self) -> dict[str, Any]:
+        return {"network": asdict(self.network)}
