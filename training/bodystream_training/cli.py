@@ -39,6 +39,12 @@ PROGRAM = Program(
             "make takes of people in simulated clothes",
         ),
         CommandEntry(
+            ("avatar",),
+            "bodystream_training.avatar.command",
+            "TrainAvatar",
+            "train a clothed avatar on posed meshes of one person",
+        ),
+        CommandEntry(
             ("eval", "pose"),
             "bodystream_training.pose.evaluate",
             "EvaluateTraining",
