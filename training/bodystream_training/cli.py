@@ -50,6 +50,12 @@ PROGRAM = Program(
             "EvaluateTraining",
             "compare a trained sampler with every baseline",
         ),
+        CommandEntry(
+            ("eval", "avatar"),
+            "bodystream_training.avatar.evaluate",
+            "EvaluateAvatar",
+            "compare a trained avatar with its ablations and baselines",
+        ),
     ),
     install="pip install 'bodystream[train]'",
 )

@@ -33,9 +33,7 @@ class Posed:
     bones: Array
 
 
-def posed_points(
-    posed_from_canonical: Array, near: Array, near_inside: Array, box: Array, box_inside: Array
-) -> Posed:
+def posed_points(posed_from_canonical: Array, near: Array, near_inside: Array, box: Array, box_inside: Array) -> Posed:
     """Of a frame whose points and bones are in the world."""
     bones, frame = bones_in_heading(posed_from_canonical.astype(np.float64))
     back = np.linalg.inv(frame)

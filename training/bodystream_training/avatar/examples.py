@@ -47,9 +47,7 @@ def frames_of(
         found = samples[number]
         near, box = slice(None, found.near), slice(found.near, None)
         bones = take.frames[number].posed_from_canonical
-        out.append(
-            posed_points(bones, found.points[near], found.inside[near], found.points[box], found.inside[box])
-        )
+        out.append(posed_points(bones, found.points[near], found.inside[near], found.points[box], found.inside[box]))
         if on_frame is not None:
             on_frame()
     return out
@@ -69,5 +67,7 @@ def examples_of(
         InputError: there is nothing to train on.
     """
     train = frames_of(take, "train", config, cache, on_frame=on_frame)
-    held = frames_of(take, "test", config, cache, most=validation, on_frame=on_frame) if take.motions.get("test") else []
+    held = (
+        frames_of(take, "test", config, cache, most=validation, on_frame=on_frame) if take.motions.get("test") else []
+    )
     return AvatarExamples(train, held, take.rest_joints_m, BONE_PARENTS)

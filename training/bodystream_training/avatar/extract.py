@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import trimesh
@@ -48,9 +50,11 @@ def canonical_mesh(model: Ins, joints_m: Array, spacing_m: float) -> Mesh:
         values = _sample(model, low, step, _nodes_of(crossed, finer.shape), finer)
     if not (values > 0).any():
         raise InputError("the canonical shape is empty: train the avatar longer, or look at whether its take is sound")
-    field = wp.array(np.ascontiguousarray(values), dtype=wp.float32, device="cpu")
+    field: Any = wp.array(np.ascontiguousarray(values), dtype=wp.float32, device="cpu")
     upper = low + spacing_m * (np.array(values.shape) - 1)
-    found = warp.geometry.IsoSurfaceMarchingCubes.extract(field, 0.0, wp.vec3(*low), wp.vec3(*upper))
+    found = warp.geometry.IsoSurfaceMarchingCubes.extract(
+        field, threshold=0.0, lower=wp.vec3(*low), upper=wp.vec3(*upper)
+    )
     surface = trimesh.Trimesh(found[0].numpy(), found[1].numpy().reshape(-1, 3), process=False)
     return _largest(surface)
 
@@ -69,9 +73,14 @@ def _crossed(values: Array) -> Array:
     """Cells, one fewer along each axis than nodes, whose corners lie on both sides, and the cells beside them."""
     inside = values > 0
     corners = np.stack(
-        [inside[i : i - 1 or None, j : j - 1 or None, k : k - 1 or None] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+        [
+            inside[i : i - 1 or None, j : j - 1 or None, k : k - 1 or None]
+            for i in (0, 1)
+            for j in (0, 1)
+            for k in (0, 1)
+        ]
     )
-    crossed = corners.any(0) & ~corners.all(0)
+    crossed: Array = np.logical_and(corners.any(0), ~corners.all(0))
     padded = np.pad(crossed, 1)
     near = crossed.copy()
     for axis in range(3):

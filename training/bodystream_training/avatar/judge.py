@@ -20,7 +20,15 @@ from bodystream_training.avatar.losses import iou, logits_of
 from bodystream_training.avatar.model import Ins
 from bodystream_training.avatar.search import START_BONES, find_roots
 
-__all__ = ["Occupancy", "Score", "canonical_places", "correspondence_errors_mm", "network_occupancy", "overlap", "scan_occupancy"]
+__all__ = [
+    "Occupancy",
+    "Score",
+    "canonical_places",
+    "correspondence_errors_mm",
+    "network_occupancy",
+    "overlap",
+    "scan_occupancy",
+]
 
 Occupancy = Callable[[Array, Array], Tensor]
 """(N, 3) posed points in the heading frame and the bones there (B, 4, 4) -> (N,) logits, or signs."""
@@ -97,9 +105,7 @@ def canonical_places(model: Ins, posed: Array, bones: Array) -> Array:
 
 
 @torch.no_grad()
-def correspondence_errors_mm(
-    pose: Callable[[Array], Array], frames: Sequence[PosedFrame], vertices: Array
-) -> Array:
+def correspondence_errors_mm(pose: Callable[[Array], Array], frames: Sequence[PosedFrame], vertices: Array) -> Array:
     """(frames,) mean distance [mm] of where each vertex is and where an avatar puts it.
 
     Args:

@@ -2,9 +2,9 @@
 
 After "Invertible Neural Skinning" (Kant et al., CVPR 2023). Symbols: p_d a point in the posed ("deformed") space, q_d
 and q_c before and after the skinning is undone, p_c in the canonical space; theta the bones, as rigid transforms from
-the canonical pose. Sizes are those of its table 4. Points are in metres, the pelvis of the canonical pose at the origin.
+the canonical pose. Sizes are those of its table 4. Points are in metres, the canonical pose's pelvis at the origin.
 """
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ class InsConfig:
     canonical_pin: bool = True
     skinning: bool = True
     posed_occupancy: bool = False
+
+
 _BALL_M, _LOGITS_PER_M = 0.5, 10.0
 
 

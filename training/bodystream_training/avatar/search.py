@@ -92,13 +92,11 @@ def _distinct(found: Tensor) -> Roots:
     return Roots(found[of, start], of, start)
 
 
-def root_gradients(
-    field: WeightField, roots: Tensor, targets: Tensor, posed_from_canonical: Tensor
-) -> Tensor:
+def root_gradients(field: WeightField, roots: Tensor, targets: Tensor, posed_from_canonical: Tensor) -> Tensor:
     """The roots again, with gradients to the weights and to the posed points.
 
-    With J = d lbs/d q_c at the root: dq_c/d sigma = -J^-1 d lbs/d sigma (eq. 26) and dq_c/d q_d = +J^-1 (eq. 27 with its
-    sign mended), which are those of one step of Newton's method whose J and start are held fixed.
+    With J = d lbs/d q_c at the root: dq_c/d sigma = -J^-1 d lbs/d sigma (eq. 26) and dq_c/d q_d = +J^-1 (eq. 27 with
+    its sign mended), which are those of one step of Newton's method whose J and start are held fixed.
 
     Args:
         roots: (R, 3) q_c.
