@@ -1,5 +1,4 @@
 """How well posed surfaces are met: intersection over union of occupancies, and where each point of the surface went."""
-# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """What the networks of the avatar are built of: plain layers, the encoder of bones, the embedding of space."""
-# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

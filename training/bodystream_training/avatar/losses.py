@@ -1,5 +1,4 @@
 """From posed points to occupancies through the correspondence search, and what is made small by training."""
-# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ After "Invertible Neural Skinning" (Kant et al., CVPR 2023). Symbols: p_d a poin
 and q_c before and after the skinning is undone, p_c in the canonical space; theta the bones, as rigid transforms from
 the canonical pose. Sizes are those of its table 4. Points are in metres, the canonical pose's pelvis at the origin.
 """
-# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 
 from __future__ import annotations
 
@@ -142,6 +141,7 @@ class Pin(nn.Module):
     def inverse(self, points: Tensor, e_pose: Tensor) -> Tensor:
         """The points that `forward` takes to these."""
         for layer in reversed(self.layers):
+            assert isinstance(layer, CouplingLayer)
             points = layer.inverse(points, e_pose)
         return points
 
@@ -165,11 +165,11 @@ class WeightField(nn.Module):
     def with_derivative(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(M, 3) -> (M, B) weights and (M, B, 3) what they change by along x, y and z [1/m]."""
         x, tangents = points, torch.eye(3, dtype=points.dtype, device=points.device).expand(len(points), 3, 3)
-        for layer in self.layers[:-1]:
+        *hidden, last = _linear(self.layers)
+        for layer in hidden:
             before = layer(x)
             x = smooth(before)
             tangents = (tangents @ layer.weight.T) * torch.sigmoid(100.0 * before)[:, None]
-        last = self.layers[-1]
         weights = torch.softmax(self.sharpness * last(x), -1)
         tangents = self.sharpness * (tangents @ last.weight.T)  # (M, 3, B)
         change = weights[:, None] * (tangents - (weights[:, None] * tangents).sum(-1, keepdim=True))
@@ -202,9 +202,13 @@ class OccupancyNetwork(nn.Module):
         return self.last(x)[..., 0]
 
 
+def _linear(layers: nn.ModuleList) -> list[nn.Linear]:
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
 def _begin_as_ball(layers: nn.ModuleList, last: nn.Linear) -> None:
     """The geometric start of implicit surfaces (SAL, Atzmon and Lipman): inside a ball, outside around it."""
-    for layer in layers:
+    for layer in _linear(layers):
         nn.init.normal_(layer.weight, 0.0, (2.0 / layer.out_features) ** 0.5)
         nn.init.zeros_(layer.bias)
     nn.init.normal_(last.weight, -((torch.pi / last.in_features) ** 0.5) * _LOGITS_PER_M, 1e-3)

@@ -2,7 +2,6 @@
 
 Section 3.1 and appendix D of "Invertible Neural Skinning", after SNARF.
 """
-# pyright: reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 
