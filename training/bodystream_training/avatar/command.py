@@ -53,6 +53,9 @@ class TrainAvatar(DeviceOptions):
     samples: int = 40_000
     """Points that are drawn about each frame, half of them near the surface; the paper draws 200,000."""
 
+    stick_steps: int = 300
+    """Quick steps before the first one, towards a figure of sticks; 0 = none, as the paper."""
+
     learning_rate: float = 1e-3
     """Of Adam, at its highest; the PINs have a tenth of it."""
 
@@ -86,7 +89,12 @@ class TrainAvatar(DeviceOptions):
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         config = AvatarTrainConfig(
-            steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed, points=self.points
+            steps=self.steps,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            seed=self.seed,
+            points=self.points,
+            stick_steps=self.stick_steps,
         )
         sampling = SamplingConfig(self.samples // 2, self.samples - self.samples // 2, seed=self.seed)
         console = Console(stderr=True, highlight=False, quiet=not leads_here())

@@ -105,6 +105,7 @@ def _largest(surface: trimesh.Trimesh) -> Mesh:
     labels = trimesh.graph.connected_component_labels(surface.face_adjacency, len(surface.faces))
     areas = np.bincount(labels, surface.area_faces)
     kept = trimesh.Trimesh(surface.vertices, surface.faces[(areas >= _LEAST_SHARE * areas.sum())[labels]], process=True)
+    kept.update_faces(kept.nondegenerate_faces())  # where the surface goes through a node
     if kept.volume < 0:
         kept.invert()
     return Mesh(np.asarray(kept.vertices, np.float32), np.asarray(kept.faces, np.int32))
