@@ -25,11 +25,11 @@ class TrainAvatar(DeviceOptions):
     Examples:
       bodystream-train avatar --data take/ --out runs/me
       bodystream-train avatar --data take/ --out runs/me --net snarf-nc    what it is compared with
-      bodystream-train avatar --data cape:PATH/03375_blazerlong --out runs/blazer
+      bodystream-train avatar --data 'cape:PATH?subject=03375&clothing=blazerlong&model=SMPL.npz' --out runs/blazer
     """
 
     data: str
-    """A take: the folder of one, or cape:PATH or dfaust:PATH of these data sets' own layouts."""
+    """A take: its folder, or cape:PATH?... or dfaust:PATH?... for these data sets' own layouts."""
 
     net: Literal[
         "ins", "without-product", "without-sines", "without-rotation", "without-deformed-pin", "without-canonical-pin",
@@ -78,7 +78,7 @@ class TrainAvatar(DeviceOptions):
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress, duration_text
         from bodystream_training.avatar.data.sampling import SamplingConfig
-        from bodystream_training.avatar.data.take_files import load_take
+        from bodystream_training.avatar.data.open_take import open_take
         from bodystream_training.avatar.examples import examples_of
         from bodystream_training.avatar.networks import network_config
         from bodystream_training.avatar.tasks import AvatarTask, AvatarTrainConfig
@@ -101,7 +101,7 @@ class TrainAvatar(DeviceOptions):
         fabric = open_fabric(self)
         fabric.launch()
         with quiet_warp():
-            take = load_take(Path(self.data))
+            take = open_take(self.data)
             for note in take.notes:
                 console.print(f"note: {note}", markup=False, soft_wrap=True)
             with counted_progress("points about each frame", len(take.frames), console) as advance:

@@ -39,8 +39,8 @@ class EvaluateAvatar:
       bodystream-train eval avatar --data take/ --run runs/me --split train --json
     """
 
-    data: Path
-    """Folder of the take that it was trained on."""
+    data: str
+    """The take that it was trained on, as `bodystream-train avatar` takes it."""
 
     run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/avatar")
     """Folder of the training run."""
@@ -68,7 +68,8 @@ class EvaluateAvatar:
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress
         from bodystream_training.avatar.data.sampling import SamplingConfig
-        from bodystream_training.avatar.data.take_files import load_take, load_truth
+        from bodystream_training.avatar.data.open_take import open_take
+        from bodystream_training.avatar.data.take_files import load_truth
         from bodystream_training.avatar.examples import frames_of
         from bodystream_training.avatar.judge import network_occupancy, overlap, scan_occupancy
         from bodystream_training.avatar.networks import load_network, trained
@@ -78,8 +79,9 @@ class EvaluateAvatar:
         notes = Console(stderr=True, highlight=False)
         names = trained(self.run_folder)
         with quiet_warp():
-            take = load_take(self.data)
-            truth = load_truth(self.data) if (self.data / "truth.npz").is_file() else None
+            take = open_take(self.data)
+            known = (Path(self.data) / "truth.npz").is_file()
+            truth = load_truth(Path(self.data)) if known else None
             sampling = SamplingConfig(self.points, self.points, seed=1)
             with counted_progress("points about each frame", len(take.frames), notes) as advance:
                 done = iter(range(1, len(take.frames) + 1))
