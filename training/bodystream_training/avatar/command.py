@@ -77,8 +77,8 @@ class TrainAvatar(DeviceOptions):
 
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress, duration_text
-        from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.data.open_take import open_take
+        from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.examples import examples_of
         from bodystream_training.avatar.networks import network_config
         from bodystream_training.avatar.tasks import AvatarTask, AvatarTrainConfig

@@ -31,9 +31,9 @@ class EvaluateAvatar:
     """Compare the networks of a run with each other and with skinned scans, on the frames of a split.
 
     Rows: every network that the run's folder holds (the paper's, its ablations, forward skinning alone), and, where the
-    take has skinning weights of a fitted body, its scans carried by them: the average of all (avg-lbs) and the first
-    (first-lbs). Columns: intersection over union of points near the surface and in the box around it, and, where the
-    take knows which vertex is which, how far each vertex of the surface is from where the avatar puts it.
+    take has skinning weights of a fitted body, its scans carried by them: avg-lbs, the average of all, and first-lbs.
+    Columns: intersection over union of points near the surface and in the box around it, and, where the take knows
+    which vertex is which, how far each vertex of the surface is from where the avatar puts it.
     Examples:
       bodystream-train eval avatar --data take/ --run runs/me
       bodystream-train eval avatar --data take/ --run runs/me --split train --json
@@ -67,8 +67,8 @@ class EvaluateAvatar:
 
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress
-        from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.data.open_take import open_take
+        from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.data.take_files import load_truth
         from bodystream_training.avatar.examples import frames_of
         from bodystream_training.avatar.judge import network_occupancy, overlap, scan_occupancy
