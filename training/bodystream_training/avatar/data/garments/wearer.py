@@ -16,7 +16,7 @@ from bodystream.sources.synthetic.people import Clothes, Person, build_person
 from bodystream.types import Array
 from bodystream_training.avatar.data.canonical import BONES, bone_places, canonical_rotations, rest_joints
 
-__all__ = ["SUBJECTS", "Wearer"]
+__all__ = ["SUBJECTS", "Measures", "Wearer"]
 
 SUBJECTS = {1: (1.78, 1.0), 2: (1.64, 0.94), 3: (1.72, 1.14)}
 """Of each subject, height [m] and girth."""
