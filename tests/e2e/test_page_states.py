@@ -62,8 +62,9 @@ def test_waiting_then_live_with_figures(browser: Any) -> None:
         stream.repeated = walking
         reaches(browser, "live")
         assert not browser.find_element("id", "card").is_displayed()
-        offset_ms = time.monotonic() * 1e3 - browser.execute_script("return performance.now()")
-        stream.send(status(clock={"offset_ms": offset_ms, "error_ms": 1.0}))
+        page_ms = browser.execute_script("return performance.now()")
+        now_ms = time.monotonic() * 1e3  # a little after it, so that ages are a little too large
+        stream.send(status(clock={"offset_ms": now_ms - page_ms, "error_ms": 1.0}))
         wait_for(lambda: re.fullmatch(r"\d+", shown(browser, "hud-age")), "an age", WAIT_S)
         assert 5 <= int(shown(browser, "hud-rate")) <= 70
         assert int(shown(browser, "hud-age")) >= 10  # what was measured 10 ms before it was sent

@@ -144,8 +144,7 @@ export class App {
 
   #greeted(hello: Hello): void {
     this.#hello = hello;
-    this.world.clear();
-    this.world.setBoth(hello.bodies && hello.surfaces);
+    this.world.expect(hello);
     this.#picture = null;
     this.#tools.offer(hello);
     this.#setViews(this.#views);
@@ -193,7 +192,7 @@ export class App {
   #failed(failure: Failure): void {
     switch (failure.kind) {
       case "lost":
-        return this.#phases.lost(failure.retry_ms, this.#picture !== null, () => this.link.connect());
+        return this.#phases.lost(failure, this.#picture !== null, () => this.link.connect());
       case "busy":
         return this.#phases.set("lost", "No place is left", {
           title: "Too many are watching",

@@ -31,7 +31,6 @@ export class SkinnedView {
   #follows = new Uint16Array(0);
   #skeleton = new Skeleton([], []);
   #count = 0;
-  #names: readonly string[] = [];
   #parents: Int32Array = new Int32Array(0);
   #moved = false;
   #opacity = 1;
@@ -45,10 +44,6 @@ export class SkinnedView {
     return this.#count;
   }
 
-  get names(): readonly string[] {
-    return this.#names;
-  }
-
   get parents(): Int32Array {
     return this.#parents;
   }
@@ -56,7 +51,6 @@ export class SkinnedView {
   /** Take up bones that came. Those from `first` on are new. */
   addBones(part: SkeletonPart): void {
     if (part.first === 0) {
-      this.#names = part.names;
       this.#parents = part.parents;
       this.#moved = false;
     }
@@ -89,11 +83,14 @@ export class SkinnedView {
     this.#setOpacity(part);
   }
 
-  /** Leave out what follows a bone, in what is seen and not in a mirror: the eyes are inside the head. */
-  setWithout(bone: number | null): void {
-    if (bone === this.#without) return;
+  /**
+   * Leave out what follows an entry of the motion, in what is seen and not in a mirror: the eyes are inside the head,
+   * and hair hangs on bones that follow it.
+   */
+  setWithout(entry: number | null): void {
+    if (entry === this.#without) return;
     for (const part of this.#parts.values()) part.headless = dispose(part.headless);
-    this.#without = bone;
+    this.#without = entry;
     for (const part of this.#parts.values()) this.#setWithout(part);
   }
 
@@ -160,7 +157,7 @@ export class SkinnedView {
   }
 
   #setWithout(part: Part): void {
-    if (this.#without !== null) part.headless ??= withoutBone(part.whole, this.#without);
+    if (this.#without !== null) part.headless ??= withoutEntry(part.whole, this.#follows, this.#without);
     part.shown.geometry = this.#without === null ? part.whole : part.headless!;
   }
 
@@ -235,13 +232,14 @@ export function linearColours(srgb: Uint8Array): Uint16Array {
   return Uint16Array.from(srgb, (value) => LINEAR[value]);
 }
 
-/** The same vertices and those faces whose corners follow other bones. */
-function withoutBone(geometry: BufferGeometry, bone: number): BufferGeometry {
+/** The same vertices and those faces whose corners follow other entries. */
+function withoutEntry(geometry: BufferGeometry, follows: Uint16Array, entry: number): BufferGeometry {
   const bones = geometry.getAttribute("skinIndex");
   const weights = geometry.getAttribute("skinWeight");
   const share = Float32Array.from({ length: bones.count }, (_, vertex) => {
     let sum = 0;
-    for (let k = 0; k < 4; k++) if (bones.getComponent(vertex, k) === bone) sum += weights.getComponent(vertex, k);
+    for (let k = 0; k < 4; k++)
+      if (follows[bones.getComponent(vertex, k)] === entry) sum += weights.getComponent(vertex, k);
     return sum;
   });
   const index = geometry.getIndex()!;

@@ -5,6 +5,7 @@ import { decodeGraph, decodePiece, decodeSkeleton, decodeWhole } from "../stream
 import type { GraphLinks } from "../stream/meshes.ts";
 import { decodeMotion } from "../stream/motions.ts";
 import type { Motion } from "../stream/motions.ts";
+import type { Hello } from "../stream/texts.ts";
 import { Devices } from "./devices.ts";
 import type { Subject } from "./framing.ts";
 import { PointsAndLines } from "./lines.ts";
@@ -48,6 +49,7 @@ export class World {
   #views: ReadonlySet<View> = new Set<View>(["surface"]);
   #theme: Theme | null = null;
   #both = false;
+  #head: number | null = null; // entry of a body's motion
   #firstPerson = false;
 
   constructor() {
@@ -74,10 +76,12 @@ export class World {
     this.#apply();
   }
 
-  /** A body and a surface come at once: they stand beside each other. */
-  setBoth(both: boolean): void {
-    this.#both = both;
-    this.#floored = false;
+  /** What the server has: a body and a surface that come at once stand beside each other. */
+  expect({ bodies, surfaces, joints }: Hello): void {
+    this.clear();
+    this.#both = bodies && surfaces;
+    const head = joints.indexOf(HEAD);
+    this.#head = head < 0 ? null : head;
   }
 
   /** Forget all: another server, or the same one anew. */
@@ -157,12 +161,6 @@ export class World {
     return null;
   }
 
-  /** Number of the bone that is the head, or null where the body's bones have no such name. */
-  get head(): number | null {
-    const at = this.body.names.indexOf(HEAD);
-    return at < 0 ? null : at;
-  }
-
   #moveBody(motion: Motion): void {
     this.#bodyMotion = motion;
     this.body.move(motion);
@@ -211,7 +209,7 @@ export class World {
   #apply(): void {
     const surface = this.#views.has("surface") || this.#firstPerson;
     const within = !this.#firstPerson && (this.#views.has("skeleton") || this.#views.has("graph"));
-    this.body.setWithout(this.#firstPerson ? this.head : null);
+    this.body.setWithout(this.#firstPerson ? this.#head : null);
     this.body.setVisible(surface);
     this.surface.setVisible(surface);
     this.body.setOpacity(within && this.#skeleton && this.#views.has("skeleton") ? SEE_THROUGH : 1);

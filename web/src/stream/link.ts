@@ -11,7 +11,7 @@ const CLOSED_VERSION = 4002;
 const CLOSED_POLICY = 1008;
 
 export type Failure =
-  | { readonly kind: "lost" | "busy" | "absent"; readonly retry_ms: number } // comes back by itself
+  | { readonly kind: "lost" | "busy" | "absent"; readonly retry_ms: number; readonly text: string } // comes back by itself
   | { readonly kind: "refused" } // the token is missing or wrong
   | { readonly kind: "version"; readonly text: string } // another version of the format
   | { readonly kind: "closed"; readonly text: string }; // the server does not want this page
@@ -98,7 +98,7 @@ export class Link {
 
   #failed(kind: "lost" | "busy" | "absent"): void {
     const retry_ms = RETRIES_MS[Math.min(this.#attempt++, RETRIES_MS.length - 1)];
-    this.#events.failed({ kind, retry_ms });
+    this.#events.failed({ kind, retry_ms, text: this.#bye });
     this.#timer = window.setTimeout(() => this.connect(), retry_ms);
   }
 

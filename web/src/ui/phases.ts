@@ -1,5 +1,5 @@
 // What the page says about the connection: a pill that is always there, and a card where somebody has to do something.
-import { element, setText } from "./dom.ts";
+import { element, sentence, setText } from "./dom.ts";
 
 export type Phase = "connecting" | "waiting" | "live" | "headset" | "lost" | "refused" | "version" | "closed";
 
@@ -59,15 +59,24 @@ export class Phases {
     }
   }
 
-  /** The connection is lost and comes back by itself, with the seconds until then counted down. */
-  lost(retry_ms: number, pictured: boolean, now: () => void): void {
+  /**
+   * The connection is lost and comes back by itself, with the seconds until then counted down.
+   *
+   * @param text why the server went, where it said so
+   * @param pictured the last picture is still to be seen: no card covers it
+   */
+  lost({ retry_ms, text }: { readonly retry_ms: number; readonly text: string }, pictured: boolean, now: () => void): void {
     const until = performance.now() + retry_ms;
+    const what = sentence(text) || "Connection lost";
     const pill = (): string => {
       const seconds = Math.ceil((until - performance.now()) / 1000);
-      return seconds > 0 ? `Connection lost, next try in ${seconds} s` : "Connection lost, trying again";
+      return seconds > 0 ? `${what}, next try in ${seconds} s` : `${what}, trying again`;
     };
-    const text = "Is bodystream still running, and is this device in its network? The page comes back by itself.";
-    this.set("lost", pill(), pictured ? null : { title: "The computer is not reached", text, action: ["Try now", now] });
+    this.set("lost", pill(), pictured ? null : {
+      title: text ? what : "The computer is not reached",
+      text: "Is bodystream still running, and is this device in its network? The page comes back by itself.",
+      action: ["Try now", now],
+    });
     this.#countdown = window.setInterval(() => setText(this.#pill, pill()), 250);
   }
 }

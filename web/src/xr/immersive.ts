@@ -71,7 +71,11 @@ export class Immersive {
   frame(frame: XRFrame): PoseMessage | null {
     if (!this.#sender || !this.#space || frame.session !== this.#session) return null;
     const message = this.#sender.frame(frame);
-    if (message.head && !this.#placed) this.#place(message.head);
+    if (message.head) {
+      if (!this.#placed) this.#place(message.head);
+      const [x, , z] = message.head.position_m;
+      this.#app.stage.centreOn(x, z);
+    }
     this.#pointers.update(frame, this.#app.live ? null : this.#space); // a body that is there has hands
     let hover = "";
     for (const ray of this.#pointers.rays) {
