@@ -228,7 +228,7 @@ const LINEAR = Uint16Array.from({ length: 256 }, (_, i) => {
 });
 
 /** Vertex colours are interpolated and lit, so they are linear; 16 bits keep the dark ones apart. */
-export function linearColours(srgb: Uint8Array): Uint16Array {
+function linearColours(srgb: Uint8Array): Uint16Array {
   return Uint16Array.from(srgb, (value) => LINEAR[value]);
 }
 

@@ -1,7 +1,7 @@
 // What the stream's messages make of the scene: a body, a captured surface, and what stands within and beside them.
 import { Box3, Group, Matrix4, Quaternion, Vector3 } from "three";
 import type { Message } from "../stream/envelope.ts";
-import { decodeGraph, decodePiece, decodeSkeleton, decodeWhole } from "../stream/meshes.ts";
+import { decodeGraph, decodePiece, decodeSkeleton } from "../stream/meshes.ts";
 import type { GraphLinks } from "../stream/meshes.ts";
 import { decodeMotion } from "../stream/motions.ts";
 import type { Motion } from "../stream/motions.ts";
@@ -11,7 +11,6 @@ import type { Subject } from "./framing.ts";
 import { PointsAndLines } from "./lines.ts";
 import { SkinnedView } from "./skin.ts";
 import type { Theme } from "./stage.ts";
-import { WholeView } from "./whole.ts";
 
 export type View = "surface" | "graph" | "skeleton";
 
@@ -36,7 +35,6 @@ export class World {
   readonly body = new SkinnedView();
   readonly surface = new SkinnedView();
   readonly devices = new Devices();
-  readonly #whole = new WholeView();
   readonly #camera = new Group(); // a captured surface's own frame, set upright on the floor
   #skeleton: PointsAndLines | null = null;
   #graph: PointsAndLines | null = null;
@@ -53,7 +51,7 @@ export class World {
   #firstPerson = false;
 
   constructor() {
-    this.#camera.add(this.surface.group, this.#whole.mesh);
+    this.#camera.add(this.surface.group);
     this.#camera.matrixAutoUpdate = false;
     this.root.add(this.body.group, this.#camera, this.devices.group);
   }
@@ -89,7 +87,6 @@ export class World {
     this.body.clear();
     this.surface.clear();
     this.devices.clear();
-    this.#whole.mesh.visible = false;
     this.#skeleton = drop(this.#skeleton);
     this.#graph = drop(this.#graph);
     this.#bodySkin = this.#surfaceSkin = 0;
@@ -134,9 +131,6 @@ export class World {
       case "graph":
         this.#links = decodeGraph(message);
         this.#graph = drop(this.#graph);
-        return null;
-      case "whole":
-        this.#whole.show(decodeWhole(message));
         return null;
       default:
         return null;
