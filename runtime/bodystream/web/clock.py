@@ -134,6 +134,10 @@ class ClockAlignment:
             raise ValueError("a clock cannot be aligned before its first exchange: ask `samples`")
         return device_ns + self._offset_ns(device_ns)
 
+    def offset_ns(self) -> int:
+        """The host's time less the device's, as of the newest exchange. Wants at least one exchange."""
+        return self.host_ns(self._origin_ns) - self._origin_ns
+
     def figures(self) -> ClockFigures:
         """May be called from another thread."""
         return self._figures

@@ -16,10 +16,14 @@ class LeakyBucket:
         self._level = 0.0
         self._last_ns: int | None = None
 
-    def take(self, t_ns: int, amount: float = 1.0) -> bool:
-        """Count one thing, or as much as it weighs; false where it is too much, and then it does not count."""
+    def take(self, t_ns: int, amount: float = 1.0, spare: float = 0.0) -> bool:
+        """Count one thing, or as much as it weighs; false where it is too much, and then it does not count.
+
+        Args:
+            spare: share of the capacity that is left to others.
+        """
         self._leak(t_ns)
-        if self._level + amount > self._capacity:
+        if self._level + amount > self._capacity * (1.0 - spare):
             return False
         self._level += amount
         return True
