@@ -130,7 +130,7 @@ class Live(RunOptions):
 
         notes = Notes(line.print)
         # What the user gave is looked at before kernels are built, which may take minutes.
-        config = self._capture_config()
+        config = self.capture_config()
         bundles = BundleChoice.parse(self.bundle, ("person", "flow", "flow-full"))
         of_source = BundleChoice({name: place for name, place in bundles.places.items() if name == "person"})
         pace = ("all" if self.headless else "paced") if self.pace == "auto" else self.pace
@@ -197,7 +197,8 @@ class Live(RunOptions):
         if not self.no_browser:
             open_page(viewer.url)
 
-    def _capture_config(self) -> CaptureConfig:
+    def capture_config(self) -> CaptureConfig:
+        """The pipeline that the options ask for."""
         from dataclasses import replace
 
         from bodystream.foreground import ForegroundConfig

@@ -84,6 +84,9 @@ COMMANDS: tuple[CommandEntry, ...] = (
     ),
     CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
     CommandEntry(("publish",), "bodystream.cli.publish", "Publish", "write poses or surfaces to shared memory"),
+    CommandEntry(
+        ("serve",), "bodystream.cli.serve", "Serve", "show a surface, a body or both to any number of browsers"
+    ),
     CommandEntry(("record",), "bodystream.cli.record", "Record", "record a camera and a headset to one file"),
     CommandEntry(("convert",), "bodystream.cli.convert", "Convert", "turn a recording into one of another format"),
     CommandEntry(("recover",), "bodystream.cli.recover", "Recover", "make the files of a session that was killed"),

@@ -324,7 +324,13 @@ class CaptureSession(Session[RgbdFrame, CaptureResult]):
         if self._capture is None:
             return None
         return CaptureView(
-            occasion, result, self._capture, self._motion, self._intake.rate_hz, self._intake.counts.counted_warnings()
+            occasion,
+            result,
+            self._capture,
+            self._motion,
+            self._intake.rate_hz,
+            self._intake.counts.counted_warnings(),
+            self._intake.latency_ns * 1e-6,
         )
 
     def _shared(self, result: CaptureResult) -> CaptureResult:

@@ -24,6 +24,7 @@ class CaptureView:
         capture: the pipeline at rest.
         motion: that of the nodes in this frame, without what the solver used; None before there are any.
         rate_hz: frames per second, as a person sees it.
+        latency_ms: of the frame.
         warnings: of the source so far, with how often each came up.
     """
 
@@ -35,9 +36,10 @@ class CaptureView:
         motion: GraphSnapshot | None,
         rate_hz: float,
         warnings: Mapping[str, int],
+        latency_ms: float = 0.0,
     ) -> None:
         self.occasion, self.result, self.capture, self.motion = occasion, result, capture, motion
-        self.rate_hz, self.warnings = rate_hz, warnings
+        self.rate_hz, self.warnings, self.latency_ms = rate_hz, warnings, latency_ms
 
     @property
     def t_ns(self) -> int:

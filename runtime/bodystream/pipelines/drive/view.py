@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +14,7 @@ from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.sinks.base import Occasion
 from bodystream.sinks.send.base import DrivenPose, PosedBones
 from bodystream.timing import SpanSummary, now_ns
-from bodystream.types import Array, BodyPose, Mesh, SkinnedMesh
+from bodystream.types import Array, BodyPose, HeadsetSample, Mesh, SkinnedMesh
 
 __all__ = ["DriveView"]
 
@@ -91,6 +92,20 @@ class DriveView:
         """What places in the person's world are multiplied by to be beside the body that is shown."""
         retarget = self.driver.avatar.retarget
         return 1.0 if retarget is None else retarget.scale
+
+    @property
+    def body_sample(self) -> HeadsetSample:
+        """What was measured, beside the body that is shown; of a moment that has a result."""
+        assert self.result is not None
+        sample, scale = self.result.sample, self.scale
+        if scale == 1.0:
+            return sample
+        devices = {side: getattr(sample, side) for side in ("head", "left", "right")}
+        moved = {
+            side: None if device is None else replace(device, position_m=device.position_m * scale)
+            for side, device in devices.items()
+        }
+        return replace(sample, **moved)
 
     @property
     def skin(self) -> SkinnedMesh | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.viewer import BodyViewer, BodyViewerState
-from bodystream.types import HeadsetSample, SkinnedMesh
+from bodystream.types import SkinnedMesh
 
 __all__ = ["BodyViewerSink"]
 
@@ -42,7 +41,7 @@ class BodyViewerSink(SinkBase[BodyViewerState]):
             t_ns=result.pose.t_ns,
             pose=view.body_pose,
             joints_m=view.body_joints_m,
-            sample=_scaled(result.sample, scale),
+            sample=view.body_sample,
             body=None if skin is self._skin else skin,
             mesh=view.posed_mesh if skin is None else None,
             hypotheses_m=None if hypotheses_m is None else hypotheses_m * np.float32(scale),
@@ -60,15 +59,3 @@ class BodyViewerSink(SinkBase[BodyViewerState]):
     def close(self) -> Sequence[str]:
         self._viewer.close()
         return ()
-
-
-def _scaled(sample: HeadsetSample, scale: float) -> HeadsetSample:
-    """The sample as it is beside a body of another size than the person's."""
-    if scale == 1.0:
-        return sample
-    devices = {side: getattr(sample, side) for side in ("head", "left", "right")}
-    moved = {
-        side: None if device is None else replace(device, position_m=device.position_m * scale)
-        for side, device in devices.items()
-    }
-    return replace(sample, **moved)

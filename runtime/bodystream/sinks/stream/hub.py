@@ -86,7 +86,7 @@ class StreamHub:
         return len(self._clients)
 
     def wants(self, what: str) -> bool:
-        """Whether any client asked for `body`, `surface`, `graph` or `whole`: lets a pipeline spare itself making it."""
+        """Whether any client asked for `body`, `surface`, `graph` or `whole`: else a pipeline need not make it."""
         return self._wants.get(what, False)
 
     def publish(self, subject: str, update: Update) -> None:

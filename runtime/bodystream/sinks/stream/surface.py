@@ -29,9 +29,9 @@ __all__ = ["SurfaceEncoder"]
 _SKINS = itertools.count(1_000_001)  # apart from those of bodies
 _CELL_M = 0.25
 """Edge of the cubes of space by which a surface is cut: a person's has some thirty, of 9 kB each."""
-_GRAIN_M = 0.004
-"""What vertices are rounded to before it is asked which have changed: half a voxel, so that noise is no change."""
-_CHANGED = 0.04
+_GRAIN_M = 0.008
+"""What vertices are rounded to before it is asked which have changed: a voxel, so that noise is no change."""
+_CHANGED = 0.08
 """Of the vertices of a piece, the share that must be others before it is sent again."""
 _WEIGHT_STEPS = 31
 _BURST_S = 2.0
@@ -57,7 +57,7 @@ class SurfaceEncoder:
     """
 
     def __init__(self, kb_per_s: float = 150.0) -> None:
-        self._bytes_per_s = kb_per_s * 1e3
+        self._bytes_per_s = 0.9 * kb_per_s * 1e3  # the rest is for status, pings and the beginning
         self._number = 0
         self._bones = 0
         self._known: dict[int, _Known] = {}

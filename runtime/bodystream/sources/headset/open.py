@@ -13,7 +13,8 @@ from bodystream.sources.grammar import SourceKind, choose
 from bodystream.sources.headset.base import HeadsetSource
 
 if TYPE_CHECKING:
-    from bodystream.sources.headset.configs import MotionConfig, OpenXrConfig, TraceConfig, VmcConfig, WebXrConfig
+    from bodystream.sources.headset.configs import MotionConfig, OpenXrConfig, TraceConfig, VmcConfig
+    from bodystream.web.server import PageServer
 
 __all__ = ["HEADSET_KINDS", "open_headset"]
 
@@ -27,10 +28,16 @@ class _Wish:
     realtime: bool
     speed: float
     on_status: Callable[[str], None] | None
+    server: PageServer | None
 
 
 def open_headset(
-    spec: str, *, realtime: bool = False, speed: float = 1.0, on_status: Callable[[str], None] | None = None
+    spec: str,
+    *,
+    realtime: bool = False,
+    speed: float = 1.0,
+    on_status: Callable[[str], None] | None = None,
+    server: PageServer | None = None,
 ) -> HeadsetSource:
     """Open what `spec` names, `kind:target?key=value&key=value`.
 
@@ -42,12 +49,13 @@ def open_headset(
         realtime: recordings at their own pace, where `spec` does not say it.
         speed: of recordings at their own pace: how many times as fast.
         on_status: told what a person has to do, such as the address that a headset's browser has to open.
+        server: in which a page for headsets is to be, in the place of one of its own.
 
     Raises:
         ConfigurationError: there is no such kind, key or value; the message says what there is.
         BodystreamError: it cannot be opened.
     """
-    return choose(spec, HEADSET_KINDS, "headset source").open(_Wish(realtime, speed, on_status))
+    return choose(spec, HEADSET_KINDS, "headset source").open(_Wish(realtime, speed, on_status, server))
 
 
 def _open_openxr(_: str, config: OpenXrConfig, wish: _Wish) -> HeadsetSource:
@@ -57,11 +65,21 @@ def _open_openxr(_: str, config: OpenXrConfig, wish: _Wish) -> HeadsetSource:
     return OpenXrHeadset(**_options(config))
 
 
-def _open_webxr(_: str, config: WebXrConfig, wish: _Wish) -> HeadsetSource:
+def _open_webxr(_: str, config: Any, wish: _Wish) -> HeadsetSource:
+    from bodystream.sources.headset.configs import WebXrConfig
     from bodystream.sources.headset.webxr import WebXrHeadset
 
     _live_only("webxr", wish)
-    return WebXrHeadset(**_options(config), on_status=wish.on_status)
+    options = _options(config)
+    if wish.server is not None:
+        default = _options(WebXrConfig())
+        of_server = ("host", "port", "token", "certificate", "key", "tls", "origins")
+        given = [name for name in of_server if options[name] != default[name]]
+        if given:
+            raise ConfigurationError(
+                f"webxr is a part of the server here: give {', '.join(given)} as options of the server, not as keys"
+            )
+    return WebXrHeadset(**options, on_status=wish.on_status, server=wish.server)
 
 
 def _open_vmc(_: str, config: VmcConfig, wish: _Wish) -> HeadsetSource:

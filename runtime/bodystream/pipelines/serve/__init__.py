@@ -1,0 +1,1 @@
+"""Sessions whose results are sent to pages and programs by one server."""

@@ -1,0 +1,142 @@
+"""The stream as a sink of a capture and of a driven body; nothing is made that no client asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bodystream.pipelines.capture.view import CaptureView
+from bodystream.pipelines.drive.view import DriveView
+from bodystream.sinks.base import Occasion, SinkBase
+from bodystream.sinks.stream import BodyEncoder, Figures, StreamHub, SurfaceEncoder, Update
+from bodystream.timing import now_ns
+from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, Mesh, SkinnedMesh, Status
+
+__all__ = ["BodyStreamSink", "SurfaceStreamSink"]
+
+_SURFACE_S = 0.25
+"""How often the fused surface is looked at for what has changed."""
+_LINKS_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Posed:
+    """What a driven body's message is made of."""
+
+    figures: Figures
+    latency_us: int
+    pose: BodyPose | None = None
+    joints_m: Array | None = None
+    skin: SkinnedMesh | None = None
+    sample: HeadsetSample | None = None
+    mesh: Mesh | None = None
+
+
+class BodyStreamSink(SinkBase[_Posed]):
+    """Sends poses to a hub's clients.
+
+    Args:
+        hub: that they are connected to; not closed with this.
+    """
+
+    name = "stream of the body"
+
+    def __init__(self, hub: StreamHub) -> None:
+        self._hub, self._encoder = hub, BodyEncoder()
+
+    def prepare(self, view: DriveView) -> _Posed | None:
+        result = view.result
+        if view.occasion is not Occasion.RESULT or result is None:
+            return None
+        pose = result.pose
+        figures = Figures(view.rate_hz, view.latency_ms, pose.status.value, pose.reason, tuple(view.warnings))
+        latency_us = round(view.latency_ms * 1e3)
+        if not self._hub.wants("body"):
+            return _Posed(figures, latency_us)
+        skin = view.skin
+        mesh = view.posed_mesh if self._hub.wants("whole") else None
+        return _Posed(figures, latency_us, view.body_pose, view.body_joints_m, skin, view.body_sample, mesh)
+
+    def publish(self, posed: _Posed, /) -> None:
+        update = Update(figures=posed.figures)
+        if posed.pose is not None and posed.joints_m is not None:
+            update = self._encoder.encode(
+                posed.pose,
+                posed.joints_m,
+                posed.skin,
+                posed.sample,
+                latency_us=posed.latency_us,
+                mesh=posed.mesh,
+                figures=posed.figures,
+            )
+        self._hub.publish("body", update)
+
+
+@dataclass(frozen=True, slots=True)
+class _Captured:
+    """What a surface's message is made of."""
+
+    forgets: bool = False
+    figures: Figures | None = None
+    latency_us: int = 0
+    status: Status = Status.TRACKED
+    graph: GraphSnapshot | None = None
+    skin: SkinnedMesh | None = None
+    links: bool = False
+    mesh: Mesh | None = None
+
+
+class SurfaceStreamSink(SinkBase[_Captured]):
+    """Sends a captured surface to a hub's clients.
+
+    Args:
+        hub: that they are connected to; not closed with this.
+        kb_per_s: of a client [kB/s].
+    """
+
+    name = "stream of the surface"
+
+    def __init__(self, hub: StreamHub, kb_per_s: float = 150.0) -> None:
+        self._hub, self._encoder = hub, SurfaceEncoder(kb_per_s)
+        self._looked_ns = self._linked_ns = 0
+
+    def prepare(self, view: CaptureView) -> _Captured | None:
+        if view.occasion is Occasion.FORGET:
+            return _Captured(forgets=True)
+        result = view.result
+        if view.occasion is not Occasion.RESULT or result is None:
+            return None
+        figures = Figures(view.rate_hz, view.latency_ms, result.status.value, result.reason, tuple(view.warnings))
+        if view.motion is None or not self._hub.wants("surface"):
+            return _Captured(figures=figures)
+        t_ns, skin, graph, links = now_ns(), None, view.motion, False
+        surface = view.capture.surface
+        # What was left out for want of credit is looked at again, too, whether or not the surface has changed since.
+        if surface is not None and t_ns - self._looked_ns >= _SURFACE_S * 1e9:
+            self._looked_ns = t_ns
+            skin = view.skinned
+        if self._hub.wants("graph") and t_ns - self._linked_ns >= _LINKS_S * 1e9:
+            self._linked_ns = t_ns
+            whole = view.graph
+            if whole is not None and len(whole.positions) == len(graph.positions):
+                graph, links = whole, True
+        mesh = view.live_mesh if self._hub.wants("whole") else None
+        latency_us = round(view.latency_ms * 1e3)
+        return _Captured(False, figures, latency_us, result.status, graph, skin, links, mesh)
+
+    def publish(self, captured: _Captured, /) -> None:
+        if captured.forgets:
+            self._encoder.forget()
+            return
+        update = Update(figures=captured.figures)
+        if captured.graph is not None:
+            update = self._encoder.encode(
+                captured.graph,
+                captured.skin,
+                now_ns=now_ns(),
+                status=captured.status,
+                latency_us=captured.latency_us,
+                links=captured.links,
+                mesh=captured.mesh,
+                figures=captured.figures,
+            )
+        self._hub.publish("surface", update)
