@@ -27,6 +27,7 @@ export class SkinnedView {
   /** The same surface on the same bones once more, for a mirror. */
   readonly twins = new Group();
   readonly #parts = new Map<number, Part>();
+  readonly #open: boolean;
   #bones: Bone[] = [];
   #follows = new Uint16Array(0);
   #skeleton = new Skeleton([], []);
@@ -36,7 +37,9 @@ export class SkinnedView {
   #opacity = 1;
   #without: number | null = null;
 
-  constructor() {
+  /** @param open the surface has holes, through which its inside is seen */
+  constructor(open = false) {
+    this.#open = open;
     this.group.visible = this.twins.visible = false;
   }
 
@@ -70,7 +73,7 @@ export class SkinnedView {
     this.#drop(piece.number);
     if (!piece.vertices.length) return;
     const whole = geometryOf(piece);
-    const material = materialOf(piece);
+    const material = materialOf(piece, this.#open);
     const shown = this.#skinned(whole, material);
     const twin = this.#skinned(whole, reflected(material));
     twin.renderOrder = 2; // after the pane that says where it may be seen
@@ -188,14 +191,14 @@ function dispose(geometry: BufferGeometry | null): null {
   return null;
 }
 
-function materialOf({ colours, colour, bothSides }: Piece): MeshStandardMaterial {
+function materialOf({ colours, colour, bothSides }: Piece, open: boolean): MeshStandardMaterial {
   const [r, g, b, a] = colour;
   const material = new MeshStandardMaterial({
     color: colours ? 0xffffff : new Color().setRGB(r / 255, g / 255, b / 255, SRGBColorSpace),
     vertexColors: colours !== null,
     roughness: 0.75,
     metalness: 0,
-    side: bothSides ? DoubleSide : FrontSide,
+    side: bothSides || open ? DoubleSide : FrontSide,
   });
   material.userData["opacity"] = a / 255;
   return material;

@@ -33,7 +33,7 @@ export interface Picture {
 export class World {
   readonly root = new Group();
   readonly body = new SkinnedView();
-  readonly surface = new SkinnedView();
+  readonly surface = new SkinnedView(true);
   readonly devices = new Devices();
   readonly #camera = new Group(); // a captured surface's own frame, set upright on the floor
   #skeleton: PointsAndLines | null = null;

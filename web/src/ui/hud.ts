@@ -2,6 +2,7 @@
 import { element, sentence, setText } from "./dom.ts";
 import { Meter } from "./meter.ts";
 
+const LATE_MS = 10_000; // from there on in seconds
 const EVERY_MS = 250; // faster, nobody reads them
 
 export class Hud {
@@ -9,6 +10,7 @@ export class Hud {
   readonly #panel = element("hud", HTMLElement);
   readonly #rate = element("hud-rate", HTMLElement);
   readonly #age = element("hud-age", HTMLElement);
+  readonly #unit = element("hud-age-unit", HTMLElement);
   readonly #traffic = element("hud-traffic", HTMLElement);
   readonly #status = element("hud-status", HTMLElement);
   readonly #trace = element("hud-trace", SVGSVGElement).querySelector("path")!;
@@ -21,7 +23,9 @@ export class Hud {
     this.#shown_ms = t_ms;
     const { rate_hz, age_ms, kilobytes_s } = this.meter.figures(t_ms);
     setText(this.#rate, rate_hz === null ? "–" : rate_hz.toFixed(0));
-    setText(this.#age, age_ms === null ? "–" : age_ms.toFixed(0));
+    const late = age_ms !== null && age_ms >= LATE_MS;
+    setText(this.#age, age_ms === null ? "–" : (late ? age_ms / 1000 : age_ms).toFixed(0));
+    setText(this.#unit, late ? "s" : "ms");
     setText(this.#traffic, kilobytes_s.toFixed(kilobytes_s < 10 ? 1 : 0));
     const trace = this.meter.trace(t_ms);
     if (trace) this.#trace.setAttribute("d", trace);
