@@ -13,12 +13,17 @@ import cv2
 import numpy as np
 import pytest
 
+from bodystream.geometry.skeleton import JOINTS
 from bodystream.sources.headset.webxr import WebXrHeadset
-from bodystream.types import DeviceKind, HeadsetSample
+from bodystream.types import DeviceKind, HeadsetSample, Status
 from bodystream.web.options import ServerOptions
 from bodystream.web.server import PageServer
+from bodystream.wire.envelope import Kind
+from bodystream.wire.motions import decode_motion
+from helpers.command_line import Running
 from helpers.headset_browser import pull_trigger, standing, worn
 from helpers.page_stream import Stream, body_at, body_skin, hello, serving
+from helpers.stream_client import StreamClient
 from helpers.viewer_browser import browser_at, resize, severe_messages, wait_for
 
 WAIT_S = 40.0
@@ -44,6 +49,11 @@ def browser() -> Iterator[Any]:
 
 def status(browser: Any) -> str:
     return browser.execute_script("return document.getElementById('status').textContent")
+
+
+def read(browser: Any, identity: str) -> str:
+    """Also where a headset's picture covers it."""
+    return browser.execute_script("return document.getElementById(arguments[0]).textContent.trim()", identity)
 
 
 def enter(browser: Any, url: str) -> None:
@@ -142,3 +152,42 @@ def test_the_room_is_shown_and_all_comes_back_by_itself(browser: Any) -> None:
             with WebXrHeadset(server=again) as source:
                 wait_for(lambda: source.wire.messages > 30, "poses of the second server", WAIT_S)
                 wait_for(lambda: stream.of("subscribe"), "the page at the second stream", WAIT_S)
+
+
+def test_a_recorded_session_drives_the_body_through_serve(
+    browser: Any, recording: dict[str, Any], tmp_path: Path
+) -> None:
+    """The whole way: browser, server, network, stream, browser; and a recording that the page asks for."""
+    words = ("serve", "--headset", "webxr", "--port", "0", "--no-tls")
+    with worn(browser, recording), Running(*words, cwd=tmp_path) as serve:
+        address = serve.wait_for_line("open http").split()[1]
+        enter(browser, address)
+        watcher = StreamClient(address).enter(body=True)
+        # Both hands are tracked, and the body meets them: the joints' wrists are near what is held.
+        for _ in range(200):
+            message = watcher.until(Kind.BODY, WAIT_S)
+            motion = decode_motion(message)
+            devices = {device.side: device.position_m for device in motion.devices}
+            if set(devices) == {"head", "left", "right"} and motion.status is Status.TRACKED:
+                break
+        else:
+            raise AssertionError("no body with both hands came")
+        for side in ("left", "right"):
+            wrist = motion.positions_m[JOINTS.index(f"{side}_wrist")]
+            assert np.linalg.norm(wrist - devices[side]) < 0.15
+        heads = np.array([frame[1:4] for frame in recording["frames"]])
+        assert np.linalg.norm(heads - devices["head"], axis=1).min() < OFF_M
+        watcher.close()
+        body = browser.find_element("tag name", "body")
+        wait_for(lambda: body.get_attribute("data-phase") == "live", "the body in the page", WAIT_S)
+        wait_for(lambda: read(browser, "hud-age").isdigit(), "its age", WAIT_S)
+        browser.execute_script("document.getElementById('record').click()")
+        wait_for(lambda: "Stop" in read(browser, "record"), "that it records", WAIT_S)
+        time.sleep(1.0)
+        browser.execute_script("document.getElementById('record').click()")
+        wait_for(lambda: "Record" in read(browser, "record"), "the end of the recording", WAIT_S)
+        assert list(tmp_path.glob("*.mcap"))
+        serve.interrupt()
+        assert serve.finish() == 0
+        wait_for(lambda: body.get_attribute("data-phase") == "lost", "that the server went", WAIT_S)
+    assert [m for m in severe_messages(browser) if "WebSocket" not in m and "Failed to load" not in m] == []

@@ -40,6 +40,7 @@ export class App {
   #drawn_ms = 0;
   #undrawn = false;
   #marked = false;
+  #warned: ReadonlySet<string> = new Set<string>();
   #views: ReadonlySet<View> = new Set<View>(["surface"]);
 
   constructor(canvas: HTMLCanvasElement) {
@@ -165,7 +166,8 @@ export class App {
   #told(status: Status): void {
     this.#status = status;
     this.#tools.recording(status.recording);
-    for (const warning of status.warnings) this.notices.show(warning);
+    for (const warning of status.warnings.filter((text) => !this.#warned.has(text))) this.notices.show(warning);
+    this.#warned = new Set([...this.#warned, ...status.warnings]);
     this.calibrator.told(status);
   }
 

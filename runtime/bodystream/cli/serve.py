@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bodystream.pipelines.capture.session import CaptureSession
     from bodystream.pipelines.drive.session import DriveSession
     from bodystream.pipelines.run import Session
+    from bodystream.pipelines.serve.measuring import MeasuringNews
     from bodystream.web.server import PageServer
 
 __all__ = ["Serve"]
@@ -119,6 +120,7 @@ class Serve:
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.cli.interrupts import StopOnInterrupt
+        from bodystream.pipelines.serve.measuring import MeasuringNews
         from bodystream.pipelines.serve.recording import RecordingSwitch
         from bodystream.pipelines.serve.run import ServedSessions
         from bodystream.pipelines.serve.sinks import BodyStreamSink, SurfaceStreamSink
@@ -127,16 +129,18 @@ class Serve:
         server = self._server(line)
         stack.callback(server.stop)
         recording = RecordingSwitch(self.record, line.print)
+        measuring = MeasuringNews()
         capture = None if self.source is None else self._capture(device, line, stack)
-        drive = None if self.headset is None else self._drive(device, line, stack, server)
+        drive = None if self.headset is None else self._drive(device, line, stack, server, measuring)
         sessions = [session for session in (capture, drive) if session is not None]
         hub = StreamHub(
             server,
             limits=StreamLimits(clients=self.max_clients, kb_per_s=self.kb_per_s),
             bodies=drive is not None,
             surfaces=capture is not None,
-            controls=_controls(recording, drive, sessions),
+            controls=_controls(recording, measuring, drive, sessions),
             recording=recording.status,
+            calibration=measuring.status,
             report=lambda _kind, text: line.print(text),
         )
         if capture is not None:
@@ -211,7 +215,9 @@ class Serve:
             on_kernel_build=line.building,
         )
 
-    def _drive(self, device: wp.Device, line: StatusLine, stack: ExitStack, server: PageServer) -> DriveSession:
+    def _drive(
+        self, device: wp.Device, line: StatusLine, stack: ExitStack, server: PageServer, measuring: MeasuringNews
+    ) -> DriveSession:
         from bodystream.avatar.open import SHIPPED_AVATAR, avatar_maker
         from bodystream.bundles import BundleChoice
         from bodystream.pipelines.drive.pipeline import DriveConfig
@@ -236,13 +242,23 @@ class Serve:
         stack.callback(source.close)
         if isinstance(source, ReplayedHeadset):
             source.loop = True  # over before its page is drawn, it would show nothing
+
+        def note(text: str) -> None:
+            line.print(text)
+            measuring.note(text)
+
+        def calibrated(found: Calibration) -> None:
+            for text in found.lines:
+                line.print(text)
+            measuring.calibrated(found)
+
         return DriveSession(
             source,
             config,
             device=device,
             on_progress=line.driving,
-            on_note=line.print,
-            on_calibrated=lambda found: [line.print(text) for text in found.lines],
+            on_note=note,
+            on_calibrated=calibrated,
             on_kernel_build=line.building,
         )
 
@@ -259,7 +275,7 @@ class Serve:
 
 
 def _controls(
-    recording: Any, drive: DriveSession | None, sessions: Sequence[Session[Any, Any]]
+    recording: Any, measuring: MeasuringNews, drive: DriveSession | None, sessions: Sequence[Session[Any, Any]]
 ) -> dict[str, Callable[[Any], str]]:
     """What pages may ask for."""
 
@@ -269,6 +285,7 @@ def _controls(
     def calibrate(message: Any) -> str:
         if drive is None:
             raise InputError("nobody is measured: there is no headset")
+        measuring.begin()
         drive.calibrate(message.pose)
         return "measuring: stand upright for two seconds"
 

@@ -22,7 +22,7 @@ export interface Status {
   readonly body: StreamStatus | null;
   readonly surface: StreamStatus | null;
   readonly recording: { readonly on: boolean; readonly file: string; readonly seconds: number } | null;
-  readonly calibration?: { readonly state: "measuring" | "done" | "failed"; readonly lines: readonly string[] } | null;
+  readonly calibration: { readonly state: "measuring" | "done" | "failed"; readonly lines: readonly string[] } | null;
   readonly clients: number;
   readonly warnings: readonly string[];
   readonly clock: { readonly offset_ms: number; readonly error_ms: number } | null;

@@ -134,11 +134,11 @@ export class Panel {
 
   #paintButtons({ buttons }: Content, ink: string, accent: string, theme: Theme): void {
     const c = this.#context;
-    c.font = `560 34px ${FONT}`;
+    c.font = `560 32px ${FONT}`;
     let x = PAD;
     const y = HEIGHT - PAD - BUTTON_HEIGHT;
     this.#areas = buttons.map(({ id, label, primary }) => {
-      const width = c.measureText(label).width + 76;
+      const width = c.measureText(label).width + 60;
       const hovered = id === this.#hover;
       c.fillStyle = primary ? accent : theme.dark ? "rgb(255 255 255 / 9%)" : "rgb(20 40 48 / 8%)";
       rounded(c, x, y, width, BUTTON_HEIGHT, 26);
@@ -148,9 +148,9 @@ export class Panel {
         c.stroke();
       }
       c.fillStyle = primary ? (theme.dark ? "#06211f" : "#ffffff") : ink;
-      c.fillText(label, x + 38, y + 30);
+      c.fillText(label, x + 30, y + 32);
       const area = { id, x, y, width, height: BUTTON_HEIGHT };
-      x += width + 20;
+      x += width + 16;
       return area;
     });
   }

@@ -45,7 +45,7 @@ class StreamHub:
         limits: of clients.
         controls: what clients may ask for, by `record`, `calibrate` and `reset`: called on a thread of their own with
             the message, they return what to tell the client and raise a `BodystreamError` for what cannot be.
-        recording: what the status says of it.
+        recording, calibration: what the status says of them.
         report: takes a kind and a sentence for people, in the server's thread.
 
     Attributes:
@@ -61,11 +61,12 @@ class StreamHub:
         surfaces: bool = False,
         controls: Mapping[str, Callable[[Any], str]] | None = None,
         recording: Callable[[], Mapping[str, Any]] | None = None,
+        calibration: Callable[[], Mapping[str, Any] | None] | None = None,
         report: Callable[[str, str], None] | None = None,
     ) -> None:
         self._server, self._limits = server, StreamLimits() if limits is None else limits
         self._controls = {} if controls is None else dict(controls)
-        self._recording = recording
+        self._recording, self._calibration = recording, calibration
         self._report = report or (lambda _kind, _text: None)
         self._offers = {"body": bodies, "surface": surfaces}
         self._subjects = {"body": Subject(), "surface": Subject()}
@@ -240,6 +241,7 @@ class StreamHub:
             "recording": {"on": False, "file": "", "seconds": 0.0}
             if self._recording is None
             else dict(self._recording()),
+            "calibration": None if self._calibration is None else self._calibration(),
             "clients": len(self._clients),
             "warnings": warnings[-20:],
         }
