@@ -199,6 +199,7 @@ class Drive(RunOptions):
                 session.add_sink(sender)
             if not self.headless:
                 self._show(session, source, notes, line)
+            self._serve(session, source)
             settle_memory()
             code = run_session(
                 session,
@@ -235,6 +236,26 @@ class Drive(RunOptions):
         line.print(f"viewer: {viewer.url}")
         if not self.no_browser:
             open_page(viewer.url)
+
+    def _serve(self, session: DriveSession, source: HeadsetSource) -> None:
+        """Where the headset comes by a page of ours, show the body there, too."""
+        from bodystream.pipelines.serve.sinks import BodyStreamSink
+        from bodystream.sinks.stream import StreamHub
+        from bodystream.sources.headset.webxr import WebXrHeadset
+
+        if not isinstance(source, WebXrHeadset):
+            return
+
+        def calibrate(message: Any) -> str:
+            session.calibrate(message.pose)
+            return "measuring: stand upright for two seconds"
+
+        def reset(_: Any) -> str:
+            session.reset()
+            return "began anew"
+
+        controls = {"calibrate": calibrate, "reset": reset}
+        session.add_sink(BodyStreamSink(StreamHub(source.server, bodies=True, controls=controls)))
 
     def _open(self, on_status: Callable[[str], None]) -> HeadsetSource:
         from bodystream.sources.headset.open import open_headset
