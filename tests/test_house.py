@@ -165,9 +165,10 @@ DISTRIBUTIONS = {
     "pythonosc": "python-osc",
     "warp": "warp-lang",
     "xr": "pyopenxr",
+    "zenoh": "eclipse-zenoh",
     "zmq": "pyzmq",
 }
-EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "mcap", "zmq", "openvino", "tensorrt")
+EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "mcap", "zmq", "zenoh", "openvino", "tensorrt")
 
 
 def imported_distributions(nodes: Iterable[ast.AST]) -> set[str]:

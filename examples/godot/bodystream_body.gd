@@ -184,7 +184,10 @@ func _feed(slot: PackedByteArray) -> void:
 static func joint_transform(slot: PackedByteArray, at: int, x_axis: Vector3, y_axis: Vector3) -> Transform3D:
 	var origin := Vector3(slot.decode_float(at), slot.decode_float(at + 4), slot.decode_float(at + 8))
 	var turn := Quaternion(
-		slot.decode_float(at + 12), slot.decode_float(at + 16), slot.decode_float(at + 20), slot.decode_float(at + 24)
+		slot.decode_float(at + 12),
+		slot.decode_float(at + 16),
+		slot.decode_float(at + 20),
+		slot.decode_float(at + 24)
 	)
 	var rest := Basis(x_axis, y_axis, x_axis.cross(y_axis))
 	return Transform3D(Basis(turn.normalized()) * rest, origin)

@@ -178,12 +178,13 @@ EXTRAS = (
     ("cryptography", "webxr"),
     ("pyopenxr", "openxr"),
     ("mcap", "mcap"),
+    ("eclipse-zenoh", "zenoh"),
     ("pyzmq", "zmq"),
 )
 
 
 def test_absent_extras_are_optional_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tensorrt", "cryptography.x509", "xr", "mcap.writer", "zmq"):
+    for module in ("tensorrt", "cryptography.x509", "xr", "mcap.writer", "zmq", "zenoh"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(checks_packages, "distribution_version", lambda name: None)
     found = rows(checks_packages.check_extras())

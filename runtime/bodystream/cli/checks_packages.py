@@ -97,6 +97,7 @@ def check_extras() -> Iterator[Check]:
     )
     yield _check_openxr()
     yield _check_mcap()
+    yield _check_package("eclipse-zenoh", "zenoh", "For --send zenoh: pip install 'bodystream[zenoh]'")
     yield _check_package("pyzmq", "zmq", "For drive --send zmq: pip install 'bodystream[zmq]'")
 
 

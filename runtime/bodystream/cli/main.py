@@ -87,6 +87,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     CommandEntry(
         ("serve",), "bodystream.cli.serve", "Serve", "show a surface, a body or both to any number of browsers"
     ),
+    CommandEntry(("bodies",), "bodystream.cli.bodies", "Bodies", "list what is published here and on the network"),
     CommandEntry(("record",), "bodystream.cli.record", "Record", "record a camera and a headset to one file"),
     CommandEntry(("convert",), "bodystream.cli.convert", "Convert", "turn a recording into one of another format"),
     CommandEntry(("recover",), "bodystream.cli.recover", "Recover", "make the files of a session that was killed"),

@@ -22,7 +22,8 @@ class Publish:
       bodystream publish --name body0 --headset openxr
       bodystream publish --name body0 --headset trace:session.json
       bodystream publish --name room --source realsense
-      bodystream publish --name body0 --headset openxr --send vmc:127.0.0.1:39539
+      bodystream publish --name body0 --headset openxr --send zenoh:body0
+      bodystream publish --name guest --receive body0    what another machine sends by Zenoh, here
     """
 
     name: str
@@ -33,6 +34,10 @@ class Publish:
 
     source: Annotated[str | None, optional("SOURCE")] = None
     """Where frames of a depth camera come from: publishes the captured surface."""
+
+    receive: Annotated[str | None, optional("NAME")] = None
+    """What is published under this name on the network (--send zenoh:NAME, on another machine); keys as zenoh has them
+    for connect, listen, interface, scout and config may follow: 'body0?connect=tcp/192.168.1.20:7447'."""
 
     surface_hz: Annotated[float, shown("HZ")] = 30.0
     """Surfaces a second at most; 0 = poses only."""
@@ -74,12 +79,15 @@ class Publish:
     """Print the report as JSON at the end."""
 
     def run(self) -> int:
-        if (self.headset is None) == (self.source is None):
+        chosen = [word for word in (self.headset, self.source, self.receive) if word is not None]
+        if len(chosen) != 1:
             raise ConfigurationError(
-                "publish takes one of --headset (poses) and --source (a captured surface), got "
-                f"{'neither' if self.headset is None else 'both'}: for both at once use `bodystream serve --send "
-                f"shm:{self.name}`"
+                "publish takes one of --headset (poses), --source (a captured surface) and --receive (what another "
+                f"machine sends), got {'none' if not chosen else 'several'}: for a headset and a camera at once use "
+                f"`bodystream serve --send shm:{self.name}`"
             )
+        if self.receive is not None:
+            return self._relay(self.receive)
         send = (f"shm:{self.name}?surface_hz={self.surface_hz:g}&max_vertices={self.max_vertices}", *self.send)
         if self.headset is not None:
             from bodystream.cli.drive import Drive
@@ -118,3 +126,20 @@ class Publish:
             device=self.device,
             json=self.json,
         ).run()
+
+    def _relay(self, receive: str) -> int:
+        from bodystream.cli.interrupts import EXIT_BY_SIGNAL, StopOnInterrupt
+        from bodystream.cli.status_line import StatusLine
+        from bodystream.pipelines.send.relay import open_relay
+
+        for option in ("send", "record", "report", "bundle", "calibrate", "calibration", "height"):
+            if getattr(self, option):
+                raise ConfigurationError(
+                    f"--{option} is of a session, and --receive only passes on what another machine made: leave it away"
+                )
+        with StatusLine() as line:
+            relay = open_relay(receive, self.name, self.surface_hz, self.max_vertices, line.print)
+            with StopOnInterrupt(relay.stop) as interrupt:
+                relay.run(self.frames)
+            line.print(relay.told)
+        return EXIT_BY_SIGNAL + interrupt.number if interrupt.number is not None and self.frames is not None else 0

@@ -12,7 +12,13 @@ from bodystream.sources.grammar import SourceKind, choose
 if TYPE_CHECKING:
     from bodystream.sinks.base import Sink
     from bodystream.sinks.send.base import PoseSender
-    from bodystream.sinks.send.configs import ShmSendConfig, VmcSendConfig, VrchatSendConfig, ZmqSendConfig
+    from bodystream.sinks.send.configs import (
+        ShmSendConfig,
+        VmcSendConfig,
+        VrchatSendConfig,
+        ZenohSendConfig,
+        ZmqSendConfig,
+    )
 
 __all__ = ["SEND_KINDS", "SURFACE_KINDS", "Senders", "SentOf", "open_sender", "open_senders"]
 
@@ -45,14 +51,14 @@ def open_sender(spec: str, of: Literal["body", "surface"] = "body") -> Sink[Any]
     """A sink that sends each result of a session to another program.
 
     Args:
-        spec: `shm:NAME`, `vmc:HOST:PORT`, `vrchat:HOST:PORT` or `zmq:PORT`, with keys as `?rate_hz=60`: the fields of
-            `ShmSendConfig`, `VmcSendConfig`, `VrchatSendConfig` and `ZmqSendConfig`.
-        of: `body` makes a sink of a `DriveSession`; `surface` one of a `CaptureSession`, for `shm`.
+        spec: `shm:NAME`, `zenoh:NAME`, `vmc:HOST:PORT`, `vrchat:HOST:PORT` or `zmq:PORT`, with keys as `?rate_hz=60`:
+            the fields of `ShmSendConfig`, `ZenohSendConfig`, `VmcSendConfig`, `VrchatSendConfig` and `ZmqSendConfig`.
+        of: `body` makes a sink of a `DriveSession`; `surface` one of a `CaptureSession`, for `shm` and `zenoh`.
 
     Raises:
         ConfigurationError: there is no such kind, key, value or host; the port or name is in use; or the kind takes
             poses only and there are none.
-        MissingDependencyError: pyzmq is not installed.
+        MissingDependencyError: pyzmq or eclipse-zenoh is not installed.
     """
     senders = open_senders(spec, of)
     sink = senders.body if of == "body" else senders.surface
@@ -69,6 +75,12 @@ def _open_shm(name: str, config: ShmSendConfig, of: SentOf) -> Senders:
     from bodystream.pipelines.send.shm_sinks import open_shm
 
     return Senders(*open_shm(name, config, of))
+
+
+def _open_zenoh(name: str, config: ZenohSendConfig, of: SentOf) -> Senders:
+    from bodystream.pipelines.send.zenoh_sinks import open_zenoh
+
+    return Senders(*open_zenoh(name, config, of))
 
 
 def _open_vmc(target: str, config: VmcSendConfig, of: SentOf) -> Senders:
@@ -107,7 +119,7 @@ def _poses(kind: str, of: SentOf, make: Callable[[], PoseSender], rate_hz: float
     if of == "surface":
         raise ConfigurationError(
             f"{kind} sends poses of a driven body, and a capture has none: send its surface by "
-            f"{', '.join(SURFACE_KINDS)}, or drive a body with --headset"
+            f"{' or '.join(SURFACE_KINDS)}, or drive a body with --headset"
         )
     return Senders(SendSink(make(), rate_hz))
 
@@ -116,6 +128,7 @@ SEND_KINDS: tuple[SourceKind[SentOf, Senders], ...] = (
     SourceKind(
         "shm", "shared memory, for programs on this machine", f"{_CONFIGS}:ShmSendConfig", _open_shm, target="NAME"
     ),
+    SourceKind("zenoh", "Eclipse Zenoh, for other machines", f"{_CONFIGS}:ZenohSendConfig", _open_zenoh, target="NAME"),
     SourceKind("vmc", "VMC: EVMC4U, VSeeFace, VMC4B", f"{_CONFIGS}:VmcSendConfig", _open_vmc, target="HOST:PORT"),
     SourceKind("vrchat", "VRChat's OSC trackers", f"{_CONFIGS}:VrchatSendConfig", _open_vrchat, target="HOST:PORT"),
     SourceKind(
@@ -128,5 +141,5 @@ SEND_KINDS: tuple[SourceKind[SentOf, Senders], ...] = (
     ),
 )
 """All kinds of receiver: a new one is a row here."""
-SURFACE_KINDS = ("shm",)
+SURFACE_KINDS = ("shm", "zenoh")
 """Of them, those that take the surface of a capture."""

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.pipelines.send.pace import Pace
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.send.configs import ShmSendConfig
-from bodystream.sinks.shm import ShmWriter, pose_record
+from bodystream.sinks.shm import MOST_VERTICES, ShmWriter, pose_record, upright
 from bodystream.sinks.shm.layout import Offer
 from bodystream.timing import now_ns
 from bodystream.types import Mesh, Status
@@ -24,10 +22,6 @@ if TYPE_CHECKING:
     from bodystream.pipelines.send.open import SentOf
 
 __all__ = ["ShmBodySink", "ShmSurfaceSink", "open_shm"]
-
-_MOST_VERTICES = 4_000_000
-_UP = np.array([1.0, -1.0, -1.0], np.float32)
-"""From the camera's axes (y down, z ahead) to those of the header (y up, -z ahead)."""
 
 
 def open_shm(name: str, config: ShmSendConfig, of: SentOf) -> tuple[ShmBodySink | None, ShmSurfaceSink | None]:
@@ -40,8 +34,8 @@ def open_shm(name: str, config: ShmSendConfig, of: SentOf) -> tuple[ShmBodySink 
     """
     if not 0.0 <= config.surface_hz <= 1000.0:
         raise ConfigurationError(f"shm: surface_hz must be 0 (poses only) to 1000, got {config.surface_hz:g}")
-    if not 1 <= config.max_vertices <= _MOST_VERTICES:
-        raise ConfigurationError(f"shm: max_vertices must be 1 to {_MOST_VERTICES}, got {config.max_vertices}")
+    if not 1 <= config.max_vertices <= MOST_VERTICES:
+        raise ConfigurationError(f"shm: max_vertices must be 1 to {MOST_VERTICES}, got {config.max_vertices}")
     if of == "surface" and config.surface_hz == 0:
         raise ConfigurationError("shm: a capture has surfaces only, and surface_hz=0 leaves them out: leave it away")
     offers = Offer(0)
@@ -183,5 +177,4 @@ class ShmSurfaceSink(_ShmSink):
         return _Posed(mesh, view.t_ns, view.result.status, surface.version)
 
     def _placed(self, mesh: Mesh) -> Mesh:
-        normals = None if mesh.normals is None else mesh.normals * _UP
-        return Mesh(mesh.vertices * _UP, mesh.faces, normals, mesh.colours)
+        return upright(mesh)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-__all__ = ["ShmSendConfig", "VmcSendConfig", "VrchatSendConfig", "ZmqSendConfig"]
+__all__ = ["ShmSendConfig", "VmcSendConfig", "VrchatSendConfig", "ZenohSendConfig", "ZmqSendConfig"]
 
 Tracker = Literal[
     "hip", "chest", "left_foot", "right_foot", "left_knee", "right_knee", "left_elbow", "right_elbow", "head"
@@ -66,3 +67,26 @@ class ZmqSendConfig:
     port: int = 5556
     host: str = "127.0.0.1"
     rate_hz: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ZenohSendConfig:
+    """How results are shared with other machines by Zenoh.
+
+    Attributes:
+        rate_hz: poses or frames a second at most [Hz]; None = each one.
+        renew_s: a capture's surface at bind is sent again at most this often [s]; its motion comes with each frame.
+        connect: endpoints of routers or other programs, as `tcp/192.168.1.20:7447`, beside those that are found.
+        listen: endpoints to be reached at; empty = any free port of all addresses.
+        interface: of the network in which others are looked for, as `eth0`; empty = Zenoh's choice.
+        scout: look for others by multicast.
+        config: a configuration file of Zenoh (JSON5), as for TLS; the other keys are laid over it.
+    """
+
+    rate_hz: float | None = None
+    renew_s: float = 1.0
+    connect: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ()
+    interface: str = ""
+    scout: bool = True
+    config: Path | None = None

@@ -20,6 +20,7 @@ __all__ = [
     "HEADER",
     "JOINT",
     "MAGIC",
+    "MOST_VERTICES",
     "POSE",
     "POSE_SLOT",
     "STATUS",
@@ -41,6 +42,7 @@ DEAD_AFTER_NS = 2_000_000_000
 """Without a heartbeat a writer is dead."""
 VERTEX_CAPACITY, FACE_CAPACITY = 65_536, 131_072
 """Of a slot, unless a user says otherwise: a person at voxels of 4 mm has about as many."""
+MOST_VERTICES = 4_000_000
 POSE_SLOTS, SURFACE_SLOTS = 16, 3
 STATUS = {Status.LOST: 0, Status.DEGRADED: 1, Status.TRACKED: 2}
 _LINE = 64
@@ -144,7 +146,7 @@ SURFACE_SLOT = np.dtype([("sequence", "<u8"), ("reserved", "u1", 56), ("info", S
 def offset_of(struct: np.dtype, field: str) -> int:
     """Where a field begins in its struct [bytes]."""
     assert struct.fields is not None
-    return struct.fields[field][1]
+    return {name: place[1] for name, place in struct.fields.items()}[field]
 
 
 def _aligned(size: int) -> int:

@@ -243,6 +243,7 @@ def _tag(name: str) -> str:
 
 def _create_on_windows(name: str, size: int) -> Segment:
     """There the system gives what is there under the name, for as long as somebody has it open."""
+    assert sys.platform == "win32"
     segment = Segment(name, mmap.mmap(-1, size, tagname=_tag(name)))
     if segment.is_ours and _lives(segment):
         raise ConfigurationError(

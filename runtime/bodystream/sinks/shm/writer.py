@@ -36,35 +36,23 @@ from bodystream.sinks.shm.layout import (
 from bodystream.sinks.shm.segment import create_segment
 from bodystream.types import Array, Mesh, Status
 
-__all__ = ["ShmWriter", "pose_record"]
+__all__ = ["ShmWriter", "pose_record", "posed_record", "upright"]
 
 _BEAT_S = 0.1
 _INFO = offset_of(SURFACE_SLOT, "info")
 _POSE = offset_of(POSE_SLOT, "pose")
 _LARGEST_M = 1e4
+_UP = np.array([1.0, -1.0, -1.0], np.float32)
 
 
 def pose_record(driven: DrivenPose) -> Array:
     """One pose of the person as `layout.POSE`, without its number and the time of writing.
 
     Raises:
-        InputError: a number that is not finite, or farther away than any room is wide.
+        InputError: as `posed_record`.
     """
-    pose, person = driven.pose, driven.person
-    record = np.zeros((), POSE)
-    joints = record["joints"]
-    joints["position_m"], joints["rotation_xyzw"] = person.joints_m, quaternion_from_matrix(person.orientations)
-    joints["local_xyzw"] = pose.rotations_xyzw
-    joints["std_m"] = -1.0 if pose.joint_std_m is None else pose.joint_std_m
-    numbers = joints.view(np.float32)
-    if not np.abs(numbers).max() < _LARGEST_M:  # nan fails, too
-        bad = np.flatnonzero(~(np.abs(numbers.reshape(len(JOINTS), -1)) < _LARGEST_M).all(axis=1))
-        raise InputError(
-            f"the pose at {pose.t_ns} ns has numbers that are not finite or too large, first of {JOINTS[bad[0]]}: it "
-            "is left out, and readers keep the one before"
-        )
-    flags = 0
-    sample = driven.sample
+    pose, person, sample = driven.pose, driven.person, driven.sample
+    flags = PoseFlag(0)
     for device, flag in (
         (sample.head, PoseFlag.HEAD_MEASURED),
         (sample.left, PoseFlag.LEFT_MEASURED),
@@ -75,10 +63,63 @@ def pose_record(driven: DrivenPose) -> Array:
         left, right = pose.contacts
         flags |= PoseFlag.CONTACTS_KNOWN
         flags |= (PoseFlag.LEFT_STANDS if left else 0) | (PoseFlag.RIGHT_STANDS if right else 0)
-    record["sample_ns"], record["status"], record["flags"] = shared_ns(pose.t_ns), STATUS[pose.status], flags
-    record["stature_m"], record["joint_count"] = person.skeleton.stature_m, len(JOINTS)
-    record["reason"] = _utf8(pose.reason, 95)
+    return posed_record(
+        t_ns=pose.t_ns,
+        positions_m=person.joints_m,
+        rotations_xyzw=quaternion_from_matrix(person.orientations),
+        local_xyzw=pose.rotations_xyzw,
+        std_m=pose.joint_std_m,
+        status=pose.status,
+        flags=flags,
+        stature_m=person.skeleton.stature_m,
+        reason=pose.reason,
+    )
+
+
+def posed_record(
+    *,
+    t_ns: int,
+    positions_m: Array,
+    rotations_xyzw: Array,
+    local_xyzw: Array,
+    status: Status,
+    flags: PoseFlag,
+    stature_m: float,
+    std_m: Array | None = None,
+    reason: str = "",
+) -> Array:
+    """The same of its parts.
+
+    Args:
+        t_ns: of the sample, on the clock of `now_ns`.
+        positions_m: (22, 3) in the world. rotations_xyzw: (22, 4) world from bone.
+        local_xyzw: (22, 4) in each parent's frame. std_m: (22,) of the positions, or None.
+        status, flags, stature_m, reason: of the pose, as the header has them.
+
+    Raises:
+        InputError: a number that is not finite, or farther away than any room is wide.
+    """
+    record = np.zeros((), POSE)
+    joints = record["joints"]
+    joints["position_m"], joints["rotation_xyzw"], joints["local_xyzw"] = positions_m, rotations_xyzw, local_xyzw
+    joints["std_m"] = -1.0 if std_m is None else std_m
+    numbers = joints.view(np.float32)
+    if not np.abs(numbers).max() < _LARGEST_M:  # nan fails, too
+        bad = np.flatnonzero(~(np.abs(numbers.reshape(len(JOINTS), -1)) < _LARGEST_M).all(axis=1))
+        raise InputError(
+            f"the pose at {t_ns} ns has numbers that are not finite or too large, first of {JOINTS[bad[0]]}: it is "
+            "left out, and readers keep the one before"
+        )
+    record["sample_ns"], record["status"], record["flags"] = shared_ns(t_ns), STATUS[status], int(flags)
+    record["stature_m"], record["joint_count"] = stature_m, len(JOINTS)
+    record["reason"] = _utf8(reason, 95)
     return record
+
+
+def upright(mesh: Mesh) -> Mesh:
+    """A surface that a camera saw (y down, z ahead) in the axes of the header (y up, -z ahead)."""
+    normals = None if mesh.normals is None else mesh.normals * _UP
+    return Mesh(mesh.vertices * _UP, mesh.faces, normals, mesh.colours)
 
 
 class ShmWriter:
