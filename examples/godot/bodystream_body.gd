@@ -13,7 +13,6 @@ const JOINTS := 22
 # Offsets of include/bodystream.h.
 const HEADER_BYTES := 1024
 const AT_ABI := 8
-const AT_SESSION := 24
 const AT_OFFERS := 36
 const AT_POSE_OFFSET := 40
 const AT_POSE_STRIDE := 44
@@ -23,7 +22,6 @@ const AT_ENDED := 712
 const AT_POSE_NUMBER := 768
 const AT_POSE := 64
 const AT_STATUS := 24
-const AT_FLAGS := 28
 const AT_JOINTS := 40
 const JOINT_BYTES := 48
 const OFFERS_POSES := 1

@@ -220,6 +220,12 @@ def test_sending_is_measured() -> None:
     assert all(metric.value > 0 for metric in metrics.values())
 
 
+def test_shared_memory_is_measured() -> None:
+    metrics = {metric.key: metric for metric in run_suites(select_device("cpu"), ("shm",), 50)}
+    assert set(metrics) == {"shm.latency.p50_ms", "shm.latency.p99_ms", "shm.read.p50_ms"}
+    assert all(metric.value > 0 for metric in metrics.values())
+
+
 def test_torch_gives_a_pose_of_the_size_that_ours_has() -> None:
     step = torch_sampler(np.zeros((3, 55)), np.zeros(10), 1)
     if step is None:
