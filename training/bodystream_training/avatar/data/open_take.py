@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from bodystream.errors import ConfigurationError
+from bodystream_training.avatar.data.performance import read_performance
 from bodystream_training.avatar.data.public_layouts import read_cape, read_dfaust
 from bodystream_training.avatar.data.take import AvatarTake
 from bodystream_training.avatar.data.take_files import load_take
@@ -21,7 +22,8 @@ def open_take(spec: str) -> AvatarTake:
     Args:
         spec: a folder, `cape:ROOT?subject=00032&clothing=shortlong&model=SMPL.npz` or
             `dfaust:registrations_f.hdf5?subject=50004&amass=FOLDER&model=SMPLH.npz`; both take `&every=N` (each Nth
-            frame) and `&test=NAME,NAME` (sequences for tests; default: each tenth).
+            frame) and `&test=NAME,NAME` (sequences for tests; default: each tenth). `captured:FILE.npz` is one
+            whose poses are fitted; see `performance`.
 
     Raises:
         ConfigurationError: the specification lacks something or says what is not known.
@@ -29,6 +31,8 @@ def open_take(spec: str) -> AvatarTake:
         MissingDependencyError: for DFAUST, h5py is not installed.
     """
     kind, colon, rest = spec.partition(":")
+    if colon and kind == "captured":
+        return read_performance(Path(rest).expanduser())
     if not colon or kind not in _NEEDS:
         return load_take(Path(spec).expanduser())
     place, _, query = rest.partition("?")
