@@ -43,11 +43,8 @@ export class App {
   #warned: ReadonlySet<string> = new Set<string>();
   #views: ReadonlySet<View> = new Set<View>(["surface"]);
 
+  /** Throws an error where the browser has no WebGL 2. */
   constructor(canvas: HTMLCanvasElement) {
-    this.stage = new Stage(canvas);
-    this.#framing = new Framing(this.stage);
-    this.stage.scene.add(this.world.root);
-    this.stage.onTheme((theme) => this.world.setTheme(theme));
     this.#phases = new Phases(async (code) => {
       await this.access.pair(code);
       this.link.connect();
@@ -60,6 +57,16 @@ export class App {
       message: (message, bytes) => this.#took(message, bytes),
       failed: (failure) => this.#failed(failure),
     });
+    this.link.connect(); // first of all: the server answers while the scene is made
+    try {
+      this.stage = new Stage(canvas);
+    } catch (error) {
+      this.link.close();
+      throw error;
+    }
+    this.#framing = new Framing(this.stage);
+    this.stage.scene.add(this.world.root);
+    this.stage.onTheme((theme) => this.world.setTheme(theme));
     this.#tools = new Tools({
       views: (views) => this.#setViews(views),
       fit: () => this.#framing.fit(),
@@ -91,10 +98,6 @@ export class App {
 
   get live(): boolean {
     return this.#phases.phase === "live";
-  }
-
-  start(): void {
-    this.link.connect();
   }
 
   /** Once per frame of the display, or of the headset, which then gives its own. */

@@ -6,7 +6,6 @@ function start(): void {
   const canvas = element("scene", HTMLCanvasElement);
   const app = new App(canvas);
   app.stage.renderer.setAnimationLoop((t_ms: number, frame?: XRFrame) => app.frame(t_ms, frame));
-  app.start();
 }
 
 try {

@@ -67,12 +67,18 @@ export class Link {
 
   /** Connect now: at the beginning, with another token, or because somebody does not want to wait. */
   connect(): void {
-    clearTimeout(this.#timer);
-    const earlier = this.#socket;
-    this.#socket = null;
-    earlier?.close();
+    this.close();
     this.#events.connecting();
-    void this.#open(++this.#connection);
+    void this.#open(this.#connection);
+  }
+
+  /** Leave, and do not come back. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#connection++;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
   }
 
   async #open(connection: number): Promise<void> {
