@@ -13,7 +13,7 @@ from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, Mesh
 
 __all__ = ["BodyStreamSink", "SurfaceStreamSink"]
 
-_SURFACE_S = 0.25
+_SURFACE_S = 0.3
 """How often the fused surface is looked at for what has changed."""
 _LINKS_S = 0.5
 

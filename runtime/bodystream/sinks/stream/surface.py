@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,10 +27,11 @@ from bodystream.wire.motions import Motion, encode_motion
 __all__ = ["SurfaceEncoder"]
 
 _SKINS = itertools.count(1_000_001)  # apart from those of bodies
-_CELL_M = 0.25
-"""Edge of the cubes of space by which a surface is cut: a person's has some thirty, of 9 kB each."""
 _GRAIN_M = 0.008
 """What vertices are rounded to before it is asked which have changed: a voxel, so that noise is no change."""
+_CELL_GRAINS = 5  # bits
+_CELL_MASK = ~sum(((1 << _CELL_GRAINS) - 1) << shift for shift in (0, 21, 42))
+"""Leaves of a grain the cube of 32 grains a side, 26 cm, by which a surface is cut: a person's has some thirty."""
 _CHANGED = 0.08
 """Of the vertices of a piece, the share that must be others before it is sent again."""
 _WEIGHT_STEPS = 31
@@ -154,34 +155,33 @@ class SurfaceEncoder:
         """Pieces to send again, the most changed first, as long as there is credit."""
         mesh = skin.mesh
         out: dict[int, bytes] = {}
-        cell_of_face = cells_of(mesh.vertices[mesh.faces].mean(axis=1), _CELL_M) if len(mesh.faces) else np.zeros(0)
-        order = np.argsort(cell_of_face, kind="stable")
-        cells, starts = np.unique(cell_of_face[order], return_index=True)
-        faces_of = dict(zip(cells.tolist(), np.split(order, starts[1:]), strict=True)) if len(cells) else {}
-        for cell in [cell for cell in self._known if cell not in faces_of]:
+        grains = cells_of(mesh.vertices, _GRAIN_M)
+        cell_of_face = grains[mesh.faces[:, 0]] & _CELL_MASK
+        shown = np.zeros(len(grains), bool)
+        shown[mesh.faces[:, 0]] = True
+        now = _by_cell(grains[shown])
+        for cell in [cell for cell in self._known if cell not in now]:
             gone = self._known.pop(cell)
             out |= self._renewed(_nothing(gone.number), t_ns)
-        grains = cells_of(mesh.vertices, _GRAIN_M) if len(mesh.vertices) else np.zeros(0, np.int64)
         wanted = []
-        for cell, faces in faces_of.items():
-            of = np.unique(grains[mesh.faces[faces]])
+        for cell, of in now.items():
             known = self._known.get(cell)
             changed = np.inf if known is None else _difference(known.grains, of)
             if changed > _CHANGED:
                 age_s = 0.0 if known is None else (t_ns - known.t_ns) * 1e-9
-                wanted.append((changed * (1.0 + age_s), cell, faces, of))
+                wanted.append((changed * (1.0 + age_s), cell, of))
         if not wanted or self._credit <= 0:
             return out
         wanted.sort(key=lambda one: -one[0])
         joints, weights, _ = influences(skin)
         normals = normals_of(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
         whole = Piece(0, mesh.vertices, mesh.faces, normals, mesh.colours, joints.astype(np.int32), _coarse(weights))
-        for _, cell, faces, of in wanted:
+        for _, cell, of in wanted:
             if self._credit <= 0:
                 break
             known = self._known.get(cell)
             number = next(self._pieces) if known is None else known.number
-            for part in cut(_of_faces(whole, faces, number)):
+            for part in cut(replace(whole, number=number, faces=mesh.faces[cell_of_face == cell])):
                 out |= self._renewed(part, t_ns)
                 break  # a cell of a graph's surface is far smaller than what a message holds
             self._known[cell] = _Known(number, of, t_ns)
@@ -203,6 +203,15 @@ class SurfaceEncoder:
         return pack_message(Message(kind, payload, sequence, self._number, t_ns), deflate=deflate)
 
 
+def _by_cell(grains: Array) -> dict[int, Array]:
+    """The grains of each cube, each once and sorted."""
+    grains = np.unique(grains)
+    cells = grains & _CELL_MASK
+    order = np.argsort(cells, kind="stable")
+    numbers, starts = np.unique(cells[order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(grains[order], starts[1:]), strict=True)) if len(numbers) else {}
+
+
 def _difference(before: Array, now: Array) -> float:
     """Share of what is in one of two sorted sets and not in the other."""
     shared = len(np.intersect1d(before, now, assume_unique=True))
@@ -212,10 +221,6 @@ def _difference(before: Array, now: Array) -> float:
 def _nothing(number: int) -> Piece:
     none = np.zeros((0, 3), np.float32)
     return Piece(number, none, np.zeros((0, 3), np.int32), none, None, np.zeros((0, 4), np.int32), np.zeros((0, 4)))
-
-
-def _of_faces(whole: Piece, faces: Array, number: int) -> Piece:
-    return Piece(number, whole.vertices, whole.faces[faces], whole.normals, whole.colours, whole.bones, whole.weights)
 
 
 def _coarse(weights: Array) -> Array:
