@@ -123,7 +123,7 @@ typedef struct bodystream_pose {
     int64_t published_ns;  /* when it was written here */
     uint32_t status;
     uint32_t flags;
-    float stature_m;       /* height of the head joint above the soles, standing */
+    float stature_m;       /* height of the head joint above the soles, standing; 0 = not known */
     uint32_t joint_count;
     bodystream_joint joints[BODYSTREAM_JOINTS];
     char reason[96];       /* for a person, why it is not tracked; UTF-8, else empty */

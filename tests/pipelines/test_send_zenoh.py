@@ -96,7 +96,7 @@ def test_a_body_of_another_machine_comes_into_shared_memory(capsys: pytest.Captu
 
 def test_a_captured_surface_is_the_same_on_another_machine() -> None:
     port = free_port()
-    sink = open_sender(sent_to("room", port, "&renew_s=0.1"), "surface")
+    sink = open_sender(sent_to("room", port, "&kb_per_s=10000"), "surface")
     with NetworkReceiver("room", joined(port)) as receiver:
         until(lambda: receiver.alive)
         with CaptureSession(device=DEVICE, sinks=[sink]) as session:
@@ -126,7 +126,7 @@ def _mesh(receiver: NetworkReceiver) -> Any:
     [
         ("zenoh:a/b", "a name has 1 to 64 letters, digits, - or _, got 'a/b'"),
         ("zenoh", "write zenoh:NAME"),
-        ("zenoh:body0?renew_s=0", "renew_s must be 0.1 to 3600 seconds, got 0"),
+        ("zenoh:body0?kb_per_s=0", "kb_per_s must be 10 to 1000000, got 0"),
         ("zenoh:body0?rate_hz=0", "rate_hz must be above 0"),
         ("zenoh:body0?listen=nowhere&scout=0", "an endpoint is written tcp/HOST:PORT"),
     ],

@@ -11,16 +11,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError, MissingDependencyError, NotReadyError
-from bodystream.geometry.skinning import body_motion, posed, unturned_bones
+from bodystream.geometry.skeleton import PARENTS
+from bodystream.geometry.skinning import body_motion, graph_motion, posed, unturned_bones
 from bodystream.sinks.network import NetworkConfig, NetworkPublisher, NetworkReceiver, list_bodies, open_network
 from bodystream.sinks.network import session as sessions
-from bodystream.sinks.skin_pieces import body_skin_messages, surface_skin_messages
-from bodystream.types import BoneMotion, DeviceKind, Mesh, SkinnedMesh, Status
+from bodystream.sinks.stream import BodyEncoder, SurfaceEncoder, Update
+from bodystream.types import (
+    BoneMotion,
+    DeviceKind,
+    GraphSnapshot,
+    HeadsetSample,
+    Mesh,
+    SkinnedMesh,
+    Status,
+    TrackedDevice,
+)
 from bodystream.wire.envelope import Kind, Message, pack_message
-from bodystream.wire.meshes import decode_piece, decode_skeleton
-from bodystream.wire.motions import Device, Motion, encode_motion
+from bodystream.wire.motions import Motion, encode_motion
 from helpers.networks import alone, free_port, joined
 from helpers.sent_poses import generated_poses
 
@@ -42,10 +53,10 @@ def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
     return value
 
 
-def ball(bones: int, seed: int = 0, vertices: int = 400) -> SkinnedMesh:
-    """Points about bones that stand anywhere, with random weights."""
+def cloud(bones: int, seed: int = 0, vertices: int = 400, skeleton: bool = False) -> SkinnedMesh:
+    """Points about bones that stand anywhere within a metre, with random weights."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(bones, 3)).astype(np.float32)
+    centres = rng.uniform(-0.5, 0.5, (bones, 3)).astype(np.float32)
     of = np.sort(rng.integers(0, bones, vertices))
     points = centres[of] + 0.02 * rng.normal(size=(vertices, 3)).astype(np.float32)
     faces = np.stack([np.arange(vertices - 2), np.arange(1, vertices - 1), np.arange(2, vertices)], axis=1)
@@ -56,95 +67,133 @@ def ball(bones: int, seed: int = 0, vertices: int = 400) -> SkinnedMesh:
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     colours = rng.integers(0, 256, (vertices, 3), dtype=np.uint8)
     mesh = Mesh(points.astype(np.float32), faces.astype(np.int32), normals, colours)
-    return SkinnedMesh(mesh, near, weights, unturned_bones(centres))
+    parents = np.array([*PARENTS, *([7] * (bones - 22))], np.int32) if skeleton else None
+    return SkinnedMesh(mesh, near, weights, unturned_bones(centres), parents)
 
 
-def motion_of(count: int, seed: int) -> BoneMotion:
+def graph_of(nodes: np.ndarray, t_ns: int, seed: int = 0) -> GraphSnapshot:
+    """Nodes that turn a little and move by up to a decimetre."""
+    rng = np.random.default_rng(seed)
+    count = len(nodes)
+    turns = Rotation.from_rotvec(rng.uniform(-0.3, 0.3, (count, 3))).as_matrix().astype(np.float32)
+    moves = rng.uniform(-0.1, 0.1, (count, 3)).astype(np.float32)
+    none = np.full((count, 2), -1, np.int32)
+    return GraphSnapshot(t_ns, nodes, turns, moves, none, np.zeros(count, np.int32))
+
+
+def apart_m(mesh: Mesh, wanted: Mesh) -> float:
+    """The farthest that a vertex of one is from the nearest of the other."""
+    return max(float(KDTree(a.vertices).query(b.vertices)[0].max()) for a, b in ((mesh, wanted), (wanted, mesh)))
+
+
+def motion_of(count: int, seed: int) -> Motion:
     rng = np.random.default_rng(seed)
     turns = rng.normal(size=(count, 4))
     turns /= np.linalg.norm(turns, axis=1, keepdims=True)
-    return BoneMotion(seed, turns.astype(np.float32), rng.normal(size=(count, 3)).astype(np.float32))
+    return Motion(turns.astype(np.float32), rng.normal(size=(count, 3)).astype(np.float32))
+
+
+def plain(motion: Motion, skin: int = 5, t_ns: int = 1) -> Update:
+    """A motion alone."""
+    return Update(motion=pack_message(Message(Kind.BODY, encode_motion(motion), 0, skin, t_ns)))
+
+
+def mesh_of(receiver: NetworkReceiver, of: str) -> Any:
+    try:
+        return receiver.mesh(of)
+    except NotReadyError:
+        return None
 
 
 def test_a_body_is_found_by_name_and_comes_with_its_surface() -> None:
-    port, skin = free_port(), ball(22)
+    port, skin, encoder = free_port(), cloud(24, skeleton=True), BodyEncoder()
     publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=False)
+    driven = generated_poses(1)[0]
+    eyes = TrackedDevice(np.ones(3), np.array([0.0, 0.0, 0.0, 1.0]), DeviceKind.VIEW)
+    pose = replace(driven.pose, status=Status.DEGRADED, contacts=np.array([True, False]), flags=("left_lost",))
     with NetworkReceiver("body0", joined(port)) as receiver:
         until(lambda: receiver.alive)
-        number = publisher.next_skin()
-        publisher.put_setup("body", body_skin_messages(skin, number, 1))
-        driven = generated_poses(1)[0]
-        moved = body_motion(driven.pose, driven.person.joints_m)
-        devices = (Device("head", DeviceKind.VIEW, np.ones(3), np.array([0.0, 0.0, 0.0, 1.0])),)
-        sent = Motion(
-            moved.rotations_xyzw, moved.positions_m, Status.DEGRADED, (True, False), ("left_lost",), devices, 1500
+        sample = HeadsetSample(0, 77, eyes)
+        until(  # what is published before the network knows who wants it goes nowhere
+            lambda: (
+                publisher.publish("body", encoder.encode(pose, driven.person.joints_m, skin, sample, latency_us=1500))
+                or receiver.wait("body", None, 0.1)
+            )
         )
-        publisher.put_motion("body", sent, number, 77)
-        got = until(receiver.body)
-        assert (got.sequence, got.t_ns) == (0, 77)
+        got = receiver.body()
+        assert got is not None
+        assert got.t_ns == pose.t_ns and got.motion.latency_us == 1500
         assert got.motion.status is Status.DEGRADED and got.motion.contacts == (True, False)
         assert got.motion.flags == ("left_lost",) and got.motion.devices[0].side == "head"
-        np.testing.assert_allclose(got.motion.positions_m, moved.positions_m, atol=1e-4)
-        until(lambda: receiver.skin("body"))
-        wanted = posed(skin, moved)
-        mesh = receiver.mesh("body")
-        np.testing.assert_allclose(mesh.vertices, wanted.vertices, atol=0.02)
-        assert len(mesh.faces) == len(skin.mesh.faces) and mesh.colours is not None
+        np.testing.assert_allclose(got.motion.positions_m, driven.person.joints_m, atol=1e-4)
+        moved = body_motion(pose, driven.person.joints_m)
+        rows = [*range(22), 7, 7]
+        wanted = posed(skin, BoneMotion(0, moved.rotations_xyzw[rows], moved.positions_m[rows]))
+        mesh = until(lambda: mesh_of(receiver, "body"))
+        assert apart_m(mesh, wanted) < 0.01 and len(mesh.faces) == len(skin.mesh.faces)
         np.testing.assert_allclose(receiver.bind_positions_m(), skin.bind_positions_m[:22], atol=1e-5)
         assert receiver.wait("body", got, 0.05) is got
         publisher.close()
         publisher.close()
         until(lambda: not receiver.alive)
+        assert receiver.skin("body") is None, "the next one has its own"
 
 
-def test_who_comes_late_gets_bones_and_surface() -> None:
-    port, skin = free_port(), ball(300, vertices=3000)
+def test_who_comes_late_gets_bones_and_surface_and_what_grew_since() -> None:
+    port, encoder = free_port(), SurfaceEncoder(1e5)
     publisher = NetworkPublisher("room", alone(port), bodies=False, surfaces=True)
-    number = publisher.next_skin()
-    publisher.put_setup("surface", surface_skin_messages(skin, number, 5))
+    small, large = cloud(200, vertices=2000), cloud(320, seed=1, vertices=3000)
+    nodes = large.bind_positions_m.astype(np.float32)
+    small = replace(small, bone_from_bind=unturned_bones(nodes[:200]))
+    publisher.publish("surface", encoder.encode(graph_of(nodes[:200], 5), small, now_ns=10**9))
     with NetworkReceiver("room", joined(port)) as receiver:
-        with pytest.raises(NotReadyError, match="no surface has come yet"):
-            receiver.mesh("surface")
+        assert mesh_of(receiver, "surface") is None, "no surface has come yet"
         until(lambda: receiver.skin("surface"))
-        moved = motion_of(320, 3)  # nodes that came since the surface was sent
-        publisher.put_motion("surface", Motion(moved.rotations_xyzw, moved.positions_m, fine=False), number, 6)
-        until(receiver.surface)
-        mesh = receiver.mesh("surface")
-        first = BoneMotion(0, moved.rotations_xyzw[:300], moved.positions_m[:300])
-        wanted = posed(skin, first)
-        assert len(mesh.vertices) >= 3000, "pieces repeat vertices on their edges"
-        far = np.linalg.norm(mesh.vertices[:, None] - wanted.vertices[None, ::10], axis=2).min(axis=0)
-        assert far.max() < 0.1, "rotations come within 0.3 degrees, and bones are metres away"
+        graph = graph_of(nodes, 6, seed=4)
+        publisher.publish("surface", encoder.encode(graph, large, now_ns=3 * 10**9))
+        wanted = posed(large, graph_motion(graph))
+        until(lambda: (mesh := mesh_of(receiver, "surface")) is not None and apart_m(mesh, wanted) < 0.02)
+        assert receiver.refused == 0
+        with NetworkReceiver("room", joined(port)) as later:
+            until(lambda: later.skin("surface"))
+            publisher.publish("surface", encoder.encode(graph, None, now_ns=4 * 10**9))
+            until(lambda: (mesh := mesh_of(later, "surface")) is not None and apart_m(mesh, wanted) < 0.02)
     publisher.close()
 
 
 def test_a_new_skin_that_was_missed_is_asked_for() -> None:
-    port = free_port()
+    port, encoder = free_port(), BodyEncoder()
     publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=False)
     with NetworkReceiver("body0", joined(port)) as receiver:
         until(lambda: receiver.alive)
         receiver._subscribers[0].undeclare()  # what is published as setup does not arrive
         receiver._asked_s = 0.0
-        number = publisher.next_skin()
-        publisher.put_setup("body", body_skin_messages(ball(22), number, 1))
-        moved = motion_of(22, 1)
-        publisher.put_motion("body", Motion(moved.rotations_xyzw, moved.positions_m), number, 1)
-        until(lambda: receiver.skin("body"))
+        driven = generated_poses(1)[0]
+        skin = cloud(22, skeleton=True)
+        until(
+            lambda: (
+                publisher.publish("body", encoder.encode(driven.pose, driven.person.joints_m, skin))
+                or (time.sleep(0.05) or receiver.skin("body"))
+            )
+        )
         assert receiver.mesh("body").vertices.shape == (400, 3)
     publisher.close()
 
 
 def test_a_receiver_may_be_there_first_and_sees_the_next_publisher() -> None:
-    port, moved = free_port(), motion_of(22, 1)
+    port = free_port()
     with NetworkReceiver("body0", joined(port)) as receiver:
         assert not receiver.alive and receiver.body() is None
         for _ in range(2):
             publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=False)
             until(lambda: receiver.alive)
             last = receiver.body()
-            number = publisher.next_skin()
-            publisher.put_motion("body", Motion(moved.rotations_xyzw, moved.positions_m), number, 1)
-            assert receiver.wait("body", last, 10.0) is not last
+            until(
+                lambda before=last, publisher=publisher: (
+                    publisher.publish("body", plain(motion_of(22, 1)))
+                    or receiver.wait("body", before, 0.1) is not before
+                )
+            )
             publisher.close()
             until(lambda: not receiver.alive)
 
@@ -203,33 +252,37 @@ def test_what_is_no_message_is_counted_and_the_next_one_is_read() -> None:
     }
     port = free_port()
     publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=False)
-    moved = motion_of(22, 1)
     with NetworkReceiver("body0", joined(port)) as receiver:
         until(lambda: receiver.alive)
         for count, data in enumerate(bad.values(), start=1):
-            publisher._session.put(sessions.key_of("body0", "body"), data)
-            until(lambda wanted=count: receiver.refused >= wanted)
+            until(
+                lambda wanted=count, data=data: (
+                    publisher._session.put(sessions.key_of("body0", "body"), data)
+                    or (time.sleep(0.02) or receiver.refused >= wanted)
+                )
+            )
             assert receiver.trouble
+        refused = receiver.refused
         publisher._session.put(sessions.key_of("body0", "setup"), b"hello")
-        until(lambda: receiver.refused > len(bad))
-        nan = encode_motion(Motion(moved.rotations_xyzw, moved.positions_m))
+        until(lambda: receiver.refused > refused)
+        nan = encode_motion(motion_of(22, 1))
         publisher._session.put(
             sessions.key_of("body0", "body"),
             pack_message(Message(Kind.BODY, nan[:12] + np.full(3, np.nan, "<f4").tobytes() + nan[24:])),
         )
-        until(lambda: receiver.refused > len(bad) + 1)
+        until(lambda: receiver.refused > refused + 1)
         assert receiver.body() is None
-        publisher.put_motion("body", Motion(moved.rotations_xyzw, moved.positions_m), 5, 1)
-        until(receiver.body)
+        until(lambda: publisher.publish("body", plain(motion_of(22, 1))) or receiver.wait("body", None, 0.1))
     publisher.close()
 
 
 def test_random_setups_end_no_receiver() -> None:
     port, rng = free_port(), np.random.default_rng(2)
     publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=True)
-    moved = motion_of(22, 1)
-    whole = b"".join(body_skin_messages(ball(22), 9, 1))
-    body = pack_message(Message(Kind.BODY, encode_motion(Motion(moved.rotations_xyzw, moved.positions_m)), skin=9))
+    driven = generated_poses(1)[0]
+    first = BodyEncoder().encode(driven.pose, driven.person.joints_m, cloud(22, skeleton=True))
+    whole, body = b"".join([*first.skeletons, *first.pieces.values()]), first.motion
+    assert body is not None
     with NetworkReceiver("body0", joined(port)) as receiver:
         until(lambda: receiver.alive)
         for _ in range(int(os.environ.get("BODYSTREAM_FUZZ", 200))):
@@ -238,45 +291,17 @@ def test_random_setups_end_no_receiver() -> None:
                 for at in rng.integers(0, len(changed), rng.integers(1, 4)):
                     changed[at] = rng.integers(0, 256)
                 publisher._session.put(sessions.key_of("body0", part), bytes(changed))
-        publisher.put_setup("body", body_skin_messages(ball(22), 9, 1))
+        until(lambda: receiver.refused > 10)
+        encoder, pose = BodyEncoder(), replace(driven.pose, t_ns=123)
 
         def came() -> bool:
-            publisher.put_motion("body", Motion(moved.rotations_xyzw, moved.positions_m), 9, 123)
+            publisher.publish("body", encoder.encode(pose, driven.person.joints_m, cloud(22, skeleton=True)))
             got = receiver.wait("body", receiver.body(), 0.1)
-            return got is not None and got.t_ns == 123
+            return got is not None and got.t_ns == 123 and mesh_of(receiver, "body") is not None
 
         until(came)
-        until(lambda: receiver.skin("body"))
-        assert receiver.refused > 10
         assert np.isfinite(receiver.mesh("body").vertices).all()
     publisher.close()
-
-
-def test_a_surface_on_many_bones_is_cut_into_pieces_that_are_it_together() -> None:
-    skin = ball(900, vertices=20_000)
-    skeleton, *pieces = (sessions.open_message(data) for data in surface_skin_messages(skin, 3, 4))
-    assert decode_skeleton(skeleton).total == 900 and len(pieces) > 3
-    corners = []
-    for message in pieces:
-        piece = decode_piece(message)
-        assert len(np.unique(piece.bones)) <= 256 and len(piece.vertices) <= 65535
-        corners.append(piece.vertices[piece.faces].reshape(-1, 9))
-    got = np.concatenate(corners)
-    wanted = skin.mesh.vertices[skin.mesh.faces].reshape(-1, 9)
-    assert got.shape == wanted.shape
-    np.testing.assert_allclose(np.sort(got[:, 0]), np.sort(wanted[:, 0]), atol=1e-3)
-
-
-def test_bones_beside_the_joints_follow_the_joint_that_they_stand_on() -> None:
-    base = ball(22)
-    extra = np.concatenate([base.bone_from_bind, base.bone_from_bind[[5, 5]] + 0])
-    parents = np.array([-1, *([0] * 21), 7, 22], np.int32)
-    bones = base.bones.copy()
-    bones[:50] = 23
-    skin = replace(base, bones=bones, bone_from_bind=extra, parents=parents)
-    _, *pieces = (sessions.open_message(data) for data in body_skin_messages(skin, 3, 4))
-    piece = decode_piece(pieces[0])
-    assert piece.bones.max() < 22 and (piece.bones[:48] == 7).any()
 
 
 def test_no_zenoh_is_said_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.geometry.skinning import body_motion, graph_motion, unturned_bones
 from bodystream.pipelines.send.pace import Pace
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.network import NetworkConfig, NetworkPublisher
 from bodystream.sinks.send.configs import ZenohSendConfig
-from bodystream.sinks.skin_pieces import body_skin_messages, skeleton_message, surface_skin_messages
+from bodystream.sinks.stream import BodyEncoder, SurfaceEncoder
 from bodystream.timing import now_ns
 from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, SkinnedMesh, Status
-from bodystream.wire.motions import Device, Motion
 
 if TYPE_CHECKING:
     from bodystream.pipelines.capture.view import CaptureView
@@ -26,6 +22,9 @@ if TYPE_CHECKING:
     from bodystream.pipelines.send.open import SentOf
 
 __all__ = ["ZenohBodySink", "ZenohSurfaceSink", "open_zenoh"]
+
+_LOOK_NS = 250_000_000
+"""How often the fused surface is looked at for what has changed."""
 
 
 def open_zenoh(name: str, config: ZenohSendConfig, of: SentOf) -> tuple[ZenohBodySink | None, ZenohSurfaceSink | None]:
@@ -35,8 +34,8 @@ def open_zenoh(name: str, config: ZenohSendConfig, of: SentOf) -> tuple[ZenohBod
         MissingDependencyError: eclipse-zenoh is not installed.
         ConfigurationError: a key that cannot be used, or a name that cannot be had.
     """
-    if not 0.1 <= config.renew_s <= 3600.0:
-        raise ConfigurationError(f"zenoh: renew_s must be 0.1 to 3600 seconds, got {config.renew_s:g}")
+    if not 10.0 <= config.kb_per_s <= 1e6:
+        raise ConfigurationError(f"zenoh: kb_per_s must be 10 to 1000000, got {config.kb_per_s:g}")
     Pace(config.rate_hz, "zenoh: rate_hz")
     network = NetworkConfig(config.connect, config.listen, config.interface, config.scout, config.config)
     publisher = NetworkPublisher(name, network, bodies=of != "surface", surfaces=of != "body")
@@ -72,7 +71,6 @@ class _ZenohSink(SinkBase[Any]):
     def __init__(self, channel: _Channel) -> None:
         self._channel, self.name = channel, channel.name
         self._pace = Pace(channel.config.rate_hz, f"{channel.name}: rate_hz")
-        self._skin = 0
         self._warnings: list[str] = []
         self._closed = False
         channel.use()
@@ -100,16 +98,13 @@ class _ZenohSink(SinkBase[Any]):
 
 @dataclass(frozen=True, slots=True)
 class _Driven:
-    """A pose to be sent, and the skin that it moves where that is another one than before."""
+    """A pose to be sent, and the skin that it moves."""
 
     pose: BodyPose
     joints_m: Array
-    sample: HeadsetSample
-    scale: float
-    began_ns: int
     skin: SkinnedMesh | None
-    rest_m: Array
-    is_new_skin: bool
+    sample: HeadsetSample
+    latency_us: int
 
 
 class ZenohBodySink(_ZenohSink):
@@ -117,54 +112,23 @@ class ZenohBodySink(_ZenohSink):
 
     def __init__(self, channel: _Channel) -> None:
         super().__init__(channel)
-        self._shown: object = self
-        self._owed: _Driven | None = None  # a new skin, of a pose that was replaced by a newer one
+        self._encoder = BodyEncoder()
 
     def prepare(self, view: DriveView) -> _Driven | None:
-        result = view.result
-        if view.occasion is not Occasion.RESULT or result is None or not self._pace.is_due(now_ns()):
+        if view.occasion is not Occasion.RESULT or view.result is None or not self._pace.is_due(now_ns()):
             return None
-        skeleton = view.body_skeleton
-        shown: object = skeleton if view.skin is None else view.skin
-        is_new = shown is not self._shown
-        self._shown = shown
-        began_ns = now_ns() - round(view.latency_ms * 1e6)
-        driven = _Driven(
-            view.body_pose,
-            view.body_joints_m,
-            result.sample,
-            view.scale,
-            began_ns,
-            view.skin,
-            skeleton.rest_positions_m,
-            is_new,
-        )
-        if is_new:
-            self._owed = driven
-        return driven
+        latency_us = round(view.latency_ms * 1e3)
+        return _Driven(view.body_pose, view.body_joints_m, view.skin, view.body_sample, latency_us)
 
     def publish(self, driven: _Driven, /) -> None:
-        publisher, pose = self._channel.publisher, driven.pose
-        owed, self._owed = self._owed, None
         try:
-            motion = body_motion(pose, driven.joints_m)
-            if owed is not None:
-                self._skin = publisher.next_skin()
-                publisher.put_setup("body", _setup_of(owed, self._skin))
-            contacts = None if pose.contacts is None else (bool(pose.contacts[0]), bool(pose.contacts[1]))
-            sent = Motion(
-                motion.rotations_xyzw,
-                motion.positions_m,
-                pose.status,
-                contacts,
-                pose.flags,
-                _devices(driven.sample, driven.scale),
-                max(0, now_ns() - driven.began_ns) // 1000,
+            update = self._encoder.encode(
+                driven.pose, driven.joints_m, driven.skin, driven.sample, latency_us=driven.latency_us
             )
-            publisher.put_motion("body", sent, self._skin, pose.t_ns)
         except InputError as error:
-            self._owed = owed
             self._warn(error)
+            return
+        self._channel.publisher.publish("body", update)
 
     def _told(self) -> str:
         return f"sent {self._channel.publisher.sent['body']} poses to {self.name}"
@@ -172,69 +136,49 @@ class ZenohBodySink(_ZenohSink):
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """A motion of the graph's nodes, and the surface where it is to be renewed."""
+    """A motion of the nodes (None = the model is forgotten), and the surface where it is to be looked at again."""
 
-    graph: GraphSnapshot
-    status: Status
-    began_ns: int
-    skin: SkinnedMesh | None
+    graph: GraphSnapshot | None
+    status: Status = Status.TRACKED
+    latency_us: int = 0
+    skin: SkinnedMesh | None = None
 
 
 class ZenohSurfaceSink(_ZenohSink):
-    """Sends each motion of a captured surface, and the surface at bind now and then, since it grows."""
+    """Sends each motion of a captured surface, and the surface piece by piece where it has changed."""
 
     def __init__(self, channel: _Channel) -> None:
         super().__init__(channel)
-        self._renewed_ns, self._version = 0, -1
-        self._owed: SkinnedMesh | None = None
+        self._encoder = SurfaceEncoder(channel.config.kb_per_s)
+        self._looked_ns = 0
 
     def prepare(self, view: CaptureView) -> _Captured | None:
-        result, surface = view.result, view.capture.surface
         if view.occasion is Occasion.FORGET:
-            self._version = -1  # another model comes
-        if view.occasion is not Occasion.RESULT or result is None or view.motion is None or surface is None:
-            return None
-        now = now_ns()
-        if not self._pace.is_due(now):
+            return _Captured(None)
+        result, now = view.result, now_ns()
+        if view.occasion is not Occasion.RESULT or result is None or view.motion is None or not self._pace.is_due(now):
             return None
         skin = None
-        is_due = now - self._renewed_ns >= round(self._channel.config.renew_s * 1e9)
-        if surface.version != self._version and (is_due or self._version < 0):
-            skin = view.skinned
-        if skin is not None and len(skin.mesh.faces):
-            self._renewed_ns, self._version, self._owed = now, surface.version, skin
-        return _Captured(view.motion, result.status, now, skin)
+        if view.capture.surface is not None and now - self._looked_ns >= _LOOK_NS:
+            self._looked_ns, skin = now, view.skinned
+        return _Captured(view.motion, result.status, round(view.latency_ms * 1e3), skin)
 
     def publish(self, captured: _Captured, /) -> None:
-        publisher, graph = self._channel.publisher, captured.graph
-        owed, self._owed = self._owed, None
+        if captured.graph is None:
+            self._encoder.forget()
+            return
         try:
-            motion = graph_motion(graph)
-            if owed is not None:
-                self._skin = publisher.next_skin()
-                publisher.put_setup("surface", surface_skin_messages(owed, self._skin, graph.t_ns))
-            latency_us = max(0, now_ns() - captured.began_ns) // 1000
-            sent = Motion(motion.rotations_xyzw, motion.positions_m, captured.status, latency_us=latency_us, fine=False)
-            publisher.put_motion("surface", sent, self._skin, graph.t_ns)
+            update = self._encoder.encode(
+                captured.graph,
+                captured.skin,
+                now_ns=now_ns(),
+                status=captured.status,
+                latency_us=captured.latency_us,
+            )
         except InputError as error:
-            self._owed = owed
             self._warn(error)
+            return
+        self._channel.publisher.publish("surface", update)
 
     def _told(self) -> str:
         return f"sent {self._channel.publisher.sent['surface']} surfaces to {self.name}"
-
-
-def _setup_of(driven: _Driven, number: int) -> list[bytes]:
-    if driven.skin is not None:
-        return body_skin_messages(driven.skin, number, driven.pose.t_ns)
-    return [skeleton_message(unturned_bones(driven.rest_m), number, driven.pose.t_ns)]
-
-
-def _devices(sample: HeadsetSample, scale: float) -> tuple[Device, ...]:
-    found = []
-    for side in ("head", "left", "right"):
-        device = getattr(sample, side)
-        if device is not None:
-            place = np.asarray(device.position_m) * scale
-            found.append(Device(side, device.kind, place, np.asarray(device.rotation_xyzw)))
-    return tuple(found)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bodystream.errors import ConfigurationError
@@ -18,14 +18,22 @@ from bodystream.sinks.network.session import (
     load_zenoh,
     open_network,
 )
+from bodystream.sinks.stream import Update
 from bodystream.timing import now_ns
 from bodystream.wire.envelope import Kind, Message, pack_message, to_json
-from bodystream.wire.motions import FLAGS, Motion, encode_motion
+from bodystream.wire.motions import FLAGS
 
 __all__ = ["NetworkPublisher"]
 
 Of = Literal["body", "surface"]
-_MOTION_OF = {"body": Kind.BODY, "surface": Kind.SURFACE}
+
+
+@dataclass(slots=True)
+class _Setup:
+    """What a body or surface is made of now, for who comes late."""
+
+    skeletons: list[bytes] = field(default_factory=list)
+    pieces: dict[int, bytes] = field(default_factory=dict)
 
 
 class NetworkPublisher:
@@ -48,10 +56,9 @@ class NetworkPublisher:
         check_body_name(name)
         zenoh = load_zenoh()
         self.name, self.sent = name, {"body": 0, "surface": 0}
-        self._setups: dict[Of, bytes] = {}
+        self._setups: dict[Of, _Setup] = {"body": _Setup(), "surface": _Setup()}
         self._lock = threading.Lock()
         self._closed = False
-        self._skin = secrets.randbits(31) or 1  # so that two publishers of one name are told apart
         self._hello = self._hello_message(bodies, surfaces)
         self._session: Any = open_network(config)
         try:
@@ -71,24 +78,20 @@ class NetworkPublisher:
             self._session.close()
             raise
 
-    def next_skin(self) -> int:
-        """A number for a skin that begins."""
-        with self._lock:
-            self._skin = self._skin % 0x7FFFFFFF + 1
-            return self._skin
-
-    def put_setup(self, of: Of, messages: list[bytes]) -> None:
-        """Bones and surface at bind of what is sent from now on; who comes later is given them, too."""
-        whole = b"".join(messages)
-        with self._lock:
-            self._setups[of] = whole
-        self._setup.put(whole)
-
-    def put_motion(self, of: Of, motion: Motion, skin: int, t_ns: int) -> None:
-        """Where the bones are now."""
-        number = self.sent[of]
-        self.sent[of] = number + 1
-        self._motions[of].put(pack_message(Message(_MOTION_OF[of], encode_motion(motion), number, skin, t_ns)))
+    def publish(self, of: Of, update: Update) -> None:
+        """The motion of one sample or frame, and bones and pieces that are new, which who comes later is given, too."""
+        new = [*update.skeletons, *update.pieces.values()]
+        if new:
+            with self._lock:
+                setup = self._setups[of]
+                if update.begins:
+                    setup.skeletons, setup.pieces = [], {}
+                setup.skeletons += update.skeletons
+                setup.pieces |= update.pieces
+            self._setup.put(b"".join(new))
+        if update.motion is not None:
+            self.sent[of] += 1
+            self._motions[of].put(update.motion)
 
     def close(self) -> None:
         """May be called again."""
@@ -112,7 +115,9 @@ class NetworkPublisher:
 
     def _say_setup(self, query: Any) -> None:
         with self._lock:
-            whole = b"".join(self._setups.values())
+            whole = b"".join(
+                data for setup in self._setups.values() for data in (*setup.skeletons, *setup.pieces.values())
+            )
         query.reply(key_of(self.name, "setup"), whole)
 
     def _hello_message(self, bodies: bool, surfaces: bool) -> bytes:

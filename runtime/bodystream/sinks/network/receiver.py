@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bodystream.errors import InputError, NotReadyError
+from bodystream.geometry.skeleton import JOINTS
 from bodystream.geometry.skinning import posed
 from bodystream.sinks.network.session import NetworkConfig, check_body_name, key_of, open_network, split_messages
 from bodystream.timing import now_ns
@@ -43,19 +44,67 @@ class ReceivedMotion:
 
 @dataclass(slots=True)
 class _Part:
-    """What is known of a body or of a surface."""
+    """What is known of a body or of a surface.
+
+    Attributes:
+        skin, t_ns: of the skeleton that it began with; that of another publisher may have the same number.
+        binds, follows: of its bones: (B, 3, 4), and the entry of a motion that moves each.
+        pieces: by number, with the sequence of each.
+    """
 
     skin: int = 0
-    skeleton: Skeleton | None = None
-    pieces: dict[int, Piece] = field(default_factory=dict)
+    t_ns: int = 0
+    binds: Array | None = None
+    follows: Array | None = None
+    pieces: dict[int, tuple[int, Piece]] = field(default_factory=dict)
     newest: ReceivedMotion | None = None
     newest_skin: int = 0
-    built: tuple[int, SkinnedMesh] | None = None
+    built: SkinnedMesh | None = None
     changes: int = 0
 
-    def begin(self, skeleton: Skeleton, skin: int) -> None:
-        self.skin, self.skeleton, self.pieces, self.built = skin, skeleton, {}, None
-        self.changes += 1
+    def take_bones(self, skeleton: Skeleton, message: Message) -> None:
+        """Bones, of which some or all may be known already.
+
+        Raises:
+            WireError: those before them are not known.
+        """
+        known = 0 if self.binds is None else len(self.binds)
+        if skeleton.first == 0:
+            if (message.skin, message.t_ns) == (self.skin, self.t_ns) and known:
+                return
+            self.skin, self.t_ns, self.pieces = message.skin, message.t_ns, {}
+            self.binds, self.follows = skeleton.bone_from_bind, skeleton.follows
+        elif message.skin != self.skin or skeleton.first > known or self.binds is None or self.follows is None:
+            raise WireError(f"bones from {skeleton.first} came, and {known} are known")
+        elif skeleton.first == known:
+            self.binds = np.concatenate([self.binds, skeleton.bone_from_bind])
+            self.follows = np.concatenate([self.follows, skeleton.follows])
+        else:
+            return
+        self.built, self.changes = None, self.changes + 1
+
+    def take_piece(self, piece: Piece, message: Message) -> None:
+        """A piece, unless a newer one of its number is here.
+
+        Raises:
+            WireError: it hangs on bones that are not known, or there would be too much of it.
+        """
+        if message.skin != self.skin or self.binds is None:
+            raise WireError("a piece came before its skeleton")
+        if len(piece.bones) and piece.bones.max() >= len(self.binds):
+            raise WireError("a piece hangs on a bone that its skeleton does not have")
+        before = self.pieces.get(piece.number)
+        if before is not None and before[0] > message.sequence:
+            return
+        others = sum(len(other.vertices) for number, (_, other) in self.pieces.items() if number != piece.number)
+        if others + len(piece.vertices) > _MAX_VERTICES:
+            raise WireError(f"a surface has more than {_MAX_VERTICES} vertices")
+        self.pieces[piece.number] = (message.sequence, piece)
+        self.built, self.changes = None, self.changes + 1
+
+    def forget(self) -> None:
+        """What is known is of a publisher that is gone."""
+        self.skin, self.t_ns, self.binds, self.follows, self.pieces, self.built = 0, 0, None, None, {}, None
 
 
 class NetworkReceiver:
@@ -77,7 +126,7 @@ class NetworkReceiver:
         check_body_name(name)
         self.name, self.refused, self.trouble = name, 0, ""
         self._parts = {"body": _Part(), "surface": _Part()}
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._alive = False
         self._asked_s = 0.0
         self._asking: threading.Thread | None = None
@@ -108,23 +157,23 @@ class NetworkReceiver:
         return self._parts["surface"].newest
 
     def skin(self, of: str) -> SkinnedMesh | None:
-        """What the newest motion of `body` or `surface` moves; None as long as it is not here."""
+        """The surface of `body` or `surface` at bind, as far as it has come; None as long as nothing has."""
         with self._changed:
             part = self._parts[of]
-            skeleton, skin = part.skeleton, part.skin
-            if skeleton is None or not part.pieces:
+            pieces = [piece for _, piece in part.pieces.values() if len(piece.faces)]
+            if part.binds is None or not pieces:
                 return None
             if part.built is None:
-                part.built = (skin, _joined(skeleton, list(part.pieces.values()), part.changes))
-            return part.built[1]
+                part.built = _joined(part.binds, pieces, part.changes)
+            return part.built
 
     def bind_positions_m(self) -> Array | None:
         """(22, 3) of the body's joints at bind [m], or None."""
-        skeleton = self._parts["body"].skeleton
-        if skeleton is None:
+        binds = self._parts["body"].binds
+        if binds is None or not binds[:, :, 3].any():  # of a body without a surface they are not known
             return None
-        turned = np.swapaxes(skeleton.bone_from_bind[:, :, :3].astype(np.float64), 1, 2)
-        return -np.einsum("bij,bj->bi", turned, skeleton.bone_from_bind[:, :, 3])
+        binds = binds[: len(JOINTS)].astype(np.float64)
+        return -np.einsum("bji,bj->bi", binds[:, :, :3], binds[:, :, 3])
 
     def mesh(self, of: str) -> Mesh:
         """The surface of `body` or `surface` in its newest pose [m].
@@ -132,15 +181,16 @@ class NetworkReceiver:
         Raises:
             NotReadyError: it has not come yet.
         """
-        part = self._parts[of]
-        skin, newest = self.skin(of), part.newest
-        if skin is None or newest is None or part.newest_skin != part.skin:
+        with self._changed:
+            part = self._parts[of]
+            skin, newest, follows = self.skin(of), part.newest, part.follows
+            is_known = part.newest_skin == part.skin
+        if skin is None or newest is None or follows is None or not is_known:
             raise NotReadyError(f"zenoh:{self.name}: no surface has come yet: wait for it")
-        bones = len(skin.bone_from_bind)
-        if len(newest.motion.positions_m) < bones:
+        if len(newest.motion.positions_m) <= int(follows.max()):
             raise NotReadyError(f"zenoh:{self.name}: the motion that moves the surface has not come yet: wait for it")
-        motion = BoneMotion(newest.t_ns, newest.motion.rotations_xyzw[:bones], newest.motion.positions_m[:bones])
-        return posed(skin, motion)
+        motion = newest.motion
+        return posed(skin, BoneMotion(newest.t_ns, motion.rotations_xyzw[follows], motion.positions_m[follows]))
 
     def wait(self, of: str, after: ReceivedMotion | None, timeout_s: float) -> ReceivedMotion | None:
         """The newest motion, once there is another than `after`; that or None where none comes in time."""
@@ -168,6 +218,10 @@ class NetworkReceiver:
         self._alive = "PUT" in str(sample.kind)
         if self._alive:
             self._ask()
+            return
+        with self._changed:
+            for part in self._parts.values():
+                part.forget()
 
     def _take_setup(self, sample: Any) -> None:
         self._guard(lambda: self._use_setup(bytes(sample.payload)))
@@ -180,6 +234,7 @@ class NetworkReceiver:
             use()
         except InputError as error:  # from anybody on the network: it is counted, and the next one may do
             self.refused, self.trouble = self.refused + 1, str(error)
+            self._ask()
 
     def _use_setup(self, data: bytes) -> None:
         for message in split_messages(data):
@@ -190,21 +245,13 @@ class NetworkReceiver:
     def _use(self, message: Message) -> None:
         if message.kind is Kind.SKELETON:
             skeleton = decode_skeleton(message)
-            if skeleton.first != 0:
-                raise WireError("a skeleton that begins in its middle is of a connection, not of a network")
-            self._parts[skeleton.of].begin(skeleton, message.skin)
+            self._parts[skeleton.of].take_bones(skeleton, message)
         elif message.kind is Kind.PIECE:
-            part = next((part for part in self._parts.values() if part.skin == message.skin), None)
-            if part is None or part.skeleton is None:
-                raise WireError("a piece came before its skeleton")
             piece = decode_piece(message)
-            if len(piece.bones) and piece.bones.max() >= part.skeleton.total:
-                raise WireError("a piece hangs on a bone that its skeleton does not have")
-            if sum(len(other.vertices) for other in part.pieces.values()) + len(piece.vertices) > _MAX_VERTICES:
-                raise WireError(f"a surface has more than {_MAX_VERTICES} vertices")
-            part.pieces[piece.number] = piece
-            part.built = None
-            part.changes += 1
+            part = next((part for part in self._parts.values() if part.skin == message.skin), None)
+            if part is None:
+                raise WireError("a piece came before its skeleton")
+            part.take_piece(piece, message)
 
     def _use_motion(self, message: Message) -> None:
         of = "body" if message.kind is Kind.BODY else "surface"
@@ -234,17 +281,22 @@ class NetworkReceiver:
                 self._take_setup(reply.ok)
 
 
-def _joined(skeleton: Skeleton, pieces: list[Piece], version: int) -> SkinnedMesh:
+def _joined(binds: Array, pieces: list[Piece], version: int) -> SkinnedMesh:
     starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
-    coloured = all(piece.colours is not None for piece in pieces)
     mesh = Mesh(
         np.concatenate([piece.vertices for piece in pieces]).astype(np.float32),
         np.concatenate([piece.faces + start for piece, start in zip(pieces, starts, strict=False)]).astype(np.int32),
         np.concatenate([piece.normals for piece in pieces]).astype(np.float32),
-        np.concatenate([piece.colours for piece in pieces if piece.colours is not None]) if coloured else None,
+        np.concatenate([_colours(piece) for piece in pieces]),
     )
-    binds = np.tile(np.eye(4, dtype=np.float32), (skeleton.total, 1, 1))
-    binds[:, :3] = skeleton.bone_from_bind
+    whole = np.tile(np.eye(4, dtype=np.float32), (len(binds), 1, 1))
+    whole[:, :3] = binds
     bones = np.concatenate([piece.bones for piece in pieces]).astype(np.int32)
     weights = np.concatenate([piece.weights for piece in pieces]).astype(np.float32)
-    return SkinnedMesh(mesh, bones, weights, binds, version=version)
+    return SkinnedMesh(mesh, bones, weights, whole, version=version)
+
+
+def _colours(piece: Piece) -> Array:
+    if piece.colours is not None:
+        return piece.colours
+    return np.tile(np.array(piece.colour[:3], np.uint8), (len(piece.vertices), 1))

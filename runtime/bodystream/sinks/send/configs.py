@@ -75,7 +75,7 @@ class ZenohSendConfig:
 
     Attributes:
         rate_hz: poses or frames a second at most [Hz]; None = each one.
-        renew_s: a capture's surface at bind is sent again at most this often [s]; its motion comes with each frame.
+        kb_per_s: of a capture, motions and renewed pieces of its surface together [kB/s].
         connect: endpoints of routers or other programs, as `tcp/192.168.1.20:7447`, beside those that are found.
         listen: endpoints to be reached at; empty = any free port of all addresses.
         interface: of the network in which others are looked for, as `eth0`; empty = Zenoh's choice.
@@ -84,7 +84,7 @@ class ZenohSendConfig:
     """
 
     rate_hz: float | None = None
-    renew_s: float = 1.0
+    kb_per_s: float = 600.0
     connect: tuple[str, ...] = ()
     listen: tuple[str, ...] = ()
     interface: str = ""
