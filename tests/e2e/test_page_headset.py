@@ -31,8 +31,8 @@ HANDS_FROM_MS = 9500  # of the recording; from 10.6 s on its user has put the co
 OFF_M = 0.02  # frames are drawn between two of the recording
 HEAD_M = np.array([0.0, 1.65, 0.0])
 RIGHT_M = np.array([0.3, 1.1, -0.2])
-BOARD_M = np.array([0.72, 1.47, -0.95])
-CALIBRATE_M = np.array([-0.2, -0.152])  # the middle of that button from the middle of the board
+BOARD_M = np.array([0.8, 1.47, -0.95])
+CALIBRATE_M = np.array([-0.26, -0.185])  # the middle of that button from the middle of the board
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +106,25 @@ def pointing() -> dict[str, Any]:
     return standing(HEAD_M, RIGHT_M, BOARD_M + CALIBRATE_M[0] * right + CALIBRATE_M[1] * np.cross(ahead, right))
 
 
+def frames(source: WebXrHeadset, count: int) -> None:
+    """Wait until the headset has drawn so many more: it says a pose in each, once the clocks are aligned."""
+    wanted = source.wire.messages + count
+    wait_for(lambda: source.wire.messages >= wanted, f"{count} more frames", WAIT_S)
+
+
 def test_oneself_in_the_mirror_and_the_board(browser: Any) -> None:
     with worn(browser, pointing()), serving() as server:
         stream = Stream(server, lambda: [hello(), *body_skin()])
         source = WebXrHeadset(server=server)
         enter(browser, server.url)
         assert browser.execute_script("return worn.mode") == "immersive-vr"
-        time.sleep(0.5)
+        frames(source, 20)
         empty = seen(browser)
         stream.repeated = lambda: body_at(0.0)
         wait_for(
             lambda: browser.find_element("tag name", "body").get_attribute("data-phase") == "live", "a body", WAIT_S
         )
-        time.sleep(0.5)
+        frames(source, 10)
         changed = np.abs(seen(browser) - empty).max(axis=2) > 40
         height, width = changed.shape
         # Ahead, within the mirror's frame, somebody stands now; beside the mirror nobody does.

@@ -235,6 +235,21 @@ def test_order_of_the_rest() -> None:
     assert talk.session.close is None and talk.samples == []
 
 
+def test_a_page_that_was_held_up_may_answer_all_at_once() -> None:
+    """As one that enters a headset while its graphics processor is busy: it was asked more often than is remembered."""
+    talk = Talk()
+    talk.answers = False
+    talk.say(Hello(1, "local-floor"))
+    asked: list[int] = []
+    for _ in range(200):
+        talk.t_ns += 30 * MS
+        asked += [reply.id for reply in talk.session.tick(talk.t_ns) if isinstance(reply, Ping)]
+    assert len(asked) > 100
+    replies = [reply for number in asked for reply in talk.say(Pong(number, talk.device_ms()))]
+    assert not [reply for reply in replies if isinstance(reply, ErrorMessage)]
+    assert talk.session.close is None and talk.session.phase is Phase.RUNNING
+
+
 def test_another_version_is_refused_with_both_numbers() -> None:
     talk = Talk()
     (error,) = talk.say(Hello(2, "local-floor"))

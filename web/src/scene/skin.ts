@@ -77,7 +77,8 @@ export class SkinnedView {
     const shown = this.#skinned(whole, material);
     const twin = this.#skinned(whole, reflected(material));
     twin.renderOrder = 2; // after the pane that says where it may be seen
-    shown.castShadow = shown.receiveShadow = true;
+    shown.castShadow = true;
+    shown.receiveShadow = !this.#open; // on what is rough it would be all spots
     const part: Part = { shown, twin, whole, headless: null };
     this.#parts.set(piece.number, part);
     this.group.add(shown);

@@ -12,9 +12,9 @@ import type { Content } from "./panel.ts";
 import { Pointers } from "./pointers.ts";
 
 const SPACES: readonly SpaceKind[] = ["local-floor", "bounded-floor", "local"]; // the first that the device has
-const MIRROR_M = 1.9; // ahead of who looks into it
+const MIRROR_M = 1.5; // ahead of who looks into it
 const PANEL_AHEAD_M = 0.95;
-const PANEL_ASIDE_M = 0.72;
+const PANEL_ASIDE_M = 0.8;
 const BOARD_EVERY_MS = 250;
 const PANEL_BELOW_M = 0.18; // the eyes
 

@@ -9,7 +9,7 @@ import type { Pose } from "./figure.ts";
 
 const WIDTH = 1024;
 const HEIGHT = 704;
-const WIDTH_M = 0.62;
+const WIDTH_M = 0.75;
 const PAD = 52;
 const BUTTON_HEIGHT = 96;
 const FONT = "system-ui, sans-serif";
