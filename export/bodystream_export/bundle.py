@@ -17,7 +17,7 @@ from bodystream.bundles.manifest import MANIFEST_NAME, SCHEMA
 from bodystream.errors import InputError
 from bodystream.files import atomic_path, read_text_bounded
 
-__all__ = ["evaluated_figures", "put_in_place", "write_graphs", "write_manifest", "zip_in_place"]
+__all__ = ["evaluated_figures", "put_in_place", "write_graphs", "write_manifest", "write_metrics", "zip_in_place"]
 
 _MAX_METRICS_BYTES = 64 << 20
 
@@ -62,6 +62,14 @@ def write_graphs(folder: Path, graphs: Mapping[str, GraphSection]) -> None:
     path = folder / MANIFEST_NAME
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["graphs"] = msgspec.to_builtins(dict(graphs))
+    _write(path, manifest)
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Put figures into the manifest of a bundle's folder; everything else in it stays."""
+    path = folder / MANIFEST_NAME
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["metrics"] = dict(metrics)
     _write(path, manifest)
 
 

@@ -25,12 +25,14 @@ def to_onnx(
     path: Path,
     *,
     open_axes: Mapping[str, Mapping[int, str]] | None = None,
+    folded: bool = True,
 ) -> None:
     """Trace a network and write it in 32 bits.
 
     Args:
         network: in evaluation mode; its `forward` takes `inputs` in their order and gives a tuple of `outputs`.
         inputs: examples by name. An axis that is to stay open has an extent above one, which tracing would fix.
+        folded: work out now what depends on constants alone; without it files are small, and engines do it.
         open_axes: per tensor, axes without a fixed extent, by the extent's name; equal names are equal extents.
     """
     # the fused encoder layer of PyTorch has no counterpart in ONNX
@@ -46,6 +48,7 @@ def to_onnx(
                 output_names=list(outputs),
                 dynamic_axes={name: dict(axes) for name, axes in (open_axes or {}).items()},
                 opset_version=_OPSET,
+                do_constant_folding=folded,
                 dynamo=False,
             )
     finally:

@@ -26,13 +26,23 @@ AvatarChoice = str | Path | Bundle | AvatarMaker
 """A name of `AVATARS`, a `.vrm` file, the folder or zip file of a bundle, an open one, or what makes an avatar."""
 
 SHIPPED_AVATAR = "default"
-_KINDS = {"skinned-body": "a body posed by linear blend skinning"}
+_KINDS = {
+    "skinned-body": "a body posed by linear blend skinning",
+    "avatar": "a person in clothes, learned from scans",
+}
 _GLTF = b"glTF"
 
 
 def _skinned(bundle: Bundle | None, name: str) -> AvatarMaker:
     rig = load_rig(bundle)
     return _named(lambda skeleton, device: LbsAvatar(skeleton, device, rig=rig), name)
+
+
+def _clothed(bundle: Bundle, name: str) -> AvatarMaker:
+    from bodystream.avatar.clothed.avatar import ClothedAvatar, ClothedModel  # it needs an engine, the others do not
+
+    model = ClothedModel(bundle)
+    return _named(lambda skeleton, device: ClothedAvatar(model, skeleton, device), name)
 
 
 def _vrm(path: Path, name: str) -> AvatarMaker:
@@ -72,6 +82,8 @@ def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:
     if kind not in _KINDS:
         known = ", ".join(f"{name} ({what})" for name, what in _KINDS.items())
         raise InputError(f"the bundle {bundle.manifest.name!r} is a {kind}, which is no avatar: give one of {known}")
+    if kind == "avatar":
+        return _clothed(bundle, avatar_label(choice))
     return _skinned(bundle, avatar_label(choice))
 
 

@@ -1,7 +1,7 @@
 """The bundles that bodystream asks for by name: which kind goes with each, and which distribution brings it.
 
-Kinds that later versions will read, and that no bundle of another content should take: `body-decoder` (a body's
-surface from a few numbers) and `avatar` (a surface with its own network).
+A kind that has no name here is `avatar`, which is chosen by its place (`avatar.clothed`). One that later versions will
+read, and that no bundle of another content should take, is `body-decoder` (a body's surface from a few numbers).
 """
 
 from __future__ import annotations

@@ -1,0 +1,206 @@
+"""An avatar that was learned: a person in clothes that follow the pose (Invertible Neural Skinning)."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+import warp as wp
+
+from bodystream.avatar.base import pose_quaternions
+from bodystream.avatar.clothed.body import (
+    CANONICAL_GRAPH,
+    DEFORMED_GRAPH,
+    REPOSE_GRAPH,
+    ClothedBody,
+    graph_signatures,
+    load_clothed,
+)
+from bodystream.avatar.clothed.bones import BonePoser
+from bodystream.avatar.clothed.exact import ExactPoser
+from bodystream.avatar.clothed.tables import TablePoser
+from bodystream.avatar.heading import bones_in_heading
+from bodystream.avatar.own_bones import OwnBones
+from bodystream.avatar.retarget import Build, Foot, Retarget
+from bodystream.bundles import Bundle
+from bodystream.device import Staged, download_together, select_device
+from bodystream.engines import Engine, ProviderName, open_engine
+from bodystream.errors import InputError
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
+from bodystream.types import Array, BodyPose, Mesh, SkinnedMesh
+
+__all__ = ["ClothedAvatar", "ClothedModel", "PosedBy"]
+
+PosedBy = Literal["tables", "network"]
+
+
+class _Poser(Protocol):
+    vertices: Staged
+    normals: Staged
+
+    def pose(self, bones: Array, world_from_heading: Array) -> None: ...
+
+
+class ClothedModel:
+    """An avatar's bundle that was read: what all avatars made of it share.
+
+    Args:
+        bundle: of the kind `avatar`.
+
+    Attributes:
+        body: see `ClothedBody`. build: its proportions.
+
+    Raises:
+        BundleError: it is of another kind or version, or damaged.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle, self.body = bundle, load_clothed(bundle)
+        self.build = _build(self.body)
+
+
+class ClothedAvatar:
+    """A learned person in clothes.
+
+    Poses are a person's, as of every avatar; `retarget` takes them to the body's own proportions, where the person has
+    others. There is no skin that
+    linear blend skinning could carry: only posed vertices exist. An object is for one thread.
+
+    Args:
+        model: the bundle.
+        skeleton: the person's proportions; default: the body's own.
+        device: where it is posed; default: `select_device("cpu")`.
+        posed_by: tables of what the network's layers do in the pose, or the network itself, vertex by vertex. The
+            manifest says how far tables are from the network.
+        provider: what runs the networks; see `open_engine`.
+
+    Raises:
+        BundleError: a graph of the bundle is missing or of another version.
+    """
+
+    def __init__(
+        self,
+        model: ClothedModel,
+        skeleton: Skeleton | None = None,
+        device: wp.Device | None = None,
+        *,
+        posed_by: PosedBy = "tables",
+        provider: ProviderName = "auto",
+    ) -> None:
+        self.model, self.posed_by = model, posed_by
+        self._device = select_device("cpu") if device is None else device
+        self._skeleton = model.build.skeleton if skeleton is None else skeleton
+        self._retarget = None if skeleton is None else Retarget(skeleton, model.build)
+        self._bones = BonePoser(model.body)
+        self._provider: ProviderName = provider
+        self._tables: TablePoser | None = None
+        self._exact: ExactPoser | None = None
+        if posed_by == "tables":
+            canonical, deformed = self._engine(CANONICAL_GRAPH), self._engine(DEFORMED_GRAPH)
+            self._tables = TablePoser(model.body, canonical, deformed, self._device)
+        self._poser: _Poser = self._network() if self._tables is None else self._tables
+
+    def _engine(self, file: str) -> Engine:
+        wanted = graph_signatures(self.model.body.section, len(self.model.body.vertices))[file]
+        return open_engine(self.model.bundle, file, provider=self._provider, wanted=wanted, device=self._device)
+
+    def _network(self) -> ExactPoser:
+        if self._exact is None:
+            self._exact = ExactPoser(self.model.body, self._engine(REPOSE_GRAPH), self._device)
+        return self._exact
+
+    @property
+    def device(self) -> wp.Device:
+        return self._device
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self._skeleton
+
+    @property
+    def retarget(self) -> Retarget | None:
+        return self._retarget
+
+    @property
+    def skin(self) -> SkinnedMesh | None:
+        return None
+
+    @property
+    def faces(self) -> Array:
+        return self.model.body.faces
+
+    @property
+    def colours(self) -> Array | None:
+        return self.model.body.colours
+
+    @property
+    def vertices(self) -> wp.array:
+        return self._poser.vertices.array
+
+    @property
+    def normals(self) -> wp.array:
+        return self._poser.normals.array
+
+    def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
+        """Fill `vertices` and `normals`; see `Avatar.pose_on_device`."""
+        quaternions, root = pose_quaternions(rotations, root_position_m)
+        if self._retarget is not None:
+            taken = self._retarget.pose(BodyPose(0, quaternions, root))
+            quaternions, root = taken.rotations_xyzw, taken.root_position_m
+        bones, frame = bones_in_heading(self._bones.posed(quaternions, root))
+        self._poser = self._network() if self._tables is None else self._tables
+        self._poser.pose(bones, frame)
+        if self._tables is not None and self._device.is_cpu and self._tables.lost:
+            # Nobody in clothes is as wide as that; but what a rig can be bent to is posed all the same.
+            self._poser = self._network()
+            self._poser.pose(bones, frame)
+
+    def pose_into(self, rotations: Array, root_position_m: Array, vertices_out: Array, normals_out: Array) -> None:
+        """Pose and write to (V, 3) float32 host arrays; see `Avatar.pose_into`."""
+        shape = (len(self.model.body.vertices), 3)
+        for name, out in (("vertices_out", vertices_out), ("normals_out", normals_out)):
+            if out.shape != shape or out.dtype != np.float32:
+                raise InputError(f"{name} must be float32 of shape {shape}, got {out.dtype} of shape {out.shape}")
+        self.pose_on_device(rotations, root_position_m)
+        vertices, normals = download_together([self._poser.vertices, self._poser.normals])
+        np.copyto(vertices_out, vertices)
+        np.copyto(normals_out, normals)
+
+    def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
+        """The posed surface in new host arrays; see `Avatar.pose`."""
+        vertices, normals = np.empty((2, len(self.model.body.vertices), 3), np.float32)
+        self.pose_into(rotations, root_position_m, vertices, normals)
+        return Mesh(vertices, self.faces, normals, self.colours)
+
+
+def _build(body: ClothedBody) -> Build:
+    """The proportions that poses are taken to; its feet are the surface that follows ankles and toes most."""
+    rest = body.skeleton.rest_positions_m
+    poser = BonePoser(body)
+    upright = np.tile(np.array([0.0, 0.0, 0.0, 1.0]), (len(JOINTS), 1))
+    bones = poser.posed(upright, np.zeros(3))  # the T-pose from the canonical one
+    heaviest = body.skin_bones[np.arange(len(body.vertices)), body.skin_weights[..., 3].argmax(1)]
+    feet = []
+    for side in ("left", "right"):
+        parts = []
+        for name in ("ankle", "foot"):
+            joint = JOINT_INDEX[f"{side}_{name}"]
+            points = body.vertices[heaviest == joint].astype(np.float64)
+            parts.append(points @ bones[joint, :3, :3].T + bones[joint, :3, 3] - rest[joint])
+        if not len(parts[0]):
+            parts[0] = np.zeros((1, 3))  # a foot that nothing is seen of ends at its ankle
+        feet.append(Foot(*parts))
+    soles = [
+        rest[JOINT_INDEX[f"{side}_ankle"], 1] + _lowest(foot, body.skeleton.offsets_m[JOINT_INDEX[f"{side}_foot"]])
+        for side, foot in zip(("left", "right"), feet, strict=True)
+    ]
+    own = np.tile(np.eye(4), (len(JOINTS), 1, 1))
+    hung = own.copy()
+    hung[:, :3, 3] = 0.0
+    bones_of = OwnBones(np.ones(len(JOINTS), bool), np.array(PARENTS), own, hung)
+    return Build(body.skeleton, bones_of, (feet[0], feet[1]), float(-np.mean(soles)))
+
+
+def _lowest(foot: Foot, toes_m: Array) -> float:
+    """Of a foot at rest, seen from its ankle [m]; the ankle itself where it has no surface."""
+    return float(np.concatenate([np.zeros((1, 3)), foot.from_ankle_m, foot.from_toes_m + toes_m])[:, 1].min())

@@ -1,0 +1,49 @@
+"""The command that makes an avatar's bundle of a training run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.needs import needs
+
+torch = needs("torch", "pip install 'bodystream[train]'")
+needs("onnx", "pip install 'bodystream[export]'")
+
+from bodystream.avatar import open_avatar  # noqa: E402
+from bodystream.errors import ConfigurationError  # noqa: E402
+from bodystream_export.avatar.command import ExportAvatar  # noqa: E402
+from bodystream_export.cli import main  # noqa: E402
+from bodystream_training.avatar.data.take_files import save_take  # noqa: E402
+from bodystream_training.cli import main as train  # noqa: E402
+from helpers.ball_people import ball_take, ball_truth  # noqa: E402
+
+
+def test_a_run_becomes_an_avatar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_take(tmp_path / "take", ball_take(), ball_truth())
+    run, take = str(tmp_path / "run"), str(tmp_path / "take")
+    settings = ["--steps", "2", "--batch", "1", "--points", "40", "--samples", "200", "--threads", "1"]
+    assert train(["avatar", "--data", take, "--out", run, *settings, "--stick-steps", "60"]) == 0
+    out = tmp_path / "avatars" / "me"
+    capsys.readouterr()
+    arguments = ["avatar", "--checkpoint", run, "--data", take, "--out", str(out), "--spacing-m", "0.04", "--json"]
+    assert main(arguments) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["network_error_max_mm"] <= 0.05
+    assert said["table_error_mean_mm"] <= 0.08 and said["table_error_max_mm"] <= 0.4
+    avatar = open_avatar(out)
+    mesh = avatar.pose(np.tile((0.0, 0.0, 0.0, 1.0), (22, 1)), np.zeros(3))
+    assert len(mesh.vertices) == said["vertices"] > 100
+    assert mesh.colours is not None and (mesh.colours == 90).all()
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["metrics"]["table_error_max_mm"] == said["table_error_max_mm"]
+    assert manifest["provenance"]["take"] == {"subject": "1", "outfit": "balls", "origin": ""}
+    assert all(graph["providers"] for graph in manifest["graphs"].values())
+
+
+def test_a_spacing_that_no_surface_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--spacing-m must be"):
+        ExportAvatar(checkpoint=tmp_path, data="take", out=tmp_path / "me", spacing_m=1.0).run()
