@@ -90,7 +90,7 @@ $(VENV)/.runtime: $(INPUTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,train,export]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,train,export,garments]"
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.bench: $(INPUTS) | $(BIN)/python
