@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ from bodystream.geometry.rotations import quaternion_from_matrix, turn_about
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
 from bodystream_training.avatar.data.canonical import canonical_rotations, matrices_of_pose
 from bodystream_training.avatar.data.checks import open_edges
+from bodystream_training.avatar.data.garments import generate
 from bodystream_training.avatar.data.garments.cloth import ClothConfig, ClothPiece, ClothSimulation, import_newton
 from bodystream_training.avatar.data.garments.dressing import Dressed, loop_subdivision, pushed_out
 from bodystream_training.avatar.data.garments.generate import DEEPEST_M, Generator, GeneratorConfig, read_log
@@ -27,6 +32,7 @@ from bodystream_training.avatar.data.garments.patterns import OUTFITS
 from bodystream_training.avatar.data.garments.wearer import Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
 from bodystream_training.avatar.data.take_files import load_take, load_truth
+from bodystream_training.cli import main
 from helpers.headset_takes import write_bvh
 from helpers.needs import needs
 
@@ -219,25 +225,47 @@ def test_pinned_cloth_stays_with_the_skin() -> None:
     np.testing.assert_allclose(simulation.positions[0][pinned], before @ turn.T, atol=1e-4)
 
 
+SHORT = {"start_s": 0.05, "hold_s": 0.02, "settle_s": 0.05}
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, newton: None) -> Iterator[tuple[Path, Generator]]:
-    folder = tmp_path_factory.mktemp("take")
-    generator = quick_generator(folder)
-    assert generator.run(lambda *_: None)
-    yield folder, generator
-
-
-def quick_generator(folder: Path, **changes: object) -> Generator:
+def motions(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Files of two motions, a and b."""
+    folder = tmp_path_factory.mktemp("motions")
     skeleton = Wearer(2, 0, OUTFITS["dress"].paint).skeleton
-    pieces = [PieceOfMotion(name, arms_down(8, skeleton, name)) for name in ("a", "b")]
-    settings: dict = {"rate_hz": 12.0, "speed": 1.0, "start_s": 0.05, "hold_s": 0.02, "settle_s": 0.05} | changes
-    return Generator(folder, GeneratorConfig(2, "dress", ("a",), ("b",), **settings), pieces[:1], pieces[1:], QUICK)
+    for name in ("a", "b"):
+        write_bvh(folder / f"{name}.bvh", arms_down(17, skeleton, name), 30.0)
+    return f"bvh:{folder}"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, newton: None, motions: str) -> Iterator[tuple[Path, Generator]]:
+    """A take that the command made, of few frames and hardly settled clothes, and its generator."""
+    folder = tmp_path_factory.mktemp("take")
+    words = ["garments", "--out", str(folder), "--motion", motions, "--subject", "2", "--outfit", "dress", "--json"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "ClothConfig", lambda: QUICK)
+        patch.setattr(generate, "GeneratorConfig", partial(GeneratorConfig, **SHORT))
+        with redirect_stdout(StringIO()) as said:
+            assert main([*words, "--train", "a", "--test", "b", "--speed", "3"]) == 0
+    (folder / "report.json").write_text(said.getvalue().splitlines()[-1])
+    yield folder, quick_generator(folder, motions)
+
+
+def quick_generator(folder: Path, motions: str, **changes: object) -> Generator:
+    settings: dict = {"rate_hz": 12.0, "speed": 3.0} | SHORT | changes
+    config = GeneratorConfig(2, "dress", ("a",), ("b",), **settings)
+    return Generator(folder, config, read_pieces(motions, ("a",)), read_pieces(motions, ("b",)), QUICK)
 
 
 def test_a_generated_take_is_one_that_is_read(made: tuple[Path, Generator]) -> None:
     folder, generator = made
     take, truth = load_take(folder), load_truth(folder)
     assert len(take) == generator.frames - generator.left_out > 4
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["frames"], report["left_out"]) == (len(take), generator.left_out)
+    assert report["vertices"] == len(take.frames[0].vertices) and 0 <= report["deepest_mm"] <= 1e3 * DEEPEST_M
+    assert (folder / "sheet.png").stat().st_size > 1000 and (folder / "strip.png").stat().st_size > 1000
     assert take.motions == {"train": ("a",), "test": ("b",)} and len(take.split("test")) > 1
     assert (take.subject, take.outfit, take.rate_hz) == ("2", "dress", 12.0)
     assert len(take.notes) == 1 and "not watertight" in take.notes[0]
@@ -268,20 +296,22 @@ def test_no_cloth_is_below_the_skin_by_more_than_the_bound(made: tuple[Path, Gen
     assert all(line["deepest_mm"][1] <= 1e3 * DEEPEST_M for line in read_log(folder) if line["kept"])
 
 
-def test_a_take_that_was_stopped_is_gone_on_with_to_the_same_bits(made: tuple[Path, Generator], tmp_path: Path) -> None:
+def test_a_take_that_was_stopped_is_gone_on_with_to_the_same_bits(
+    made: tuple[Path, Generator], motions: str, tmp_path: Path
+) -> None:
     folder, _ = made
     said: list[int] = []
-    stopped = quick_generator(tmp_path)
+    stopped = quick_generator(tmp_path, motions)
     whole_motion = len(stopped.plans[0].kept)
     assert not stopped.run(lambda done, *_: said.append(done), lambda: len(said) > whole_motion)
     (tmp_path / "frames" / f"{whole_motion:06}.npz").unlink(missing_ok=True)
-    again = quick_generator(tmp_path)
+    again = quick_generator(tmp_path, motions)
     assert again.done == whole_motion
     assert again.run(lambda *_: None)
     for one, other in zip(load_take(folder).frames, load_take(tmp_path).frames, strict=True):
         np.testing.assert_array_equal(one.vertices, other.vertices)
     with pytest.raises(ConfigurationError, match=r"a take of other settings \(speed\)"):
-        quick_generator(tmp_path, speed=0.5)
+        quick_generator(tmp_path, motions, speed=2.0)
 
 
 def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -323,8 +353,6 @@ def test_open_edges_of_a_dressed_body_are_its_clothes(wearer: Wearer) -> None:
 
 
 def command(tmp_path: Path, *words: str) -> int:
-    from bodystream_training.cli import main
-
     return main(["garments", "--out", str(tmp_path / "take"), "--motion", f"bvh:{tmp_path}", *words])
 
 
@@ -348,10 +376,6 @@ def test_the_command_names_what_is_wrong(
 def test_ctrl_c_ends_the_command_between_two_frames(
     tmp_path: Path, wearer: Wearer, newton: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import signal
-
-    from bodystream_training.avatar.data.garments import generate
-
     write_bvh(tmp_path / "walk.bvh", arms_down(40, wearer.skeleton), 30.0)
     monkeypatch.setattr(generate, "ClothConfig", lambda: QUICK)
     settle = generate.ClothSimulation.step

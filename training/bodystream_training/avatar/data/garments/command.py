@@ -122,10 +122,8 @@ class MakeGarments:
 
         take = load_take(self.out)
         if self.sheet:
-            count = len(take)
-            write_sheet(
-                self.out / "sheet.png", take, [take.frames[i] for i in np.linspace(0, count - 1, 32).astype(int)]
-            )
+            shown = np.unique(np.linspace(0, len(take) - 1, 32).astype(int))
+            write_sheet(self.out / "sheet.png", take, [take.frames[number] for number in shown])
             last = take.split("test")[:: max(1, round(self.rate_hz / 4))][:10] or take.frames[-10:]
             write_strip(self.out / "strip.png", take, last)
         log = read_log(self.out)
