@@ -2,7 +2,7 @@
 
     python docs/make_garment_pictures.py takes/1 takes/2 takes/3
 
-`garments`: a row for each take, from the canonical pose on; `garments-strip`: some moments of the last take's motion
+`garments`: a row for each take, from the canonical pose on; `garments-strip`: some moments of the second take's motion
 from ahead and behind.
 """
 
@@ -34,9 +34,9 @@ def make_rows(takes: list[AvatarTake]) -> None:
     for take in takes:
         names = list(dict.fromkeys(frame.motion for frame in take.frames))
         moments = [take.frames[0]]
-        for number in range(COLUMNS - 1):  # of each motion in turn, later moments in later turns
+        for number in range(COLUMNS - 1):  # of each motion in turn, another moment in each
             frames = [frame for frame in take.frames if frame.motion == names[number % len(names)]]
-            part = 0.5 + 0.3 * (number // len(names))
+            part = (0.5 + 0.17 * number) % 1.0
             moments.append(frames[min(round(part * len(frames)), len(frames) - 1)])
         label = f"subject {take.subject}, {take.outfit.replace('-', ' ')}"
         rows.append((label, [picture(take, frame, AHEAD, HALF_M) for frame in moments]))
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("takes", nargs="+", type=Path)
     takes = [load_take(path) for path in parser.parse_args().takes]
     make_rows(takes)
-    make_strip(takes[-1])
+    make_strip(takes[min(1, len(takes) - 1)])
 
 
 if __name__ == "__main__":
