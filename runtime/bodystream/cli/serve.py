@@ -73,7 +73,7 @@ class Serve:
     tls: Annotated[bool, switched_off("Plain http, at the loopback only.")] = True
     """Encrypt, as browsers want it for WebXR."""
 
-    origins: tuple[str, ...] = ()
+    origins: Annotated[tuple[str, ...], optional("ORIGIN ...")] = ()
     """Other pages that may connect, as https://192.168.1.2:8080."""
 
     max_clients: int = 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -12,6 +13,7 @@ __all__ = ["Connections", "wire_log"]
 
 _MAX_CONNECTIONS = 640
 _REQUEST_S = 5.0
+_SEND_BUFFER = 1 << 17
 
 
 class Connections:
@@ -55,6 +57,8 @@ class _Connection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stays = self._owner.opened(self)
         super().connection_made(transport)
+        # What the system keeps for a slow client is old before it arrives: a tenth of a second of a slow network.
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         if stays:
             self._watch = self.loop.call_later(_REQUEST_S, self._expect_request)
         else:
