@@ -1,6 +1,6 @@
 // Where the server's websockets are, and the token that opens them.
 
-import { sentence } from "./ui/dom.ts";
+import { sentence } from "./ui/text.ts";
 
 const KEPT = "bodystream-token";
 

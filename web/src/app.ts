@@ -19,6 +19,7 @@ import { Calibrator } from "./xr/calibrator.ts";
 import { Immersive } from "./xr/immersive.ts";
 
 const MAX_AHEAD_MS = 250;
+const SHADOWS_MS = 400; // after the first picture
 const STALE_MS = 2500; // without a new picture for so long it is said
 
 export class App {
@@ -121,7 +122,10 @@ export class App {
   #drew(picture: Picture, t_ms: number, display_ms: number | undefined): void {
     this.#undrawn = false;
     this.#drawn_ms = t_ms;
-    if (!this.#marked) performance.mark("first-picture");
+    if (!this.#marked) {
+      performance.mark("first-picture");
+      window.setTimeout(() => this.stage.addShadows(), SHADOWS_MS);
+    }
     this.#marked = true;
     const now = performance.now();
     // Some headsets tell when it will be seen; a time of another clock is none.

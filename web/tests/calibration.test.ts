@@ -45,7 +45,7 @@ test("the whole way", () => {
   assert.equal(played.shown.title, "Hold still");
   played.calibration.told(played.now, { state: "measuring", lines: [] });
   played.calibration.told(played.now, { state: "done", lines: ["stature 1.74 m", "arms +2 %"] });
-  assert.equal(played.shown.text, "stature 1.74 m. arms +2 %");
+  assert.equal(played.shown.text, "Stature 1.74 m. Arms +2 %");
   assert.ok(played.shown.over);
 });
 
@@ -80,8 +80,8 @@ test("checks can be skipped, and a failure tried again", () => {
   played.calibration.next(played.now);
   assert.equal(played.shown.step, "3 of 3");
   played.hold(STANDING, 6);
-  played.calibration.told(played.now, { state: "failed", lines: ["the hands were not still"] });
-  assert.match(played.shown.text, /not still/);
+  played.calibration.told(played.now, { state: "failed", lines: ["calibration: the hands were not still"] });
+  assert.equal(played.shown.text, "The hands were not still");
   played.calibration.next(played.now);
   assert.equal(played.shown.countdown, 5);
   played.hold(STANDING, 25);

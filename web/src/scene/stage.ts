@@ -70,7 +70,6 @@ export class Stage {
     renderer.xr.setFoveation(0.5); // what is looked at aside is drawn coarser: standalone headsets need it
 
     const sun = this.#sun;
-    sun.castShadow = true;
     sun.shadow.mapSize.set(1024, 1024);
     sun.shadow.radius = 6;
     sun.shadow.bias = -0.0004;
@@ -120,6 +119,12 @@ export class Stage {
     this.#shadows.position.copy(this.#floor.position);
     this.#sun.target.position.set(x, 0.8, z);
     this.#sun.position.set(x + 2.2, 5.2, z - 2.6);
+    this.touch();
+  }
+
+  /** From now on: to be called after the first picture, which would wait for it where there is no graphics card. */
+  addShadows(): void {
+    this.#sun.castShadow = true;
     this.touch();
   }
 

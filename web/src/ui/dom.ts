@@ -11,8 +11,3 @@ export function element<T extends Element>(id: string, kind: { new (): T; readon
 export function setText(target: Element, text: string): void {
   if (target.textContent !== text) target.textContent = text;
 }
-
-/** With a capital at its beginning: what the server tells begins small, to stand within a sentence. */
-export function sentence(text: string): string {
-  return text ? text[0].toUpperCase() + text.slice(1) : "";
-}

@@ -1,5 +1,6 @@
 // Rate, age and traffic of what is shown, and how the age went over the last seconds.
-import { element, sentence, setText } from "./dom.ts";
+import { element, setText } from "./dom.ts";
+import { sentence } from "./text.ts";
 import { Meter } from "./meter.ts";
 
 const LATE_MS = 10_000; // from there on in seconds

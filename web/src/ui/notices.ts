@@ -1,5 +1,6 @@
 // Short messages for the person, the newest below, each gone after a while.
-import { element, sentence } from "./dom.ts";
+import { element } from "./dom.ts";
+import { sentence } from "./text.ts";
 
 const MOST = 5;
 const SHOWN_MS = 14_000;

@@ -1,5 +1,6 @@
 // What the page says about the connection: a pill that is always there, and a card where somebody has to do something.
-import { element, sentence, setText } from "./dom.ts";
+import { element, setText } from "./dom.ts";
+import { sentence } from "./text.ts";
 
 export type Phase = "connecting" | "waiting" | "live" | "headset" | "lost" | "refused" | "version" | "closed";
 

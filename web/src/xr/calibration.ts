@@ -1,5 +1,6 @@
 // Measuring a person, step by step: height, sides, then the pose that the server measures in. Neither a clock nor a
 // screen of its own, so that a page shows it on a desk and in a headset alike, and a test plays it.
+import { sentence } from "../ui/text.ts";
 import type { Pose } from "./figure.ts";
 
 /** How high things are above the floor [m], null where they are not tracked. */
@@ -101,10 +102,15 @@ export class Calibration {
       case "measuring":
         return { ...base, step: "3 of 3", title: "Hold still", text: "You are being measured.", pose: "T" };
       case "done":
-        return { ...base, step: "Done", title: "You are measured", text: this.#lines.join(". "), pose: "stand", over: true };
+        return { ...base, step: "Done", title: "You are measured", text: this.#told(), pose: "stand", over: true };
       case "failed":
-        return { ...base, step: "Not measured", title: "Once more, please", text: this.#lines.join(". "), pose: "T", next: "Try again" };
+        return { ...base, step: "Not measured", title: "Once more, please", text: this.#told(), pose: "T", next: "Try again" };
     }
+  }
+
+  /** What the server said, as sentences. */
+  #told(): string {
+    return this.#lines.map((line) => sentence(line.replace(/^calibration: /, ""))).join(". ");
   }
 
   #go(step: Step, now_ms: number): void {
