@@ -38,7 +38,7 @@ class Metric:
     Attributes:
         key: dotted name, suite first: `solver.10k.p50_ms`.
         value: finite.
-        unit: `ms`, `mm`, `x` (a ratio) or `count`.
+        unit: `ms`, `mm`, `us`, `x` (a ratio) or `count`.
         direction: which way is better.
         tolerance: relative worsening against a baseline that is still noise: 0.25 = 25 %.
     """

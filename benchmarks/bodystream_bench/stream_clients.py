@@ -22,7 +22,7 @@ __all__ = ["main"]
 _HEADER = struct.Struct("<4sBBHIIqII")
 _BODY, _PING = 4, 9
 _RATE_HZ = 90.0
-_WARM_UP = 60
+_WARM_UP = 180
 
 
 class _Watcher:

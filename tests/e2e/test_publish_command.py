@@ -50,10 +50,12 @@ def test_a_camera_is_published_too(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "one of --headset (poses) and --source (a captured surface), got neither"),
-        (["--headset", "vmc:0", "--source", "synthetic"], "got both: for both at once use `bodystream serve"),
+        ([], "--source (a captured surface) and --receive (what another machine sends), got none"),
+        (["--headset", "vmc:0", "--source", "synthetic"], "got several: for a headset and a camera"),
         (["--source", "synthetic", "--height", "1.7"], "--height is of a driven body, and --source is a camera"),
         (["--headset", "vmc:0", "--surface-hz", "2000"], "surface_hz must be 0 (poses only) to 1000, got 2000"),
+        (["--receive", "a/b"], "is in use: process "),
+        (["--receive", "body0", "--height", "1.7"], "--height is of a session, and --receive only passes on"),
         (["--headset", "vmc:0"], "is in use: process "),
     ],
 )
