@@ -233,6 +233,16 @@ def test_programs_find_each_other_by_multicast() -> None:
         publisher.close()
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="looks into /proc")
+def test_no_memory_is_taken_for_what_goes_over_a_socket() -> None:
+    port = free_port()
+    publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=False)
+    with NetworkReceiver("body0", joined(port)) as receiver:
+        until(lambda: publisher.publish("body", plain(motion_of(22, 1))) or receiver.wait("body", None, 0.1))
+        assert ".zenoh" not in Path("/proc/self/maps").read_text()
+    publisher.close()
+
+
 def test_a_name_in_use_on_the_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=False)

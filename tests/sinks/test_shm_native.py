@@ -97,14 +97,14 @@ def test_the_thread_sanitizer_finds_no_race(tmp_path: Path) -> None:
     options = ("-O1", "-g", "-fsanitize=thread")
     hammer = built(HAMMER, tmp_path / "hammer", *options, compiler="gcc")
     for hz in ("1000", "0"):
-        rows = [line.split() for line in run(hammer, "threads", "30000", "2", hz).splitlines()]
-        assert [row[:2] for row in rows] == [["30000", "0"]] * 2
+        rows = [line.split() for line in run(hammer, "threads", "10000", "2", hz).splitlines()]
+        assert [row[:2] for row in rows] == [["10000", "0"]] * 2
     plain = (INCLUDE / "bodystream.h").read_text()
     wanted = "__atomic_load_n((const uint64_t *)address, __ATOMIC_ACQUIRE)"
     assert wanted in plain
     (tmp_path / "bodystream.h").write_text(plain.replace(wanted, "*(const uint64_t *)address"))
     racy = built(HAMMER, tmp_path / "racy", *options, include=tmp_path, compiler="gcc")
-    assert "data race" in run(racy, "threads", "30000", "2", "1000", code=66)
+    assert "data race" in run(racy, "threads", "10000", "2", "1000", code=66)
 
 
 def test_the_example_prints_what_was_written(tmp_path: Path) -> None:

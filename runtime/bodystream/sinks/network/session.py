@@ -111,6 +111,8 @@ def open_network(config: NetworkConfig) -> Any:
         else:
             made = zenoh.Config.from_json5(read_text_bounded(config.config, _MAX_CONFIG_BYTES))
         settings: dict[str, object] = {"scouting/multicast/enabled": config.scout}
+        if config.config is None:  # it would take 16 MB of shared memory for messages of a few hundred bytes
+            settings["transport/shared_memory/enabled"] = False
         settings |= {"connect/endpoints": list(config.connect)} if config.connect else {}
         settings |= {"listen/endpoints": list(config.listen)} if config.listen else {}
         settings |= {"scouting/multicast/interface": config.interface} if config.interface else {}
