@@ -26,7 +26,7 @@ from helpers.page_stream import Stream, body_at, body_skin, hello, serving
 from helpers.stream_client import StreamClient
 from helpers.viewer_browser import browser_at, resize, severe_messages, wait_for
 
-WAIT_S = 40.0
+WAIT_S = 90.0
 HANDS_FROM_MS = 9500  # of the recording; from 10.6 s on its user has put the controllers down
 OFF_M = 0.02  # frames are drawn between two of the recording
 HEAD_M = np.array([0.0, 1.65, 0.0])

@@ -14,7 +14,7 @@ import pytest
 from helpers.page_stream import Stream, body_at, body_skin, hello, serving, status, surface
 from helpers.viewer_browser import browser_at, picture, resize, severe_messages, wait_for
 
-WAIT_S = 30.0
+WAIT_S = 90.0
 SMALL = (900, 560)  # soon drawn by a software renderer
 
 

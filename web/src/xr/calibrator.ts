@@ -3,7 +3,7 @@ import { Calibration } from "./calibration.ts";
 import type { Heights, Shown } from "./calibration.ts";
 import type { Status } from "../stream/texts.ts";
 
-const OVER_MS = 6000; // so long the result stays
+const OVER_MS = 10_000; // so long the result stays
 
 export class Calibrator {
   readonly #ask: (pose: "T") => void;
