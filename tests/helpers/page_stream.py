@@ -88,14 +88,14 @@ def body_skin() -> list[bytes]:
     ]
 
 
-def body_at(x_m: float, age_s: float = 0.01, right_up: bool = False) -> bytes:
+def body_at(x_m: float, age_s: float = 0.01, right_up: bool = False, eyes_m: float = 1.65) -> bytes:
     """The body at a place of the floor, measured so long ago; its headset is beside it, one hand perhaps raised."""
     places = _rest() + np.array((x_m, 0.0, 0.0), np.float32)
     still = np.array([0.0, 0.0, 0.0, 1.0])
     devices = tuple(
         Device(side, kind, np.array(place), still)
         for side, kind, place in (
-            ("head", DeviceKind.VIEW, (x_m, 1.65, -0.1)),
+            ("head", DeviceKind.VIEW, (x_m, eyes_m, -0.1)),
             ("left", DeviceKind.GRIP, (x_m - 0.3, 0.9, -0.1)),
             ("right", DeviceKind.GRIP, (x_m + 0.3, 1.95 if right_up else 0.9, -0.1)),
         )
