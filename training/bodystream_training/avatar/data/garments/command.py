@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from bodystream.cli.main import EXIT_INTERRUPTED
+from bodystream.cli.options import switched_off
 from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
 
@@ -65,7 +66,7 @@ class MakeGarments:
     seed: int = 0
     """Of the body's proportions."""
 
-    sheet: bool = True
+    sheet: Annotated[bool, switched_off("Leave out sheet.png and strip.png, which are there to look at.")] = True
     """Draw sheet.png and strip.png, to look at, into the folder at the end."""
 
     json: bool = False
