@@ -151,7 +151,8 @@ def _tell(process: subprocess.Popen[str], mode: str) -> list[dict[str, int]]:
     process.stdin.write(f"{mode}\n")
     process.stdin.flush()
     line: list[str] = []
-    reader = threading.Thread(target=lambda: line.append(process.stdout.readline()), daemon=True)  # type: ignore[union-attr]
+    answers = process.stdout
+    reader = threading.Thread(target=lambda: line.append(answers.readline()), daemon=True)
     reader.start()
     reader.join(_ANSWER_S)
     expect(bool(line) and bool(line[0]), "serve: the clients' process does not answer")

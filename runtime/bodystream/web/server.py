@@ -218,12 +218,13 @@ class PageServer:
         # A client that resets its connection in the middle of TLS is no fault of ours.
         self._loop.set_exception_handler(lambda _loop, context: wire_log().debug("%s", context.get("message")))
         tls = {} if self._context is None else {"ssl": self._context, "ssl_handshake_timeout": 5.0}
+        connect: Any = self._connections.connect  # a function, where the library's types want a class
         server = await serve(
             self._client,
             self.options.host,
             self.port,
             process_request=self._request,
-            create_connection=self._connections.connect,  # pyright: ignore[reportArgumentType]
+            create_connection=connect,
             compression=None,  # costs latency, and a small message could unfold into a large one
             max_size=MAX_MESSAGE_BYTES,
             max_queue=64,

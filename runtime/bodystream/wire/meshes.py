@@ -191,7 +191,7 @@ def decode_piece(message: Message) -> Piece:
     """Raises: WireError: it is no piece, or has numbers that cannot be."""
     read = _of(message, Kind.PIECE)
     number, count, faces, bones, influences, attributes, *rest = read.numbers(_PIECE)
-    origin, step, colour = np.array(rest[:3], np.float32), np.float32(rest[3]), tuple(rest[4:])
+    origin, step, colour = np.array(rest[:3], np.float32), np.float32(rest[3]), rest[4:8]
     if count > 65535 or faces > _MAX_COUNT or bones > 256 or influences != INFLUENCES or attributes > 3:
         raise read.fail(
             f"{count} vertices, {faces} faces, {bones} bones, {influences} a vertex, attributes {attributes} cannot be"
@@ -215,7 +215,7 @@ def decode_piece(message: Message) -> Piece:
         None if colours is None else np.ascontiguousarray(colours),
         palette[places] if count else np.zeros((0, influences), np.int32),
         (weights / 255.0).astype(np.float32),
-        colour,  # type: ignore[arg-type]
+        (colour[0], colour[1], colour[2], colour[3]),
         bool(attributes & _BOTH_SIDES),
         float(step),
     )

@@ -140,8 +140,8 @@ class SurfaceEncoder:
         now = (self._number, graph.edges, graph.clusters, graph.active)
         before, self._links = self._links, now
         if before is not None and before[0] == now[0]:
-            pairs = zip(before[1:], now[1:], strict=True)
-            if all(np.array_equal(a, b) for a, b in pairs):  # type: ignore[arg-type]
+            arrays = ((before[1], graph.edges), (before[2], graph.clusters), (before[3], graph.active))
+            if all(np.array_equal(a, b) for a, b in arrays):
                 return None
         nodes = len(graph.positions)
         pairs = np.stack([np.repeat(np.arange(nodes), graph.edges.shape[1]), graph.edges.reshape(-1)], axis=1)
