@@ -29,9 +29,9 @@ class _Row:
 class Bodies:
     """List the names that bodies and surfaces are published under.
 
-    Those in shared memory of this machine come from `bodystream publish` and --send shm:NAME, those on the network from
-    --send zenoh:NAME (the extra zenoh). `bodystream publish --name NAME --receive NAME` brings one of the network into
-    shared memory.
+    Those in shared memory of this machine come from `bodystream publish` and --send shm:NAME; those on the network, for
+    which the extra zenoh is needed, come from --send zenoh:NAME. What `bodystream publish --name NAME --receive NAME`
+    does is to bring one of the network into shared memory.
     """
 
     wait_s: float = 1.0
