@@ -74,6 +74,16 @@ test("a hand that is not tracked is named, and a glimpse is not enough", () => {
   assert.equal(played.shown.step, "2 of 3");
 });
 
+test("what was not seen was not held", () => {
+  const played = new Played().hold(STANDING, 0.5);
+  played.now += 5000;
+  assert.equal(played.hold(STANDING, 0.5).shown.step, "1 of 3");
+  played.hold(STANDING, 2).hold(RAISED, 0.2);
+  played.now += 5000;
+  assert.equal(played.hold(RAISED, 0.2).shown.step, "2 of 3");
+  assert.equal(played.hold(RAISED, 1).shown.step, "3 of 3");
+});
+
 test("checks can be skipped, and a failure tried again", () => {
   const played = new Played();
   played.calibration.next(played.now);

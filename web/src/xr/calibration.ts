@@ -31,6 +31,7 @@ type Step = "height" | "sides" | "pose" | "measuring" | "done" | "failed";
 const STILL_MS = 1500;
 const STILL_M = 0.03;
 const RAISED_MS = 700;
+const GAP_MS = 300;
 const COUNTDOWN_MS = 5000;
 const ANSWER_MS = 15_000;
 const LOWEST_HEAD_M = 1.0; // eyes of somebody who stands; of a small child they are lower
@@ -41,6 +42,7 @@ const BELOW_M = 0.25;
 export class Calibration {
   #step: Step = "height";
   #since_ms: number;
+  #sampled_ms = -Infinity;
   #low = Infinity;
   #high = -Infinity;
   #heights: Heights = { head: null, left: null, right: null };
@@ -57,6 +59,9 @@ export class Calibration {
   /** What was tracked just now. */
   sample(now_ms: number, heights: Heights): void {
     this.#heights = heights;
+    const held = this.#step === "height" || this.#step === "sides";
+    if (held && now_ms - this.#sampled_ms > GAP_MS) this.#go(this.#step, now_ms); // nobody knows what was in between
+    this.#sampled_ms = now_ms;
     if (this.#step === "height") this.#height(now_ms, heights.head);
     else if (this.#step === "sides") this.#sides(now_ms, heights);
   }
