@@ -134,10 +134,8 @@ class Client:
 
     def send(self, data: bytes) -> None:
         """Hand a message to the connection; what is short may queue a little."""
-        if self._queued() > 1 << 18:
-            return  # it does not read, and will be let go
-        broadcast([self.socket], data)
-        self.sent_bytes += len(data)
+        if self._queued() <= 1 << 18:  # else it does not read, and will be let go
+            self._write(data)
 
     def pump(self, t_ns: int) -> None:
         """Send what is due of what it asked for, until the connection has enough."""
@@ -171,8 +169,12 @@ class Client:
     def _send(self, data: bytes, t_ns: int, budgeted: bool) -> None:
         if budgeted:
             self._budget.pour(t_ns, len(data))
-        broadcast([self.socket], data)
-        self.sent_bytes += len(data)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if not self.socket.transport.is_closing():  # asyncio would log each write to a connection that was lost
+            broadcast([self.socket], data)
+            self.sent_bytes += len(data)
 
     # Whether it keeps up
 
