@@ -105,8 +105,9 @@ $(VENV)/.gltf-validator: $(VENV)/.dev Makefile
 	else echo "note: npm cannot install gltf-validator: tests that need it are skipped" >&2; fi
 
 # What builds the page and plays a headset to it in tests. Users need none of it: the built page is committed.
+# Not `npm ci`: it wants each optional package of each system in the lock, and not every registry has them all.
 $(VENV)/.web: $(VENV)/.dev web/package-lock.json
-	@if $(NPM) --prefix web ci --silent --no-audit --no-fund; then touch $@; \
+	@if $(NPM) --prefix web install --no-save --silent --no-audit --no-fund; then touch $@; \
 	else echo "note: npm cannot install what web/ needs: the page cannot be built, and its tests are skipped" >&2; fi
 
 # Asked for each time, since packages come and go: it takes no time where all are there.
