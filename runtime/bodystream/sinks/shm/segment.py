@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from bodystream.errors import ConfigurationError, InputError, excerpt
 from bodystream.sinks.shm.layout import DEAD_AFTER_NS, HEADER, MAGIC, shared_now_ns
 from bodystream.types import Array
 
-__all__ = ["Segment", "check_name", "create_segment", "open_segment", "published_names"]
+__all__ = ["Segment", "check_name", "create_segment", "making", "open_segment", "published_names"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,18}")
 """macOS has 31 letters for a name, of which the prefix takes some."""
@@ -78,8 +79,30 @@ class Segment:
             _unlink(self.name)
 
 
+@contextlib.contextmanager
+def making() -> Iterator[None]:
+    """One writer of this user at a time makes its memory, from the name to the last field of the header.
+
+    Without it, who looks at memory that is not whole yet takes it for that of somebody who died over it.
+    """
+    if sys.platform == "win32":  # a mapping has its name and its size at once
+        yield
+        return
+    import fcntl
+
+    folder = _FOLDER if _FOLDER.is_dir() else Path("/tmp")
+    file = os.open(folder / f"bodystream-{os.getuid()}.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
 def create_segment(name: str, size: int) -> Segment:
     """New memory of zeros. What a dead writer left under the name is replaced; who still reads that keeps it.
+
+    To be called, and its header to be filled, within `making`.
 
     Args:
         size: [bytes], which are taken at once, so that none is missing later.
@@ -163,9 +186,7 @@ def _remove_stale(name: str) -> None:
     except InputError as error:
         if "cannot be read" in str(error):
             raise ConfigurationError(f"{error}: choose another name") from error
-        time.sleep(0.05)
-        if not _is_whole(name):
-            _unlink(name)  # somebody died while they made it
+        _unlink(name)  # somebody died while they made it
         return
     try:
         if old.is_ours and _lives(old):
@@ -188,14 +209,6 @@ def _lives(segment: Segment) -> bool:
         if int(segment.header["heartbeat_ns"]) != first:
             return True
     return False
-
-
-def _is_whole(name: str) -> bool:
-    try:
-        open_segment(name).close()
-    except InputError:
-        return False
-    return True
 
 
 def _shm_open(name: str, flags: int) -> int:

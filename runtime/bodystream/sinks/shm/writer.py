@@ -33,7 +33,7 @@ from bodystream.sinks.shm.layout import (
     shared_now_ns,
     shared_ns,
 )
-from bodystream.sinks.shm.segment import create_segment
+from bodystream.sinks.shm.segment import create_segment, making
 from bodystream.types import Array, Mesh, Status
 
 __all__ = ["ShmWriter", "pose_record", "posed_record", "upright"]
@@ -142,17 +142,18 @@ class ShmWriter:
         places = Places(vertices, faces, surface_slots=3) if wants_surfaces else Places(0, 0, surface_slots=0)
         self.poses = self.surfaces = self.too_large = 0
         self.places = places
-        self._segment = create_segment(name, places.total)
-        self._barrier_lock = threading.Lock()
-        self._pose_lock, self._surface_lock = threading.Lock(), threading.Lock()
-        bytes_ = self._segment.bytes
-        ring = bytes_[HEADER.itemsize : HEADER.itemsize + places.pose_slots * POSE_SLOT.itemsize]
-        self._pose_slots = ring.reshape(places.pose_slots, POSE_SLOT.itemsize)
-        surfaces = bytes_[places.surface_offset : places.total]
-        self._surface_slots = surfaces.reshape(places.surface_slots, places.parts[-1])
-        self._pose_number, self._surface_number = (self._at(field) for field in ("pose_number", "surface_number"))
-        self._heartbeat, self._too_large = (self._at(field) for field in ("heartbeat_ns", "surfaces_too_large"))
-        self._begin(name, offers)
+        with making():
+            self._segment = create_segment(name, places.total)
+            self._barrier_lock = threading.Lock()
+            self._pose_lock, self._surface_lock = threading.Lock(), threading.Lock()
+            bytes_ = self._segment.bytes
+            ring = bytes_[HEADER.itemsize : HEADER.itemsize + places.pose_slots * POSE_SLOT.itemsize]
+            self._pose_slots = ring.reshape(places.pose_slots, POSE_SLOT.itemsize)
+            surfaces = bytes_[places.surface_offset : places.total]
+            self._surface_slots = surfaces.reshape(places.surface_slots, places.parts[-1])
+            self._pose_number, self._surface_number = (self._at(field) for field in ("pose_number", "surface_number"))
+            self._heartbeat, self._too_large = (self._at(field) for field in ("heartbeat_ns", "surfaces_too_large"))
+            self._begin(name, offers)
         self._closed = threading.Event()
         self._beating = threading.Thread(target=self._beat, name=f"shm-{name}", daemon=True)
         self._beating.start()
