@@ -22,14 +22,18 @@ from bodystream_training.cli import main as train  # noqa: E402
 from helpers.ball_people import ball_take, ball_truth  # noqa: E402
 
 
-def test_a_run_becomes_an_avatar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_becomes_an_avatar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bodystream_export.avatar.command._RUNS", 2)
+    monkeypatch.setattr("bodystream_export.avatar.convert._HELD", 2)
     save_take(tmp_path / "take", ball_take(), ball_truth())
     run, take = str(tmp_path / "run"), str(tmp_path / "take")
     settings = ["--steps", "2", "--batch", "1", "--points", "40", "--samples", "200", "--threads", "1"]
     assert train(["avatar", "--data", take, "--out", run, *settings, "--stick-steps", "60"]) == 0
     out = tmp_path / "avatars" / "me"
     capsys.readouterr()
-    arguments = ["avatar", "--checkpoint", run, "--data", take, "--out", str(out), "--spacing-m", "0.04", "--json"]
+    arguments = ["avatar", "--checkpoint", run, "--data", take, "--out", str(out), "--spacing-m", "0.06", "--json"]
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["network_error_max_mm"] <= 0.05

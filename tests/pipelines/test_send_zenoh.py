@@ -25,10 +25,11 @@ from bodystream.sources.headset.synthetic import MotionHeadset
 from helpers.drive_parts import ESTIMATOR
 from helpers.headset_motions import walking
 from helpers.native import free_name
+from helpers.needs import needs
 from helpers.networks import free_port, joined
 from helpers.pipeline_frames import DEVICE, frames
 
-pytest.importorskip("zenoh")
+needs("zenoh", "pip install 'bodystream[zenoh]'")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,10 @@ from bodystream.device import select_device
 from bodystream.pipelines.warmup import KERNEL_MODULES, warm_up
 
 RUNTIME = Path(bodystream.__file__).resolve().parent
-OF_COMMANDS = {"bodystream.cli.kernels"}  # `bodystream doctor` builds it to see whether that works
+OF_COMMANDS = {
+    "bodystream.cli.kernels",  # `bodystream doctor` builds it to see whether that works
+    "bodystream.avatar.clothed.kernels",  # built with the avatar, before its first pose: few have one
+}
 
 
 def modules_with_kernels() -> set[str]:

@@ -32,6 +32,7 @@ from bodystream.types import (
 )
 from bodystream.wire.envelope import Kind, Message, pack_message
 from bodystream.wire.motions import Motion, encode_motion
+from helpers.needs import needs
 from helpers.networks import alone, free_port, joined
 from helpers.sent_poses import generated_poses
 
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("zenoh")
+    needs("zenoh", "pip install 'bodystream[zenoh]'")
     monkeypatch.setattr("bodystream.sinks.network.publisher.SCOUT_S", 0.15)
 
 

@@ -20,6 +20,7 @@ from bodystream.sinks.shm import layout as layouts
 from bodystream.sinks.shm.layout import HEADER, JOINT, POSE, POSE_SLOT, Offer, offset_of
 from bodystream.types import Mesh, Status
 from helpers.native import ROOT, free_name
+from helpers.needs import needs
 from helpers.sent_poses import angle_deg, generated_poses
 
 UNITY, GODOT = ROOT / "examples" / "unity", ROOT / "examples" / "godot" / "bodystream_body.gd"
@@ -113,7 +114,7 @@ def test_unitys_bones_are_in_the_order_of_the_joints() -> None:
 
 
 def test_godots_script_parses_and_is_clean() -> None:
-    parser = pytest.importorskip("gdtoolkit.parser").parser
+    parser = needs("gdtoolkit.parser", "pip install 'bodystream[dev]'").parser
     assert parser.parse(GODOT.read_text(encoding="utf-8"), gather_metadata=True)
 
 

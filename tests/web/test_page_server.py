@@ -189,6 +189,15 @@ def test_plain_http_from_afar_is_refused(guarded: Opened) -> None:
             pass
 
 
+def shown_code(opened: Opened) -> str:
+    """The code that a person is shown once a page asks to be let in."""
+    end = time.monotonic() + 5.0
+    while not (lines := [line for line in opened.told if "type the code" in line]):
+        assert time.monotonic() < end, "no code is shown"
+        time.sleep(0.01)
+    return lines[-1].partition("code ")[2][:7]
+
+
 def ask(client: Any, code: str) -> dict[str, Any]:
     client.send(json.dumps({"type": "pair", "code": code}))
     return json.loads(client.recv(5))
@@ -196,7 +205,7 @@ def ask(client: Any, code: str) -> dict[str, Any]:
 
 def test_a_code_pairs_one_device_and_cannot_be_used_again(guarded: Opened) -> None:
     with guarded.connect("/pair") as client:
-        code = [line for line in guarded.told if "type the code" in line][-1].partition("code ")[2][:7]
+        code = shown_code(guarded)
         assert ask(client, "WRONG2")["type"] == "error"
         answer = ask(client, code.lower())
         assert answer["type"] == "paired"
@@ -218,7 +227,7 @@ def test_tokens_of_another_run_open_nothing(guarded: Opened, tmp_path: Path) -> 
     other = Opened(host="0.0.0.0", configuration=tmp_path)
     try:
         with other.connect("/pair") as client:
-            code = [line for line in other.told if "type the code" in line][-1].partition("code ")[2][:7]
+            code = shown_code(other)
             token = ask(client, code)["token"]
     finally:
         other.server.stop()
