@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from bodystream.pipelines.capture.view import CaptureView
@@ -21,9 +20,8 @@ _LINKS_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Posed:
-    """What a driven body's message is made of; numbers count up."""
+    """What a driven body's message is made of."""
 
-    number: int
     figures: Figures
     latency_us: int
     pose: BodyPose | None = None
@@ -36,9 +34,6 @@ class _Posed:
 class BodyStreamSink(SinkBase[_Posed]):
     """Sends poses to a hub's clients.
 
-    A pose of a body that they know is packed at once, on the pipeline's thread: these few hundred bytes are made in
-    less time than it takes until another thread runs. What takes longer, a surface that they do not know yet, is not.
-
     Args:
         hub: that they are connected to; not closed with this.
     """
@@ -47,8 +42,6 @@ class BodyStreamSink(SinkBase[_Posed]):
 
     def __init__(self, hub: StreamHub) -> None:
         self._hub, self._encoder = hub, BodyEncoder()
-        self._lock = threading.Lock()
-        self._prepared = self._newest = 0
 
     def prepare(self, view: DriveView) -> _Posed | None:
         result = view.result
@@ -57,27 +50,15 @@ class BodyStreamSink(SinkBase[_Posed]):
         pose = result.pose
         figures = Figures(view.rate_hz, view.latency_ms, pose.status.value, pose.reason, tuple(view.warnings))
         latency_us = round(view.latency_ms * 1e3)
-        self._prepared += 1
         if not self._hub.wants("body"):
-            return _Posed(self._prepared, figures, latency_us)
+            return _Posed(figures, latency_us)
         skin = view.skin
         mesh = view.posed_mesh if self._hub.wants("whole") else None
-        posed = _Posed(
-            self._prepared, figures, latency_us, view.body_pose, view.body_joints_m, skin, view.body_sample, mesh
-        )
-        if mesh is not None or not self._encoder.knows(skin):
-            return posed
-        self.publish(posed)
-        return None
+        return _Posed(figures, latency_us, view.body_pose, view.body_joints_m, skin, view.body_sample, mesh)
 
     def publish(self, posed: _Posed, /) -> None:
-        if posed.pose is None or posed.joints_m is None:
-            self._hub.publish("body", Update(figures=posed.figures))
-            return
-        with self._lock:
-            if posed.number < self._newest:  # the pipeline's thread was faster
-                return
-            self._newest = posed.number
+        update = Update(figures=posed.figures)
+        if posed.pose is not None and posed.joints_m is not None:
             update = self._encoder.encode(
                 posed.pose,
                 posed.joints_m,
@@ -87,7 +68,7 @@ class BodyStreamSink(SinkBase[_Posed]):
                 mesh=posed.mesh,
                 figures=posed.figures,
             )
-            self._hub.publish("body", update)
+        self._hub.publish("body", update)
 
 
 @dataclass(frozen=True, slots=True)
