@@ -63,8 +63,8 @@ class ClothedAvatar:
     """A learned person in clothes.
 
     Poses are a person's, as of every avatar; `retarget` takes them to the body's own proportions, where the person has
-    others. There is no skin that
-    linear blend skinning could carry: only posed vertices exist. An object is for one thread.
+    others. There is no skin that linear blend skinning could carry: only posed vertices exist. An object is for one
+    thread.
 
     Args:
         model: the bundle.
@@ -150,8 +150,9 @@ class ClothedAvatar:
         bones, frame = bones_in_heading(self._bones.posed(quaternions, root))
         self._poser = self._network() if self._tables is None else self._tables
         self._poser.pose(bones, frame)
-        if self._tables is not None and self._device.is_cpu and self._tables.lost:
-            # Nobody in clothes is as wide as that; but what a rig can be bent to is posed all the same.
+        if self._tables is not None and self._tables.lost:
+            # Nobody in clothes is as wide as that; but what a rig can be bent to is posed all the same. On CUDA looking
+            # costs a wait for the pose, which is better than a surface that is wrong in places and says nothing.
             self._poser = self._network()
             self._poser.pose(bones, frame)
 
@@ -194,11 +195,9 @@ def _build(body: ClothedBody) -> Build:
         rest[JOINT_INDEX[f"{side}_ankle"], 1] + _lowest(foot, body.skeleton.offsets_m[JOINT_INDEX[f"{side}_foot"]])
         for side, foot in zip(("left", "right"), feet, strict=True)
     ]
-    own = np.tile(np.eye(4), (len(JOINTS), 1, 1))
-    hung = own.copy()
-    hung[:, :3, 3] = 0.0
-    bones_of = OwnBones(np.ones(len(JOINTS), bool), np.array(PARENTS), own, hung)
-    return Build(body.skeleton, bones_of, (feet[0], feet[1]), float(-np.mean(soles)))
+    unturned = np.tile(np.eye(4), (len(JOINTS), 1, 1))
+    own = OwnBones(np.ones(len(JOINTS), bool), np.array(PARENTS), unturned, unturned)
+    return Build(body.skeleton, own, (feet[0], feet[1]), float(-np.mean(soles)))
 
 
 def _lowest(foot: Foot, toes_m: Array) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,8 +88,9 @@ class _ZenohSink(SinkBase[Any]):
         self._channel.leave()
         return told
 
+    @abstractmethod
     def _told(self) -> str:
-        raise NotImplementedError
+        """What was sent, for a person."""
 
     def _warn(self, error: InputError) -> None:
         text = f"{self.name}: {error}"
