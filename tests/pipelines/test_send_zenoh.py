@@ -61,7 +61,7 @@ def test_a_body_of_another_machine_comes_into_shared_memory(capsys: pytest.Captu
     connect = f"connect=tcp/127.0.0.1:{port}&listen=tcp/127.0.0.1:0&scout=0"
     with drive(open_sender(sent_to("body0", port))) as session:
         relay = open_relay(f"body0?{connect}", here, 100.0, 65536, notes.append)
-        running = threading.Thread(target=relay.run)
+        running = threading.Thread(target=relay.run, daemon=True)
         running.start()
         until(lambda: "body0 is published" in notes)
         session.run()
@@ -75,7 +75,8 @@ def test_a_body_of_another_machine_comes_into_shared_memory(capsys: pytest.Captu
         assert pose.status is result.pose.status
         assert PoseFlag.HEAD_MEASURED | PoseFlag.LEFT_MEASURED | PoseFlag.RIGHT_MEASURED in pose.flags
         stature_m = session.skeleton.stature_m
-        assert pose.stature_m == pytest.approx(stature_m, abs=0.06) and pose.positions_m[HEAD, 1] > 1.0
+        measured = until(lambda: (read := reader.pose()) and read.stature_m > 0 and read)
+        assert measured.stature_m == pytest.approx(stature_m, abs=0.06) and pose.positions_m[HEAD, 1] > 1.0
 
         def same() -> Any:
             surface = reader.surface()

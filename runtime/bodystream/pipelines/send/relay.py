@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bodystream.errors import ConfigurationError, InputError
+from bodystream.errors import ConfigurationError, InputError, NotReadyError
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.geometry.skeleton import HEAD, JOINTS, local_rotations
 from bodystream.pipelines.send.pace import Pace
@@ -97,7 +97,7 @@ class Relay:
 
     def run(self, poses: int | None = None) -> None:
         """Relay until `stop`, or until so many poses were written."""
-        receiver, last = self._receiver, None
+        receiver, last, measured = self._receiver, None, False
         surfaces = threading.Thread(target=self._relay_surfaces, name="relay-surfaces", daemon=True)
         if self._with_surfaces:
             surfaces.start()
@@ -105,9 +105,11 @@ class Relay:
             while not self._stop.is_set() and (poses is None or self._writer.poses < poses):
                 self._tell_of_publisher()
                 newest = receiver.wait("body", last, _WAIT_S)
-                if newest is None or newest is last:
+                # A pose may come before the skeleton that it is of, and is written again with the stature then.
+                known = receiver.bind_positions_m() is not None
+                if newest is None or (newest is last and known == measured):
                     continue
-                last = newest
+                last, measured = newest, known
                 self._guard(lambda motion=newest: self._writer.write_pose(self._record(motion)))
         finally:
             self._stop.set()
@@ -131,14 +133,17 @@ class Relay:
             newest = self._receiver.surface() or self._receiver.body()
             if newest is None or newest is self._surfaces_of[of] or not self._pace.is_due(now_ns()):
                 continue
+            try:
+                self._guard(lambda of=of, newest=newest: self._write_surface(of, newest))
+            except NotReadyError:
+                continue  # what the motion moves is on its way
             self._surfaces_of[of] = newest
-            self._guard(lambda of=of, newest=newest: self._write_surface(of, newest))
 
     def _write_surface(self, of: str, newest: ReceivedMotion) -> None:
-        skin = self._receiver.skin(of)
-        if skin is None:
-            return
         mesh, in_camera = self._receiver.mesh(of), of == "surface"
+        skin = self._receiver.skin(of)
+        if skin is None:  # its publisher went away since
+            return
         t_ns = newest.arrived_ns - 1000 * newest.motion.latency_us
         if in_camera:  # the header has y up
             mesh = upright(mesh)

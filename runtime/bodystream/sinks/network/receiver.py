@@ -129,6 +129,7 @@ class NetworkReceiver:
         self._changed = threading.Condition(threading.RLock())
         self._alive = False
         self._asked_s = 0.0
+        self._asks = False
         self._asking: threading.Thread | None = None
         self._closing = False
         self._session: Any = open_network(NetworkConfig() if config is None else config)
@@ -202,8 +203,9 @@ class NetworkReceiver:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._asking is not None:
-            self._asking.join(5.0)
+            asking = self._asking
+        if asking is not None:
+            asking.join(5.0)
         self._session.close()
 
     def __enter__(self) -> NetworkReceiver:
@@ -268,17 +270,24 @@ class NetworkReceiver:
     def _ask(self) -> None:
         """Ask for bones and surface, on a thread of its own: a query must not be waited for in a callback."""
         with self._changed:
-            now = time.monotonic()
-            if self._closing or now - self._asked_s < _ASK_EVERY_S or (self._asking and self._asking.is_alive()):
+            self._asks = True
+            if self._closing or self._asking is not None:
                 return
-            self._asked_s = now
-            self._asking = threading.Thread(target=self._ask_now, name=f"zenoh-{self.name}", daemon=True)
+            self._asking = threading.Thread(target=self._ask_while_wanted, name=f"zenoh-{self.name}", daemon=True)
             self._asking.start()
 
-    def _ask_now(self) -> None:
-        for reply in self._session.get(key_of(self.name, "setup"), timeout=2.0):
-            if reply.ok is not None:
-                self._take_setup(reply.ok)
+    def _ask_while_wanted(self) -> None:
+        """What is asked for too soon after the last time is put off, and not forgotten: no motion may follow."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, max(0.0, self._asked_s + _ASK_EVERY_S - time.monotonic()))
+                if self._closing or not self._asks:
+                    self._asking = None
+                    return
+                self._asks, self._asked_s = False, time.monotonic()
+            for reply in self._session.get(key_of(self.name, "setup"), timeout=2.0):
+                if reply.ok is not None:
+                    self._take_setup(reply.ok)
 
 
 def _joined(binds: Array, pieces: list[Piece], version: int) -> SkinnedMesh:

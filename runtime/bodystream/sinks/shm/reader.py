@@ -50,7 +50,7 @@ class ReadPose:
         number: from 1; gaps are poses that nobody looked for in time.
         sample_ns, published_ns: when it was measured, and when written, on the clock of `layout.shared_now_ns`.
         status, flags, reason: of the pose.
-        stature_m: of the person [m].
+        stature_m: of the person [m]; 0 = not known yet.
         positions_m: (22, 3) float32 in the world [m].
         rotations_xyzw: (22, 4) float32, world from bone. local_xyzw: in each parent's frame.
         std_m: (22,) float32 standard deviations of the positions [m], or None.
