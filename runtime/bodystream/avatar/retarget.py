@@ -20,7 +20,7 @@ from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_fro
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton, forward_kinematics, local_rotations
 from bodystream.types import Array, BodyPose
 
-__all__ = ["Build", "Foot", "Retarget"]
+__all__ = ["Build", "Foot", "Retarget", "hips_height_m"]
 
 _LEGS = tuple(
     tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")) for side in ("left", "right")
@@ -74,6 +74,16 @@ class Build:
     bones: OwnBones
     feet: tuple[Foot, Foot]
     hips_m: float
+
+
+def hips_height_m(skeleton: Skeleton, feet: tuple[Foot, Foot]) -> float:
+    """How high the pelvis of a body is above its soles in the T-pose [m]; `feet`: left and right."""
+    rest = skeleton.rest_positions_m
+    soles = []
+    for foot, (_, _, ankle, toes) in zip(feet, _LEGS, strict=True):
+        points = np.concatenate([foot.from_ankle_m, foot.from_toes_m + skeleton.offsets_m[toes]])
+        soles.append(rest[ankle, 1] + float(points[:, 1].min()))
+    return float(-np.mean(soles))
 
 
 class Retarget:

@@ -9,7 +9,7 @@ import warp as wp
 
 from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.gltf_file import GltfFile
-from bodystream.avatar.retarget import Build, Foot, Retarget
+from bodystream.avatar.retarget import Build, Foot, Retarget, hips_height_m
 from bodystream.avatar.skin_poser import SkinnedAvatar
 from bodystream.avatar.vrm_humanoid import Humanoid, read_humanoid
 from bodystream.avatar.vrm_surface import read_surface
@@ -77,12 +77,7 @@ class VrmAvatar(SkinnedAvatar):
 
 def _build(humanoid: Humanoid, skin: SkinnedMesh) -> Build:
     feet = (_foot(humanoid, skin, "left"), _foot(humanoid, skin, "right"))
-    rest = humanoid.skeleton.rest_positions_m
-    soles = [
-        rest[JOINT_INDEX[f"{side}_ankle"], 1] + _lowest(foot, humanoid.skeleton.offsets_m[JOINT_INDEX[f"{side}_foot"]])
-        for side, foot in zip(("left", "right"), feet, strict=True)
-    ]
-    return Build(humanoid.skeleton, humanoid.own_bones, feet, float(-np.mean(soles)))
+    return Build(humanoid.skeleton, humanoid.own_bones, feet, hips_height_m(humanoid.skeleton, feet))
 
 
 def _foot(humanoid: Humanoid, skin: SkinnedMesh, side: str) -> Foot:
@@ -112,8 +107,3 @@ def _farthest(points: Array) -> Array:
     turn, across = number * np.pi * (3.0 - 5.0**0.5), np.sqrt(1.0 - down**2)
     directions = np.stack([across * np.cos(turn), down, across * np.sin(turn)], axis=1)
     return points[np.unique((directions @ points.T).argmax(axis=1))]
-
-
-def _lowest(foot: Foot, toes_m: Array) -> float:
-    """Of a foot at rest, seen from its ankle [m]."""
-    return float(np.concatenate([foot.from_ankle_m, foot.from_toes_m + toes_m])[:, 1].min())

@@ -21,7 +21,7 @@ from bodystream.avatar.clothed.exact import ExactPoser
 from bodystream.avatar.clothed.tables import TablePoser
 from bodystream.avatar.heading import bones_in_heading
 from bodystream.avatar.own_bones import OwnBones
-from bodystream.avatar.retarget import Build, Foot, Retarget
+from bodystream.avatar.retarget import Build, Foot, Retarget, hips_height_m
 from bodystream.bundles import Bundle
 from bodystream.device import Staged, download_together, select_device
 from bodystream.engines import Engine, ProviderName, open_engine
@@ -191,15 +191,7 @@ def _build(body: ClothedBody) -> Build:
         if not len(parts[0]):
             parts[0] = np.zeros((1, 3))  # a foot that nothing is seen of ends at its ankle
         feet.append(Foot(*parts))
-    soles = [
-        rest[JOINT_INDEX[f"{side}_ankle"], 1] + _lowest(foot, body.skeleton.offsets_m[JOINT_INDEX[f"{side}_foot"]])
-        for side, foot in zip(("left", "right"), feet, strict=True)
-    ]
     unturned = np.tile(np.eye(4), (len(JOINTS), 1, 1))
     own = OwnBones(np.ones(len(JOINTS), bool), np.array(PARENTS), unturned, unturned)
-    return Build(body.skeleton, own, (feet[0], feet[1]), float(-np.mean(soles)))
-
-
-def _lowest(foot: Foot, toes_m: Array) -> float:
-    """Of a foot at rest, seen from its ankle [m]; the ankle itself where it has no surface."""
-    return float(np.concatenate([np.zeros((1, 3)), foot.from_ankle_m, foot.from_toes_m + toes_m])[:, 1].min())
+    pair = (feet[0], feet[1])
+    return Build(body.skeleton, own, pair, hips_height_m(body.skeleton, pair))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.pipelines.send.pace import Pace
+from bodystream.pipelines.send.shared import Shared
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.send.configs import ShmSendConfig
 from bodystream.sinks.shm import MOST_VERTICES, ShmWriter, pose_record, upright
@@ -47,27 +47,17 @@ def open_shm(name: str, config: ShmSendConfig, of: SentOf) -> tuple[ShmBodySink 
     return body, surface
 
 
-class _Channel:
-    """A writer that several sinks share; it is closed with the last of them."""
+class _Channel(Shared):
+    """A writer that several sinks share."""
 
     def __init__(self, name: str, writer: ShmWriter, surface_hz: float) -> None:
+        super().__init__(writer.close)
         self.name, self.writer, self.surface_hz = f"shm:{name}", writer, surface_hz
         self.warnings: list[str] = []
-        self._users, self._lock = 0, threading.Lock()
 
     def warn(self, text: str) -> None:
         if text not in self.warnings and len(self.warnings) < 20:
             self.warnings.append(text)
-
-    def use(self) -> None:
-        with self._lock:
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self.writer.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.pipelines.send.pace import Pace
+from bodystream.pipelines.send.shared import Shared
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.network import NetworkConfig, NetworkPublisher
 from bodystream.sinks.send.configs import ZenohSendConfig
@@ -47,23 +47,13 @@ def open_zenoh(name: str, config: ZenohSendConfig, of: SentOf) -> tuple[ZenohBod
     )
 
 
-class _Channel:
-    """A publisher that several sinks share; it is closed with the last of them."""
+class _Channel(Shared):
+    """A publisher that several sinks share."""
 
     def __init__(self, publisher: NetworkPublisher, config: ZenohSendConfig) -> None:
+        super().__init__(publisher.close)
         self.publisher, self.config = publisher, config
         self.name = f"zenoh:{publisher.name}"
-        self._users, self._lock = 0, threading.Lock()
-
-    def use(self) -> None:
-        with self._lock:
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self.publisher.close()
 
 
 class _ZenohSink(SinkBase[Any]):
