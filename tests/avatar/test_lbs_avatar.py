@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bodystream.avatar import Avatar, LbsAvatar, load_rig
-from bodystream.avatar.skin_poser import face_rings
+from bodystream.avatar.posed_surface import face_rings
 from bodystream.device import initialise_warp, select_device
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_quaternion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from bodystream.cli.options import BundleWords, SendWords, optional, shown
 from bodystream.errors import ConfigurationError
@@ -89,6 +89,8 @@ class Publish:
         if self.receive is not None:
             return self._relay(self.receive)
         send = (f"shm:{self.name}?surface_hz={self.surface_hz:g}&max_vertices={self.max_vertices}", *self.send)
+        shared = ("frames", "record", "report", "bundle", "device", "json")
+        common: dict[str, Any] = {"send": send, "headless": True} | {name: getattr(self, name) for name in shared}
         if self.headset is not None:
             from bodystream.cli.drive import Drive
 
@@ -98,14 +100,7 @@ class Publish:
                 height=self.height,
                 calibrate=self.calibrate,
                 calibration=self.calibration,
-                send=send,
-                headless=True,
-                frames=self.frames,
-                record=self.record,
-                report=self.report,
-                bundle=self.bundle,
-                device=self.device,
-                json=self.json,
+                **common,
             ).run()
         assert self.source is not None
         given = {"--avatar": self.avatar != "default", "--height": self.height is not None}
@@ -117,14 +112,7 @@ class Publish:
 
         return Live(
             source=self.source,
-            send=send,
-            headless=True,
-            frames=self.frames,
-            record=self.record,
-            report=self.report,
-            bundle=self.bundle,
-            device=self.device,
-            json=self.json,
+            **common,
         ).run()
 
     def _relay(self, receive: str) -> int:

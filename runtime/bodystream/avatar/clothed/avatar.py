@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import warp as wp
@@ -21,24 +21,17 @@ from bodystream.avatar.clothed.exact import ExactPoser
 from bodystream.avatar.clothed.tables import TablePoser
 from bodystream.avatar.heading import bones_in_heading
 from bodystream.avatar.own_bones import OwnBones
+from bodystream.avatar.posed_surface import PosedAvatar
 from bodystream.avatar.retarget import Build, Foot, Retarget, hips_height_m
 from bodystream.bundles import Bundle
-from bodystream.device import Staged, download_together, select_device
+from bodystream.device import select_device
 from bodystream.engines import Engine, ProviderName, open_engine
-from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
-from bodystream.types import Array, BodyPose, Mesh, SkinnedMesh
+from bodystream.types import Array, BodyPose, SkinnedMesh
 
 __all__ = ["ClothedAvatar", "ClothedModel", "PosedBy"]
 
 PosedBy = Literal["tables", "network"]
-
-
-class _Poser(Protocol):
-    vertices: Staged
-    normals: Staged
-
-    def pose(self, bones: Array, world_from_heading: Array) -> None: ...
 
 
 class ClothedModel:
@@ -59,7 +52,7 @@ class ClothedModel:
         self.build = _build(self.body)
 
 
-class ClothedAvatar:
+class ClothedAvatar(PosedAvatar):
     """A learned person in clothes.
 
     Poses are a person's, as of every avatar; `retarget` takes them to the body's own proportions, where the person has
@@ -88,8 +81,7 @@ class ClothedAvatar:
         provider: ProviderName = "auto",
     ) -> None:
         self.model, self.posed_by = model, posed_by
-        self._device = select_device("cpu") if device is None else device
-        self._skeleton = model.build.skeleton if skeleton is None else skeleton
+        self._on = select_device("cpu") if device is None else device
         self._retarget = None if skeleton is None else Retarget(skeleton, model.build)
         self._bones = BonePoser(model.body)
         self._provider: ProviderName = provider
@@ -97,25 +89,17 @@ class ClothedAvatar:
         self._exact: ExactPoser | None = None
         if posed_by == "tables":
             canonical, deformed = self._engine(CANONICAL_GRAPH), self._engine(DEFORMED_GRAPH)
-            self._tables = TablePoser(model.body, canonical, deformed, self._device)
-        self._poser: _Poser = self._network() if self._tables is None else self._tables
+            self._tables = TablePoser(model.body, canonical, deformed, self._on)
+        super().__init__(model.build.skeleton if skeleton is None else skeleton, self._tables or self._network())
 
     def _engine(self, file: str) -> Engine:
         wanted = graph_signatures(self.model.body.section, len(self.model.body.vertices))[file]
-        return open_engine(self.model.bundle, file, provider=self._provider, wanted=wanted, device=self._device)
+        return open_engine(self.model.bundle, file, provider=self._provider, wanted=wanted, device=self._on)
 
     def _network(self) -> ExactPoser:
         if self._exact is None:
-            self._exact = ExactPoser(self.model.body, self._engine(REPOSE_GRAPH), self._device)
+            self._exact = ExactPoser(self.model.body, self._engine(REPOSE_GRAPH), self._on)
         return self._exact
-
-    @property
-    def device(self) -> wp.Device:
-        return self._device
-
-    @property
-    def skeleton(self) -> Skeleton:
-        return self._skeleton
 
     @property
     def retarget(self) -> Retarget | None:
@@ -125,22 +109,6 @@ class ClothedAvatar:
     def skin(self) -> SkinnedMesh | None:
         return None
 
-    @property
-    def faces(self) -> Array:
-        return self.model.body.faces
-
-    @property
-    def colours(self) -> Array | None:
-        return self.model.body.colours
-
-    @property
-    def vertices(self) -> wp.array:
-        return self._poser.vertices.array
-
-    @property
-    def normals(self) -> wp.array:
-        return self._poser.normals.array
-
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
         """Fill `vertices` and `normals`; see `Avatar.pose_on_device`."""
         quaternions, root = pose_quaternions(rotations, root_position_m)
@@ -148,30 +116,14 @@ class ClothedAvatar:
             taken = self._retarget.pose(BodyPose(0, quaternions, root))
             quaternions, root = taken.rotations_xyzw, taken.root_position_m
         bones, frame = bones_in_heading(self._bones.posed(quaternions, root))
-        self._poser = self._network() if self._tables is None else self._tables
-        self._poser.pose(bones, frame)
-        if self._tables is not None and self._tables.lost:
+        if self._tables is not None:
+            self._poser = self._tables
+            self._tables.pose(bones, frame)
+        if self._tables is None or self._tables.lost:
             # Nobody in clothes is as wide as that; but what a rig can be bent to is posed all the same. On CUDA looking
             # costs a wait for the pose, which is better than a surface that is wrong in places and says nothing.
-            self._poser = self._network()
-            self._poser.pose(bones, frame)
-
-    def pose_into(self, rotations: Array, root_position_m: Array, vertices_out: Array, normals_out: Array) -> None:
-        """Pose and write to (V, 3) float32 host arrays; see `Avatar.pose_into`."""
-        shape = (len(self.model.body.vertices), 3)
-        for name, out in (("vertices_out", vertices_out), ("normals_out", normals_out)):
-            if out.shape != shape or out.dtype != np.float32:
-                raise InputError(f"{name} must be float32 of shape {shape}, got {out.dtype} of shape {out.shape}")
-        self.pose_on_device(rotations, root_position_m)
-        vertices, normals = download_together([self._poser.vertices, self._poser.normals])
-        np.copyto(vertices_out, vertices)
-        np.copyto(normals_out, normals)
-
-    def pose(self, rotations: Array, root_position_m: Array) -> Mesh:
-        """The posed surface in new host arrays; see `Avatar.pose`."""
-        vertices, normals = np.empty((2, len(self.model.body.vertices), 3), np.float32)
-        self.pose_into(rotations, root_position_m, vertices, normals)
-        return Mesh(vertices, self.faces, normals, self.colours)
+            exact = self._poser = self._network()
+            exact.pose(bones, frame)
 
 
 def _build(body: ClothedBody) -> Build:

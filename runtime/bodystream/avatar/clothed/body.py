@@ -10,7 +10,7 @@ import numpy as np
 from bodystream.bundles import Bundle, Signature, TensorSpec, read_npz
 from bodystream.errors import BundleError
 from bodystream.geometry.skeleton import JOINTS, Skeleton
-from bodystream.types import Array
+from bodystream.types import Array, Mesh
 
 __all__ = [
     "BONES",
@@ -102,6 +102,11 @@ class ClothedBody:
     skin_weights: Array
     canonical_nodes: Array
     section: ClothedSection
+
+    @property
+    def surface(self) -> Mesh:
+        """In the canonical pose."""
+        return Mesh(self.vertices, self.faces, colours=self.colours)
 
 
 def graph_signatures(section: ClothedSection, vertices: int) -> dict[str, Signature]:

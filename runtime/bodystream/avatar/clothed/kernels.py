@@ -113,6 +113,11 @@ def undo_canonical_and_skin(
     skinned_out[i] = posed / wp.max(total, 1.0e-6)
 
 
+@wp.func
+def placed(frame: wp.array(dtype=wp.vec3), p: wp.vec3):
+    return frame[0] * p[0] + frame[1] * p[1] + frame[2] * p[2] + frame[3]
+
+
 @wp.kernel(enable_backward=False)
 def undo_deformed(
     begin: wp.int32,
@@ -126,8 +131,7 @@ def undo_deformed(
     posed_out: wp.array(dtype=wp.vec3),  # (V,) world [m]
 ):
     i = begin + wp.tid()
-    p = undo_pin(skinned[i], lines, planes)
-    posed_out[i] = frame[0] * p[0] + frame[1] * p[1] + frame[2] * p[2] + frame[3]
+    posed_out[i] = placed(frame, undo_pin(skinned[i], lines, planes))
 
 
 @wp.func
@@ -238,5 +242,4 @@ def to_world(
     posed_out: wp.array(dtype=wp.vec3),  # (V,) world [m]
 ):
     i = begin + wp.tid()
-    p = points[i]
-    posed_out[i] = frame[0] * p[0] + frame[1] * p[1] + frame[2] * p[2] + frame[3]
+    posed_out[i] = placed(frame, points[i])

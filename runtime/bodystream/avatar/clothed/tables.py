@@ -15,8 +15,7 @@ import warp as wp
 from bodystream.avatar.clothed import kernels
 from bodystream.avatar.clothed.body import BONES, LAYERS, ClothedBody, Grid
 from bodystream.avatar.clothed.bones import bone_parameters
-from bodystream.avatar.kernels import ring_normals
-from bodystream.avatar.skin_poser import face_rings
+from bodystream.avatar.posed_surface import PosedSurface
 from bodystream.device import RecordedLaunch, Staged, uploaded
 from bodystream.engines import Engine
 from bodystream.types import Array
@@ -24,20 +23,18 @@ from bodystream.types import Array
 __all__ = ["TablePoser"]
 
 
-class TablePoser:
+class TablePoser(PosedSurface):
     """The buffers and launches of one body; steady state allocates nothing on the device.
 
     Args:
         body: of the bundle.
         canonical, deformed: engines of its two graphs of tables.
         device: where vertices are posed.
-
-    Attributes:
-        vertices, normals: (V,) vec3 of the last pose, in the world [m].
     """
 
     def __init__(self, body: ClothedBody, canonical: Engine, deformed: Engine, device: wp.Device) -> None:
-        self.device, self._canonical, self._deformed = device, canonical, deformed
+        super().__init__(body.surface, device)
+        self._canonical, self._deformed = canonical, deformed
         section, count = body.section, len(body.vertices)
         first, second = section.canonical_grid, section.deformed_grid
 
@@ -47,7 +44,6 @@ class TablePoser:
         def on_device(values: Array, dtype: Any) -> wp.array:
             return uploaded(np.ascontiguousarray(values), dtype, device)
 
-        self.vertices, self.normals = (Staged(count, wp.vec3, device) for _ in range(2))
         self._parameters = np.zeros((BONES, 6), np.float32)
         self._linear, self._shift = Staged(BONES, wp.mat33, device), Staged(BONES, wp.vec3, device)
         self._frame = Staged(4, wp.vec3, device)
@@ -64,7 +60,6 @@ class TablePoser:
         self._nodes = zeros((3, second.listed), float)
         self._lost = Staged(1, wp.int32, device)
         skinned = zeros(count, wp.vec3)
-        starts, ring = face_rings(body.faces, count)
         low, counts = wp.vec3(*second.low_m), wp.vec3i(*second.plane_nodes)
 
         def launch(kernel: Any, dim: int, *inputs: Any) -> RecordedLaunch:
@@ -97,14 +92,7 @@ class TablePoser:
             launch(
                 kernels.undo_deformed, count, skinned, later_lines, later_planes, self._frame.array, self.vertices.array
             ),
-            launch(
-                ring_normals,
-                count,
-                self.vertices.array,
-                on_device(starts, wp.int32),
-                on_device(ring, wp.vec2i),
-                self.normals.array,
-            ),
+            self.compute_normals,
         )
 
     @property
