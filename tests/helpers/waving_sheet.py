@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodystream.geometry.normals import vertex_normals
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skinning import unturned_bones
-from bodystream.sinks.stream.pieces import normals_of
 from bodystream.types import GraphSnapshot, Mesh, SkinnedMesh
 
 __all__ = ["sheet", "waving_sheet"]
@@ -32,7 +32,7 @@ def waving_sheet(side: int = 60, nodes: int = 64, seed: int = 0) -> tuple[Skinne
     weights = np.exp(-(np.take_along_axis(far, bones, 1) ** 2) / 0.02)
     weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
     colours = rng.integers(0, 255, (len(vertices), 3)).astype(np.uint8)
-    mesh = Mesh(vertices, faces, normals_of(vertices, faces), colours)
+    mesh = Mesh(vertices, faces, vertex_normals(vertices, faces), colours)
     turns = rng.normal(0, 0.1, (nodes, 4))
     turns[:, 3] = 1
     turns /= np.linalg.norm(turns, axis=1, keepdims=True)

@@ -8,11 +8,12 @@ from scipy.spatial import KDTree
 
 from bodystream.avatar import LbsAvatar
 from bodystream.errors import InputError
+from bodystream.geometry.normals import vertex_normals
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import JOINTS, Skeleton, forward_kinematics
 from bodystream.geometry.skinning import graph_motion, posed
 from bodystream.sinks.stream import BodyEncoder, SurfaceEncoder, Update
-from bodystream.sinks.stream.pieces import cut, normals_of
+from bodystream.sinks.stream.pieces import cut
 from bodystream.types import BodyPose, GraphSnapshot, Mesh, SkinnedMesh, Status
 from bodystream.wire.envelope import Kind, open_message
 from bodystream.wire.meshes import Piece, decode_graph, decode_piece, decode_skeleton, decode_whole
@@ -174,6 +175,19 @@ def test_pieces_that_are_gone_are_said_to_be_gone() -> None:
     assert drawn.pieces == {}
 
 
+def test_pieces_that_come_and_go_leave_no_more_behind_than_there_ever_were() -> None:
+    skin, graph = waving_sheet()
+    encoder, kept = SurfaceEncoder(kb_per_s=1e5), {}
+    none = Mesh(skin.mesh.vertices, skin.mesh.faces[:0], skin.mesh.normals, skin.mesh.colours)
+    nothing = SkinnedMesh(none, skin.bones, skin.weights, skin.bone_from_bind)
+    most = 0
+    for frame in range(20):
+        update = encoder.encode(graph, nothing if frame % 2 else skin, now_ns=frame * S)
+        kept |= update.pieces
+        most = max(most, len(update.pieces))
+    assert most > 1 and len(kept) == most
+
+
 def test_a_surface_that_stays_costs_its_motions_alone() -> None:
     skin, graph = waving_sheet()
     encoder = SurfaceEncoder(kb_per_s=1e4)
@@ -211,7 +225,7 @@ def graph_of(graph: GraphSnapshot, value: float) -> GraphSnapshot:
 def test_what_is_too_large_for_a_piece_is_cut() -> None:
     vertices, faces = sheet(40)
     bones = (np.arange(len(vertices))[:, None] // 4 + np.arange(4)).astype(np.int32)
-    whole = Piece(0, vertices, faces, normals_of(vertices, faces), None, bones, np.full((len(vertices), 4), 0.25))
+    whole = Piece(0, vertices, faces, vertex_normals(vertices, faces), None, bones, np.full((len(vertices), 4), 0.25))
     pieces = list(cut(whole))
     assert len(pieces) > 1 and sum(len(p.faces) for p in pieces) == len(faces)
     assert all(len(np.unique(p.bones)) <= 256 for p in pieces)

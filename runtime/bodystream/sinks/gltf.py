@@ -12,6 +12,7 @@ import numpy as np
 
 from bodystream.errors import InputError
 from bodystream.files import atomic_path
+from bodystream.geometry.normals import unit_normals, vertex_normals
 from bodystream.types import Array, Mesh
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "key_times_s",
     "linear_colours_u16",
     "save_glb",
-    "vertex_normals",
 ]
 
 _CLAY = np.array([200, 196, 190], np.uint8)
@@ -65,24 +65,6 @@ def linear_colours_u16(colours: Array) -> Array:
     out = np.full((len(colours), 4), 65535, np.uint16)
     out[:, :3] = table[colours]
     return out
-
-
-def vertex_normals(vertices: Array, faces: Array) -> Array:
-    """(V, 3) float32 unit normals, each the sum of its faces' normals weighted with their areas."""
-    corners = vertices[faces].astype(np.float64)
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    sums = np.zeros((len(vertices), 3))
-    for corner in range(3):
-        for axis in range(3):
-            sums[:, axis] += np.bincount(faces[:, corner], face_normals[:, axis], len(vertices))
-    return _unit(sums)
-
-
-def _unit(vectors: Array) -> Array:
-    """Normalise; vectors without length (isolated vertices) become +z, since glTF wants unit normals."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    good = np.isfinite(length) & (length > 1e-20)
-    return np.where(good, vectors / np.where(good, length, 1.0), (0.0, 0.0, 1.0)).astype(np.float32)
 
 
 class GltfDocument:
@@ -130,7 +112,7 @@ class GltfDocument:
 
     def primitive(self, mesh: Mesh, joints: Array, weights: Array) -> Any:
         lib = self._lib
-        normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else _unit(mesh.normals)
+        normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else unit_normals(mesh.normals)
         colours = np.broadcast_to(_CLAY, mesh.vertices.shape) if mesh.colours is None else mesh.colours
         vertex, index = lib.ARRAY_BUFFER, lib.ELEMENT_ARRAY_BUFFER
         attributes = lib.Attributes(

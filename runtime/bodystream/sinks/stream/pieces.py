@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from bodystream.geometry.normals import vertex_normals
 from bodystream.geometry.skinning import influences
 from bodystream.types import Array, MeshPart, SkinnedMesh
 from bodystream.wire.meshes import Piece
 
-__all__ = ["CLAY", "body_pieces", "cells_of", "cut", "normals_of"]
+__all__ = ["CLAY", "body_pieces", "cells_of", "cut"]
 
 CLAY = (200, 196, 190)
 _MAX_VERTICES = 65535
@@ -22,7 +23,7 @@ def body_pieces(skin: SkinnedMesh) -> list[Piece]:
     """All of a body: a piece for each of its parts, or several where a part is too large for one."""
     joints, weights, _ = influences(skin)
     mesh = skin.mesh
-    normals = normals_of(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
+    normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
     parts = skin.parts or (MeshPart(0, len(mesh.faces), CLAY),)
     found: list[Piece] = []
     for part in parts:
@@ -70,14 +71,3 @@ def cells_of(points: Array, size_m: float) -> Array:
     """(N,) int64: of each point a number of the cube of space that it is in."""
     cells = np.floor(np.asarray(points, np.float64) / size_m).astype(np.int64) & 0x1FFFFF
     return cells[:, 0] << 42 | cells[:, 1] << 21 | cells[:, 2]
-
-
-def normals_of(vertices: Array, faces: Array) -> Array:
-    """(V, 3) float32 unit normals by the faces around each vertex."""
-    corners = vertices[faces].astype(np.float64)
-    ahead = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    out = np.zeros((len(vertices), 3))
-    for corner in range(3):
-        np.add.at(out, faces[:, corner], ahead)
-    length = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.where(length > 0, out / np.maximum(length, 1e-30), (0.0, 0.0, 1.0)).astype(np.float32)

@@ -33,7 +33,7 @@ class Update:
     Attributes:
         begins: skeletons and pieces of before are dropped.
         skeletons: bones that are new, in order.
-        pieces: those that changed, by number; None of a piece that is gone.
+        pieces: those that changed, by number; one that is gone is sent as a piece of nothing.
         motion, graph, whole: where there is something new.
         figures: of the session.
     """

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bodystream.geometry.normals import vertex_normals
 from bodystream.geometry.skinning import graph_motion, influences
-from bodystream.sinks.stream.pieces import cells_of, cut, normals_of
+from bodystream.sinks.stream.pieces import cells_of, cut
 from bodystream.sinks.stream.subject import Figures, Update
 from bodystream.types import Array, GraphSnapshot, Mesh, SkinnedMesh, Status
 from bodystream.wire.envelope import Kind, Message, pack_message
@@ -63,6 +64,7 @@ class SurfaceEncoder:
         self._bones = 0
         self._known: dict[int, _Known] = {}
         self._pieces = itertools.count()
+        self._free: list[int] = []  # numbers of pieces that are gone, so that those who keep all of them keep no more
         self._links: tuple[int, Array, Array, Array] | None = None
         self._frames = self._graphs = self._wholes = self._renewals = 0
         self._credit = 0.0
@@ -72,6 +74,7 @@ class SurfaceEncoder:
         """The model is another one from the next frame on."""
         self._number = self._bones = 0
         self._known.clear()
+        self._free.clear()
         self._links = None
 
     def encode(
@@ -162,6 +165,7 @@ class SurfaceEncoder:
         now = _by_cell(grains[shown])
         for cell in [cell for cell in self._known if cell not in now]:
             gone = self._known.pop(cell)
+            self._free.append(gone.number)
             out |= self._renewed(_nothing(gone.number), t_ns)
         wanted = []
         for cell, of in now.items():
@@ -174,16 +178,16 @@ class SurfaceEncoder:
             return out
         wanted.sort(key=lambda one: -one[0])
         joints, weights, _ = influences(skin)
-        normals = normals_of(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
+        normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
         whole = Piece(0, mesh.vertices, mesh.faces, normals, mesh.colours, joints.astype(np.int32), _coarse(weights))
         for _, cell, of in wanted:
             if self._credit <= 0:
                 break
             known = self._known.get(cell)
-            number = next(self._pieces) if known is None else known.number
-            for part in cut(replace(whole, number=number, faces=mesh.faces[cell_of_face == cell])):
-                out |= self._renewed(part, t_ns)
-                break  # a cell of a graph's surface is far smaller than what a message holds
+            number = known.number if known is not None else self._free.pop() if self._free else next(self._pieces)
+            # One part: a cell of a graph's surface is far smaller than what a message holds.
+            part = next(cut(replace(whole, number=number, faces=mesh.faces[cell_of_face == cell])))
+            out |= self._renewed(part, t_ns)
             self._known[cell] = _Known(number, of, t_ns)
         return out
 
