@@ -41,7 +41,7 @@ def logits_of(
             points = model.to_skinned(points, e_pose[pose].expand(count, -1))
         if model.weights is None:
             candidates.append(points)
-            owners.append(torch.arange(count) + pose * count)
+            owners.append(torch.arange(count, device=points.device) + pose * count)
             continue
         roots = find_roots(model.weights, points.detach(), batch.bones[pose], starts)
         found, of = roots.points, roots.of
@@ -61,12 +61,13 @@ def logits_of(
 def _promising(model: Ins, points: Tensor, of: Tensor, count: int, e_pose: Tensor) -> Tensor:
     """(R,) bool: candidates worth going on with."""
     logits = model.occupied(points, e_pose.expand(len(points), -1))
-    best = torch.full((count,), -torch.inf).scatter_reduce(0, of, logits, "amax")
+    best = logits.new_full((count,), -torch.inf).scatter_reduce(0, of, logits, "amax")
     keep = logits >= best[of] - _MARGIN
-    # Candidates of a point lie beside each other: its n-th is as many places behind its first.
-    order = torch.argsort(of * 1e4 - logits.clamp(-1e3, 1e3), stable=True)
+    # The best of each point first, and of these its place among them.
+    order = torch.argsort(logits, descending=True)
+    order = order[torch.argsort(of[order], stable=True)]
     sorted_of = of[order]
-    rank = torch.arange(len(of)) - torch.searchsorted(sorted_of, sorted_of)
+    rank = torch.arange(len(of), device=of.device) - torch.searchsorted(sorted_of, sorted_of)
     ranked = torch.empty_like(rank)
     ranked[order] = rank
     return keep & (ranked < _MOST)
@@ -74,13 +75,13 @@ def _promising(model: Ins, points: Tensor, of: Tensor, count: int, e_pose: Tenso
 
 def _best(logits: Tensor, owner: Tensor, count: int, hard: bool) -> Tensor:
     """(count,) the maximum over the candidates of each point, a soft one in training."""
-    top = torch.full((count,), -torch.inf).scatter_reduce(0, owner, logits.detach(), "amax")
+    top = logits.new_full((count,), -torch.inf).scatter_reduce(0, owner, logits.detach(), "amax")
     missing = torch.isinf(top)
     if hard:
         return torch.where(missing, _NOWHERE, top)
     share = torch.exp(_SOFTNESS * (logits - top[owner]))
-    total = torch.zeros(count).index_add(0, owner, share)
-    blended = torch.zeros(count).index_add(0, owner, share * logits)
+    total = logits.new_zeros(count).index_add(0, owner, share)
+    blended = logits.new_zeros(count).index_add(0, owner, share * logits)
     return torch.where(missing, _NOWHERE, blended / total.clamp_min(1e-12))
 
 
@@ -98,13 +99,13 @@ def prior_terms(model: Ins, joints: Tensor, parents: Sequence[int], generator: t
     """
     children = [bone for bone, parent in enumerate(parents) if parent >= 0]
     ends, begins = joints[children], joints[[parents[bone] for bone in children]]
-    along = torch.rand(len(children), 8, 1, generator=generator)
+    along = torch.rand(len(children), 8, 1, generator=generator).to(joints)
     on_bones = (begins[:, None] + along * (ends - begins)[:, None]).reshape(-1, 3)
-    logits = model.occupied(on_bones, torch.zeros(len(on_bones), model.config.embedding))
+    logits = model.occupied(on_bones, joints.new_zeros(len(on_bones), model.config.embedding))
     terms = {"on_bones": F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))}
     if model.weights is not None:
-        wanted = torch.zeros(len(children), len(parents))
-        rows = torch.arange(len(children))
+        wanted = joints.new_zeros(len(children), len(parents))
+        rows = torch.arange(len(children), device=joints.device)
         wanted[rows, children] = 0.5
         wanted[rows, [parents[bone] for bone in children]] = 0.5
         terms["at_joints"] = F.mse_loss(model.weights(ends), wanted) * len(parents)

@@ -54,7 +54,7 @@ def find_roots(field: WeightField, targets: Tensor, posed_from_canonical: Tensor
     inverse = torch.linalg.inv(blended[..., :3])
     residual = _apply(blended, points) - wanted
     found = torch.full_like(points, torch.nan)
-    alive = torch.arange(len(points))
+    alive = torch.arange(len(points), device=points.device)
     for _ in range(_ITERATIONS):
         step = -(inverse @ residual[..., None])[..., 0]
         points = points + step
@@ -85,7 +85,7 @@ def _distinct(found: Tensor) -> Roots:
     """Without those that another start has found, too, and those that were not found."""
     kept = torch.isfinite(found[..., 0])
     apart = (found[:, :, None] - found[:, None]).norm(dim=-1) < _SAME_M  # nan compares false
-    earlier = torch.tril(torch.ones(found.shape[1], found.shape[1], dtype=torch.bool), -1)
+    earlier = apart.new_ones(apart.shape[1:]).tril(-1)
     kept &= ~(apart & earlier).any(-1)
     of, start = kept.nonzero(as_tuple=True)
     return Roots(found[of, start], of, start)

@@ -84,13 +84,15 @@ class AvatarTask(Task):
     def validate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, Ins)
         near, box = [], []
-        for batch in self._validation:
+        device = next(model.parameters()).device
+        for batch in (held.to(device) for held in self._validation):
             logits = logits_of(model, batch, hard=True)
             half = logits.shape[1] // 2
             near.append(iou(logits[:, :half], batch.inside[:, :half]))
             box.append(iou(logits[:, half:], batch.inside[:, half:]))
-        count = max(1, len(near))
-        return {"iou_surface": sum(near) / count, "iou_bbox": sum(box) / count}
+        if not near:  # a take without motions to test by
+            return {}
+        return {"iou_surface": sum(near) / len(near), "iou_bbox": sum(box) / len(box)}
 
     def optimiser(self, learning_rate: float, fused: bool) -> torch.optim.Optimizer:
         model = self.model
