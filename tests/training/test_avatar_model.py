@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from helpers.avatar_poses import own_skeleton
 from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
 
 from bodystream.avatar.heading import bones_in_heading, world_from_heading  # noqa: E402
 from bodystream_training.avatar.batches import AvatarBatch  # noqa: E402
+from bodystream_training.avatar.data.canonical import rest_joints  # noqa: E402
 from bodystream_training.avatar.layers import bone_parameters  # noqa: E402
 from bodystream_training.avatar.losses import _promising, iou, logits_of, prior_terms, skinning_terms  # noqa: E402
 from bodystream_training.avatar.model import Ins, InsConfig, Pin, WeightField, skin  # noqa: E402
-from bodystream_training.avatar.search import START_BONES, find_roots, root_gradients  # noqa: E402
+from bodystream_training.avatar.search import START_BONES, find_roots, near_starts, root_gradients  # noqa: E402
 
 _SMALL = InsConfig(couplings=6, occupancy_hidden=32, occupancy_layers=4, weight_hidden=16, weight_layers=2)
 
@@ -41,6 +43,10 @@ def _trained(config: InsConfig, seed: int = 0) -> Ins:
                 if chain is not None:
                     torch.nn.init.normal_(chain[-1].weight, std=0.03)
     return model
+
+
+def _star_joints() -> np.ndarray:
+    return rest_joints(own_skeleton()).astype(np.float32)
 
 
 def _size(module: torch.nn.Module) -> int:
@@ -161,6 +167,32 @@ def test_roots_are_skinned_to_where_they_were_searched_for() -> None:
     assert not (pairs & ((roots.points[1:] - roots.points[:-1]).norm(dim=-1) < 1e-3)).any()
 
 
+@torch.no_grad()
+def test_bones_far_from_a_point_are_no_start_and_nothing_is_lost() -> None:
+    joints = torch.from_numpy(_star_joints())
+    bones = torch.eye(4).expand(24, 4, 4).clone()
+    # A body stands in its canonical pose: a hand is near the arm of its side alone, the chest near neither leg's end.
+    wrist, chest = joints[20] + torch.tensor([0.0, 0.03, 0.0]), joints[9]
+    tried = near_starts(torch.stack([wrist, chest]), bones, joints, START_BONES)
+    chosen = [[START_BONES[k] for k in row.nonzero()[:, 0]] for row in tried]
+    assert 18 in chosen[0] and not {0, 1, 2, 4, 5, 17, 19} & set(chosen[0])
+    assert 0 in chosen[1] and not {4, 5, 18, 19} & set(chosen[1])
+
+    torch.manual_seed(1)
+    field, posed = WeightField(InsConfig()), _poses(1, 1)[0]
+    along = torch.rand(300, 1)
+    targets = skin(
+        field(joints[1] + along * (joints[4] - joints[1])), joints[1] + along * (joints[4] - joints[1]), posed
+    )
+    near = near_starts(targets, posed, joints, START_BONES)
+    assert near.any(1).all() and float(near.float().sum(1).mean()) < 6
+    every, fewer = (find_roots(field, targets, posed, START_BONES, tried) for tried in (None, near))
+    assert len(fewer.of.unique()) == len(every.of.unique())
+    missing = [root for root, of in zip(fewer.points, fewer.of, strict=True)
+               if (every.points[every.of == of] - root).norm(dim=-1).min() > 1e-3]  # fmt: skip
+    assert not missing
+
+
 def test_gradients_through_the_search_are_those_of_an_unrolled_solve() -> None:
     torch.manual_seed(2)
     field = WeightField(_SMALL).double()
@@ -173,7 +205,7 @@ def test_gradients_through_the_search_are_those_of_an_unrolled_solve() -> None:
         jacobian = torch.func.vmap(torch.func.jacrev(lambda p: skin(field(p[None]), p[None], bones)[0]))(unrolled)
         residual = skin(field(unrolled), unrolled, bones) - targets
         unrolled = unrolled - torch.linalg.solve(jacobian, residual)
-    assert float((skin(field(unrolled), unrolled, bones) - targets).abs().max()) < 1e-12
+    assert float((skin(field(unrolled), unrolled, bones) - targets).detach().abs().max()) < 1e-12
 
     direction = torch.randn(30, 3, dtype=torch.float64)
     wanted = torch.autograd.grad((unrolled * direction).sum(), [targets, *field.parameters()])

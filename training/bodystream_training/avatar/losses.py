@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bodystream_training.avatar.batches import AvatarBatch
 from bodystream_training.avatar.model import Ins
-from bodystream_training.avatar.search import START_BONES, find_roots, root_gradients
+from bodystream_training.avatar.search import START_BONES, find_roots, near_starts, root_gradients
 
 __all__ = ["iou", "logits_of", "prior_terms", "skinning_terms", "stick_terms"]
 
@@ -23,13 +23,20 @@ _STICK_M, _AROUND_M = 0.06, 0.35  # how thick sticks are, and how far around the
 
 
 def logits_of(
-    model: Ins, batch: AvatarBatch, *, pins: bool = True, hard: bool = False, starts: tuple[int, ...] = START_BONES
+    model: Ins,
+    batch: AvatarBatch,
+    *,
+    pins: bool = True,
+    hard: bool = False,
+    starts: tuple[int, ...] = START_BONES,
+    joints: Tensor | None = None,
 ) -> Tensor:
     """(P, N) occupancy logits of the points of a batch (eq. 16, 17).
 
     Args:
         pins: False: without H_d and H_c, as while the skinning settles.
         hard: the best candidate counts alone, as at inference.
+        joints: (B, 3) canonical [m]; where given, candidates are looked for from the bones near each point alone.
     """
     poses, count = batch.points.shape[:2]
     e_pose = model.embed(batch.bones)
@@ -43,7 +50,9 @@ def logits_of(
             candidates.append(points)
             owners.append(torch.arange(count, device=points.device) + pose * count)
             continue
-        roots = find_roots(model.weights, points.detach(), batch.bones[pose], starts)
+        targets, bones = points.detach(), batch.bones[pose]
+        tried = None if joints is None else near_starts(targets, bones, joints, starts)
+        roots = find_roots(model.weights, targets, bones, starts, tried)
         found, of = roots.points, roots.of
         if len(starts) > 1:
             keep = _promising(model, found, of, count, e_pose[pose])
@@ -85,9 +94,10 @@ def _best(logits: Tensor, owner: Tensor, count: int, hard: bool) -> Tensor:
     return torch.where(missing, _NOWHERE, blended / total.clamp_min(1e-12))
 
 
-def skinning_terms(model: Ins, batch: AvatarBatch, *, pins: bool) -> dict[str, Tensor]:
-    """Binary cross-entropy of the occupancies (eq. 18); pins: as of `logits_of`."""
-    return {"occupancy": F.binary_cross_entropy_with_logits(logits_of(model, batch, pins=pins), batch.inside)}
+def skinning_terms(model: Ins, batch: AvatarBatch, *, pins: bool, joints: Tensor | None = None) -> dict[str, Tensor]:
+    """Binary cross-entropy of the occupancies (eq. 18); pins, joints: as of `logits_of`."""
+    logits = logits_of(model, batch, pins=pins, joints=joints)
+    return {"occupancy": F.binary_cross_entropy_with_logits(logits, batch.inside)}
 
 
 def prior_terms(model: Ins, joints: Tensor, parents: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:

@@ -12,10 +12,14 @@ from torch import Tensor
 
 from bodystream_training.avatar.model import WeightField, skin
 
-__all__ = ["START_BONES", "Roots", "find_roots", "root_gradients"]
+__all__ = ["START_BONES", "Roots", "find_roots", "near_starts", "root_gradients"]
 
 START_BONES = (0, 1, 2, 4, 5, 16, 17, 18, 19)
 """Whose rigid motion gives a first guess: pelvis, hips, knees, shoulders and elbows, as SNARF chose them."""
+
+_ENDS = {0: 15, 1: 4, 2: 5, 4: 7, 5: 8, 16: 18, 17: 19, 18: 20, 19: 21}
+"""Where the part of the body ends that goes with each of them: the trunk at the head, a thigh at the knee."""
+_NEARBY_M = 0.2
 
 _ITERATIONS, _CONVERGED_M, _DIVERGED_M, _SAME_M = 12, 1e-5, 1.0, 1e-3
 
@@ -36,18 +40,48 @@ class Roots:
 
 
 @torch.no_grad()
-def find_roots(field: WeightField, targets: Tensor, posed_from_canonical: Tensor, starts: tuple[int, ...]) -> Roots:
+def near_starts(targets: Tensor, posed_from_canonical: Tensor, joints: Tensor, starts: tuple[int, ...]) -> Tensor:
+    """(M, K) bool: starts whose part of the body is at most 20 cm farther from a point than the nearest one.
+
+    Ours, not the paper's: a quarter of the starts, and the same candidates that are inside.
+
+    Args:
+        targets: (M, 3) q_d of one pose [m].
+        posed_from_canonical: (B, 4, 4).
+        joints: (B, 3) canonical [m].
+        starts: bones, K.
+    """
+    bones = posed_from_canonical[list(starts)]
+    begins, ends = ((bones[:, :3, :3] @ joints[at][..., None])[..., 0] + bones[:, :3, 3]
+                    for at in (list(starts), [_ENDS[bone] for bone in starts]))  # fmt: skip
+    axis = ends - begins
+    place = ((targets[:, None] - begins) * axis).sum(-1) / (axis**2).sum(-1).clamp_min(1e-9)
+    away = (targets[:, None] - begins - place.clamp(0, 1)[..., None] * axis).norm(dim=-1)
+    return away <= away.amin(-1, keepdim=True) + _NEARBY_M
+
+
+@torch.no_grad()
+def find_roots(
+    field: WeightField,
+    targets: Tensor,
+    posed_from_canonical: Tensor,
+    starts: tuple[int, ...],
+    tried: Tensor | None = None,
+) -> Roots:
     """Broyden's method from the canonical place that each start bone gives; solutions found twice count once.
 
     Args:
         targets: (M, 3) q_d of one pose [m].
         posed_from_canonical: (B, 4, 4).
-        starts: bones.
+        starts: bones, K.
+        tried: (M, K) bool, from which of them each point is looked for; default: from all.
     """
-    count, tries = len(targets), len(starts)
     back = torch.linalg.inv(posed_from_canonical[list(starts)])  # (K, 4, 4)
-    points = torch.einsum("kij,mj->mki", back[:, :3, :3], targets) + back[None, :, :3, 3]
-    points, wanted = points.reshape(-1, 3), targets.repeat_interleave(tries, 0)
+    if tried is None:
+        tried = torch.ones(len(targets), len(starts), dtype=torch.bool, device=targets.device)
+    of, start = tried.nonzero(as_tuple=True)
+    wanted = targets[of]
+    points = (back[start, :3, :3] @ wanted[..., None])[..., 0] + back[start, :3, 3]
     matrices = posed_from_canonical[:, :3].reshape(-1, 12)
     blended = (field(points) @ matrices).view(-1, 3, 4)
     # Where weights hardly change, the blend of the bones is the derivative.
@@ -73,8 +107,9 @@ def find_roots(field: WeightField, targets: Tensor, posed_from_canonical: Tensor
         below = (moved * solved).sum(-1, keepdim=True)
         below = torch.where(below.abs() < 1e-12, 1e-12, below)
         inverse = inverse + ((moved - solved) / below)[..., None] * row[:, None]
-    found = found.view(count, tries, 3)
-    return _distinct(found)
+    every = found.new_full((*tried.shape, 3), torch.nan)
+    every[of, start] = found
+    return _distinct(every)
 
 
 def _apply(blended: Tensor, points: Tensor) -> Tensor:

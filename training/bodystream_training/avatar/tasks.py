@@ -67,7 +67,7 @@ class AvatarTask(Task):
         assert isinstance(model, Ins)
         # Points in metres have to be exact to fractions of a millimetre all the way: nothing here may have 16 bits.
         with torch.autocast(batch.points.device.type, enabled=False):
-            terms = skinning_terms(model, batch, pins=self._pins(progress))
+            terms = skinning_terms(model, batch, pins=self._pins(progress), joints=self.joints)
             if progress < self.config.prior_share:
                 terms |= prior_terms(model, self.joints, self.examples.parents, self._priors)
         return {"total": torch.stack(list(terms.values())).sum(), "occupancy": terms["occupancy"]}
@@ -86,7 +86,7 @@ class AvatarTask(Task):
         near, box = [], []
         device = next(model.parameters()).device
         for batch in (held.to(device) for held in self._validation):
-            logits = logits_of(model, batch, hard=True)
+            logits = logits_of(model, batch, hard=True, joints=self.joints)
             half = logits.shape[1] // 2
             near.append(iou(logits[:, :half], batch.inside[:, :half]))
             box.append(iou(logits[:, half:], batch.inside[:, half:]))
