@@ -231,6 +231,17 @@ def test_reposing_undoes_the_way_to_the_canonical_space() -> None:
     assert float((model.repose(canonical, bones[0]) - posed[roots.of]).norm(dim=-1).max()) < 5e-5
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("switches", [{}, {"multiply": False}, {"rotate": False}], ids=str)
+def test_points_of_one_pose_go_the_same_way_as_among_others(switches: dict[str, bool]) -> None:
+    model = _trained(InsConfig(**switches), 6)
+    assert model.deformed is not None
+    points = torch.rand(500, 3) * 2 - 1
+    embedding = model.embed(_poses(1, 6))
+    for way in (model.deformed.forward, model.deformed.inverse):
+        torch.testing.assert_close(way(points, embedding), way(points, embedding.expand(500, -1)), rtol=0, atol=2e-6)
+
+
 _ROWS = {
     "vanilla": {},
     "without the product": {"multiply": False},

@@ -88,14 +88,13 @@ def canonical_places(model: Ins, posed: Array, bones: Array) -> Array:
     Of several candidates the one that is most inside is taken (eq. 17).
     """
     points, matrices = torch.from_numpy(posed.astype(np.float32)), torch.from_numpy(bones)
-    e_pose = model.embed(matrices[None])[0]
-    points = model.to_skinned(points, e_pose.expand(len(points), -1))
+    e_pose = model.embed(matrices[None])
+    points = model.to_skinned(points, e_pose)
     if model.weights is None:
-        return model.to_canonical(points, e_pose.expand(len(points), -1)).numpy()
+        return model.to_canonical(points, e_pose).numpy()
     roots = find_roots(model.weights, points, matrices, START_BONES)
-    every = e_pose.expand(len(roots.of), -1)
-    places = model.to_canonical(roots.points, every)
-    logits = model.occupied(places, every)
+    places = model.to_canonical(roots.points, e_pose)
+    logits = model.occupied(places, e_pose.expand(len(roots.of), -1))
     best = torch.full((len(points),), -torch.inf).scatter_reduce(0, roots.of, logits, "amax")
     out = torch.full_like(points, torch.nan)
     chosen = logits == best[roots.of]

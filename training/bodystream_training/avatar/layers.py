@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BoneEncoder", "Mlp", "SpaceEmbedding", "bone_parameters", "smooth"]
+__all__ = ["BoneEncoder", "Mlp", "SpaceEmbedding", "bone_parameters", "mapped", "smooth"]
 
 _SHARPNESS = 100.0  # of the softplus of implicit surfaces
 _OMEGA = 30.0
@@ -37,6 +37,29 @@ class Mlp(nn.Sequential):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         super().__init__(*layers, last)
+
+
+def mapped(maps: Sequence[Mlp], e_space: Tensor, e_pose: Tensor, *, multiply: bool = True) -> Tensor:
+    """What maps of one hidden layer make of eq. 9's `[e_pose * e_space, e_pose]` where all points are of one pose.
+
+    The product is made with the maps' weights instead of with every point, `W (e * s) = (W diag(e)) s`, and what the
+    pose alone gives is added once.
+
+    Args:
+        e_space: (M, d). e_pose: (d,).
+        multiply: False: `[e_space, e_pose]`.
+
+    Returns:
+        (M, O) the outputs of the maps beside each other.
+    """
+    size = e_pose.shape[0]
+    pairs = [[layer for layer in chain.children() if isinstance(layer, nn.Linear)] for chain in maps]
+    weight = torch.cat([first.weight for first, _ in pairs])
+    bias = torch.cat([first.bias for first, _ in pairs]) + weight[:, size:] @ e_pose
+    over_space = weight[:, :size] * e_pose if multiply else weight[:, :size]
+    hidden = F.relu(F.linear(e_space, over_space, bias))
+    parts = hidden.split([first.out_features for first, _ in pairs], -1)
+    return torch.cat([last(part) for part, (_, last) in zip(parts, pairs, strict=True)], -1)
 
 
 class SpaceEmbedding(nn.Module):

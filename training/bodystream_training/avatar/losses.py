@@ -45,9 +45,9 @@ def logits_of(
     for pose in range(poses):
         points = batch.points[pose]
         if pins:
-            points = model.to_skinned(points, e_pose[pose].expand(count, -1))
+            points = model.to_skinned(points, e_pose[pose : pose + 1])
         if model.weights is None:
-            candidates.append(points)
+            candidates.append(model.to_canonical(points, e_pose[pose : pose + 1]) if pins else points)
             owners.append(torch.arange(count, device=points.device) + pose * count)
             continue
         targets, bones = points.detach(), batch.bones[pose]
@@ -57,13 +57,11 @@ def logits_of(
         if len(starts) > 1:
             keep = _promising(model, found, of, count, e_pose[pose])
             found, of = found[keep], of[keep]
-        candidates.append(root_gradients(model.weights, found, points[of], batch.bones[pose]))
+        places = root_gradients(model.weights, found, points[of], bones)
+        candidates.append(model.to_canonical(places, e_pose[pose : pose + 1]) if pins else places)
         owners.append(of + pose * count)
     places, owner = torch.cat(candidates), torch.cat(owners)
-    embeddings = e_pose[owner // count]
-    if pins:
-        places = model.to_canonical(places, embeddings)
-    return _best(model.occupied(places, embeddings), owner, poses * count, hard).view(poses, count)
+    return _best(model.occupied(places, e_pose[owner // count]), owner, poses * count, hard).view(poses, count)
 
 
 @torch.no_grad()

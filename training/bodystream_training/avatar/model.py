@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bodystream_training.avatar.layers import BoneEncoder, Mlp, SpaceEmbedding, bone_parameters, smooth
+from bodystream_training.avatar.layers import BoneEncoder, Mlp, SpaceEmbedding, bone_parameters, mapped, smooth
 
 __all__ = ["CouplingLayer", "Ins", "InsConfig", "OccupancyNetwork", "Pin", "WeightField", "skin"]
 
@@ -83,18 +83,23 @@ class CouplingLayer(nn.Module):
 
         Args:
             seen: (M, 1 or 2) [m].
-            e_pose: (M, d).
+            e_pose: (M, d), or (1, d) where all are of one pose.
 
         Returns:
             (M, 1 or 2) translation [m] and (M,) angle [rad], None where nothing is rotated.
         """
         e_space = self.space(seen)
+        if len(e_pose) == 1:
+            maps = [self.translation] if self.rotation is None else [self.translation, self.rotation]
+            does = mapped(maps, e_space, e_pose[0], multiply=self.multiply)
+            moves = len(self.moved)
+            return does[..., :moves], None if self.rotation is None else does[..., moves]
         e_sp = torch.cat([e_pose * e_space if self.multiply else e_space, e_pose], -1)  # eq. 9
         angle = None if self.rotation is None else self.rotation(e_sp)[..., 0]
         return self.translation(e_sp), angle
 
     def forward(self, points: Tensor, e_pose: Tensor) -> Tensor:
-        """(M, 3), (M, d) -> (M, 3), eq. 5 and 12."""
+        """(M, 3), (M or 1, d) -> (M, 3), eq. 5 and 12."""
         coordinates = list(points.unbind(-1))
         shift, angle = self.operation(points[..., list(self.seen)], e_pose)
         if angle is not None:
@@ -109,7 +114,7 @@ class CouplingLayer(nn.Module):
         return torch.stack(coordinates, -1)
 
     def inverse(self, points: Tensor, e_pose: Tensor) -> Tensor:
-        """(M, 3), (M, d) -> (M, 3), eq. 6."""
+        """(M, 3), (M or 1, d) -> (M, 3), eq. 6."""
         coordinates = list(points.unbind(-1))
         shift, angle = self.operation(points[..., list(self.seen)], e_pose)
         for axis, move in zip(self.moved, shift.unbind(-1), strict=True):
@@ -133,7 +138,7 @@ class Pin(nn.Module):
         self.layers = nn.ModuleList(CouplingLayer(split, config) for split in splits)
 
     def forward(self, points: Tensor, e_pose: Tensor) -> Tensor:
-        """(M, 3) points [m] of poses with the embeddings (M, d) -> (M, 3)."""
+        """(M, 3) points [m] of poses with the embeddings (M, d), or of one pose (1, d) -> (M, 3)."""
         for layer in self.layers:
             points = layer(points, e_pose)
         return points
@@ -251,7 +256,7 @@ class Ins(nn.Module):
 
     def repose(self, points: Tensor, posed_from_canonical: Tensor) -> Tensor:
         """p_c -> p_d (eq. 19): (M, 3) canonical points in one pose (B, 4, 4) -> (M, 3)."""
-        e_pose = self.embed(posed_from_canonical[None]).expand(len(points), -1)
+        e_pose = self.embed(posed_from_canonical[None])
         if self.canonical is not None:
             points = self.canonical.inverse(points, e_pose)
         if self.weights is not None:
