@@ -40,7 +40,10 @@ class Player:
         for animation in loaded.animations:
             for channel in animation.channels:
                 sampler = animation.samplers[channel.sampler]
-                track = (self.array(sampler.input)[:, 0], self.array(sampler.output), sampler.interpolation)
+                times, values = self.array(sampler.input)[:, 0], self.array(sampler.output)
+                if channel.target.path == "weights":  # of all morph targets in turn
+                    values = values.reshape(len(times), -1)
+                track = (times, values, sampler.interpolation)
                 key = (channel.target.node, channel.target.path)
                 assert key not in self._tracks, "a target is animated once"
                 self._tracks[key] = track
@@ -58,7 +61,7 @@ class Player:
         return np.unique(np.concatenate([t[0] for (_, path), t in self._tracks.items() if path == "rotation"]))
 
     def _value(self, node: int, path: str, t_s: float | None) -> Array:
-        rest = getattr(self.gltf.nodes[node], path)
+        rest = getattr(self.gltf.nodes[node], path, None)
         if t_s is None or (node, path) not in self._tracks:
             return np.array({"rotation": [0, 0, 0, 1], "translation": [0, 0, 0], "scale": [1, 1, 1]}[path]
                             if rest is None else rest, float)  # fmt: skip
@@ -100,6 +103,10 @@ class Player:
             joints = np.stack([self.matrix(j, t_s) for j in skin.joints]) @ bind
             (primitive,) = self.gltf.meshes[node.mesh].primitives
             rest = self.array(primitive.attributes.POSITION).astype(float)
+            if primitive.targets and t_s is not None:
+                shares = self._value(number, "weights", t_s)
+                for share, target in zip(shares, primitive.targets, strict=True):
+                    rest = rest + share * self.array(target["POSITION"])
             rest = np.concatenate([rest, np.ones((len(rest), 1))], axis=1)
             which, weights = self.array(primitive.attributes.JOINTS_0), self.array(primitive.attributes.WEIGHTS_0)
             vertices = np.einsum("vk,vkij,vj->vi", weights.astype(float), joints[which], rest)[:, :3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import warp as wp
 
-from bodystream.avatar.base import pose_quaternions
+from bodystream.avatar.base import Posing, pose_quaternions
 from bodystream.device import select_device
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import JOINTS, Skeleton, forward_kinematics
@@ -23,6 +23,7 @@ class PlainAvatar:
     retarget = None
     skin: SkinnedMesh | None = None
     colours: Array | None = None
+    posing = Posing("placing", "it has no other surface")
 
     def __init__(self, skeleton: Skeleton | None, device: wp.Device | None = None) -> None:
         assert skeleton is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +14,45 @@ from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.types import Array, Mesh, SkinnedMesh
 
-__all__ = ["Avatar", "pose_quaternions"]
+__all__ = ["Avatar", "FarPose", "Posing", "pose_quaternions"]
+
+
+@dataclass(frozen=True, slots=True)
+class FarPose:
+    """That a pose is far from all poses that an avatar was learned from, so that its surface is a guess there.
+
+    Attributes:
+        joint: the one that is farthest beyond what was learned.
+        angle_deg: between its rotation and the nearest one that was learned.
+        known_deg: up to which it would count as learned.
+        joints: all that are beyond, by name.
+    """
+
+    joint: str
+    angle_deg: float
+    known_deg: float
+    joints: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"the {self.joint.replace('_', ' ')} is turned by {self.angle_deg:.0f} degrees from all poses that the "
+            f"avatar was learned from, where {self.known_deg:.0f} are known: its surface is a guess there"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Posing:
+    """How the surface of a pose came about.
+
+    Attributes:
+        method: in a word: `skinning`, `tables`, `network`.
+        reason: why so, for a person.
+        far: where the pose is far from all that the avatar was learned from; None = it is not, or nothing was learned.
+    """
+
+    method: str
+    reason: str
+    far: FarPose | None = None
 
 
 @runtime_checkable
@@ -65,6 +104,11 @@ class Avatar(Protocol):
     @property
     def normals(self) -> wp.array:
         """(V,) vec3 on `device`: unit normals in the last pose."""
+        ...
+
+    @property
+    def posing(self) -> Posing:
+        """How the surface of the last pose came about."""
         ...
 
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:

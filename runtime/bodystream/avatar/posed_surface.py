@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import warp as wp
 
+from bodystream.avatar.base import Posing
 from bodystream.avatar.kernels import ring_normals
 from bodystream.device import RecordedLaunch, Staged, download_together, uploaded
 from bodystream.errors import InputError
@@ -93,6 +94,11 @@ class PosedAvatar(ABC):
     @property
     def normals(self) -> wp.array:
         return self._poser.normals.array
+
+    @property
+    @abstractmethod
+    def posing(self) -> Posing:
+        """How the surface of the last pose came about; see `Avatar.posing`."""
 
     @abstractmethod
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:

@@ -8,12 +8,15 @@ import numpy as np
 import warp as wp
 
 from bodystream.avatar import kernels
+from bodystream.avatar.base import Posing
 from bodystream.avatar.posed_surface import PosedAvatar, PosedSurface
 from bodystream.device import RecordedLaunch, Staged, select_device, uploaded
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.types import Array, SkinnedMesh
 
 __all__ = ["SkinPoser", "SkinnedAvatar"]
+
+_SKINNING = Posing("skinning", "the avatar has a skin")
 
 
 class SkinPoser(PosedSurface):
@@ -108,3 +111,7 @@ class SkinnedAvatar(PosedAvatar):
     @property
     def skin(self) -> SkinnedMesh:
         return self._skin
+
+    @property
+    def posing(self) -> Posing:
+        return _SKINNING

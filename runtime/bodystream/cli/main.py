@@ -83,6 +83,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
         ("live",), "bodystream.cli.live", "Live", "track and fuse what a depth camera sees, live in a browser"
     ),
     CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
+    CommandEntry(("repose",), "bodystream.cli.repose", "Repose", "pose an avatar by a motion, to files or a browser"),
     CommandEntry(("publish",), "bodystream.cli.publish", "Publish", "write poses or surfaces to shared memory"),
     CommandEntry(
         ("serve",), "bodystream.cli.serve", "Serve", "show a surface, a body or both to any number of browsers"

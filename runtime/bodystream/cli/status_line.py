@@ -94,6 +94,14 @@ class StatusLine:
         """How many frames of a recording were converted."""
         self._show(_counted("frame", frames, frames, total))
 
+    def reposing(self, poses: int, total: int) -> None:
+        """How many poses of a motion were made."""
+        self._show(_counted("pose", poses, poses, total))
+
+    def playing(self, poses: int) -> None:
+        """How many poses were shown."""
+        self._show(_counted("pose", poses, poses, None))
+
     def print(self, message: str) -> None:
         """A line that stays; a long one is not broken, so that it can be searched for and copied."""
         self._try(lambda: self._console.print(Text(message), soft_wrap=True))

@@ -11,7 +11,7 @@ import warp as wp
 from bodystream.device import heal_kernel_cache, kernels_are_built, load_kernels
 from bodystream.types import CameraIntrinsics, RgbdFrame
 
-__all__ = ["DRIVE_MODULES", "KERNEL_MODULES", "ball_frames", "warm_up"]
+__all__ = ["AVATAR_MODULES", "DRIVE_MODULES", "KERNEL_MODULES", "ball_frames", "warm_up"]
 
 KERNEL_MODULES = (
     "bodystream.avatar.kernels",
@@ -44,6 +44,9 @@ KERNEL_MODULES = (
 
 DRIVE_MODULES = ("bodystream.avatar.kernels", "bodystream.pose.refine_kernels")
 """What a driven body needs of them."""
+
+AVATAR_MODULES = ("bodystream.avatar.kernels",)
+"""What an avatar needs of them that is posed by a motion."""
 
 
 def warm_up(

@@ -21,7 +21,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skinning import influences
 from bodystream.sinks.animation import Animation
-from bodystream.sinks.gltf import GltfDocument, GltfSummary, continuous_quaternions, key_times_s
+from bodystream.sinks.gltf import GltfDocument, GltfSummary, Morphs, continuous_quaternions, key_times_s
 from bodystream.sinks.ply import check_mesh
 from bodystream.types import Array, SkinnedMesh
 
@@ -41,12 +41,14 @@ class GltfSegment:
             needed of a skeleton. None = all bones stand as at the first key frame.
         rest_xyzw: (B, 4) of each bone where nothing is played, in its parent's frame; None = unturned, where `rest_m`
             is given.
+        morphs: shapes that are added at bind, at the animation's key frames; None = the bones alone move the surface.
     """
 
     skin: SkinnedMesh
     animation: Animation
     rest_m: Array | None = None
     rest_xyzw: Array | None = None
+    morphs: Morphs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,16 @@ def write_animated_gltf(
         unanchored += loose
         kind = "graph" if segment.skin.parents is None else "body"
         skin = document.skin(kind, list(joints[k]), segment.skin.bone_from_bind, firsts[k] if several else 0)
-        primitive = document.primitive(segment.skin.mesh, which.astype(np.uint16), weights)
-        document.mesh(f"surface_{k + 1}" if several else "surface", primitive, skin)
+        morphs = segment.morphs
+        primitive = document.primitive(segment.skin.mesh, which.astype(np.uint16), weights, morphs)
+        shown = document.mesh(f"surface_{k + 1}" if several else "surface", primitive, skin)
         moved = dict(zip([joints[k][b] for b in tops[k]], places[k].swapaxes(0, 1), strict=True))
         document.animation(name, clocks[k], list(joints[k]), turns[k], moved)
+        if morphs is not None and len(morphs.offsets_m):
+            document.shares(name, shown, clocks[k], morphs.shares)
         if several:
-            times, shown = _shown(k, starts_s)
-            document.visibility(name, firsts[k], times, shown)
+            times, visible = _shown(k, starts_s)
+            document.visibility(name, firsts[k], times, visible)
     size = document.save(path)
     return GltfSummary(
         key_frames=sum(len(clock) for clock in clocks),
@@ -188,7 +193,22 @@ def _check(path: str | os.PathLike[str], segment: GltfSegment) -> None:
             raise InputError(f"{path}: {name} hold values that are not finite")
     if skin.parents is not None and (segment.rest_m is None or segment.rest_m.shape != (bones, 3)):
         raise InputError(f"{path}: a skeleton of {bones} bones needs rest_m of shape {(bones, 3)}")
+    if segment.morphs is not None:
+        _check_morphs(path, segment.morphs, frames, len(skin.mesh.vertices))
     lengths = np.linalg.norm(animation.rotations_xyzw, axis=-1)
     if lengths.min() < 1e-6:
         frame, bone = np.argwhere(lengths < 1e-6)[0].tolist()
         raise InputError(f"{path}: the quaternion of {_bone_name(skin, bone)} in frame {frame} has no length")
+
+
+def _check_morphs(path: str | os.PathLike[str], morphs: Morphs, frames: int, vertices: int) -> None:
+    count = len(morphs.offsets_m)
+    wanted = {"offsets_m": (count, vertices, 3), "normals": (count, vertices, 3), "shares": (frames, count)}
+    for name, shape in wanted.items():
+        values = getattr(morphs, name)
+        if values.shape != shape or values.dtype != np.float32:
+            raise InputError(
+                f"{path}: {name} of morphs must be float32 of shape {shape}, got {values.dtype} of {values.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}: {name} of morphs hold values that are not finite")

@@ -18,6 +18,7 @@ from bodystream.types import Array, Mesh
 __all__ = [
     "GltfDocument",
     "GltfSummary",
+    "Morphs",
     "continuous_quaternions",
     "key_times_s",
     "linear_colours_u16",
@@ -25,6 +26,21 @@ __all__ = [
 ]
 
 _CLAY = np.array([200, 196, 190], np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Morphs:
+    """Shapes that are added to a mesh at bind before its bones move it (glTF 2.0, sec. 3.7.2.2 "Morph Targets").
+
+    Attributes:
+        offsets_m: (K, V, 3) float32 of the vertices [m].
+        normals: (K, V, 3) float32 what is added to the normals.
+        shares: (T, K) float32, how much of each at every key frame.
+    """
+
+    offsets_m: Array
+    normals: Array
+    shares: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +126,7 @@ class GltfDocument:
     def _add(self, array: Array, kind: str, target: int | None = None, normalised: bool = False) -> int:
         return self._accessor(array, kind, self._view(array, target), normalised=normalised)
 
-    def primitive(self, mesh: Mesh, joints: Array, weights: Array) -> Any:
+    def primitive(self, mesh: Mesh, joints: Array, weights: Array, morphs: Morphs | None = None) -> Any:
         lib = self._lib
         normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else unit_normals(mesh.normals)
         colours = np.broadcast_to(_CLAY, mesh.vertices.shape) if mesh.colours is None else mesh.colours
@@ -125,8 +141,19 @@ class GltfDocument:
         # 65535 itself is the restart value of short indices.
         kind = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
         faces = self._add(mesh.faces.astype(kind).reshape(-1, 1), "SCALAR", index)
+        targets = [] if morphs is None else [
+            lib.Attributes(POSITION=self._add(offsets, "VEC3"), NORMAL=self._add(turned, "VEC3"))
+            for offsets, turned in zip(morphs.offsets_m, morphs.normals, strict=True)
+        ]  # fmt: skip
+        self._add_material()
+        return lib.Primitive(
+            attributes=attributes, indices=faces, material=0, mode=lib.TRIANGLES, targets=targets or None
+        )
+
+    def _add_material(self) -> None:
+        lib = self._lib
         if self.gltf.materials:
-            return lib.Primitive(attributes=attributes, indices=faces, material=0, mode=lib.TRIANGLES)
+            return
         self.gltf.materials.append(
             lib.Material(
                 name="surface",
@@ -138,7 +165,6 @@ class GltfDocument:
                 alphaCutoff=None,
             )
         )
-        return lib.Primitive(attributes=attributes, indices=faces, material=0, mode=lib.TRIANGLES)
 
     def node(
         self,
@@ -166,11 +192,12 @@ class GltfDocument:
         )
         return len(self.gltf.skins) - 1
 
-    def mesh(self, name: str, primitive: Any, skin: int) -> None:
-        """Put a skinned mesh into the scene."""
+    def mesh(self, name: str, primitive: Any, skin: int) -> int:
+        """Put a skinned mesh into the scene; gives its node."""
         self.gltf.meshes.append(self._lib.Mesh(name=name, primitives=[primitive]))
         self.gltf.nodes.append(self._lib.Node(name=name, mesh=len(self.gltf.meshes) - 1, skin=skin))
         self._in_scene.append(len(self.gltf.nodes) - 1)
+        return self._in_scene[-1]
 
     def animation(
         self, name: str, times_s: Array, nodes: list[int], quaternions: Array, translations: dict[int, Array]
@@ -194,6 +221,22 @@ class GltfDocument:
                 animation.samplers.append(lib.AnimationSampler(input=clock, output=output, interpolation="LINEAR"))
                 channel = lib.AnimationChannelTarget(node=node, path=target)
                 animation.channels.append(lib.AnimationChannel(sampler=len(animation.samplers) - 1, target=channel))
+
+    def shares(self, name: str, node: int, times_s: Array, shares: Array) -> None:
+        """How much of each morph target is added to the mesh of a node, linear in time.
+
+        Args:
+            times_s: (T,) float32, increasing. shares: (T, K) float32.
+        """
+        lib, animation = self._lib, self._animation(name)
+        sampler = lib.AnimationSampler(
+            input=self._add(times_s[:, None], "SCALAR"),
+            output=self._add(shares.reshape(-1, 1), "SCALAR"),
+            interpolation="LINEAR",
+        )
+        animation.samplers.append(sampler)
+        channel = lib.AnimationChannelTarget(node=node, path="weights")
+        animation.channels.append(lib.AnimationChannel(sampler=len(animation.samplers) - 1, target=channel))
 
     def visibility(self, name: str, node: int, times_s: Array, shown: Array) -> None:
         """Show what hangs on a node from some times on and hide it from others, by its scale of 1 or 0 (glTF 2.0,

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import warp as wp
 
-from bodystream.avatar.base import pose_quaternions
+from bodystream.avatar.base import Posing, pose_quaternions
 from bodystream.avatar.clothed.body import (
     CANONICAL_GRAPH,
     DEFORMED_GRAPH,
@@ -108,6 +108,14 @@ class ClothedAvatar(PosedAvatar):
     @property
     def skin(self) -> SkinnedMesh | None:
         return None
+
+    @property
+    def posing(self) -> Posing:
+        if self._tables is None:
+            return Posing("network", "it was asked for")
+        if self._poser is not self._tables:
+            return Posing("network", "the pose spreads the surface wider than the tables reach")
+        return Posing("tables", "they come to what the network does, and take less time")
 
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
         """Fill `vertices` and `normals`; see `Avatar.pose_on_device`."""
