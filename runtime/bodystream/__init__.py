@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         Foreground,
         FrameTruth,
         GraphSnapshot,
+        HandJoints,
         HeadsetSample,
         Mesh,
         RgbdFrame,
@@ -108,6 +109,7 @@ __all__ = [
     "FrameTruth",
     "GraphSnapshot",
     "HeadsetOptions",
+    "HandJoints",
     "HeadsetSample",
     "HeadsetSource",
     "InputError",
@@ -201,8 +203,8 @@ _HOMES = {
     "sources.take_config": "TakeConfig",
     "timing.clock": "now_ns",
     "types": (
-        "BodyPose BoneMotion CameraIntrinsics DeviceKind FlowField Foreground FrameTruth GraphSnapshot HeadsetSample "
-        "Mesh RgbdFrame SkinnedMesh Status TimedPose TrackedDevice"
+        "BodyPose BoneMotion CameraIntrinsics DeviceKind FlowField Foreground FrameTruth GraphSnapshot HandJoints "
+        "HeadsetSample Mesh RgbdFrame SkinnedMesh Status TimedPose TrackedDevice"
     ),
 }
 _HOME = {name: f"bodystream.{module}" for module, names in _HOMES.items() for name in names.split()}

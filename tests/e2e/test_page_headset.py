@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from bodystream.geometry.skeleton import JOINTS
+from bodystream.sources.headset.trace import parse_trace
 from bodystream.sources.headset.webxr import WebXrHeadset
-from bodystream.types import DeviceKind, HeadsetSample, Status
+from bodystream.types import DeviceKind, HeadsetSample, Status, TrackedDevice
 from bodystream.web.options import ServerOptions
 from bodystream.web.server import PageServer
 from bodystream.wire.envelope import Kind
@@ -57,6 +58,8 @@ def read(browser: Any, identity: str) -> str:
 
 
 def enter(browser: Any, url: str) -> None:
+    browser.get("about:blank")
+    browser.get_log("browser")  # what the page before had to say, whose server may have gone
     browser.get(url)
     wait_for(lambda: "Ready" in status(browser), "the word Ready", WAIT_S)
     browser.find_element("id", "enter").click()
@@ -82,6 +85,11 @@ def test_what_is_sent_is_what_was_recorded(browser: Any, recording: dict[str, An
             return {sample.left.kind for sample in samples if sample.left is not None}
 
         wait_for(lambda: kinds() >= {DeviceKind.GRIP, DeviceKind.HAND_WRIST}, "controllers and hands", WAIT_S)
+        wait_for(
+            lambda: all(sum(tracked(s, side) is not None for s in samples) > 10 for side in ("left", "right")),
+            "both hands",
+            WAIT_S,
+        )
         assert not source.wire.refused and source.wire.emulated == 0
         browser.execute_script("return worn.session.end()")
         wait_for(lambda: "over" in status(browser), "the end", WAIT_S)
@@ -95,7 +103,27 @@ def test_what_is_sent_is_what_was_recorded(browser: Any, recording: dict[str, An
         near = off.argmin()
         assert off[near] < OFF_M
         assert abs(quaternions[near] @ sample.head.rotation_xyzw) > 0.98
+    recorded = parse_trace(json.dumps(recording).encode(), "recording").samples
+    for side in ("left", "right"):
+        hands = [hand for sample in samples if (hand := tracked(sample, side)) is not None]
+        assert len(hands) > 5 and all(hand.kind is DeviceKind.HAND_WRIST for hand in hands)
+        truth = [hand for sample in recorded if (hand := tracked(sample, side)) is not None]
+        places = np.array([hand.hand.in_wrist_m for hand in truth if hand.hand is not None])
+        for hand in hands:
+            assert hand.hand is not None
+            off = np.linalg.norm(places - hand.hand.in_wrist_m, axis=2).max(axis=1)
+            near = truth[int(off.argmin())]
+            assert near.hand is not None and off.min() < OFF_M
+            assert np.linalg.norm(near.position_m - hand.position_m) < 10 * OFF_M
+            turns = (hand.hand.wrist_from_joint_xyzw * near.hand.wrist_from_joint_xyzw).sum(axis=1)
+            assert np.abs(turns).min() > 0.95
     assert severe == []
+
+
+def tracked(sample: HeadsetSample, side: str) -> TrackedDevice | None:
+    """The device of a side where it is a hand with joints."""
+    device = getattr(sample, side)
+    return device if device is not None and device.hand is not None else None
 
 
 def pointing() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from bodystream.pipelines.recording.recorder import TakeRecorder
 from bodystream.sources.base import SourceCounts
 from bodystream.types import CameraIntrinsics, DeviceKind, HeadsetSample, RgbdFrame, TrackedDevice
+from helpers.hands import a_hand
 
 __all__ = ["CAMERA", "START_NS", "GivenSource", "frames", "samples", "write_take"]
 
@@ -65,7 +66,8 @@ def samples(count: int) -> list[HeadsetSample]:
         devices = []
         for kind in (DeviceKind.VIEW, DeviceKind.GRIP, DeviceKind.HAND_WRIST):
             quaternion = rng.normal(size=4)
-            devices.append(TrackedDevice(rng.normal(size=3), quaternion / np.linalg.norm(quaternion), kind))
+            hand = a_hand(index) if kind is DeviceKind.HAND_WRIST and index % 3 else None
+            devices.append(TrackedDevice(rng.normal(size=3), quaternion / np.linalg.norm(quaternion), kind, hand))
         head, left, right = devices
         made.append(
             HeadsetSample(

@@ -25,6 +25,7 @@ from bodystream.sources.base import SourceCounts
 from bodystream.sources.headset.replay import ReplayedHeadset
 from bodystream.types import HeadsetSample, RgbdFrame, Status
 from helpers.drive_parts import ESTIMATOR, samples_of
+from helpers.hands import a_hand
 from helpers.headset_motions import walking
 from helpers.pipeline_frames import DEVICE, frames, model_bits, new_capture
 from helpers.session_sinks import Collector, Gate, Held
@@ -153,6 +154,11 @@ def test_pushed_samples_are_posed_and_wrong_ones_refused(samples: list[HeadsetSa
             session.push(replace(samples[10], head=flat))
         with pytest.raises(InputError, match="HeadsetSample, got RgbdFrame"):
             session.push(frames()[0])  # type: ignore[arg-type]
+        left = samples[10].left
+        assert left is not None
+        few = replace(a_hand(), radii_m=np.zeros(24, np.float32))
+        with pytest.raises(InputError, match=r"radii_m of left of sample 10 .* shape \(25,\), got .* \(24,\)"):
+            session.push(replace(samples[10], left=replace(left, hand=few)))
         untracked = replace(samples[0].head, position_m=np.full(3, np.nan))
         result = session.push(replace(samples[10], head=untracked))
         assert result is None or "head_lost" in result.pose.flags, "as from a headset that says so"

@@ -10,11 +10,15 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError
+from bodystream.geometry.hands import hand_in_world
+from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.geometry.tracker_noise import TrackerNoise
+from bodystream.sources.headset.axes import axis_matrix
 from bodystream.sources.headset.checks import MESSAGES, HeadsetOptions, SampleChecker
 from bodystream.sources.headset.synthetic import MotionHeadset, TrackingLoss
 from bodystream.sources.headset.trace import read_trace
-from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+from bodystream.types import DeviceKind, HandJoints, HeadsetSample, TrackedDevice
+from helpers.hands import a_hand
 from helpers.headset_motions import DOWN, arms_crossed, crouching, hands_raised, make_clip, walking, working
 
 RECORDINGS = ("quest3_session", "vive_dance", "vive_dev", "vive_grab_right", "vive_tracked")
@@ -224,6 +228,32 @@ def test_left_handed_axes(name):
     checker, checked = run(samples, HeadsetOptions(left_handed=True), as_unity)
     assert not checker.counts
     assert_same_poses(checked, samples)
+
+
+@pytest.mark.parametrize(("axes", "factor"), [("RUB", 100.0), ("FLU", 1.0), ("RUF", 1000.0)])
+def test_joints_of_a_hand_follow_units_and_axes(axes, factor):
+    """Converted wholly, as programs do, and back: the joints are at the same places of the world."""
+    (sample,) = samples_of(working(0.02), hands="hand")[:1]
+    sample = replace(sample, left=replace(sample.left, hand=a_hand()))
+    ours = axis_matrix(axes)  # of their axes: p' = W p
+    theirs = HandJoints(
+        (factor * a_hand().in_wrist_m @ ours.T).astype(np.float32),
+        quaternion_from_matrix(ours @ matrix_from_quaternion(a_hand().wrist_from_joint_xyzw) @ ours.T),
+        np.float32(factor) * a_hand().radii_m,
+    )
+
+    def convert(device):
+        turn = ours @ matrix_from_quaternion(device.rotation_xyzw) @ ours.T
+        hand = None if device.hand is None else theirs
+        return TrackedDevice(factor * ours @ device.position_m, quaternion_from_matrix(turn), device.kind, hand)
+
+    units = {1.0: "m", 100.0: "cm", 1000.0: "mm"}[factor]
+    came = replace(sample, head=convert(sample.head), left=convert(sample.left), right=convert(sample.right))
+    checked = SampleChecker(HeadsetOptions(units, axes=axes)).check(came).sample
+    for got, want in zip(hand_in_world(checked.left), hand_in_world(sample.left), strict=True):
+        np.testing.assert_allclose(got, want, atol=2e-6)
+    np.testing.assert_allclose(checked.left.hand.radii_m, a_hand().radii_m, rtol=1e-5)
+    assert checked.right.hand is None
 
 
 def test_left_handed_wxyz_in_centimetres_of_swapped_hands():

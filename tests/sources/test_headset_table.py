@@ -10,14 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodystream.errors import InputError, SourceError
+from bodystream.geometry.hands import hand_bytes
 from bodystream.sources.headset.table import HeadsetCsvWriter, parse_table, write_headset_csv
 from bodystream.sources.headset.trace import TraceHeadset, parse_trace, read_trace
 from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+from helpers.hands import a_hand
 
 PARTS = ("px", "py", "pz", "qx", "qy", "qz", "qw")
 HEAD_COLUMNS = ",".join(f"head_{part}" for part in PARTS)
 LEFT_COLUMNS = ",".join(f"left_{part}" for part in PARTS)
 HEAD_CELLS = "0.1,1.6,-0.2,0,0,0,1"
+
+
+HAND_TABLE = f"t_s,{HEAD_COLUMNS},{LEFT_COLUMNS},left_joints\n0,{HEAD_CELLS},{HEAD_CELLS},{{}}\n"
 
 
 def sample(index, t_ns, left=DeviceKind.GRIP, right=None):
@@ -36,6 +41,8 @@ def assert_close(got, want):
         np.testing.assert_allclose(got.position_m, want.position_m, rtol=1e-8, atol=1e-9)
         np.testing.assert_allclose(got.rotation_xyzw, want.rotation_xyzw, rtol=1e-8, atol=1e-9)
         assert got.kind is want.kind
+        assert (got.hand is None) == (want.hand is None)
+        assert want.hand is None or hand_bytes(got.hand) == hand_bytes(want.hand)
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -45,6 +52,7 @@ def test_what_is_written_is_read_back(tmp_path):
         sample(1, start + 11_111_111, DeviceKind.HAND_WRIST, DeviceKind.JOINT),
         replace(sample(2, start + 22_222_222, None, DeviceKind.GRIP), head=None),
     ]
+    samples[1] = replace(samples[1], left=replace(samples[1].left, hand=a_hand()))
     path = tmp_path / "deep" / "take.csv"
     assert write_headset_csv(path, samples) == 3
     assert [p.name for p in path.parent.iterdir()] == ["take.csv"]
@@ -65,6 +73,16 @@ def test_a_recording_replays_the_same_after_a_round_through_a_table(shared_data,
     for got, want in zip(again.samples, trace.samples, strict=True):
         for side in ("head", "left", "right"):
             assert_close(getattr(got, side), getattr(want, side))
+
+
+def test_a_table_of_before_hands_had_joints_is_one_of_ours(tmp_path):
+    path = tmp_path / "take.csv"
+    write_headset_csv(path, [sample(0, 0), sample(1, 10)])
+    old = [line.rsplit(",", 2)[0] for line in path.read_text().splitlines()]
+    assert old[0].endswith(",origin_moved,emulated")
+    assert parse_table("\n".join([*old, ""]).encode(), "old.csv").samples[1].left.hand is None
+    cut = "\n".join([*old[:2], old[2][:-30]])  # told from a row that ends early on purpose
+    assert any("cut off" in warning for warning in parse_table(cut.encode(), "old.csv").warnings)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +223,9 @@ def test_a_half_empty_device_is_passed_on_for_the_checks():
         (f"t_s,{HEAD_COLUMNS}\n0,x,1,2,0,0,0,1\n", "line 2: 'head_px' must be a number or empty, got 'x'"),
         (f"t_s,{HEAD_COLUMNS},head_kind\n0,{HEAD_CELLS},nose\n", "head_kind is 'nose', wanted one of view, grip"),
         (",".join(f"c{k}" for k in range(2000)), "2000 columns"),
+        (HAND_TABLE.format("AAAA"), "line 2: left_joints have 3 bytes, wanted 800"),
+        (HAND_TABLE.format("%%%%"), "line 2: left_joints must be base64, got '%%%%'"),
+        (HAND_TABLE.format("A" * 1067 + "="), "norm of its quaternion"),
     ],
 )
 def test_broken_tables_are_named(text, says):

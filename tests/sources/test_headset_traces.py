@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
+from bodystream.geometry.hands import HAND_JOINTS
 from bodystream.sources.headset import trace as trace_module
 from bodystream.sources.headset.aframe import WAND_FROM_GRIP_M
 from bodystream.sources.headset.base import HeadsetSource
@@ -114,6 +115,44 @@ def test_iwer_hand_tracking_wins_over_a_controller_of_the_same_hand():
     assert trace.samples[0].right is None
 
 
+def hand_content():
+    """A left hand with all joints, 1 cm apart along the ray's x, the wrist in the middle of the list."""
+    content = iwer_content()
+    order = [*HAND_JOINTS[1:14], "wrist", *HAND_JOINTS[14:], "palm"]
+    content["schema"][1][1]["jointSequence"] = order
+    hand = [number for k in range(26) for number in (0.01 * k, 0.0, 0.0, 0.0, 0.6, 0.0, 0.8, 0.001 * k)]
+    for frame in content["frames"]:
+        for record in frame[8:]:
+            if record[0] == 1:
+                record[9] = list(hand)
+    return content
+
+
+def test_iwer_joints_are_seen_from_the_wrist_in_webxrs_order():
+    hand = parse(hand_content()).samples[0].left.hand
+    steps = np.array([0, *range(-13, 0), *range(1, 12)]) * 0.01  # along the ray's x, from the wrist
+    back = Rotation.from_quat([0.0, 0.6, 0.0, 0.8]).inv()
+    np.testing.assert_allclose(hand.in_wrist_m, back.apply(steps[:, None] * [1.0, 0.0, 0.0]), atol=1e-7)
+    np.testing.assert_allclose(hand.wrist_from_joint_xyzw, np.tile([0, 0, 0, 1.0], (25, 1)), atol=1e-7)
+    np.testing.assert_allclose(hand.radii_m[:2], [0.013, 0.0], atol=1e-7)
+
+
+@pytest.mark.parametrize("number", [8, 15])
+def test_iwer_hand_whose_joint_is_lost_is_a_wrist_alone(number):
+    content = hand_content()
+    content["frames"][0][8][9][number] = None
+    left = parse(content).samples[0].left
+    assert left.kind is DeviceKind.HAND_WRIST and left.hand is None
+    assert parse(content).samples[1].left.hand is not None
+
+
+def test_iwer_joint_away_from_its_hand_is_named():
+    content = hand_content()
+    content["frames"][1][9][9][8] = 5.0
+    with pytest.raises(InputError, match="take.json, frame 1: the hand of input 1 has .* m from the wrist"):
+        parse(content)
+
+
 def test_quest_recording(shared_data):
     """20 s: controllers, hands, controllers; 54 ms and 107 ms without input; a second with the right hand only."""
     trace = read_trace(shared_data / "headset" / "quest3_session.json")
@@ -121,6 +160,10 @@ def test_quest_recording(shared_data):
     kinds = Counter((s.left and s.left.kind.value, s.right and s.right.kind.value) for s in trace.samples)
     assert kinds[("grip", "grip")] == 1027 and kinds[("hand-wrist", "hand-wrist")] == 666
     assert kinds[(None, "hand-wrist")] == 90 and kinds[(None, None)] == 12
+    hands = [d.hand for s in trace.samples for d in (s.left, s.right) if d is not None and d.hand is not None]
+    assert len(hands) == 667 + 756
+    fingertips = np.linalg.norm([hand.in_wrist_m[HAND_JOINTS.index("middle-finger-tip")] for hand in hands], axis=1)
+    assert 0.05 < fingertips.min() and fingertips.max() < 0.22
     # The wrist does not jump when hands take over from controllers: both are in the world.
     for side in ("left", "right"):
         devices = [(s.t_ns, getattr(s, side)) for s in trace.samples if getattr(s, side) is not None]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodystream.errors import InputError
+from bodystream.geometry.hands import hand_bytes
 from bodystream.sources.headset.webxr_messages import (
     End,
     HandPose,
@@ -27,6 +32,7 @@ from bodystream.sources.headset.webxr_messages import (
 )
 from bodystream.types import DeviceKind
 from bodystream.web.limits import MAX_MESSAGE_BYTES
+from helpers.hands import a_hand
 
 HEAD = {"position_m": [0.1, 1.6, -0.2], "rotation_xyzw": [0, 0, 0, 1]}
 POSE = {"type": "pose", "seq": 3, "t_ms": 1234.5, "head": HEAD}
@@ -63,6 +69,52 @@ def test_a_sample_with_both_hands_fits_many_times() -> None:
     hand = HandPose((value, value, value), rotation, True, kind="hand-wrist")
     message = PoseMessage(2**52, 123456789.12345678, RigidPose((value,) * 3, rotation, True), hand, hand, 1e8 + 1 / 3)
     assert len(encode(message)) < MAX_MESSAGE_BYTES / 4
+    whole = msgspec.structs.replace(hand, joints=hand_bytes(a_hand()))
+    assert len(encode(msgspec.structs.replace(message, left=whole, right=whole))) < 0.75 * MAX_MESSAGE_BYTES
+
+
+def test_joints_of_a_hand_arrive_normalised() -> None:
+    hand = a_hand(5)
+    loose = replace(hand, wrist_from_joint_xyzw=hand.wrist_from_joint_xyzw * np.float32(-1.01))
+    text = base64.b64encode(hand_bytes(loose)).decode()
+    message = decode_client(pose(left={**HEAD, "kind": "hand-wrist", "joints": text}))
+    assert isinstance(message, PoseMessage) and message.left is not None
+    found = tracked_device("left", message.left).hand
+    assert found is not None
+    np.testing.assert_array_equal(found.in_wrist_m, hand.in_wrist_m)
+    np.testing.assert_array_equal(found.radii_m, hand.radii_m)
+    np.testing.assert_allclose(found.wrist_from_joint_xyzw, hand.wrist_from_joint_xyzw, atol=1e-6)
+
+
+def joints(change: Callable[[np.ndarray], object] = lambda numbers: None, count: int = 25) -> str:
+    numbers = np.frombuffer(hand_bytes(a_hand()), "<f4").reshape(25, 8).copy()
+    change(numbers)
+    return base64.b64encode(np.resize(numbers, (count, 8)).tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "says"),
+    [
+        (joints(count=24), "hand-wrist", "the left hand have 768 bytes, wanted 800"),
+        (joints(count=26), "hand-wrist", "the left hand have 832 bytes, wanted 800"),
+        ("", "hand-wrist", "have 0 bytes"),
+        (
+            joints(lambda n: n.__setitem__((9, 0), math.nan)),
+            "hand-wrist",
+            "index-finger-tip of the left hand has nan m",
+        ),
+        (joints(lambda n: n.__setitem__((9, 0), 5.0)), "hand-wrist", "index-finger-tip of the left hand has 5 m"),
+        (joints(lambda n: n.__setitem__((2, slice(3, 7)), 0)), "hand-wrist", "0 as the norm of its quaternion"),
+        (joints(lambda n: n.__setitem__((2, 7), 3.0)), "hand-wrist", "3 m as its radius"),
+        (joints(), "grip", "joints go with hand-wrist only"),
+    ],
+)
+def test_joints_that_cannot_be_are_refused_by_name(text: str, kind: str, says: str) -> None:
+    message = decode_client(pose(left={**HEAD, "kind": kind, "joints": text}))
+    assert isinstance(message, PoseMessage) and message.left is not None
+    with pytest.raises(WebXrMessageError, match=says) as caught:
+        tracked_device("left", message.left)
+    assert caught.value.code == "value"
 
 
 finite = st.floats(-100, 100)
@@ -76,7 +128,7 @@ def test_a_pose_comes_back_as_it_was_sent(position, rotation, kind, emulated) ->
     sent = PoseMessage(1, 2.5, None, HandPose(position, unit, emulated, kind=kind), None, 3.5)
     message = decode_client(encode(sent))
     assert message == sent
-    device = tracked_device(message.left)
+    device = tracked_device("left", message.left)
     np.testing.assert_array_equal(device.position_m, position)
     assert device.kind is DeviceKind(kind)
     # q and -q are the same rotation; w >= 0 is ours.
@@ -87,7 +139,7 @@ def test_a_pose_comes_back_as_it_was_sent(position, rotation, kind, emulated) ->
 @pytest.mark.parametrize("scale", [0.99, 1.01])
 def test_a_quaternion_that_was_rounded_is_normalised(scale: float) -> None:
     message = decode_client(pose(head={**HEAD, "rotation_xyzw": [0, 0.6 * scale, 0, -0.8 * scale]}))
-    device = tracked_device(message.head)
+    device = tracked_device("head", message.head)
     np.testing.assert_allclose(device.rotation_xyzw, [0, -0.6, 0, 0.8], atol=1e-12)
     assert device.kind is DeviceKind.VIEW
 
@@ -106,6 +158,9 @@ def test_a_quaternion_that_was_rounded_is_normalised(scale: float) -> None:
         '{"type":"nothing"}',
         '{"version":1}',
         pose(seq=-1),
+        pose(left={**HEAD, "kind": "hand-wrist", "joints": "no base64!"}),
+        pose(left={**HEAD, "kind": "hand-wrist", "joints": [0.5] * 200}),
+        pose(left={**HEAD, "kind": "hand-wrist", "joints": 7}),
         pose(seq=1.5),
         pose(seq=2**60),
         pose(t_ms="1"),

@@ -149,7 +149,8 @@ def source(tmp_path: Path) -> Iterator[WebXrHeadset]:
 @pytest.fixture
 def faked(browser: Any) -> Iterator[Any]:
     script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": FAKE_XR})
-    browser.get_log("browser")
+    browser.get("about:blank")
+    browser.get_log("browser")  # what the page before had to say, whose server may have gone
     yield browser
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
     browser.get("about:blank")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bodystream.geometry.hands import hand_bytes
 from bodystream.sources.headset.webxr_limits import CloseCode, SessionLimits, WireCounts
 from bodystream.sources.headset.webxr_messages import (
     End,
@@ -28,6 +30,7 @@ from bodystream.sources.headset.webxr_messages import (
 from bodystream.sources.headset.webxr_session import HeadsetSession, Phase
 from bodystream.types import DeviceKind, HeadsetSample
 from bodystream.web.limits import LeakyBucket
+from helpers.hands import a_hand
 from helpers.webxr_client import HEAD, LEFT, RIGHT
 
 MS = 1_000_000
@@ -123,6 +126,27 @@ def test_a_pose_becomes_a_sample_at_the_host_time_it_was_read() -> None:
     )
     np.testing.assert_array_equal(sample.left.position_m, LEFT.position_m)
     np.testing.assert_allclose(sample.right.rotation_xyzw, RIGHT.rotation_xyzw)
+
+
+def test_joints_of_a_hand_are_in_the_sample_and_bad_ones_are_answered() -> None:
+    talk = Talk().enter()
+    whole = msgspec.structs.replace(RIGHT, joints=hand_bytes(a_hand()))
+    assert talk.pose(HEAD, LEFT, whole) == []
+    (sample,) = talk.samples
+    assert sample.left is not None and sample.left.hand is None
+    assert sample.right is not None and sample.right.hand is not None
+    np.testing.assert_array_equal(sample.right.hand.in_wrist_m, a_hand().in_wrist_m)
+    (error,) = talk.pose(HEAD, LEFT, msgspec.structs.replace(RIGHT, joints=bytes(24 * 32)))
+    assert isinstance(error, ErrorMessage) and error.code == "value" and not error.fatal
+    assert "768 bytes" in error.message and talk.counts.refused["value"] == 1
+    assert talk.pose(HEAD, LEFT, whole) == []  # and all goes on
+    assert len(talk.samples) == 2
+
+
+def test_a_hand_at_a_guessed_place_has_no_joints_either() -> None:
+    talk = Talk().enter()
+    talk.pose(HEAD, None, msgspec.structs.replace(RIGHT, joints=hand_bytes(a_hand()), emulated=True))
+    assert talk.samples[0].right is None
 
 
 def test_a_predicted_pose_is_valid_at_the_predicted_time() -> None:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from bodystream.errors import InputError, excerpt
+from bodystream.geometry.hands import hand_from_bytes, recorded_hand
 from bodystream.types import (
     CameraIntrinsics,
     DeviceKind,
@@ -146,12 +147,16 @@ class FrameMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     exact: bool = True
 
 
-class DeviceMessage(msgspec.Struct, frozen=True):
-    """A tracked device: position [m] and quaternion xyzw as they came, and which point of the body it is."""
+class DeviceMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tracked device: position [m] and quaternion xyzw as they came, and which point of the body it is.
+
+    `joints` are those of a tracked hand, as of `geometry.hands.hand_bytes`, in base64.
+    """
 
     position_m: Annotated[tuple[float, ...], msgspec.Meta(min_length=3, max_length=3)]
     rotation_xyzw: Annotated[tuple[float, ...], msgspec.Meta(min_length=4, max_length=4)]
     kind: str
+    joints: bytes | None = None
 
 
 class SampleMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -281,8 +286,8 @@ def take_camera(message: CameraMessage, where: str) -> TakeCamera:
 
 
 def sample_message(sample: HeadsetSample) -> SampleMessage:
-    """For the file; left out are the truth of a sample that was made from a motion, and a device whose numbers are not
-    finite."""
+    """For the file; left out are the truth of a sample that was made from a motion, a device whose numbers are not
+    finite, and joints of a hand that cannot be."""
     return SampleMessage(
         index=sample.index,
         t_ns=int(sample.t_ns),
@@ -300,7 +305,7 @@ def sample_of(message: SampleMessage, where: str) -> HeadsetSample:
     """From the file.
 
     Raises:
-        InputError: a device of an unknown kind, or a time of more than 64 bits.
+        InputError: a device of an unknown kind, joints that are no hand, or a time of more than 64 bits.
     """
     for value in (message.index, message.t_ns, message.device_t_ns or 0, message.lap):
         if not -(2**63) <= value < 2**63:
@@ -377,7 +382,7 @@ def _device_message(device: TrackedDevice | None) -> DeviceMessage | None:
     position, rotation = tuple(map(float, device.position_m)), tuple(map(float, device.rotation_xyzw))
     if not all(map(math.isfinite, (*position, *rotation))):
         return None
-    return DeviceMessage(position, rotation, device.kind.value)
+    return DeviceMessage(position, rotation, device.kind.value, recorded_hand(device.hand))
 
 
 def _device(message: DeviceMessage | None, where: str) -> TrackedDevice | None:
@@ -390,4 +395,5 @@ def _device(message: DeviceMessage | None, where: str) -> TrackedDevice | None:
             f"{where}: a device of the kind {excerpt(message.kind)}, wanted one of {', '.join(DeviceKind)}"
         ) from error
     position, rotation = np.array(message.position_m, np.float64), np.array(message.rotation_xyzw, np.float64)
-    return TrackedDevice(position, rotation, kind)
+    hand = None if message.joints is None else hand_from_bytes(message.joints, f"{where}: a hand")
+    return TrackedDevice(position, rotation, kind, hand)

@@ -1,7 +1,7 @@
 """The values that cross stages. Each is immutable and carries the timestamp of what it was computed from."""
 
 from bodystream.types.base import Array, Status
-from bodystream.types.bodies import BodyPose, DeviceKind, HeadsetSample, TimedPose, TrackedDevice
+from bodystream.types.bodies import BodyPose, DeviceKind, HandJoints, HeadsetSample, TimedPose, TrackedDevice
 from bodystream.types.cameras import LensCamera, RawImages, RgbdCalibration
 from bodystream.types.frames import CameraIntrinsics, FlowField, Foreground, FrameTruth, RgbdFrame
 from bodystream.types.surfaces import BoneMotion, GraphSnapshot, Mesh, MeshPart, SkinnedMesh
@@ -16,6 +16,7 @@ __all__ = [
     "Foreground",
     "FrameTruth",
     "GraphSnapshot",
+    "HandJoints",
     "HeadsetSample",
     "LensCamera",
     "Mesh",

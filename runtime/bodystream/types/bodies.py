@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bodystream.types.base import Array, Status
 
-__all__ = ["BodyPose", "DeviceKind", "HeadsetSample", "TimedPose", "TrackedDevice"]
+__all__ = ["BodyPose", "DeviceKind", "HandJoints", "HeadsetSample", "TimedPose", "TrackedDevice"]
 
 
 class DeviceKind(enum.StrEnum):
@@ -24,18 +24,38 @@ class DeviceKind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HandJoints:
+    """The 25 joints of a tracked hand (`geometry.hands.HAND_JOINTS`), seen from its wrist.
+
+    The wrist's frame is that of `DeviceKind.HAND_WRIST`; `geometry.hands.hand_in_world` takes them to the world.
+
+    Attributes:
+        in_wrist_m: (25, 3) float32 where the joints are [m]; the first is the wrist itself, at 0.
+        wrist_from_joint_xyzw: (25, 4) float32 unit quaternions; a joint has -z along its bone towards the finger's tip
+            and y out of the back of the hand.
+        radii_m: (25,) float32 from the joint to the skin [m]; 0 where that is not known.
+    """
+
+    in_wrist_m: Array
+    wrist_from_joint_xyzw: Array
+    radii_m: Array
+
+
+@dataclass(frozen=True, slots=True)
 class TrackedDevice:
-    """One tracked rigid thing in the world: right-handed, y up, the floor at y = 0.
+    """One tracked thing in the world: right-handed, y up, the floor at y = 0.
 
     Attributes:
         position_m: (3,) float64.
         rotation_xyzw: (4,) float64 unit quaternion, world from device.
         kind: what point it is of.
+        hand: of a `HAND_WRIST`, all joints of the hand, where the device tells them.
     """
 
     position_m: Array
     rotation_xyzw: Array
     kind: DeviceKind
+    hand: HandJoints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,7 @@ class HeadsetSample:
         index: counts the samples that the source has seen, from 0; gaps are samples it lost.
         t_ns: host monotonic clock that the poses are valid for.
         head: None while the headset itself is not tracked.
-        left, right: the hands or what they hold; None while not tracked.
+        left, right: the hands or what they hold; None while not tracked. `left.hand` has the joints of a tracked hand.
         device_t_ns: the device's own clock, or None.
         truth: the pose it was made from, of a synthetic source, or None.
         origin_moved: the source knows that the world's origin moved since the sample before, as by recentring.

@@ -2,7 +2,7 @@
 import { HEADSET_VERSION, handPose, isFinal, rigid } from "./messages.ts";
 import type { FromServer, PoseMessage, SpaceKind, ToServer } from "./messages.ts";
 
-const MAX_BUFFERED = 2000; // bytes; above, the network is behind, and a newer pose is worth more than this one
+const MAX_BUFFERED = 6000; // bytes, of which both hands with all joints take 2700; above, the network is behind, and a newer pose is worth more than this one
 const RETRY_MS = 1000;
 const GUESSED_EVERY = 100; // frames between two looks at which hands are only guessed
 

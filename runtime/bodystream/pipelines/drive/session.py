@@ -13,6 +13,7 @@ from bodystream.avatar import VrmAvatar
 from bodystream.avatar.open import AvatarChoice
 from bodystream.device import describe_device, select_device
 from bodystream.errors import BodystreamError, InputError, NotReadyError, SourceError, excerpt
+from bodystream.geometry.hands import check_hand
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
@@ -306,6 +307,8 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
                     f"sample {item.index}: kind of {side} must be a bodystream.types.DeviceKind, got "
                     f"{excerpt(device.kind)}"
                 )
+            if device.hand is not None:
+                check_hand(device.hand, f"{side} of sample {item.index}")
 
     def _close_pipeline(self) -> None:
         self._driver.close()

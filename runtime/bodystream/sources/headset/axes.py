@@ -16,7 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import ConfigurationError, excerpt
-from bodystream.types import Array
+from bodystream.types import Array, HandJoints
 
 __all__ = [
     "CONVENTIONS",
@@ -26,6 +26,7 @@ __all__ = [
     "AxisConversion",
     "axis_matrix",
     "conversion",
+    "hand_in_our_axes",
     "mirrored",
 ]
 
@@ -323,3 +324,17 @@ def _whole(up: str, best: _Hypothesis, t: Array, head: Array, turns: Array, hand
 def conversion(axes: str, device_axes: str | None = None) -> AxisConversion:
     """The same conversion again for the same axes."""
     return AxisConversion(axes, device_axes)
+
+
+def hand_in_our_axes(hand: HandJoints, scale: float, device_axes: str) -> HandJoints:
+    """The joints of a hand, whose wrist and bones had these axes, in metres and with ours.
+
+    Args:
+        scale: metres per unit of what came.
+    """
+    turn = conversion(device_axes)  # of wrist and bone alike: R = D^T R' D
+    return HandJoints(
+        np.array([turn.position(p) for p in hand.in_wrist_m.tolist()], np.float32) * np.float32(scale),
+        np.array([turn.rotation(q) for q in hand.wrist_from_joint_xyzw.tolist()], np.float32),
+        hand.radii_m * np.float32(scale),
+    )

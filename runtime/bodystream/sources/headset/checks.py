@@ -18,7 +18,15 @@ from typing import Literal
 import numpy as np
 
 from bodystream.errors import ConfigurationError
-from bodystream.sources.headset.axes import CONVENTIONS, OUR_AXES, AxesEvidence, AxesVerdict, conversion, mirrored
+from bodystream.sources.headset.axes import (
+    CONVENTIONS,
+    OUR_AXES,
+    AxesEvidence,
+    AxesVerdict,
+    conversion,
+    hand_in_our_axes,
+    mirrored,
+)
 from bodystream.sources.headset.check_messages import MESSAGES
 from bodystream.sources.headset.evidence import BodyEvidence
 from bodystream.timing import LONGEST_GAP_S
@@ -350,9 +358,12 @@ class SampleChecker:
         if self._read_as[2] != OUR_AXES:
             turn = conversion(self._read_as[2], self._read_as[3])
             (x, y, z), q = turn.position([x, y, z]), turn.rotation(q)
+        hand = device.hand
+        if hand is not None and (scale != 1.0 or self._read_as[2] != OUR_AXES):
+            hand = hand_in_our_axes(hand, scale, self._read_as[3] or self._read_as[2])
         # What has the right length already stays bit for bit what it is: a recording of checked samples is the same.
         norm = math.copysign(1.0 if abs(norm - 1) < 1e-12 else norm, q[3])
-        return TrackedDevice(np.array((x, y, z)), np.array([value / norm for value in q]), device.kind)
+        return TrackedDevice(np.array((x, y, z)), np.array([value / norm for value in q]), device.kind, hand)
 
     def _check_head(self, t_ns: int, head: TrackedDevice, dt_s: float, flags: list[str]) -> None:
         height = head.position_m[1]

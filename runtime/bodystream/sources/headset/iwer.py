@@ -13,13 +13,14 @@ place of its numbers, and inputs of a frame come in any order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bodystream.errors import InputError
+from bodystream.geometry.hands import HAND_JOINTS, check_hand
 from bodystream.sources.headset.base import Trace
 from bodystream.sources.headset.records import (
     MAX_SAMPLES,
@@ -30,7 +31,7 @@ from bodystream.sources.headset.records import (
     shown,
     since_start_ns,
 )
-from bodystream.types import Array, DeviceKind, HeadsetSample, TrackedDevice
+from bodystream.types import Array, DeviceKind, HandJoints, HeadsetSample, TrackedDevice
 
 __all__ = ["is_iwer", "parse_iwer"]
 
@@ -48,6 +49,7 @@ class _Input:
         grip: where the grip pose is in an input's list, or None.
         hand: where the hand's joints are, or None.
         wrist: which of the joints is the wrist. joints: how many there are.
+        order: where each of WebXR's 25 joints is among them; None where they are not all there.
     """
 
     side: str | None
@@ -55,6 +57,7 @@ class _Input:
     hand: int | None
     wrist: int = 0
     joints: int = 0
+    order: tuple[int, ...] | None = None
 
 
 def is_iwer(content: Any) -> bool:
@@ -63,7 +66,7 @@ def is_iwer(content: Any) -> bool:
 
 
 def parse_iwer(content: dict[str, Any], name: str) -> Trace:
-    """Decoded JSON to samples: hand tracking's wrist where there is one, else the grip pose.
+    """Decoded JSON to samples: hand tracking's wrist and joints where there are such, else the grip pose.
 
     Raises:
         InputError: a record is not as the format says.
@@ -130,16 +133,21 @@ def _read_schema(schema: Any, name: str) -> tuple[dict[int, _Input], list[str]]:
         if description.get("hasGrip"):
             grip, place = place, place + 1
         wrist = joints = 0
+        order = None
         if description.get("hasHand"):
             hand = place
             sequence = description.get("jointSequence")
             if not isinstance(sequence, list) or "wrist" not in sequence or len(sequence) > 64:
                 raise InputError(f"{where}: `jointSequence` must name the joints, `wrist` among them")
             wrist, joints = sequence.index("wrist"), len(sequence)
+            if all(joint in sequence for joint in HAND_JOINTS):
+                order = tuple(sequence.index(joint) for joint in HAND_JOINTS)
         on_hand = description.get("targetRayMode", "tracked-pointer") == "tracked-pointer"
         if on_hand and side in ("left", "right") and grip is None and hand is None:
             warnings.append(f"{name}: the {side} input {index} has neither a grip nor a hand pose and is left out")
-        inputs[index] = _Input(side if on_hand and side in ("left", "right") else None, grip, hand, wrist, joints)
+        inputs[index] = _Input(
+            side if on_hand and side in ("left", "right") else None, grip, hand, wrist, joints, order
+        )
     return inputs, warnings
 
 
@@ -167,7 +175,9 @@ def _read_input(record: Any, inputs: dict[int, _Input], where: str) -> tuple[str
             wrist = numbers_or_lost(joints[at : at + 7], 7, where, f"wrist of input {index}")
             # An untracked joint is written as zeros.
             if wrist is not None and np.linalg.norm(ray[3:]) > _MIN_NORM and np.linalg.norm(wrist[3:]) > _MIN_NORM:
-                return description.side, _compose(np.array(ray), np.array(wrist), DeviceKind.HAND_WRIST)
+                device = _compose(np.array(ray), np.array(wrist), DeviceKind.HAND_WRIST)
+                what = f"{where}: the hand of input {index}"
+                return description.side, replace(device, hand=_hand(joints, wrist, description, what))
     if description.grip is not None:
         grip = _part(record, description.grip, where, "grip")
         pose = None if grip is None else numbers_or_lost(grip, 7, where, f"grip of input {index}")
@@ -184,6 +194,27 @@ def _part(record: list[Any], place: int, where: str, what: str) -> list[Any] | N
     if not isinstance(part, list):
         raise InputError(f"{where}: the {what} of input {record[0]} must be a list of numbers, got {shown(part)}")
     return part
+
+
+def _hand(numbers: list[Any], wrist: list[float], description: _Input, what: str) -> HandJoints | None:
+    """All joints, seen from the wrist; None where one of them is not there."""
+    if description.order is None:
+        return None
+    rows = [
+        numbers_or_lost(numbers[at * _JOINT_SIZE : (at + 1) * _JOINT_SIZE], _JOINT_SIZE, what, f"joint {at}")
+        for at in description.order
+    ]
+    if any(row is None for row in rows):
+        return None
+    joints = np.array(rows, np.float64)
+    if np.linalg.norm(joints[:, 3:7], axis=1).min() <= _MIN_NORM:
+        return None
+    back = Rotation.from_quat(wrist[3:]).inv()
+    rotations = (back * Rotation.from_quat(joints[:, 3:7])).as_quat(canonical=True)
+    places = back.apply(joints[:, :3] - np.array(wrist[:3]))
+    hand = HandJoints(places.astype(np.float32), rotations.astype(np.float32), joints[:, 7].astype(np.float32))
+    check_hand(hand, what)
+    return hand
 
 
 def _compose(parent: Array, child: Array, kind: DeviceKind) -> TrackedDevice:

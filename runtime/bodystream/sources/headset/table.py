@@ -9,7 +9,9 @@ A header names the columns; their order is free, and columns of other names are 
   is `view` for the head and `grip` for the hands.
 
 - `origin_moved`: 1 where the world's origin moved since the row before; `emulated`: those of `left` and `right` whose
-  place was only guessed. Both may be absent.
+  place was only guessed;
+- `left_joints`, `right_joints`: of a tracked hand (`hand-wrist`) its 25 joints, as of `geometry.hands.hand_bytes`, in
+  base64; else empty. Each of the four may be absent.
 
 Cells of a device that is not tracked are empty in all of its columns, or hold what writers put there instead (`nan`,
 `null`, `None`, ...), or are absent from the end of the row. Axes are right-handed, y up, the floor at y = 0. The
@@ -18,19 +20,22 @@ separator is a comma, a semicolon or a tab.
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import math
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from bodystream.errors import InputError, SourceError, excerpt
 from bodystream.files import finish_part
+from bodystream.geometry.hands import hand_from_bytes, recorded_hand
 from bodystream.sources.headset.base import Trace
 from bodystream.sources.headset.records import MAX_SAMPLES, is_missing, raw_device, since_start_ns
-from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+from bodystream.types import DeviceKind, HandJoints, HeadsetSample, TrackedDevice
 
 __all__ = ["HeadsetCsvWriter", "finish_table", "parse_table", "write_headset_csv"]
 
@@ -42,8 +47,11 @@ _MAX_TIME_NS = 8e18
 """Nanoseconds since 1970 are 1.8e18; beyond this they and a recording's length do not fit into 64 bits."""
 _MAX_COLUMNS = 1024
 _MAX_LINE = 1 << 16
-_EXTRAS = ("origin_moved", "emulated")
-_HEADER = ["t_ns", *(f"{device}_{part}" for device in _DEVICES for part in (*_PARTS, "kind")), *_EXTRAS]
+_JOINTS = {"left": "left_joints", "right": "right_joints"}
+_EXTRAS = ("origin_moved", "emulated", *_JOINTS.values())
+_BEFORE = ["t_ns", *(f"{device}_{part}" for device in _DEVICES for part in (*_PARTS, "kind")), *_EXTRAS[:2]]
+"""What was written before hands had joints."""
+_HEADER = [*_BEFORE, *_JOINTS.values()]
 
 
 def parse_table(data: bytes, name: str) -> Trace:
@@ -121,7 +129,7 @@ class _Table:
     def __init__(self, header: list[str], name: str) -> None:
         self._name = name
         self._header = header
-        self._written_here = header == _HEADER
+        self._written_here = header in (_HEADER, _BEFORE)
         if len(header) > _MAX_COLUMNS:
             raise InputError(f"{name} has {len(header)} columns, at most {_MAX_COLUMNS} are read: is this a CSV table?")
         twice = sorted({column for column in header if header.count(column) > 1 and column})
@@ -218,11 +226,13 @@ class _Table:
         if self._written_here and not kind:
             raise InputError(f"{where}: {device}_kind is empty: a line that was cut off")
         try:
-            return raw_device(values, _DEVICES[device] if is_missing(kind) else DeviceKind(kind))
+            found = raw_device(values, _DEVICES[device] if is_missing(kind) else DeviceKind(kind))
         except ValueError as error:
             raise InputError(
                 f"{where}: {device}_kind is {excerpt(kind)}, wanted one of {', '.join(DeviceKind)}"
             ) from error
+        joints = self._extra(row, _JOINTS[device]) if device in _JOINTS else ""
+        return replace(found, hand=_hand(joints, f"{where}: {_JOINTS[device]}")) if joints else found
 
     def _value(self, cell: str, place: int, where: str) -> float:
         if is_missing(cell):
@@ -233,6 +243,14 @@ class _Table:
             raise InputError(
                 f"{where}: {excerpt(self._header[place])} must be a number or empty, got {excerpt(cell)}"
             ) from error
+
+
+def _hand(cell: str, what: str) -> HandJoints:
+    try:
+        data = base64.b64decode(cell, validate=True)
+    except ValueError as error:  # binascii's error is one
+        raise InputError(f"{what} must be base64, got {excerpt(cell)}: a line that was cut off") from error
+    return hand_from_bytes(data, what)
 
 
 class HeadsetCsvWriter:
@@ -273,7 +291,9 @@ class HeadsetCsvWriter:
             else:
                 row += [repr(float(value)) for value in (*device.position_m, *device.rotation_xyzw)]
                 row.append(device.kind.value)
-        self._write([*row, int(sample.origin_moved), " ".join(sample.emulated)])
+        hands = [None if device is None else recorded_hand(device.hand) for device in (sample.left, sample.right)]
+        joints = ["" if data is None else base64.b64encode(data).decode() for data in hands]
+        self._write([*row, int(sample.origin_moved), " ".join(sample.emulated), *joints])
 
     def flush(self) -> None:
         """Hand over to the system what was written so far.

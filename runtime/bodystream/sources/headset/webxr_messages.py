@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from bodystream.errors import InputError
-from bodystream.types import DeviceKind, TrackedDevice
+from bodystream.geometry.hands import hand_from_bytes
+from bodystream.types import DeviceKind, HandJoints, TrackedDevice
 from bodystream.web.limits import MAX_MESSAGE_BYTES
 
 __all__ = [
@@ -82,9 +83,15 @@ class RigidPose(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HandPose(RigidPose, frozen=True, omit_defaults=True, kw_only=True):
-    """A hand: the grip pose of what it holds, or the wrist, the first of WebXR's 25 hand joints."""
+    """A hand: the grip pose of what it holds, or the wrist, the first of WebXR's 25 hand joints.
+
+    Attributes:
+        joints: all 25 of a tracked hand, seen from the wrist, as `geometry.hands.hand_bytes` writes them; base64 in
+            JSON. As numbers of JSON they would take five times as many bytes.
+    """
 
     kind: Literal["grip", "hand-wrist"]
+    joints: bytes | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -222,12 +229,22 @@ def display_ahead_ms(pose: PoseMessage) -> float | None:
     return ahead_ms if -1000 <= ahead_ms <= 250 else None  # so is nothing that is not finite
 
 
-def tracked_device(pose: RigidPose) -> TrackedDevice:
-    """A pose that `decode_client` has checked, with its quaternion normalised, w >= 0."""
+def tracked_device(name: str, pose: RigidPose) -> TrackedDevice:
+    """A pose that `decode_client` has checked, with its quaternion normalised, w >= 0.
+
+    Args:
+        name: `head`, `left` or `right`, for messages.
+
+    Raises:
+        WebXrMessageError: `value` where the joints of a hand are not as `geometry.hands` has them, or are of no hand.
+    """
     rotation = np.array(pose.rotation_xyzw, np.float64)
     rotation /= np.copysign(np.linalg.norm(rotation), rotation[3])
-    kind = DeviceKind(pose.kind) if isinstance(pose, HandPose) else DeviceKind.VIEW
-    return TrackedDevice(np.array(pose.position_m, np.float64), rotation, kind)
+    kind, hand = DeviceKind.VIEW, None
+    if isinstance(pose, HandPose):
+        kind = DeviceKind(pose.kind)
+        hand = None if pose.joints is None else _hand_joints(name, pose, pose.joints)
+    return TrackedDevice(np.array(pose.position_m, np.float64), rotation, kind, hand)
 
 
 def _decode(decoder: msgspec.json.Decoder, data: str | bytes):
@@ -240,6 +257,18 @@ def _decode(decoder: msgspec.json.Decoder, data: str | bytes):
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         # A part of the sender's own text may be in the message: it goes back to the sender and into logs.
         raise WebXrMessageError("malformed", f"not a message of this format: {str(error)[:200]}") from error
+
+
+def _hand_joints(name: str, pose: HandPose, data: bytes) -> HandJoints:
+    if pose.kind != "hand-wrist":
+        raise WebXrMessageError("value", f"the {name} hand is of the kind {pose.kind}: joints go with hand-wrist only")
+    try:
+        hand = hand_from_bytes(data, f"the {name} hand")
+    except InputError as error:
+        raise WebXrMessageError("value", str(error)) from error
+    rotations = hand.wrist_from_joint_xyzw
+    rotations /= np.copysign(np.linalg.norm(rotations, axis=1), rotations[:, 3])[:, None]
+    return hand
 
 
 def _check_time(name: str, time_ms: float) -> None:

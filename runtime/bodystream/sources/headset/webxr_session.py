@@ -222,6 +222,8 @@ class HeadsetSession:
                 "performance.now() for both",
                 now_ns,
             )
+        head = None if pose.head is None else tracked_device("head", pose.head)
+        hands = {side: self._hand(side, getattr(pose, side)) for side in _SIDES}  # before anything is noted of it
         self._misfit_ns = None
         if lag_s > self._limits.late_s:
             self._counts.refused["late"] += 1
@@ -246,9 +248,9 @@ class HeadsetSession:
         # It cannot have been read after it arrived.
         self._give(
             min(read_ns, now_ns) + ahead_ns,
-            None if pose.head is None else tracked_device(pose.head),
-            self._hand(pose.left),
-            self._hand(pose.right),
+            head,
+            hands["left"],
+            hands["right"],
             device_ns + ahead_ns,
             emulated,
         )
@@ -311,14 +313,14 @@ class HeadsetSession:
         moved, self._origin_moved = self._origin_moved, False
         self._deliver(HeadsetSample(index, t_ns, head, left, right, device_t_ns, origin_moved=moved, emulated=emulated))
 
-    def _hand(self, pose: RigidPose | None) -> TrackedDevice | None:
+    def _hand(self, side: str, pose: RigidPose | None) -> TrackedDevice | None:
         if pose is None:
             return None
         if pose.emulated:
             # A browser lets the controller hang at a guessed place; to leave it out says what is known.
             self._counts.emulated += 1
             return None
-        return tracked_device(pose)
+        return tracked_device(side, pose)
 
     def _watch(self, now_ns: int) -> None:
         limits = self._limits
