@@ -9,6 +9,7 @@ import torch
 
 from bodystream.bundles import Bundle
 from bodystream_export.avatar.convert import Fineness, Prepared, skeleton_of, write_avatar
+from bodystream_export.avatar.known_poses import write_known_poses
 from bodystream_export.avatar.prepare import heading_bones, ways_through
 from bodystream_training.avatar.model import Ins, InsConfig, skin
 from helpers.ball_people import ball_take, ball_truth
@@ -54,4 +55,5 @@ def prepared_balls() -> Prepared:
 def write_balls(folder: Path, prepared: Prepared, fineness: Fineness) -> Bundle:
     """A bundle of them."""
     folder.mkdir(parents=True, exist_ok=True)
+    write_known_poses(ball_take(40, 3), folder)
     return write_avatar(prepared, fineness, folder, name=folder.name, version=1, provenance={})

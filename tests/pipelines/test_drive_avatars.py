@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import warp as wp
 
+from bodystream.avatar.base import FAR_FLAG, FarPose, Posing
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.pipelines.drive.files import DriveFiles
@@ -22,6 +23,7 @@ from bodystream.pipelines.recovery import recover_folder
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.viewer import BodyViewer
 from bodystream.sinks.viewer.body_page import BodyPage
+from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.sources.motion import find_takes
 from helpers.drive_parts import ESTIMATOR, new_driver, samples_of, t_pose
 from helpers.headset_motions import walking
@@ -161,3 +163,26 @@ def test_the_version_of_a_skin_grows_with_each_avatar() -> None:
 def test_an_unknown_avatar_is_refused_at_the_start() -> None:
     with pytest.raises(InputError, match="there is no avatar 'nobody'"):
         new_driver(avatar="nobody")
+
+
+class Unsure(PlainAvatar):
+    """It knows no pose in which the left arm is ahead."""
+
+    def pose_on_device(self, rotations: np.ndarray, root_position_m: np.ndarray) -> None:
+        super().pose_on_device(rotations, root_position_m)
+        ahead = rotations[JOINTS.index("left_shoulder"), 1] < -0.1
+        far = FarPose("left_shoulder", 50.0, 30.0, ("left_shoulder",)) if ahead else None
+        self.posing = Posing("guessing", "it knows no better", far)
+
+
+def test_poses_far_from_training_are_flagged_counted_and_told_once() -> None:
+    notes: list[str] = []
+    source = MotionHeadset(walking(1.0), RATE_HZ)
+    session = DriveSession(source, DriveConfig(avatar=Unsure, estimator=ESTIMATOR), device="cpu", on_note=notes.append)
+    session.run()
+    report = session.report
+    assert 0 < report.flags[FAR_FLAG] <= report.frames.processed
+    (warning,) = [text for text in report.warnings if "left shoulder" in text]
+    assert warning.endswith(f"such poses have the flag {FAR_FLAG}") and warning in session.warnings
+    session.close()
+    assert notes.count(f"warning: {warning}") == 1

@@ -13,7 +13,7 @@ import pytest
 import trimesh
 
 from bodystream.avatar import LbsAvatar, open_avatar
-from bodystream.avatar.base import FarPose, Posing
+from bodystream.avatar.base import FAR_FLAG, FarPose, Posing
 from bodystream.avatar.open import AvatarChoice
 from bodystream.device import select_device
 from bodystream.errors import ConfigurationError, InputError
@@ -21,7 +21,7 @@ from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.pipelines.repose.files import PlySequence, Sheet, output_for
 from bodystream.pipelines.repose.motion import MotionPart, cut
-from bodystream.pipelines.repose.pipeline import FAR_FLAG, Reposer
+from bodystream.pipelines.repose.pipeline import Reposer
 from bodystream.pipelines.repose.run import repose
 from bodystream.pipelines.repose.viewer import Playback
 from bodystream.sinks.reports.figures import write_json

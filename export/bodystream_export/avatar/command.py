@@ -55,6 +55,7 @@ class ExportAvatar:
         from bodystream.errors import ConfigurationError
         from bodystream_export.avatar.convert import FINENESSES, prepare, write_avatar
         from bodystream_export.avatar.errors import avatar_differences
+        from bodystream_export.avatar.known_poses import write_known_poses
         from bodystream_export.bundle import write_graphs, write_metrics
         from bodystream_export.measure import measure_graphs
         from bodystream_export.parity import parity_table, refuse_too_far
@@ -76,6 +77,7 @@ class ExportAvatar:
             folder = Path(made) / place.name
             for fineness in FINENESSES:
                 folder.mkdir(exist_ok=True)
+                write_known_poses(take, folder)
                 bundle = write_avatar(
                     prepared, fineness, folder, name=place.name, version=self.bundle_version,
                     provenance=_provenance(facts, take.subject, take.outfit, take.origin),

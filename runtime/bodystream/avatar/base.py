@@ -14,7 +14,10 @@ from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.types import Array, Mesh, SkinnedMesh
 
-__all__ = ["Avatar", "FarPose", "Posing", "pose_quaternions"]
+__all__ = ["FAR_FLAG", "Avatar", "FarPose", "Posing", "pose_quaternions"]
+
+FAR_FLAG = "far_from_training"
+"""Flag of a pose that is far from all that its avatar was learned from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import warp as wp
 
-from bodystream.avatar.base import Posing, pose_quaternions
+from bodystream.avatar.base import FarPose, Posing, pose_quaternions
 from bodystream.avatar.clothed.body import (
     CANONICAL_GRAPH,
     DEFORMED_GRAPH,
@@ -18,6 +18,7 @@ from bodystream.avatar.clothed.body import (
 )
 from bodystream.avatar.clothed.bones import BonePoser
 from bodystream.avatar.clothed.exact import ExactPoser
+from bodystream.avatar.clothed.known_poses import load_known_poses
 from bodystream.avatar.clothed.tables import TablePoser
 from bodystream.avatar.heading import bones_in_heading
 from bodystream.avatar.own_bones import OwnBones
@@ -41,7 +42,7 @@ class ClothedModel:
         bundle: of the kind `avatar`.
 
     Attributes:
-        body: see `ClothedBody`. build: its proportions.
+        body: see `ClothedBody`. build: its proportions. known_poses: that it was learned from.
 
     Raises:
         BundleError: it is of another kind or version, or damaged.
@@ -49,7 +50,7 @@ class ClothedModel:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.body = bundle, load_clothed(bundle)
-        self.build = _build(self.body)
+        self.build, self.known_poses = _build(self.body), load_known_poses(bundle)
 
 
 class ClothedAvatar(PosedAvatar):
@@ -84,6 +85,7 @@ class ClothedAvatar(PosedAvatar):
         self._on = select_device("cpu") if device is None else device
         self._retarget = None if skeleton is None else Retarget(skeleton, model.build)
         self._bones = BonePoser(model.body)
+        self._far: FarPose | None = None  # of the last pose
         self._provider: ProviderName = provider
         self._tables: TablePoser | None = None
         self._exact: ExactPoser | None = None
@@ -112,10 +114,10 @@ class ClothedAvatar(PosedAvatar):
     @property
     def posing(self) -> Posing:
         if self._tables is None:
-            return Posing("network", "it was asked for")
+            return Posing("network", "it was asked for", self._far)
         if self._poser is not self._tables:
-            return Posing("network", "the pose spreads the surface wider than the tables reach")
-        return Posing("tables", "they come to what the network does, and take less time")
+            return Posing("network", "the pose spreads the surface wider than the tables reach", self._far)
+        return Posing("tables", "they come to what the network does, and take less time", self._far)
 
     def pose_on_device(self, rotations: Array, root_position_m: Array) -> None:
         """Fill `vertices` and `normals`; see `Avatar.pose_on_device`."""
@@ -123,6 +125,7 @@ class ClothedAvatar(PosedAvatar):
         if self._retarget is not None:
             taken = self._retarget.pose(BodyPose(0, quaternions, root))
             quaternions, root = taken.rotations_xyzw, taken.root_position_m
+        self._far = self.model.known_poses.far(quaternions)
         bones, frame = bones_in_heading(self._bones.posed(quaternions, root))
         if self._tables is not None:
             self._poser = self._tables

@@ -10,6 +10,7 @@ import numpy as np
 import warp as wp
 
 from bodystream.avatar import Avatar
+from bodystream.avatar.base import FAR_FLAG
 from bodystream.avatar.open import SHIPPED_AVATAR, AvatarChoice, avatar_label, avatar_maker
 from bodystream.bundles import BundleChoice
 from bodystream.device.transfers import download
@@ -143,6 +144,7 @@ class Driver:
         self.checker = SampleChecker(self.config.headset)
         self.predictor = PosePredictor(self.config.prediction)
         self.restarts = 0
+        self._far_warnings: list[str] = []
         self._device = device
         self._on_calibrated = on_calibrated
         self.person = Person(
@@ -203,6 +205,11 @@ class Driver:
         """Name and version of the network."""
         manifest = self._sampler.bundle.manifest
         return f"{manifest.name} {manifest.version}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of samples and poses so far, each once."""
+        return [*self.checker.warnings, *self._far_warnings]
 
     @property
     def avatar_label(self) -> str:
@@ -266,11 +273,22 @@ class Driver:
             failure = error
             pose = self._held(sample.t_ns, error)
         self._unposed = pose
+        flags = checked.flags
         if self.skin is None:  # it has no other surface, and one that is simulated goes through every pose
             self._pose_avatar()
-        pose = _flagged(pose, checked.flags)
+            flags += self._far_flags()
+        pose = _flagged(pose, flags)
         self.predictor.push(pose)
         return replace(self._result(sample, joints, pose), failure=failure, notes=self.person.notes())
+
+    def _far_flags(self) -> tuple[str, ...]:
+        """Of the avatar's last pose."""
+        far = self.avatar.posing.far
+        if far is None:
+            return ()
+        if not self._far_warnings:
+            self._far_warnings.append(f"{far}; such poses have the flag {FAR_FLAG}")
+        return (FAR_FLAG,)
 
     def _held(self, t_ns: int, error: BodystreamError) -> BodyPose:
         """The last pose, or standing where there was none, in the place of one that could not be computed."""

@@ -101,7 +101,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         self._name = "pushed samples" if source is None else source.name
         self._nominal_hz = None if source is None else source.rate_hz
         self._on_calibrated = on_calibrated
-        self._warnings_told = 0
+        self._warnings_told: set[str] = set()
         self._first_failure: BodystreamError | None = None
         self.failed = 0
         warm_up(self.device, on_kernel_build, DRIVE_MODULES)
@@ -139,7 +139,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Of source, samples, sinks and listeners so far, each once."""
-        return tuple(dict.fromkeys((*self._intake.counts.warnings, *self._driver.checker.warnings, *super().warnings)))
+        return tuple(dict.fromkeys((*self._intake.counts.warnings, *self._driver.warnings, *super().warnings)))
 
     @property
     def report(self) -> DriveReport:
@@ -153,7 +153,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             source=SourceSection(self._name, counts.delivered, counts.lost, counts.reconnects, counts.warnings),
             calibration=() if calibration is None else calibration.lines,
             restarts=driver.restarts,
-            warnings=[*driver.checker.warnings, *self._sink_warnings()],
+            warnings=[*driver.warnings, *self._sink_warnings()],
         )
 
     def _open(self) -> None:
@@ -217,9 +217,10 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             self._reset.clear()
             driver.restart()
         result = driver.step(item)
-        for warning in driver.checker.warnings[self._warnings_told :]:
-            self._note(f"warning: {warning}")
-        self._warnings_told = len(driver.checker.warnings)
+        for warning in driver.warnings:
+            if warning not in self._warnings_told:
+                self._warnings_told.add(warning)
+                self._note(f"warning: {warning}")
         if result is None:
             return None
         for note in result.notes:
@@ -262,7 +263,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             rate_hz=self._intake.rate_hz,
             latency_ms=self._intake.latency_ns * 1e-6,
             is_live=self._intake.has_host_times,
-            warnings={**dict.fromkeys(self._driver.checker.warnings, 1), **self._intake.counts.counted_warnings()},
+            warnings={**dict.fromkeys(self._driver.warnings, 1), **self._intake.counts.counted_warnings()},
         )
 
     def _shared(self, result: DriveResult) -> DriveResult:

@@ -25,10 +25,7 @@ from bodystream.sinks.reports.repose import MotionSection, ReposeFigures, Repose
 from bodystream.timing import now_ns
 from bodystream.types import Array, BodyPose, Mesh
 
-__all__ = ["FAR_FLAG", "BodyMotion", "Reposer"]
-
-FAR_FLAG = "far_from_training"
-"""Flag of a pose that is far from all that its avatar was learned from."""
+__all__ = ["BodyMotion", "Reposer"]
 
 
 @dataclass(frozen=True, slots=True)

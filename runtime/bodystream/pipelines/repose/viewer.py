@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bodystream.pipelines.repose.pipeline import FAR_FLAG, Reposer
+from bodystream.avatar.base import FAR_FLAG
+from bodystream.pipelines.repose.pipeline import Reposer
 from bodystream.sinks.viewer import BodyViewer, BodyViewerState
 from bodystream.timing import Spans, now_ns
 from bodystream.types import BodyPose, Mesh
