@@ -11,25 +11,29 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bodystream.avatar import LbsAvatar
 from bodystream.cli.serve import Serve
 from bodystream.errors import BodystreamError, ConfigurationError, SessionError
 from bodystream.pipelines.drive.session import DriveSession
 from bodystream.pipelines.serve.recording import RecordingSwitch
 from bodystream.pipelines.serve.run import ServedSessions
 from bodystream.pipelines.serve.sinks import BodyStreamSink
-from bodystream.sinks.stream import StreamHub
+from bodystream.sinks.base import Occasion
+from bodystream.sinks.stream import StreamHub, Update
 from bodystream.sources.headset.open import open_headset
 from bodystream.sources.headset.webxr import WebXrHeadset
-from bodystream.types import DeviceKind, HeadsetSample, TrackedDevice
+from bodystream.types import BodyPose, DeviceKind, HeadsetSample, SkinnedMesh, TrackedDevice
 from bodystream.web.options import ServerOptions
 from bodystream.web.server import PageServer
-from bodystream.wire.envelope import Kind, from_json
+from bodystream.wire.envelope import Kind, from_json, open_message
 from bodystream.wire.meshes import decode_piece
 from bodystream.wire.motions import decode_motion
 from helpers.headset_motions import walking
@@ -96,6 +100,62 @@ def test_a_pose_that_is_not_a_number_is_left_out_and_the_stream_goes_on(server: 
                 break
         assert np.isfinite(decode_motion(message).positions_m).all()
         watcher.close()
+
+
+class Hub:
+    """Keeps what it is given; everybody wants the body, and whole meshes where `whole` is set."""
+
+    def __init__(self) -> None:
+        self.whole = False
+        self.took: list[tuple[int, bool, bool]] = []  # sequence of the motion, whether a body begins, on which thread
+
+    def wants(self, what: str) -> bool:
+        return what == "body" or self.whole
+
+    def publish(self, subject: str, update: Update) -> None:
+        assert subject == "body" and update.motion is not None
+        mine = threading.current_thread() is threading.main_thread()
+        self.took.append((open_message(update.motion).sequence, update.begins, mine))
+
+
+def test_poses_of_a_known_body_are_packed_at_once_and_a_new_one_beside_the_pipeline() -> None:
+    avatar = LbsAvatar()
+    rest = np.tile(np.array([0.0, 0.0, 0.0, 1.0], np.float32), (22, 1))
+    mesh = avatar.pose(rest, np.zeros(3))
+
+    def view(skin: SkinnedMesh) -> Any:
+        pose = BodyPose(1, rest, np.zeros(3, np.float32))
+        return SimpleNamespace(
+            occasion=Occasion.RESULT, result=SimpleNamespace(pose=pose), skin=skin, body_pose=pose, posed_mesh=mesh,
+            body_joints_m=np.zeros((22, 3)), body_sample=None, rate_hz=90.0, latency_ms=1.0, warnings={},
+        )  # fmt: skip
+
+    hub = Hub()
+    sink = BodyStreamSink(hub)  # pyright: ignore[reportArgumentType]
+
+    def beside(posed: Any) -> None:
+        thread = threading.Thread(target=lambda: sink.publish(posed))
+        thread.start()
+        thread.join()
+
+    first = sink.prepare(view(avatar.skin))
+    assert first is not None and hub.took == []  # the surface takes long
+    beside(first)
+    assert sink.prepare(view(avatar.skin)) is None
+    assert hub.took == [(1, True, False), (2, False, True)]
+    hub.whole = True
+    late = sink.prepare(view(avatar.skin))
+    hub.whole = False
+    assert late is not None and sink.prepare(view(avatar.skin)) is None
+    beside(late)  # the pipeline's thread was faster: this one is old
+    assert [number for number, _, _ in hub.took] == [1, 2, 3]
+    other = replace(avatar.skin, version=7)
+    changed = sink.prepare(view(other))
+    assert changed is not None
+    with sink._lock:  # the sink's thread packs just now: nothing waits for it
+        assert sink.prepare(view(avatar.skin)) is not None
+    beside(changed)
+    assert hub.took[-1] == (4, True, False)
 
 
 def test_keys_of_the_server_are_no_keys_of_the_headset_there(server: PageServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from bodystream.pipelines.capture.view import CaptureView
@@ -20,8 +21,9 @@ _LINKS_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Posed:
-    """What a driven body's message is made of."""
+    """What a driven body's message is made of; numbers count up."""
 
+    number: int
     figures: Figures
     latency_us: int
     pose: BodyPose | None = None
@@ -34,6 +36,10 @@ class _Posed:
 class BodyStreamSink(SinkBase[_Posed]):
     """Sends poses to a hub's clients.
 
+    A pose of a body that they know is packed at once, on the pipeline's thread, whose core has at hand what that takes:
+    another one would take three times as long, and is to be woken first. What takes long, a surface that is new to
+    them or a whole mesh, is the sink's own thread's.
+
     Args:
         hub: that they are connected to; not closed with this.
     """
@@ -42,6 +48,8 @@ class BodyStreamSink(SinkBase[_Posed]):
 
     def __init__(self, hub: StreamHub) -> None:
         self._hub, self._encoder = hub, BodyEncoder()
+        self._lock = threading.Lock()
+        self._prepared = self._sent = 0
 
     def prepare(self, view: DriveView) -> _Posed | None:
         result = view.result
@@ -50,13 +58,31 @@ class BodyStreamSink(SinkBase[_Posed]):
         pose = result.pose
         figures = Figures(view.rate_hz, view.latency_ms, pose.status.value, pose.reason, tuple(view.warnings))
         latency_us = round(view.latency_ms * 1e3)
+        self._prepared += 1
         if not self._hub.wants("body"):
-            return _Posed(figures, latency_us)
+            return _Posed(self._prepared, figures, latency_us)
         skin = view.skin
         mesh = view.posed_mesh if self._hub.wants("whole") else None
-        return _Posed(figures, latency_us, view.body_pose, view.body_joints_m, skin, view.body_sample, mesh)
+        posed = _Posed(
+            self._prepared, figures, latency_us, view.body_pose, view.body_joints_m, skin, view.body_sample, mesh
+        )
+        if mesh is None and self._lock.acquire(blocking=False):  # else the sink's thread packs a body just now
+            try:
+                if self._encoder.knows(skin):
+                    self._send(posed)
+                    return None
+            finally:
+                self._lock.release()
+        return posed
 
     def publish(self, posed: _Posed, /) -> None:
+        with self._lock:
+            if posed.number > self._sent:  # else the pipeline's thread was faster
+                self._send(posed)
+
+    def _send(self, posed: _Posed) -> None:
+        """Pack and hand over; the lock is held, so that all come in order."""
+        self._sent = posed.number
         update = Update(figures=posed.figures)
         if posed.pose is not None and posed.joints_m is not None:
             update = self._encoder.encode(

@@ -28,6 +28,10 @@ class BodyEncoder:
         self._number = 0
         self._poses = self._wholes = 0
 
+    def knows(self, skin: SkinnedMesh | None) -> bool:
+        """Whether `skin` is what was packed last, so that a pose of it takes little time."""
+        return self._number > 0 and skin is self._skin
+
     def encode(
         self,
         pose: BodyPose,
