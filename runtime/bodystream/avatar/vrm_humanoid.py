@@ -10,7 +10,7 @@ bones may be turned, since bones are driven by their change from rest and the re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from bodystream.avatar.gltf_file import GltfFile
 from bodystream.avatar.own_bones import OwnBones
 from bodystream.errors import InputError, excerpt
+from bodystream.geometry.fingers import VRM_FINGERS
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton, align_rest
 from bodystream.geometry.skeleton_maps import VRM_BONES, vrm_bones_for
 from bodystream.types import Array
@@ -45,6 +46,7 @@ class Humanoid:
         positions_m: (22, 3) joints at rest; those that it lacks are where they would be.
         skeleton: its proportions.
         rest_from_canonical: (22, 3, 3) orientation of each bone's canonical frame at rest.
+        fingers: by their names in VRM the nodes of the bones of fingers that hang on a hand, those above first.
     """
 
     version: str
@@ -56,6 +58,7 @@ class Humanoid:
     positions_m: Array
     skeleton: Skeleton
     rest_from_canonical: Array
+    fingers: dict[str, int] = field(default_factory=dict)
 
     @property
     def canonical_rest(self) -> Array:
@@ -97,6 +100,16 @@ class Humanoid:
             node = self.parents[node]
         return 0
 
+    def finger_above(self, node: int) -> str:
+        """The bone of a finger that a node follows: its own, or the nearest above it; empty where there is none."""
+        finger_of = {n: name for name, n in self.fingers.items()}
+        driven = set(self.nodes.values())
+        while node >= 0 and node not in driven:
+            if node in finger_of:
+                return finger_of[node]
+            node = self.parents[node]
+        return ""
+
 
 def read_humanoid(file: GltfFile) -> Humanoid:
     """The humanoid of a file.
@@ -132,7 +145,8 @@ def read_humanoid(file: GltfFile) -> Humanoid:
         skeleton, rest = align_rest(positions)
     except InputError as error:
         raise file.wrong(str(error)) from error
-    return Humanoid(version, name, faces_ahead, nodes, parents, world, positions, skeleton, rest)
+    fingers = _fingers(version, bones, nodes, parents)
+    return Humanoid(version, name, faces_ahead, nodes, parents, world, positions, skeleton, rest, fingers)
 
 
 def _bones(file: GltfFile) -> tuple[str, str, dict[str, int]]:
@@ -155,10 +169,10 @@ def _bones(file: GltfFile) -> tuple[str, str, dict[str, int]]:
         pairs = [(bone, entry.get("node") if isinstance(entry, dict) else None) for bone, entry in listed.items()]
     else:
         pairs = [(entry.get("bone"), entry.get("node")) for entry in listed if isinstance(entry, dict)]
-    ours = frozenset(VRM_BONES.values())
+    ours = frozenset(VRM_BONES.values()) | VRM_FINGERS[version].keys()
     found: dict[str, int] = {}
     for bone, node in pairs:
-        if not isinstance(bone, str) or bone not in ours or node == -1:  # fingers, eyes; -1 is a bone not assigned
+        if not isinstance(bone, str) or bone not in ours or node == -1:  # eyes, the jaw; -1 is a bone not assigned
             continue
         if bone in found:
             raise file.wrong(f"has the bone {bone} twice: assign its bones anew and export it again")
@@ -166,6 +180,22 @@ def _bones(file: GltfFile) -> tuple[str, str, dict[str, int]]:
     meta = vrm.get("meta")
     title = meta.get("name" if version == "1" else "title") if isinstance(meta, dict) else None
     return version, title if isinstance(title, str) else "", found
+
+
+def _fingers(version: str, bones: dict[str, int], nodes: dict[int, int], parents: list[int]) -> dict[str, int]:
+    """Those that hang on their hand, and on no other bone of ours before it: others follow what they hang on."""
+    driven, found = set(nodes.values()), {}
+    for name in VRM_FINGERS[version]:
+        hand = nodes.get(JOINT_INDEX[f"{'left' if name.startswith('left') else 'right'}_wrist"])
+        node = bones.get(name, -1)
+        if node < 0 or node in driven:
+            continue
+        above = parents[node]
+        while above >= 0 and above not in driven:
+            above = parents[above]
+        if above == hand:
+            found[name] = node
+    return found
 
 
 def _check_tree(file: GltfFile, nodes: dict[int, int], parents: list[int]) -> None:

@@ -1,8 +1,9 @@
 """The surface of a VRM file as one skinned mesh on our joints, in few colours.
 
-A VRM has dozens of bones that no pose drives: fingers, hair, skirts. At any pose each stands to the nearest driven
-bone above it as at rest, so that its influence is that bone's. Where the file binds a part of the mesh in another pose
-than that of rest, it gets a bone of its own that follows the joint; in most files there is none.
+A VRM has dozens of bones that no pose drives: hair, skirts, and fingers without a tracked hand. At any pose each stands
+to the nearest driven bone above it as at rest, so that its influence is that bone's. Bones of fingers stay bones of
+their own, which follow the wrist unless a hand moves them. Where the file binds a part of the mesh in another pose than
+that of rest, it gets a bone of its own that follows the joint; in most files there is none.
 
 Morph targets and spring bones are left out: the face is at rest, and hair follows the head stiffly.
 """
@@ -17,11 +18,12 @@ from scipy.cluster.vq import kmeans2
 from scipy.linalg import polar
 
 from bodystream.avatar.gltf_file import GltfFile
+from bodystream.avatar.vrm_fingers import finger_bones
 from bodystream.avatar.vrm_humanoid import Humanoid
 from bodystream.avatar.vrm_materials import Materials
 from bodystream.errors import excerpt
 from bodystream.geometry.skeleton import JOINTS, PARENTS
-from bodystream.types import Array, Mesh, MeshPart, SkinnedMesh
+from bodystream.types import Array, FingerBone, Mesh, MeshPart, SkinnedMesh
 
 __all__ = ["read_surface"]
 
@@ -44,25 +46,34 @@ class _Piece:
 
 
 class _Bones:
-    """The bones of the surface: our 22 joints, then what is bound in another pose than that of rest."""
+    """The bones of the surface: our 22 joints, then those of fingers and what is bound in another pose than that of
+    rest.
+
+    Attributes:
+        of_finger: by its name in VRM the bones that follow a bone of a finger.
+    """
 
     def __init__(self, humanoid: Humanoid) -> None:
         self._canonical = np.linalg.inv(humanoid.canonical_rest)
         self.matrices = list(self._canonical)
         self.joints = list(range(len(JOINTS)))
-        self._known: dict[tuple[int, bytes], int] = {}
+        self.of_finger: dict[str, list[int]] = {}
+        self._known: dict[tuple[int, str, bytes], int] = {}
 
-    def find(self, joint: int, rest_from_bind: Array) -> int:
-        """The bone that follows a joint and takes what is bound to it to rest by (4, 4) `rest_from_bind`."""
-        if np.abs(rest_from_bind - np.eye(4)).max() < _SAME:
+    def find(self, joint: int, rest_from_bind: Array, finger: str = "") -> int:
+        """The bone that follows a joint, or a finger's bone on it, and takes what is bound to it to rest by (4, 4)
+        `rest_from_bind`."""
+        if not finger and np.abs(rest_from_bind - np.eye(4)).max() < _SAME:
             return joint
         rigid = rest_from_bind.copy()
         rigid[:3, :3] = polar(rest_from_bind[:3, :3])[0]
-        key = joint, np.round(rigid / _SAME).astype(np.int64).tobytes()
+        key = joint, finger, np.round(rigid / _SAME).astype(np.int64).tobytes()
         if key not in self._known:
             self._known[key] = len(self.matrices)
             self.matrices.append(self._canonical[joint] @ rigid)
             self.joints.append(joint)
+            if finger:
+                self.of_finger.setdefault(finger, []).append(self._known[key])
         return self._known[key]
 
 
@@ -70,7 +81,8 @@ def read_surface(file: GltfFile, humanoid: Humanoid) -> tuple[SkinnedMesh, list[
     """The surface, bound at rest, and lines for a person about what could not be shown as it is.
 
     Returns:
-        A skin whose first 22 bones are our joints in their canonical frames; others hang rigidly on one of these.
+        A skin whose first 22 bones are our joints in their canonical frames; others hang rigidly on one of these, which
+        of fingers is so without a tracked hand.
 
     Raises:
         InputError: no triangles, or arrays, indices or weights that cannot be.
@@ -89,7 +101,7 @@ def read_surface(file: GltfFile, humanoid: Humanoid) -> tuple[SkinnedMesh, list[
             f"has {vertices} vertices and {faces} triangles, at most {_MOST_VERTICES} and {_MOST_FACES} are driven "
             "live: export it with fewer"
         )
-    return _joined(pieces, bones), materials.notes
+    return _joined(pieces, bones, finger_bones(file, humanoid, bones.of_finger)), materials.notes
 
 
 def _shown_nodes(file: GltfFile) -> list[int]:
@@ -169,7 +181,9 @@ def _bound(
     if not np.abs(np.linalg.det(first[:3, :3])) > 1e-9:
         raise file.wrong(f"{name} is flattened by its skin's bind matrices: export it again")
     back = np.linalg.inv(first)
-    return first, np.array([bones.find(o, m @ back) for o, m in zip(ours, rest_from_mesh, strict=True)], np.int32)
+    fingers = map(humanoid.finger_above, joints)
+    found = [bones.find(o, m @ back, f) for o, m, f in zip(ours, rest_from_mesh, fingers, strict=True)]
+    return first, np.array(found, np.int32)
 
 
 def _influences(
@@ -224,7 +238,7 @@ def _faces(file: GltfFile, primitive: dict[str, Any], count: int, name: str) -> 
     return flat[: len(flat) // 3 * 3].reshape(-1, 3).astype(np.int64)
 
 
-def _joined(pieces: list[_Piece], bones: _Bones) -> SkinnedMesh:
+def _joined(pieces: list[_Piece], bones: _Bones, fingers: tuple[FingerBone, ...]) -> SkinnedMesh:
     """All pieces as one mesh: vertices that coincide are one, faces are in order of their colour."""
     starts = np.cumsum([0, *(len(p.vertices) for p in pieces[:-1])])
     faces = np.concatenate([p.faces + start for p, start in zip(pieces, starts, strict=True)])
@@ -259,6 +273,7 @@ def _joined(pieces: list[_Piece], bones: _Bones) -> SkinnedMesh:
         np.array([*PARENTS, *extra], np.int32),
         (*JOINTS, *(f"{JOINTS[joint]}_{number}" for number, joint in enumerate(extra))),
         parts=parts,
+        fingers=fingers,
     )
 
 

@@ -4,7 +4,7 @@ from bodystream.types.base import Array, Status
 from bodystream.types.bodies import BodyPose, DeviceKind, HandJoints, HeadsetSample, TimedPose, TrackedDevice
 from bodystream.types.cameras import LensCamera, RawImages, RgbdCalibration
 from bodystream.types.frames import CameraIntrinsics, FlowField, Foreground, FrameTruth, RgbdFrame
-from bodystream.types.surfaces import BoneMotion, GraphSnapshot, Mesh, MeshPart, SkinnedMesh
+from bodystream.types.surfaces import BoneMotion, FingerBone, GraphSnapshot, Mesh, MeshPart, SkinnedMesh
 
 __all__ = [
     "Array",
@@ -12,6 +12,7 @@ __all__ = [
     "BoneMotion",
     "CameraIntrinsics",
     "DeviceKind",
+    "FingerBone",
     "FlowField",
     "Foreground",
     "FrameTruth",

@@ -10,7 +10,7 @@ import numpy as np
 from bodystream.errors import InputError
 from bodystream.types.base import Array
 
-__all__ = ["BoneMotion", "GraphSnapshot", "Mesh", "MeshPart", "SkinnedMesh"]
+__all__ = ["BoneMotion", "FingerBone", "GraphSnapshot", "Mesh", "MeshPart", "SkinnedMesh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,29 @@ class MeshPart:
 
 
 @dataclass(frozen=True, slots=True)
+class FingerBone:
+    """A segment of a body's finger, which a tracked hand moves and which else stands to the wrist as at rest.
+
+    The bones that follow it have the frame of the wrist's joint at rest, and its place, too.
+
+    Attributes:
+        bones: of the skin, those that follow it.
+        side: `left` or `right`.
+        joint: of the 25 joints of a hand (`geometry.hands.HAND_JOINTS`) the one that turns it.
+        above: the entry of `SkinnedMesh.fingers` that it hangs on, -1 = the wrist.
+        pivot_m: (3,) what it turns about, in the wrist's frame at rest [m].
+        wrist_from_rest: (3, 3) the axes of that joint where the finger is as at rest.
+    """
+
+    bones: tuple[int, ...]
+    side: str
+    joint: int
+    above: int
+    pivot_m: Array
+    wrist_from_rest: Array
+
+
+@dataclass(frozen=True, slots=True)
 class SkinnedMesh:
     """A surface at bind and the bones that move it by linear blend skinning: a body on its skeleton, or a fused surface
     on its deformation graph. With the bones at `world_from_bone`, a point p at bind stands at
@@ -67,6 +90,7 @@ class SkinnedMesh:
             look again.
         parts: of a surface in few colours, its faces by colour, for who can show one colour per mesh only; they cover
             all faces in order. Empty = not known.
+        fingers: of a body, segments that the joints of a tracked hand can move; each comes after the one it hangs on.
 
     Raises:
         InputError: a shape, a type, an index, a weight or a matrix that cannot be; the message says which.
@@ -80,6 +104,7 @@ class SkinnedMesh:
     names: tuple[str, ...] | None = None
     version: int = 0
     parts: tuple[MeshPart, ...] = ()
+    fingers: tuple[FingerBone, ...] = ()
 
     def __post_init__(self) -> None:
         vertices, count = len(self.mesh.vertices), len(self.bone_from_bind)

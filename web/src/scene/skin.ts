@@ -51,6 +51,11 @@ export class SkinnedView {
     return this.#parents;
   }
 
+  /** How many entries of a motion the bones follow. */
+  get followed(): number {
+    return this.#follows.subarray(0, this.#count).reduce((most, entry) => Math.max(most, entry + 1), 0);
+  }
+
   /** Take up bones that came. Those from `first` on are new. */
   addBones(part: SkeletonPart): void {
     if (part.first === 0) {
@@ -206,7 +211,7 @@ function materialOf({ colours, colour, bothSides }: Piece, open: boolean): MeshS
 }
 
 /** Drawn behind what is opaque, and only where a mirror is. */
-function reflected(material: MeshStandardMaterial): MeshStandardMaterial {
+export function reflected(material: MeshStandardMaterial): MeshStandardMaterial {
   const copy = material.clone();
   copy.transparent = true;
   copy.stencilWrite = true; // turns the test on

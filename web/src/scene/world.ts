@@ -48,12 +48,19 @@ export class World {
   #theme: Theme | null = null;
   #both = false;
   #head: number | null = null; // entry of a body's motion
+  #joints = 0; // entries of a body's motion that are its joints; fingers follow
+  #fingers = false;
   #firstPerson = false;
 
   constructor() {
     this.#camera.add(this.surface.group);
     this.#camera.matrixAutoUpdate = false;
     this.root.add(this.body.group, this.#camera, this.devices.group);
+  }
+
+  /** Whether the body's fingers are those of the headset's tracked hands. */
+  get hasFingers(): boolean {
+    return this.#fingers;
   }
 
   setTheme(theme: Theme): void {
@@ -80,6 +87,7 @@ export class World {
     this.#both = bodies && surfaces;
     const head = joints.indexOf(HEAD);
     this.#head = head < 0 ? null : head;
+    this.#joints = joints.length;
   }
 
   /** Forget all: another server, or the same one anew. */
@@ -109,6 +117,7 @@ export class World {
         if (part.of === "body") this.#bodySkin = message.skin;
         else this.#surfaceSkin = message.skin;
         view.addBones(part);
+        if (part.of === "body") this.#fingers = view.followed > this.#joints;
         return null;
       }
       case "piece": {
@@ -159,7 +168,7 @@ export class World {
     this.#bodyMotion = motion;
     this.body.move(motion);
     this.devices.show(motion.devices);
-    const count = motion.positions.length / 3;
+    const count = Math.min(motion.positions.length / 3, this.#joints);
     if (!this.#skeleton && this.body.boneCount) {
       const pairs: number[] = [];
       for (let i = 0; i < Math.min(count, this.body.boneCount); i++) {

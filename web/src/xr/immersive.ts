@@ -40,6 +40,7 @@ export class Immersive {
     const { stage, world } = app;
     this.#mirror = new Mirror(world.body.twins);
     this.#pointers = new Pointers(stage.renderer, (pointer) => this.#press(pointer));
+    world.body.twins.add(this.#pointers.twin);
     stage.scene.add(this.#mirror.group, this.#mirror.reflected, this.#panel.group, this.#pointers.group);
     this.#setRoom(false);
     stage.onTheme((theme) => {
@@ -77,7 +78,8 @@ export class Immersive {
       const [x, , z] = message.head.position_m;
       this.#app.stage.centreOn(x, z);
     }
-    this.#pointers.update(frame, this.#app.live ? null : this.#space); // a body that is there has hands
+    // A body whose fingers are one's own has hands.
+    this.#pointers.update(frame, this.#app.live && this.#app.world.hasFingers ? null : this.#space);
     let hover = "";
     for (const ray of this.#pointers.rays) {
       this.#pointers.setLength(ray, this.#panel.distance(ray));

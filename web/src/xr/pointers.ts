@@ -1,9 +1,11 @@
-// Controllers and hands as the headset itself sees them: rays to point with, and the joints of tracked hands.
+// Controllers and hands as the headset itself sees them: rays to point with, and the joints of tracked hands, which are
+// seen in a mirror, too.
 import {
   BufferGeometry, Float32BufferAttribute, Group, IcosahedronGeometry, InstancedMesh, Line, LineBasicMaterial, Matrix4,
   MeshStandardMaterial,
 } from "three";
 import type { WebGLRenderer, XRTargetRaySpace } from "three";
+import { reflected } from "../scene/skin.ts";
 import type { Theme } from "../scene/stage.ts";
 
 const HAND_JOINTS = 25;
@@ -14,6 +16,8 @@ export class Pointers {
   readonly #rays: XRTargetRaySpace[];
   readonly #lines: Line<BufferGeometry, LineBasicMaterial>[] = [];
   readonly #joints: InstancedMesh<IcosahedronGeometry, MeshStandardMaterial>;
+  /** The joints once more, for a mirror. */
+  readonly twin: InstancedMesh<IcosahedronGeometry, MeshStandardMaterial>;
   readonly #matrix = new Matrix4();
 
   /** @param select called with the ray whose trigger was pulled, or whose fingers were pinched */
@@ -30,14 +34,17 @@ export class Pointers {
       this.group.add(ray);
     }
     this.#joints = new InstancedMesh(new IcosahedronGeometry(1, 1), new MeshStandardMaterial({ roughness: 0.6 }), COUNT * HAND_JOINTS);
-    this.#joints.frustumCulled = false;
-    this.#joints.count = 0;
+    this.twin = new InstancedMesh(this.#joints.geometry, reflected(this.#joints.material), COUNT * HAND_JOINTS);
+    this.twin.instanceMatrix = this.#joints.instanceMatrix;
+    this.twin.renderOrder = 2; // as the body's, after the pane
+    this.#joints.frustumCulled = this.twin.frustumCulled = false;
+    this.#joints.count = this.twin.count = 0;
     this.group.add(this.#joints);
   }
 
   setTheme(theme: Theme): void {
     for (const line of this.#lines) line.material.color.setHex(theme.accent);
-    this.#joints.material.color.setHex(theme.accent);
+    for (const joints of [this.#joints, this.twin]) joints.material.color.setHex(theme.accent);
   }
 
   get rays(): readonly XRTargetRaySpace[] {
@@ -64,7 +71,7 @@ export class Pointers {
         this.#joints.setMatrixAt(shown++, this.#matrix.makeScale(radius, radius, radius).setPosition(x, y, z));
       }
     }
-    this.#joints.count = shown;
+    this.#joints.count = this.twin.count = shown;
     this.#joints.instanceMatrix.needsUpdate = true;
   }
 }

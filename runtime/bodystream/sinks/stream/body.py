@@ -1,4 +1,4 @@
-"""A driven body as messages: its skin once, and for each pose 22 rotations and places."""
+"""A driven body as messages: its skin once, and for each pose the rotations and places of its joints and fingers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from bodystream.geometry.fingers import finger_motion
 from bodystream.geometry.skeleton import JOINTS, PARENTS
 from bodystream.geometry.skinning import body_motion
 from bodystream.sinks.stream.pieces import body_pieces
@@ -48,7 +49,7 @@ class BodyEncoder:
         Args:
             pose, joints_m: of the 22 joints, and where they are [m].
             skin: that hangs on them; None of a body that has posed vertices only.
-            sample: what was measured, beside the body that is shown.
+            sample: what was measured, beside the body that is shown; joints of tracked hands move its fingers.
             mesh: the posed surface, for who asked for whole meshes.
 
         Raises:
@@ -67,9 +68,14 @@ class BodyEncoder:
                     piece.number: self._pack(Kind.PIECE, encode_piece(piece), t_ns, piece.number, deflate=True)
                     for piece in body_pieces(skin)
                 }
+        rotations, places = bones.rotations_xyzw, bones.positions_m
+        if skin is not None and skin.fingers:
+            turned, moved = finger_motion(skin.fingers, bones, sample)
+            sent = _sent_fingers(skin)
+            rotations, places = np.concatenate([rotations, turned[sent]]), np.concatenate([places, moved[sent]])
         motion = Motion(
-            bones.rotations_xyzw,
-            bones.positions_m,
+            rotations,
+            places,
             pose.status,
             None if pose.contacts is None else (bool(pose.contacts[0]), bool(pose.contacts[1])),
             pose.flags,
@@ -101,10 +107,17 @@ def _skeleton(skin: SkinnedMesh | None) -> Skeleton:
         return Skeleton("body", 0, len(JOINTS), unmoved, np.array(PARENTS), joints, JOINTS)
     count = len(skin.bone_from_bind)
     assert skin.parents is not None
-    # Bones that are no joints stand on one and never turn against it.
+    # Bones that are no joints stand on one and never turn against it, but for those of fingers.
     follows = np.concatenate([joints, skin.parents[len(JOINTS) :]])
+    for entry, k in enumerate(_sent_fingers(skin), len(JOINTS)):
+        follows[list(skin.fingers[k].bones)] = entry
     names = skin.names or (*JOINTS, *(f"bone {i}" for i in range(len(JOINTS), count)))
     return Skeleton("body", 0, count, skin.bone_from_bind[:, :3], skin.parents, follows, names)
+
+
+def _sent_fingers(skin: SkinnedMesh) -> list[int]:
+    """Those that move something: entries of a motion that no bone follows would be sent for nothing."""
+    return [k for k, finger in enumerate(skin.fingers) if finger.bones]
 
 
 def _devices(sample: HeadsetSample) -> tuple[Device, ...]:
