@@ -17,6 +17,7 @@ const MIRROR_M = 1.5; // ahead of who looks into it
 const PANEL_AHEAD_M = 0.95;
 const PANEL_ASIDE_M = 0.8;
 const BOARD_EVERY_MS = 250;
+const SMALL = 0.35;
 const PANEL_BELOW_M = 0.18; // the eyes
 
 export class Immersive {
@@ -78,8 +79,9 @@ export class Immersive {
       const [x, , z] = message.head.position_m;
       this.#app.stage.centreOn(x, z);
     }
-    // A body whose fingers are one's own has hands.
-    this.#pointers.update(frame, this.#app.live && this.#app.world.hasFingers ? null : this.#space);
+    // Before there is a body the joints are one's hands; on a body's hands they are small, where its fingers are stiff.
+    const { live, world } = this.#app;
+    this.#pointers.update(frame, live && world.hasFingers ? null : this.#space, live ? SMALL : 1);
     let hover = "";
     for (const ray of this.#pointers.rays) {
       this.#pointers.setLength(ray, this.#panel.distance(ray));

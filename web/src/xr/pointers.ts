@@ -10,6 +10,7 @@ import type { Theme } from "../scene/stage.ts";
 
 const HAND_JOINTS = 25;
 const COUNT = 2;
+const RADIUS_M = 0.008; // where the headset does not tell it
 
 export class Pointers {
   readonly group = new Group();
@@ -58,8 +59,12 @@ export class Pointers {
     line.scale.z = metres ?? 0;
   }
 
-  /** Where the joints of tracked hands are, each as large as the finger is there; without a space none is shown. */
-  update(frame: XRFrame, space: XRReferenceSpace | null): void {
+  /**
+   * Where the joints of tracked hands are, without a space none.
+   *
+   * @param share of the finger's thickness that each is as large as
+   */
+  update(frame: XRFrame, space: XRReferenceSpace | null, share: number): void {
     let shown = 0;
     for (const source of frame.session.inputSources) {
       if (!space || !source.hand || !frame.getJointPose) continue;
@@ -67,7 +72,7 @@ export class Pointers {
         const pose = frame.getJointPose(joint, space);
         if (!pose || shown === COUNT * HAND_JOINTS) continue;
         const { x, y, z } = pose.transform.position;
-        const radius = pose.radius ?? 0.008;
+        const radius = share * (pose.radius || RADIUS_M);
         this.#joints.setMatrixAt(shown++, this.#matrix.makeScale(radius, radius, radius).setPosition(x, y, z));
       }
     }
