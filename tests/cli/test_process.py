@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bodystream.cli.process import settle_memory
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
 
@@ -81,3 +84,20 @@ load_kernels("bodystream.avatar.kernels", select_device("cpu"))
 assert wp.config.log_level == before
 """
     assert fresh(code).stdout == ""
+
+
+def test_memory_is_settled_whatever_the_c_library_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Library:
+        def malloc_trim(self, pad: int) -> None:
+            asked.append(pad)
+
+    try:
+        monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
+        settle_memory()
+        assert asked == [0] and gc.get_freeze_count() > 0
+        monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+        settle_memory()
+    finally:
+        gc.unfreeze()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ["settle_memory", "start_warp", "use_one_opencv_thread"]
 
@@ -39,9 +40,15 @@ def use_one_opencv_thread() -> None:
 
 
 def settle_memory() -> None:
-    """What was made at start-up lives to the end: the collector need not look through it again and again."""
+    """What was made at start-up lives to the end: the collector need not look through it again and again.
+
+    What it took meanwhile and needs no more goes back to the system: an engine that works out its constants takes some
+    hundred megabytes for a moment, which glibc would keep.
+    """
     gc.collect()
     gc.freeze()
+    with suppress(OSError, TypeError, AttributeError):  # another C library has no such call
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

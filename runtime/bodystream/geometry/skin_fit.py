@@ -13,12 +13,16 @@ _CHUNK = 512  # vertices at once
 _EVEN = 1e-7
 """Of the mean square distance that bones leave: what keeps weights of bones that move alike from being anything."""
 
+_FLAT = 0.15
+"""Of the volume about a vertex, what its bones have to leave."""
+
 
 def fit_weights(rest_m: Array, posed_from_rest: Array, posed_m: Array, influences: int = 4) -> tuple[Array, Array]:
     """The bones of each vertex and their weights, by non-negative least squares over all poses.
 
     James and Twigg, "Skinning Mesh Animations" (2005), sec. 4.2, with bones that are known: all weights of a vertex at
-    once, then those of its `influences` heaviest bones alone.
+    once, then those of its `influences` heaviest bones alone. Where these are turned against each other so far
+    that they would press the surface flat, the vertex gets the one bone that comes nearest: from there it can be moved.
 
     Args:
         rest_m: (V, 3) [m].
@@ -40,6 +44,7 @@ def fit_weights(rest_m: Array, posed_from_rest: Array, posed_m: Array, influence
         off -= posed_m[:, start : start + _CHUNK].transpose(1, 0, 2)[..., None]
         flat = off.reshape(len(rest), -1, bones)
         gram = flat.swapaxes(1, 2) @ flat
+        alone = np.einsum("vbb->vb", gram).argmin(axis=1)  # the bone that comes nearest by itself
         scale = np.trace(gram, axis1=1, axis2=2)[:, None, None] / bones + 1e-12
         gram = gram / scale + _EVEN * np.eye(bones) + 1.0  # + 1: the sum's distance from one, softly
         for row, system in enumerate(gram):
@@ -47,6 +52,10 @@ def fit_weights(rest_m: Array, posed_from_rest: Array, posed_m: Array, influence
             heaviest = np.argsort(-found)[:influences]
             heavy = _solve(system[np.ix_(heaviest, heaviest)])
             which[start + row], weights[start + row] = heaviest, heavy / heavy.sum()
+        part = slice(start, start + len(rest))
+        carried = np.einsum("vk,fvkij->fvij", weights[part].astype(np.float64), linear[:, which[part]])
+        flat = start + np.flatnonzero(np.linalg.det(carried).min(axis=0) < _FLAT)
+        which[flat, 0], weights[flat] = alone[flat - start], np.eye(influences)[0]
     return which, weights
 
 
@@ -65,13 +74,14 @@ def blended(bones: Array, weights: Array, posed_from_rest: Array) -> Array:
     return out.reshape(-1, 3, 4)
 
 
-def unskinned(transforms: Array, posed_m: Array) -> Array:
+def unskinned(transforms: Array, posed_m: Array, rest_m: Array) -> Array:
     """(V, 3) where vertices have to be at rest for (V, 3, 4) transforms to carry them to (V, 3) posed places [m].
 
-    Where bones are turned against each other so far that a transform is nearly flat, the place is as near as a small
-    weight for staying close allows.
+    Where bones are turned against each other so far that a transform is nearly flat, a small weight keeps the place
+    close to (V, 3) `rest_m`.
     """
     linear, shift = transforms[:, :, :3], transforms[:, :, 3]
     back = linear.swapaxes(1, 2)
     system = back @ linear + 1e-4 * np.eye(3)
-    return np.linalg.solve(system, back @ (posed_m - shift)[..., None])[..., 0]
+    left = posed_m - shift - np.einsum("vij,vj->vi", linear, rest_m)
+    return rest_m + np.linalg.solve(system, back @ left[..., None])[..., 0]

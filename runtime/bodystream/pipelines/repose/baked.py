@@ -65,7 +65,7 @@ class BakedGltf(Output):
         self._bones, self._weights = fit_weights(mesh.vertices, bones[fitted], self._posed[fitted])
         for frame in range(len(bones)):  # to where they have to be before the bones move them
             by = blended(self._bones, self._weights, bones[frame])
-            self._posed[frame] = unskinned(by, self._posed[frame])
+            self._posed[frame] = unskinned(by, self._posed[frame], mesh.vertices)
             turned = np.einsum("vji,vj->vi", by[:, :, :3], self._normals[frame])
             self._normals[frame] = turned / (np.linalg.norm(turned, axis=1, keepdims=True) + 1e-12)
         most = max(1, min(_MOST_SHAPES, _MOST_BYTES // (24 * self._count)))
@@ -87,7 +87,7 @@ class BakedGltf(Output):
         posed = self._reposer.vertices
         (bones,) = self._posed_from_rest([self._row[frame]])
         by = blended(self._bones, self._weights, bones)
-        shares = self._basis.shares_of(unskinned(by, posed))
+        shares = self._basis.shares_of(unskinned(by, posed, self._mesh.vertices))
         self._shares.append(shares)
         at_rest = self._basis.mean + np.tensordot(shares, self._basis.shapes, 1)
         off = np.linalg.norm(np.einsum("vij,vj->vi", by[:, :, :3], at_rest) + by[:, :, 3] - posed, axis=1)
