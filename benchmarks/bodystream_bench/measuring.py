@@ -51,7 +51,7 @@ class Context:
         only: keys or beginnings of keys that are wanted; none = all.
         repeats: steps per timing, or None for the usual number.
         metrics: results so far.
-        bundles: `flow` is the network of learned correspondence.
+        bundles: `flow` is the network of learned correspondence, `default-clothed` the clothed avatar.
         frames: by suite, the recording that it was measured on.
     """
 

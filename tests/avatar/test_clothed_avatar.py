@@ -78,7 +78,7 @@ def test_tables_come_to_the_network_as_they_get_finer(prepared: Prepared, fine: 
 def test_a_surface_wider_than_the_tables_is_posed_by_the_network(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bodystream_export.avatar.convert._DEFORMED_LISTED_M2", 0.05)
+    monkeypatch.setattr("bodystream_export.avatar.convert._SPARE", 0.5)
     narrow = ClothedModel(write_balls(tmp_path / "narrow", prepared, FINE))
     avatar, exact = ClothedAvatar(narrow), ClothedAvatar(narrow, posed_by="network")
     np.testing.assert_array_equal(posed(avatar, FRAMES[0]), posed(exact, FRAMES[0]))
@@ -164,6 +164,10 @@ def _changed(bundle_folder: Path, out: Path, **arrays: np.ndarray | None) -> Pat
         ({"faces": -1}, "faces points to what is not there"),
         ({"skin_weights": np.nan}, "skin_weights has values that are not finite"),
         ({"skin_weights": 0.5}, "weights do not sum to one"),
+        ({"control_logits": np.nan}, "control_logits has values that are not finite"),
+        ({"controls": 1 << 30}, "controls points to what is not there"),
+        ({"near": -1}, "near points to what is not there"),
+        ({"shares": np.inf}, "shares has values that are not finite"),
         ({"base": 40.0}, "more than 10 m away"),
         ({"canonical_nodes": 1e6}, "canonical_nodes points to what is not there"),
         ({"colours": np.zeros((2, 3), np.uint8)}, "colours must be"),

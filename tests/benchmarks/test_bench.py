@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 
+from bodystream.avatar.proportions import fit_rig
+from bodystream.avatar.rig import load_rig
 from bodystream.bundles import BundleChoice, has_bundle
 from bodystream.cli.bench import Bench
 from bodystream.device import select_device
@@ -28,6 +31,7 @@ from bodystream_bench.recordings import matched_surface
 from bodystream_bench.runner import SUITES, measure_suites, run_suites
 from bodystream_bench.subjects import moving_person
 from bodystream_bench.suites.solver import NODES, graph_of
+from bodystream_bench.surfaces import grown_faces, grown_skin
 from helpers import dense_gauss_newton
 from helpers.bundles import ship_all_but
 from helpers.flow_networks import flow_bundle
@@ -168,6 +172,50 @@ def test_the_full_network_is_measured_beside_pytorch_where_there_is_one(
     found = {metric.key: metric for metric in measure_suites(device, only, 1, choice).metrics}
     assert set(found) == {f"flow.full.64x128.{name}" for name in ("p50_ms", "p99_ms", "speedup_vs_torch")}
     assert all(metric.value > 0 for metric in found.values())
+
+
+def test_the_clothed_avatar_is_measured_beside_pytorch_and_plain_skinning_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs("onnx", "pip install 'bodystream[export]'")
+    needs("torch", "pip install 'bodystream[train]'")
+    from bodystream_bench.suites import repose
+    from helpers.clothed_bundles import FINE, prepared_balls, write_balls
+
+    device, only = select_device("cpu"), ("repose",)
+    if not has_bundle("default-clothed"):
+        assert not run_suites(device, only, 1)
+        assert "there is no clothed avatar" in capsys.readouterr().err
+    monkeypatch.setattr(repose, "_MANY", 30_000)
+    monkeypatch.setattr(repose, "_COMPARED", 2)
+    choice = BundleChoice({"default-clothed": write_balls(tmp_path / "balls", prepared_balls(), FINE).place})
+    found = {metric.key: metric.value for metric in measure_suites(device, only, 1, choice).metrics}
+    assert set(found) == {
+        *(f"repose.{size}.{figure}" for size in ("14k", "100k") for figure in ("p50_ms", "p99_ms")),
+        *(f"repose.14k.{name}" for name in ("table_error_mean_mm", "table_error_max_mm")),
+        *(f"repose.14k.{name}" for name in ("ratio_vs_lbs", "speedup_vs_torch")),
+        "repose.100k.ratio_vs_14k",
+    }
+    assert all(value > 0 for value in found.values())
+    assert "grown to 14000, 14000, 30000" in capsys.readouterr().err
+    monkeypatch.setattr(repose, "_MAX_MM", 1e-3)
+    with pytest.raises(AccuracyError, match="repose: tables are off by"):
+        measure_suites(device, only, 1, choice)
+
+
+def test_surfaces_grow_with_what_their_vertices_carry() -> None:
+    rig = fit_rig(load_rig()).skin
+    grown = grown_skin(rig, 20_000)
+    mesh, fine = (trimesh.Trimesh(skin.mesh.vertices, skin.mesh.faces, process=False) for skin in (rig, grown))
+    assert len(grown.mesh.vertices) == 20_000
+    assert fine.area == pytest.approx(mesh.area, rel=1e-4) and fine.euler_number == mesh.euler_number
+    near = np.linalg.norm(fine.vertices[fine.faces] - fine.vertices[np.roll(fine.faces, 1, 1)], axis=-1)
+    assert near.max() <= mesh.edges_unique_length.max() + 1e-6
+    np.testing.assert_allclose(grown.weights.sum(1), 1.0, atol=1e-5)
+    coarse, faces = grown_faces(np.array([[0, 1, 2]]), 3, 8)
+    assert coarse.shape == (8, 3) and len(faces) == 8 and len(np.unique(faces)) == 8
+    with pytest.raises(InputError, match="more than the 10 that are wanted"):
+        grown_faces(rig.mesh.faces, len(rig.mesh.vertices), 10)
 
 
 def test_every_suite_is_importable_and_runs_something() -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from bodystream.bundles import Bundle
-from bodystream_export.avatar.convert import Fineness, Prepared, skeleton_of, write_avatar
+from bodystream.types import Mesh
+from bodystream_export.avatar.convert import Fineness, Prepared, prepare_surface, write_avatar
 from bodystream_export.avatar.known_poses import write_known_poses
-from bodystream_export.avatar.prepare import heading_bones, ways_through
-from bodystream_training.avatar.model import Ins, InsConfig, skin
+from bodystream_training.avatar.model import Ins, InsConfig
 from helpers.ball_people import ball_take, ball_truth
 
 __all__ = ["COARSE", "FINE", "drawn_network", "prepared_balls", "write_balls"]
 
-COARSE, FINE = Fineness(0.04, 0.05, 0.05, 24), Fineness(0.01, 0.02, 0.025, 24)
+COARSE, FINE = Fineness(0.08, 0.1, 0.1, 150, 24), Fineness(0.016, 0.04, 0.04, 900, 24)
 
 
 def drawn_network(seed: int = 0) -> Ins:
@@ -34,22 +33,12 @@ def drawn_network(seed: int = 0) -> Ins:
     return model
 
 
-@torch.no_grad()
 def prepared_balls() -> Prepared:
     """Without extraction: the surface is that of the balls."""
-    model, take = drawn_network(), ball_take(4, 3)
-    assert model.canonical is not None and model.deformed is not None and model.weights is not None
-    vertices = ball_truth().canonical_vertices
-    bones, held = (heading_bones(list(take.split(name))) for name in ("train", "test"))
-    ways = ways_through(model, model.canonical, [torch.from_numpy(vertices)] * len(bones), bones)
-    skinned = [
-        skin(model.weights(torch.from_numpy(end)), torch.from_numpy(end), pose)
-        for end, pose in zip(ways.ends, bones, strict=True)
-    ]
-    longest = ways_through(model, model.deformed, skinned, bones).longest_m
-    offsets, hands = skeleton_of(take.rest_joints_m.astype(np.float64))
+    take = ball_take(4, 3)
     assert take.faces is not None
-    return Prepared(model, bones, held, vertices, take.faces, take.colours, ways, longest, offsets, hands)
+    surface = Mesh(ball_truth().canonical_vertices, take.faces, colours=take.colours)
+    return prepare_surface(drawn_network(), take, surface)
 
 
 def write_balls(folder: Path, prepared: Prepared, fineness: Fineness) -> Bundle:

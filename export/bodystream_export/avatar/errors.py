@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 import warp as wp
 
 from bodystream.avatar.clothed.avatar import ClothedModel
-from bodystream.avatar.clothed.body import CANONICAL_GRAPH, DEFORMED_GRAPH, REPOSE_GRAPH, graph_signatures
+from bodystream.avatar.clothed.body import REPOSE_GRAPH, TABLES_GRAPH, graph_signatures
 from bodystream.avatar.clothed.exact import ExactPoser
 from bodystream.avatar.clothed.tables import TablePoser
 from bodystream.bundles import Bundle
@@ -30,16 +29,13 @@ def avatar_differences(bundle: Bundle, prepared: Prepared, mean_mm: float, max_m
     model = ClothedModel(bundle)
     wanted = graph_signatures(model.body.section, len(model.body.vertices))
     engines = {file: open_engine(bundle, file, provider="cpu", wanted=wanted[file]) for file in wanted}
-    tables = TablePoser(model.body, engines[CANONICAL_GRAPH], engines[DEFORMED_GRAPH], device)
+    tables = TablePoser(model.body, engines[TABLES_GRAPH], device)
     exact = ExactPoser(model.body, engines[REPOSE_GRAPH], device)
-    points, here = torch.from_numpy(prepared.vertices), np.eye(4)
-    from_network, from_tables = [], []
-    for bones in prepared.held:
+    here, from_network, from_tables = np.eye(4), [], []
+    for bones, truth in zip(prepared.held, prepared.truth, strict=True):
         pose = bones.numpy().astype(np.float64)
         exact.pose(pose, here)
         tables.pose(pose, here)
-        with torch.no_grad():
-            truth = prepared.model.repose(points, bones).numpy()
         from_network.append(np.linalg.norm(exact.vertices.download() - truth, axis=1))
         from_tables.append(np.linalg.norm(tables.vertices.download() - truth, axis=1))
     network, table = 1e3 * np.concatenate(from_network), 1e3 * np.concatenate(from_tables)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from bodystream_training.avatar.layers import Mlp
 from bodystream_training.avatar.model import CouplingLayer, Ins, Pin
 
-__all__ = ["ReposeGraph", "TableGraph", "line_layers", "plane_layers"]
+__all__ = ["ReposeGraph", "TableGraph", "TablePlaces"]
 
 
 class ReposeGraph(nn.Module):
@@ -31,74 +33,136 @@ class ReposeGraph(nn.Module):
         return (self.deformed.inverse(points, e_pose),)
 
 
-def line_layers(pin: Pin) -> list[CouplingLayer]:
-    """Those that look at one coordinate."""
-    return [layer for layer in pin.layers if isinstance(layer, CouplingLayer) and len(layer.seen) == 1]
+@dataclass(frozen=True)
+class TablePlaces:
+    """Where tables have nodes.
 
+    Attributes:
+        lines: along each axis, (N,).
+        planes: of the planes xy, yz and xz, (M, 2) each.
+    """
 
-def plane_layers(pin: Pin) -> list[CouplingLayer]:
-    """Those that look at two, of the planes xy, yz, xz in turns."""
-    return [layer for layer in pin.layers if isinstance(layer, CouplingLayer) and len(layer.seen) == 2]
+    lines: tuple[Tensor, Tensor, Tensor]
+    planes: tuple[Tensor, Tensor, Tensor]
 
 
 class TableGraph(nn.Module):
-    """What a PIN's layers do at fixed places, which embed into space in the same way whatever the pose.
+    """What the layers of both PINs do at fixed places, which embed into space in the same way whatever the pose.
 
-    Inputs: (B, 6) places and angles of the bones; where `places` are to be chosen per pose also (3, C) numbers of nodes
-    of each plane. Outputs: (L, N, 4) shifts, sine and cosine along lines, (L, C) shifts over planes.
-
-    Args:
-        lines: of each layer along a line, the coordinates of its nodes (N,).
-        planes: of each plane, (K, 2) its nodes; chosen: the input says which of them, else all are meant.
+    Inputs: (B, 6) places and angles of the bones; (C,) numbers of the nodes of H_d's planes that are asked for, plane
+    by plane, `listed` of each. Outputs: of H_c and of H_d (9, N, 4) shifts, sine and cosine along lines, and the shifts
+    over planes, flat: plane by plane, of three rounds, of the nodes. Of H_c's planes all nodes are meant.
     """
 
-    def __init__(self, model: Ins, pin: Pin, lines: list[Tensor], planes: list[Tensor], chosen: bool) -> None:
+    def __init__(self, model: Ins, canonical: TablePlaces, deformed: TablePlaces, listed: tuple[int, int, int]) -> None:
         super().__init__()
-        self.encoder, self.chosen = model.encoder, chosen
-        along, over = line_layers(pin), plane_layers(pin)
-        self.line_spaces = nn.ModuleList(layer.space for layer in along)
-        self.plane_spaces = nn.ModuleList(layer.space for layer in over)
-        self.line_maps = nn.ModuleList(
-            _Maps([layer.translation] if layer.rotation is None else [layer.translation, layer.rotation])
-            for layer in along
-        )
-        self.plane_maps = nn.ModuleList(_Maps([layer.translation]) for layer in over)
-        for number, places in enumerate(lines):
-            self.register_buffer(f"line_{number}", places[:, None])
-        for number, places in enumerate(planes):
-            self.register_buffer(f"plane_{number}", places)
+        assert model.canonical is not None and model.deformed is not None
+        self.encoder = model.encoder
+        self.register_buffer("rest", model.encoder.raw(torch.zeros(1, model.config.bones, 6))[0])
+        self.canonical_lines = _Lines(model.canonical, canonical.lines)
+        self.canonical_planes = _Planes(model.canonical, canonical.planes, None)
+        self.deformed_lines = _Lines(model.deformed, deformed.lines)
+        self.deformed_planes = _Planes(model.deformed, deformed.planes, listed)
 
-    def forward(self, parameters: Tensor, nodes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        e_pose = self.encoder(parameters[None])[0]
-        lines = []
-        for number, (space, maps) in enumerate(zip(self.line_spaces, self.line_maps, strict=True)):
-            # An engine works out what depends on constants alone once, when it reads the graph.
-            does = maps(space(self.get_buffer(f"line_{number}")), e_pose)
-            shift, angle = does[:, :2], does[:, 2:] if does.shape[1] > 2 else torch.zeros_like(does[:, :1])
-            lines.append(torch.cat([shift, torch.sin(angle), torch.cos(angle)], -1))
-        planes = []
-        for number, (space, maps) in enumerate(zip(self.plane_spaces, self.plane_maps, strict=True)):
-            e_space = space(self.get_buffer(f"plane_{number % 3}"))
-            if self.chosen:
+    def forward(self, parameters: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        e_pose = self.encoder.raw(parameters[None])[0] - self.get_buffer("rest")
+        return (
+            self.canonical_lines(e_pose),
+            self.canonical_planes(e_pose, None),
+            self.deformed_lines(e_pose),
+            self.deformed_planes(e_pose, nodes),
+        )
+
+
+def _layers(pin: Pin, seen: int) -> list[CouplingLayer]:
+    """Those that look at one coordinate (z, x, y in turns), or at two (the planes xy, yz, xz in turns)."""
+    return [layer for layer in pin.layers if isinstance(layer, CouplingLayer) and len(layer.seen) == seen]
+
+
+class _Lines(nn.Module):
+    def __init__(self, pin: Pin, places: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        layers = _layers(pin, 1)
+        self.spaces = nn.ModuleList(layer.space for layer in layers)
+        self.register_buffer("places", torch.stack([places[layer.seen[0]][:, None] for layer in layers]))
+        self.maps = _Maps(
+            [
+                [layer.translation] if layer.rotation is None else [layer.translation, layer.rotation]
+                for layer in layers
+            ],
+            layers[0].multiply,
+        )
+
+    def forward(self, e_pose: Tensor) -> Tensor:
+        # An engine works out what depends on constants alone once, when it reads the graph.
+        places = self.get_buffer("places")
+        e_space = torch.stack([space(places[number]) for number, space in enumerate(self.spaces)])
+        does = self.maps(e_space, *self.maps.in_pose(e_pose))
+        shift = does[..., :2]
+        angle = does[..., 2:] if does.shape[-1] > 2 else torch.zeros_like(shift[..., :1])
+        return torch.cat([shift, torch.sin(angle), torch.cos(angle)], -1)
+
+
+class _Planes(nn.Module):
+    """listed: how many nodes of each plane are chosen per pose; None: all are meant."""
+
+    def __init__(self, pin: Pin, places: tuple[Tensor, ...], listed: tuple[int, int, int] | None) -> None:
+        super().__init__()
+        layers, self.listed = _layers(pin, 2), listed
+        self.spaces = nn.ModuleList(layer.space for layer in layers)
+        for plane in range(3):
+            self.register_buffer(f"places_{plane}", places[plane])
+        self.maps = _Maps([[layer.translation] for layer in layers], layers[0].multiply)
+
+    def forward(self, e_pose: Tensor, nodes: Tensor | None) -> Tensor:
+        weight, bias = self.maps.in_pose(e_pose)
+        shifts, first = [], 0
+        for plane in range(3):
+            rounds = [plane, plane + 3, plane + 6]
+            places = self.get_buffer(f"places_{plane}")
+            e_space = torch.stack([self.spaces[number](places) for number in rounds])
+            if self.listed is not None:
                 assert nodes is not None
-                e_space = torch.index_select(e_space, 0, nodes[number % 3].long())
-            planes.append(maps(e_space, e_pose)[:, 0])
-        return torch.stack(lines), torch.stack(planes)
+                chosen = nodes[first : first + self.listed[plane]].long()
+                e_space = torch.index_select(e_space, 1, chosen)
+                first += self.listed[plane]
+            shifts.append(self.maps(e_space, weight[rounds], bias[rounds], rounds).flatten())
+        return torch.cat(shifts)
 
 
 class _Maps(nn.Module):
-    """Operation maps side by side, the product with the pose's embedding made with their weights instead of with every
-    node: `W (e * s) = (W diag(e)) s`."""
+    """Operation maps of equal layers in one product each, that with the pose's embedding made with their weights
+    instead of with every node: `W (e * s) = (W diag(e)) s`.
 
-    def __init__(self, maps: list[Mlp]) -> None:
+    Args:
+        layers: of each layer its maps, which lie side by side.
+        multiply: whether the embeddings are multiplied; else that of space counts as it is.
+    """
+
+    def __init__(self, layers: list[list[Mlp]], multiply: bool) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(maps)
+        self.multiply = multiply
+        weights, biases, lasts, ends = [], [], [], []
+        for maps in layers:
+            pairs = [[part for part in chain.children() if isinstance(part, nn.Linear)] for chain in maps]
+            weights.append(torch.cat([first.weight for first, _ in pairs]))
+            biases.append(torch.cat([first.bias for first, _ in pairs]))
+            lasts.append(torch.block_diag(*(last.weight for _, last in pairs)).T)
+            ends.append(torch.cat([last.bias for _, last in pairs]))
+        self.register_buffer("weight", torch.stack(weights).detach())  # (L, H, 2 d)
+        self.register_buffer("bias", torch.stack(biases).detach())  # (L, H)
+        self.register_buffer("last", torch.stack(lasts).detach())  # (L, H, 1 to 3)
+        self.register_buffer("end", torch.stack(ends).detach()[:, None])  # (L, 1, 1 to 3)
 
-    def forward(self, e_space: Tensor, e_pose: Tensor) -> Tensor:
-        size = e_pose.shape[0]
-        pairs = [[layer for layer in chain.children() if isinstance(layer, nn.Linear)] for chain in self.maps]
-        weight = torch.cat([first.weight for first, _ in pairs])
-        bias = torch.cat([first.bias for first, _ in pairs]) + weight[:, size:] @ e_pose
-        hidden = torch.relu(e_space @ (weight[:, :size] * e_pose).T + bias)
-        parts = hidden.split([first.out_features for first, _ in pairs], -1)
-        return torch.cat([part @ last.weight.T + last.bias for part, (_, last) in zip(parts, pairs, strict=True)], -1)
+    def in_pose(self, e_pose: Tensor) -> tuple[Tensor, Tensor]:
+        """First weights (L, d, H) and biases (L, 1, H) with the pose in them."""
+        weight, size = self.get_buffer("weight"), e_pose.shape[0]
+        space = weight[..., :size] * e_pose if self.multiply else weight[..., :size]
+        return space.transpose(1, 2), (self.get_buffer("bias") + weight[..., size:] @ e_pose)[:, None]
+
+    def forward(self, e_space: Tensor, weight: Tensor, bias: Tensor, which: list[int] | None = None) -> Tensor:
+        """(L, N, d) -> (L, N, 1 to 3), of all layers or some."""
+        last, end = self.get_buffer("last"), self.get_buffer("end")
+        if which is not None:
+            last, end = last[which], end[which]
+        return torch.relu(e_space @ weight + bias) @ last + end

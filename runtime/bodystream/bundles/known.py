@@ -1,7 +1,7 @@
 """The bundles that bodystream asks for by name: which kind goes with each, and which distribution brings it.
 
-A kind that has no name here is `avatar`, which is chosen by its place (`avatar.clothed`). One that later versions will
-read, and that no bundle of another content should take, is `body-decoder` (a body's surface from a few numbers).
+A kind that later versions will read, and that no bundle of another content should take, is `body-decoder` (a body's
+surface from a few numbers).
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ KNOWN: dict[str, KnownBundle] = {
     "pose": KnownBundle("pose-sampler", "bodystream"),
     "flow": KnownBundle("flow", "bodystream"),
     "flow-full": KnownBundle("flow", None),
+    "default-clothed": KnownBundle("avatar", None),
 }
+
+_MAKERS = {"flow": "flow", "avatar": "avatar"}
 
 
 def remedy_for(name: str) -> str:
@@ -39,7 +42,8 @@ def remedy_for(name: str) -> str:
         return ""
     distribution = KNOWN[name].distribution
     if distribution is None:
-        return f"none is shipped; make one with bodystream-export flow, and give --bundle {name}=PATH"
+        command = _MAKERS[KNOWN[name].kind]
+        return f"none is shipped; make one with bodystream-export {command}, and give --bundle {name}=PATH"
     if distribution == "bodystream":
         return "pip install --force-reinstall --no-deps bodystream"
     return f"pip install {distribution}"

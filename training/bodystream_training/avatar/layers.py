@@ -111,14 +111,17 @@ class BoneEncoder(nn.Module):
 
     def forward(self, bones: Tensor) -> Tensor:
         """(P, B, 6) places and angles -> (P, d)."""
-        rest = torch.zeros_like(bones[:1])
-        x = torch.cat([bones, rest]).transpose(0, 1)
+        x = self.raw(torch.cat([bones, torch.zeros_like(bones[:1])]))
+        return x[:-1] - x[-1:]
+
+    def raw(self, bones: Tensor) -> Tensor:
+        """The same before what bones at rest give is taken off."""
+        x = bones.transpose(0, 1)
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if index < len(self.weights) - 1:
                 x = F.relu(x)
-        x = x.transpose(0, 1).flatten(1)
-        return x[:-1] - x[-1:]
+        return x.transpose(0, 1).flatten(1)
 
 
 def bone_parameters(posed_from_canonical: Tensor) -> Tensor:

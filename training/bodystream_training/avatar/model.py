@@ -169,16 +169,19 @@ class WeightField(nn.Module):
 
     def with_derivative(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(M, 3) -> (M, B) weights and (M, B, 3) what they change by along x, y and z [1/m]."""
+        logits, change = self.logits_with_derivative(points)
+        weights = torch.softmax(logits, -1)
+        return weights, weights[..., None] * (change - (weights[..., None] * change).sum(1, keepdim=True))
+
+    def logits_with_derivative(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, 3) -> (M, B) logits of the weights and (M, B, 3) what they change by along x, y and z [1/m]."""
         x, tangents = points, torch.eye(3, dtype=points.dtype, device=points.device).expand(len(points), 3, 3)
         *hidden, last = _linear(self.layers)
         for layer in hidden:
             before = layer(x)
             x = smooth(before)
             tangents = (tangents @ layer.weight.T) * torch.sigmoid(100.0 * before)[:, None]
-        weights = torch.softmax(self.sharpness * last(x), -1)
-        tangents = self.sharpness * (tangents @ last.weight.T)  # (M, 3, B)
-        change = weights[:, None] * (tangents - (weights[:, None] * tangents).sum(-1, keepdim=True))
-        return weights, change.transpose(1, 2)
+        return self.sharpness * last(x), self.sharpness * (tangents @ last.weight.T).transpose(1, 2)
 
 
 class OccupancyNetwork(nn.Module):

@@ -9,9 +9,8 @@ import warp as wp
 
 from bodystream.avatar.base import FarPose, Posing, pose_quaternions
 from bodystream.avatar.clothed.body import (
-    CANONICAL_GRAPH,
-    DEFORMED_GRAPH,
     REPOSE_GRAPH,
+    TABLES_GRAPH,
     ClothedBody,
     graph_signatures,
     load_clothed,
@@ -84,14 +83,14 @@ class ClothedAvatar(PosedAvatar):
         self.model, self.posed_by = model, posed_by
         self._on = select_device("cpu") if device is None else device
         self._retarget = None if skeleton is None else Retarget(skeleton, model.build)
-        self._bones = BonePoser(model.body)
+        body = model.body
+        self._bones = BonePoser(body.skeleton, body.hands_m, body.canonical_rotations)
         self._far: FarPose | None = None  # of the last pose
         self._provider: ProviderName = provider
         self._tables: TablePoser | None = None
         self._exact: ExactPoser | None = None
         if posed_by == "tables":
-            canonical, deformed = self._engine(CANONICAL_GRAPH), self._engine(DEFORMED_GRAPH)
-            self._tables = TablePoser(model.body, canonical, deformed, self._on)
+            self._tables = TablePoser(body, self._engine(TABLES_GRAPH), self._on)
         super().__init__(model.build.skeleton if skeleton is None else skeleton, self._tables or self._network())
 
     def _engine(self, file: str) -> Engine:
@@ -140,10 +139,10 @@ class ClothedAvatar(PosedAvatar):
 def _build(body: ClothedBody) -> Build:
     """The proportions that poses are taken to; its feet are the surface that follows ankles and toes most."""
     rest = body.skeleton.rest_positions_m
-    poser = BonePoser(body)
+    poser = BonePoser(body.skeleton, body.hands_m, body.canonical_rotations)
     upright = np.tile(np.array([0.0, 0.0, 0.0, 1.0]), (len(JOINTS), 1))
     bones = poser.posed(upright, np.zeros(3))  # the T-pose from the canonical one
-    heaviest = body.skin_bones[np.arange(len(body.vertices)), body.skin_weights[..., 3].argmax(1)]
+    heaviest = body.skin_bones[:, 0]
     feet = []
     for side in ("left", "right"):
         parts = []

@@ -14,10 +14,9 @@ from bodystream.types import Array, Mesh
 
 __all__ = [
     "BONES",
-    "CANONICAL_GRAPH",
-    "DEFORMED_GRAPH",
     "KIND",
     "REPOSE_GRAPH",
+    "TABLES_GRAPH",
     "ClothedBody",
     "ClothedSection",
     "Grid",
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 KIND = "avatar"
-CANONICAL_GRAPH, DEFORMED_GRAPH, REPOSE_GRAPH = "canonical.onnx", "deformed.onnx", "repose.onnx"
+TABLES_GRAPH, REPOSE_GRAPH = "tables.onnx", "repose.onnx"
 BONES = 24
 """The 22 joints, and a bone per hand that stands on the wrist and does not turn by itself."""
 PLANES = ((0, 1), (1, 2), (0, 2))
@@ -52,12 +51,13 @@ class Grid(msgspec.Struct, frozen=True):
     plane_step_m: float
     line_nodes: int
     plane_nodes: tuple[int, int, int]
-    listed: int
+    listed: tuple[int, int, int]
 
     @property
-    def largest_plane(self) -> int:
+    def planes(self) -> tuple[int, int, int]:
+        """Nodes of each."""
         x, y, z = self.plane_nodes
-        return max(x * y, y * z, x * z)
+        return x * y, y * z, x * z
 
 
 class ClothedSection(msgspec.Struct, frozen=True):
@@ -65,14 +65,17 @@ class ClothedSection(msgspec.Struct, frozen=True):
 
     Attributes:
         canonical_grid, deformed_grid: of the tables of H_c and H_d.
-        reach_nodes: how many nodes of a plane H_d may carry a vertex on its way.
-        shown_bones: per vertex, the bones whose weights are kept.
+        controls: vertices that are posed by tables; the others follow them.
+        surface_bones, control_bones: bones that a vertex, a control, has weights of.
+        near: controls that a vertex follows.
     """
 
     canonical_grid: Grid
     deformed_grid: Grid
-    reach_nodes: int
-    shown_bones: int
+    controls: int
+    surface_bones: int
+    control_bones: int
+    near: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,15 @@ class ClothedBody:
         canonical_rotations: (22, 3, 3) of the canonical pose, each joint in its parent's frame, from the T-pose.
         hands_m: (2, 3) of the hands' bones from the wrists, in the wrists' frames [m].
         base: (V, 3) float32 where the weights were taken, before H_c is undone [m].
-        skin_bones: (V, K) int32.
-        skin_weights: (V, K, 4) float32: how each weight changes along x, y and z [1/m], and the weight itself.
-        canonical_nodes: (3, C) float32 numbers of the nodes of each plane that the tables of H_c list.
+        skin_bones, skin_weights: (V, K) int32 and float32, largest weight first, zero behind the last.
+        controls: (P,) int32 vertices that are posed by tables.
+        control_reach_m: (P,) float32: how far they may be, on their way through H_d, from where skinning puts them [m].
+        control_bones: (P, K) int32.
+        control_logits: (P, K, 4) float32 of their weights: how each changes along x, y and z [1/m], and what it is, at
+            the base; the weights are its softmax.
+        near, shares: (V, N) int32 and float32: numbers of controls that a vertex follows, and how much, in what
+            these are beyond skinning.
+        canonical_nodes: (C,) float32 numbers of the nodes that the tables of H_c list, plane by plane.
         section: of the manifest.
     """
 
@@ -100,6 +109,12 @@ class ClothedBody:
     base: Array
     skin_bones: Array
     skin_weights: Array
+    controls: Array
+    control_reach_m: Array
+    control_bones: Array
+    control_logits: Array
+    near: Array
+    shares: Array
     canonical_nodes: Array
     section: ClothedSection
 
@@ -112,18 +127,17 @@ class ClothedBody:
 def graph_signatures(section: ClothedSection, vertices: int) -> dict[str, Signature]:
     """What goes into each graph of an avatar's bundle and comes out."""
 
-    def tables(grid: Grid) -> dict[str, TensorSpec]:
-        return {
-            "lines": TensorSpec((LAYERS, grid.line_nodes, 4)),
-            "planes": TensorSpec((LAYERS, grid.listed)),
-        }
-
     parameters = TensorSpec((BONES, 6))
+    first, second = section.canonical_grid, section.deformed_grid
     return {
-        CANONICAL_GRAPH: Signature({"parameters": parameters}, tables(section.canonical_grid)),
-        DEFORMED_GRAPH: Signature(
-            {"parameters": parameters, "nodes": TensorSpec((3, section.deformed_grid.listed))},
-            tables(section.deformed_grid),
+        TABLES_GRAPH: Signature(
+            {"parameters": parameters, "nodes": TensorSpec((sum(second.listed),))},
+            {
+                "canonical_lines": TensorSpec((LAYERS, first.line_nodes, 4)),
+                "canonical_planes": TensorSpec((3 * sum(first.listed),)),
+                "deformed_lines": TensorSpec((LAYERS, second.line_nodes, 4)),
+                "deformed_planes": TensorSpec((3 * sum(second.listed),)),
+            },
         ),
         REPOSE_GRAPH: Signature(
             {
@@ -148,7 +162,7 @@ def load_clothed(bundle: Bundle) -> ClothedBody:
     path = bundle.label(_FILE)
     arrays = read_npz(bundle.read(_FILE), path, _MAX_BYTES)
     count, faces = (len(arrays.get(name, ())) for name in ("vertices", "faces"))
-    kept = section.shown_bones
+    controls, kept, near = section.controls, section.control_bones, section.near
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
         "vertices": ((count, 3), np.float32),
         "faces": ((faces, 3), np.int32),
@@ -156,9 +170,15 @@ def load_clothed(bundle: Bundle) -> ClothedBody:
         "canonical_rotations": ((len(JOINTS), 3, 3), np.float64),
         "hands_m": ((2, 3), np.float64),
         "base": ((count, 3), np.float32),
-        "skin_bones": ((count, kept), np.int32),
-        "skin_weights": ((count, kept, 4), np.float32),
-        "canonical_nodes": ((3, section.canonical_grid.listed), np.float32),
+        "skin_bones": ((count, section.surface_bones), np.int32),
+        "skin_weights": ((count, section.surface_bones), np.float32),
+        "controls": ((controls,), np.int32),
+        "control_reach_m": ((controls,), np.float32),
+        "control_bones": ((controls, kept), np.int32),
+        "control_logits": ((controls, kept, 4), np.float32),
+        "near": ((count, near), np.int32),
+        "shares": ((count, near), np.float32),
+        "canonical_nodes": ((sum(section.canonical_grid.listed),), np.float32),
     }
     typed: dict[str, Array] = {}
     for name, (shape, dtype) in shapes.items():
@@ -172,19 +192,8 @@ def load_clothed(bundle: Bundle) -> ClothedBody:
     problem = _problem(typed, section)
     if problem:
         raise BundleError(f"{path}: {problem}: export the avatar again")
-    return ClothedBody(
-        typed["vertices"],
-        typed["faces"],
-        colours,
-        Skeleton(typed["offsets"]),
-        typed["canonical_rotations"],
-        typed["hands_m"],
-        typed["base"],
-        typed["skin_bones"],
-        typed["skin_weights"],
-        typed["canonical_nodes"],
-        section,
-    )
+    skeleton = Skeleton(typed.pop("offsets"))
+    return ClothedBody(colours=colours, skeleton=skeleton, section=section, **typed)
 
 
 def _problem(arrays: dict[str, Array], section: ClothedSection) -> str:
@@ -194,16 +203,23 @@ def _problem(arrays: dict[str, Array], section: ClothedSection) -> str:
             return f"{name} has values that are not finite"
     if not len(arrays["vertices"]) or not len(arrays["faces"]):
         return "it has no surface"
-    for name, below in (("faces", len(arrays["vertices"])), ("skin_bones", BONES)):
+    for name, below in (
+        ("faces", len(arrays["vertices"])),
+        ("skin_bones", BONES),
+        ("controls", len(arrays["vertices"])),
+        ("control_bones", BONES),
+        ("near", section.controls),
+    ):
         if arrays[name].min() < 0 or arrays[name].max() >= below:
             return f"{name} points to what is not there"
-    if np.abs(arrays["vertices"]).max() > _MOST_M or np.abs(arrays["base"]).max() > _MOST_M:
+    if max(np.abs(arrays[name]).max(initial=0.0) for name in ("vertices", "base", "control_reach_m")) > _MOST_M:
         return f"vertices are more than {_MOST_M:g} m away"
-    total = arrays["skin_weights"][..., 3].sum(1)
-    if np.abs(total - 1.0).max() > 0.05:
+    if np.abs(arrays["skin_weights"].sum(1) - 1.0).max() > 0.05:
         return "weights do not sum to one"
-    nodes, (x, y, z) = arrays["canonical_nodes"], section.canonical_grid.plane_nodes
-    for plane, size in enumerate((x * y, y * z, x * z)):
-        if nodes[plane].min() < 0 or nodes[plane].max() >= size:
+    grid, first = section.canonical_grid, 0
+    for listed, size in zip(grid.listed, grid.planes, strict=True):
+        nodes = arrays["canonical_nodes"][first : first + listed]
+        if nodes.min(initial=0) < 0 or nodes.max(initial=0) >= size:
             return "canonical_nodes points to what is not there"
+        first += listed
     return ""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from bodystream.avatar.clothed.body import BONES, ClothedBody
+from bodystream.avatar.clothed.body import BONES
 from bodystream.geometry.rotations import matrix_from_quaternion
-from bodystream.geometry.skeleton import ARMS, JOINTS, forward_kinematics
+from bodystream.geometry.skeleton import ARMS, JOINTS, Skeleton, forward_kinematics
 from bodystream.types import Array
 
 __all__ = ["BonePoser", "bone_parameters"]
 
 
 class BonePoser:
-    """Carries the bones of a body from the canonical pose to others."""
+    """Carries the bones of a body from the canonical pose to others.
 
-    def __init__(self, body: ClothedBody) -> None:
-        self._offsets, self._hands = body.skeleton.offsets_m, body.hands_m
+    Args:
+        skeleton, hands_m, canonical_rotations: see `ClothedBody`.
+    """
+
+    def __init__(self, skeleton: Skeleton, hands_m: Array, canonical_rotations: Array) -> None:
+        self._offsets, self._hands = skeleton.offsets_m, hands_m
         self._wrists = [wrist for _, wrist in ARMS.values()]
-        at_rest = self._places(body.canonical_rotations, np.zeros(3))
+        at_rest = self._places(canonical_rotations, np.zeros(3))
         self._canonical_from_rest = np.linalg.inv(at_rest)
 
     def posed(self, rotations_xyzw: Array, root_position_m: Array) -> Array:

@@ -1,7 +1,8 @@
-"""Poses a clothed avatar by tables: what its layers do in a pose, evaluated on grids and looked up per vertex.
+"""Poses a clothed avatar by tables of what its layers do in a pose, looked up by controls that other vertices follow.
 
 At a fixed pose a layer that moves two coordinates is a function of the third, and one that moves one a function of two.
-Both are evaluated by one call of the engine per PIN, on grids so fine that a bundle's manifest states the error.
+Both are evaluated by one call of the engine, on grids so fine, and looked up by so many controls, that a bundle's
+manifest states the error.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ from bodystream.types import Array
 
 __all__ = ["TablePoser"]
 
+_MIN_CHUNK = 256
+"""Controls have longer ways than vertices, of which 1,024 are the fewest that a thread is given."""
+
 
 class TablePoser(PosedSurface):
     """The buffers and launches of one body; steady state allocates nothing on the device.
 
     Args:
         body: of the bundle.
-        canonical, deformed: engines of its two graphs of tables.
+        engine: of its graph of tables.
         device: where vertices are posed.
     """
 
-    def __init__(self, body: ClothedBody, canonical: Engine, deformed: Engine, device: wp.Device) -> None:
+    def __init__(self, body: ClothedBody, engine: Engine, device: wp.Device) -> None:
         super().__init__(body.surface, device)
-        self._canonical, self._deformed = canonical, deformed
+        self._engine = engine
         section, count = body.section, len(body.vertices)
         first, second = section.canonical_grid, section.deformed_grid
 
@@ -44,56 +48,69 @@ class TablePoser(PosedSurface):
         def on_device(values: Array, dtype: Any) -> wp.array:
             return uploaded(np.ascontiguousarray(values), dtype, device)
 
+        def launch(kernel: Any, dim: int, *inputs: Any, min_chunk: int = 1024) -> RecordedLaunch:
+            return RecordedLaunch(kernel, dim, list(inputs), device, min_chunk=min_chunk)
+
         self._parameters = np.zeros((BONES, 6), np.float32)
         self._linear, self._shift = Staged(BONES, wp.mat33, device), Staged(BONES, wp.vec3, device)
         self._frame = Staged(4, wp.vec3, device)
-        lines, planes = _tables(first, device), _planes(first, device)
-        later_lines, later_planes = _tables(second, device), _planes(second, device)
-        self._lines, self._later_lines = lines.values, later_lines.values
-        self._listed, self._later_listed = (zeros((LAYERS, grid.listed), float) for grid in (first, second))
-        nodes = second.largest_plane
-        self._marks, self._wanted, self._before = (
-            zeros((3, nodes), wp.int32),
-            zeros(3 * nodes, wp.int32),
-            zeros(3 * nodes, wp.int32),
-        )
-        self._nodes = zeros((3, second.listed), float)
+        bones: Any = kernels.Bones()
+        bones.linear, bones.shift = self._linear.array, self._shift.array
+        surface: Any = kernels.Surface()
+        surface.base = on_device(body.base, wp.vec3)
+        surface.bones, surface.weights = on_device(body.skin_bones, wp.int32), on_device(body.skin_weights, wp.float32)
+        controls: Any = kernels.Controls()
+        controls.vertices = on_device(body.controls, wp.int32)
+        controls.canonical = on_device(body.vertices[body.controls], wp.vec3)
+        controls.reach = on_device(body.control_reach_m, wp.float32)
+        controls.bones = on_device(body.control_bones.T, wp.int32)
+        controls.logits = on_device(body.control_logits.transpose(1, 0, 2), wp.vec4)
+        canonical, deformed = _tables(first, device), _tables(second, device)
+        canonical_shifts, deformed_shifts = (zeros(3 * sum(grid.listed), float) for grid in (first, second))
+        nodes = zeros(sum(second.listed), float)
+        self._feed = {"parameters": self._parameters, "nodes": nodes}
+        self._out = {
+            "canonical_lines": canonical.lines,
+            "canonical_planes": canonical_shifts,
+            "deformed_lines": deformed.lines,
+            "deformed_planes": deformed_shifts,
+        }
+        marks, wanted = (zeros((3, max(second.planes)), wp.int32) for _ in range(2))
+        rows = zeros((3, max(second.plane_nodes[:2])), wp.int32)
         self._lost = Staged(1, wp.int32, device)
-        skinned = zeros(count, wp.vec3)
-        low, counts = wp.vec3(*second.low_m), wp.vec3i(*second.plane_nodes)
-
-        def launch(kernel: Any, dim: int, *inputs: Any) -> RecordedLaunch:
-            return RecordedLaunch(kernel, dim, list(inputs), device)
-
-        static = on_device(body.canonical_nodes, wp.float32)
-        self._first: tuple[Callable[[], None], ...] = (
-            launch(kernels.spread_nodes, LAYERS * first.listed, static, self._listed, planes.values),
+        plain, beyond = zeros(section.controls, wp.vec3), zeros(section.controls, wp.vec3)
+        low, size = wp.vec3(*second.low_m), wp.vec3i(*second.plane_nodes)
+        capacity = wp.vec3i(*second.listed)
+        self._before_engine: tuple[Callable[[], None], ...] = (
+            marks.zero_,
             launch(
-                kernels.undo_canonical_and_skin,
-                count,
-                on_device(body.vertices, wp.vec3),
-                on_device(body.base, wp.vec3),
-                on_device(body.skin_bones.T, wp.int32),
-                on_device(body.skin_weights.transpose(1, 0, 2), wp.vec4),
-                lines,
-                planes,
-                self._linear.array,
-                self._shift.array,
-                skinned,
+                kernels.mark_nodes, section.controls, surface, controls, bones, low, second.plane_step_m, size, plain,
+                marks,
             ),
-            self._marks.zero_,
-            launch(kernels.mark_nodes, count, skinned, low, second.plane_step_m, counts, self._marks),
-            launch(kernels.widen, 3 * nodes, self._marks, counts, section.reach_nodes, self._wanted),
-            lambda: wp.utils.array_scan(self._wanted, self._before, inclusive=False),
-            launch(kernels.list_nodes, 3 * nodes, self._wanted, self._before, self._nodes, self._lost.array),
-        )
-        self._second: tuple[Callable[[], None], ...] = (
-            launch(kernels.spread_nodes, LAYERS * second.listed, self._nodes, self._later_listed, later_planes.values),
+            launch(kernels.widen, rows.size, marks, size, wanted, rows, min_chunk=_MIN_CHUNK // 2),
             launch(
-                kernels.undo_deformed, count, skinned, later_lines, later_planes, self._frame.array, self.vertices.array
+                kernels.list_nodes, rows.size, wanted, rows, size, capacity, nodes, self._lost.array,
+                min_chunk=_MIN_CHUNK // 2,
+            ),
+        )  # fmt: skip
+        static = on_device(body.canonical_nodes, wp.float32)
+        self._after_engine: tuple[Callable[[], None], ...] = (
+            launch(
+                kernels.spread_nodes, 3 * sum(first.listed), static, wp.vec3i(*first.listed), canonical_shifts,
+                canonical.planes,
+            ),
+            launch(kernels.spread_nodes, 3 * sum(second.listed), nodes, capacity, deformed_shifts, deformed.planes),
+            launch(
+                kernels.undo_network, -(-section.controls // 4), surface, controls, plain, canonical, bones, deformed,
+                beyond,
+                min_chunk=_MIN_CHUNK // 4,
+            ),
+            launch(
+                kernels.pose_vertices, count, surface, on_device(body.near, wp.int32),
+                on_device(body.shares, wp.float32), bones, beyond, self._frame.array, self.vertices.array,
             ),
             self.compute_normals,
-        )
+        )  # fmt: skip
 
     @property
     def lost(self) -> bool:
@@ -118,27 +135,18 @@ class TablePoser(PosedSurface):
             (self._frame, world_from_heading[:3].T),
         ):
             staged.upload(values)
-        self._canonical.run({"parameters": self._parameters}, {"lines": self._lines, "planes": self._listed})
-        for stage in self._first:
+        for stage in self._before_engine:
             stage()
-        self._deformed.run(
-            {"parameters": self._parameters, "nodes": self._nodes},
-            {"lines": self._later_lines, "planes": self._later_listed},
-        )
-        for stage in self._second:
+        self._engine.run(self._feed, self._out)
+        for stage in self._after_engine:
             stage()
 
 
 def _tables(grid: Grid, device: wp.Device) -> Any:
-    tables = kernels.LineTables()
-    tables.values = wp.zeros((LAYERS, grid.line_nodes), dtype=wp.vec4, device=device)
-    tables.low, tables.step = wp.vec3(*grid.low_m), grid.line_step_m
-    return tables
-
-
-def _planes(grid: Grid, device: wp.Device) -> Any:
-    tables = kernels.PlaneTables()
-    tables.values = wp.zeros((LAYERS, grid.largest_plane), dtype=float, device=device)
-    tables.low, tables.step = wp.vec3(*grid.low_m), grid.plane_step_m
+    tables = kernels.Tables()
+    tables.lines = wp.zeros((LAYERS, grid.line_nodes), dtype=wp.vec4, device=device)
+    tables.planes = wp.zeros((LAYERS, max(grid.planes)), dtype=wp.vec4, device=device)
+    tables.low = wp.vec3(*grid.low_m)
+    tables.lines_per_m, tables.planes_per_m = 1.0 / grid.line_step_m, 1.0 / grid.plane_step_m
     tables.count = wp.vec3i(*grid.plane_nodes)
     return tables
