@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, identity, vstack
@@ -14,22 +15,22 @@ from bodystream.types import Array, Mesh, SkinnedMesh
 __all__ = ["grown_clothed", "grown_faces", "grown_skin"]
 
 
-def grown_faces(faces: Array, vertices: int, wanted: int) -> tuple[csr_matrix, Array]:
+def grown_faces(faces: Array, vertices: int, wanted: int) -> tuple[Any, Array]:
     """Halve all edges as often as that gives no more vertices than wanted, then put vertices into faces, evenly.
 
     Args:
         faces: (F, 3) of `vertices` vertices.
 
     Returns:
-        (wanted, vertices) what each new vertex is of the old ones, and the (F', 3) int32 faces between them. New
-        vertices stand near those that they are made of, in memory, too.
+        (wanted, vertices) sparse, what each new vertex is of the old ones, and the (F', 3) int32 faces between them.
+        New vertices stand near those that they are made of, in memory, too.
 
     Raises:
         InputError: there are more vertices than wanted.
     """
     if vertices > wanted:
         raise InputError(f"a surface of {vertices} vertices has more than the {wanted} that are wanted")
-    mix = identity(vertices, format="csr", dtype=np.float64)
+    mix: Any = identity(vertices, format="csr")
     while True:
         ends = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
         edges, which = np.unique(ends, axis=0, return_inverse=True)
@@ -68,7 +69,7 @@ def grown_clothed(body: ClothedBody, wanted: int) -> ClothedBody:
     mix, faces = grown_faces(body.faces, count, wanted)
     bones, weights = _largest(mix @ _dense(body.skin_bones, body.skin_weights, BONES), body.skin_bones.shape[1])
     rows = np.repeat(np.arange(count), body.near.shape[1])
-    shares = mix @ csr_matrix((body.shares.ravel(), (rows, body.near.ravel())), shape=(count, len(body.controls)))
+    shares: Any = mix @ csr_matrix((body.shares.ravel(), (rows, body.near.ravel())), shape=(count, len(body.controls)))
     single = np.flatnonzero(np.diff(mix.indptr) == 1)  # those that were there before
     places = np.empty(count, np.int32)
     places[mix.indices[mix.indptr[single]]] = single

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -115,7 +116,8 @@ def _worst(points: Array, off_m: Array, count: int) -> Array:
 
 def _follow(places: Array, moves: Array, controls: Array, near: int) -> Following:
     near = min(near, len(controls))
-    away, numbers = KDTree(places[controls]).query(places, k=range(1, near + 1))
+    found: Any = KDTree(places[controls]).query(places, k=near)
+    away, numbers = (np.reshape(part, (len(places), near)) for part in found)
     nearness = 1.0 / (away**2 + (0.3 * away[:, -1:]) ** 2 + 1e-12)
     by_distance = nearness / nearness.sum(1, keepdims=True)
     shares, off = np.zeros(numbers.shape, np.float32), np.zeros(len(places))
