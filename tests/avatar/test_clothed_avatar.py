@@ -155,6 +155,14 @@ def _changed(bundle_folder: Path, out: Path, **arrays: np.ndarray | None) -> Pat
     return out
 
 
+def test_where_tables_list_no_nodes_the_network_poses(fine: ClothedModel, tmp_path: Path) -> None:
+    nowhere = np.zeros(sum(fine.body.section.canonical_grid.listed), np.float32)
+    bare = ClothedModel(open_bundle(_changed(fine.bundle.place, tmp_path / "bare", canonical_nodes=nowhere)))
+    avatar = ClothedAvatar(bare)
+    np.testing.assert_array_equal(posed(avatar, FRAMES[0]), posed(ClothedAvatar(fine, posed_by="network"), FRAMES[0]))
+    assert avatar.posing.method == "network" and "wider than the tables reach" in avatar.posing.reason
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -42,13 +42,15 @@ from bodystream_training.avatar.model import Ins, skin
 
 __all__ = ["FINENESSES", "Fineness", "Prepared", "prepare", "prepare_surface", "write_avatar"]
 
-_POSES, _MIXED, _HELD, _STANCES = 24, 40, 12, 200
+_POSES, _MIXED, _HELD, _STANCES = 24, 96, 12, 200
 _SPARE = 1.25
 """Nodes that tables list of H_d's planes, over the most that any stance asks for."""
 _GRID_M = 1.45
 _REACH, _LEAST_REACH_M = 1.3, 0.005
 """How much further vertices may go in H_d than they did in any pose that was looked at."""
 _TOLERANCE = 1e-3
+_THREADS = {TABLES_GRAPH: 2, REPOSE_GRAPH: 1}
+"""Tables are waited for; the whole network is for poses that no display waits for."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,16 @@ class Fineness:
     deformed_m: float
     controls: int
     bones: int = 12
-    near: int = 8
+    near: int = 10
 
 
 FINENESSES = (
-    Fineness(0.016, 0.04, 0.04, 2000),
-    Fineness(0.012, 0.03, 0.03, 2000),
-    Fineness(0.01, 0.025, 0.025, 2500),
-    Fineness(0.008, 0.02, 0.02, 3000),
-    Fineness(0.006, 0.015, 0.015, 4500, 14),
-    Fineness(0.004, 0.01, 0.01, 8000, 16),
+    Fineness(0.016, 0.04, 0.04, 3000),
+    Fineness(0.016, 0.03, 0.03, 4500),
+    Fineness(0.012, 0.025, 0.025, 6000),
+    Fineness(0.01, 0.02, 0.02, 8000),
+    Fineness(0.006, 0.015, 0.015, 10_000, 14),
+    Fineness(0.004, 0.01, 0.01, 16_000, 16),
 )
 """From coarse to fine."""
 
@@ -167,14 +169,14 @@ def write_avatar(
     """Write graphs, arrays and manifest of one fineness."""
     model, ways = prepared.model, prepared.ways
     first = grid_of(ways.low_m, ways.high_m, fineness.line_m, fineness.canonical_m)
-    nodes = listed_nodes(ways, first)
-    first = msgspec.structs.replace(first, listed=tuple(map(len, nodes)))
     around = np.full(3, _GRID_M)
     second = grid_of(-around, around, fineness.line_m, fineness.deformed_m)
     following = chosen_controls(
         prepared.vertices, prepared.weights, prepared.beyond_m, fineness.controls, fineness.near
     )
     controls = following.controls
+    nodes = listed_nodes(ways, controls, first)
+    first = msgspec.structs.replace(first, listed=tuple(map(len, nodes)))
     reach_m = _REACH * prepared.reach_m[controls] + _LEAST_REACH_M
     asked = np.max([asked_nodes(stance[controls], reach_m, second) for stance in prepared.stances_m], 0)
     listed = np.minimum(np.ceil(_SPARE * asked).astype(int), second.planes)
@@ -215,7 +217,7 @@ def write_avatar(
     if prepared.colours is not None:
         arrays["colours"] = prepared.colours
     np.savez_compressed(folder / "avatar.npz", **arrays)
-    graphs = {file: GraphSection(s.inputs, s.outputs, _TOLERANCE) for file, s in wanted.items()}
+    graphs = {file: GraphSection(s.inputs, s.outputs, _TOLERANCE, threads=_THREADS[file]) for file, s in wanted.items()}
     return write_manifest(
         folder, name=name, kind="avatar", version=version, licence="Apache-2.0", provenance=provenance, metrics={},
         graphs=graphs, **msgspec.to_builtins(section),

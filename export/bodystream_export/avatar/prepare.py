@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _COLOUR_FRAMES = 6
-_MARGIN_M = 0.05
+_MARGIN_M = 0.03
 """How far beyond the training's poses tables reach."""
 _LEAST_WEIGHT = 1e-4
 """Of a bone that moves a vertex by skinning alone."""
@@ -44,7 +44,7 @@ class Ways:
 
     Attributes:
         low_m, high_m: (3,) of all coordinates.
-        seen: by plane, (N, 2) of the coordinates that layers looked at.
+        seen: by plane, (looks, V, 2) of the coordinates that layers looked at.
         ends: (poses, V, 3) where they come out.
         longest_m: (V,) how far any coordinate of a vertex was from that of its origin.
     """
@@ -81,7 +81,7 @@ def ways_through(
         low, high = np.minimum(low, points.numpy().min(0)), np.maximum(high, points.numpy().max(0))
         longest = torch.maximum(longest, (points - origin).abs().amax(1))
         ends.append(points.numpy())
-    places = {plane: np.concatenate(parts) for plane, parts in seen.items()}
+    places = {plane: np.stack(parts) for plane, parts in seen.items()}
     return Ways(low, high, places, np.stack(ends), longest.numpy())
 
 
@@ -110,9 +110,10 @@ def grid_of(
     return Grid((float(low[0]), float(low[1]), float(low[2])), line_step_m, plane_step_m, lines, (x, y, z), listed)
 
 
-def listed_nodes(ways: Ways, grid: Grid) -> list[Array]:
-    """Numbers of the nodes of each plane that are looked up where vertices come by, or near there."""
-    return [_nodes_about(ways.seen[a, b], np.full(1, _MARGIN_M), grid, a, b) for a, b in PLANES]
+def listed_nodes(ways: Ways, controls: Array, grid: Grid) -> list[Array]:
+    """Numbers of the nodes of each plane that are looked up where controls come by, or near there."""
+    reach_m = np.full(1, _MARGIN_M)
+    return [_nodes_about(ways.seen[a, b][:, controls].reshape(-1, 2), reach_m, grid, a, b) for a, b in PLANES]
 
 
 def asked_nodes(points: Array, reach_m: Array, grid: Grid) -> tuple[int, int, int]:

@@ -251,9 +251,8 @@ def list_nodes(
     listed: wp.vec3i,
     # Out:
     nodes_out: wp.array(dtype=float),  # (C,) numbers of the needed nodes of each plane, those of a plane `listed` long
-    lost_out: wp.array(dtype=wp.int32),  # (1,) 1 where a plane needs more than it has place for; else as it was
 ):
-    """A thread has a row. Writes of two threads to the same place write the same."""
+    """A thread has a row. Nodes for which there is no place are left out, and who looks there is lost."""
     i = begin + wp.tid()
     plane = i // rows.shape[1]
     row = i - plane * rows.shape[1]
@@ -271,8 +270,6 @@ def list_nodes(
             if wanted[plane, node] > 0:
                 if place < listed[plane]:
                     nodes_out[first + place] = float(node)
-                else:
-                    lost_out[0] = 1
                 place += 1
 
 
@@ -316,11 +313,10 @@ def undo_network(
     bones: Bones,
     deformed: Tables,
     # Out:
-    beyond_out: wp.array(
-        dtype=wp.vec3
-    ),  # (P,) where it is posed, from where skinning alone poses it, heading frame [m]
+    beyond_out: wp.array(dtype=wp.vec3),  # (P,) from where skinning alone puts it, in the heading frame [m]
+    lost_out: wp.array(dtype=wp.int32),  # (1,) 1 where a node is not listed that a control looks up; else as it was
 ):
-    """A thread has four controls; in the last one some may be the same."""
+    """A thread has four controls; in the last one some may be the same. All that write `lost_out` write the same."""
     first = (begin + wp.tid()) * 4
     last = plain.shape[0] - 1
     x = wp.vec4(0.0, 0.0, 0.0, 0.0)
@@ -344,6 +340,8 @@ def undo_network(
         i = first + k
         if i <= last:
             beyond_out[i] = wp.vec3(x[k], y[k], z[k]) - plain[i]
+            if wp.isnan(x[k] + y[k] + z[k]):
+                lost_out[0] = 1
 
 
 @wp.func

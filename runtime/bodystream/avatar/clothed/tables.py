@@ -23,6 +23,7 @@ from bodystream.types import Array
 
 __all__ = ["TablePoser"]
 
+_NOTHING = wp.vec4(np.nan, np.nan, np.nan, np.nan)
 _MIN_CHUNK = 256
 """Controls have longer ways than vertices, of which 1,024 are the fewest that a thread is given."""
 
@@ -89,12 +90,13 @@ class TablePoser(PosedSurface):
             ),
             launch(kernels.widen, rows.size, marks, size, wanted, rows, min_chunk=_MIN_CHUNK // 2),
             launch(
-                kernels.list_nodes, rows.size, wanted, rows, size, capacity, nodes, self._lost.array,
+                kernels.list_nodes, rows.size, wanted, rows, size, capacity, nodes,
                 min_chunk=_MIN_CHUNK // 2,
             ),
         )  # fmt: skip
         static = on_device(body.canonical_nodes, wp.float32)
         self._after_engine: tuple[Callable[[], None], ...] = (
+            lambda: deformed.planes.fill_(_NOTHING),
             launch(
                 kernels.spread_nodes, 3 * sum(first.listed), static, wp.vec3i(*first.listed), canonical_shifts,
                 canonical.planes,
@@ -102,8 +104,7 @@ class TablePoser(PosedSurface):
             launch(kernels.spread_nodes, 3 * sum(second.listed), nodes, capacity, deformed_shifts, deformed.planes),
             launch(
                 kernels.undo_network, -(-section.controls // 4), surface, controls, plain, canonical, bones, deformed,
-                beyond,
-                min_chunk=_MIN_CHUNK // 4,
+                beyond, self._lost.array, min_chunk=_MIN_CHUNK // 4,
             ),
             launch(
                 kernels.pose_vertices, count, surface, on_device(body.near, wp.int32),
@@ -114,7 +115,7 @@ class TablePoser(PosedSurface):
 
     @property
     def lost(self) -> bool:
-        """Whether the last pose spread the surface over more nodes than tables list, so that parts of it are wrong.
+        """Whether the last pose took the surface where tables list no nodes, so that parts of it are wrong.
 
         On CUDA this waits for the pose.
         """
@@ -145,7 +146,8 @@ class TablePoser(PosedSurface):
 def _tables(grid: Grid, device: wp.Device) -> Any:
     tables = kernels.Tables()
     tables.lines = wp.zeros((LAYERS, grid.line_nodes), dtype=wp.vec4, device=device)
-    tables.planes = wp.zeros((LAYERS, max(grid.planes)), dtype=wp.vec4, device=device)
+    # What is looked up where no node is listed is no number, and so is what comes of it.
+    tables.planes = wp.full((LAYERS, max(grid.planes)), _NOTHING, dtype=wp.vec4, device=device)
     tables.low = wp.vec3(*grid.low_m)
     tables.lines_per_m, tables.planes_per_m = 1.0 / grid.line_step_m, 1.0 / grid.plane_step_m
     tables.count = wp.vec3i(*grid.plane_nodes)
