@@ -85,6 +85,37 @@ def plain_training(config: LoopConfig, steps: int) -> tuple[list[float], dict[st
     return losses, average
 
 
+def test_a_training_that_is_to_end_sooner_falls_to_the_same_rate(tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+
+    def rates(until: int | None, **options: object) -> list[float]:
+        found, seen = trainer(path, **options), []
+
+        def look(step: int, of: int, terms: dict[str, float]) -> None:
+            seen.append(found._optimiser.param_groups[0]["lr"])
+            if step == until:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        found.run(look)
+        return seen
+
+    planned = rates(None)
+    path.unlink()
+    begun = rates(6)
+    rest = rates(9, end_at=12)  # told once, and gone on with
+    with pytest.raises(ConfigurationError, match=r"has done 9 of 20 steps: .* not at 30"):
+        trainer(path, end_at=30)
+    last = rates(None)
+    assert len(begun) == 6 and len(rest) == 3 and len(last) == 3 and load_checkpoint(path)[1]["steps"] == 12
+    assert begun == planned[:6]
+    warm = [min(1.0, (step + 1) / 3) for step in range(20)]
+    fallen = [0.02 + 0.98 * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(20)]
+    wanted = [fallen[6] * (1 + math.cos(math.pi * step / 6)) / 2 + 0.02 * (1 - math.cos(math.pi * step / 6)) / 2
+              for step in range(6)]  # fmt: skip
+    assert [*rest, *last] == pytest.approx([CONFIG.learning_rate * rate for rate in wanted])
+    assert planned == pytest.approx([CONFIG.learning_rate * a * b for a, b in zip(warm, fallen, strict=True)])
+
+
 def test_a_network_needs_less_than_sixty_lines() -> None:
     assert len(inspect.getsource(Toy).splitlines()) < 60
 

@@ -79,9 +79,12 @@ class Trainer:
         path: of the checkpoint; the log lies beside it, with the ending `.jsonl`.
         fabric: devices, launched; default: `open_fabric()`.
         tensorboard: also write what the log says for TensorBoard, into `tensorboard/<name>` beside the checkpoint.
+        end_at: step to end at instead, the learning rate falling over those that are left. The checkpoint says so, and
+            goes on with it.
 
     Raises:
-        ConfigurationError: the checkpoint was begun with other settings, or the batch cannot be shared.
+        ConfigurationError: the checkpoint was begun with other settings, the batch cannot be shared, or `end_at` is no
+            step that is left.
         InputError: the checkpoint is damaged, or of another network.
     """
 
@@ -93,6 +96,7 @@ class Trainer:
         *,
         fabric: Fabric | None = None,
         tensorboard: bool = False,
+        end_at: int | None = None,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.config, self._tensorboard = path, config, tensorboard
@@ -119,9 +123,19 @@ class Trainer:
         self._module, self._optimiser = self._fabric.setup(self.task, optimiser)
         self.average = {name: tensor.clone() for name, tensor in self.task.model.state_dict().items()}
         self.step, self.seconds = 0, 0.0
-        self.steps = config.steps or max(1, config.epochs * self.task.epoch() // config.batch)
+        self.steps = self._planned = config.steps or max(1, config.epochs * self.task.epoch() // config.batch)
+        self._hurry: dict[str, int] | None = None
         if path.is_file():
             self._resume()
+        if end_at is not None and (self._hurry is None or self._hurry["to"] != end_at):
+            if not self.step < end_at <= self._planned:
+                raise ConfigurationError(
+                    f"{path} has done {self.step} of {self._planned} steps: a training can be ended at one of those "
+                    f"that are left, not at {end_at}"
+                )
+            self._hurry = {"from": self.step, "to": end_at}
+        if self._hurry is not None:
+            self.steps = self._hurry["to"]
 
     def run(self, on_step: Callable[[int, int, dict[str, float]], None] | None = None) -> bool:
         """Train to the end; true when it was reached, false when an interrupt stopped it (what was done is saved).
@@ -175,6 +189,7 @@ class Trainer:
             **task.facts(),
             "step": self.step,
             "steps": self.steps,
+            "hurry": self._hurry,
             "seconds": round(self.seconds, 1),
             "position": place.position,
             "scaler": self._fabric.strategy.precision.state_dict(),
@@ -194,12 +209,21 @@ class Trainer:
                 return entry[name]
         return None
 
+    def _share(self) -> float:
+        """Of the learning rate: it falls along a cosine; from where the training was told to end sooner, along another
+        that begins where the first one was."""
+        if self._hurry is None:
+            return _fallen(self.step / self._planned)
+        begin, end = self._hurry["from"], self._hurry["to"]
+        left = _fallen(begin / self._planned)
+        return 0.02 + (left - 0.02) * (_fallen((self.step - begin) / (end - begin)) - 0.02) / 0.98
+
     def _train(self, stop: bool, save: bool) -> tuple[dict[str, float], bool, bool]:
         """One step; the terms, and whether any process was told to stop and the first one wants to save."""
-        progress = self.step / self.steps
-        warm = min(1.0, (self.step + 1) / min(200, 1 + self.steps // 10))
+        progress = self.step / self._planned
+        warm = min(1.0, (self.step + 1) / min(200, 1 + self._planned // 10))
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+            group["lr"] = rate * warm * self._share()
         batch = self._fabric.to_device(self._feed.take())
         terms: dict[str, Tensor] = self._module(batch, progress)
         self._optimiser.zero_grad()
@@ -289,7 +313,7 @@ class Trainer:
             load_optimiser(self._optimiser.optimizer, self.task.model, tensors)
             self._set_random_states(tensors, facts.get("position"))
             self._fabric.strategy.precision.load_state_dict(facts.get("scaler", {}))
-            self.step, self.seconds = facts["step"], facts["seconds"]
+            self.step, self.seconds, self._hurry = facts["step"], facts["seconds"], facts.get("hurry")
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{self.path} is of another network than this one: {error}; give another --out") from error
 
@@ -319,6 +343,10 @@ class Trainer:
         torch.set_rng_state(states["torch_generator"])
         if self._fabric.device.type == "cuda" and "cuda_generator" in states:
             torch.cuda.set_rng_state(states["cuda_generator"], self._fabric.device)
+
+
+def _fallen(progress: float) -> float:
+    return 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -44,6 +44,9 @@ class TrainAvatar(DeviceOptions):
     steps: int = 4000
     """Steps of the training; the paper's has about 7,750 of 60,000 points."""
 
+    end_at: Annotated[int | None, tyro.conf.arg(metavar="STEP", help_behavior_hint="")] = None
+    """End at this step instead, the learning rate falling from where the training is until there; default: --steps."""
+
     batch: int = 4
     """Frames per step."""
 
@@ -117,6 +120,7 @@ class TrainAvatar(DeviceOptions):
             config,
             fabric=fabric,
             tensorboard=self.tensorboard,
+            end_at=self.end_at,
         )
         with counted_progress(self.net, trainer.steps, console, done=trainer.step) as advance:
             finished = trainer.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.4f}"))
