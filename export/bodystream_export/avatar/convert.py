@@ -27,11 +27,10 @@ from bodystream_export.avatar.prepare import (
     grid_of,
     heading_bones,
     listed_nodes,
-    plain_weights,
-    skin_data,
     table_places,
     ways_through,
 )
+from bodystream_export.avatar.weights import plain_weights, quadratic_logits
 from bodystream_export.bundle import write_manifest
 from bodystream_export.onnx_graph import to_onnx
 from bodystream_training.avatar.data.canonical import canonical_rotations
@@ -69,16 +68,17 @@ class Fineness:
     deformed_m: float
     controls: int
     bones: int = 12
-    near: int = 10
+    near: int = 12
 
 
 FINENESSES = (
     Fineness(0.016, 0.04, 0.04, 3000),
     Fineness(0.016, 0.03, 0.03, 4500),
-    Fineness(0.012, 0.025, 0.025, 6000),
+    Fineness(0.012, 0.02, 0.025, 4500),
+    Fineness(0.01, 0.02, 0.02, 6000),
     Fineness(0.01, 0.02, 0.02, 8000),
-    Fineness(0.006, 0.015, 0.015, 10_000, 14),
-    Fineness(0.004, 0.01, 0.01, 16_000, 16),
+    Fineness(0.008, 0.015, 0.015, 10_000, 14),
+    Fineness(0.006, 0.01, 0.01, 16_000, 16),
 )
 """From coarse to fine."""
 
@@ -182,7 +182,9 @@ def write_avatar(
     listed = np.minimum(np.ceil(_SPARE * asked).astype(int), second.planes)
     second = msgspec.structs.replace(second, listed=tuple(listed.tolist()))
     surface_bones = np.argsort(-prepared.weights, 1)[:, : int((prepared.weights > 0).sum(1).max())].astype(np.int32)
-    control_bones, control_logits = skin_data(model, prepared.base[controls], fineness.bones)
+    control_bones, control_logits = quadratic_logits(
+        model, prepared.base[controls], ways.ends[:, controls], fineness.bones
+    )
     section = ClothedSection(
         first, second, len(controls), surface_bones.shape[1], fineness.bones, following.near.shape[1]
     )

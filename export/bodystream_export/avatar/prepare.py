@@ -25,8 +25,6 @@ __all__ = [
     "grid_of",
     "heading_bones",
     "listed_nodes",
-    "plain_weights",
-    "skin_data",
     "table_places",
     "ways_through",
 ]
@@ -34,8 +32,6 @@ __all__ = [
 _COLOUR_FRAMES = 6
 _MARGIN_M = 0.03
 """How far beyond the training's poses tables reach."""
-_LEAST_WEIGHT = 1e-4
-"""Of a bone that moves a vertex by skinning alone."""
 
 
 @dataclass(frozen=True)
@@ -148,30 +144,6 @@ def table_places(grid: Grid, nodes: list[Array] | None = None) -> TablePlaces:
     steps = np.arange(grid.line_nodes) * grid.line_step_m
     x, y, z = (torch.from_numpy((low[axis] + steps).astype(np.float32)) for axis in range(3))
     return TablePlaces((x, y, z), (planes[0], planes[1], planes[2]))
-
-
-@torch.no_grad()
-def plain_weights(model: Ins, base: Array) -> Array:
-    """(V, B) float32 weights of the bones at `base` (V, 3), without the smallest."""
-    assert model.weights is not None
-    weights = model.weights(torch.from_numpy(base)).numpy()
-    weights = np.where(weights < _LEAST_WEIGHT, 0.0, weights)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-
-
-@torch.no_grad()
-def skin_data(model: Ins, base: Array, kept: int) -> tuple[Array, Array]:
-    """Of the weights at `base` (V, 3) the largest.
-
-    Returns:
-        (V, K) bones, and (V, K, 4) of their logits what they change by along x, y, z [1/m], and what they are there.
-    """
-    assert model.weights is not None
-    logits, change = model.weights.logits_with_derivative(torch.from_numpy(base))
-    largest = logits.topk(kept, -1)
-    values = torch.cat([change, (logits - largest.values[:, :1])[..., None]], -1)
-    top = largest.indices
-    return top.numpy().astype(np.int32), torch.gather(values, 1, top[..., None].expand(-1, -1, 4)).numpy()
 
 
 @torch.no_grad()

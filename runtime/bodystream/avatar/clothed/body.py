@@ -92,8 +92,8 @@ class ClothedBody:
         controls: (P,) int32 vertices that are posed by tables.
         control_reach_m: (P,) float32: how far they may be, on their way through H_d, from where skinning puts them [m].
         control_bones: (P, K) int32.
-        control_logits: (P, K, 4) float32 of their weights: how each changes along x, y and z [1/m], and what it is, at
-            the base; the weights are its softmax.
+        control_logits: (P, K, 10) float32 of their weights, whose softmax these are: what each is at the base, and how
+            much of x, y, z [1/m] and of xx, yy, zz, xy, yz, xz [1/m^2] of the way from there is added.
         near, shares: (V, N) int32 and float32: numbers of controls that a vertex follows, and how much, in what
             these are beyond skinning.
         canonical_nodes: (C,) float32 numbers of the nodes that the tables of H_c list, plane by plane.
@@ -175,7 +175,7 @@ def load_clothed(bundle: Bundle) -> ClothedBody:
         "controls": ((controls,), np.int32),
         "control_reach_m": ((controls,), np.float32),
         "control_bones": ((controls, kept), np.int32),
-        "control_logits": ((controls, kept, 4), np.float32),
+        "control_logits": ((controls, kept, 10), np.float32),
         "near": ((count, near), np.int32),
         "shares": ((count, near), np.float32),
         "canonical_nodes": ((sum(section.canonical_grid.listed),), np.float32),

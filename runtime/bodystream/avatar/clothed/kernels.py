@@ -38,7 +38,9 @@ class Controls:
     canonical: wp.array(dtype=wp.vec3)  # (P,) [m]
     reach: wp.array(dtype=float)  # (P,) how far each may be, in H_d, from where skinning puts it [m]
     bones: wp.array2d(dtype=wp.int32)  # (K, P)
-    logits: wp.array2d(dtype=wp.vec4)  # (K, P) what they change by along x, y, z [1/m], and they, at the base
+    logits: wp.array2d(dtype=wp.vec4)  # (K, P) what is added of x, y, z [1/m], and what they are at the base
+    squares: wp.array2d(dtype=wp.vec3)  # (K, P) what is added of xx, yy, zz [1/m^2]
+    products: wp.array2d(dtype=wp.vec3)  # (K, P) what is added of xy, yz, xz [1/m^2]
 
 
 @wp.struct
@@ -148,9 +150,13 @@ def skinned(controls: Controls, bones: Bones, i: int, p: wp.vec3, moved: wp.vec3
     """Linear blend skinning of a point that is `moved` from where the weights of a control were taken."""
     total = float(0.0)
     posed = wp.vec3(0.0, 0.0, 0.0)
+    square = wp.cw_mul(moved, moved)
+    product = wp.vec3(moved[0] * moved[1], moved[1] * moved[2], moved[0] * moved[2])
     for k in range(controls.bones.shape[0]):
         logit = controls.logits[k, i]
-        weight = wp.exp(wp.min(logit[3] + logit[0] * moved[0] + logit[1] * moved[1] + logit[2] * moved[2], 30.0))
+        logit_here = logit[3] + logit[0] * moved[0] + logit[1] * moved[1] + logit[2] * moved[2]
+        logit_here += wp.dot(controls.squares[k, i], square) + wp.dot(controls.products[k, i], product)
+        weight = wp.exp(wp.min(logit_here, 30.0))
         bone = controls.bones[k, i]
         posed += weight * (bones.linear[bone] * p + bones.shift[bone])
         total += weight
