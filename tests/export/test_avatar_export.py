@@ -34,6 +34,7 @@ def test_a_run_becomes_an_avatar(
     out = tmp_path / "avatars" / "me"
     capsys.readouterr()
     arguments = ["avatar", "--checkpoint", run, "--data", take, "--out", str(out), "--spacing-m", "0.06", "--json"]
+    arguments += ["--credit", "Thanks to the balls."]
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["network_error_max_mm"] <= 0.05
@@ -44,7 +45,8 @@ def test_a_run_becomes_an_avatar(
     assert mesh.colours is not None and (mesh.colours == 90).all()
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["metrics"]["table_error_max_mm"] == said["table_error_max_mm"]
-    assert manifest["provenance"]["take"] == {"subject": "1", "outfit": "balls", "origin": ""}
+    take_facts = {"subject": "1", "outfit": "balls", "origin": "", "credit": "Thanks to the balls."}
+    assert manifest["provenance"]["take"] == take_facts
     assert all(graph["providers"] for graph in manifest["graphs"].values())
 
 

@@ -45,6 +45,9 @@ class ExportAvatar:
     bundle_version: int = 1
     """Grows with every change of the bundle."""
 
+    credit: Annotated[str, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = ""
+    """What the terms of the take's data ask to be said of it; the manifest then says it."""
+
     json: bool = False
     """Print one JSON object at the end: folder, bytes, vertices, and how far tables are from the network."""
 
@@ -80,7 +83,7 @@ class ExportAvatar:
                 write_known_poses(take, folder)
                 bundle = write_avatar(
                     prepared, fineness, folder, name=place.name, version=self.bundle_version,
-                    provenance=_provenance(facts, take.subject, take.outfit, take.origin),
+                    provenance=_provenance(facts, take.subject, take.outfit, take.origin, self.credit),
                 )  # fmt: skip
                 differences = avatar_differences(bundle, prepared, _MEAN_MM, _MAX_MM)
                 if not any(found.too_far for found in differences):
@@ -106,10 +109,10 @@ class ExportAvatar:
         return 0
 
 
-def _provenance(facts: dict[str, object], subject: str, outfit: str, origin: str) -> dict[str, object]:
-    kept = ("config", "network", "step", "seconds")
+def _provenance(facts: dict[str, object], subject: str, outfit: str, origin: str, credit: str) -> dict[str, object]:
+    kept = ("config", "network", "step", "hurry", "seconds")
     return {
         "method": "Invertible Neural Skinning (Kant et al., CVPR 2023)",
         "recipe": {name: facts[name] for name in kept if name in facts},
-        "take": {"subject": subject, "outfit": outfit, "origin": origin},
+        "take": {"subject": subject, "outfit": outfit, "origin": origin} | ({"credit": credit} if credit else {}),
     }
