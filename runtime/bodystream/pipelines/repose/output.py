@@ -20,8 +20,8 @@ class Output(ABC):
     wanted: Sequence[int] = ()
 
     def look(self, frame: int) -> None:
-        """One of `wanted` was posed and fetched."""
-        raise NotImplementedError
+        """One of `wanted` was posed and fetched; who wants none is told of none."""
+        return
 
     @abstractmethod
     def take(self, frame: int) -> None:
