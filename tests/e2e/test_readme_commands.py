@@ -34,7 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             done = run(*words[1:], cwd=folder)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-800:]}{done.stderr[-800:]}"
         assert "Traceback" not in done.stderr
-        (folder / f"{'_'.join(words[1:3])}.txt").write_text(done.stdout + done.stderr)
+        said = "_".join(Path(word).name for word in words[1:3])
+        (folder / f"{said}.txt").write_text(done.stdout + done.stderr)
     return folder
 
 
