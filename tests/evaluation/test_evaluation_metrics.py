@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from bodystream.avatar.skin_heights import SkinHeights
 from bodystream.errors import InputError
 from bodystream.evaluation.pose.metrics import (
     METRICS,
+    TRUTH_METRICS,
     JointTrack,
     foot_contacts,
     frame_errors,
@@ -28,6 +30,7 @@ from bodystream.geometry.skeleton import (
     Skeleton,
     forward_kinematics,
 )
+from bodystream.pose.calibration import fitted_skeleton
 from bodystream.types import BodyPose
 
 RATE_HZ = 50.0
@@ -61,8 +64,9 @@ def test_the_truth_itself_has_no_error():
     true = track(random_rotations(9), np.random.default_rng(3).normal(size=(9, 3)))
     result = summarise([frame_errors(true, true)])
     for name in METRICS:
-        if name not in ("jitter_km_s3", "foot_skate_cm_s"):
+        if name not in TRUTH_METRICS:
             assert result[name] == 0.0, name
+    assert result["root_error_cm"] == result["truth"]["root_error_cm"] == 0.0
     assert result["jitter_km_s3"] == result["truth"]["jitter_km_s3"] > 0
 
 
@@ -143,6 +147,52 @@ def test_sliding_counts_only_along_the_floor_while_the_true_foot_stands():
     result = summarise([frame_errors(JointTrack(true.local, slid, true.world, RATE_HZ), true)])
     assert result["foot_skate_cm_s"] == pytest.approx(8.0)
     assert result["truth"]["foot_skate_cm_s"] == pytest.approx(0.0)
+
+
+def standing(frames: int, head_m: float = 1.55) -> tuple[JointTrack, SkinHeights]:
+    person = fitted_skeleton(head_m)
+    local = np.tile(np.eye(3), (frames, COUNT, 1, 1))
+    roots = np.tile([0.0, head_m - person.rest_positions_m[HEAD, 1], 0.0], (frames, 1))
+    return JointTrack(local, *forward_kinematics(person.offsets_m, local, roots), RATE_HZ), SkinHeights(person)
+
+
+def test_a_body_pushed_into_the_floor_for_a_moment_shows_in_its_lowest_point():
+    true, skin = standing(100)
+    sole = skin.lowest_m(true.positions_m, true.world)[0] * 100.0
+    sunk = true.positions_m.copy()
+    sunk[:5, :, 1] -= 0.2  # 5 % of the frames
+    result = summarise([frame_errors(JointTrack(true.local, sunk, true.world, RATE_HZ), true, skin)])
+    assert result["lowest_point_cm_p1"] == pytest.approx(sole - 20.0, abs=1e-6)
+    assert result["p95"]["lowest_point_cm_p1"] == pytest.approx(sole, abs=1e-6)
+    assert result["truth"]["lowest_point_cm_p1"] == pytest.approx(sole, abs=1e-6)
+    assert np.isnan(summarise([frame_errors(true, true)])["lowest_point_cm_p1"])  # no skin, no figure
+
+
+def test_an_elbow_that_bends_backwards_counts_from_five_degrees_beyond_its_limit():
+    true, _ = standing(10)
+    local = true.local.copy()
+    for frame, degrees in enumerate((14.0, 16.0, 18.0, 40.0)):  # the limit is 12
+        local[frame, JOINT_INDEX["right_elbow"]] = Rotation.from_euler("y", -degrees, degrees=True).as_matrix()
+    bent = JointTrack(local, true.positions_m, true.world, RATE_HZ)
+    result = summarise([frame_errors(bent, true)])
+    assert result["beyond_limits_share"] == pytest.approx(0.2)
+    assert result["truth"]["beyond_limits_share"] == 0.0
+
+
+def test_the_largest_step_counts_at_90_hz_and_only_where_head_and_hands_are_still():
+    true, _ = standing(10)
+    jumpy = true.positions_m.copy()
+    jumpy[4:, JOINT_INDEX["left_knee"], 0] += 0.09  # at 50 Hz: 5 cm within a sample at 90 Hz
+    jumpy[7:, JOINT_INDEX["left_foot"], 0] += 0.90
+    jumpy[7:, LEFT_HAND, 0] += 0.09
+    result = summarise([frame_errors(JointTrack(true.local, jumpy, true.world, RATE_HZ), true)])
+    assert result["largest_step_cm"] == pytest.approx(5.0)
+    assert result["truth"]["largest_step_cm"] == 0.0
+
+
+def test_the_root_error_is_that_of_the_pelvis():
+    result = summarise([frame_errors(moving(np.tile([0.0, 0.03, 0.04], (5, 1))), still(5))])
+    assert result["root_error_cm"] == pytest.approx(5.0)
 
 
 def test_without_a_standing_foot_there_is_no_figure_for_sliding():

@@ -283,7 +283,7 @@ def test_the_table_fits_a_terminal_and_no_figure_is_cut(results, width: int):
         assert unit in capture.get(), "a unit is no markup"
     figures = [f"{model.metrics[metric]:.2f}" for metric in METRICS]
     rows = " ".join(line for line in lines if "flow (model)" in line)
-    assert [word for word in rows.replace("│", " ").split() if word[0].isdigit()] == figures
+    assert [word for word in rows.replace("│", " ").split() if word.lstrip("-")[:1].isdigit()] == figures
 
 
 def test_results_of_different_clips_are_not_compared(results):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bodystream.avatar.skin_heights import SkinHeights
 from bodystream.errors import InputError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_quaternion
@@ -26,17 +27,22 @@ from bodystream.geometry.skeleton import (
     Skeleton,
     forward_kinematics,
 )
+from bodystream.pose.limits import violations
 from bodystream.types import Array, BodyPose
 
 __all__ = [
+    "BEYOND_LIMITS_DEG",
     "CONTACT_HEIGHT_M",
     "CONTACT_SPEED_M_S",
     "METRICS",
+    "STEP_HZ",
+    "STILL_M",
     "TRUTH_METRICS",
     "FrameErrors",
     "JointTrack",
     "foot_contacts",
     "frame_errors",
+    "plausibility",
     "rotation_angle_deg",
     "summarise",
     "track_of_clip",
@@ -55,17 +61,37 @@ METRICS = (
     "hand_error_cm",
     "head_error_deg",
     "hand_error_deg",
+    "root_error_cm",
+    "lowest_point_cm_p1",
+    "beyond_limits_share",
+    "largest_step_cm",
 )
 """Names of the figures, in the order of the tables; each is better the smaller it is, but see `TRUTH_METRICS`."""
 
-TRUTH_METRICS = ("jitter_km_s3", "foot_skate_cm_s")
-"""Figures that the true motion has too: what to come close to, since a motion that never moves has neither."""
+TRUTH_METRICS = (
+    "jitter_km_s3",
+    "foot_skate_cm_s",
+    "root_error_cm",
+    "lowest_point_cm_p1",
+    "beyond_limits_share",
+    "largest_step_cm",
+)
+"""Figures that the true motion has too: what to come close to, since a motion that never moves has neither jitter nor
+steps. Its root error is 0."""
 
 CONTACT_HEIGHT_M = 0.05
 """A foot stands where its joint is at most this far above the lowest that it gets in the clip (its 2nd percentile)."""
 CONTACT_SPEED_M_S = 0.25
 """A foot stands where its joint moves at most this fast over the floor."""
 
+BEYOND_LIMITS_DEG = 5.0
+"""An elbow or a knee counts as beyond its limits from here on (`pose.limits`)."""
+STEP_HZ = 90.0
+"""Steps of joints are those within one sample at this rate."""
+STILL_M = 0.02
+"""Steps count where head and both hands move less than this within one sample at `STEP_HZ`."""
+
+_HINGES = [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("elbow", "knee")]
 _FEET = (JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"])
 _HANDS = (LEFT_HAND, RIGHT_HAND)
 _CM, _KM = 100.0, 1e-3
@@ -114,7 +140,8 @@ class FrameErrors:
     Attributes:
         frames: number of frames that were compared.
         values: of each of `METRICS`, a (n,) float64 array in the metric's unit; n = T for positions and rotations,
-            T - 1 for velocities, T - 3 for jitter, the number of steps of standing feet for foot skate; 0 if T is less.
+            T - 1 for velocities, T - 3 for jitter, the number of steps of standing feet for foot skate, that of pairs
+            of frames in which head and hands are still for the largest step; 0 if T is less.
         truth: the same of `TRUTH_METRICS` for the true motion.
     """
 
@@ -171,12 +198,13 @@ def foot_contacts(truth: JointTrack) -> Array:
     return low[1:] & low[:-1] & (_floor_speed(truth) <= CONTACT_SPEED_M_S)
 
 
-def frame_errors(predicted: JointTrack, truth: JointTrack) -> FrameErrors:
+def frame_errors(predicted: JointTrack, truth: JointTrack, skin: SkinHeights | None = None) -> FrameErrors:
     """Errors of a motion by frame.
 
     Args:
         predicted: T frames.
         truth: as many, at the same rate.
+        skin: of the person, for `lowest_point_cm_p1`; without it there is no such figure.
 
     Raises:
         InputError: the motions differ in length or rate.
@@ -202,28 +230,64 @@ def frame_errors(predicted: JointTrack, truth: JointTrack) -> FrameErrors:
         "hand_error_cm": distance[:, _HANDS].mean(axis=1),
         "head_error_deg": turn[:, 0],
         "hand_error_deg": turn[:, 1:].mean(axis=1),
+        "root_error_cm": distance[:, 0],
     }
-    true_values = {"jitter_km_s3": _jitter(truth), "foot_skate_cm_s": _floor_speed(truth)[contacts] * _CM}
+    true_values = {
+        "jitter_km_s3": _jitter(truth),
+        "foot_skate_cm_s": _floor_speed(truth)[contacts] * _CM,
+        "root_error_cm": np.zeros(len(truth)),
+    }
+    for track, into in ((predicted, values), (truth, true_values)):
+        into |= plausibility(track, skin)
     return FrameErrors(len(truth), values, true_values)
+
+
+def plausibility(track: JointTrack, skin: SkinHeights | None = None) -> dict[str, Array]:
+    """What can be said of a motion without knowing the true one, as lists by frame; their summaries are in `METRICS`.
+
+    Returns:
+        `lowest_point_cm_p1`: (T,) height of the lowest point of the skin; empty without one. `beyond_limits_share`:
+        (T,) 1 where an elbow or a knee is beyond its limits by more than `BEYOND_LIMITS_DEG`. `largest_step_cm`: of
+        each pair of frames between which head and hands are still, how far the joint that moves farthest goes within
+        a sample at `STEP_HZ`.
+    """
+    steps = np.linalg.norm(np.diff(track.positions_m, axis=0), axis=-1) * (track.rate_hz / STEP_HZ)  # (T - 1, 22)
+    still = (steps[:, [HEAD, *_HANDS]] < STILL_M).all(axis=1)
+    beyond = np.degrees(violations(track.local)[:, _HINGES]).max(axis=1) > BEYOND_LIMITS_DEG
+    lowest = np.zeros(0) if skin is None else skin.lowest_m(track.positions_m, track.world)
+    return {
+        "lowest_point_cm_p1": lowest * _CM,
+        "beyond_limits_share": beyond.astype(np.float64),
+        "largest_step_cm": steps[still].max(axis=1) * _CM,
+    }
 
 
 def summarise(errors: Sequence[FrameErrors]) -> dict[str, float | dict[str, float]]:
     """Means over all frames of all clips.
 
     Returns:
-        Of each of `METRICS` its mean; under `p95` the 95th percentiles, over frames, of the same; under `truth` the
-        means of `TRUTH_METRICS` for the true motion; all nan where there is nothing to average (no foot ever stands).
+        Of each of `METRICS` its mean, but of `largest_step_cm` the largest value and of `lowest_point_cm_p1` the 1st
+        percentile; under `p95` the 95th percentiles, over frames, of the same; under `truth` those of `TRUTH_METRICS`
+        for the true motion; all nan where there is nothing to summarise (no foot ever stands).
     """
     p95: dict[str, float] = {}
     out: dict[str, float | dict[str, float]] = {}
     for name in METRICS:
         pooled = _pooled([clip.values[name] for clip in errors])
-        out[name] = float(pooled.mean()) if len(pooled) else float("nan")
+        out[name] = _summary(name, pooled)
         p95[name] = float(np.percentile(pooled, 95.0)) if len(pooled) else float("nan")
-    truth = {name: _pooled([clip.truth[name] for clip in errors]) for name in TRUTH_METRICS}
     out["p95"] = p95
-    out["truth"] = {name: float(pooled.mean()) if len(pooled) else float("nan") for name, pooled in truth.items()}
+    out["truth"] = {name: _summary(name, _pooled([clip.truth[name] for clip in errors])) for name in TRUTH_METRICS}
     return out
+
+
+def _summary(name: str, values: Array) -> float:
+    """Of all frames, the figure: a mean, or what the name says."""
+    if not len(values):
+        return float("nan")
+    if name == "lowest_point_cm_p1":
+        return float(np.percentile(values, 1.0))
+    return float(values.max() if name == "largest_step_cm" else values.mean())
 
 
 def _pooled(lists: Sequence[Array]) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata
 
+from bodystream.avatar.skin_heights import SkinHeights
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.evaluation.pose.metrics import (
     FrameErrors,
@@ -198,6 +199,7 @@ def evaluate(
     done: list[ClipResult] = []
     skipped: list[SkippedClip] = []
     seconds, frames = 0.0, 0
+    skins = _Skins()
     for number, clip in enumerate(clips):
         if clip.duration_s < MIN_DURATION_S - 1e-9:
             reason = f"{clip.duration_s:.2f} s long, shorter than {MIN_DURATION_S:g} s"
@@ -212,7 +214,8 @@ def evaluate(
             predicted = track_of_poses(poses, at_rate.skeleton, rate_hz)
         except InputError as error:
             raise InputError(f"estimator {estimator.name}, clip {clip.name}: {error}") from error
-        done.append(ClipResult(clip.name, clip.subject, frame_errors(predicted, track_of_clip(at_rate))))
+        errors = frame_errors(predicted, track_of_clip(at_rate), skins.of(at_rate.skeleton))
+        done.append(ClipResult(clip.name, clip.subject, errors))
         frames += len(at_rate)
         if progress is not None:
             progress(clip.name, frames)
@@ -223,6 +226,24 @@ def evaluate(
             + (f" ({names}{', ...' if len(skipped) > 5 else ''})" if skipped else "; give other data")
         )
     return EvaluationResult(estimator.name, rate_hz, tuple(done), tuple(skipped), seconds)
+
+
+class _Skins:
+    """The skin of the person of the last clip: people follow one another in long rows of clips."""
+
+    def __init__(self) -> None:
+        self._offsets_m: Array | None = None
+        self._skin: SkinHeights | None = None
+
+    def of(self, skeleton: Skeleton) -> SkinHeights | None:
+        """None for proportions that the shipped body cannot take on: such a motion has no figure for the floor."""
+        if self._offsets_m is None or not np.array_equal(self._offsets_m, skeleton.offsets_m):
+            self._offsets_m = skeleton.offsets_m
+            try:
+                self._skin = SkinHeights(skeleton)
+            except InputError:
+                self._skin = None
+        return self._skin
 
 
 def auc(positive_scores: Array, negative_scores: Array) -> float:

@@ -30,9 +30,15 @@ _TITLES = {
     "hand_error_cm": "hands\n[cm]",
     "head_error_deg": "head\n[deg]",
     "hand_error_deg": "hands\n[deg]",
+    "root_error_cm": "root\n[cm]",
+    "lowest_point_cm_p1": "lowest\n[cm]",
+    "beyond_limits_share": "beyond\nlimits",
+    "largest_step_cm": "step\n[cm]",
 }
 # Errors of the whole body, and what a person would notice first; side by side they would not fit a terminal.
-_TABLES = (METRICS[:5], METRICS[5:])
+_TABLES = (METRICS[:5], METRICS[5:11], METRICS[11:])
+# A lowest point is the better the higher it is, and only as long as it is below the floor.
+_NEVER_BEST = ("jitter_km_s3", "foot_skate_cm_s", "lowest_point_cm_p1", "largest_step_cm")
 _LABEL_WIDTH = 22
 
 
@@ -40,8 +46,8 @@ def comparison(model: EvaluationResult | None, baselines: Sequence[EvaluationRes
     """What `bodystream eval pose --json` prints.
 
     Returns:
-        `model`: figures of the model (null without one); `baselines`: by their names, the same; `truth`: jitter and
-        foot skate of the true motion; `clips`: a list with `name`, `subject`, `frames` and, by estimator (`model`
+        `model`: figures of the model (null without one); `baselines`: by their names, the same; `truth`: those of
+        `TRUTH_METRICS` for the true motion; `clips`: a list with `name`, `subject`, `frames` and, by estimator (`model`
         for the model), the figures; `skipped`: names and reasons; `frames`; `rate_hz`. Figures are a number per name
         of `METRICS`, `p95` with the same names, and `poses_per_s`; null where there was nothing to average.
 
@@ -94,7 +100,7 @@ def _table(named: Mapping[str, EvaluationResult], metrics: Sequence[str], title:
             value = float(row[metric])
             text = _text(value)
             # The least jitter or sliding is not the best: a statue has none.
-            marked = metric not in TRUTH_METRICS and len(figures) > 1 and value == best[metric]
+            marked = metric not in _NEVER_BEST and len(figures) > 1 and value == best[metric]
             cells.append(f"[bold]{text}[/bold]" if marked else text)
         table.add_row(_label(name, named[name]), *cells)
     if any(metric in TRUTH_METRICS for metric in metrics):
