@@ -217,6 +217,8 @@ def leg_to(
     axis = _cross(to_knee / upper, now)
     sine = _length(axis)
     axis = np.array([-1.0, 0.0, 0.0]) if sine < 1e-3 else axis / sine
+    if axis[0] > 0.0:  # overstretched: it goes through the straight leg to bend as a knee does
+        axis, sine = -axis, -sine
     bend = math.acos(min(max((distance**2 - upper**2 - lower**2) / (2.0 * upper * lower), -1.0), 1.0))
     change = bend - math.atan2(sine, to_knee @ now / upper)
     bent = turn_about(axis, change) @ rotations[knee]

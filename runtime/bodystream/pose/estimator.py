@@ -18,6 +18,7 @@ from bodystream.pose.chooser import ChooserConfig, Constraint, HypothesisChooser
 from bodystream.pose.contact import ContactConfig, ContactDetector, FootLock, FootLockConfig
 from bodystream.pose.features import decode_poses, place_by_head
 from bodystream.pose.hands import EasedTargets, HandEaser, HandEaserConfig, ReachGate
+from bodystream.pose.hinges import LEG_HINGES, bend_as_hinges
 from bodystream.pose.observation import History, JointTargets, joints_of_sample
 from bodystream.pose.refine import PoseRefiner, RefineConfig
 from bodystream.pose.sampler import PoseSampler, Sampler, Samples
@@ -217,6 +218,7 @@ class PoseEstimator:
                 refined = self._refiner.refine(rotations, root, targets)
                 rotations = refined.rotations[0].astype(np.float64)
                 root = refined.root_positions_m[0].astype(np.float64)
+                rotations = bend_as_hinges(rotations)
             if self._smoother is not None:
                 self._smoother.correct(rotations)
         with self.spans.measure("feet"):
@@ -225,7 +227,7 @@ class PoseEstimator:
             if self._feet is not None:
                 bent = self._feet.step(tick, rotations, positions, world, contacts)
                 if bent is not rotations:
-                    rotations = bent
+                    rotations = bend_as_hinges(bent, LEG_HINGES)
                     positions, _ = forward_kinematics(self.skeleton.offsets_m, rotations, root)
         last.shown = (positions[_HANDS], world[_HANDS])
         last.rotations, last.root, self.joints_m = rotations, root, positions

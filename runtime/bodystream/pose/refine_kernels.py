@@ -278,6 +278,9 @@ def keep_foot(
         axis = wp.vec3(-1.0, 0.0, 0.0)
     else:
         axis = axis / sine
+    if axis[0] > 0.0:  # overstretched: it goes through the straight leg to bend as a knee does
+        axis = -axis
+        sine = -sine
     bend = wp.acos(wp.clamp((distance * distance - upper * upper - lower * lower) / (2.0 * upper * lower), -1.0, 1.0))
     bent = exponential(axis * (bend - wp.atan2(sine, wp.dot(along_thigh, now)))) * rotations[k, knee]
     reach = thigh * (model.offsets[knee] + bent * model.offsets[ankle])
