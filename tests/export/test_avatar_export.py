@@ -16,6 +16,7 @@ needs("onnx", "pip install 'bodystream[export]'")
 from bodystream.avatar import open_avatar  # noqa: E402
 from bodystream.errors import ConfigurationError  # noqa: E402
 from bodystream_export.avatar.command import ExportAvatar  # noqa: E402
+from bodystream_export.avatar.convert import Fineness  # noqa: E402
 from bodystream_export.cli import main  # noqa: E402
 from bodystream_training.avatar.data.take_files import save_take  # noqa: E402
 from bodystream_training.cli import main as train  # noqa: E402
@@ -48,6 +49,19 @@ def test_a_run_becomes_an_avatar(
     take_facts = {"subject": "1", "outfit": "balls", "origin": "", "credit": "Thanks to the balls."}
     assert manifest["provenance"]["take"] == take_facts
     assert all(graph["providers"] for graph in manifest["graphs"].values())
+    assert said["posed_by"] == "tables" and avatar.posing.method == "tables"
+
+    # Where no tables come near enough, the network poses it, and that is said.
+    monkeypatch.setattr("bodystream_export.avatar.convert.FINENESSES", (Fineness(0.1, 0.2, 0.2, 20, 4),))
+    monkeypatch.setattr("bodystream_export.avatar.command._MEAN_MM", 0.0)
+    coarse = tmp_path / "avatars" / "coarse"
+    arguments[arguments.index(str(out))] = str(coarse)
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["posed_by"] == "network" and "posed by the network" in told.err
+    slow = open_avatar(coarse)
+    slow.pose(np.tile((0.0, 0.0, 0.0, 1.0), (22, 1)), np.zeros(3))
+    assert slow.posing.method == "network" and "too far" in slow.posing.reason
 
 
 def test_a_spacing_that_no_surface_can_have_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ torch = needs("torch", "pip install 'bodystream[train]'")
 from bodystream.avatar.heading import bones_in_heading, world_from_heading  # noqa: E402
 from bodystream_training.avatar.batches import AvatarBatch  # noqa: E402
 from bodystream_training.avatar.data.canonical import rest_joints  # noqa: E402
-from bodystream_training.avatar.layers import bone_parameters  # noqa: E402
+from bodystream_training.avatar.layers import SpaceEmbedding, bone_parameters  # noqa: E402
 from bodystream_training.avatar.losses import _promising, iou, logits_of, prior_terms, skinning_terms  # noqa: E402
 from bodystream_training.avatar.model import Ins, InsConfig, Pin, WeightField, skin  # noqa: E402
 from bodystream_training.avatar.search import START_BONES, find_roots, near_starts, root_gradients  # noqa: E402
@@ -137,6 +137,19 @@ def test_a_body_upside_down_has_a_heading_too() -> None:
     pelvis = np.eye(4)
     pelvis[:3, :3] = np.diag([1.0, -1.0, -1.0])
     np.testing.assert_array_equal(world_from_heading(pelvis), np.eye(4))
+
+
+def test_a_lower_omega_embeds_space_in_longer_waves() -> None:
+    """Half of it draws every wave out to twice its length: SIREN's initialisation keeps the second layer's share."""
+    torch.manual_seed(3)
+    fine = SpaceEmbedding(2, 24, omega=30.0).double()
+    torch.manual_seed(3)
+    coarse = SpaceEmbedding(2, 24, omega=15.0).double()
+    for layer in (fine.first, fine.second, coarse.first, coarse.second):
+        torch.nn.init.zeros_(layer.bias)
+    points = torch.randn(50, 2, dtype=torch.float64)
+    assert torch.allclose(coarse(2.0 * points), fine(points), atol=1e-6)
+    assert Pin(dataclasses.replace(_SMALL, omega=15.0)).layers[0].space.omega == 15.0
 
 
 def test_the_derivative_of_the_weights_is_that_of_automatic_differentiation() -> None:

@@ -21,8 +21,9 @@ _LEAST_M, _MOST_M = 0.004, 0.1
 class ExportAvatar:
     """Write a trained avatar as a bundle: its surface, extracted once, with the colours of the scans, and its networks.
 
-    Tables of what the networks do in a pose, which pose it several times as fast, are made as coarse as an error of
-    0.08 mm on average and 0.4 mm at most allows on poses of the take; the manifest says what it is. Examples:
+    Tables of what the networks do in a pose, which pose it many times as fast, are made as coarse as an error of
+    0.08 mm on average and 0.4 mm at most allows on poses of the take; the manifest says what it is. Where the finest
+    are further off, the avatar is posed by its network. Examples:
       bodystream-export avatar --checkpoint runs/me --data take/ --out avatars/me
       bodystream drive --headset openxr --avatar avatars/me
     """
@@ -49,11 +50,15 @@ class ExportAvatar:
     """What the terms of the take's data ask to be said of it; the manifest then says it."""
 
     json: bool = False
-    """Print one JSON object at the end: folder, bytes, vertices, and how far tables are from the network."""
+    """Print one JSON object at the end: folder, bytes, vertices, what poses it, and how far tables are from the
+    network."""
 
     def run(self) -> int:
+        from functools import partial
+
         from rich.console import Console
 
+        from bodystream.avatar.clothed.body import PosedBy
         from bodystream.device.quiet import quiet_warp
         from bodystream.errors import ConfigurationError
         from bodystream_export.avatar.convert import FINENESSES, prepare, write_avatar
@@ -78,18 +83,30 @@ class ExportAvatar:
             prepared = prepare(model, take, self.spacing_m)
             console.print("[3/4] making graphs, and tables as fine as they have to be", markup=False, soft_wrap=True)
             folder = Path(made) / place.name
+            folder.mkdir()
+            write_known_poses(take, folder)
+            provenance = _provenance(facts, take.subject, take.outfit, take.origin, self.credit)
+            write = partial(
+                write_avatar, prepared, folder=folder, name=place.name, version=self.bundle_version,
+                provenance=provenance,
+            )  # fmt: skip
             for fineness in FINENESSES:
-                folder.mkdir(exist_ok=True)
-                write_known_poses(take, folder)
-                bundle = write_avatar(
-                    prepared, fineness, folder, name=place.name, version=self.bundle_version,
-                    provenance=_provenance(facts, take.subject, take.outfit, take.origin, self.credit),
-                )  # fmt: skip
-                differences = avatar_differences(bundle, prepared, _MEAN_MM, _MAX_MM)
-                if not any(found.too_far for found in differences):
+                bundle = write(fineness)
+                network, *tables = differences = avatar_differences(bundle, prepared, _MEAN_MM, _MAX_MM)
+                if network.too_far or not any(found.too_far for found in tables):
                     break
             console.print(parity_table(differences, len(prepared.held)))
-            refuse_too_far(differences, "train longer, or on a take whose poses are like those that are to come")
+            refuse_too_far([network], "export again with the same versions of PyTorch and bodystream that trained it")
+            posed_by: PosedBy = "network" if any(found.too_far for found in tables) else "tables"
+            if posed_by == "network":
+                bundle = write(fineness, posed_by=posed_by)
+                console.print(
+                    "note: the finest tables are too far from the network, so this avatar is posed by the network, "
+                    "which takes many times as long: for one that is posed live, train with a lower --omega, longer, "
+                    "or on more poses",
+                    markup=False,
+                    soft_wrap=True,
+                )  # fmt: skip
             figures = {found.name: round(found.value, 5) for found in differences}
             write_metrics(folder, figures | {"vertices": float(len(prepared.vertices))})
             console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
@@ -105,7 +122,7 @@ class ExportAvatar:
         console.print(f"drive it: bodystream drive --headset ... --avatar {place.path}", markup=False, soft_wrap=True)
         if self.json:
             facts = {"out": str(place.path), "bytes": size, "vertices": len(prepared.vertices)}
-            print(json.dumps(facts | figures))
+            print(json.dumps(facts | {"posed_by": posed_by} | figures))
         return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bodystream.avatar.clothed.body import REPOSE_GRAPH, TABLES_GRAPH, ClothedSection, graph_signatures
+from bodystream.avatar.clothed.body import REPOSE_GRAPH, TABLES_GRAPH, ClothedSection, PosedBy, graph_signatures
 from bodystream.avatar.clothed.bones import BonePoser
 from bodystream.bundles import Bundle, GraphSection
 from bodystream.geometry.skeleton import ARMS, JOINTS, PARENTS, Skeleton, forward_kinematics
@@ -164,9 +164,16 @@ def prepare_surface(model: Ins, take: AvatarTake, surface: Mesh) -> Prepared:
 
 
 def write_avatar(
-    prepared: Prepared, fineness: Fineness, folder: Path, *, name: str, version: int, provenance: dict[str, Any]
+    prepared: Prepared,
+    fineness: Fineness,
+    folder: Path,
+    *,
+    name: str,
+    version: int,
+    provenance: dict[str, Any],
+    posed_by: PosedBy = "tables",
 ) -> Bundle:
-    """Write graphs, arrays and manifest of one fineness."""
+    """Write graphs, arrays and manifest of one fineness; `posed_by`: see `ClothedSection`."""
     model, ways = prepared.model, prepared.ways
     first = grid_of(ways.low_m, ways.high_m, fineness.line_m, fineness.canonical_m)
     around = np.full(3, _GRID_M)
@@ -186,7 +193,7 @@ def write_avatar(
         model, prepared.base[controls], ways.ends[:, controls], fineness.bones
     )
     section = ClothedSection(
-        first, second, len(controls), surface_bones.shape[1], fineness.bones, following.near.shape[1]
+        first, second, len(controls), surface_bones.shape[1], fineness.bones, following.near.shape[1], posed_by
     )
     graph = TableGraph(model, table_places(first, nodes), table_places(second), second.listed)
     parameters = bone_parameters(prepared.bones[0][None])[0]

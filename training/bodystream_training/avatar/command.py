@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from bodystream.cli.main import EXIT_INTERRUPTED
+from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
 from bodystream_training.options import DeviceOptions
 
@@ -40,6 +41,10 @@ class TrainAvatar(DeviceOptions):
 
     out: Path = Path("runs/avatar")
     """Folder of the run: checkpoints and logs."""
+
+    omega: float = 30.0
+    """Of the sines that embed space, 30 as in the paper. Lower ones, as 15, make smoother avatars, whose tables are
+    smaller and pose them faster."""
 
     steps: int = 4000
     """Steps of the training; the paper's has about 7,750 of 60,000 points."""
@@ -88,6 +93,8 @@ class TrainAvatar(DeviceOptions):
         from bodystream_training.devices import leads_here, open_fabric
         from bodystream_training.loop import Trainer
 
+        if not 1.0 <= self.omega <= 100.0:
+            raise ConfigurationError(f"--omega must be 1 to 100, got {self.omega}")
         prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -115,7 +122,7 @@ class TrainAvatar(DeviceOptions):
             soft_wrap=True,
         )
         trainer = Trainer(
-            lambda _: AvatarTask(config, network_config(self.net), examples),
+            lambda _: AvatarTask(config, network_config(self.net, self.omega), examples),
             self.out / f"{self.net}.safetensors",
             config,
             fabric=fabric,

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 __all__ = ["BoneEncoder", "Mlp", "SpaceEmbedding", "bone_parameters", "mapped", "smooth"]
 
 _SHARPNESS = 100.0  # of the softplus of implicit surfaces
-_OMEGA = 30.0
 
 
 def smooth(x: Tensor) -> Tensor:
@@ -69,21 +68,22 @@ class SpaceEmbedding(nn.Module):
         coordinates: 1 or 2.
         size: d of the embedding.
         siren: False: rectifiers in place of sines (table 3, "w/o SIREN").
+        omega: SIREN's omega_0, by which both layers' outputs are multiplied inside of the sines [rad/m for the first].
     """
 
-    def __init__(self, coordinates: int, size: int, *, siren: bool = True) -> None:
+    def __init__(self, coordinates: int, size: int, *, siren: bool = True, omega: float = 30.0) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(coordinates, size), nn.Linear(size, size)
-        self.siren = siren
+        self.siren, self.omega = siren, omega
         if siren:
             nn.init.uniform_(self.first.weight, -1.0 / coordinates, 1.0 / coordinates)
-            bound = math.sqrt(6.0 / size) / _OMEGA
+            bound = math.sqrt(6.0 / size) / omega
             nn.init.uniform_(self.second.weight, -bound, bound)
 
     def forward(self, coordinates: Tensor) -> Tensor:
         """(..., 1 or 2) -> (..., d)."""
         if self.siren:
-            return torch.sin(_OMEGA * self.second(torch.sin(_OMEGA * self.first(coordinates))))
+            return torch.sin(self.omega * self.second(torch.sin(self.omega * self.first(coordinates))))
         return self.second(F.relu(self.first(coordinates)))
 
 

@@ -34,6 +34,8 @@ class InsConfig:
         weight_sharpness: by which the weights' logits are multiplied before the softmax.
         multiply: the pose embedding is multiplied with that of space (row 2 without).
         siren: space is embedded by sines (row 3 without).
+        omega: of these sines, 30 as SIREN has it; the lower, the smoother what the PINs do, and the coarser may be
+            tables of it.
         rotate: 2D layers rotate (row 4 without).
         deformed_pin, canonical_pin: there is H_d (row 5 without), H_c (row 6 without).
         skinning: points are skinned between the PINs (row 7 without).
@@ -52,6 +54,7 @@ class InsConfig:
     weight_sharpness: float = 20.0
     multiply: bool = True
     siren: bool = True
+    omega: float = 30.0
     rotate: bool = True
     deformed_pin: bool = True
     canonical_pin: bool = True
@@ -74,7 +77,7 @@ class CouplingLayer(nn.Module):
         self.moved, self.seen = moved, tuple(axis for axis in range(3) if axis not in moved)
         d = config.embedding
         self.multiply = config.multiply
-        self.space = SpaceEmbedding(len(self.seen), d, siren=config.siren)
+        self.space = SpaceEmbedding(len(self.seen), d, siren=config.siren, omega=config.omega)
         self.translation = Mlp((2 * d, config.map_hidden, len(moved)), zero=True)
         self.rotation = Mlp((2 * d, config.map_hidden, 1), zero=True) if len(moved) == 2 and config.rotate else None
 

@@ -27,15 +27,15 @@ NETWORKS: dict[str, dict[str, bool]] = {
 canonical shape depending on the pose and not."""
 
 
-def network_config(name: str) -> InsConfig:
-    """Sizes and switches of a network.
+def network_config(name: str, omega: float = InsConfig.omega) -> InsConfig:
+    """Sizes and switches of a network; `omega` of its sines, see `InsConfig`.
 
     Raises:
         ConfigurationError: there is none of that name.
     """
     if name not in NETWORKS:
         raise ConfigurationError(f"there is no network {name!r}: choose {', '.join(NETWORKS)}")
-    return replace(InsConfig(), **NETWORKS[name])
+    return replace(InsConfig(omega=omega), **NETWORKS[name])
 
 
 def load_network(path: Path) -> tuple[Ins, dict[str, object]]:

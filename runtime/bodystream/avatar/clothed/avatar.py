@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import warp as wp
 
@@ -12,6 +10,7 @@ from bodystream.avatar.clothed.body import (
     REPOSE_GRAPH,
     TABLES_GRAPH,
     ClothedBody,
+    PosedBy,
     graph_signatures,
     load_clothed,
 )
@@ -30,8 +29,6 @@ from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton
 from bodystream.types import Array, BodyPose, SkinnedMesh
 
 __all__ = ["ClothedAvatar", "ClothedModel", "PosedBy"]
-
-PosedBy = Literal["tables", "network"]
 
 
 class ClothedModel:
@@ -63,8 +60,8 @@ class ClothedAvatar(PosedAvatar):
         model: the bundle.
         skeleton: the person's proportions; default: the body's own.
         device: where it is posed; default: `select_device("cpu")`.
-        posed_by: tables of what the network's layers do in the pose, or the network itself, vertex by vertex. The
-            manifest says how far tables are from the network.
+        posed_by: tables of what the network's layers do in the pose, or the network itself, vertex by vertex; default:
+            what the manifest says, which says also how far tables are from the network.
         provider: what runs the networks; see `open_engine`.
 
     Raises:
@@ -77,10 +74,11 @@ class ClothedAvatar(PosedAvatar):
         skeleton: Skeleton | None = None,
         device: wp.Device | None = None,
         *,
-        posed_by: PosedBy = "tables",
+        posed_by: PosedBy | None = None,
         provider: ProviderName = "auto",
     ) -> None:
-        self.model, self.posed_by = model, posed_by
+        self.model, self._asked_for = model, posed_by
+        self.posed_by: PosedBy = posed_by or model.body.section.posed_by
         self._on = select_device("cpu") if device is None else device
         self._retarget = None if skeleton is None else Retarget(skeleton, model.build)
         body = model.body
@@ -89,7 +87,7 @@ class ClothedAvatar(PosedAvatar):
         self._provider: ProviderName = provider
         self._tables: TablePoser | None = None
         self._exact: ExactPoser | None = None
-        if posed_by == "tables":
+        if self.posed_by == "tables":
             self._tables = TablePoser(body, self._engine(TABLES_GRAPH), self._on)
         super().__init__(model.build.skeleton if skeleton is None else skeleton, self._tables or self._network())
 
@@ -113,7 +111,8 @@ class ClothedAvatar(PosedAvatar):
     @property
     def posing(self) -> Posing:
         if self._tables is None:
-            return Posing("network", "it was asked for", self._far)
+            reason = "it was asked for" if self._asked_for else "this avatar's tables are too far from it"
+            return Posing("network", reason, self._far)
         if self._poser is not self._tables:
             return Posing("network", "the pose spreads the surface wider than the tables reach", self._far)
         return Posing("tables", "they come to what the network does, and take less time", self._far)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -20,10 +21,12 @@ __all__ = [
     "ClothedBody",
     "ClothedSection",
     "Grid",
+    "PosedBy",
     "graph_signatures",
     "load_clothed",
 ]
 
+PosedBy = Literal["tables", "network"]
 KIND = "avatar"
 TABLES_GRAPH, REPOSE_GRAPH = "tables.onnx", "repose.onnx"
 BONES = 24
@@ -68,6 +71,8 @@ class ClothedSection(msgspec.Struct, frozen=True):
         controls: vertices that are posed by tables; the others follow them.
         surface_bones, control_bones: bones that a vertex, a control, has weights of.
         near: controls that a vertex follows.
+        posed_by: what poses it where nobody says: the tables, or the network, which takes many times as long, where
+            its maker found the tables too far from it.
     """
 
     canonical_grid: Grid
@@ -76,6 +81,7 @@ class ClothedSection(msgspec.Struct, frozen=True):
     surface_bones: int
     control_bones: int
     near: int
+    posed_by: PosedBy = "tables"
 
 
 @dataclass(frozen=True, slots=True)
