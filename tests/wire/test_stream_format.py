@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from bodystream.wire.motions import FLAGS, Motion, decode_motion, encode_motion
 from helpers.fuzzing import fuzz
 from helpers.stream_examples import FOLDER, examples
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in FOLDER.glob("*.bin"))
 
 
@@ -102,6 +105,18 @@ def test_headers_and_text_are_read(name: str) -> None:
     assert plain["kind"] == message.kind
     if "json" in values:
         assert from_json(message) == values["json"]
+
+
+def test_every_flag_that_the_docs_explain_has_its_name_in_the_stream() -> None:
+    text = (ROOT / "docs/drive.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| flag \|.*\n\|[-| ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    explained = {
+        flag for table in tables for row in table.splitlines() for flag in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert len(explained) >= 20 and explained <= set(FLAGS)
+    page = (ROOT / "web/src/stream/motions.ts").read_text(encoding="utf-8")
+    (names,) = re.findall(r"export const FLAGS = \[(.*?)\]", page, re.DOTALL)
+    assert tuple(re.findall(r'"(\w+)"', names)) == FLAGS
 
 
 @pytest.mark.parametrize("name", ["body", "surface"])

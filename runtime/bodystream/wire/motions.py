@@ -38,6 +38,9 @@ FLAGS = (
     "not_normalised",
     "pose_failed",
     "held",
+    "left_handed_axes",
+    "axes_turned",
+    "far_from_training",
 )
 """Bit i of a motion's flags is `FLAGS[i]`; bit 31 stands for any other."""
 

@@ -6,7 +6,7 @@ export const FLAGS = [
   "left_lost", "right_lost", "head_lost", "left_out_of_reach", "right_out_of_reach", "left_eased", "right_eased",
   "left_emulated", "right_emulated", "hands_swapped", "head_tilted", "head_height", "head_teleport", "units_suspected",
   "wxyz_suspected", "axes_suspected", "axes_unknown", "time_backwards", "time_jump", "invalid_pose", "not_normalised",
-  "pose_failed", "held",
+  "pose_failed", "held", "left_handed_axes", "axes_turned", "far_from_training",
 ] as const;
 const OTHER_BIT = 31;
 
