@@ -26,7 +26,7 @@ class ReposeGraph(nn.Module):
         self.weights = model.weights
 
     def forward(self, parameters: Tensor, bones: Tensor, points: Tensor) -> tuple[Tensor]:
-        e_pose = self.encoder(parameters[None]).expand(points.shape[0], -1)
+        e_pose = self.encoder(parameters[None])  # one for all points: its share is folded into the maps
         points = self.canonical.inverse(points, e_pose)
         blended = (self.weights(points) @ bones.reshape(bones.shape[0], 12)).reshape(-1, 3, 4)
         points = (blended[..., :3] * points[:, None]).sum(-1) + blended[..., 3]
