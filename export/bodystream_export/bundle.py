@@ -85,7 +85,7 @@ def evaluated_figures(path: Path | None) -> dict[str, float]:
         model = json.loads(read_text_bounded(path, _MAX_METRICS_BYTES))["model"]
         return {name: value for name, value in model.items() if isinstance(value, int | float)}
     except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is not the output of bodystream eval pose --json: {error}") from error
+        raise InputError(f"{path} is not what an evaluation of a network prints with --json: {error}") from error
 
 
 def put_in_place(made: Path, out: Path) -> Bundle:

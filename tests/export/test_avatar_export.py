@@ -14,7 +14,7 @@ torch = needs("torch", "pip install 'bodystream[train]'")
 needs("onnx", "pip install 'bodystream[export]'")
 
 from bodystream.avatar import open_avatar  # noqa: E402
-from bodystream.errors import ConfigurationError  # noqa: E402
+from bodystream.errors import ConfigurationError, InputError  # noqa: E402
 from bodystream_export.avatar.command import ExportAvatar  # noqa: E402
 from bodystream_export.avatar.convert import Fineness  # noqa: E402
 from bodystream_export.cli import main  # noqa: E402
@@ -35,7 +35,8 @@ def test_a_run_becomes_an_avatar(
     out = tmp_path / "avatars" / "me"
     capsys.readouterr()
     arguments = ["avatar", "--checkpoint", run, "--data", take, "--out", str(out), "--spacing-m", "0.06", "--json"]
-    arguments += ["--credit", "Thanks to the balls."]
+    (tmp_path / "eval.json").write_text('{"split": "test", "model": {"iou_surface": 0.5, "steps": 2}}')
+    arguments += ["--credit", "Thanks to the balls.", "--metrics", str(tmp_path / "eval.json")]
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["network_error_max_mm"] <= 0.05
@@ -46,6 +47,7 @@ def test_a_run_becomes_an_avatar(
     assert mesh.colours is not None and (mesh.colours == 90).all()
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["metrics"]["table_error_max_mm"] == said["table_error_max_mm"]
+    assert manifest["metrics"]["iou_surface"] == 0.5
     take_facts = {"subject": "1", "outfit": "balls", "origin": "", "credit": "Thanks to the balls."}
     assert manifest["provenance"]["take"] == take_facts
     assert all(graph["providers"] for graph in manifest["graphs"].values())
@@ -62,6 +64,12 @@ def test_a_run_becomes_an_avatar(
     slow = open_avatar(coarse)
     slow.pose(np.tile((0.0, 0.0, 0.0, 1.0), (22, 1)), np.zeros(3))
     assert slow.posing.method == "network" and "too far" in slow.posing.reason
+
+
+def test_metrics_that_no_evaluation_printed_are_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "eval.json").write_text("{}")
+    with pytest.raises(InputError, match="not what an evaluation"):
+        ExportAvatar(checkpoint=tmp_path, data="take", out=tmp_path / "me", metrics=tmp_path / "eval.json").run()
 
 
 def test_a_spacing_that_no_surface_can_have_is_refused(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ class ExportAvatar:
     bundle_version: int = 1
     """Grows with every change of the bundle."""
 
+    metrics: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """JSON of `bodystream-train eval avatar --json`, whose figures of the network go into the manifest."""
+
     credit: Annotated[str, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = ""
     """What the terms of the take's data ask to be said of it; the manifest then says it."""
 
@@ -64,7 +67,7 @@ class ExportAvatar:
         from bodystream_export.avatar.convert import FINENESSES, prepare, write_avatar
         from bodystream_export.avatar.errors import avatar_differences
         from bodystream_export.avatar.known_poses import write_known_poses
-        from bodystream_export.bundle import write_graphs, write_metrics
+        from bodystream_export.bundle import evaluated_figures, write_graphs, write_metrics
         from bodystream_export.measure import measure_graphs
         from bodystream_export.parity import parity_table, refuse_too_far
         from bodystream_export.place import Place
@@ -73,6 +76,7 @@ class ExportAvatar:
 
         if not _LEAST_M <= self.spacing_m <= _MOST_M:
             raise ConfigurationError(f"--spacing-m must be {_LEAST_M} to {_MOST_M} metres, got {self.spacing_m}")
+        evaluated = evaluated_figures(self.metrics)
         place = Place.of(self.out, self.zip)
         console = Console(stderr=True, highlight=False)
         with quiet_warp(), tempfile.TemporaryDirectory() as made:
@@ -108,7 +112,7 @@ class ExportAvatar:
                     soft_wrap=True,
                 )  # fmt: skip
             figures = {found.name: round(found.value, 5) for found in differences}
-            write_metrics(folder, figures | {"vertices": float(len(prepared.vertices))})
+            write_metrics(folder, figures | evaluated | {"vertices": float(len(prepared.vertices))})
             console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
             graphs, notes = measure_graphs(bundle, _RUNS)
             write_graphs(folder, graphs)

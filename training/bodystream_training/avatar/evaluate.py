@@ -83,8 +83,10 @@ class EvaluateAvatar:
             known = (Path(self.data) / "truth.npz").is_file()
             truth = load_truth(Path(self.data)) if known else None
             sampling = SamplingConfig(self.points, self.points, seed=1)
-            with counted_progress("points about each frame", len(take.frames), notes) as advance:
-                done = iter(range(1, len(take.frames) + 1))
+            count = len(take.split(self.split))
+            wanted = count if self.frames is None else min(self.frames, count)
+            with counted_progress("points about each frame", wanted, notes) as advance:
+                done = iter(range(1, wanted + 1))
                 posed = frames_of(
                     take, self.split, sampling, self.run_folder / "points", most=self.frames,
                     on_frame=lambda: advance(next(done), ""),
