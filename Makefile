@@ -5,6 +5,8 @@
 VENV ?= .venv
 OPENXR_ROOT ?= $(VENV)/openxr
 ARGS ?=
+# Tests run in so many processes: as many as there are processors, and at most 8. In one: make WORKERS=0 test.
+WORKERS ?= logical
 export SYSTEM_PACKAGES ?= yes
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
@@ -29,21 +31,27 @@ help:
 demo: $(VENV)/.runtime
 	$(BIN)/bodystream live --source synthetic $(ARGS)
 
+# A file's tests stay together, for the fixtures they share, and files are taken in their order: the last ones are short.
+PARALLEL = -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# A process has a processor: threads of its own for linear algebra would only wait for those of the others.
+test fuzz: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.dev $(VENV)/.gltf-validator $(VENV)/.web system-packages
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) $(ARGS)
 
 # Needs root and debootstrap; makes a folder of 0.8 GB with Monado in it.
 test-openxr: $(VENV)/.dev
 	tests/openxr/make_runtime.sh $(OPENXR_ROOT)
 	tests/openxr/run_tests.sh $(OPENXR_ROOT) $(BIN)/python $(ARGS)
 
+# One after the other, and with the machine to themselves: they watch memory, handles and delays for minutes.
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow --timeout 7200 $(ARGS)
 
 # The number of mutations of each parser: make fuzz FUZZ=100000.
 FUZZ ?= 20000
 fuzz: $(VENV)/.dev
-	BODYSTREAM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q -k fuzz --timeout 7200 $(ARGS)
+	BODYSTREAM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q -k fuzz --timeout 7200 $(PARALLEL) $(ARGS)
 
 # Of each suite the one counts that was measured on the same frames: recordings, or generated ones.
 BASELINES := $(addprefix benchmarks/bodystream_bench/,baseline.json baseline_generated.json)

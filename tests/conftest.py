@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from helpers.skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish
+from helpers.workers import pytest_sessionstart, pytest_xdist_make_scheduler
 
-__all__ = ["pytest_collectreport", "pytest_runtest_logreport", "pytest_sessionfinish", "shared_data"]
+__all__ = [
+    "pytest_collectreport",
+    "pytest_runtest_logreport",
+    "pytest_sessionfinish",
+    "pytest_sessionstart",
+    "pytest_xdist_make_scheduler",
+    "shared_data",
+]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -16,14 +18,15 @@ TESTS = Path(__file__).resolve().parent
 CONFTEST = "from helpers.skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish\n"
 
 
-def run(folder: Path, content: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """pytest on one file, in a process and a folder of its own."""
+def run(folder: Path, *contents: str, options: Sequence[str] = (), **environment: str) -> CompletedProcess[str]:
+    """pytest on these files, in a process and a folder of its own, with none of the plugins that happen to be there."""
     (folder / "conftest.py").write_text(CONFTEST)
-    (folder / "test_some.py").write_text(content)
+    for number, content in enumerate(contents):
+        (folder / f"test_some_{number}.py").write_text(content)
     left = {name: value for name, value in os.environ.items() if name not in ("CI", "BODYSTREAM_CI")}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", str(folder)],
-        env={**left, "PYTHONPATH": str(TESTS), **environment},
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", *options, str(folder)],
+        env={**left, "PYTHONPATH": str(TESTS), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -34,21 +37,38 @@ def run(folder: Path, content: str, **environment: str) -> subprocess.CompletedP
 
 IN_TEST = "import pytest\ndef test_it():\n    pytest.skip('{}')\ndef test_other():\n    pass\n"
 IN_MODULE = "from helpers.needs import needs\nneeds('no_such_module', 'install it')\ndef test_it():\n    pass\n"
+SHOULD_HAVE_RUN = (IN_TEST.format("chromium is not installed"), IN_MODULE)
+SEVERAL = ("-p", "xdist", "-n", "2", "--dist", "loadfile")
+
+
+@pytest.fixture(params=[(), SEVERAL], ids=["one process", "several"])
+def options(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return request.param
 
 
 @pytest.mark.parametrize("variable", ["CI", "BODYSTREAM_CI"])
-@pytest.mark.parametrize("content", [IN_TEST.format("chromium is not installed"), IN_MODULE])
-def test_a_skip_that_should_have_run_fails_in_ci_only(tmp_path: Path, content: str, variable: str) -> None:
-    assert run(tmp_path, content).returncode in (0, pytest.ExitCode.NO_TESTS_COLLECTED)
-    done = run(tmp_path, content, **{variable: "true"})
+def test_a_skip_that_should_have_run_fails_in_ci(tmp_path: Path, variable: str, options: tuple[str, ...]) -> None:
+    done = run(tmp_path, *SHOULD_HAVE_RUN, options=options, **{variable: "true"})
     assert done.returncode == 1
-    assert "skipped, and should have run here" in done.stdout
-    assert "chromium is not installed" in done.stdout or "No module named 'no_such_module'" in done.stdout
+    _, _, told = done.stdout.partition("skipped, and should have run here")
+    assert told.count("chromium is not installed") == 1
+    assert told.count("No module named 'no_such_module'") == 1
 
 
-@pytest.mark.parametrize("reason", ["needs an NVIDIA GPU", "recordings not found: set BODYSTREAM_DATA to their folder"])
-def test_what_ci_cannot_have_may_be_skipped(tmp_path: Path, reason: str) -> None:
-    assert run(tmp_path, IN_TEST.format(reason), CI="1").returncode == 0
+def test_it_fails_in_ci_only(tmp_path: Path, options: tuple[str, ...]) -> None:
+    assert run(tmp_path, *SHOULD_HAVE_RUN, options=options).returncode == 0
+
+
+@pytest.mark.parametrize("content", SHOULD_HAVE_RUN)
+def test_one_is_enough(tmp_path: Path, content: str) -> None:
+    done = run(tmp_path, content, CI="1")
+    assert done.returncode == 1 and "skipped, and should have run here" in done.stdout
+
+
+def test_what_ci_cannot_have_may_be_skipped(tmp_path: Path) -> None:
+    reasons = ("needs an NVIDIA GPU", "recordings not found: set BODYSTREAM_DATA to their folder")
+    done = run(tmp_path, *map(IN_TEST.format, reasons), CI="1")
+    assert done.returncode == 0 and "2 passed, 2 skipped" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ import warp as wp
 from bodystream.device import kernel_cache, select_device
 from bodystream.device.kernel_cache import RECORD, heal_kernel_cache
 from bodystream.errors import DeviceError, InputError
+from bodystream.pipelines.warmup import KERNEL_MODULES
+from helpers.workers import build_kernels
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
 MODULE = "bodystream.avatar.kernels"
@@ -213,3 +215,12 @@ def test_kernels_that_do_not_build_are_named(cache: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(wp, "load_module", fail)
     with pytest.raises(DeviceError, match=r"bodystream\.avatar\.kernels.*the compiler is broken\. Empty .*doctor"):
         kernel_cache.load_kernels(MODULE, select_device("cpu"))
+
+
+def test_processes_of_tests_build_each_kernel_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr("bodystream.device.kernels_are_built", lambda name, _: name == MODULE)
+    monkeypatch.setattr("bodystream.device.load_kernels", lambda name, _: loaded.append(name))
+    built = [build_kernels(worker, 3) for worker in range(3)]
+    assert loaded == [name for share in built for name in share] and len(set(loaded)) == len(loaded)
+    assert {*loaded, MODULE} == set(KERNEL_MODULES) and max(map(len, built)) - min(map(len, built)) <= 2

@@ -215,11 +215,11 @@ def test_evaluation_of_made_up_motion(tmp_path: Path) -> None:
 
 
 def test_example_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Python of docs/drive.md runs as it stands, on a trace of a second."""
+    """The Python of docs/drive.md runs as it stands, on a trace of two seconds."""
     page = (ROOT / "docs" / "drive.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    samples = samples_of(walking(1.0))
+    samples = samples_of(walking(2.0))
     write_table(tmp_path / "session.csv", samples)
     names: dict[str, Any] = {}
     exec(compile(example, "docs/drive.md", "exec"), names)

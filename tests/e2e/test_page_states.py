@@ -66,7 +66,8 @@ def test_waiting_then_live_with_figures(browser: Any) -> None:
         now_ms = time.monotonic() * 1e3  # a little after it, so that ages are a little too large
         stream.send(status(clock={"offset_ms": now_ms - page_ms, "error_ms": 1.0}))
         wait_for(lambda: re.fullmatch(r"\d+", shown(browser, "hud-age")), "an age", WAIT_S)
-        assert 5 <= int(shown(browser, "hud-rate")) <= 70
+        rate = wait_for(lambda: re.fullmatch(r"\d+", shown(browser, "hud-rate")), "a rate", WAIT_S)
+        assert 5 <= int(rate.group()) <= 70
         assert int(shown(browser, "hud-age")) >= 10  # what was measured 10 ms before it was sent
         assert np.abs(picture(browser) - before).max() > 60  # a body stands there now
         stream.repeated = None

@@ -1,6 +1,7 @@
 """Which tests may be skipped in continuous integration; any other skip there fails the run.
 
-The hooks are pytest's, and `conftest.py` takes them in. They act where BODYSTREAM_CI or CI is set.
+The hooks are pytest's, and `conftest.py` takes them in. They act where BODYSTREAM_CI or CI is set. Where tests run in
+several processes, the one that started them hears of each skip in each of them, and it decides.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        return
     if _unexpected and any(os.environ.get(name, "") not in ("", "0", "false") for name in ("BODYSTREAM_CI", "CI")):
         terminal = session.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:

@@ -86,7 +86,8 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = START_S
 
 def picture(browser: Any) -> Array:
     """The part of the window that no panel covers, (h, w, 3) BGR."""
-    data = np.frombuffer(io.BytesIO(browser.get_screenshot_as_png()).read(), np.uint8)
+    taken = wait_for(browser.get_screenshot_as_png, "a picture")
+    data = np.frombuffer(io.BytesIO(taken).read(), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert image is not None
     return image[150:, : image.shape[1] - 360].astype(float)
