@@ -18,29 +18,8 @@ from helpers.command_line import Running, run
 from helpers.gltf_player import Player
 from helpers.headset_motions import walking
 from helpers.headset_takes import write_bvh
+from helpers.motion_files import SMALL_BVH
 from helpers.viewer_browser import body_text, browser_at, picture, press, severe_messages, unfold, wait_for
-
-STICK = """HIERARCHY
-ROOT Lamp
-{
-  OFFSET 0 0 0
-  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
-  JOINT Shade
-  {
-    OFFSET 0 10 0
-    CHANNELS 3 Zrotation Xrotation Yrotation
-    End Site
-    {
-      OFFSET 0 5 0
-    }
-  }
-}
-MOTION
-Frames: 2
-Frame Time: 0.033
-0 0 0 0 0 0 0 0 0
-0 0 0 0 0 0 0 0 0
-"""
 
 
 def write_amass(path: Path, frames: int = 30, **changed: object) -> Path:
@@ -127,7 +106,7 @@ def test_what_cannot_be_is_told_in_one_line_before_kernels_are_built(
     monkeypatch.setattr("bodystream.pipelines.repose.pipeline.warm_up", build)
     monkeypatch.chdir(tmp_path)
     whole = write_bvh(tmp_path / "walk.bvh", walking(0.2)).read_text()
-    (tmp_path / "lamp.bvh").write_text(STICK)
+    (tmp_path / "lamp.bvh").write_text(SMALL_BVH.replace("Hips", "Lamp").replace("Chest", "Shade"))
     head, _, motion = whole.partition("MOTION")
     (tmp_path / "empty.bvh").write_text(f"{head}MOTION\nFrames: 0\nFrame Time: 0.0111\n")
     (tmp_path / "nan.bvh").write_text(f"{head}MOTION{motion.replace(motion.split()[7], 'nan')}")

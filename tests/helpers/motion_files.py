@@ -9,6 +9,29 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.sources.motion.bvh import BvhFile, BvhJoint
 
+SMALL_BVH = """HIERARCHY
+ROOT Hips
+{
+  OFFSET 0 0 0
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+  JOINT Chest
+  {
+    OFFSET 0 10 0
+    CHANNELS 3 Zrotation Xrotation Yrotation
+    End Site
+    {
+      OFFSET 0 5 0
+    }
+  }
+}
+MOTION
+Frames: 2
+Frame Time: 0.0333333
+1 2 3 10 20 30 4 5 6
+7 8 9 0 0 0 0 0 0
+"""
+"""Two joints and two frames, each number another."""
+
 # name, parent, offset in centimetres; facing +z, the left at +x.
 CMU_LIKE = (
     ("Hips", "", (0.0, 0.0, 0.0)),

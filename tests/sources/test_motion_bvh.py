@@ -14,31 +14,9 @@ from hypothesis import strategies as st
 from bodystream.errors import InputError
 from bodystream.sources.motion.bvh import BvhFile, BvhJoint, parse_bvh, read_bvh
 from bodystream.sources.motion.rig import rig_kinematics
-from helpers.motion_files import reference_kinematics, rig_file, walking_file
+from helpers.motion_files import SMALL_BVH, reference_kinematics, rig_file, walking_file
 
 TOLERANCE = 1e-9  # float64 throughout, a dozen products deep
-
-SMALL = """HIERARCHY
-ROOT Hips
-{
-  OFFSET 0 0 0
-  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
-  JOINT Chest
-  {
-    OFFSET 0 10 0
-    CHANNELS 3 Zrotation Xrotation Yrotation
-    End Site
-    {
-      OFFSET 0 5 0
-    }
-  }
-}
-MOTION
-Frames: 2
-Frame Time: 0.0333333
-1 2 3 10 20 30 4 5 6
-7 8 9 0 0 0 0 0 0
-"""
 
 
 @pytest.mark.parametrize("rig", ["cmu", "daz", "mixamo"])
@@ -52,7 +30,7 @@ def test_kinematics_agree_with_homogeneous_matrices(rig: str, order: str) -> Non
 
 
 def test_reads_hierarchy_channels_and_times() -> None:
-    file = parse_bvh(SMALL, "small.bvh")
+    file = parse_bvh(SMALL_BVH, "small.bvh")
     assert [joint.name for joint in file.joints] == ["Hips", "Chest"]
     assert file.joints[0].channels[3:] == ("Zrotation", "Xrotation", "Yrotation")
     np.testing.assert_array_equal(file.joints[1].end_site, [0, 5, 0])
@@ -88,10 +66,10 @@ def test_reads_hierarchy_channels_and_times() -> None:
     ],
 )
 def test_takes_the_spellings_of_exporters(change) -> None:
-    np.testing.assert_array_equal(parse_bvh(change(SMALL), "x").frames, parse_bvh(SMALL, "x").frames)
+    np.testing.assert_array_equal(parse_bvh(change(SMALL_BVH), "x").frames, parse_bvh(SMALL_BVH, "x").frames)
 
 
-SIGNED = SMALL.replace("1 2 3 10 20 30 4 5 6", "1.5 -2.25 -3e-05 -10.5 20.5 -30.5 -4.5 5.5 -6.5")
+SIGNED = SMALL_BVH.replace("1 2 3 10 20 30 4 5 6", "1.5 -2.25 -3e-05 -10.5 20.5 -30.5 -4.5 5.5 -6.5")
 
 
 @pytest.mark.parametrize(
@@ -110,15 +88,15 @@ def test_numbers_are_read_as_they_are_meant(row: str) -> None:
 
 
 def test_an_offset_whose_numbers_touch() -> None:
-    file = parse_bvh(SMALL.replace("OFFSET 0 10 0", "OFFSET -1.5-10.25-3"), "x")
+    file = parse_bvh(SMALL_BVH.replace("OFFSET 0 10 0", "OFFSET -1.5-10.25-3"), "x")
     np.testing.assert_array_equal(file.joints[1].offset, [-1.5, -10.25, -3.0])
 
 
 @pytest.mark.parametrize("frames", ["Frames:", "Frames: 0", "Frames:              ", "Frames: 0000000000", ""])
 def test_a_recorder_that_was_killed_leaves_its_whole_frames(frames: str) -> None:
-    text = SMALL.replace("Frames: 2\n", frames + "\n" if frames else "")
+    text = SMALL_BVH.replace("Frames: 2\n", frames + "\n" if frames else "")
     file = parse_bvh(text, "x")
-    np.testing.assert_array_equal(file.frames, parse_bvh(SMALL, "x").frames)
+    np.testing.assert_array_equal(file.frames, parse_bvh(SMALL_BVH, "x").frames)
     assert "gives no number of frames" in file.notes[0]
     assert "cut" not in file.notes[0]
     assert file.motion().notes == file.notes
@@ -136,15 +114,15 @@ def test_a_recorder_that_was_killed_leaves_its_whole_frames(frames: str) -> None
     ],
 )
 def test_a_last_line_that_is_cut_is_left_out(end: str) -> None:
-    file = parse_bvh(SMALL.replace("Frames: 2", "Frames:") + end, "x")
-    np.testing.assert_array_equal(file.frames, parse_bvh(SMALL, "x").frames)
+    file = parse_bvh(SMALL_BVH.replace("Frames: 2", "Frames:") + end, "x")
+    np.testing.assert_array_equal(file.frames, parse_bvh(SMALL_BVH, "x").frames)
     assert "a last one that is cut was left out" in file.notes[0]
 
 
 @pytest.mark.parametrize("at", range(1, 60))
 def test_a_recording_cut_anywhere_gives_its_whole_frames(at: int) -> None:
     rows = ["1.25 2 3 10 20 30 4 5 6", "-7.5 8 9 0 0.125 0 0 0 0", "3 2 1 0 0 0 1 1 -1.75"]
-    whole = SMALL[: SMALL.index("1 2 3 10")].replace("Frames: 2", "Frames:")
+    whole = SMALL_BVH[: SMALL_BVH.index("1 2 3 10")].replace("Frames: 2", "Frames:")
     body = "\n".join(rows) + "\n"
     complete = body[:at].count("\n")
     if complete == 0:
@@ -156,14 +134,14 @@ def test_a_recording_cut_anywhere_gives_its_whole_frames(at: int) -> None:
 
 
 def test_without_a_count_a_lost_number_is_no_frame() -> None:
-    text = SMALL.replace("Frames: 2", "Frames:").replace("1 2 3 10", "1 2 10")
+    text = SMALL_BVH.replace("Frames: 2", "Frames:").replace("1 2 3 10", "1 2 10")
     with pytest.raises(InputError, match=r"line 19 \(frame 1\): 8 numbers, but the hierarchy has 9 channels"):
         parse_bvh(text, "x")
 
 
 def test_names_in_any_script(tmp_path: Path) -> None:
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
-        (tmp_path / "a.bvh").write_bytes(SMALL.replace("Chest", "Tórax").encode(encoding))
+        (tmp_path / "a.bvh").write_bytes(SMALL_BVH.replace("Chest", "Tórax").encode(encoding))
         assert read_bvh(tmp_path / "a.bvh").joints[1].name == "Tórax"
 
 
@@ -175,7 +153,9 @@ def test_a_small_file_of_many_rotations_is_refused() -> None:
 
 
 def test_positions_on_top_of_the_offset() -> None:
-    text = SMALL.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace("30 4", "30 0 0.5 0 4")
+    text = SMALL_BVH.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace(
+        "30 4", "30 0 0.5 0 4"
+    )
     motion = parse_bvh(text.replace("0 0 0 0 0 0\n", "0 0 0 0 -0.5 0 0 0 0\n"), "x").motion()
     np.testing.assert_array_equal(motion.translations[1], [[0, 10.5, 0], [0, 9.5, 0]])
 
@@ -205,14 +185,16 @@ def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_joint_may_have_positions() -> None:
-    text = SMALL.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace("30 4", "30 1 11 2 4")
+    text = SMALL_BVH.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace(
+        "30 4", "30 1 11 2 4"
+    )
     text = text.replace("0 0 0 0 0 0\n", "0 0 0 0 10 0 0 0 0\n")
     motion = parse_bvh(text, "x").motion()
     np.testing.assert_array_equal(motion.translations[1], [[1, 11, 2], [0, 10, 0]])
 
 
 def test_zero_positions_of_a_joint_mean_its_offset() -> None:
-    text = SMALL.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace("30 4", "30 0 0 0 4")
+    text = SMALL_BVH.replace("CHANNELS 3 Z", "CHANNELS 6 Xposition Yposition Zposition Z").replace("30 4", "30 0 0 0 4")
     text = text.replace("0 0 0 0 0 0\n", "0 0 0 0 0 0 0 0 0\n")
     motion = parse_bvh(text, "x").motion()
     positions, _ = rig_kinematics(motion)
@@ -252,14 +234,14 @@ def test_zero_positions_of_a_joint_mean_its_offset() -> None:
     ],
 )
 def test_damage_is_named_with_its_place(old: str, new: str, message: str) -> None:
-    assert old in SMALL
+    assert old in SMALL_BVH
     with pytest.raises(InputError, match=message) as caught:
-        parse_bvh(SMALL.replace(old, new), "take.bvh")
+        parse_bvh(SMALL_BVH.replace(old, new), "take.bvh")
     assert str(caught.value).startswith("take.bvh")
 
 
 def test_a_file_without_channels_is_no_motion() -> None:
-    text = SMALL.replace("CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n", "CHANNELS 0\n")
+    text = SMALL_BVH.replace("CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n", "CHANNELS 0\n")
     with pytest.raises(InputError, match="no joint has CHANNELS"):
         parse_bvh(text.replace("CHANNELS 3 Zrotation Xrotation Yrotation", ""), "x")
 
@@ -276,7 +258,7 @@ def test_an_absent_file_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_a_cut_anywhere_is_an_input_error() -> None:
-    whole = SMALL.rstrip("\n")
+    whole = SMALL_BVH.rstrip("\n")
     for stop in range(len(whole) - 1):  # the last number may lose nothing but a digit
         if whole[stop:].strip() and not whole[:stop].endswith("0 0 0 0 0 0"):
             with pytest.raises(InputError):
@@ -326,7 +308,7 @@ def test_what_is_written_is_read_back(file: BvhFile) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_bytes_raise_input_errors_only(data: st.DataObject) -> None:
-    content = bytearray(SMALL.encode())
+    content = bytearray(SMALL_BVH.encode())
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(content)))
         stop = data.draw(st.integers(at, min(at + 12, len(content))))
