@@ -247,7 +247,7 @@ def no_recordings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BODYSTREAM_DATA", str(tmp_path))
 
 
-DRIVE_KEYS = {"drive.p50_ms", "drive.p99_ms", "drive.error_mm"} | {
+DRIVE_KEYS = {f"drive.{figure}" for figure in ("p50_ms", "p99_ms", "paced.p50_ms", "paced.p99_ms", "error_mm")} | {
     f"drive.skinning.{figure}" for figure in ("p50_ms", "p99_ms", "speedup_vs_numpy")
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bodystream.geometry.tracker_noise import TrackerNoise
 from bodystream.pipelines.drive.pipeline import DriveConfig, Driver, DriveResult
 from bodystream.sources.headset.synthetic import MotionHeadset
 from bodystream.types import Array, Status
-from bodystream_bench.measuring import Context, expect, measure
+from bodystream_bench.measuring import Context, Timing, expect, measure
 from bodystream_bench.motions import smooth_motion
 
 __all__ = ["run"]
@@ -24,19 +25,31 @@ _WARM_UP = 60
 _MET_LIMIT_MM = 5.0
 _SKIN_LIMIT_MM = 0.1
 _NUMPY_STEPS = 30
+_PACE_HZ = 90.0
 
 
 def run(context: Context) -> None:
-    """`drive.p50_ms|p99_ms`, `drive.error_mm` of head and hands, `drive.skinning.*`, `.speedup_vs_numpy`."""
+    """`drive.p50_ms|p99_ms`, one sample right after the other, `drive.paced.*`, as a headset sends them,
+    `drive.error_mm` of head and hands, `drive.skinning.*`, `.speedup_vs_numpy`."""
     steps = context.steps(_STEPS)
     clip = smooth_motion(steps + _WARM_UP)
     if any(context.wants(f"drive.{figure}") for figure in ("p50_ms", "p99_ms", "error_mm")):
-        _drive(context, clip, steps)
+        timing, error_mm = _drive(context, clip, steps)
+        context.add_timing("drive", timing)
+        context.add("drive.error_mm", error_mm, "mm", "lower", 0.5)
+    if context.wants("drive.paced"):
+        context.add_timing("drive.paced", _drive(context, clip, steps, _PACE_HZ)[0])
     if context.wants("drive.skinning"):
         _skinning(context, clip)
 
 
-def _drive(context: Context, clip: MotionClip, steps: int) -> None:
+def _drive(context: Context, clip: MotionClip, steps: int, pace_hz: float | None = None) -> tuple[Timing, float]:
+    """Times, and the mean error of head and hands [mm].
+
+    Args:
+        pace_hz: of the samples; None: each follows right after the one before, so that everything is still in the
+            processor's caches.
+    """
     driver = Driver(context.device, DriveConfig(skeleton=clip.skeleton))
     try:
         driver.warm_up()
@@ -49,11 +62,18 @@ def _drive(context: Context, clip: MotionClip, steps: int) -> None:
             assert result is not None  # a synthetic motion has no time that runs backwards
             last[:] = [result]
 
+        due_s = time.perf_counter()
+
         def settle() -> None:
-            """Errors of the last result, outside the measured time."""
+            """Errors of the last result, and the wait for the next sample, outside the measured time."""
+            nonlocal due_s
             if last:
                 expect(last[0].pose.status is not Status.LOST, f"drive: a pose was lost: {last[0].pose.reason}")
                 errors.extend((last[0].head_error_m, *last[0].hand_errors_m))
+            if pace_hz is not None:
+                now_s = time.perf_counter()
+                due_s = max(due_s + 1.0 / pace_hz, now_s)
+                time.sleep(due_s - now_s)
 
         # As a session does: what was made at start-up is not looked through again.
         gc.collect()
@@ -76,8 +96,7 @@ def _drive(context: Context, clip: MotionClip, steps: int) -> None:
         context.note(f"drive: {engine.provider}, {driver.avatar.vertices.size} vertices; medians [ms]: {parts}")
     finally:
         driver.close()
-    context.add_timing("drive", timing)
-    context.add("drive.error_mm", error_mm, "mm", "lower", 0.5)
+    return timing, error_mm
 
 
 def _skinning(context: Context, clip: MotionClip) -> None:
