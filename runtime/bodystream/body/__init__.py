@@ -1,0 +1,18 @@
+"""The body of one topology: how its meshes are described by deformation (ACAP), and back."""
+
+from bodystream.body.acap import AcapSpace
+from bodystream.body.checks import check_like, check_surface, check_topology, check_upright, largest_piece
+from bodystream.body.parts import PARTS, BodyParts
+from bodystream.body.scaling import FeatureScale
+
+__all__ = [
+    "PARTS",
+    "AcapSpace",
+    "BodyParts",
+    "FeatureScale",
+    "check_like",
+    "check_surface",
+    "check_topology",
+    "check_upright",
+    "largest_piece",
+]
