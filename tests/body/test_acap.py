@@ -192,7 +192,7 @@ def test_joints_make_sixteen_parts_that_mirror_each_other() -> None:
 
 def test_scaled_features_fill_the_range_and_come_back() -> None:
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(20, 5, 9)) * rng.uniform(0.01, 3.0, (5, 9))
+    features = rng.normal(size=(20, 5, 9)) * rng.uniform(0.1, 3.0, (5, 9))
     features[:, 2, 3] = 1.0  # never changes
     scale = FeatureScale.over(features.min(axis=0), features.max(axis=0))
     scaled = scale.scaled(features)

@@ -12,8 +12,9 @@ from bodystream.types import Array
 __all__ = ["FeatureScale"]
 
 _MOST = 0.95
-_LEAST_RANGE = 1e-6
-"""Numbers that hardly change, as those of a vertex that never deforms, are not stretched beyond this."""
+_LEAST_HALF_RANGE = 0.02
+"""Numbers that hardly change, as those of a vertex that never deforms, are not stretched beyond this [rad, or a share
+of a length]: what skinning says of them would be multiplied a thousandfold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class FeatureScale:
     def over(cls, low: Array, high: Array) -> FeatureScale:
         """Of extremes that were found; ranges that are next to none get a width."""
         low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, _LEAST_RANGE)
+        middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, _LEAST_HALF_RANGE)
         return cls(middle - half, middle + half)
 
     def scaled(self, features: Array) -> Array:

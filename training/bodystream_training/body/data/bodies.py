@@ -1,0 +1,69 @@
+"""What bodies are learned from, whoever made them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodystream.types import Array, Mesh
+
+__all__ = ["BodyItem", "BodySet", "aligned"]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyItem:
+    """One mesh.
+
+    Attributes:
+        name: how messages call it.
+        split: `train` or `test`.
+        neutral: its number among the items, of the neutral mesh of the same identity; its own where it is that.
+        identity: whose body it is. motion: what the pose is from; empty = neutral.
+    """
+
+    name: str
+    split: str
+    neutral: int
+    identity: str
+    motion: str = ""
+
+
+class BodySet(ABC):
+    """Meshes of one topology, a neutral one of each identity among them.
+
+    Attributes:
+        reference: the mesh that all are deformations of; its vertices float64, y up [m].
+        labels: (V,) the part that each vertex is in, and parts: how many there are.
+        items: of all meshes.
+        recipe: what they are made of, as JSON; a cache of the same recipe is used again.
+        thanks: what the terms of the data ask to be said.
+    """
+
+    reference: Mesh
+    labels: Array
+    parts: int
+    items: list[BodyItem]
+    recipe: dict[str, object]
+    thanks: tuple[str, ...] = ()
+
+    @abstractmethod
+    def vertices(self, number: int) -> Array:
+        """(V, 3) float64 of an item, aligned to the reference [m].
+
+        Raises:
+            InputError: it cannot be read, or is no body of this topology.
+        """
+
+
+def aligned(vertices: Array, reference: Array, chosen: Array) -> Array:
+    """Vertices turned and moved so that the chosen ones, as the trunk, lie best on the reference's (Kabsch).
+
+    Args:
+        vertices, reference: (V, 3). chosen: (V,) bool.
+    """
+    p, q = vertices[chosen], reference[chosen]
+    left, _, right = np.linalg.svd((p - p.mean(axis=0)).T @ (q - q.mean(axis=0)))
+    left[:, 2] *= np.sign(np.linalg.det(left @ right))
+    return (vertices - p.mean(axis=0)) @ (left @ right) + q.mean(axis=0)
