@@ -45,6 +45,12 @@ PROGRAM = Program(
             "train a clothed avatar on posed meshes of one person",
         ),
         CommandEntry(
+            ("body",),
+            "bodystream_training.body.command",
+            "TrainBody",
+            "train an embedding of bodies that keeps shape and pose apart",
+        ),
+        CommandEntry(
             ("eval", "pose"),
             "bodystream_training.pose.evaluate",
             "EvaluateTraining",
@@ -55,6 +61,12 @@ PROGRAM = Program(
             "bodystream_training.avatar.evaluate",
             "EvaluateAvatar",
             "compare a trained avatar with its ablations and baselines",
+        ),
+        CommandEntry(
+            ("eval", "body"),
+            "bodystream_training.body.evaluate",
+            "EvaluateBody",
+            "compare an embedding of bodies with its ablations and baselines",
         ),
     ),
     install="pip install 'bodystream[train]'",

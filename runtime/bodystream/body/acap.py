@@ -29,9 +29,9 @@ from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.types import Array, Mesh
 
-__all__ = ["AcapSpace"]
+__all__ = ["AFFINE_WEIGHT", "AcapSpace"]
 
-_AFFINE_WEIGHT = 1e-5
+AFFINE_WEIGHT = 1e-5
 
 
 class AcapSpace:
@@ -108,16 +108,25 @@ class AcapSpace:
         """
         self._require("features", features, 9)
         rings = self.rings
-        solver, right = self._factorised()
         given = self.transforms_of(np.asarray(features, np.float64))
         spread = given @ rings.moments - self._normal_part(given)
-        wanted = right @ spread.swapaxes(1, 2).reshape(-1, 3)
+        wanted = self.right @ spread.swapaxes(1, 2).reshape(-1, 3)
         pulled = np.einsum("e,eij,ej->ei", rings.weights, given[rings.start] + given[rings.end], rings.edges_m)
         for axis in range(3):  # eq. 6
-            wanted[:, axis] += _AFFINE_WEIGHT * np.bincount(rings.start, pulled[:, axis], self.count)
-        found = np.zeros((self.count, 3))
-        found[1:] = solver.solve(wanted[1:])
-        return found - found.mean(axis=0) + self.reference.mean(axis=0)
+            wanted[:, axis] += AFFINE_WEIGHT * np.bincount(rings.start, pulled[:, axis], self.count)
+        return self.solve(wanted) + self.reference.mean(axis=0)
+
+    @property
+    def right(self) -> csr_matrix:
+        """(V, 3V): what the spreads of wanted transforms are multiplied by to be the right side of the system."""
+        return self._factorised()[1]
+
+    def solve(self, wanted: Array) -> Array:
+        """(V, N) the columns of the system's solution whose mean is zero, for (V, N) right sides; it is symmetric."""
+        found = np.zeros(wanted.shape)
+        balanced = wanted - wanted.mean(axis=0)  # translation is in no right side that features make
+        found[1:] = self._factorised()[0].solve(balanced[1:])
+        return found - found.mean(axis=0)
 
     def _normal_part(self, transforms: Array) -> Array:
         rings = self.rings
@@ -133,7 +142,7 @@ class AcapSpace:
             self._right = csr_matrix(rings.spread.T @ blocks)
             weights = coo_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
             laplacian = diags(np.bincount(rings.start, rings.weights, count)) - weights
-            matrix = csc_matrix(self._right @ rings.spread + 2.0 * _AFFINE_WEIGHT * laplacian)
+            matrix = csc_matrix(self._right @ rings.spread + 2.0 * AFFINE_WEIGHT * laplacian)
             # Symmetric and definite: no pivoting.
             self._solver = splu(
                 matrix[1:, 1:], permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}

@@ -1,0 +1,142 @@
+"""`bodystream-train body`: from bodies of one topology to an embedding that keeps shape and pose apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from bodystream.cli.main import EXIT_INTERRUPTED
+from bodystream.cli.options import optional
+from bodystream.files import prepare_folder
+from bodystream_training.options import DeviceOptions
+
+__all__ = ["TrainBody"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainBody(DeviceOptions):
+    """Train the embedding of bodies (DHNN) on meshes of one topology, a neutral one of each identity among them.
+
+    Features of all meshes are computed once and kept in --out. Ctrl-C saves what is done, of them and of the training;
+    the same command goes on from there. The log says how far test meshes are off that go through encoder and decoder.
+    Generated people need: pip install 'bodystream[body]'
+    Examples:
+      bodystream-train body --data generated --motion bvh:mocap/cmu --out runs/body
+      bodystream-train body --data meshes:bodies --out runs/mine
+      bodystream-train body --data generated --motion bvh:mocap/cmu --net baseline    what it is compared with
+    """
+
+    data: str
+    """Which bodies: generated, or meshes:FOLDER with FOLDER/IDENTITY/neutral.obj and others beside it."""
+
+    motion: Annotated[str | None, optional("SPEC")] = None
+    """Motion files that generated people are posed by, such as bvh:FOLDER."""
+
+    net: Literal["dhnn", "baseline", "meshvae"] = "dhnn"
+    """The network: dhnn, without its base path (baseline), or with one code for shape and pose (meshvae)."""
+
+    out: Path = Path("runs/body")
+    """Folder of the run: features, checkpoints and logs."""
+
+    neutral: int = 3183
+    """Generated identities, each with its neutral body."""
+
+    posed: int = 2411
+    """Generated bodies in poses."""
+
+    epochs: int = 2200
+    """Passes over all bodies; weights of the losses change after 1600 of 2200."""
+
+    steps: int = 0
+    """So many steps in place of --epochs; 0 = as these say."""
+
+    end_at: Annotated[int | None, optional("STEP")] = None
+    """End at this step instead, the learning rate falling from where the training is until there."""
+
+    batch: int = 24
+    """Bodies per step, half of them neutral."""
+
+    learning_rate: float = 1e-4
+    """Of Adam, at its highest."""
+
+    hidden: int = 400
+    """Width of the narrow layers; of the wide ones it is twice that."""
+
+    seed: int = 0
+    """Of everything random."""
+
+    threads: Annotated[int | None, optional("N")] = None
+    """Processor threads; default: all."""
+
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Of matrix products: 16 bits where there are units for it, or 32 throughout."""
+
+    json: bool = False
+    """Print one JSON object at the end: steps, seconds, file, and the last figures of the log."""
+
+    def run(self) -> int:
+        import torch
+        from rich.console import Console
+
+        from bodystream.evaluation.progress import counted_progress, duration_text
+        from bodystream_training.body.data.features import cached_features
+        from bodystream_training.body.data.open import open_bodies
+        from bodystream_training.body.tasks import BodyTask
+        from bodystream_training.devices import leads_here, open_fabric
+        from bodystream_training.loop import LoopConfig, Trainer
+
+        prepare_folder(self.out, "--out")
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        config = LoopConfig(
+            epochs=self.epochs, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed
+        )
+        console = Console(stderr=True, highlight=False, quiet=not leads_here())
+        fabric = open_fabric(self)
+        fabric.launch()
+        bodies = open_bodies(self.data, self.motion, self.neutral, self.posed, self.seed)
+        for line in bodies.thanks:
+            console.print(f"note: {line}", markup=False, soft_wrap=True)
+        try:
+            with counted_progress("features", len(bodies.items), console) as advance:
+                features = cached_features(bodies, self.out / "features", advance)
+        except KeyboardInterrupt:
+            console.print("stopped among the features; the same command goes on from there", soft_wrap=True)
+            return EXIT_INTERRUPTED
+        console.print(
+            f"to train on: {len(features.train_neutral)} neutral, {len(features.train_posed)} posed bodies of "
+            f"{features.space.count} vertices; to judge by: {len(features.test_neutral)} and "
+            f"{len(features.test_posed)} of other people",
+            soft_wrap=True,
+        )
+        trainer = Trainer(
+            lambda _: BodyTask(self.net, features, {"hidden": self.hidden, "wide": 2 * self.hidden}),
+            self.out / f"{self.net}.safetensors",
+            config,
+            fabric=fabric,
+            tensorboard=self.tensorboard,
+            end_at=self.end_at,
+        )
+        with counted_progress(self.net, trainer.steps, console, done=trainer.step) as advance:
+            finished = trainer.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.0f}"))
+        if not fabric.is_global_zero:
+            return 0
+        figures = {name: trainer.last_logged(name) for name in ("encoded_neutral_mm", "encoded_pose_mm", "posed")}
+        if finished:
+            shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items() if value is not None)
+            console.print(
+                f"{trainer.path}: {trainer.steps} steps in {duration_text(trainer.seconds)}; {shown}",
+                markup=False,
+                soft_wrap=True,
+            )
+        else:
+            console.print(
+                f"stopped at step {trainer.step} of {trainer.steps}; the same command goes on from there",
+                soft_wrap=True,
+            )
+        if self.json:
+            facts = {"finished": finished, "step": trainer.step, "steps": trainer.steps, "file": str(trainer.path)}
+            print(json.dumps(facts | {"seconds": round(trainer.seconds, 1)} | figures))
+        return 0 if finished else EXIT_INTERRUPTED
