@@ -20,7 +20,9 @@ __all__ = ["FittedRig", "fit_rig"]
 
 _WIDEST, _NARROWEST = 1.25, 0.8  # how far the torso's width may leave the body's size
 _LONGEST_NECK, _SHORTEST_NECK = 1.6, 0.8
+_FLATTEST = 0.5  # how far the height of the foot below the ankle may leave the body's size
 _LONGEST, _SHORTEST = 4.0, 0.25  # how far the length of a bone may leave the body's size
+_TOES = [JOINT_INDEX["left_foot"], JOINT_INDEX["right_foot"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ def fit_rig(rig: SkinnedMesh, skeleton: Skeleton | None = None) -> FittedRig:
     """The body with a person's proportions; default: its own.
 
     Girth follows the person's size (the height of the shoulders above the ankles), length follows each bone, the torso
-    reaches from hips to shoulders and follows their width within limits.
+    reaches from hips to shoulders and follows their width within limits, and feet are as high as their joints say, so
+    that the soles come to the person's floor.
 
     Raises:
         InputError: bones that no body has (no length, upside down, many times too long), with the bone's name.
@@ -59,7 +62,8 @@ def fit_rig(rig: SkinnedMesh, skeleton: Skeleton | None = None) -> FittedRig:
         # Of each bone: its own bind pose to its own T-pose, to the person's T-pose, to the person's bind pose.
         tpose_from_bind = _rigid(bone_from_bind[:, :3, :3], at_rest, own.rest_positions_m)
         bind_from_tpose = _rigid(bind_from_bone, skeleton.rest_positions_m, joints)
-        maps = bind_from_tpose @ _person_from_own(own, skeleton) @ tpose_from_bind
+        sole = float(at_rest[_TOES, 1].mean() - rig.mesh.vertices[:, 1].min())
+        maps = bind_from_tpose @ _person_from_own(own, skeleton, sole) @ tpose_from_bind
         vertices = _blend(rig, maps).astype(np.float32)
         vertices.flags.writeable = False
     bone_from_bind[:, :3, 3] = -np.einsum("jab,jb->ja", bone_from_bind[:, :3, :3], joints)
@@ -81,8 +85,9 @@ def _blend(rig: SkinnedMesh, maps: Array) -> Array:
     return np.einsum("vab,vb->va", blended[..., :3], rig.mesh.vertices.astype(np.float64)) + blended[..., 3]
 
 
-def _person_from_own(own: Skeleton, person: Skeleton) -> Array:
-    """(22, 4, 4): of each bone, the map from the body's own T-pose to the person's."""
+def _person_from_own(own: Skeleton, person: Skeleton, sole: float) -> Array:
+    """(22, 4, 4): of each bone, the map from the body's own T-pose to the person's; its soles are `sole` below its
+    toes' joints [m]."""
     c, p = own.rest_positions_m, person.rest_positions_m
     maps = np.tile(np.eye(4), (len(JOINTS), 1, 1))
 
@@ -150,7 +155,14 @@ def _person_from_own(own: Skeleton, person: Skeleton) -> Array:
         maps[joint["wrist"]] = _affine(np.diag(girth), c[joint["wrist"]], p[joint["wrist"]])
         ankle, foot = joint["ankle"], joint["foot"]
         length = (p[foot] - p[ankle])[2] / (c[foot] - c[ankle])[2] / size
-        along_foot = girth * (1.0, 1.0, np.clip(length, _NARROWEST, _WIDEST))
+        # Rigs differ in how far their toes' joints are below their ankles; the sole is where the person's floor is.
+        drop, to_drop = (c[ankle] - c[foot])[1], (p[ankle] - p[foot])[1]
+        height = (to_drop / size + sole) / (drop + sole)
+        along_foot = girth * (
+            1.0,
+            np.clip(height, _FLATTEST, _WIDEST),
+            np.clip(length, _NARROWEST, _WIDEST),
+        )
         maps[ankle] = maps[foot] = _affine(np.diag(along_foot), c[ankle], p[ankle])
     return maps
 

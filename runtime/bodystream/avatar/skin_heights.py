@@ -11,7 +11,7 @@ from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.geometry.skinning import influences
 from bodystream.types import Array
 
-__all__ = ["SkinHeights"]
+__all__ = ["SkinHeights", "rows_of"]
 
 _FRAMES_AT_ONCE = 256
 

@@ -1,4 +1,4 @@
-"""Feet on the floor: which of them stand, and legs bent so that a standing foot stays where it stands."""
+"""Feet on the floor: which of them stand, and legs bent so that an ankle comes to a place."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bodystream.errors import ConfigurationError, InputError
+from bodystream.errors import ConfigurationError
 from bodystream.geometry.rotations import smallest_rotation, turn_about
-from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton
+from bodystream.geometry.skeleton import HEAD, JOINT_INDEX, Skeleton
 from bodystream.timing import Tick
 from bodystream.types import Array
 
-__all__ = ["ContactConfig", "ContactDetector", "FootLock", "FootLockConfig", "foot_skate_m", "leg_to"]
+__all__ = ["ContactConfig", "ContactDetector", "foot_skate_m", "leg_to"]
 
 _LEGS = tuple(
     tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")) for side in ("left", "right")
 )
 _FEET = np.array([leg[2:] for leg in _LEGS])  # (2, 2) side, ankle and toes
+
+_WALK_M_S = 1.2
+_KICK_M = 0.35
+"""Only a foot that the network lifts so high leaves while the head is still."""
+_HEAD_S = 0.25
+"""Time constant with which the speed of the head is watched: a nod is no walk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +34,37 @@ class ContactConfig:
     Attributes:
         height_m: of the foot above where it stands [m].
         speed_m_s: of its joint [m/s].
-        probability: of contact, as the network says.
+        swing_m_s: the same beside a probability, of somebody who walks; who runs has faster feet [m/s].
+        still_m_s: while the head is slower than this nobody walks, and a foot that stands goes on standing [m/s].
+        probability: of contact as the network says, as a part of what it was at most in the last moments.
+        fading_s: how fast those moments fade [s].
+        least: what the highest probability is taken to be at least, so that two lifted feet do not stand.
     """
 
-    height_m: tuple[float, float] = (0.06, 0.12)
+    height_m: tuple[float, float] = (0.10, 0.16)
     speed_m_s: tuple[float, float] = (0.35, 0.9)
+    swing_m_s: tuple[float, float] = (1.0, 1.5)
+    still_m_s: tuple[float, float] = (0.12, 0.2)
     probability: tuple[float, float] = (0.6, 0.4)
+    fading_s: float = 0.5
+    least: float = 0.1
 
     def __post_init__(self) -> None:
-        enter, leave = np.array([self.height_m, self.speed_m_s]).T
+        enter, leave = np.array([self.height_m, self.speed_m_s, self.swing_m_s, self.still_m_s]).T
         if not (np.all(0.0 < enter) and np.all(enter <= leave) and 0.0 <= self.probability[1] <= self.probability[0]):
             raise ConfigurationError("contact: a foot must leave at a greater height and speed than it lands with")
+        if not (self.fading_s > 0.0 and 0.0 < self.least <= 1.0):
+            raise ConfigurationError(
+                f"contact: fading_s must be positive and least from 0 to 1, got {self.fading_s} and {self.least}"
+            )
 
 
 class ContactDetector:
     """Says frame by frame which feet stand, with hysteresis.
 
-    A foot that the network gives a probability goes by that and by its height; else by its height and speed.
+    A foot that the network gives a probability goes by that and by its height; else by its height and speed. Of a
+    person who runs the network is never sure, so that a probability counts beside the foot's highest one of the last
+    moments.
 
     Args:
         skeleton: whose ankles and toes stand as high as in the T-pose.
@@ -52,15 +72,24 @@ class ContactDetector:
 
     def __init__(self, skeleton: Skeleton, config: ContactConfig | None = None) -> None:
         self.config = ContactConfig() if config is None else config
-        rest = skeleton.rest_positions_m[:, 1] + skeleton.pelvis_height_m
-        self._rest = rest[_FEET]  # (2, 2)
-        self._bounds = np.array([self.config.height_m, self.config.speed_m_s, self.config.probability])
+        self.set_person(skeleton)
+        c = self.config
+        self._bounds = np.array([c.height_m, c.speed_m_s, c.swing_m_s, c.probability])
         self.reset()
+
+    def set_person(self, skeleton: Skeleton) -> None:
+        """The person's proportions; feet that stand go on standing."""
+        self._rest = (skeleton.rest_positions_m[:, 1] + skeleton.pelvis_height_m)[_FEET]  # (2, 2)
 
     def reset(self) -> None:
         """Forget the frame before."""
         self._feet: Array | None = None
         self._contacts = np.zeros(2, bool)
+        self._highest = np.ones(2)
+        self._head: Array | None = None
+        self._head_m_s = 0.0
+        self.still = True
+        """Whether the head is too slow for somebody who walks."""
 
     def step(self, tick: Tick, positions_m: Array, probabilities: Array | None = None) -> Array:
         """(2,) bool, whether the left and the right foot stand.
@@ -71,125 +100,36 @@ class ContactDetector:
         """
         feet = np.asarray(positions_m, np.float64)[_FEET]  # side, ankle and toes
         height = (feet[..., 1] - self._rest).min(axis=1)
-        low_m, slow_m_s, sure = self._bounds[:, self._contacts.astype(int)]
+        low_m, slow_m_s, swing_m_s, sure = self._bounds[:, self._contacts.astype(int)]
         low = height < low_m
-        if probabilities is not None:
-            calm = np.asarray(probabilities) > sure
-        elif self._feet is not None and not tick.fresh and tick.seconds > 0.0:
+        self._watch_head(tick, np.asarray(positions_m[HEAD], np.float64))
+        speed = np.full(2, np.inf if probabilities is None else 0.0)
+        if self._feet is not None and not tick.fresh and tick.seconds > 0.0:
             # On tiptoe the ankle moves, on the heel the toes do.
-            calm = (np.linalg.norm(feet - self._feet, axis=-1) / tick.seconds).min(axis=1) < slow_m_s
+            speed = (np.linalg.norm(feet - self._feet, axis=-1) / tick.seconds).min(axis=1)
+        if probabilities is None:
+            calm = speed < slow_m_s
         else:
-            calm = np.zeros(2, bool)
+            faded = 1.0 if tick.fresh else math.exp(-tick.seconds / self.config.fading_s)
+            self._highest = np.maximum(probabilities, self._highest * faded)
+            calm = np.asarray(probabilities) > sure * np.maximum(self._highest, self.config.least)
+            calm &= speed < swing_m_s * max(1.0, self._head_m_s / _WALK_M_S)
+            if self.still:
+                calm |= (speed < swing_m_s) | self._contacts
+                low |= self._contacts & (height < _KICK_M)
         self._contacts = low & calm
         self._feet = feet
         return self._contacts.copy()
 
-
-@dataclass(frozen=True, slots=True)
-class FootLockConfig:
-    """How standing feet are held.
-
-    Attributes:
-        release_s: a foot that leaves goes over to the free motion within this time [s].
-        settle_s: time constant with which a locked foot gives way to what the poses say [s].
-        longest_pull_m: a foot that would be pulled farther is let go [m].
-        toe_clearance_m: least height of the toes' joint above the floor [m].
-        ankle_clearance_m: least height of the ankle [m].
-    """
-
-    release_s: float = 0.2
-    settle_s: float = 0.6
-    longest_pull_m: float = 0.12
-    toe_clearance_m: float = 0.01
-    ankle_clearance_m: float = 0.035
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0.0):
-                raise ConfigurationError(f"foot lock: {name} must be finite and not negative, got {value}")
-
-
-class FootLock:
-    """Keeps standing feet where they came to stand and all feet out of the floor, by bending the legs only."""
-
-    def __init__(self, skeleton: Skeleton, config: FootLockConfig | None = None) -> None:
-        self.config = FootLockConfig() if config is None else config
-        self._skeleton = skeleton
-        self.reset()
-
-    def reset(self) -> None:
-        """Let go of both feet."""
-        self._locked = [False, False]
-        self._torn = [False, False]  # let go for a too long pull, and not yet back at the free motion
-        self._places = np.zeros((2, 3))
-        self._corrections = np.zeros((2, 3))
-        self._released_from = np.zeros((2, 3))
-        self._since_release_s = np.full(2, np.inf)
-
-    def step(self, tick: Tick, rotations: Array, positions_m: Array, world_from_joint: Array, contacts: Array) -> Array:
-        """The pose with its legs bent; (22, 3, 3), only hips, knees and ankles differ.
-
-        Args:
-            rotations: (22, 3, 3) in the parents' frames.
-            positions_m: (22, 3) their joints in the world [m]; the pelvis is never moved.
-            world_from_joint: (22, 3, 3) their orientations in the world.
-            contacts: (2,) bool, which feet stand.
-
-        Returns:
-            `rotations` itself where no leg had to be bent.
-        """
-        rotations = np.asarray(rotations, np.float64)
-        if rotations.shape != (len(JOINTS), 3, 3):
-            raise InputError(f"the foot lock takes ({len(JOINTS)}, 3, 3) rotations, got {rotations.shape}")
-        if tick.fresh:  # another movement, or a source that began anew
-            self.reset()
-        out = rotations
-        for side, (_, _, ankle, toes) in enumerate(_LEGS):
-            free = positions_m[ankle]
-            correction = self._correction(side, free, bool(contacts[side]), tick.seconds)
-            goal = free + correction
-            lift = max(
-                self.config.ankle_clearance_m - goal[1],
-                self.config.toe_clearance_m - (positions_m[toes, 1] + correction[1]),
-                0.0,
-            )
-            goal = goal + (0.0, lift, 0.0)
-            if _length(goal - free) > 1e-6:
-                out = rotations.copy() if out is rotations else out
-                leg_to(self._skeleton, out, positions_m[0], side, goal, world_from_joint[ankle])
-        return out
-
-    def _correction(self, side: int, free: Array, contact: bool, seconds: float) -> Array:
-        """(3,) from where the pose has the ankle to where it is put [m]."""
-        config = self.config
-        last = self._corrections[side]
-        if not contact or self._since_release_s[side] >= config.release_s:
-            self._torn[side] = False
-        if contact and not self._locked[side] and not self._torn[side]:  # it stands from where it is shown now
-            self._locked[side] = True
-            self._places[side] = free + last
-        elif self._locked[side] and not contact:
-            self._release(side)
-        if self._locked[side]:
-            # A slow drift towards the poses keeps a long stand from ending in a jerk.
-            if config.settle_s > 0.0:
-                self._places[side] += (free - self._places[side]) * -math.expm1(-seconds / config.settle_s)
-            wanted = self._places[side] - free
-            if _length(wanted) > config.longest_pull_m:
-                self._release(side)
-                self._torn[side] = True
-        if not self._locked[side]:
-            self._since_release_s[side] += seconds
-            along = min(1.0, self._since_release_s[side] / max(config.release_s, 1e-9))
-            wanted = self._released_from[side] * (1.0 - along * along * (3.0 - 2.0 * along))
-        self._corrections[side] = wanted
-        return wanted
-
-    def _release(self, side: int) -> None:
-        self._locked[side] = False
-        self._released_from[side] = self._corrections[side]
-        self._since_release_s[side] = 0.0
+    def _watch_head(self, tick: Tick, head_m: Array) -> None:
+        """How fast the head goes along the floor, and whether it is still."""
+        if self._head is not None and not tick.fresh and tick.seconds > 0.0:
+            step = head_m - self._head
+            speed = math.hypot(step[0], step[2]) / tick.seconds
+            self._head_m_s += (speed - self._head_m_s) * -math.expm1(-tick.seconds / _HEAD_S)
+        self._head = head_m
+        begins, ends = self.config.still_m_s
+        self.still = self._head_m_s < (ends if self.still else begins)
 
 
 def leg_to(

@@ -11,18 +11,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bodystream.engines import ProviderName
-from bodystream.errors import ConfigurationError
+from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
 from bodystream.pose.chooser import ChooserConfig, Constraint, HypothesisChooser
-from bodystream.pose.contact import ContactConfig, ContactDetector, FootLock, FootLockConfig
+from bodystream.pose.contact import ContactConfig, ContactDetector
 from bodystream.pose.features import decode_poses, place_by_head
+from bodystream.pose.ground import BodyGround
 from bodystream.pose.hands import EasedTargets, HandEaser, HandEaserConfig, ReachGate
-from bodystream.pose.hinges import LEG_HINGES, bend_as_hinges
+from bodystream.pose.hinges import ARM_HINGES, LEG_HINGES, bend_as_hinges
 from bodystream.pose.observation import History, JointTargets, joints_of_sample
-from bodystream.pose.refine import PoseRefiner, RefineConfig
+from bodystream.pose.refine import PoseRefiner, PoseTargets, RefineConfig
 from bodystream.pose.sampler import PoseSampler, Sampler, Samples
+from bodystream.pose.seat import lean_out_of_floor
 from bodystream.pose.smoothing import PoseSmoother, SmoothingConfig
+from bodystream.pose.steps import Footwork, FootworkConfig
+from bodystream.pose.swivel import SwivelLimiter
 from bodystream.timing import ClockGate, Spans, Tick
 from bodystream.types import Array, BodyPose, HeadsetSample, Status
 
@@ -30,6 +34,10 @@ __all__ = ["EstimatorConfig", "Hypotheses", "PoseEstimator"]
 
 
 _HANDS = np.array([LEFT_HAND, RIGHT_HAND])
+_ELBOW_M_S = 1.8
+"""How fast an elbow may go about the line from shoulder to wrist while head and hands are slower than that."""
+_HURRY = 4.0
+"""How much faster it may be, times what they are too fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class EstimatorConfig:
     smoothing: SmoothingConfig = SmoothingConfig()
     refinement: RefineConfig = RefineConfig()
     contact: ContactConfig = ContactConfig()
-    holding: FootLockConfig = FootLockConfig()
+    holding: FootworkConfig = FootworkConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,11 @@ class PoseEstimator:
         self._reach = ReachGate(skeleton)
         self._history = History(self.sampler.features)
         self._smoother = PoseSmoother(self.config.smoothing) if self.config.smooth else None
+        self._contacts = ContactDetector(skeleton, self.config.contact)
+        self._ground: BodyGround | None = None
+        self._feet = Footwork(skeleton, None, self.config.holding) if self.config.foot_lock else None
+        self._swivels = SwivelLimiter(ARM_HINGES)
+        self._targets_m: Array | None = None
         self._samples, self._posed = ClockGate(), ClockGate()
         self.reset(skeleton)
 
@@ -159,8 +172,13 @@ class PoseEstimator:
         self._reach.set_person(skeleton)
         self._last.std = None
         self._refiner = PoseRefiner(skeleton, self.config.refinement) if self.config.refine else None
-        self._contacts = ContactDetector(skeleton, self.config.contact)
-        self._feet = FootLock(skeleton, self.config.holding) if self.config.foot_lock else None
+        self._contacts.set_person(skeleton)
+        if self._feet is not None:
+            try:
+                self._ground = BodyGround(skeleton)
+            except InputError:  # somebody whom the shipped body cannot be has joints to stand on, and no soles
+                self._ground = None
+            self._feet.set_person(skeleton, self._ground)
         self._chooser = HypothesisChooser(skeleton, self.config.choice)
 
     def forget_past(self) -> None:
@@ -178,6 +196,8 @@ class PoseEstimator:
         if self._feet is not None:
             self._feet.reset()
         self._chooser.reset()
+        self._swivels.reset()
+        self._targets_m = None
 
     def step(self, sample: HeadsetSample) -> BodyPose:
         """The pose at one sample. Time must ascend; a jump begins the history anew."""
@@ -213,22 +233,31 @@ class PoseEstimator:
             with self.spans.measure("smooth"):
                 rotations = self._smoother.step(tick, rotations)
                 root = place_by_head(self.skeleton.offsets_m, rotations, targets.positions_m[0])
+        if self._feet is not None and self._ground is not None:
+            with self.spans.measure("seat"):
+                rotations, root = lean_out_of_floor(self.skeleton, self._ground, rotations, root)
         if self._refiner is not None:
             with self.spans.measure("refine"):
                 refined = self._refiner.refine(rotations, root, targets)
                 rotations = refined.rotations[0].astype(np.float64)
                 root = refined.root_positions_m[0].astype(np.float64)
                 rotations = bend_as_hinges(rotations)
+        positions, world = forward_kinematics(self.skeleton.offsets_m, rotations, root)
+        if self._refiner is not None:
+            with self.spans.measure("swivel"):
+                turned = self._swivels.step(rotations, positions, world, self._elbows_may_m(tick, targets))
+                if turned is not rotations:
+                    rotations = bend_as_hinges(turned, ARM_HINGES)
+                    positions, world = forward_kinematics(self.skeleton.offsets_m, rotations, root)
             if self._smoother is not None:
                 self._smoother.correct(rotations)
         with self.spans.measure("feet"):
-            positions, world = forward_kinematics(self.skeleton.offsets_m, rotations, root)
             contacts = self._contacts.step(tick, positions, found.contacts)
             if self._feet is not None:
-                bent = self._feet.step(tick, rotations, positions, world, contacts)
+                bent = self._feet.step(tick, rotations, positions, world, contacts, self._contacts.still)
                 if bent is not rotations:
                     rotations = bend_as_hinges(bent, LEG_HINGES)
-                    positions, _ = forward_kinematics(self.skeleton.offsets_m, rotations, root)
+                    positions, world = forward_kinematics(self.skeleton.offsets_m, rotations, root)
         last.shown = (positions[_HANDS], world[_HANDS])
         last.rotations, last.root, self.joints_m = rotations, root, positions
         if len(found.rotations) > 1:
@@ -237,6 +266,16 @@ class PoseEstimator:
         last.contacts = contacts
         self._posed.accept(tick)
         return self._pose(tick.t_ns, eased)
+
+    def _elbows_may_m(self, tick: Tick, targets: PoseTargets) -> float:
+        """How far elbows may go about the lines from shoulders to wrists: the farther, the more head and hands move."""
+        last, self._targets_m = self._targets_m, targets.positions_m.copy()
+        if tick.fresh or last is None:
+            self._swivels.reset()
+            return 0.0
+        moved = float(np.sqrt(((self._targets_m - last) ** 2).sum(axis=1)).max())
+        slow = _ELBOW_M_S * tick.seconds
+        return slow + _HURRY * max(moved - slow, 0.0)
 
     def _choose(self, tick: Tick, samples: Samples, heading: Array, head_m: Array) -> Hypotheses:
         rotations = decode_poses(samples.vectors.astype(np.float64), heading)
