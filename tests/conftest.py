@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from helpers.skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish
-from helpers.workers import pytest_sessionstart, pytest_xdist_make_scheduler
+from helpers.workers import pytest_report_to_serializable, pytest_sessionstart, pytest_xdist_make_scheduler
 
 __all__ = [
     "pytest_collectreport",
+    "pytest_report_to_serializable",
     "pytest_runtest_logreport",
     "pytest_sessionfinish",
     "pytest_sessionstart",

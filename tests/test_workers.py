@@ -11,11 +11,12 @@ from pathlib import Path
 from helpers.workers import TOGETHER
 
 TESTS = Path(__file__).resolve().parent
-CONFTEST = "from helpers.workers import pytest_xdist_make_scheduler\n"
+CONFTEST = "from helpers.workers import pytest_report_to_serializable, pytest_xdist_make_scheduler\n"
 TEST = """
-import os, time
+import logging, os, time
 from pathlib import Path
 def test_one():
+    logging.warning("%s is no text", chr(0xDCFF))
     time.sleep(0.3)  # the other process is not done meanwhile
     with open("ran", "a") as ran:
         ran.write(f"{os.environ['PYTEST_XDIST_WORKER']} {Path(__file__).name}\\n")

@@ -3,6 +3,8 @@
 Each process builds a share of the kernels first. Without that the first run on a machine has each build what its own
 tests meet, and most kernels are met by all. Where they are built, nothing is done.
 
+What tests print may be no text that can be encoded, as names with lone surrogates are: it is escaped on its way.
+
 Commands and browsers keep several processors busy, and some of their tests follow a clock as users do: one process has
 them all, one after the other.
 """
@@ -10,11 +12,18 @@ them all, one after the other.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-__all__ = ["TOGETHER", "build_kernels", "pytest_sessionstart", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "TOGETHER",
+    "build_kernels",
+    "pytest_report_to_serializable",
+    "pytest_sessionstart",
+    "pytest_xdist_make_scheduler",
+]
 
 TOGETHER = "tests/e2e/"
 
@@ -49,6 +58,21 @@ def build_kernels(worker: int, workers: int) -> list[str]:
                 return built  # tests that need them fail for that, and by their names
             built.append(name)
     return built
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_encodable, value))
+    return value
 
 
 @pytest.hookimpl(optionalhook=True)
