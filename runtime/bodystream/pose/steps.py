@@ -122,8 +122,8 @@ class Footwork:
         self,
         tick: Tick,
         rotations: Array,
-        positions: Array,
-        world: Array,
+        positions_m: Array,
+        world_from_joint: Array,
         contacts: Array,
         still: bool = False,
     ) -> Array:
@@ -131,8 +131,8 @@ class Footwork:
 
         Args:
             rotations: (22, 3, 3) in the parents' frames.
-            positions: (22, 3) their joints in the world, the floor at y = 0 [m]; the pelvis is never moved.
-            world: (22, 3, 3) their orientations in the world.
+            positions_m: (22, 3) their joints in the world, the floor at y = 0 [m]; the pelvis is never moved.
+            world_from_joint: (22, 3, 3) their orientations in the world.
             contacts: (2,) bool, which feet stand.
             still: whether the head is, so that nobody steps for a sway of the guess.
 
@@ -144,8 +144,8 @@ class Footwork:
             raise InputError(f"footwork takes ({len(JOINTS)}, 3, 3) rotations, got {rotations.shape}")
         if tick.fresh:  # another movement, or a source that began anew
             self.reset()
-        rows = rows_of(positions, world)
-        head = positions[JOINT_INDEX["head"]]
+        rows = rows_of(positions_m, world_from_joint)
+        head = positions_m[JOINT_INDEX["head"]]
         moved = 0.0 if self._head is None else _length(head - self._head)
         self._head = head.copy()
         self._pull_m = self.config.longest_pull_m[int(still)]
@@ -155,9 +155,9 @@ class Footwork:
         out = rotations
         for side, (hip, _, ankle, toes) in enumerate(_LEGS):
             foot = self._feet[side]
-            sole = self._sole_m(side, positions, rows)
-            free = positions[toes]
-            wanted = free + self._correction(side, free, sole, positions, bool(contacts[side]), tick.seconds)
+            sole = self._sole_m(side, positions_m, rows)
+            free = positions_m[toes]
+            wanted = free + self._correction(side, free, sole, positions_m, bool(contacts[side]), tick.seconds)
             wanted[1] += self._sunk_m(sole + wanted[1] - free[1])
             if foot.shown is not None and tick.seconds > 0.0:
                 way = wanted - foot.shown
@@ -166,17 +166,17 @@ class Footwork:
                     wanted = foot.shown + way * (most_m / far)
                     wanted[1] += min(self._sunk_m(sole + wanted[1] - free[1]), 0.5 * most_m)
             foot.correction, foot.shown = wanted - free, wanted
-            goal = positions[ankle] + foot.correction
-            pushed = self._not_too_near(side, positions[hip], goal, world[0]) - goal
+            goal = positions_m[ankle] + foot.correction
+            pushed = self._not_too_near(side, positions_m[hip], goal, world_from_joint[0]) - goal
             # The foot stays where it was pushed to, so that it does not jump once there is room again.
             goal, foot.correction, foot.shown = goal + pushed, foot.correction + pushed, foot.shown + pushed
             foot.place = foot.place + pushed
-            calm = self._without_a_snap(side, positions[hip], goal, knee_m)
-            if _length(calm - positions[ankle]) > 1e-6:
+            calm = self._without_a_snap(side, positions_m[hip], goal, knee_m)
+            if _length(calm - positions_m[ankle]) > 1e-6:
                 out = rotations.copy() if out is rotations else out
-                leg_to(self._skeleton, out, positions[0], side, calm, world[ankle])
-        out = self._knees_up(out, rotations, positions[0])
-        return self._swivelled(out, positions[0], knee_m)
+                leg_to(self._skeleton, out, positions_m[0], side, calm, world_from_joint[ankle])
+        out = self._knees_up(out, rotations, positions_m[0])
+        return self._swivelled(out, positions_m[0], knee_m)
 
     def _not_too_near(self, side: int, hip: Array, ankle: Array, pelvis: Array) -> Array:
         """(3,) the ankle, moved along the floor where a knee cannot bend so far as to bring it so near to the hip."""

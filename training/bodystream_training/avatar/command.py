@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from bodystream.cli.main import EXIT_INTERRUPTED
 from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
 from bodystream_training.options import DeviceOptions
@@ -84,13 +82,14 @@ class TrainAvatar(DeviceOptions):
         from rich.console import Console
 
         from bodystream.device.quiet import quiet_warp
-        from bodystream.evaluation.progress import counted_progress, duration_text
+        from bodystream.evaluation.progress import counted_progress
         from bodystream_training.avatar.data.open_take import open_take
         from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.examples import examples_of
         from bodystream_training.avatar.networks import network_config
         from bodystream_training.avatar.tasks import AvatarTask, AvatarTrainConfig
         from bodystream_training.devices import leads_here, open_fabric
+        from bodystream_training.endings import tell_end
         from bodystream_training.loop import Trainer
 
         if not 1.0 <= self.omega <= 100.0:
@@ -134,19 +133,5 @@ class TrainAvatar(DeviceOptions):
         if not fabric.is_global_zero:
             return 0
         figures = {name: trainer.last_logged(name) for name in ("iou_surface", "iou_bbox")}
-        if finished:
-            shares = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-            console.print(
-                f"{trainer.path}: {trainer.steps} steps in {duration_text(trainer.seconds)}; {shares}",
-                markup=False,
-                soft_wrap=True,
-            )
-        else:
-            console.print(
-                f"stopped at step {trainer.step} of {trainer.steps}; the same command goes on from there",
-                soft_wrap=True,
-            )
-        if self.json:
-            facts = {"finished": finished, "step": trainer.step, "steps": trainer.steps, "file": str(trainer.path)}
-            print(json.dumps(facts | {"seconds": round(trainer.seconds, 1)} | figures))
-        return 0 if finished else EXIT_INTERRUPTED
+        shown = [f"{name} {value:.3f}" for name, value in figures.items() if value is not None]
+        return tell_end(console, trainer, finished, shown, figures if self.json else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -80,11 +79,12 @@ class TrainBody(DeviceOptions):
         import torch
         from rich.console import Console
 
-        from bodystream.evaluation.progress import counted_progress, duration_text
+        from bodystream.evaluation.progress import counted_progress
         from bodystream_training.body.data.features import cached_features
         from bodystream_training.body.data.open import open_bodies
         from bodystream_training.body.tasks import BodyTask
         from bodystream_training.devices import leads_here, open_fabric
+        from bodystream_training.endings import tell_end
         from bodystream_training.loop import LoopConfig, Trainer
 
         prepare_folder(self.out, "--out")
@@ -124,19 +124,5 @@ class TrainBody(DeviceOptions):
         if not fabric.is_global_zero:
             return 0
         figures = {name: trainer.last_logged(name) for name in ("encoded_neutral_mm", "encoded_pose_mm", "posed")}
-        if finished:
-            shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items() if value is not None)
-            console.print(
-                f"{trainer.path}: {trainer.steps} steps in {duration_text(trainer.seconds)}; {shown}",
-                markup=False,
-                soft_wrap=True,
-            )
-        else:
-            console.print(
-                f"stopped at step {trainer.step} of {trainer.steps}; the same command goes on from there",
-                soft_wrap=True,
-            )
-        if self.json:
-            facts = {"finished": finished, "step": trainer.step, "steps": trainer.steps, "file": str(trainer.path)}
-            print(json.dumps(facts | {"seconds": round(trainer.seconds, 1)} | figures))
-        return 0 if finished else EXIT_INTERRUPTED
+        shown = [f"{name} {value:.3g}" for name, value in figures.items() if value is not None]
+        return tell_end(console, trainer, finished, shown, figures if self.json else None)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from bodystream.cli.main import EXIT_INTERRUPTED
 from bodystream.cli.options import optional
 from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
@@ -113,8 +111,9 @@ class TrainFlow(DeviceOptions):
         import torch
         from rich.console import Console
 
-        from bodystream.evaluation.progress import counted_progress, duration_text
+        from bodystream.evaluation.progress import counted_progress
         from bodystream_training.devices import leads_here, open_fabric
+        from bodystream_training.endings import tell_end
         from bodystream_training.flow.data import open_pairs
         from bodystream_training.flow.networks import MULTIPLES, flow_task
         from bodystream_training.flow.samples import crop_size
@@ -170,28 +169,11 @@ class TrainFlow(DeviceOptions):
             name: trainer.last_logged(name)
             for name in ("epe_visible_px", "dis_visible_px", "guess_visible_px", "epe_epe3d_mm", "dis_epe3d_mm")
         }
-        if finished:
-            parts = [
-                f"{value:.2f} {unit}"
-                for value, unit in zip(
-                    figures.values(), ("px off", "px by DIS", "px to begin with", "mm off", "mm by DIS"), strict=True
-                )
-                if value is not None
-            ]
-            console.print(
-                f"{trainer.path}: {trainer.steps} steps in {duration_text(trainer.seconds)}; {', '.join(parts)}",
-                markup=False,
-                soft_wrap=True,
-            )
-        else:
-            console.print(
-                f"stopped at step {trainer.step} of {trainer.steps}; the same command goes on from there",
-                soft_wrap=True,
-            )
-        if self.json:
-            facts = {"finished": finished, "step": trainer.step, "steps": trainer.steps, "file": str(trainer.path)}
-            print(json.dumps(facts | {"seconds": round(trainer.seconds, 1)} | figures))
-        return 0 if finished else EXIT_INTERRUPTED
+        units = ("px off", "px by DIS", "px to begin with", "mm off", "mm by DIS")
+        shown = [
+            f"{value:.2f} {unit}" for value, unit in zip(figures.values(), units, strict=True) if value is not None
+        ]
+        return tell_end(console, trainer, finished, shown, figures if self.json else None)
 
     def _name(self, stage: int) -> str:
         return self.net if stage == 1 else f"{self.net}-{stage}"
