@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,6 +88,31 @@ class Player:
         local[:3, 3] = self._value(node, "translation", t_s)
         parent = self._parents.get(node)
         return local if parent is None else self.matrix(parent, t_s) @ local
+
+    def paths(self, names: Sequence[str]) -> Array:
+        """(T, N, 3) where the named nodes are at all key times."""
+        times = self.key_times
+        numbers = {node.name: number for number, node in enumerate(self.gltf.nodes)}
+        worlds: dict[int, tuple[Rotation, Array, Array]] = {}
+
+        def values(node: int, path: str) -> Array:
+            if (node, path) not in self._tracks:
+                return np.tile(self._value(node, path, None), (len(times), 1))
+            at, track, _ = self._tracks[node, path]
+            np.testing.assert_array_equal(at, times)
+            return track.astype(np.float64)
+
+        def world(node: int) -> tuple[Rotation, Array, Array]:
+            if node not in worlds:
+                turn, place = Rotation.from_quat(values(node, "rotation")), values(node, "translation")
+                scale, parent = values(node, "scale"), self._parents.get(node)
+                if parent is not None:
+                    turns, places, scales = world(parent)
+                    turn, place, scale = turns * turn, places + turns.apply(scales * place), scales * scale
+                worlds[node] = turn, place, scale
+            return worlds[node]
+
+        return np.stack([world(numbers[name])[1] for name in names], axis=1)
 
     def shown(self, t_s: float | None = None) -> list[Shown]:
         """All skinned meshes of the scene."""

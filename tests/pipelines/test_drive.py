@@ -177,7 +177,7 @@ def test_exchanged_hands_degrade_the_pose_with_a_remedy(drivers: list[Driver]) -
 
 
 def test_a_t_pose_in_the_stream_measures_the_person(drivers: list[Driver]) -> None:
-    clip, told = t_pose(1.5), []
+    clip, told = t_pose(2.0), []
     driver = new_driver(told.append, calibrate_s=1.1)
     drivers.append(driver)
     before = driver.estimator.skeleton
@@ -191,7 +191,7 @@ def test_a_t_pose_in_the_stream_measures_the_person(drivers: list[Driver]) -> No
     assert not driver.person.measuring and len(told) == 1 and told[0].pose == "T" and told[0].lines
     assert driver.person.calibration is told[0]
     wait_for_avatar(driver)
-    drive(driver, samples[106:110])
+    drive(driver, samples[106:])
     assert driver.restarts == 1
     skeleton = driver.estimator.skeleton
     assert driver.avatar.skeleton is skeleton and skeleton is not before
@@ -319,11 +319,11 @@ def test_a_stature_is_guessed_and_the_avatar_follows(
     driver = new_driver(told.append, estimator=replace(ESTIMATOR, refine=False, foot_lock=False))
     drivers.append(driver)
     first, default_m = driver.avatar, driver.estimator.skeleton.stature_m
-    samples = samples_of(t_pose(1.5, head_m=1.75, arm_factor=1.0))[first_index::2]
-    drive(driver, samples[:-2])
+    samples = samples_of(t_pose(2.2, head_m=1.75, arm_factor=1.0))[first_index::2]
+    drive(driver, samples[:-30])
     assert [calibration.pose for calibration in told] == ["assumed"]
     wait_for_avatar(driver)
-    drive(driver, samples[-2:])
+    drive(driver, samples[-30:])  # two thirds of a second: it takes half a second to come to the new lengths
     assert driver.avatar is not first and driver.restarts == 1
     assert driver.estimator.skeleton is driver.avatar.skeleton
     assert driver.estimator.skeleton.stature_m / default_m == pytest.approx(1.75 / 1.55, rel=0.02)

@@ -138,7 +138,7 @@ def test_another_person_is_made_by_the_same_maker() -> None:
     driver = new_driver(avatar=maker, calibrate_s=1.1, lossless=True)
     try:
         driver.person.measure("T")
-        for sample in samples_of(t_pose(1.8, head_m=1.75)):
+        for sample in samples_of(t_pose(2.4, head_m=1.75)):
             driver.step(sample)
         assert len(made) == 2 and made[1] is driver.avatar.skeleton is driver.estimator.skeleton
         assert driver.person.calibration is not None and driver.avatar_label == "maker"

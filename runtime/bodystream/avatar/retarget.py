@@ -118,6 +118,10 @@ class Retarget:
                     self._takes[above] = joint
         self._follows = [(joint, PARENTS[joint]) for joint in range(len(JOINTS)) if not build.bones.has[joint]]
 
+    def of(self, person: Skeleton) -> Retarget:
+        """The same body for the poses of somebody else, or of the same person, known better."""
+        return self if person is self._person else Retarget(person, self._build)
+
     def pose(self, pose: BodyPose) -> BodyPose:
         """One pose; what else it says is kept."""
         rotations, roots = self.poses(pose.rotations_xyzw[None], pose.root_position_m[None])

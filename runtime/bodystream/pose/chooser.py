@@ -80,6 +80,10 @@ class HypothesisChooser:
         self._skeleton = skeleton
         self.reset()
 
+    def set_person(self, skeleton: Skeleton) -> None:
+        """The person's proportions, a little changed: what was chosen is kept."""
+        self._skeleton = skeleton
+
     def reset(self) -> None:
         """Forget what was chosen."""
         self._positions = np.zeros((len(JOINTS), 3))

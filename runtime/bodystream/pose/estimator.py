@@ -16,6 +16,7 @@ from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
 from bodystream.pose.chooser import ChooserConfig, Constraint, HypothesisChooser
 from bodystream.pose.contact import ContactConfig, ContactDetector
+from bodystream.pose.easing import KnownPerson, PersonEaser
 from bodystream.pose.features import decode_poses, place_by_head
 from bodystream.pose.ground import BodyGround
 from bodystream.pose.hands import EasedTargets, HandEaser, HandEaserConfig, ReachGate
@@ -52,6 +53,7 @@ class EstimatorConfig:
         provider: of the network.
         threads: of the network on a processor; None takes what its bundle says.
         seed: of the hypotheses.
+        person_s: how long the body takes to come to the lengths of a person who is known better [s].
         easing, choice, smoothing, refinement, contact, holding: of the six stages, in the order in which they work.
     """
 
@@ -62,12 +64,17 @@ class EstimatorConfig:
     provider: ProviderName = "auto"
     threads: int | None = None
     seed: int = 0
+    person_s: float = 0.5
     easing: HandEaserConfig = HandEaserConfig()
     choice: ChooserConfig = ChooserConfig()
     smoothing: SmoothingConfig = SmoothingConfig()
     refinement: RefineConfig = RefineConfig()
     contact: ContactConfig = ContactConfig()
     holding: FootworkConfig = FootworkConfig()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.person_s <= 10.0:
+            raise ConfigurationError(f"a body comes to a person's lengths within 0 to 10 s, got {self.person_s}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,7 @@ class PoseEstimator:
         self._smoother = PoseSmoother(self.config.smoothing) if self.config.smooth else None
         self._contacts = ContactDetector(skeleton, self.config.contact)
         self._ground: BodyGround | None = None
+        self._coming: PersonEaser | None = None
         self._feet = Footwork(skeleton, None, self.config.holding) if self.config.foot_lock else None
         self._swivels = SwivelLimiter(ARM_HINGES)
         self._targets_m: Array | None = None
@@ -166,20 +174,49 @@ class PoseEstimator:
         self.joints_m, _ = forward_kinematics(skeleton.offsets_m, self._last.rotations, self._last.root)
 
     def set_person(self, skeleton: Skeleton) -> None:
-        """The person's proportions, as after a calibration. What was seen of head and hands stays known."""
-        self.skeleton, self._stature_m = skeleton, skeleton.stature_m
-        self.sampler.set_person(skeleton)
-        self._reach.set_person(skeleton)
+        """The person's proportions from now on. What was seen of head and hands stays known."""
         self._last.std = None
         self._refiner = PoseRefiner(skeleton, self.config.refinement) if self.config.refine else None
-        self._contacts.set_person(skeleton)
-        if self._feet is not None:
-            try:
-                self._ground = BodyGround(skeleton)
-            except InputError:  # somebody whom the shipped body cannot be has joints to stand on, and no soles
-                self._ground = None
-            self._feet.set_person(skeleton, self._ground)
         self._chooser = HypothesisChooser(skeleton, self.config.choice)
+        self._coming = None
+        self._become(self._known(skeleton, None))
+
+    def known_person(self, skeleton: Skeleton) -> KnownPerson:
+        """What `ease_person` takes of a person; it takes longer than a sample may, and any thread may do it."""
+        return self._known(skeleton, self._ground)
+
+    def _known(self, skeleton: Skeleton, like: BodyGround | None) -> KnownPerson:
+        if self._feet is None:
+            return KnownPerson(skeleton, None)
+        try:
+            return KnownPerson(skeleton, BodyGround(skeleton, like))
+        except InputError:  # somebody whom the shipped body cannot be has joints to stand on, and no soles
+            return KnownPerson(skeleton, None)
+
+    def ease_person(self, person: KnownPerson) -> None:
+        """The person is known better: the next poses go to those proportions, within `EstimatorConfig.person_s`."""
+        self._coming = PersonEaser(KnownPerson(self.skeleton, self._ground), person, self.config.person_s)
+
+    def _become(self, person: KnownPerson) -> None:
+        skeleton = self.skeleton = person.skeleton
+        self._stature_m, self._ground = skeleton.stature_m, person.ground
+        self.sampler.set_person(skeleton)
+        self._reach.set_person(skeleton)
+        self._contacts.set_person(skeleton)
+        self._chooser.set_person(skeleton)
+        if self._refiner is not None:
+            self._refiner.set_person(skeleton)
+        if self._feet is not None:
+            self._feet.set_person(skeleton, self._ground)
+
+    def _ease(self, tick: Tick) -> None:
+        """Go on to the person who is known by now: at once where no pose came before this one."""
+        if self._coming is None:
+            return
+        person = self._coming.end if tick.fresh else self._coming.step(tick.seconds)
+        if person is self._coming.end:
+            self._coming = None
+        self._become(person)
 
     def forget_past(self) -> None:
         """What was seen says nothing about what comes: the view was recentred, or the stream was interrupted."""
@@ -220,6 +257,7 @@ class PoseEstimator:
             return self._pose(joints.t_ns, eased)  # nothing new was seen: the last pose is held
         targets = eased.targets
         tick = self._posed.ask(joints.t_ns)  # from here on what counts is when a pose was last computed
+        self._ease(tick)
         with self.spans.measure("features"):
             seen = targets.weights > 0.5
             self._history.add(JointTargets(tick.t_ns, targets.positions_m, targets.rotations, seen))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from bodystream.avatar.skin_heights import SkinHeights
@@ -30,29 +32,24 @@ class BodyGround:
 
     Args:
         skeleton: the person's proportions.
+        like: of another person, whose points are kept; `towards` leads from one to the other.
 
     Raises:
         InputError: a skeleton that the shipped body cannot take on.
     """
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    def __init__(self, skeleton: Skeleton, like: BodyGround | None = None) -> None:
         heights = SkinHeights(skeleton)
-        matrix = heights.matrix
-        directions = _sphere(_DIRECTIONS)
-        outermost: dict[int, Array] = {}
-        for bone in range(len(skeleton.offsets_m)):
-            of_bone = np.flatnonzero(heights.bones == bone)
-            if not len(of_bone):
-                outermost[bone] = of_bone
-                continue
-            # Seen from the bone: the sum over a vertex's bones of weight and place, which is the place where all agree.
-            terms = matrix[of_bone][:, 4 * bone : 4 * bone + 4].toarray()
-            places = terms[:, :3] / np.maximum(terms[:, 3:], 1e-6)
-            outermost[bone] = of_bone[np.unique((places @ directions.T).argmax(axis=0))]
-        self._parts = {
-            part: matrix[np.concatenate([outermost[JOINT_INDEX[name]] for name in names])].toarray()
-            for part, names in _BONES.items()
-        }
+        self._chosen = _outermost(heights, len(skeleton.offsets_m)) if like is None else like._chosen
+        self._parts = {part: heights.matrix[points].toarray() for part, points in self._chosen.items()}
+
+    def towards(self, other: BodyGround, share: float) -> BodyGround:
+        """Of somebody on the way to another person: 0 = this one, 1 = the other; that one where it is not like this."""
+        if other._chosen is not self._chosen:
+            return other
+        out = copy(self)
+        out._parts = {part: rows + share * (other._parts[part] - rows) for part, rows in self._parts.items()}
+        return out
 
     def lowest_m(self, part: str, rows: Array) -> float:
         """Height of the lowest point of a part (`seat`, `left_leg`, `left_foot`...) above the floor [m].
@@ -61,6 +58,22 @@ class BodyGround:
             rows: (88,) of the pose, from `avatar.skin_heights.rows_of`.
         """
         return float((self._parts[part] @ rows).min())
+
+
+def _outermost(heights: SkinHeights, bones: int) -> dict[str, Array]:
+    """Of each part, the vertices that can be the lowest."""
+    matrix, directions = heights.matrix, _sphere(_DIRECTIONS)
+    outermost: dict[int, Array] = {}
+    for bone in range(bones):
+        of_bone = np.flatnonzero(heights.bones == bone)
+        if not len(of_bone):
+            outermost[bone] = of_bone
+            continue
+        # Seen from the bone: the sum over a vertex's bones of weight and place, which is the place where all agree.
+        terms = matrix[of_bone][:, 4 * bone : 4 * bone + 4].toarray()
+        places = terms[:, :3] / np.maximum(terms[:, 3:], 1e-6)
+        outermost[bone] = of_bone[np.unique((places @ directions.T).argmax(axis=0))]
+    return {part: np.concatenate([outermost[JOINT_INDEX[name]] for name in names]) for part, names in _BONES.items()}
 
 
 def _sphere(count: int) -> Array:

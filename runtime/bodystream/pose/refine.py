@@ -200,6 +200,10 @@ class PoseRefiner:
         # Two poses a thread are worth waking the other thread for.
         self._launch = RecordedLaunch(refine_kernels.refine, capacity, inputs, self._device, min_chunk=2)
 
+    def set_person(self, skeleton: Skeleton) -> None:
+        """The person's proportions."""
+        self._model.offsets.assign(skeleton.offsets_m.astype(np.float32))
+
     @property
     def kernel_inputs(self) -> tuple[Any, Any, Any]:
         """Model, problem and scratch of the last call, as kernels take them: to evaluate its cost at other poses."""

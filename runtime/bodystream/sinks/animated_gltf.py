@@ -42,6 +42,8 @@ class GltfSegment:
         rest_xyzw: (B, 4) of each bone where nothing is played, in its parent's frame; None = unturned, where `rest_m`
             is given.
         morphs: shapes that are added at bind, at the animation's key frames; None = the bones alone move the surface.
+        places_m: (T, B, 3) float32 from each bone's parent to it at the key frames, in the parent's frame [m]; rows of
+            bones without a parent are not used. None = as at rest.
     """
 
     skin: SkinnedMesh
@@ -49,6 +51,7 @@ class GltfSegment:
     rest_m: Array | None = None
     rest_xyzw: Array | None = None
     morphs: Morphs | None = None
+    places_m: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,8 @@ def write_animated_gltf(
         primitive = document.primitive(segment.skin.mesh, which.astype(np.uint16), weights, morphs)
         shown = document.mesh(f"surface_{k + 1}" if several else "surface", primitive, skin)
         moved = dict(zip([joints[k][b] for b in tops[k]], places[k].swapaxes(0, 1), strict=True))
+        if segment.places_m is not None:
+            moved |= {joints[k][b]: segment.places_m[:, b] for b in range(counts[k]) if b not in tops[k]}
         document.animation(name, clocks[k], list(joints[k]), turns[k], moved)
         if morphs is not None and len(morphs.offsets_m):
             document.shares(name, shown, clocks[k], morphs.shares)
@@ -193,6 +198,11 @@ def _check(path: str | os.PathLike[str], segment: GltfSegment) -> None:
             raise InputError(f"{path}: {name} hold values that are not finite")
     if skin.parents is not None and (segment.rest_m is None or segment.rest_m.shape != (bones, 3)):
         raise InputError(f"{path}: a skeleton of {bones} bones needs rest_m of shape {(bones, 3)}")
+    if segment.places_m is not None:
+        if segment.places_m.shape != (frames, bones, 3) or segment.places_m.dtype != np.float32:
+            raise InputError(f"{path}: places_m must be float32 of shape {(frames, bones, 3)}")
+        if not np.isfinite(segment.places_m).all():
+            raise InputError(f"{path}: places_m hold values that are not finite")
     if segment.morphs is not None:
         _check_morphs(path, segment.morphs, frames, len(skin.mesh.vertices))
     lengths = np.linalg.norm(animation.rotations_xyzw, axis=-1)

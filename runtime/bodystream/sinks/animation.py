@@ -13,8 +13,9 @@ from bodystream.types import Array
 
 __all__ = ["Animation", "AnimationRecorder"]
 
-_Frame = tuple[int, int, int, Array]
-"""Number, t_ns, how many bones have no parent, and (4 B + 3 R,) float32: quaternions xyzw, then ways from rest [m]."""
+_Frame = tuple[int, int, int, Array, Array | None]
+"""Number, t_ns, how many bones have no parent, (4 B + 3 R,) float32: quaternions xyzw, then ways from rest [m], and
+lengths of the bones, which neighbours share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,14 @@ class Animation:
         positions_m: (T, R, 3) of the bones that have no parent, in the frame of the scene: all nodes of a graph, the
             pelvis of a body [m].
         stride: every so many recorded frames became a key frame.
+        offsets_m: (T, B, 3) from each bone's parent to it, in the parent's axes [m]; None where they were not told.
     """
 
     t_ns: Array
     rotations_xyzw: Array
     positions_m: Array
     stride: int = 1
+    offsets_m: Array | None = None
 
 
 class AnimationRecorder:
@@ -96,13 +99,23 @@ class AnimationRecorder:
         if len(rest_m) > known:
             self._rest_m = np.array(rest_m, np.float32)
 
-    def add(self, t_ns: int, rotations_xyzw: Array, ways_m: Array, number: int | None = None) -> None:
-        """Record one frame; the arrays are copied. One that cannot be used is left out and counted in `skipped`.
+    def add(
+        self,
+        t_ns: int,
+        rotations_xyzw: Array,
+        ways_m: Array,
+        number: int | None = None,
+        offsets_m: Array | None = None,
+    ) -> None:
+        """Record one frame; what changes in each is copied. One that cannot be used is left out and counted in
+        `skipped`.
 
         Args:
             rotations_xyzw: (B, 4), each bone in its parent's frame; of any length but zero.
             ways_m: (R, 3) of each bone without a parent from its `rest_m` [m].
             number: of the frame, by which key frames are chosen; default: how many were recorded before.
+            offsets_m: (B, 3) of all bones of a model whose bones may get other lengths, the same object while they do
+                not [m]. Of one model all frames have them or none.
 
         Raises:
             InputError: another shape, fewer bones than before, or more than are known.
@@ -121,7 +134,8 @@ class AnimationRecorder:
             return
         number = self.recorded if number is None else number
         self.recorded += 1
-        self._tail = (number, t_ns, free, np.concatenate([rotations_xyzw, ways_m], axis=None, dtype=np.float32))
+        motion = np.concatenate([rotations_xyzw, ways_m], axis=None, dtype=np.float32)
+        self._tail = (number, t_ns, free, motion, offsets_m)
         if self._due(number) and len(self._keys) == self._max_frames:
             self.thin(2 * self._stride)
         if self._due(number):
@@ -155,10 +169,10 @@ class AnimationRecorder:
         if not frames:
             raise InputError("no motion was recorded: no frame was tracked")
         free = np.array([frame[2] for frame in frames])
-        bones = [(motion.size - 3 * n) // 4 for _, _, n, motion in frames]
+        bones = [(motion.size - 3 * n) // 4 for _, _, n, motion, _ in frames]
         rotations = np.zeros((len(frames), bones[-1], 4), np.float32)
         ways = np.zeros((len(frames), int(free[-1]), 3), np.float32)
-        for f, (_, _, n, motion) in enumerate(frames):
+        for f, (_, _, n, motion, _) in enumerate(frames):
             rotations[f, : bones[f]] = motion[: 4 * bones[f]].reshape(-1, 4)
             ways[f, :n] = motion[4 * bones[f] :].reshape(-1, 3)
         v = self._rest_m[: free[-1]].astype(np.float64)
@@ -169,7 +183,9 @@ class AnimationRecorder:
             rotations[without, i] = q
             ways[without, i] = matrix_from_quaternion(q) @ arm - arm + ways[without, p]
         times = np.array([frame[1] for frame in frames], np.int64)
-        return Animation(times, rotations, v + ways, self._stride)
+        lengths = [frame[4] for frame in frames if frame[4] is not None]
+        offsets = np.stack(lengths).astype(np.float32) if len(lengths) == len(frames) else None
+        return Animation(times, rotations, v + ways, self._stride, offsets)
 
     def _nearest_older(self, counts: Array) -> Array:
         """For each node the nearest of the nodes that were there before its batch was added."""

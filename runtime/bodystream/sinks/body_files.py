@@ -6,11 +6,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from bodystream.avatar.base import Avatar
 from bodystream.avatar.vrm import VrmAvatar
 from bodystream.errors import InputError
+from bodystream.geometry.skeleton import Skeleton
 from bodystream.sinks.animation import Animation, AnimationRecorder
-from bodystream.sinks.drive_take import write_driven_gltf
+from bodystream.sinks.drive_take import persons_of, write_driven_gltf
 from bodystream.sinks.rigs import RIGS, RigName
 from bodystream.sinks.vrm_gltf import write_vrm_gltf
 from bodystream.sinks.vrma import write_vrma
@@ -55,11 +58,25 @@ def write_body(
     assert avatar.skin is not None
     if is_vrma:
         soles_m = float(avatar.skin.bind_positions_m[:, 1].min() - avatar.skin.mesh.vertices[:, 1].min())
-        write_vrma(path, avatar.skeleton, avatar.skeleton.pelvis_height_m + soles_m, recorder.result())
+        motion = _of_one_person(recorder.result(), avatar.skeleton)
+        write_vrma(path, avatar.skeleton, avatar.skeleton.pelvis_height_m + soles_m, motion)
     else:
         write_driven_gltf(path, avatar.skin, avatar.skeleton, recorder, None if rig is None else RIGS[rig])
 
 
 def _of_the_body(avatar: VrmAvatar, motion: Animation) -> Animation:
-    rotations, roots = avatar.retarget.poses(motion.rotations_xyzw, motion.positions_m[:, 0])
-    return replace(motion, rotations_xyzw=rotations, positions_m=roots[:, None])
+    """The motion on the avatar's bones: of each pose as for the person that it was of."""
+    rotations, roots = np.empty_like(motion.rotations_xyzw), np.empty((len(motion.t_ns), 3), np.float32)
+    for frames, person in persons_of(motion, avatar.skeleton):
+        taken = avatar.retarget.of(person).poses(motion.rotations_xyzw[frames], motion.positions_m[frames, 0])
+        rotations[frames], roots[frames] = taken
+    return replace(motion, rotations_xyzw=rotations, positions_m=roots[:, None], offsets_m=None)
+
+
+def _of_one_person(motion: Animation, last: Skeleton) -> Animation:
+    """The motion of somebody whose lengths changed on those known last, where only hips can move: their way is in
+    proportion to how high they stand, so that feet stay on the floor."""
+    places = motion.positions_m.copy()
+    for frames, person in persons_of(motion, last):
+        places[frames] *= last.pelvis_height_m / person.pelvis_height_m
+    return replace(motion, positions_m=places, offsets_m=None)

@@ -5,13 +5,15 @@ The file's frame is that of `driven.glb`: right-handed, y up, the T-pose looks a
 the world turned by 180 degrees about y (`sinks.facing`). Blender's import takes it as it is with its defaults (forward
 -Z, up Y; scale 0.01 for centimetres) and shows it from the front, as the glTF. Every joint has the channels Zrotation
 Xrotation Yrotation: its rotation in its parent's frame is Rz(z) @ Rx(x) @ Ry(y), in degrees; the root has Xposition
-Yposition Zposition before them, absolute. Angles are continuous from frame to frame and may so leave +-180 degrees.
+Yposition Zposition before them, absolute, and so has every joint in its parent's frame, in place of its OFFSET, once
+the person's lengths have changed. Angles are continuous from frame to frame and may so leave +-180 degrees.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -23,6 +25,7 @@ import numpy as np
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.files import atomic_path, finish_part, growing_path
 from bodystream.geometry.skeleton import Skeleton
+from bodystream.sinks.bvh_text import COUNT_WIDTH, BvhText, same_lengths
 from bodystream.sinks.facing import FACING_QUATERNION, FACING_VECTOR
 from bodystream.sinks.rigs import OWN_RIG, FittedRig, Rig
 from bodystream.types import Array, BodyPose
@@ -32,7 +35,6 @@ __all__ = ["BvhRecorder", "BvhSummary", "BvhUnit", "euler_zxy_deg", "finish_bvh"
 BvhUnit = Literal["cm", "m"]
 _PER_METRE: dict[BvhUnit, float] = {"cm": 100.0, "m": 1.0}
 _DECIMALS: dict[BvhUnit, int] = {"cm": 4, "m": 6}
-_COUNT_WIDTH = 10
 _LONGEST_GAP_S = 2.0
 
 
@@ -64,9 +66,12 @@ class BvhRecorder:
     whatever ended it: after Ctrl-C, or after an error elsewhere, the file holds all that was recorded. Where nothing
     was, no file is made.
 
+    A person who is known better has other lengths from then on. With the first such pose the file is written anew,
+    with channels of position at every joint, and takes the place of the one that grew until then.
+
     Args:
         path: of the `.bvh` file; what was there stays until `close`.
-        skeleton: whose motion it is.
+        skeleton: whose motion it is, to begin with.
         rate_hz: frames per second in the file.
         rig: whose names, tree and rest pose it has.
         unit: of its lengths; default: the rig's.
@@ -101,9 +106,14 @@ class BvhRecorder:
         self._path = path
         self._fitted = FittedRig(rig, skeleton)
         self._rate_hz = rate_hz
-        self._per_metre = 1.0 / rig.metres if unit is None else _PER_METRE[unit]
-        self._decimals = rig.decimals if unit is None else _DECIMALS[unit]
+        per_metre = 1.0 / rig.metres if unit is None else _PER_METRE[unit]
+        decimals = rig.decimals if unit is None else _DECIMALS[unit]
+        self._text = BvhText(self._fitted, per_metre, decimals, rate_hz)
+        self._skeleton, self._offsets = skeleton, self._fitted.offsets_m
+        self._moving = False  # every joint has channels of position
+        self._in_head = self._offsets
         self._files = ExitStack()
+        self._growing = Path(path)
         self._file: FileIO | None = None
         self._count_at = 0
         self._start_ns = 0
@@ -116,7 +126,7 @@ class BvhRecorder:
         self._skipped = 0
         self._gaps = 0
         self._last_ns = 0
-        self._last: tuple[Array, Array] | None = None
+        self._last: tuple[Array, Array, Array] | None = None
         self._angles: Array | None = None
         self._summary: BvhSummary | None = None
 
@@ -126,8 +136,11 @@ class BvhRecorder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, pose: BodyPose) -> None:
+    def add(self, pose: BodyPose, skeleton: Skeleton | None = None) -> None:
         """Record one pose; one whose time does not increase, or that is not finite, is left out and counted.
+
+        Args:
+            skeleton: of this pose; default: that of the pose before. Between two, lengths go evenly.
 
         Raises:
             InputError: the recorder is closed, or the file system refused.
@@ -144,18 +157,24 @@ class BvhRecorder:
         if self._last is not None and pose.t_ns <= self._last_ns:
             self._skipped += 1
             return
+        if skeleton is not None and skeleton is not self._skeleton:
+            offsets, self._skeleton = self._fitted.offsets_of(skeleton), skeleton
+            self._offsets = self._offsets if same_lengths(offsets, self._offsets) else offsets
         try:
             if self._last is None:
                 self._start_ns = pose.t_ns
+                self._in_head = self._offsets
                 self._open()
-                self._write(quaternions, root)
+                self._write(quaternions, root, self._offsets)
             else:
-                self._advance(pose.t_ns, quaternions, root)
+                if not self._moving and self._offsets is not self._in_head:
+                    self._widen()
+                self._advance(pose.t_ns, quaternions, root, self._offsets)
             if self._flushing:
                 self._hand_over()
         except OSError as error:
             raise self._ended_by(error) from error
-        self._last_ns, self._last = pose.t_ns, (quaternions, root)
+        self._last_ns, self._last = pose.t_ns, (quaternions, root, self._offsets)
         self._poses += 1
 
     def flush(self) -> None:
@@ -184,28 +203,49 @@ class BvhRecorder:
                     if self._waiting:
                         self._hand_over()
                     self._file.seek(self._count_at)
-                    self._put(str(self._frames).ljust(_COUNT_WIDTH).encode())
+                    self._put(str(self._frames).ljust(COUNT_WIDTH).encode())
             duration = max(self._frames - 1, 0) / self._rate_hz
             self._summary = replace(self._summary, frames=self._frames, duration_s=duration, bytes=self._whole)
         return self._summary
 
     def _open(self) -> None:
         growing = atomic_path(self._path) if self.part is None else growing_path(self._path, self.part)
-        temporary = self._files.enter_context(growing)
-        head = self._hierarchy() + "MOTION\nFrames: "
-        self._count_at = len(head)
-        head += " " * _COUNT_WIDTH + f"\nFrame Time: {1.0 / self._rate_hz:.9f}\n"
+        self._growing = self._files.enter_context(growing)
+        head, self._count_at = self._text.head(self._in_head, self._moving)
         # Unbuffered: after each frame the file is whole, and what the disk refuses is known at once.
-        self._file = self._files.enter_context(open(temporary, "wb", buffering=0))
-        self._put(head.encode())
+        self._file = self._files.enter_context(open(self._growing, "wb", buffering=0))
+        self._put(head)
         self._whole = len(head)
+
+    def _widen(self) -> None:
+        """Write the file anew, with channels of position at every joint; it appears in one go, where the other was."""
+        assert self._file is not None
+        self._hand_over()
+        try:
+            with atomic_path(self._growing) as wider:
+                head, count_at = self._text.head(self._in_head, moving=True)
+                with open(self._growing, "rb") as before, open(wider, "wb") as after:
+                    before.seek(len(self._text.head(self._in_head, moving=False)[0]))
+                    after.write(head)
+                    for line in before:
+                        after.write(self._text.widened(line, self._in_head))
+                        time.sleep(0)  # let the thread that drives go on
+                    whole = after.tell()
+                self._file.close()  # some systems replace nothing that is open
+            self._whole, self._count_at, self._moving = whole, count_at, True
+        except InputError as error:
+            raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from error
+        finally:
+            if self._file.closed:
+                self._file = self._files.enter_context(open(self._growing, "rb+", buffering=0))
+                self._file.seek(0, os.SEEK_END)
 
     def _put(self, data: bytes) -> None:
         assert self._file is not None
         if self._file.write(data) != len(data):
             raise OSError(errno.ENOSPC, "the file system took a part of a frame")
 
-    def _advance(self, t_ns: int, quaternions: Array, root: Array) -> None:
+    def _advance(self, t_ns: int, quaternions: Array, root: Array, offsets: Array) -> None:
         """Write the frames of the grid up to `t_ns`; a long pause moves the grid instead."""
         assert self._last is not None
         if (t_ns - self._last_ns) * 1e-9 > _LONGEST_GAP_S:
@@ -216,17 +256,17 @@ class BvhRecorder:
             if tick_ns > t_ns + 1000:  # a grid of the same rate may be off by rounding
                 return
             part = min(max((tick_ns - self._last_ns) / (t_ns - self._last_ns), 0.0), 1.0)
-            before, from_root = self._last
-            self._write(_slerp(before, quaternions, part), from_root + part * (root - from_root))
+            before, from_root, from_offsets = self._last
+            self._write(
+                _slerp(before, quaternions, part),
+                from_root + part * (root - from_root),
+                offsets if offsets is from_offsets else from_offsets + part * (offsets - from_offsets),
+            )
 
-    def _write(self, quaternions: Array, root: Array) -> None:
+    def _write(self, quaternions: Array, root: Array, offsets: Array) -> None:
         angles = euler_zxy_deg(self._fitted.rotations(quaternions[None])[0], self._angles)
         self._angles = angles
-        values = np.concatenate([root * self._per_metre, angles.reshape(-1)])
-        digits = self._decimals
-        head = " ".join(f"{v:.{digits}f}" for v in values[:3].tolist())
-        line = (head + " " + " ".join([f"{v:.4f}" for v in values[3:].tolist()]) + "\n").encode()
-        self._waiting.append(line)
+        self._waiting.append(self._text.frame(root, angles, offsets if self._moving else None))
         self._frames += 1
 
     def _hand_over(self) -> None:
@@ -235,6 +275,16 @@ class BvhRecorder:
             self._put(lines)
             self._waiting.clear()
             self._whole += len(lines)
+        if self._moving and self._in_head is not self._offsets:
+            self._put_head()
+
+    def _put_head(self) -> None:
+        """Write the OFFSETs of the person as known now over those of before."""
+        assert self._file is not None
+        self._file.seek(0)
+        self._put(self._text.head(self._offsets, moving=True)[0])
+        self._in_head = self._offsets
+        self._file.seek(0, os.SEEK_END)
 
     def _ended_by(self, error: OSError) -> InputError:
         """Cut off what was written in part, and keep the frames before it."""
@@ -256,36 +306,6 @@ class BvhRecorder:
             "or choose another folder"
         )
 
-    def _hierarchy(self) -> str:
-        lines = ["HIERARCHY"]
-
-        def numbers(values: Array) -> str:
-            return " ".join(f"{v * self._per_metre:.{self._decimals + 2}f}" for v in values.tolist())
-
-        fitted = self._fitted
-        hanging: list[list[int]] = [[] for _ in fitted.names]
-        for bone, parent in enumerate(fitted.parents[1:], 1):
-            hanging[parent].append(bone)
-
-        def visit(bone: int, depth: int) -> None:
-            pad = "\t" * depth
-            lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {fitted.names[bone]}")
-            lines.append(pad + "{")
-            lines.append(f"{pad}\tOFFSET {numbers(fitted.offsets_m[bone])}")
-            if depth:
-                lines.append(f"{pad}\tCHANNELS 3 Zrotation Xrotation Yrotation")
-            else:
-                lines.append(f"{pad}\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation")
-            for child in hanging[bone]:
-                visit(child, depth + 1)
-            if bone in fitted.ends_m:
-                end = numbers(fitted.ends_m[bone])
-                lines.extend([f"{pad}\tEnd Site", pad + "\t{", f"{pad}\t\tOFFSET {end}", pad + "\t}"])
-            lines.append(pad + "}")
-
-        visit(0, 0)
-        return "\n".join(lines) + "\n"
-
 
 def finish_bvh(part: Path, path: Path) -> int:
     """Finish the file of a recorder that was killed: cut off a frame that is not whole, and put in their number.
@@ -296,13 +316,13 @@ def finish_bvh(part: Path, path: Path) -> int:
     Raises:
         InputError: it is not such a file, or cannot be written; it stays as it is then.
     """
-    blank = b"\nMOTION\nFrames: " + b" " * _COUNT_WIDTH + b"\n"
+    blank = b"\nMOTION\nFrames: " + b" " * COUNT_WIDTH + b"\n"
     try:
         with open(part, "rb+") as file:
             start = file.read(1 << 16).find(blank)
             if start < 0:
                 raise InputError(f"{part}: is no BVH file that was left unfinished")
-            count_at = start + len(blank) - _COUNT_WIDTH - 1
+            count_at = start + len(blank) - COUNT_WIDTH - 1
             file.seek(start + len(blank))
             file.readline()  # Frame Time
             end, frames = file.tell(), 0
@@ -312,7 +332,7 @@ def finish_bvh(part: Path, path: Path) -> int:
                 end, frames = end + len(line), frames + 1
             file.truncate(end)
             file.seek(count_at)
-            file.write(str(frames).ljust(_COUNT_WIDTH).encode())
+            file.write(str(frames).ljust(COUNT_WIDTH).encode())
     except OSError as error:
         raise InputError(f"{part}: cannot be finished ({error.strerror or error})") from error
     finish_part(part, path)

@@ -38,4 +38,5 @@ def turned_motion(animation: Animation) -> Animation:
         animation,
         rotations_xyzw=animation.rotations_xyzw * FACING_QUATERNION,
         positions_m=animation.positions_m * FACING_VECTOR,
+        offsets_m=None if animation.offsets_m is None else animation.offsets_m * FACING_VECTOR.astype(np.float32),
     )

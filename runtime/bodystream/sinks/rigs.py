@@ -225,19 +225,8 @@ class FittedRig:
         self.names = tuple(bone.name for bone in rig.bones)
         self.parents = [self.names.index(bone.above) if bone.above else -1 for bone in rig.bones]
         self._follows = np.array([JOINT_INDEX[bone.joint] for bone in rig.bones])
-        offsets = skeleton.offsets_m * FACING_VECTOR
-        local = np.tile(np.eye(3), (len(JOINTS), 1, 1))
-        for side, sign in (("left", 1.0), ("right", -1.0)):
-            spread = turn_about(np.array([0.0, 0.0, 1.0]), sign * np.radians(rig.spread_deg))
-            local[JOINT_INDEX[f"{side}_hip"]] = spread
-        joints, world = forward_kinematics(offsets, local, np.zeros(3))
+        joints, world, ends, places = _at_rest(rig, skeleton)
         self.height_m = float(-joints[:, 1].min())
-        size = skeleton.stature_m
-        ends = {
-            JOINT_INDEX[name]: world[JOINT_INDEX[name]] @ (np.array(end) * FACING_VECTOR * size)
-            for name, end in _ENDS.items()
-        }
-        places = np.array([_place(bone, joints, ends) for bone in rig.bones])
         axes = (
             _axes(rig, places, self.parents, self._follows, ends) if turned else np.tile(np.eye(3), (len(places), 1, 1))
         )
@@ -247,7 +236,8 @@ class FittedRig:
         self._frames[:, :3, :3] = turns @ axes
         self._frames[:, :3, 3] = np.einsum("bij,bj->bi", turns, places - joints[self._follows])
         above = np.maximum(self.parents, 0)
-        self.offsets_m = np.einsum("bji,bj->bi", axes[above], places - places[above])
+        self._axes = axes
+        self.offsets_m = self._between(places)
         self.rest = np.swapaxes(axes[above], 1, 2) @ axes
         self.rest[0] = axes[0]
         self.ends_m: dict[int, Array] = {}
@@ -257,9 +247,17 @@ class FittedRig:
             joint = self._follows[bone]
             end = joints[joint] + ends[joint] - places[bone]
             if described.end is not None:
-                end = world[joint] @ (np.array(described.end) * FACING_VECTOR * size)
+                end = world[joint] @ (np.array(described.end) * FACING_VECTOR * skeleton.stature_m)
             if np.linalg.norm(end) > 1e-6:
                 self.ends_m[bone] = axes[bone].T @ end
+
+    def offsets_of(self, skeleton: Skeleton) -> Array:
+        """(B, 3) as `offsets_m`, of another person on these bones, whose axes stay as they are [m]."""
+        return self._between(_at_rest(self.rig, skeleton)[3])
+
+    def _between(self, places: Array) -> Array:
+        above = np.maximum(self.parents, 0)
+        return np.einsum("bji,bj->bi", self._axes[above], places - places[above])
 
     def rotations(self, rotations_xyzw: Array) -> Array:
         """(T, B, 4) quaternions of the bones in their parents' frames.
@@ -294,6 +292,22 @@ class FittedRig:
         bind[:, 3] = (0.0, 0.0, 0.0, 1.0)
         parents = np.array(self.parents, np.int32)
         return replace(skin, bones=which, bone_from_bind=bind, parents=parents, names=self.names)
+
+
+def _at_rest(rig: Rig, skeleton: Skeleton) -> tuple[Array, Array, dict[int, Array], Array]:
+    """A person as the rig stands: (22, 3) joints with the pelvis at the origin and their (22, 3, 3) orientations, where
+    the bones of the last joints end, from these, and (B, 3) places of the bones; in the files' axes [m]."""
+    local = np.tile(np.eye(3), (len(JOINTS), 1, 1))
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        spread = turn_about(np.array([0.0, 0.0, 1.0]), sign * np.radians(rig.spread_deg))
+        local[JOINT_INDEX[f"{side}_hip"]] = spread
+    joints, world = forward_kinematics(skeleton.offsets_m * FACING_VECTOR, local, np.zeros(3))
+    size = skeleton.stature_m
+    ends = {
+        JOINT_INDEX[name]: world[JOINT_INDEX[name]] @ (np.array(end) * FACING_VECTOR * size)
+        for name, end in _ENDS.items()
+    }
+    return joints, world, ends, np.array([_place(bone, joints, ends) for bone in rig.bones])
 
 
 def _place(bone: RigBone, joints: Array, ends: dict[int, Array]) -> Array:

@@ -6,13 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from bodystream.avatar import Avatar
+from bodystream.avatar.retarget import Retarget
 from bodystream.errors import BodystreamError, ConfigurationError, InputError
 from bodystream.files import prepare_folder
+from bodystream.geometry.skeleton import Skeleton
 from bodystream.pipelines.capture.take_files import FileSet, WrittenFiles
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.sinks import BvhRecorder
@@ -36,10 +39,15 @@ _LONGEST_GAP_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What is recorded of one sample, and of whom; without a sample the files are wanted as they stand."""
+    """What is recorded of one sample, and of whom; without a sample the files are wanted as they stand.
+
+    The lengths of the person and what takes a pose to the body are those of this sample; the avatar may be ahead.
+    """
 
     sample: HeadsetSample | None
     pose: BodyPose | None
+    person: Skeleton
+    retarget: Retarget | None
     avatar: Avatar
     label: str
     nominal_hz: float | None
@@ -54,8 +62,8 @@ class DriveFiles(SinkBase[Driven]):
     VRM file `driven.vrma`. An avatar with proportions of its own has its motion on these.
 
     Motions have one clock: where the headset's was set back, their times go on one frame after the pose before, and so
-    they do after a pause of more than two seconds. A later calibration changes the surface of the glTF, while a BVH
-    file has one skeleton from its first frame on.
+    they do after a pause of more than two seconds. A person who is known better has other lengths from then on, in all
+    files.
 
     Args:
         folder: made if absent, before the first sample.
@@ -106,14 +114,15 @@ class DriveFiles(SinkBase[Driven]):
         self._last_ns: int | None = None
         self._set_back = self._pauses = 0
         self._failures: dict[str, str] = {}  # by file
-        self._waiting: list[tuple[HeadsetSample, BodyPose | None]] = []
+        self._waiting: list[Driven] = []
+        self._told: Skeleton | None = None  # the person that the journal knows
         self._saving: threading.Thread | None = None
         self._files = threading.Lock()  # held while the recorders change or are read
 
     def prepare(self, view: DriveView) -> Driven | None:
         """One sample; poses that are lost, as before the first head, are left out, and laps after the first."""
         result, driver = view.result, view.driver
-        body = driver.avatar, driver.avatar_label, view.nominal_hz
+        body = view.skeleton, view.retarget, driver.avatar, driver.avatar_label, view.nominal_hz
         if view.occasion is Occasion.SAVE:
             return Driven(None, None, *body)
         if view.occasion is not Occasion.RESULT or result is None or result.sample.lap:
@@ -125,8 +134,7 @@ class DriveFiles(SinkBase[Driven]):
         if before is None:
             rate_hz = self._bvh_hz or driven.nominal_hz or 90.0
             self._period_ns = round(1e9 / rate_hz)
-            retarget = driven.avatar.retarget
-            skeleton = driven.avatar.skeleton if retarget is None else retarget.skeleton
+            skeleton = driven.person if driven.retarget is None else driven.retarget.skeleton
             self._bvh = BvhRecorder(
                 self.folder / "driven.bvh",
                 skeleton,
@@ -136,13 +144,11 @@ class DriveFiles(SinkBase[Driven]):
                 rig=OWN_RIG if self._rig is None else RIGS[self._rig],
             )
             self._journal.add(session_record(driven.label, self._rig))
-        skeleton = driven.avatar.skeleton
-        if before is None or before.avatar.skeleton is not skeleton:  # the person's proportions are known better
-            self._journal.add(person_record(skeleton))
         if driven.sample is None:
             self._save(driven)
         else:
-            self._waiting.append((driven.sample, None if driven.pose is None else self._on_one_clock(driven.pose)))
+            pose = None if driven.pose is None else self._on_one_clock(driven.pose)
+            self._waiting.append(replace(driven, pose=pose))
 
     def flush(self) -> None:
         """Write what was published together."""
@@ -232,27 +238,36 @@ class DriveFiles(SinkBase[Driven]):
         if self._pauses:
             files.notes.append(f"{self._pauses} pause(s) of more than two seconds are left out of the motions")
 
-    def _record(self, taken: list[tuple[HeadsetSample, BodyPose | None]]) -> None:
-        poses = [pose for _, pose in taken if pose is not None]
-        for pose in poses:  # in memory: it has what the disk refuses
-            self._animation.add(pose.t_ns, pose.rotations_xyzw, pose.root_position_m[None])
-        usable = [pose for pose in poses if np.isfinite(pose.rotations_xyzw).all()]
-        if usable:
-            self._journal.add(poses_record(usable))
+    def _record(self, taken: list[Driven]) -> None:
+        posed = [(driven, driven.pose) for driven in taken if driven.pose is not None]
+        for driven, pose in posed:  # in memory: it has what the disk refuses
+            offsets_m = driven.person.offsets_m
+            self._animation.add(pose.t_ns, pose.rotations_xyzw, pose.root_position_m[None], offsets_m=offsets_m)
+        for _, of_one in groupby(posed, lambda each: id(each[0].person)):
+            some = list(of_one)
+            if some[0][0].person is not self._told:
+                self._told = some[0][0].person
+                self._journal.add(person_record(self._told))
+            usable = [pose for _, pose in some if np.isfinite(pose.rotations_xyzw).all()]
+            if usable:
+                self._journal.add(poses_record(usable))
         self._grow("headset.csv", lambda: self._write_samples(taken))
-        self._grow("driven.bvh", lambda: self._write_motion(poses))
+        self._grow("driven.bvh", lambda: self._write_motion(posed))
 
-    def _write_samples(self, taken: list[tuple[HeadsetSample, BodyPose | None]]) -> None:
-        for sample, _ in taken:
-            self._samples.write(sample)
+    def _write_samples(self, taken: list[Driven]) -> None:
+        for driven in taken:
+            if driven.sample is not None:
+                self._samples.write(driven.sample)
             time.sleep(0)
         self._samples.flush()
 
-    def _write_motion(self, poses: list[BodyPose]) -> None:
+    def _write_motion(self, posed: list[tuple[Driven, BodyPose]]) -> None:
         assert self._bvh is not None
-        retarget = None if self._last is None else self._last.avatar.retarget
-        for pose in poses:
-            self._bvh.add(pose if retarget is None else retarget.pose(pose))
+        for driven, pose in posed:
+            if driven.retarget is None:
+                self._bvh.add(pose, driven.person)
+            else:
+                self._bvh.add(driven.retarget.pose(pose), driven.retarget.skeleton)
             time.sleep(0)  # let the thread that drives go on after each pose, not after the interpreter's 5 ms
         self._bvh.flush()
 

@@ -20,6 +20,7 @@ from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import HEAD, JOINTS, LEFT_HAND, RIGHT_HAND, Skeleton, forward_kinematics
 from bodystream.pose.calibration import Calibration, head_height_of
 from bodystream.pose.chooser import Constraint
+from bodystream.pose.easing import KnownPerson
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
 from bodystream.pose.measuring import CalibrationConfig
 from bodystream.pose.observation import JointTargets, joints_of_sample
@@ -123,8 +124,8 @@ class Driver:
         on_calibrated: told of each calibration, with lines for a person.
 
     Attributes:
-        avatar: the body; another one when the person is known better. `posed_mesh` brings it to the last pose; one
-            without a skin is there after each step.
+        avatar: the body; another one when the person is known better, whose lengths poses come to within half a second
+            (`skeleton`). `posed_mesh` brings it to the last pose; one without a skin is there after each step.
         skin: the avatar's, with a version that grows with each avatar; None of one that has posed vertices only.
         spans: how long each part took.
         predictor: answers `pose_at(t_ns)` from any thread.
@@ -157,7 +158,7 @@ class Driver:
         self._last: BodyPose | None = None
         self._unposed: BodyPose | None = None  # what the avatar's surface was not brought to yet
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
-        self._coming: Future[Avatar] | None = None
+        self._coming: Future[tuple[Avatar, KnownPerson]] | None = None
         self._coming_for = 0  # samples
         self._lap = 0
         skeleton = self.person.skeleton
@@ -196,6 +197,11 @@ class Driver:
         self.spans.reset()
 
     @property
+    def skeleton(self) -> Skeleton:
+        """Of the person as posed last."""
+        return self.estimator.skeleton
+
+    @property
     def engine(self) -> Engine:
         """What runs the network."""
         return self._sampler.engine
@@ -230,7 +236,17 @@ class Driver:
         pose, self._unposed = self._unposed, None
         if pose is not None:
             with self.spans.measure("avatar"):
-                self.avatar.pose_on_device(pose.rotations_xyzw, pose.root_position_m)
+                self.avatar.pose_on_device(pose.rotations_xyzw, self._root_m(pose))
+
+    def _root_m(self, pose: BodyPose) -> Array:
+        """(3,) the pelvis for the avatar [m], whose person is taller or shorter until poses have come to its lengths:
+        hips are as much higher, and feet on the floor. A body of its own has its way over the floor in this scale, too.
+        """
+        avatar, skeleton = self.avatar, self.skeleton
+        if avatar.skeleton is skeleton:
+            return pose.root_position_m
+        size = avatar.skeleton.pelvis_height_m / skeleton.pelvis_height_m
+        return pose.root_position_m * ((1.0, size, 1.0) if avatar.retarget is None else size)
 
     def _show(self, avatar: Avatar) -> None:
         self.avatar = avatar
@@ -318,10 +334,14 @@ class Driver:
     def _fit(self, calibration: Calibration) -> None:
         # Fitting the surface takes longer than a sample may: the old one is shown until it is there.
         skeleton = calibration.skeleton
-        self._coming = self._worker.submit(self._make_avatar, skeleton, self._device)
+        self._coming = self._worker.submit(self._known, skeleton)
         self._coming_for = 0
         if self._on_calibrated is not None:
             self._on_calibrated(calibration)
+
+    def _known(self, skeleton: Skeleton) -> tuple[Avatar, KnownPerson]:
+        avatar = self._make_avatar(skeleton, self._device)
+        return avatar, self.estimator.known_person(avatar.skeleton)
 
     def _take_avatar(self) -> None:
         if self._coming is None:
@@ -329,8 +349,9 @@ class Driver:
         self._coming_for += 1
         if self._coming_for >= _FIT_SAMPLES if self.config.lossless else self._coming.done():
             coming, self._coming = self._coming, None
-            self._show(coming.result())
-            self.estimator.set_person(self.avatar.skeleton)
+            avatar, person = coming.result()
+            self._show(avatar)
+            self.estimator.ease_person(person)
             self.restarts += 1
 
 

@@ -129,7 +129,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
     @property
     def skeleton(self) -> Skeleton:
         """The person's, as it is known now."""
-        return self._driver.avatar.skeleton
+        return self._driver.skeleton
 
     @property
     def skin(self) -> SkinnedMesh | None:

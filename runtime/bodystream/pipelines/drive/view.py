@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bodystream.avatar.retarget import Retarget
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
@@ -50,27 +51,33 @@ class DriveView:
 
     @property
     def skeleton(self) -> Skeleton:
-        """The person's, as it is known now."""
-        return self.driver.avatar.skeleton
+        """The person's, as of this pose; of one who is known better it goes evenly to what is known."""
+        return self.driver.skeleton
+
+    @cached_property
+    def retarget(self) -> Retarget | None:
+        """What takes the person's poses to an avatar of other proportions; None = the body has the person's."""
+        retarget = self.driver.avatar.retarget
+        return None if retarget is None else retarget.of(self.skeleton)
 
     @property
     def body_skeleton(self) -> Skeleton:
         """Of the body that is shown: the person's, or that of an avatar with proportions of its own."""
-        retarget = self.driver.avatar.retarget
+        retarget = self.retarget
         return self.skeleton if retarget is None else retarget.skeleton
 
     @cached_property
     def body_pose(self) -> BodyPose:
         """The pose of the body that is shown, on `body_skeleton`; of a moment that has a result."""
         assert self.result is not None
-        retarget = self.driver.avatar.retarget
+        retarget = self.retarget
         return self.result.pose if retarget is None else retarget.pose(self.result.pose)
 
     @cached_property
     def body_joints_m(self) -> Array:
         """(22, 3) the joints of `body_pose` in the world [m]."""
         assert self.result is not None
-        if self.driver.avatar.retarget is None:
+        if self.retarget is None:
             return self.result.joints_m
         turns = matrix_from_quaternion(self.body_pose.rotations_xyzw)
         root = self.body_pose.root_position_m.astype(np.float64)
@@ -81,7 +88,7 @@ class DriveView:
         """What is sent to other programs; of a moment that has a result."""
         assert self.result is not None
         person = PosedBones(self.result.pose, self.skeleton)
-        retarget = self.driver.avatar.retarget
+        retarget = self.retarget
         avatar = person
         if retarget is not None:
             avatar = PosedBones(self.body_pose, retarget.skeleton, retarget.bones, retarget.scale)
@@ -90,7 +97,7 @@ class DriveView:
     @property
     def scale(self) -> float:
         """What places in the person's world are multiplied by to be beside the body that is shown."""
-        retarget = self.driver.avatar.retarget
+        retarget = self.retarget
         return 1.0 if retarget is None else retarget.scale
 
     @property
