@@ -51,7 +51,8 @@ class Context:
         only: keys or beginnings of keys that are wanted; none = all.
         repeats: steps per timing, or None for the usual number.
         metrics: results so far.
-        bundles: `flow` is the network of learned correspondence, `default-clothed` the clothed avatar.
+        bundles: `flow` is the network of learned correspondence, `default-clothed` the clothed avatar, `body` the
+            body's decoder.
         frames: by suite, the recording that it was measured on.
     """
 

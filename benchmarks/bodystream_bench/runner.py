@@ -29,6 +29,7 @@ SUITES = {
     "pose": "bodystream_bench.suites.pose",
     "drive": "bodystream_bench.suites.drive",
     "repose": "bodystream_bench.suites.repose",
+    "body": "bodystream_bench.suites.body",
     "session": "bodystream_bench.suites.session",
     "record": "bodystream_bench.suites.record",
     "vmc": "bodystream_bench.suites.vmc",
@@ -40,7 +41,7 @@ SUITES = {
 # Seconds that a suite takes with all its peers on two cores of 2020: how the time left is guessed until more is known.
 _USUAL_S = {
     "solver": 25, "icp": 15, "skinning": 20, "fusion": 60, "flow": 10, "foreground": 10, "pose": 15, "drive": 15,
-    "repose": 30, "session": 45, "record": 25, "vmc": 2, "shm": 9, "network": 9, "serve": 60,
+    "repose": 30, "body": 20, "session": 45, "record": 25, "vmc": 2, "shm": 9, "network": 9, "serve": 60,
 }  # fmt: skip
 
 
@@ -58,7 +59,8 @@ def measure_suites(
         device: where our kernels run.
         only: keys or beginnings of keys (`solver`, `solver.10k`, `fusion.surface.p50_ms`); none = everything.
         repeats: steps per timing; default 200, fewer where a step takes seconds.
-        bundles: `flow` is the network of learned correspondence, `default-clothed` the clothed avatar.
+        bundles: `flow` is the network of learned correspondence, `default-clothed` the clothed avatar, `body` the
+            body's decoder.
 
     Raises:
         BundleError: the chosen bundle cannot be used.

@@ -23,6 +23,7 @@ PROGRAM = Program(
             "error of the light network over its time",
         ),
         CommandEntry(("avatar",), "bodystream_export.avatar.command", "ExportAvatar", "a clothed avatar"),
+        CommandEntry(("body",), "bodystream_export.body.command", "ExportBody", "an embedding of bodies"),
         CommandEntry(("measure",), "bodystream_export.measure", "Measure", "write how fast a bundle's graphs run here"),
         CommandEntry(("check",), "bodystream_export.check", "Check", "whether TensorRT takes a bundle's graphs"),
         CommandEntry(("engine",), "bodystream_export.engine", "ExportEngine", "build a bundle's engines for this GPU"),

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bodystream.engines import load_onnxruntime
 
-__all__ = ["to_16_bit", "to_8_bit", "to_onnx"]
+__all__ = ["stored_in_16_bits", "to_16_bit", "to_8_bit", "to_onnx"]
 
 _OPSET = 18
 
@@ -55,12 +56,16 @@ def to_onnx(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def to_8_bit(source: Path, target: Path) -> None:
+def to_8_bit(source: Path, target: Path, ends: int | None = None) -> None:
     """Store the weights in 8 bits with a scale per output, and multiply in 8 bits.
 
     A single pose is bound by reading weights: a quarter of the bytes is half of the time, on processors with VNNI.
+
+    Args:
+        ends: only of layers with so many inputs or outputs; None takes all.
     """
     load_onnxruntime()
+    import onnx
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -70,9 +75,11 @@ def to_8_bit(source: Path, target: Path) -> None:
     prepared = target.with_suffix(".prepared.onnx")
     with _quiet():
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        chosen = None if ends is None else _layers_with(onnx.load(str(prepared)), ends)
         quantize_dynamic(
-            str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, extra_options=options
-        )
+            str(prepared), str(target), weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=chosen,
+            extra_options=options,
+        )  # fmt: skip
     prepared.unlink()
 
 
@@ -84,6 +91,35 @@ def to_16_bit(source: Path, target: Path) -> None:
 
     with _quiet():
         onnx.save(convert_float_to_float16(onnx.load(str(source))), str(target))
+
+
+def stored_in_16_bits(source: Path, target: Path, ends: int) -> None:
+    """Weights of layers with `ends` inputs or outputs in 16 bits, in the file alone: an engine makes them 32 when it
+    reads the graph, and computes with these."""
+    load_onnxruntime()
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(source))
+    graph = model.graph
+    for number, weight in enumerate(list(graph.initializer)):
+        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2 or ends not in weight.dims:
+            continue
+        small = numpy_helper.from_array(numpy_helper.to_array(weight).astype("float16"), f"{weight.name}.16")
+        graph.initializer.append(small)
+        graph.initializer.remove(weight)
+        graph.node.insert(
+            0, helper.make_node("Cast", [small.name], [weight.name], f"widen_{number}", to=TensorProto.FLOAT)
+        )
+    onnx.save(model, str(target))
+
+
+def _layers_with(model: Any, ends: int) -> list[str]:
+    """Names of the products with a weight that has `ends` rows or columns, as quantisation calls them: it parts sums
+    from products first."""
+    weights = {weight.name for weight in model.graph.initializer if ends in weight.dims and len(weight.dims) == 2}
+    nodes = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and weights & set(node.input)]
+    return [f"{node.name}_MatMul" if node.op_type == "Gemm" else node.name for node in nodes]
 
 
 @contextmanager

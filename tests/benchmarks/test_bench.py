@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from bodystream_bench.subjects import moving_person
 from bodystream_bench.suites.solver import NODES, graph_of
 from bodystream_bench.surfaces import grown_faces, grown_skin
 from helpers import dense_gauss_newton
+from helpers.bar_people import bar_person
 from helpers.bundles import ship_all_but
 from helpers.flow_networks import flow_bundle
 from helpers.needs import needs
@@ -201,6 +203,39 @@ def test_the_clothed_avatar_is_measured_beside_pytorch_and_plain_skinning_where_
     monkeypatch.setattr(repose, "_MAX_MM", 1e-3)
     with pytest.raises(AccuracyError, match="repose: tables are off by"):
         measure_suites(device, only, 1, choice)
+
+
+def test_a_body_of_codes_is_measured_beside_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs("onnx", "pip install 'bodystream[export]'")
+    needs("torch", "pip install 'bodystream[train]'")
+    from bodystream_bench.peers.torch_body import made_bundle
+    from bodystream_bench.suites import body
+
+    device, only = select_device("cpu"), ("body",)
+    bar = bar_person(0)
+    monkeypatch.setattr(body, "load_rig", lambda: SimpleNamespace(mesh=bar))
+    found = {metric.key: metric.value for metric in run_suites(device, only, 2)}
+    assert set(found) == {f"body.decode.{name}" for name in ("p50_ms", "p99_ms", "speedup_vs_torch")}
+    assert all(value > 0 for value in found.values())
+    assert "106 vertices, made for this with random weights" in capsys.readouterr().err
+    (tmp_path / "made").mkdir()
+    made = made_bundle(tmp_path / "made", bar)
+    assert made is not None
+    choice = BundleChoice({"body": made[0].place})
+    assert {metric.key for metric in measure_suites(device, only, 1, choice).metrics} == set(found)
+    assert "random weights" not in capsys.readouterr().err
+    monkeypatch.setattr(body, "_NETWORK_MM", 0.0)
+    with pytest.raises(AccuracyError, match="from those of torch on average"):
+        run_suites(device, only, 1)
+    monkeypatch.setattr(body, "torch_network", lambda *_: None)
+    found = {metric.key for metric in measure_suites(device, only, 1, choice).metrics}
+    assert found == {"body.decode.p50_ms", "body.decode.p99_ms"}
+    assert "torch is not installed" in capsys.readouterr().err
+    monkeypatch.setattr(body, "made_bundle", lambda *_: None)
+    assert not run_suites(device, only, 1)
+    assert "none is made to be measured without PyTorch" in capsys.readouterr().err
 
 
 def test_surfaces_grow_with_what_their_vertices_carry() -> None:

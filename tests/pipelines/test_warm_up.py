@@ -17,6 +17,7 @@ RUNTIME = Path(bodystream.__file__).resolve().parent
 OF_COMMANDS = {
     "bodystream.cli.kernels",  # `bodystream doctor` builds it to see whether that works
     "bodystream.avatar.clothed.kernels",  # built with the avatar, before its first pose: few have one
+    "bodystream.body.mesher_kernels",  # built with the decoder of bodies, before its first mesh
 }
 
 

@@ -14,11 +14,12 @@ from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
 
+from bodystream.body import aligned  # noqa: E402
 from bodystream.errors import ConfigurationError, InputError  # noqa: E402
+from bodystream.sources.meshes import read_mesh  # noqa: E402
 from bodystream_training.body.data import features as features_module  # noqa: E402
-from bodystream_training.body.data.bodies import aligned  # noqa: E402
 from bodystream_training.body.data.features import BodyFeatures, cached_features  # noqa: E402
-from bodystream_training.body.data.folder import MeshFolder, read_mesh  # noqa: E402
+from bodystream_training.body.data.folder import MeshFolder  # noqa: E402
 from bodystream_training.body.data.generated import GeneratedConfig  # noqa: E402
 from bodystream_training.body.data.open import open_bodies  # noqa: E402
 from bodystream_training.body.data.segments import segmented  # noqa: E402

@@ -1,15 +1,21 @@
-"""The body of one topology: how its meshes are described by deformation (ACAP), and back."""
+"""The body of one topology: how its meshes are described by deformation (ACAP), and back; and a learned embedding."""
 
 from bodystream.body.acap import AcapSpace
+from bodystream.body.alignment import aligned
 from bodystream.body.checks import check_like, check_surface, check_topology, check_upright, largest_piece
+from bodystream.body.decoder import BodyCodes, BodyDecoder, BodyEncoder
 from bodystream.body.parts import PARTS, BodyParts
 from bodystream.body.scaling import FeatureScale
 
 __all__ = [
     "PARTS",
     "AcapSpace",
+    "BodyCodes",
+    "BodyDecoder",
+    "BodyEncoder",
     "BodyParts",
     "FeatureScale",
+    "aligned",
     "check_like",
     "check_surface",
     "check_topology",

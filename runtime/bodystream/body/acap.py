@@ -17,6 +17,8 @@ ways:
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from scipy.sparse import bsr_matrix, coo_matrix, csc_matrix, csr_matrix, diags
 from scipy.sparse.linalg import SuperLU, splu
@@ -52,7 +54,6 @@ class AcapSpace:
         self.faces = np.asarray(reference.faces, np.int32)
         self.rings = rings_of(self.reference, self.faces)
         self._solver: SuperLU | None = None
-        self._right: csr_matrix | None = None
 
     @property
     def count(self) -> int:
@@ -107,25 +108,33 @@ class AcapSpace:
             InputError: features of another shape.
         """
         self._require("features", features, 9)
-        rings = self.rings
         given = self.transforms_of(np.asarray(features, np.float64))
-        spread = given @ rings.moments - self._normal_part(given)
-        wanted = self.right @ spread.swapaxes(1, 2).reshape(-1, 3)
-        pulled = np.einsum("e,eij,ej->ei", rings.weights, given[rings.start] + given[rings.end], rings.edges_m)
-        for axis in range(3):  # eq. 6
-            wanted[:, axis] += AFFINE_WEIGHT * np.bincount(rings.start, pulled[:, axis], self.count)
+        wanted = self.pull @ given.swapaxes(1, 2).reshape(-1, 3) - self.lift @ self.rings.lifted(given)
         return self.solve(wanted) + self.reference.mean(axis=0)
 
-    @property
-    def right(self) -> csr_matrix:
-        """(V, 3V): what the spreads of wanted transforms are multiplied by to be the right side of the system."""
-        return self._factorised()[1]
+    @cached_property
+    def pull(self) -> csr_matrix:
+        """(V, 3V), and `lift` (V, V): the right side of the system is `pull @ T - lift @ nu`, T the (3V, 3) rows of all
+        transposed transforms, nu the (V, 3) of `Rings.lifted`.
+
+        With C the sums of `Rings.spread` and H the moments, the right side of the module's system is C^T H^-1 D(T), and
+        D(T) is H T^T but for the term of the normal: H cancels, and what is left is that of eq. 6.
+        """
+        return csr_matrix((1.0 + AFFINE_WEIGHT) * self.rings.spread.T)
+
+    @cached_property
+    def lift(self) -> csr_matrix:
+        """See `pull`."""
+        rings, count = self.rings, self.count
+        along = rings.normal_weights[:, None, None] * (rings.inverse @ rings.normals[:, :, None])
+        blocks = bsr_matrix((along, np.arange(count), np.arange(count + 1)), shape=(3 * count, count))
+        return csr_matrix(rings.spread.T @ blocks)
 
     def solve(self, wanted: Array) -> Array:
         """(V, N) the columns of the system's solution whose mean is zero, for (V, N) right sides; it is symmetric."""
         found = np.zeros(wanted.shape)
         balanced = wanted - wanted.mean(axis=0)  # translation is in no right side that features make
-        found[1:] = self._factorised()[0].solve(balanced[1:])
+        found[1:] = self._factorised().solve(balanced[1:])
         return found - found.mean(axis=0)
 
     def _normal_part(self, transforms: Array) -> Array:
@@ -133,21 +142,19 @@ class AcapSpace:
         lifted = rings.normal_weights[:, None] * rings.lifted(transforms)
         return lifted[:, :, None] * rings.normals[:, None, :]
 
-    def _factorised(self) -> tuple[SuperLU, csr_matrix]:
-        """Factors of the matrix without vertex 0, which stays where it is, and what the transforms are multiplied by:
-        with C the sums of `Rings.spread` and H the moments, C^T H^-1 C p = C^T H^-1 D(T)."""
-        if self._solver is None or self._right is None:
+    def _factorised(self) -> SuperLU:
+        """Factors of the matrix C^T H^-1 C without vertex 0, which stays where it is."""
+        if self._solver is None:
             rings, count = self.rings, self.count
             blocks = bsr_matrix((rings.inverse, np.arange(count), np.arange(count + 1)), shape=(3 * count, 3 * count))
-            self._right = csr_matrix(rings.spread.T @ blocks)
             weights = coo_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
             laplacian = diags(np.bincount(rings.start, rings.weights, count)) - weights
-            matrix = csc_matrix(self._right @ rings.spread + 2.0 * AFFINE_WEIGHT * laplacian)
+            matrix = csc_matrix(rings.spread.T @ blocks @ rings.spread + 2.0 * AFFINE_WEIGHT * laplacian)
             # Symmetric and definite: no pivoting.
             self._solver = splu(
                 matrix[1:, 1:], permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
             )
-        return self._solver, self._right
+        return self._solver
 
     def _require(self, name: str, array: Array, columns: int) -> None:
         if array.shape != (self.count, columns):

@@ -1,8 +1,4 @@
-"""The bundles that bodystream asks for by name: which kind goes with each, and which distribution brings it.
-
-A kind that later versions will read, and that no bundle of another content should take, is `body-decoder` (a body's
-surface from a few numbers).
-"""
+"""The bundles that bodystream asks for by name: which kind goes with each, and which distribution brings it."""
 
 from __future__ import annotations
 
@@ -31,9 +27,10 @@ KNOWN: dict[str, KnownBundle] = {
     "flow": KnownBundle("flow", "bodystream"),
     "flow-full": KnownBundle("flow", None),
     "default-clothed": KnownBundle("avatar", None),
+    "body": KnownBundle("body-decoder", None),
 }
 
-_MAKERS = {"flow": "flow", "avatar": "avatar"}
+_MAKERS = {"flow": "flow", "avatar": "avatar", "body-decoder": "body"}
 
 
 def remedy_for(name: str) -> str:
@@ -43,7 +40,10 @@ def remedy_for(name: str) -> str:
     distribution = KNOWN[name].distribution
     if distribution is None:
         command = _MAKERS[KNOWN[name].kind]
-        return f"none is shipped; make one with bodystream-export {command}, and give --bundle {name}=PATH"
+        return (
+            f"none is shipped; train one with bodystream-train {command}, make a bundle of it with bodystream-export "
+            f"{command}, and give --bundle {name}=PATH"
+        )
     if distribution == "bodystream":
         return "pip install --force-reinstall --no-deps bodystream"
     return f"pip install {distribution}"

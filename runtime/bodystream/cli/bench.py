@@ -40,7 +40,7 @@ class Bench:
 
     bundle: BundleWords = ()
     """A bundle of your own, a folder or a zip file: flow=PATH is the light network of learned correspondence,
-    flow-full=PATH the full one, default-clothed=PATH the clothed avatar."""
+    flow-full=PATH the full one, default-clothed=PATH the clothed avatar, body=PATH the body's decoder."""
 
     save_baseline: Annotated[Path | None, optional("FILE")] = None
     """Write the figures and a description of the machine to this file."""
@@ -70,7 +70,7 @@ class Bench:
         from bodystream.device import describe_device, select_device
         from bodystream.sinks.reports.machine import describe_machine
 
-        bundles = BundleChoice.parse(self.bundle, ("flow", "flow-full", "default-clothed"))
+        bundles = BundleChoice.parse(self.bundle, ("flow", "flow-full", "default-clothed", "body"))
         # Read first: a wrong path should not cost minutes.
         baselines = [load_baseline(path) for path in self.compare]
         if self.save_baseline is not None:

@@ -82,6 +82,7 @@ class TrainBody(DeviceOptions):
         from bodystream.evaluation.progress import counted_progress
         from bodystream_training.body.data.features import cached_features
         from bodystream_training.body.data.open import open_bodies
+        from bodystream_training.body.kept import keep_bodies
         from bodystream_training.body.tasks import BodyTask
         from bodystream_training.devices import leads_here, open_fabric
         from bodystream_training.endings import tell_end
@@ -105,6 +106,8 @@ class TrainBody(DeviceOptions):
         except KeyboardInterrupt:
             console.print("stopped among the features; the same command goes on from there", soft_wrap=True)
             return EXIT_INTERRUPTED
+        if leads_here():
+            keep_bodies(self.out, bodies, features)
         console.print(
             f"to train on: {len(features.train_neutral)} neutral, {len(features.train_posed)} posed bodies of "
             f"{features.space.count} vertices; to judge by: {len(features.test_neutral)} and "

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from bodystream.body import AcapSpace
-from bodystream.body.acap import AFFINE_WEIGHT
 
 __all__ = ["AcapSurface", "rotations_of"]
 
@@ -38,17 +38,9 @@ class AcapSurface(nn.Module):
 
     def __init__(self, space: AcapSpace) -> None:
         super().__init__()
-        self._space, rings = space, space.rings
-        self._moments = torch.from_numpy(rings.moments)
-        self._plane, self._normals = torch.from_numpy(rings.plane), torch.from_numpy(rings.normals)
-        self._normal_weights = torch.from_numpy(rings.normal_weights)
-        self._start, self._end = torch.from_numpy(rings.start), torch.from_numpy(rings.end)
-        self._edges = torch.from_numpy(rings.weights[:, None] * rings.edges_m)
-        right = space.right.tocoo()
-        indices = torch.stack([torch.from_numpy(right.row).long(), torch.from_numpy(right.col).long()])
-        self._right = torch.sparse_coo_tensor(
-            indices, torch.from_numpy(right.data), right.shape, check_invariants=True
-        ).coalesce()
+        self._space = space
+        self._plane = torch.from_numpy(space.rings.plane)
+        self._pull, self._lift = _sparse(space.pull), _sparse(space.lift)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, V, 9) unscaled features to (B, V, 3) vertices [m]; their mean is at the origin."""
@@ -57,13 +49,22 @@ class AcapSurface(nn.Module):
         a, b = torch.einsum("zvij,vkj->kzvi", given, self._plane)
         normal = torch.linalg.cross(a, b)
         lifted = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-30).sqrt()
-        part = (self._normal_weights[:, None] * lifted)[..., None] * self._normals[:, None, :]
-        spread = (given @ self._moments - part).transpose(-1, -2).flatten(1, 2)  # (B, 3V, 3)
-        batch, rows, _ = spread.shape
-        wanted = (self._right @ spread.movedim(0, 1).reshape(rows, -1)).reshape(-1, batch, 3).movedim(1, 0)
-        pulled = ((given[:, self._start] + given[:, self._end]) @ self._edges[..., None])[..., 0]
-        wanted = wanted.index_add(1, self._start, AFFINE_WEIGHT * pulled)
+        wanted = _product(self._pull, given.transpose(-1, -2).flatten(1, 2)) - _product(self._lift, lifted)
         return _Solve.apply(wanted, self._space)
+
+
+def _sparse(matrix: csr_matrix) -> Tensor:
+    entries = matrix.tocoo()
+    indices = torch.stack([torch.from_numpy(entries.row).long(), torch.from_numpy(entries.col).long()])
+    return torch.sparse_coo_tensor(
+        indices, torch.from_numpy(entries.data), entries.shape, check_invariants=True
+    ).coalesce()
+
+
+def _product(matrix: Tensor, rows: Tensor) -> Tensor:
+    """(B, V, 3) for (B, N, 3)."""
+    batch, count, _ = rows.shape
+    return (matrix @ rows.movedim(0, 1).reshape(count, -1)).reshape(-1, batch, 3).movedim(1, 0)
 
 
 def rotations_of(vectors: Tensor) -> Tensor:

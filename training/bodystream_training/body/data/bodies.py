@@ -5,11 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
-
 from bodystream.types import Array, Mesh
 
-__all__ = ["BodyItem", "BodySet", "aligned"]
+__all__ = ["BodyItem", "BodySet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,7 @@ class BodySet(ABC):
     Attributes:
         reference: the mesh that all are deformations of; its vertices float64, y up [m].
         labels: (V,) the part that each vertex is in, and parts: how many there are.
+        laid_by: (V,) bool, vertices by which meshes are laid on the reference.
         items: of all meshes.
         recipe: what they are made of, as JSON; a cache of the same recipe is used again.
         thanks: what the terms of the data ask to be said.
@@ -44,6 +43,7 @@ class BodySet(ABC):
     reference: Mesh
     labels: Array
     parts: int
+    laid_by: Array
     items: list[BodyItem]
     recipe: dict[str, object]
     thanks: tuple[str, ...] = ()
@@ -55,15 +55,3 @@ class BodySet(ABC):
         Raises:
             InputError: it cannot be read, or is no body of this topology.
         """
-
-
-def aligned(vertices: Array, reference: Array, chosen: Array) -> Array:
-    """Vertices turned and moved so that the chosen ones, as the trunk, lie best on the reference's (Kabsch).
-
-    Args:
-        vertices, reference: (V, 3). chosen: (V,) bool.
-    """
-    p, q = vertices[chosen], reference[chosen]
-    left, _, right = np.linalg.svd((p - p.mean(axis=0)).T @ (q - q.mean(axis=0)))
-    left[:, 2] *= np.sign(np.linalg.det(left @ right))
-    return (vertices - p.mean(axis=0)) @ (left @ right) + q.mean(axis=0)

@@ -63,6 +63,10 @@ class BodyFeatures(Dataset):
         coarse = self.coarse_scale.scaled(self._coarse[number]).astype(np.float32)
         return torch.from_numpy(fine), torch.from_numpy(coarse)
 
+    def unscaled(self, number: int) -> Array:
+        """(V, 9) float32 features of an item."""
+        return np.array(self._fine[number])
+
     def vertices(self, number: int) -> Array:
         """(V, 3) the mesh of an item, out of its features [m]."""
         return self.space.vertices(self._fine[number])

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from bodystream.body.parts import PARTS
+from bodystream.body import PARTS, aligned
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.sources.motion import Take, find_takes
 from bodystream.types import Array
-from bodystream_training.body.data.bodies import BodyItem, BodySet, aligned
+from bodystream_training.body.data.bodies import BodyItem, BodySet
 from bodystream_training.body.data.people import People, drawn_person, neutral_rotations
 from bodystream_training.pose.splits import split_of
 
@@ -84,7 +84,7 @@ class GeneratedBodies(BodySet):
         self.people = People()
         self.reference = self.people.reference()
         self.labels, self.parts = self.people.labels, len(PARTS)
-        self._trunk = np.isin(self.labels, _TRUNK)
+        self.laid_by = np.isin(self.labels, _TRUNK)
         self.recipe = {
             "kind": "generated",
             "version": _VERSION,
@@ -99,11 +99,11 @@ class GeneratedBodies(BodySet):
         item = self.items[number]
         rest = self._rest_of(item.neutral)
         if not item.motion:
-            return aligned(self.people.posed(*rest, neutral_rotations()), self.reference.vertices, self._trunk)
+            return aligned(self.people.posed(*rest, neutral_rotations()), self.reference.vertices, self.laid_by)
         share, take = self._poses[number]
         rotations = self._rotations(take)
         pose = rotations[int(share * len(rotations))]
-        return aligned(self.people.posed(*rest, pose), self.reference.vertices, self._trunk)
+        return aligned(self.people.posed(*rest, pose), self.reference.vertices, self.laid_by)
 
     def _rest_of(self, identity: int) -> tuple[Array, Array]:
         if self._rest is None or self._rest[0] != identity:

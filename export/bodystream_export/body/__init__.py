@@ -1,0 +1,1 @@
+"""The body decoder's bundle."""
