@@ -84,6 +84,15 @@ COMMANDS: tuple[CommandEntry, ...] = (
     ),
     CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
     CommandEntry(("repose",), "bodystream.cli.repose", "Repose", "pose an avatar by a motion, to files or a browser"),
+    CommandEntry(
+        ("body", "sample"), "bodystream.cli.body", "SampleBodies", "draw bodies from a learned embedding, to a picture"
+    ),
+    CommandEntry(
+        ("body", "transfer"), "bodystream.cli.body", "TransferPose", "give a person's mesh the pose of another's"
+    ),
+    CommandEntry(
+        ("body", "interpolate"), "bodystream.cli.body", "InterpolateBodies", "make the bodies between two meshes"
+    ),
     CommandEntry(("publish",), "bodystream.cli.publish", "Publish", "write poses or surfaces to shared memory"),
     CommandEntry(
         ("serve",), "bodystream.cli.serve", "Serve", "show a surface, a body or both to any number of browsers"
