@@ -47,9 +47,9 @@ def lean_out_of_floor(skeleton: Skeleton, ground: BodyGround, rotations: Array, 
         Rotations and root; what was given where nothing is below the floor.
     """
     for number in range(_ROUNDS):
-        positions, world = forward_kinematics(skeleton.offsets_m, rotations, root_m)
-        if positions[0, 1] > 0.5 * skeleton.pelvis_height_m:
+        if root_m[1] > 0.5 * skeleton.pelvis_height_m:
             return rotations, root_m
+        positions, world = forward_kinematics(skeleton.offsets_m, rotations, root_m)
         sunk = _FLESH_M - ground.lowest_m(SEAT, rows_of(positions, world))
         early = _EARLY_RAD * (sunk / _EARLY_M + 1.0) if number == 0 else 0.0
         if max(sunk, early) <= 1e-4:

@@ -176,7 +176,10 @@ class Footwork:
                 out = rotations.copy() if out is rotations else out
                 leg_to(self._skeleton, out, positions_m[0], side, calm, world_from_joint[ankle])
         out = self._knees_up(out, rotations, positions_m[0])
-        return self._swivelled(out, positions_m[0], knee_m)
+        if out is not rotations:
+            positions_m, world_from_joint = forward_kinematics(self._skeleton.offsets_m, out, positions_m[0])
+        # knees that do not jump about the line from hip to ankle
+        return self._swivels.step(out, positions_m, world_from_joint, knee_m)
 
     def _not_too_near(self, side: int, hip: Array, ankle: Array, pelvis: Array) -> Array:
         """(3,) the ankle, moved along the floor where a knee cannot bend so far as to bring it so near to the hip."""
@@ -219,10 +222,6 @@ class Footwork:
                 out = _knee_out(upper, lower, reached)
         foot.knee_out = out
         return hip + away * (reached / far)
-
-    def _swivelled(self, out: Array, root_m: Array, most_m: float) -> Array:
-        """Knees that do not jump about the line from hip to ankle."""
-        return self._swivels.step(out, *forward_kinematics(self._skeleton.offsets_m, out, root_m), most_m)
 
     def _sunk_m(self, sole: float) -> float:
         """How far a sole at this height has to be lifted [m]."""

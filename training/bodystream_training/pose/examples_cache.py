@@ -22,7 +22,7 @@ from bodystream_training.pose.splits import SplitChoice, Splits, split_of
 
 __all__ = ["cached_examples"]
 
-_VERSION = 2
+_VERSION = 3
 
 
 def cached_examples(

@@ -180,7 +180,7 @@ class PoseFlow(nn.Module):
         for number, block in enumerate(self.blocks, start=1):
             x, change = block(x, condition)
             log_det = log_det + change
-            if supervise and number in self.config.supervised:
+            if supervise and number in self.config.supervised and number < self.config.couplings:
                 total = total + (gaussian_nll(x) - log_det) * (number / self.config.couplings)
         final = gaussian_nll(x) - log_det
         return final, total + final, x
