@@ -156,6 +156,19 @@ def test_the_chosen_points_of_the_skin_are_its_lowest(skeleton, ground):
     np.testing.assert_allclose(found, exact, atol=0.004)
 
 
+@pytest.mark.parametrize("head_m", [0.95, 1.9])
+def test_they_are_also_of_people_of_other_sizes(head_m):
+    """They are chosen once, of the body in its own proportions."""
+    other = fitted_skeleton(head_m)
+    rotations, roots, _ = walk(1.0)
+    roots = roots * (other.pelvis_height_m / roots[0, 1])
+    positions, world = forward_kinematics(other.offsets_m, rotations, roots)
+    exact, ground = SkinHeights(other).lowest_m(positions, world), BodyGround(other)
+    parts = ("left_foot", "right_foot", "left_leg", "right_leg", "seat")
+    found = [min(ground.lowest_m(part, rows) for part in parts) for rows in rows_of(positions, world)]
+    np.testing.assert_allclose(found, exact, atol=0.004)
+
+
 def test_an_elbow_does_not_jump_about_the_line_from_shoulder_to_wrist(skeleton):
     """The arm is bent, and from one pose to the next turned by half a turn about that line."""
     rotations = np.tile(np.eye(3), (2, 22, 1, 1))

@@ -73,7 +73,7 @@ def test_examples_repeat_the_motion_they_are_cut_from(examples) -> None:
 
 
 def test_people_who_stand_upright_are_cut_twice_as_often() -> None:
-    """A clip of one second at 60 Hz gives 20 examples, as it is and mirrored; one on one leg no more, nor one who sits."""
+    """A second at 60 Hz gives 20 examples, as it is and mirrored; of one leg, in the air, on the floor no more."""
     still = np.zeros((60, 22, 4), np.float32)
     still[..., 3] = 1.0
     skeleton = person()

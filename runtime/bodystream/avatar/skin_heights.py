@@ -9,7 +9,7 @@ from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig
 from bodystream.geometry.skeleton import JOINTS, Skeleton
 from bodystream.geometry.skinning import influences
-from bodystream.types import Array
+from bodystream.types import Array, SkinnedMesh
 
 __all__ = ["SkinHeights", "rows_of"]
 
@@ -23,15 +23,16 @@ class SkinHeights:
     one sparse product gives those of all vertices in many poses, exactly.
 
     Args:
-        skeleton: the person's proportions.
+        skeleton: the person's proportions; None for the body's own.
+        rig: the body, or some of its vertices; default: the shipped one.
 
     Raises:
         InputError: a skeleton that no body has; see `fit_rig`.
         BundleError: the shipped body is missing or damaged.
     """
 
-    def __init__(self, skeleton: Skeleton) -> None:
-        skin = fit_rig(load_rig(), skeleton).skin
+    def __init__(self, skeleton: Skeleton | None = None, rig: SkinnedMesh | None = None) -> None:
+        skin = fit_rig(load_rig() if rig is None else rig, skeleton).skin
         bones, weights, _ = influences(skin)
         self.bones: Array = bones[np.arange(len(bones)), weights.argmax(axis=1)]
         """(V,) the bone that moves each vertex most."""

@@ -27,7 +27,7 @@ class PersonEaser:
     """On the way from one person to another, whose lengths are reached within a time.
 
     Args:
-        start, end: the persons; where both have a ground, that of `end` is like that of `start`.
+        start, end: the persons.
         lasts_s: how long it takes [s]; 0 = no time.
     """
 

@@ -179,17 +179,14 @@ class PoseEstimator:
         self._refiner = PoseRefiner(skeleton, self.config.refinement) if self.config.refine else None
         self._chooser = HypothesisChooser(skeleton, self.config.choice)
         self._coming = None
-        self._become(self._known(skeleton, None))
+        self._become(self.known_person(skeleton))
 
     def known_person(self, skeleton: Skeleton) -> KnownPerson:
         """What `ease_person` takes of a person; it takes longer than a sample may, and any thread may do it."""
-        return self._known(skeleton, self._ground)
-
-    def _known(self, skeleton: Skeleton, like: BodyGround | None) -> KnownPerson:
         if self._feet is None:
             return KnownPerson(skeleton, None)
         try:
-            return KnownPerson(skeleton, BodyGround(skeleton, like))
+            return KnownPerson(skeleton, BodyGround(skeleton))
         except InputError:  # somebody whom the shipped body cannot be has joints to stand on, and no soles
             return KnownPerson(skeleton, None)
 

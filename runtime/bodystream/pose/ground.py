@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
+from bodystream.avatar.rig import load_rig
 from bodystream.avatar.skin_heights import SkinHeights
-from bodystream.geometry.skeleton import JOINT_INDEX, Skeleton
-from bodystream.types import Array
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton
+from bodystream.types import Array, Mesh, SkinnedMesh
 
 __all__ = ["SEAT", "SIDES", "BodyGround"]
 
@@ -27,26 +30,26 @@ _BONES = {
 class BodyGround:
     """Heights of the lowest point of each part of the skin, from a few hundred of its 13,492 vertices.
 
-    Kept are, of the vertices that a bone moves most, the outermost along 80 directions; what is left out is lower by
-    a few millimetres at most.
+    Kept are, of the vertices that a bone moves most, the outermost along 80 directions of the body in its own
+    proportions; what is left out is lower by a few millimetres at most. A person may change in the middle of a
+    recording: only what is kept is fitted to new proportions.
 
     Args:
         skeleton: the person's proportions.
-        like: of another person, whose points are kept; `towards` leads from one to the other.
 
     Raises:
         InputError: a skeleton that the shipped body cannot take on.
     """
 
-    def __init__(self, skeleton: Skeleton, like: BodyGround | None = None) -> None:
-        heights = SkinHeights(skeleton)
-        self._chosen = _outermost(heights, len(skeleton.offsets_m)) if like is None else like._chosen
-        self._parts = {part: heights.matrix[points].toarray() for part, points in self._chosen.items()}
+    def __init__(self, skeleton: Skeleton) -> None:
+        heights = SkinHeights(skeleton, _outermost())
+        self._parts: dict[str, Array] = {}
+        for part, names in _BONES.items():
+            of_part = np.isin(heights.bones, [JOINT_INDEX[name] for name in names])
+            self._parts[part] = heights.matrix[np.flatnonzero(of_part)].toarray()
 
     def towards(self, other: BodyGround, share: float) -> BodyGround:
-        """Of somebody on the way to another person: 0 = this one, 1 = the other; that one where it is not like this."""
-        if other._chosen is not self._chosen:
-            return other
+        """Of somebody on the way to another person: 0 = this one, 1 = the other."""
         out = copy(self)
         out._parts = {part: rows + share * (other._parts[part] - rows) for part, rows in self._parts.items()}
         return out
@@ -60,20 +63,25 @@ class BodyGround:
         return float((self._parts[part] @ rows).min())
 
 
-def _outermost(heights: SkinHeights, bones: int) -> dict[str, Array]:
-    """Of each part, the vertices that can be the lowest."""
-    matrix, directions = heights.matrix, _sphere(_DIRECTIONS)
-    outermost: dict[int, Array] = {}
-    for bone in range(bones):
+@functools.cache
+def _outermost() -> SkinnedMesh:
+    """Those vertices of the shipped body, without faces."""
+    rig = load_rig()
+    heights = SkinHeights(rig=rig)
+    directions = _sphere(_DIRECTIONS)
+    # the lowest of all stays: feet are made as high as it is below the toes
+    kept = [np.array([rig.mesh.vertices[:, 1].argmin()])]
+    for bone in range(len(JOINTS)):
         of_bone = np.flatnonzero(heights.bones == bone)
         if not len(of_bone):
-            outermost[bone] = of_bone
             continue
         # Seen from the bone: the sum over a vertex's bones of weight and place, which is the place where all agree.
-        terms = matrix[of_bone][:, 4 * bone : 4 * bone + 4].toarray()
+        terms = heights.matrix[of_bone][:, 4 * bone : 4 * bone + 4].toarray()
         places = terms[:, :3] / np.maximum(terms[:, 3:], 1e-6)
-        outermost[bone] = of_bone[np.unique((places @ directions.T).argmax(axis=0))]
-    return {part: np.concatenate([outermost[JOINT_INDEX[name]] for name in names]) for part, names in _BONES.items()}
+        kept.append(of_bone[np.unique((places @ directions.T).argmax(axis=0))])
+    index = np.unique(np.concatenate(kept))
+    mesh = Mesh(rig.mesh.vertices[index], np.zeros((0, 3), np.int32))
+    return replace(rig, mesh=mesh, bones=rig.bones[index], weights=rig.weights[index])
 
 
 def _sphere(count: int) -> Array:

@@ -154,7 +154,9 @@ def _upright(clip: MotionClip, frames: Array, stride: int) -> Array:
         skeleton.offsets_m, clip.rotation_matrices(), clip.root_positions_m.astype(np.float64)
     )
     height = positions[between, DEVICES[0], 1]
-    return between[foot_contacts(positions, clip.rate_hz, skeleton)[between].all(-1) & (height > 0.9 * skeleton.stature_m)]
+    return between[
+        foot_contacts(positions, clip.rate_hz, skeleton)[between].all(-1) & (height > 0.9 * skeleton.stature_m)
+    ]
 
 
 def _examples_of(clip: MotionClip, frames: Array, ages: Sequence[int], person: int) -> dict[str, Array]:
