@@ -282,6 +282,42 @@ def test_hands_swapped(name):
     assert_same_poses(checked, samples)
 
 
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_controllers_that_are_exchanged_in_the_middle_are_told_at_once(shared_data, name):
+    samples = recording(shared_data, name).samples
+    middle = len(samples) // 2
+    both = [k for k in range(middle, len(samples)) if samples[k].left and samples[k].right]
+    exchanged = next(k for k in both if k - 1 in both)
+    checker = SampleChecker()
+    checked = [checker.check(swapped(s) if k >= exchanged else s) for k, s in enumerate(samples)]
+    flagged = [k for k, result in enumerate(checked) if "hands_swapped" in result.flags]
+    # where the sides were not sure yet, as soon as they are
+    assert exchanged <= flagged[0] <= exchanged + 60 and "hands_swapped" in checked[-1].flags
+    assert "--swap-hands" in checker.warnings[0]
+
+
+def test_controllers_that_are_exchanged_and_given_back_are_no_longer_told():
+    samples = samples_of(motion("walking", 10.0))
+    checker = SampleChecker()
+    checked = [checker.check(swapped(s) if 700 <= k < 850 else s) for k, s in enumerate(samples)]
+    flagged = [k for k, result in enumerate(checked) if "hands_swapped" in result.flags]
+    assert flagged == list(range(700, 850))
+
+
+def test_hands_that_cross_slowly_are_not_exchanged():
+    """Each comes to where the other one was, but not from one sample to the next."""
+    checker = SampleChecker()
+    for k in range(300):
+        apart = 0.3 * np.cos(k / 15.0) if k > 200 else 0.3
+        sample = standing(k * 11_111_111, k)
+        left, right = (
+            replace(device, position_m=np.array([side * apart, 1.2, -0.4]))
+            for device, side in ((sample.left, -1.0), (sample.right, 1.0))
+        )
+        result = checker.check(replace(sample, left=left, right=right))
+        assert "hands_swapped" not in result.flags
+
+
 def test_hands_swapped_with_the_option_by_mistake_is_found_too():
     checker, _ = run(samples_of(walking(10.0)), HeadsetOptions(swap_hands=True))
     assert set(checker.counts) == {"hands_swapped"}

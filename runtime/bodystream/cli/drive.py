@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Drive"]
 
+_TO_DO = {
+    "floor": "lay a hand, or the controller in it, on the floor for a second",
+    "T": "stand upright for two seconds, arms level to the sides",
+    "I": "stand upright for two seconds, arms hanging",
+    "auto": "stand upright for two seconds, arms level or hanging",
+}
+"""What a person does for each step of a calibration."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drive(RunOptions):
@@ -68,14 +76,18 @@ class Drive(RunOptions):
     hypotheses: int = 1
     """Poses that the network is asked for per sample; with more than one, joints get an uncertainty."""
 
-    calibrate: Annotated[Literal["auto", "T", "I"] | None, optional("{auto,T,I}")] = None
-    """Measure the person from the first two seconds: stand upright with the arms level (T) or hanging (I)."""
+    calibrate: Annotated[tuple[Literal["floor", "auto", "T", "I"], ...], optional("{floor,auto,T,I} ...")] = ()
+    """Measure the person from the first two seconds: stand upright with the arms level (T) or hanging (I). With floor,
+    as in --calibrate floor T, the real floor before that: lay a hand or its controller on it for a second."""
 
     calibration: Annotated[Path | None, optional("FILE")] = None
     """Proportions of the person: read from this file; with --calibrate they are written there instead."""
 
     height: Annotated[float | None, optional("METRES")] = None
     """The person's height, where nothing was calibrated; default: guessed from how high the head is seen."""
+
+    floor: float = 0.0
+    """Height of the floor above what the headset calls 0, in metres, as --calibrate floor found it."""
 
     units: Literal["auto", "m", "cm", "mm"] = "auto"
     """Of the headset's positions."""
@@ -131,7 +143,7 @@ class Drive(RunOptions):
             raise ConfigurationError(f"--rig {self.rig} is of the files of --out: give --out FOLDER, too")
         if self.height is not None and not 1.0 <= self.height <= 2.3:
             raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
-        if self.calibration is not None and self.calibrate is not None:
+        if self.calibration is not None and self.calibrate:
             check_output(self.calibration, "--calibration")
         self.check()
         from bodystream.cli.status_line import StatusLine
@@ -187,10 +199,9 @@ class Drive(RunOptions):
             on_kernel_build=line.building,
         )
         with ending(session):
-            if self.calibrate is not None:
-                arms = {"T": "arms level to the sides", "I": "arms hanging", "auto": "arms level or hanging"}
-                line.print(f"calibrating: stand upright for two seconds, {arms[self.calibrate]}")
-                session.calibrate(self.calibrate)
+            if self.calibrate:
+                line.print(f"calibrating: {', then '.join(_TO_DO[pose] for pose in self.calibrate)}")
+                session.calibrate(*self.calibrate)
             if self.record is not None:
                 record_beside(session, self.record, notes.tell)
             if self.out is not None:
@@ -210,7 +221,7 @@ class Drive(RunOptions):
                 json=self.json,
                 bounded=self.frames is not None,
             )
-        if self.calibrate is not None and self.calibration is not None and not stored and code == 0:
+        if self.calibrate and self.calibration is not None and not stored and code == 0:
             raise InputError(
                 f"{self.calibration} was not written: nobody was measured, or it could not be saved (see above); hold "
                 "the pose for two seconds with head and both hands tracked, and start again"
@@ -271,7 +282,7 @@ class Drive(RunOptions):
         from bodystream.sources.headset.checks import HeadsetOptions
 
         stored = None
-        if self.calibration is not None and self.calibrate is None:
+        if self.calibration is not None and not self.calibrate:
             if not self.calibration.is_file():
                 raise ConfigurationError(
                     f"--calibration {self.calibration} is not a file: measure the person with --calibrate first"
@@ -304,4 +315,5 @@ class Drive(RunOptions):
             bundles=bundles,
             calibration=stored,
             height_m=self.height,
+            floor_m=self.floor,
         )

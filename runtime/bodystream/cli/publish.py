@@ -51,8 +51,8 @@ class Publish:
     height: Annotated[float | None, optional("METRES")] = None
     """With --headset: the person's height."""
 
-    calibrate: Annotated[Literal["auto", "T", "I"] | None, optional("{auto,T,I}")] = None
-    """With --headset: measure the person from the first two seconds, arms level (T) or hanging (I)."""
+    calibrate: Annotated[tuple[Literal["floor", "auto", "T", "I"], ...], optional("{floor,auto,T,I} ...")] = ()
+    """With --headset: measure the person from the first two seconds, arms level (T) or hanging (I), or the floor."""
 
     calibration: Annotated[Path | None, optional("FILE")] = None
     """With --headset: proportions of the person, read from this file; with --calibrate written there."""
@@ -104,7 +104,7 @@ class Publish:
             ).run()
         assert self.source is not None
         given = {"--avatar": self.avatar != "default", "--height": self.height is not None}
-        given |= {"--calibrate": self.calibrate is not None, "--calibration": self.calibration is not None}
+        given |= {"--calibrate": bool(self.calibrate), "--calibration": self.calibration is not None}
         for option, is_given in given.items():
             if is_given:
                 raise ConfigurationError(f"{option} is of a driven body, and --source is a camera: leave one away")

@@ -52,6 +52,9 @@ class Serve:
     calibration: Annotated[Path | None, optional("FILE")] = None
     """Proportions of the person, read from this file."""
 
+    floor: float = 0.0
+    """Height of the floor above what the headset calls 0, in metres; drive --calibrate floor measures it."""
+
     mask: Literal["auto", "given", "find", "all"] = "auto"
     """Foreground of the camera's frames, as of live."""
 
@@ -237,6 +240,7 @@ class Serve:
             bundles=BundleChoice.parse(self.bundle, ("pose", "person", "flow", "flow-full")),
             calibration=stored,
             height_m=self.height,
+            floor_m=self.floor,
         )
         source = open_headset(self.headset, realtime=True, on_status=line.print, server=server)
         stack.callback(source.close)

@@ -9,12 +9,14 @@ import numpy as np
 from bodystream.errors import ConfigurationError, InputError, excerpt
 from bodystream.geometry.skeleton import Skeleton
 from bodystream.pose.calibration import Calibration, fitted_skeleton
+from bodystream.pose.floor import FloorFinder
 from bodystream.pose.measuring import CalibrationConfig, calibrate
 from bodystream.pose.observation import JointTargets
 
 __all__ = ["CalibrationPose", "Person", "StatureEstimator"]
 
-CalibrationPose = Literal["auto", "T", "I"]
+CalibrationPose = Literal["floor", "auto", "T", "I"]
+"""What is measured: the floor, by a hand that is laid on it, or a person in a pose."""
 
 _GUESS_EVERY = 90
 """Samples between two looks at the guessed stature."""
@@ -76,6 +78,8 @@ class Person:
     Attributes:
         skeleton: to begin with.
         calibration: the last one that was given, guessed or measured, or None.
+        floor_m: height of the floor above what the samples call 0 [m]; samples are to be lowered by as much from when
+            it changes, which is for the caller to do (`pose.floor.lowered`).
     """
 
     def __init__(
@@ -99,7 +103,10 @@ class Person:
         else:
             self.skeleton = fitted_skeleton(self._guessed_m if head_height_m is None else head_height_m)
         self._hold_s, self._config = hold_s, config
+        self.floor_m = 0.0
+        self._floor: FloorFinder | None = None  # while one is looked for
         self._samples: list[JointTargets] | None = None  # of the pose that is being held
+        self._poses: tuple[CalibrationPose, ...] = ()  # after this one
         self._pose: CalibrationPose = "auto"
         self._failed = 0
         self._waits_from_ns: int | None = None  # of a calibration that cannot begin
@@ -108,21 +115,35 @@ class Person:
 
     @property
     def measuring(self) -> bool:
-        """Whether a calibration pose is being measured."""
-        return self._samples is not None
+        """Whether a calibration pose, or the floor, is being measured."""
+        return self._samples is not None or self._floor is not None
 
-    def measure(self, pose: CalibrationPose = "auto") -> None:
+    def measure(self, *poses: CalibrationPose) -> None:
         """Measure the person, in a T- or I-pose, from the seconds after head and both hands are tracked.
 
         Where that fails, it is tried again a few times; the notes tell.
 
+        Args:
+            poses: one after the other, default `auto`; with `floor` a hand, or the controller in it, is waited for that
+                lies on the floor for a second.
+
         Raises:
             ConfigurationError: there is no such pose.
         """
-        if pose not in get_args(CalibrationPose):
-            known = ", ".join(get_args(CalibrationPose))
-            raise ConfigurationError(f"a calibration pose is one of {known}, got {excerpt(pose)}")
-        self._pose, self._failed = pose, 0
+        for pose in poses:
+            if pose not in get_args(CalibrationPose):
+                known = ", ".join(get_args(CalibrationPose))
+                raise ConfigurationError(f"a calibration pose is one of {known}, got {excerpt(pose)}")
+        self._poses = poses or ("auto",)
+        self._next()
+
+    def _next(self) -> None:
+        """Begin with the pose that is next, if any."""
+        self._samples = self._floor = None
+        if not self._poses:
+            return
+        self._pose, *rest = self._poses
+        self._poses, self._failed = tuple(rest), 0
         self._begin()
 
     def restart(self) -> None:
@@ -141,7 +162,9 @@ class Person:
 
     def step(self, joints: JointTargets) -> Calibration | None:
         """Take in one sample; a calibration where the person is another one than thought from now on."""
-        if self._samples is not None:
+        if self._floor is not None:
+            found = self._look_for_floor(self._floor, joints)
+        elif self._samples is not None:
             found = self._hold(joints)
         elif self._guesses:
             found = self._guess(joints)
@@ -161,6 +184,7 @@ class Person:
             return None
         samples, self._samples = self._samples, None
         try:
+            assert self._pose != "floor"
             found = calibrate(samples, self._pose, self._config)
         except InputError as error:
             self._notes.append(f"not calibrated: {error}")
@@ -173,7 +197,30 @@ class Person:
                 self._notes.append("no calibration is tried again: driving goes on with what was known before")
             return None
         self._guesses = False
+        self._next()
         return found
+
+    def _look_for_floor(self, floor: FloorFinder, joints: JointTargets) -> Calibration | None:
+        found_m = floor.step(joints)
+        if found_m is not None:
+            self.floor_m += found_m
+            # Heights that were seen until now were above another floor.
+            self.forget_heights()
+            side = "below" if found_m < 0.0 else "above"
+            self._notes.append(
+                f"the floor is {100 * abs(found_m):.0f} cm {side} where the headset has it; heights are above the real "
+                f"one from now on (--floor {self.floor_m:.2f} says so from the start)"
+            )
+        elif floor.given_up:
+            self._notes.append(
+                f"the floor was not measured: no hand lay still on it for {floor.config.hold_s:g} s within "
+                f"{floor.config.patience_s:g} s; lay a controller, or the hand itself, on the floor, where the headset "
+                "sees it"
+            )
+        else:
+            return None
+        self._next()
+        return None
 
     def _guess(self, joints: JointTargets) -> Calibration | None:
         self._stature.push(joints)
@@ -187,7 +234,11 @@ class Person:
         return self._stature.calibration()
 
     def _begin(self) -> None:
-        self._samples, self._waits_from_ns, self._told_to_wait = [], None, False
+        self._waits_from_ns, self._told_to_wait = None, False
+        if self._pose == "floor":
+            self._floor = FloorFinder()
+        else:
+            self._samples = []
 
     def _wait(self, t_ns: int) -> None:
         if self._waits_from_ns is None:

@@ -22,6 +22,7 @@ from bodystream.pose.calibration import Calibration, head_height_of
 from bodystream.pose.chooser import Constraint
 from bodystream.pose.easing import KnownPerson
 from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
+from bodystream.pose.floor import lowered
 from bodystream.pose.measuring import CalibrationConfig
 from bodystream.pose.observation import JointTargets, joints_of_sample
 from bodystream.pose.person import Person
@@ -65,6 +66,7 @@ class DriveConfig:
         calibration: of the person; None guesses the stature from how high the head was seen.
         skeleton: the person's, where the source knows it; poses are then compared with its truth.
         height_m: of the person, to the top of the head, where it is known and nothing was calibrated: 1.0 to 2.3 [m].
+        floor_m: height of the floor above what the headset calls 0, where that is known to be wrong [m].
         calibrate_s: how long a calibration pose is held [s].
         measuring: what is accepted as a calibration pose.
         prediction: of `pose_at`.
@@ -79,6 +81,7 @@ class DriveConfig:
     calibration: Calibration | None = None
     skeleton: Skeleton | None = None
     height_m: float | None = None
+    floor_m: float = 0.0
     calibrate_s: float = 2.0
     measuring: CalibrationConfig = CalibrationConfig()
     prediction: PredictionConfig = PredictionConfig()
@@ -87,6 +90,8 @@ class DriveConfig:
     def __post_init__(self) -> None:
         if self.height_m is not None and not 1.0 <= self.height_m <= 2.3:
             raise ConfigurationError(f"a person's height must be 1.0 to 2.3 metres, got {self.height_m}")
+        if not -3.0 <= self.floor_m <= 3.0:
+            raise ConfigurationError(f"the floor must be within 3 m of where the headset has it, got {self.floor_m}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class DriveResult:
     """What came of one sample; the surface is the avatar's.
 
     Attributes:
-        sample: as checked and corrected.
+        sample: as checked and corrected, above the real floor.
         joints: head and hands of it, as joints of the skeleton.
         pose: with the flags of the checks.
         joints_m: (22, 3) in the world [m].
@@ -155,6 +160,7 @@ class Driver:
             hold_s=self.config.calibrate_s,
             config=self.config.measuring,
         )
+        self._floor_m = self.person.floor_m = self.config.floor_m
         self._last: BodyPose | None = None
         self._unposed: BodyPose | None = None  # what the avatar's surface was not brought to yet
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
@@ -271,7 +277,7 @@ class Driver:
             checked = self.checker.check(sample)
         if checked.sample is None:
             return None
-        sample = checked.sample
+        sample = lowered(checked.sample, self._floor_m)
         self._take_avatar()
         if checked.reread:
             self.person.forget_heights()
@@ -284,6 +290,11 @@ class Driver:
             found = self.person.step(joints)
             if found is not None:
                 self._fit(found)
+            if self.person.floor_m != self._floor_m:
+                self._floor_m = self.person.floor_m
+                self.restart()  # everything jumps
+                sample = lowered(checked.sample, self._floor_m)
+                joints = joints_of_sample(sample)
             pose = self._last = self.estimator.pose(joints)
         except BodystreamError as error:  # of one sample: the next ones may do
             failure = error

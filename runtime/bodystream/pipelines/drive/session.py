@@ -194,10 +194,13 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
                 raise NotReadyError("no sample was posed yet, so there is no surface: push one, or wait for the source")
             return self._driver.posed_mesh()
 
-    def calibrate(self, pose: CalibrationPose = "auto") -> None:
+    def calibrate(self, *poses: CalibrationPose) -> None:
         """Measure the person, in a T- or I-pose, from the seconds after head and both hands are tracked.
 
         Where that fails, it is tried again a few times, which `on_note` tells; `on_calibrated` has what was found.
+
+        Args:
+            poses: `auto` (the default), `T`, `I`; or `floor`, as soon as a hand lies on it, and others after that.
 
         Raises:
             ConfigurationError: there is no such pose.
@@ -205,7 +208,7 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
         """
         with self._turn():
             self._refuse_closed()
-            self._driver.person.measure(pose)
+            self._driver.person.measure(*poses)
 
     def _calibrated(self, found: Calibration) -> None:
         self._notifier.note(self._on_calibrated, found, "on_calibrated")

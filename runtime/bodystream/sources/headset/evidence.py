@@ -33,6 +33,8 @@ _IN_REACH_M, _OUT_OF_REACH_M = 0.72, 0.80
 # 0.3 m, arms that hang are further apart.
 _CROSSED_M, _CROSSED_WEIGHT = (0.0, 0.05, 0.25, 0.30, 0.45), (0.0, 0.0, 0.15, 0.15, 0.6)
 _REACH_WEIGHT = 0.4
+# Hands at least so far apart that are each where the other one was, within a fraction of that, were exchanged.
+_EXCHANGED_APART_M, _EXCHANGED_WITHIN = 0.25, 0.3
 
 
 class _Verdict:
@@ -50,6 +52,10 @@ class _Verdict:
         factor = _STAY if self.holds else _MAJORITY
         self.holds = self._pro_s > self._enough_s and self._pro_s > factor * self._contra_s
 
+    def reverse(self) -> None:
+        """What was for it is against it from now on."""
+        self._pro_s, self._contra_s = self._contra_s, self._pro_s
+
 
 class BodyEvidence:
     """Verdicts on a stream in metres, right-handed, with unit quaternions."""
@@ -59,12 +65,15 @@ class BodyEvidence:
         self._crossed = _Verdict(_ENOUGH_S)
         self._tilted = _Verdict(_TILTED_ENOUGH_S)
         self._last_place: tuple[float, float] | None = None
+        self._last_hands: tuple[list[float], list[float]] | None = None
 
     def add(
         self, head: TrackedDevice, left: TrackedDevice | None, right: TrackedDevice | None, dt_s: float
     ) -> list[str]:
         """Add one sample, `dt_s` seconds after the one before, and return the flags that hold now."""
         whole = 0.0 < dt_s <= _MAX_STEP_S
+        if self._exchanged(left, right, whole):
+            self._crossed.reverse()
         dt_s = min(dt_s, _MAX_STEP_S)
         qx, qy, qz, qw = head.rotation_xyzw.tolist()
         up = 1.0 - 2.0 * (qx * qx + qz * qz)
@@ -92,6 +101,20 @@ class BodyEvidence:
         elif self._crossed.holds:
             flags.append("hands_swapped")
         return flags
+
+    def _exchanged(self, left: TrackedDevice | None, right: TrackedDevice | None, whole: bool) -> bool:
+        """Whether each hand is where the other one was a sample ago, as where a runtime assigns controllers anew."""
+        last, self._last_hands = self._last_hands, None
+        if left is None or right is None:
+            return False
+        now = left.position_m.tolist(), right.position_m.tolist()
+        self._last_hands = now
+        if last is None or not whole:
+            return False
+        apart = math.dist(*last)
+        return apart > _EXCHANGED_APART_M and (
+            max(math.dist(now[0], last[1]), math.dist(now[1], last[0])) < _EXCHANGED_WITHIN * apart
+        )
 
     def _add_backwards(self, places: list[tuple[float, float, float]], speed_m_s: float, dt_s: float) -> None:
         """People walk ahead and raise their hands before them."""
