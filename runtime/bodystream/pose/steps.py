@@ -57,7 +57,7 @@ class FootworkConfig:
     lift_m: float = 0.06
     longest_pull_m: tuple[float, float] = (0.25, 0.5)
     speed_m_s: float = 3.2
-    head_m_s: float = 1.8
+    head_m_s: float = 0.6
     knee_m_s: float = 1.5
     depth_m: float = 0.005
     settle_m_s: float = 0.3
