@@ -60,7 +60,7 @@ def test_the_body_comes_to_the_new_lengths_without_a_jump(start: Skeleton, end: 
     )
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1)[20:]
     elbows = [JOINT_INDEX[f"{side}_elbow"] for side in ("left", "right")]
-    assert np.delete(steps, elbows, axis=1).max() < 0.02 and steps.max() < 0.04, "arms are straight, elbows give way"
+    assert np.delete(steps, elbows, axis=1).max() < 0.025 and steps.max() < 0.04, "arms are straight, elbows give way"
     wanted = joints_of_sample(samples[0]).positions_m
     met = np.linalg.norm(np.array(joints)[20:, [HEAD, LEFT_HAND, RIGHT_HAND]] - wanted, axis=-1)
     assert met[:, 0].max() < 0.01, "the head is met all the while, as far as short arms let it"
