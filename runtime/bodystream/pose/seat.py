@@ -26,7 +26,7 @@ _ARMS = tuple((JOINT_INDEX[f"{side}_collar"], JOINT_INDEX[f"{side}_shoulder"]) f
 _AHEAD = np.array([0.0, 0.0, -1.0])
 _BACKWARDS = 0.15
 """How much the way backwards counts beside the lean that there is, which is a sine."""
-_FLESH_M = 0.02
+_FLESH_M = 0.045
 """The thighs' flesh, which sits beside the pelvis, is so much lower than what the pelvis carries."""
 _EARLY_M, _EARLY_RAD = 0.12, 0.35
 """So far above the floor the lean begins, and so far from upright it is on the floor: a trunk that is upright until it

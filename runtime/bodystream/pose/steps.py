@@ -30,8 +30,11 @@ _LEGS = tuple(tuple(JOINT_INDEX[f"{side}_{part}"] for part in ("hip", "knee", "a
 _EARLY, _ROOM = 1.6, 1.28
 """From so many times the smallest distance of ankle and hip on, feet make room; with that, at least as much as the
 circle asks for at every height."""
-_HURRY = 4.0
-"""How much faster a foot may be, times what the head is too fast to be slow."""
+_HURRY = 2.5
+"""How much faster a foot may be, times what the head is too fast to be slow: of who walks, the foot that swings is
+about three times as fast as the head."""
+_CLEAR_M = 0.01
+"""Knees are lifted so far above the floor, as what is done to legs after that lowers them a little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +286,7 @@ class Footwork:
         positions, world = forward_kinematics(self._skeleton.offsets_m, out, root_m)
         rows = rows_of(positions, world)
         for side, (hip, knee, ankle, _) in enumerate(_LEGS):
-            sunk = -ground.lowest_m(f"{SIDES[side]}_leg", rows)
+            sunk = _CLEAR_M - ground.lowest_m(f"{SIDES[side]}_leg", rows)
             if sunk <= 0.0:
                 continue
             angle = _swivel_up(positions[hip], positions[knee], positions[ankle], sunk)
