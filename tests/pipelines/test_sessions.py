@@ -548,7 +548,7 @@ def test_a_sink_without_publish_is_no_sink() -> None:
 
 def test_a_closed_session_opens_and_measures_nothing(samples: list[HeadsetSample]) -> None:
     capture, drive = CaptureSession(device=DEVICE), DriveSession(config=CONFIG, device=DEVICE)
-    with pytest.raises(ConfigurationError, match="one of auto, T, I, got 'bogus'"):
+    with pytest.raises(ConfigurationError, match="one of floor, auto, T, I, got 'bogus'"):
         drive.calibrate("bogus")  # type: ignore[arg-type]
     for session in (capture, drive):
         session.close()
