@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bodystream.cli.drive import Drive
 from bodystream.errors import ConfigurationError
+from bodystream.pose.calibration import Calibration
 from bodystream.pose.floor import FloorConfig, FloorFinder, lowered
 from bodystream.pose.observation import JointTargets
 from bodystream.pose.person import Person
@@ -123,3 +126,27 @@ def test_lowered_samples_move_all_that_they_hold() -> None:
         change = getattr(moved, side).position_m - getattr(sample, side).position_m
         np.testing.assert_allclose(change, (0.0, -0.1, 0.0), atol=1e-12)
     np.testing.assert_allclose(moved.truth.root_position_m - sample.truth.root_position_m, (0, -0.1, 0), atol=1e-6)
+
+
+def test_a_pose_that_is_given_up_does_not_keep_the_floor_from_being_measured() -> None:
+    person = Person(hold_s=0.2)
+    person.measure("T", "floor")
+    for k in range(400):  # walks, which is no pose
+        person.step(
+            joints(k, 1.6 + 0.2 * np.sin(k / 9), np.array([-0.25, 0.75, 0.01 * k]), np.array([0.25, 0.75, 0.0]))
+        )
+        if any(note.startswith("no calibration is tried again") for note in person.notes()):
+            break
+    assert person.measuring
+    for seen in kneeling(1.5, 0.1):
+        person.step(replace(seen, t_ns=seen.t_ns + 10**10))
+    assert person.floor_m == pytest.approx(0.1, abs=0.002) and not person.measuring
+
+
+def test_the_floor_alone_is_measured_for_a_person_who_was_measured_before(tmp_path: Path) -> None:
+    stored = tmp_path / "me.json"
+    known = Calibration.of("T", 1.62, 1.05)
+    known.save(stored)
+    floor = Drive(headset="openxr", calibrate=("floor",), calibration=stored)
+    assert floor._config().calibration == known
+    assert Drive(headset="openxr", calibrate=("floor", "T"), calibration=stored)._config().calibration is None

@@ -143,7 +143,7 @@ class Drive(RunOptions):
             raise ConfigurationError(f"--rig {self.rig} is of the files of --out: give --out FOLDER, too")
         if self.height is not None and not 1.0 <= self.height <= 2.3:
             raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
-        if self.calibration is not None and self.calibrate:
+        if self.calibration is not None and self._measures_person:
             check_output(self.calibration, "--calibration")
         self.check()
         from bodystream.cli.status_line import StatusLine
@@ -154,6 +154,11 @@ class Drive(RunOptions):
             start_warp()
             use_one_opencv_thread()
             return self._run(select_device(self.device), line, stack)
+
+    @property
+    def _measures_person(self) -> bool:
+        """Whether `calibration` is written: the floor alone is of the room, and the person is read from there."""
+        return any(pose != "floor" for pose in self.calibrate)
 
     def _run(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> int:
         from bodystream.pipelines.drive.files import DriveFiles
@@ -221,7 +226,7 @@ class Drive(RunOptions):
                 json=self.json,
                 bounded=self.frames is not None,
             )
-        if self.calibrate and self.calibration is not None and not stored and code == 0:
+        if self._measures_person and self.calibration is not None and not stored and code == 0:
             raise InputError(
                 f"{self.calibration} was not written: nobody was measured, or it could not be saved (see above); hold "
                 "the pose for two seconds with head and both hands tracked, and start again"
@@ -282,7 +287,7 @@ class Drive(RunOptions):
         from bodystream.sources.headset.checks import HeadsetOptions
 
         stored = None
-        if self.calibration is not None and not self.calibrate:
+        if self.calibration is not None and not self._measures_person:
             if not self.calibration.is_file():
                 raise ConfigurationError(
                     f"--calibration {self.calibration} is not a file: measure the person with --calibrate first"

@@ -195,6 +195,7 @@ class Person:
                 self._notes.append(f"calibrating again ({again}): {self._hold_s:g} seconds from now")
             else:
                 self._notes.append("no calibration is tried again: driving goes on with what was known before")
+                self._next()
             return None
         self._guesses = False
         self._next()
