@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 import tyro
+from rich.console import Console
 
 from bodystream.bundles import Bundle, GraphSection, Signature, TensorSpec, open_bundle
 from bodystream.engines import Engine, available_providers, load_onnxruntime, open_engine, signature_of
@@ -20,8 +21,9 @@ from bodystream.errors import BundleError, ConfigurationError, DeviceError
 from bodystream.sinks.reports.machine import describe_machine
 from bodystream.types import Array
 from bodystream_export.bundle import write_graphs
+from bodystream_export.place import Place
 
-__all__ = ["Measure", "measure_graphs"]
+__all__ = ["Measure", "measure_and_put", "measure_graphs"]
 
 _WARM_UP = 20
 
@@ -86,6 +88,25 @@ def measure_graphs(bundle: Bundle, runs: int) -> tuple[dict[str, GraphSection], 
         times = _times(bundle, file, section, runs, notes)
         graphs[file] = msgspec.structs.replace(section, providers=times, measured_on=_machine())
     return graphs, notes
+
+
+def measure_and_put(bundle: Bundle, folder: Path, place: Place, runs: int, console: Console, more: str = "") -> int:
+    """The end of every export: the providers of this machine measured, the bundle put where it was wanted, and told.
+
+    Args:
+        folder: where the bundle was made.
+        more: to say beside its size.
+
+    Returns:
+        Bytes of the bundle's files.
+    """
+    graphs, notes = measure_graphs(bundle, runs)
+    write_graphs(folder, graphs)
+    for note in dict.fromkeys(notes):  # graphs lack the same providers
+        console.print(note, markup=False, soft_wrap=True)
+    size = sum(file.bytes for file in place.put(folder).manifest.files)
+    console.print(f"wrote {place.path} ({size / 1e6:.1f} MB{more})", markup=False, soft_wrap=True)
+    return size
 
 
 def _described(bundle: Bundle, file: str) -> GraphSection:

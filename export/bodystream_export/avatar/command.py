@@ -67,8 +67,8 @@ class ExportAvatar:
         from bodystream_export.avatar.convert import FINENESSES, prepare, write_avatar
         from bodystream_export.avatar.errors import avatar_differences
         from bodystream_export.avatar.known_poses import write_known_poses
-        from bodystream_export.bundle import evaluated_figures, write_graphs, write_metrics
-        from bodystream_export.measure import measure_graphs
+        from bodystream_export.bundle import evaluated_figures, write_metrics
+        from bodystream_export.measure import measure_and_put
         from bodystream_export.parity import parity_table, refuse_too_far
         from bodystream_export.place import Place
         from bodystream_training.avatar.data.open_take import open_take
@@ -114,15 +114,7 @@ class ExportAvatar:
             figures = {found.name: round(found.value, 5) for found in differences}
             write_metrics(folder, figures | evaluated | {"vertices": float(len(prepared.vertices))})
             console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
-            graphs, notes = measure_graphs(bundle, _RUNS)
-            write_graphs(folder, graphs)
-            for note in notes:
-                console.print(note, markup=False, soft_wrap=True)
-            bundle = place.put(folder)
-        size = sum(file.bytes for file in bundle.manifest.files)
-        console.print(
-            f"wrote {place.path} ({size / 1e6:.1f} MB, {len(prepared.vertices)} vertices)", markup=False, soft_wrap=True
-        )
+            size = measure_and_put(bundle, folder, place, _RUNS, console, f", {len(prepared.vertices)} vertices")
         console.print(f"drive it: bodystream drive --headset ... --avatar {place.path}", markup=False, soft_wrap=True)
         if self.json:
             facts = {"out": str(place.path), "bytes": size, "vertices": len(prepared.vertices)}

@@ -73,8 +73,8 @@ class ExportBody:
         from rich.console import Console
 
         from bodystream_export.body.convert import Storing, compare_body, load_body, write_body
-        from bodystream_export.bundle import write_graphs, write_metrics
-        from bodystream_export.measure import measure_graphs
+        from bodystream_export.bundle import write_metrics
+        from bodystream_export.measure import measure_and_put
         from bodystream_export.parity import parity_table, refuse_too_far
         from bodystream_export.place import Place
         from bodystream_training.body.kept import kept_bodies
@@ -108,13 +108,7 @@ class ExportBody:
             figures = {f"export_{found.name}": round(found.value, 4) for found in differences} | evaluated
             write_metrics(folder, figures)
             console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
-            measured, notes = measure_graphs(bundle, _RUNS)
-            write_graphs(folder, measured)
-            for note in notes:
-                console.print(note, markup=False, soft_wrap=True)
-            bundle = place.put(folder)
-        size = sum(file.bytes for file in bundle.manifest.files)
-        console.print(f"wrote {place.path} ({size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+            size = measure_and_put(bundle, folder, place, _RUNS, console)
         console.print(
             f"try it: bodystream body sample --out sheet.png --bundle body={place.path}", markup=False, soft_wrap=True
         )

@@ -70,11 +70,11 @@ class ExportFlow:
     def _run(self) -> int:
         from rich.console import Console
 
-        from bodystream_export.bundle import write_graphs, write_manifest
+        from bodystream_export.bundle import write_manifest
         from bodystream_export.flow.convert import compare_graph, file_name, real_feeds, write_graph
         from bodystream_export.flow.graphs import flow_graphs
         from bodystream_export.flow.quality import live_figures, pair_figures
-        from bodystream_export.measure import measure_graphs
+        from bodystream_export.measure import measure_and_put
         from bodystream_export.parity import parity_table, refuse_too_far
         from bodystream_export.place import Place
         from bodystream_training.flow.light import LightFlow
@@ -131,13 +131,7 @@ class ExportFlow:
                     figures |= live_figures(written(figures), self.live_frames)
             bundle = written(figures)
             console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
-            measured, notes = measure_graphs(bundle, _RUNS)
-            write_graphs(folder, measured)
-            for note in sorted(set(notes)):
-                console.print(note, markup=False, soft_wrap=True)
-            bundle = place.put(folder)
-        size = sum(file.bytes for file in bundle.manifest.files)
-        console.print(f"wrote {place.path} ({size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+            size = measure_and_put(bundle, folder, place, _RUNS, console)
         if self.json:
             print(json.dumps({"out": str(place.path), "bytes": size, **figures}))
         return 0

@@ -59,8 +59,8 @@ class ExportPose:
         from rich.console import Console
 
         from bodystream.pose.sampler import GRAPH, KIND, sampler_signature
-        from bodystream_export.bundle import evaluated_figures, write_graphs, write_manifest
-        from bodystream_export.measure import measure_graphs
+        from bodystream_export.bundle import evaluated_figures, write_manifest
+        from bodystream_export.measure import measure_and_put
         from bodystream_export.onnx_graph import to_8_bit
         from bodystream_export.parity import parity_table, refuse_too_far
         from bodystream_export.place import Place
@@ -106,13 +106,7 @@ class ExportPose:
                 trained_on=facts["subjects"],
             )
             console.print("[4/4] measuring the providers of this machine", markup=False, soft_wrap=True)
-            graphs, notes = measure_graphs(bundle, _RUNS)
-            write_graphs(folder, graphs)
-            for note in notes:
-                console.print(note, markup=False, soft_wrap=True)
-            bundle = place.put(folder)
-        size = sum(file.bytes for file in bundle.manifest.files)
-        console.print(f"wrote {place.path} ({size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+            size = measure_and_put(bundle, folder, place, _RUNS, console)
         console.print(
             f"run it: bodystream drive --headset ... --bundle pose={place.path}", markup=False, soft_wrap=True
         )
