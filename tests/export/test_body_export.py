@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.bar_people import bar_person, bent
+from helpers.bar_people import bar_person, bar_skin, bent
 from helpers.body_bundles import exported_bars, trained_bars
 from helpers.needs import needs
 
@@ -87,6 +87,13 @@ def test_bodies_are_those_of_pytorch(
             assert off_mm(neutral, by_torch(model, decoder, shape, np.zeros(72))) < close_mm
             assert np.array_equal(neutral, decoder.vertices(shape, np.zeros(72)))
             assert off_mm(neutral, decoder.vertices(shape, pose)) > 1.0
+
+
+def test_joints_and_skin_of_the_bodies_go_along(place: Path) -> None:
+    decoder, wanted = BodyDecoder(open_bundle(place)), bar_skin(bar_person(0))
+    assert decoder.skin is not None
+    np.testing.assert_array_equal(decoder.skin.skin_weights, wanted.skin_weights)
+    np.testing.assert_array_equal(decoder.skin.joint_weights, wanted.joint_weights)
 
 
 def test_fewer_bits_take_less_room(run: Path, place: Path, tmp_path: Path) -> None:
@@ -190,6 +197,7 @@ def test_damaged_bundles_are_refused(place: Path, tmp_path: Path) -> None:
         "has no area": {"reference": np.zeros((106, 3)) + np.arange(106)[:, None] / 106.0},
         "laid_by chooses fewer": {"laid_by": np.zeros(106, bool)},
         "parts must be numbered": {"parts": np.full(106, 99)},
+        "joint_weights: row 0 sums": {"joint_weights": np.zeros((22, 106), np.float32)},
         "each high above its low": {"high": np.full((106, 9), -9.0)},
     }
     for number, (said, arrays) in enumerate(faults.items()):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bodystream.body import BodySkin
+from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array, Mesh
 from helpers.body_meshes import bar
 
-__all__ = ["bar_people", "bar_person", "bent", "write_obj"]
+__all__ = ["bar_people", "bar_skin", "bar_person", "bent", "write_obj"]
 
 
 def bar_person(number: int) -> Mesh:
@@ -38,6 +40,14 @@ def write_obj(path: Path, vertices: Array, faces: Array) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def bar_skin(mesh: Mesh) -> BodySkin:
+    """Joints one above the other, each carrying what is at its height."""
+    height = np.interp(mesh.vertices[:, 1], (0.0, 1.6), (0.0, len(JOINTS) - 1.0))
+    near = np.maximum(0.0, 1.0 - np.abs(height[:, None] - np.arange(len(JOINTS))))
+    skin_weights = near / near.sum(axis=1, keepdims=True)
+    return BodySkin(np.full((len(JOINTS), len(near)), 1.0 / len(near), np.float32), skin_weights.astype(np.float32))
+
+
 def bar_people(folder: Path, people: int = 6, poses: int = 4) -> Path:
     """Writes them; `folder`."""
     for number in range(people):
@@ -48,4 +58,5 @@ def bar_people(folder: Path, people: int = 6, poses: int = 4) -> Path:
         for pose in range(poses):
             moved = bent(mesh, 2.5 * (pose / poses) - 0.5, 1.2 * ((pose * 7 % poses) / poses) + 0.1)
             np.savez(home / f"pose{pose}.npz", vertices=moved.astype(np.float32), faces=mesh.faces)
+    np.savez(folder / "skin.npz", **vars(bar_skin(bar_person(0))))
     return folder

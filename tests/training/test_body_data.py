@@ -109,12 +109,12 @@ def test_a_mesh_of_another_topology_is_named_by_its_file(folder: Path, tmp_path:
 
 
 def _is_test(folder: Path, name: str, seed: int) -> bool:
-    names = sorted(p.name for p in folder.iterdir())
+    names = sorted(p.name for p in folder.glob("p*"))
     return names[np.random.default_rng(seed).permutation(len(names))[0]] == name
 
 
 def test_z_up_is_refused_in_a_neutral_mesh(folder: Path) -> None:
-    for person in folder.iterdir():
+    for person in folder.glob("p*"):
         mesh = read_mesh(person / "neutral.obj")
         write_obj(person / "neutral.obj", mesh.vertices[:, [0, 2, 1]] * (1.0, -1.0, 1.0), mesh.faces)
     with pytest.raises(InputError, match="must have y up.*z seems to be up"):
@@ -130,6 +130,31 @@ def test_parts_may_be_given(folder: Path) -> None:
     np.savez(folder / "parts.npz", parts=labels[1:])
     with pytest.raises(InputError, match="must hold parts"):
         MeshFolder(folder)
+
+
+def test_a_skin_may_be_given_and_is_looked_at(folder: Path) -> None:
+    whole = dict(np.load(folder / "skin.npz"))
+    skin = MeshFolder(folder).skin()
+    assert skin is not None and np.array_equal(skin.skin_weights, whole["skin_weights"])
+    mesh = bar_person(2)
+    np.testing.assert_allclose(skin.joints(mesh.vertices)[5], mesh.vertices.mean(axis=0), atol=1e-6)
+    cases = {
+        "without joint_weights": {"skin_weights": whole["skin_weights"]},
+        "must hold joint_weights": {"x": np.zeros(1)},
+        "row 3 sums to": whole | {"joint_weights": whole["joint_weights"] * (np.arange(22) != 3)[:, None]},
+        "must be numbers of shape": whole | {"joint_weights": whole["joint_weights"].T},
+        "not be negative": whole | {"skin_weights": np.roll(np.eye(22)[[0] * len(mesh.vertices)], 1, 1) * 2 - 1 / 22},
+        "the mesh has": {
+            "joint_weights": whole["joint_weights"][:, 1:] * 1.0101,
+            "skin_weights": whole["skin_weights"][1:],
+        },
+    }
+    for said, arrays in cases.items():
+        np.savez(folder / "skin.npz", **arrays)
+        with pytest.raises(InputError, match=said):
+            MeshFolder(folder).skin()
+    (folder / "skin.npz").unlink()
+    assert MeshFolder(folder).skin() is None
 
 
 def test_vertices_that_turn_alike_are_put_together() -> None:

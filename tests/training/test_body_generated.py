@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bodystream.body import AcapSpace, check_upright
+from bodystream.body.parts import parts_of_joints
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import quaternion_from_matrix, turn_about
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, align_rest
@@ -15,7 +16,12 @@ from helpers.needs import needs
 
 needs("anny", "pip install 'bodystream[body]'")
 from bodystream_training.body.data.generated import GeneratedBodies, GeneratedConfig  # noqa: E402
-from bodystream_training.body.data.people import People, Person, neutral_rotations  # noqa: E402
+from bodystream_training.body.data.people import (  # noqa: E402
+    People,
+    Person,
+    drawn_person,
+    neutral_rotations,
+)
 
 SMALL = GeneratedConfig(neutral=5, posed=6, posing=3, test_neutral=2, test_posed=2)
 
@@ -85,3 +91,14 @@ def test_the_neutral_pose_is_the_same_of_all(people: People) -> None:
     first, second = (way / np.linalg.norm(way) for way in ways)
     assert np.degrees(np.arccos(first @ second)) < 8.0
     assert first[0] < -0.3 and first[1] < -0.3, "the left arm points to the left (-x) and down"
+
+
+def test_joints_are_told_by_the_surface_of_people_who_were_not_drawn_for_it(people: People) -> None:
+    skin = people.skin()
+    assert np.array_equal(people.labels, parts_of_joints()[skin.skin_weights.argmax(axis=1)])
+    rng, off = np.random.default_rng(99), []
+    for _ in range(10):
+        vertices, joints = people.rest(drawn_person(rng, people.measures))
+        surface = people.posed(vertices, joints, neutral_rotations())
+        off.append(np.linalg.norm(skin.joints(surface) - people.neutral_joints(joints), axis=1))
+    assert np.mean(off) < 0.01 and np.max(off) < 0.06

@@ -101,6 +101,7 @@ def write_body(
         graphs[ENCODER] = encoder_signature(facts)
         encoder = EncoderGraph(model).eval().requires_grad_(False)
         _write_graph(encoder, graphs[ENCODER], folder / ENCODER, storing.bits, 9 * facts.vertices)
+    skin = {} if kept.skin is None else vars(kept.skin)
     np.savez_compressed(
         folder / ARRAYS,
         reference=kept.space.reference,
@@ -109,6 +110,7 @@ def write_body(
         laid_by=kept.laid_by,
         low=model.scale.low.numpy(),
         high=model.scale.high.numpy(),
+        **skin,
     )
     tolerance = _TOLERANCE_8_BIT if storing.bits == 8 else _TOLERANCE
     return write_manifest(

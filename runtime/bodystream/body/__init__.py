@@ -6,6 +6,7 @@ from bodystream.body.checks import check_like, check_surface, check_topology, ch
 from bodystream.body.decoder import BodyCodes, BodyDecoder, BodyEncoder
 from bodystream.body.parts import PARTS, BodyParts
 from bodystream.body.scaling import FeatureScale
+from bodystream.body.skin import BodySkin
 
 __all__ = [
     "PARTS",
@@ -14,6 +15,7 @@ __all__ = [
     "BodyDecoder",
     "BodyEncoder",
     "BodyParts",
+    "BodySkin",
     "FeatureScale",
     "aligned",
     "check_like",

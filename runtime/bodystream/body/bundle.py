@@ -9,6 +9,7 @@ import numpy as np
 
 from bodystream.body.acap import AcapSpace
 from bodystream.body.scaling import FeatureScale
+from bodystream.body.skin import BodySkin, skin_of_arrays
 from bodystream.bundles import Bundle, Signature, TensorSpec, read_npz
 from bodystream.errors import BundleError, InputError
 from bodystream.types import Array, Mesh
@@ -65,12 +66,14 @@ class BodyTopology:
         parts: (V,) the part that each vertex is in.
         laid_by: (V,) bool, vertices by which meshes are laid on the reference, as the trunk.
         scale: of the features that were learned from.
+        skin: joints and skinning weights, or None where the bodies that were learned from had none.
     """
 
     space: AcapSpace
     parts: Array
     laid_by: Array
     scale: FeatureScale
+    skin: BodySkin | None = None
 
 
 def decoder_signature(facts: BodyFacts) -> Signature:
@@ -116,9 +119,10 @@ def read_topology(bundle: Bundle, facts: BodyFacts) -> BodyTopology:
         if int(parts.min()) < 0 or int(parts.max()) >= facts.parts:
             raise InputError(f"parts must be numbered 0 to {facts.parts - 1}")
         space = AcapSpace(Mesh(arrays["reference"].astype(np.float64), arrays["faces"].astype(np.int32)), label)
+        skin = skin_of_arrays(arrays, count)
         scale = FeatureScale(arrays["low"].astype(np.float64), arrays["high"].astype(np.float64))
     except InputError as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{label} is none of a body's bundle: {error}: export it again") from error
-    return BodyTopology(space, parts, laid_by, scale)
+    return BodyTopology(space, parts, laid_by, scale, skin)

@@ -47,7 +47,7 @@ class BodyDecoder:
         provider, threads: of the network, see `open_engine`.
 
     Attributes:
-        facts: sizes. space: of the reference mesh. parts, laid_by, scale: see `BodyTopology`.
+        facts: sizes. space: of the reference mesh. parts, laid_by, scale, skin: see `BodyTopology`.
 
     Raises:
         BundleError: there is no bundle, it is damaged or of another kind, or its network answers with what is no mesh.
@@ -61,7 +61,7 @@ class BodyDecoder:
         self.facts = self.bundle.section(BodySection).body
         topology = read_topology(self.bundle, self.facts)
         self.space, self.parts = topology.space, topology.parts
-        self.laid_by, self.scale = topology.laid_by, topology.scale
+        self.laid_by, self.scale, self.skin = topology.laid_by, topology.scale, topology.skin
         self.engine = open_engine(
             self.bundle, DECODER, provider=provider, wanted=decoder_signature(self.facts), sizes={"bodies": 1},
             threads=threads,

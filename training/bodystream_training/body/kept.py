@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bodystream.body import AcapSpace
+from bodystream.body import AcapSpace, BodySkin
+from bodystream.body.skin import skin_of_arrays
 from bodystream.errors import InputError
 from bodystream.types import Array, Mesh
 from bodystream_training.body.data.bodies import BodySet
@@ -31,6 +32,7 @@ class KeptBodies:
         parts: (V,) part of each vertex, and count: of parts.
         laid_by: (V,) bool, as of `BodySet`.
         examples: (N, V, 9) float32 features of bodies for tests, unscaled; half of them neutral where there are both.
+        skin: joints and skinning weights, or None where the bodies have none.
         facts: what the bodies were made of, and what the terms of the data ask to be said.
     """
 
@@ -39,6 +41,7 @@ class KeptBodies:
     count: int
     laid_by: Array
     examples: Array
+    skin: BodySkin | None
     facts: dict[str, Any]
 
 
@@ -55,6 +58,9 @@ def keep_bodies(folder: Path, bodies: BodySet, features: BodyFeatures) -> None:
         "laid_by": bodies.laid_by,
         "examples": np.stack([features.unscaled(number) for number in chosen]),
     }
+    skin = bodies.skin()
+    if skin is not None:
+        arrays |= {"joint_weights": skin.joint_weights, "skin_weights": skin.skin_weights}
     recipe = {name: bodies.recipe[name] for name in sorted(bodies.recipe) if name not in ("files", "takes")}
     facts = {"parts": bodies.parts, "recipe": recipe, "thanks": list(bodies.thanks)}
     save_checkpoint(folder / _FILE, {name: torch.from_numpy(array) for name, array in arrays.items()}, facts)
@@ -74,8 +80,9 @@ def kept_bodies(folder: Path) -> KeptBodies:
         )
     tensors, facts = load_checkpoint(path)
     try:
-        a = {name: tensors[name].numpy() for name in ("reference", "faces", "parts", "laid_by", "examples")}
+        a = {name: tensor.numpy() for name, tensor in tensors.items()}
         space = AcapSpace(Mesh(a["reference"], a["faces"]), str(path))
-        return KeptBodies(space, a["parts"], int(facts["parts"]), a["laid_by"], a["examples"], facts)
+        skin = skin_of_arrays(a, space.count)
+        return KeptBodies(space, a["parts"], int(facts["parts"]), a["laid_by"], a["examples"], skin, facts)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no bodies of a training ({error}): train again") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from bodystream.body import BodySkin
 from bodystream.types import Array, Mesh
 
 __all__ = ["BodyItem", "BodySet"]
@@ -47,6 +48,10 @@ class BodySet(ABC):
     items: list[BodyItem]
     recipe: dict[str, object]
     thanks: tuple[str, ...] = ()
+
+    def skin(self) -> BodySkin | None:
+        """Joints and skinning weights of the topology, or None where nobody knows them."""
+        return None
 
     @abstractmethod
     def vertices(self, number: int) -> Array:

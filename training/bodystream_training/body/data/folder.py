@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bodystream.body import AcapSpace, aligned, check_topology, check_upright
+from bodystream.body import AcapSpace, BodySkin, aligned, check_topology, check_upright
 from bodystream.body.parts import PARTS
+from bodystream.body.skin import skin_of_arrays
 from bodystream.bundles.arrays import load_npz
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.sources.meshes import MESH_ENDINGS, read_mesh
@@ -20,7 +21,7 @@ __all__ = ["MeshFolder"]
 
 _NEUTRAL = "neutral"
 _MAX_BYTES = 256 << 20
-_PARTS_FILE = "parts.npz"
+_PARTS_FILE, _SKIN_FILE = "parts.npz", "skin.npz"
 _SEGMENTED_BY = 40
 
 
@@ -28,7 +29,7 @@ class MeshFolder(BodySet):
     """`FOLDER/IDENTITY/neutral.*` and `FOLDER/IDENTITY/MOTION.*`: OBJ, PLY, or `.npz` with `vertices` and `faces`.
 
     `FOLDER/parts.npz` may hold `parts` (V,), of each vertex the part it is in, from 0 on; without, vertices are put
-    together that move together.
+    together that move together. `FOLDER/skin.npz` may hold the arrays of `BodySkin`.
 
     Args:
         folder: of the identities.
@@ -97,6 +98,18 @@ class MeshFolder(BodySet):
         if not self.items[number].motion:
             check_upright(mesh.vertices, str(path))
         return aligned(mesh.vertices, self._space.reference, self.laid_by)
+
+    def skin(self) -> BodySkin | None:
+        path = self._folder / _SKIN_FILE
+        if not path.is_file():
+            return None
+        try:
+            skin = skin_of_arrays(load_npz(path, _MAX_BYTES), self._space.count)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        if skin is None:
+            raise InputError(f"{path} must hold joint_weights and skin_weights")
+        return skin
 
     def _parts(self) -> Array:
         path = self._folder / _PARTS_FILE

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from bodystream.body import PARTS, aligned
+from bodystream.body import PARTS, BodySkin, aligned
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.sources.motion import Take, find_takes
@@ -104,6 +104,9 @@ class GeneratedBodies(BodySet):
         rotations = self._rotations(take)
         pose = rotations[int(share * len(rotations))]
         return aligned(self.people.posed(*rest, pose), self.reference.vertices, self.laid_by)
+
+    def skin(self) -> BodySkin:
+        return self.people.skin()
 
     def _rest_of(self, identity: int) -> tuple[Array, Array]:
         if self._rest is None or self._rest[0] != identity:

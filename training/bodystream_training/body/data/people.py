@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from bodystream.body import largest_piece
+from bodystream.body import BodySkin, largest_piece
 from bodystream.body.parts import parts_of_joints
 from bodystream.errors import MissingDependencyError
 from bodystream.geometry.rotations import turn_about
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, align_rest, forward_kinematics
 from bodystream.types import Array, Mesh
+from bodystream_training.body.data.joints import fit_joint_weights
 from bodystream_training.synthetic.bake_person import FROM_ANNY, joint_owners, joint_positions, merged_weights
 
 __all__ = ["People", "Person", "drawn_person", "neutral_rotations"]
@@ -30,6 +31,7 @@ _ARMS_DOWN_RAD, _LEGS_APART_RAD = np.radians(50.0), np.radians(6.0)
 _LOCAL = ("torso", "hip", "stomach", "buttocks", "pelvis", "neck", "armslegs", "measure")
 """Groups of MakeHuman's targets, of which local measures are taken."""
 _MEASURES = 32
+_PEOPLE_PER_FIT = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,18 @@ class People:
             weight = self._weights[:, joint, None]
             out += weight * (vertices @ turns[joint].T + shifts[joint])
         return out
+
+    def neutral_joints(self, joints: Array) -> Array:
+        """(22, 3) joints in the neutral pose, where `posed` puts them [m], of those at rest."""
+        return forward_kinematics(align_rest(joints)[0].offsets_m, neutral_rotations(), np.zeros(3))[0]
+
+    def skin(self, seed: int = 0) -> BodySkin:
+        """The skinning weights, and joints as means of neutral vertices, fitted to people who are drawn by chance."""
+        rng = np.random.default_rng(seed)
+        rests = [self.rest(drawn_person(rng, self.measures)) for _ in range(_PEOPLE_PER_FIT)]
+        meshes = np.stack([self.posed(*rest, neutral_rotations()) for rest in rests])
+        joints = np.stack([self.neutral_joints(joints) for _, joints in rests])
+        return BodySkin(fit_joint_weights(meshes, joints), self._weights.astype(np.float32))
 
     def neutral(self, person: Person) -> Array:
         """(V, 3) somebody in the neutral pose."""
