@@ -24,7 +24,10 @@ from bodystream.types import Array, Mesh  # noqa: E402
 from bodystream_export.cli import main  # noqa: E402
 from bodystream_training.body.kept import kept_bodies  # noqa: E402
 from bodystream_training.body.model import BodyNetwork  # noqa: E402
+from bodystream_training.body.surface import AcapSurface  # noqa: E402
 from bodystream_training.body.tasks import load_network  # noqa: E402
+
+GRAPHS = ("decoder.onnx", "encoder.onnx", "gradient.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +62,12 @@ def off_mm(one: Array, other: Array) -> float:
 
 def test_the_manifest_says_what_it_is(place: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = open_bundle(place).manifest
-    assert manifest.kind == "body-decoder" and set(manifest.graphs) == {"decoder.onnx", "encoder.onnx"}
-    assert {file.path for file in manifest.files} == {"body.npz", "decoder.onnx", "encoder.onnx"}
+    assert manifest.kind == "body-decoder" and set(manifest.graphs) == set(GRAPHS)
+    assert {file.path for file in manifest.files} == {"body.npz", *GRAPHS}
     assert 0.0 < manifest.metrics["export_posed_mean_mm"] < 0.5 and manifest.metrics["export_codes_rms"] < 0.1
+    assert 0.0 < manifest.metrics["export_gradient_share"] < 0.05
     facts = json.loads((place / "manifest.json").read_text())["body"]
-    assert facts == {"net": "dhnn", "vertices": 106, "shape": 50, "pose": 72, "encoder": True} | {
+    assert facts == {"net": "dhnn", "vertices": 106, "shape": 50, "pose": 72, "encoder": True, "gradient": True} | {
         "parts": network(run).config.parts
     }
     assert manifest.provenance["recipe"]["step"] == 60 and manifest.provenance["bodies"]["kind"] == "meshes"
@@ -114,6 +118,44 @@ def test_a_narrow_layer_says_nearly_the_same(run: Path, tmp_path: Path, capsys: 
     assert main(["body", "--run", str(run), "--out", str(tmp_path / "one"), "--rank", "1"]) == 2
     assert "posed_mean_mm is" in (said := capsys.readouterr().err) and "give a higher --rank" in " ".join(said.split())
     assert not list((tmp_path / "one").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "close"), [((), 0.03), (("--half",), 2e-3), (("--full",), 1e-5), (("--full", "--rank", "40"), 0.1)]
+)
+def test_derivatives_by_codes_are_those_of_pytorch(
+    run: Path, tmp_path: Path, options: tuple[str, ...], close: float
+) -> None:
+    for net in ("dhnn", "baseline"):
+        out = exported_bars(run, tmp_path / net, "--net", net, "--no-encoder", *options)
+        decoder, model = BodyDecoder(open_bundle(out)), network(run, net)
+        surface, wanted = AcapSurface(decoder.space), torch.from_numpy(bent(bar_person(1), 0.4, 0.5)).double()
+        codes = [torch.from_numpy(code)[None].requires_grad_() for code in drawn(1)]
+        vertices = surface(model.scale.unscaled(model.decode(*codes).f))[0]
+        loss = (vertices - wanted).square().sum()
+        by_torch = torch.cat(torch.autograd.grad(loss, codes), dim=1)[0].numpy()
+        decoder.vertices(*drawn(1))
+        found = np.concatenate(decoder.pull_back(2.0 * (vertices - wanted).detach().numpy()))
+        assert np.linalg.norm(found - by_torch) < close * np.linalg.norm(by_torch)
+
+
+def test_a_narrow_decoder_has_the_derivatives_of_itself(run: Path, tmp_path: Path) -> None:
+    out = exported_bars(run, tmp_path / "narrow", "--rank", "40", "--full", "--no-encoder")
+    decoder, (shape, pose) = BodyDecoder(open_bundle(out)), drawn(2)
+    rng = np.random.default_rng(0)
+    vertices_bar, way = rng.normal(size=(106, 3)), rng.normal(size=122).astype(np.float32)
+    ends = [decoder.vertices(shape + h * way[:50], pose + h * way[50:]) for h in (1e-2, -1e-2)]
+    decoder.vertices(shape, pose)
+    found = np.concatenate(decoder.pull_back(vertices_bar)) @ way
+    assert found == pytest.approx(float((vertices_bar * (ends[0] - ends[1])).sum()) / 2e-2, rel=1e-2)
+
+
+def test_without_derivatives_nothing_is_fitted(run: Path, tmp_path: Path) -> None:
+    out = exported_bars(run, tmp_path / "plain", "--no-encoder", "--no-gradient")
+    assert not (out / "gradient.onnx").exists()
+    decoder = BodyDecoder(open_bundle(out))
+    with pytest.raises(BundleError, match="has no derivatives.*without --no-gradient"):
+        decoder.pull_back(np.zeros((106, 3)))
 
 
 def test_what_cannot_be_exported_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,11 +24,12 @@ _RUNS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class ExportBody:
-    """Write a trained embedding of bodies as a bundle: decoder and encoder as ONNX graphs, and the mesh they belong to.
+    """Write a trained embedding of bodies as a bundle: decoder, its derivatives and encoder as ONNX graphs, and the
+    mesh they belong to.
 
-    Nearly all weights are those of the decoder's last layer and of the encoder's first one, and reading them takes most
-    of the time: they have 8 bits. The meshes are compared with PyTorch's, and a bundle whose vertices are half a
-    millimetre off on average is refused. Examples:
+    Nearly all weights are those of the decoder's last layer, which its derivatives have again, and of the encoder's
+    first one, and reading them takes most of the time: they have 8 bits. The meshes are compared
+    with PyTorch's, and a bundle whose vertices are half a millimetre off on average is refused. Examples:
       bodystream-export body --run runs/body
       bodystream-export body --run runs/body --rank 300 --no-encoder --out bundles/small --zip
       bodystream body sample --n 8 --out sheet.png --bundle body=bundles/body
@@ -58,6 +59,10 @@ class ExportBody:
 
     encoder: Annotated[
         bool, switched_off("Leave the encoder out, half of the bundle: it cannot find the codes of meshes then.")
+    ] = True
+
+    gradient: Annotated[
+        bool, switched_off("Leave the decoder's derivatives out, as large as itself: nothing can be fitted by it then.")
     ] = True
 
     metrics: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
@@ -91,7 +96,7 @@ class ExportBody:
         wide = model.config.wide
         if self.rank is not None and not 1 <= self.rank < wide:
             raise ConfigurationError(f"--rank must be 1 to {wide - 1}, less than the layer has, got {self.rank}")
-        storing = Storing(bits, self.rank, self.encoder)
+        storing = Storing(bits, self.rank, self.encoder, self.gradient)
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made) / place.name
             folder.mkdir()

@@ -16,16 +16,18 @@ from bodystream.body.bundle import (
     ARRAYS,
     DECODER,
     ENCODER,
+    GRADIENT,
     KIND,
     BodyFacts,
     BodySection,
     decoder_signature,
     encoder_signature,
+    gradient_signature,
 )
 from bodystream.bundles import Bundle, GraphSection, Signature
 from bodystream.errors import InputError
 from bodystream.types import Array
-from bodystream_export.body.graphs import DecoderGraph, EncoderGraph, narrowed
+from bodystream_export.body.graphs import DecoderGraph, EncoderGraph, GradientGraph, narrowed
 from bodystream_export.bundle import write_manifest
 from bodystream_export.onnx_graph import stored_in_16_bits, to_8_bit, to_onnx
 from bodystream_export.parity import Difference, both_answers
@@ -33,12 +35,14 @@ from bodystream_training.body.kept import KeptBodies
 from bodystream_training.body.model import BodyNetwork
 from bodystream_training.body.tasks import load_network
 
-__all__ = ["WORST_CODES", "WORST_MEAN_MM", "Storing", "compare_body", "load_body", "write_body"]
+__all__ = ["WORST_CODES", "WORST_GRADIENT", "WORST_MEAN_MM", "Storing", "compare_body", "load_body", "write_body"]
 
 WORST_MEAN_MM = 0.5
 """Mean distance of vertices between PyTorch and the bundle beyond which an export is refused."""
 WORST_CODES = 0.1
 """The same of codes, which have a deviation of about one."""
+WORST_GRADIENT = 0.2
+"""The same of derivatives by codes, whose direction a search goes along."""
 _DRAWN = 8
 _TOLERANCE = 1e-3
 _TOLERANCE_8_BIT = 0.05
@@ -74,11 +78,13 @@ class Storing:
         bits: 8, 16 or 32, of the layers that have as many ends as there are features.
         rank: numbers between the two halves of the decoder's last layer; None leaves it whole.
         encoder: whether there is one.
+        gradient: whether the graph of the decoder's derivatives is made, which fitting needs.
     """
 
     bits: int = 8
     rank: int | None = None
     encoder: bool = True
+    gradient: bool = True
 
 
 def write_body(
@@ -91,7 +97,7 @@ def write_body(
         net: which network it is. name, version, provenance: for the manifest.
     """
     config = model.config
-    facts = BodyFacts(net, config.vertices, config.parts, config.shape, config.pose, storing.encoder)
+    facts = BodyFacts(net, config.vertices, config.parts, config.shape, config.pose, storing.encoder, storing.gradient)
     decoder = DecoderGraph(model).eval().requires_grad_(False)
     if storing.rank is not None:
         narrowed(decoder, config.shape, config.pose, storing.rank)
@@ -102,6 +108,10 @@ def write_body(
         encoder = EncoderGraph(model).eval().requires_grad_(False)
         _write_graph(encoder, graphs[ENCODER], folder / ENCODER, storing.bits, 9 * facts.vertices)
     skin = {} if kept.skin is None else vars(kept.skin)
+    if storing.gradient:
+        graphs[GRADIENT] = gradient_signature(facts)
+        gradient = GradientGraph(decoder).eval().requires_grad_(False)
+        _write_graph(gradient, graphs[GRADIENT], folder / GRADIENT, storing.bits, 9 * facts.vertices)
     np.savez_compressed(
         folder / ARRAYS,
         reference=kept.space.reference,
@@ -126,7 +136,7 @@ def write_body(
     )
 
 
-def _write_graph(graph: DecoderGraph | EncoderGraph, signature: Signature, path: Path, bits: int, ends: int) -> None:
+def _write_graph(graph: torch.nn.Module, signature: Signature, path: Path, bits: int, ends: int) -> None:
     names = (*signature.inputs, *signature.outputs)
     examples = {name: torch.randn(2, *spec.extents) for name, spec in signature.inputs.items()}  # the first is open
     full = path.with_suffix(".full.onnx")
@@ -144,7 +154,11 @@ def compare_body(model: BodyNetwork, bundle: Bundle, kept: KeptBodies) -> list[D
     """All that differs between a bundle in a folder and PyTorch."""
     facts = bundle.section(BodySection).body
     differences = _compare_decoder(model, bundle.path(DECODER), facts, kept)
-    return differences + (_compare_encoder(model, bundle.path(ENCODER), facts, kept) if facts.encoder else [])
+    if facts.encoder:
+        differences += _compare_encoder(model, bundle.path(ENCODER), facts, kept)
+    if facts.gradient:
+        differences += _compare_gradient(model, bundle.path(GRADIENT), facts, kept)
+    return differences
 
 
 def _compare_decoder(model: BodyNetwork, path: Path, facts: BodyFacts, kept: KeptBodies) -> list[Difference]:
@@ -174,6 +188,42 @@ def _compare_encoder(model: BodyNetwork, path: Path, facts: BodyFacts, kept: Kep
     for wanted, got in both_answers(EncoderGraph(model), path, feeds, encoder_signature(facts), {"bodies": 1}):
         off.append(np.concatenate([got[name][0] - wanted[name][0] for name in wanted]))
     return [Difference("codes_rms", float(np.sqrt(np.mean(np.square(off)))), "codes of meshes", WORST_CODES)]
+
+
+def _compare_gradient(model: BodyNetwork, path: Path, facts: BodyFacts, kept: KeptBodies) -> list[Difference]:
+    """Derivatives by the bundle beside those by automatic differentiation: of half the squared distance, in features as
+    the network has them, from each body to the next one."""
+    shapes, poses = _codes(model, kept)
+    plain = _Plain(model)
+    gain = 1.9 / (model.scale.high - model.scale.low)
+    with torch.no_grad():
+        features = [
+            plain(torch.from_numpy(s)[None], torch.from_numpy(p)[None])[0] for s, p in zip(shapes, poses, strict=True)
+        ]
+        bars = [((one - other) * gain.square()).numpy() for one, other in zip(features, features[1:], strict=False)]
+    feeds = (
+        {"shape": s[None], "pose": p[None], "features_bar": bar} for s, p, bar in zip(shapes, poses, bars, strict=False)
+    )
+    off = []
+    for wanted, got in both_answers(_Backward(plain), path, feeds, gradient_signature(facts), {"bodies": 1}):
+        want, have = (np.concatenate([answer[name][0] for name in wanted]) for answer in (wanted, got))
+        off.append(np.linalg.norm(have - want) / np.linalg.norm(want))
+    return [
+        Difference("gradient_share", float(np.mean(off)), "derivatives, as a share of their length", WORST_GRADIENT)
+    ]
+
+
+class _Backward(torch.nn.Module):
+    """A decoder's vector-Jacobian product by automatic differentiation."""
+
+    def __init__(self, decode: torch.nn.Module) -> None:
+        super().__init__()
+        self.decode = decode
+
+    def forward(self, shape: torch.Tensor, pose: torch.Tensor, features_bar: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.enable_grad():
+            codes = [code.detach().requires_grad_() for code in (shape, pose)]
+            return torch.autograd.grad(self.decode(*codes)[0], codes, features_bar)
 
 
 class _Plain(torch.nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bodystream_training.body.model import BodyNetwork, Scale
 
-__all__ = ["DecoderGraph", "EncoderGraph", "narrowed"]
+__all__ = ["DecoderGraph", "EncoderGraph", "GradientGraph", "narrowed"]
 
 _DRAWN = 4096
 _NEUTRAL = 4
@@ -43,6 +43,69 @@ class DecoderGraph(nn.Module):
             return (features,)
         g = self.parts(self.parts_of_shape(shape) + self.parts_of_pose(pose)).reshape(-1, self.count, 9)
         return (features + self.get_buffer("skinning") @ g,)
+
+
+class GradientGraph(nn.Module):
+    """What a change of each code does to a quantity that depends on the features: the vector-Jacobian product of a
+    `DecoderGraph`, by hand, since a graph that runs knows no automatic differentiation.
+
+    Inputs: `shape` (B, S), `pose` (B, P), `features_bar` (B, V, 9) derivatives by the features. Outputs: `shape_bar`
+    (B, S), `pose_bar` (B, P).
+    """
+
+    def __init__(self, graph: DecoderGraph) -> None:
+        super().__init__()
+        self.of_shape, self.of_pose = _Back(graph.of_shape), _Back(graph.of_pose)
+        # Rows of the last layer differ in size as the ranges of features do. One scale of 8 bits fits all of them once
+        # what they are multiplied by has taken their sizes over.
+        first, *rest = (_turned(layer) for layer in reversed(list(graph.out)))
+        self.register_buffer("sizes", first.weight.abs().amax(dim=0).clamp_min(1e-12))
+        first.weight.data = first.weight / self.get_buffer("sizes")
+        self.out = nn.Sequential(first, *rest)
+        self.parts, self.count = None, graph.count
+        if graph.parts is not None:
+            self.parts = _turned(graph.parts)
+            self.parts_of_shape, self.parts_of_pose = _Back(graph.parts_of_shape), _Back(graph.parts_of_pose)
+            self.register_buffer("blend", graph.get_buffer("skinning").T.contiguous())
+
+    def forward(self, shape: Tensor, pose: Tensor, features_bar: Tensor) -> tuple[Tensor, Tensor]:
+        sizes = self.get_buffer("sizes")
+        hidden_bar = self.out(features_bar.reshape(-1, len(sizes)) * sizes)
+        shape_bar, pose_bar = self.of_shape(shape, hidden_bar), self.of_pose(pose, hidden_bar)
+        if self.parts is not None:
+            parts_bar = self.parts((self.get_buffer("blend") @ features_bar).reshape(-1, 9 * self.count))
+            shape_bar = shape_bar + self.parts_of_shape(shape, parts_bar)
+            pose_bar = pose_bar + self.parts_of_pose(pose, parts_bar)
+        return shape_bar, pose_bar
+
+
+class _Back(nn.Module):
+    """Derivatives by the code that units of a linear layer and tanh each made an output of."""
+
+    def __init__(self, units: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(units, nn.Sequential)
+        layers = list(units)
+        self.layers, self.activations = nn.ModuleList(layers[::2]), nn.ModuleList(layers[1::2])
+        # Of their own, not products with the units' weights: quantisation transposes weights where they lie.
+        self.back = nn.ModuleList(_turned(layer) for layer in layers[::2])
+
+    def forward(self, code: Tensor, out_bar: Tensor) -> Tensor:
+        answers = []
+        for layer, activation in zip(self.layers, self.activations, strict=True):
+            code = activation(layer(code))
+            answers.append(code)
+        for layer, answer in zip(reversed(list(self.back)), reversed(answers), strict=True):
+            out_bar = layer(out_bar * (1.0 - answer * answer))
+        return out_bar
+
+
+def _turned(layer: nn.Module) -> nn.Linear:
+    """The transposed layer, without a constant."""
+    assert isinstance(layer, nn.Linear)
+    out = nn.Linear(layer.out_features, layer.in_features, bias=False)
+    out.weight.data = layer.weight.data.T.contiguous()
+    return out
 
 
 class EncoderGraph(nn.Module):

@@ -18,17 +18,19 @@ __all__ = [
     "ARRAYS",
     "DECODER",
     "ENCODER",
+    "GRADIENT",
     "KIND",
     "BodyFacts",
     "BodySection",
     "BodyTopology",
     "decoder_signature",
     "encoder_signature",
+    "gradient_signature",
     "read_topology",
 ]
 
 KIND = "body-decoder"
-DECODER, ENCODER, ARRAYS = "decoder.onnx", "encoder.onnx", "body.npz"
+DECODER, ENCODER, GRADIENT, ARRAYS = "decoder.onnx", "encoder.onnx", "gradient.onnx", "body.npz"
 _MAX_BYTES = 1 << 30
 _MAX_CODE = 4096
 
@@ -41,6 +43,7 @@ class BodyFacts(msgspec.Struct, frozen=True):
         vertices, parts: V and P.
         shape, pose: numbers of the codes.
         encoder: whether the graph from features to codes is there, too.
+        gradient: whether that of the decoder's derivatives is.
     """
 
     net: str
@@ -49,6 +52,7 @@ class BodyFacts(msgspec.Struct, frozen=True):
     shape: int
     pose: int
     encoder: bool
+    gradient: bool = False
 
 
 class BodySection(msgspec.Struct, frozen=True):
@@ -88,6 +92,15 @@ def encoder_signature(facts: BodyFacts) -> Signature:
     """Features to codes."""
     decoder = decoder_signature(facts)
     return Signature(decoder.outputs, decoder.inputs)
+
+
+def gradient_signature(facts: BodyFacts) -> Signature:
+    """Codes, and the derivatives of some quantity by the features, to its derivatives by the codes."""
+    decoder = decoder_signature(facts)
+    return Signature(
+        {**decoder.inputs, "features_bar": decoder.outputs["features"]},
+        {f"{name}_bar": spec for name, spec in decoder.inputs.items()},
+    )
 
 
 def read_topology(bundle: Bundle, facts: BodyFacts) -> BodyTopology:

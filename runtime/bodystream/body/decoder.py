@@ -10,15 +10,17 @@ from bodystream.body.alignment import aligned, check_standing
 from bodystream.body.bundle import (
     DECODER,
     ENCODER,
+    GRADIENT,
     KIND,
     BodySection,
     decoder_signature,
     encoder_signature,
+    gradient_signature,
     read_topology,
 )
 from bodystream.body.mesher import FeatureMesher
 from bodystream.bundles import Bundle, find_bundle
-from bodystream.engines import ProviderName, open_engine
+from bodystream.engines import Engine, ProviderName, open_engine
 from bodystream.errors import BundleError, InputError
 from bodystream.types import Array, Mesh
 
@@ -66,6 +68,9 @@ class BodyDecoder:
             self.bundle, DECODER, provider=provider, wanted=decoder_signature(self.facts), sizes={"bodies": 1},
             threads=threads,
         )  # fmt: skip
+        self._provider: ProviderName = provider
+        self._threads = threads
+        self._gradient: Engine | None = None
         self._mesher = FeatureMesher(self.space)
         self._feed = {name: np.zeros(spec.extents, np.float32) for name, spec in self.engine.inputs.items()}
         self._out = {"features": self._mesher.features[None]}  # written where kernels read it
@@ -104,6 +109,43 @@ class BodyDecoder:
     def mesh(self, shape: Array, pose: Array | None = None) -> Mesh:
         """The same with the faces."""
         return Mesh(self.vertices(shape, pose), self.space.faces)
+
+    def open_gradient(self) -> None:
+        """Read the graph of derivatives, which the first `pull_back` does otherwise.
+
+        Raises:
+            BundleError: the bundle has none, or it is damaged.
+        """
+        if self._gradient is not None:
+            return
+        if not self.facts.gradient:
+            raise BundleError(
+                f"bundle {self.bundle.manifest.name!r} ({self.bundle.place}) has no derivatives, so that nothing can "
+                "be fitted by it: export it again, without --no-gradient"
+            )
+        self._gradient = open_engine(
+            self.bundle, GRADIENT, provider=self._provider, wanted=gradient_signature(self.facts), sizes={"bodies": 1},
+            threads=self._threads,
+        )  # fmt: skip
+
+    def pull_back(self, vertices_bar: Array) -> tuple[Array, Array]:
+        """Derivatives of a quantity by the codes whose vertices were made last.
+
+        Args:
+            vertices_bar: (V, 3) derivatives of that quantity by these vertices.
+
+        Returns:
+            (S,) by the shape code and (P,) by the pose code, float64.
+
+        Raises:
+            InputError: derivatives of another shape.
+            BundleError: as `open_gradient`.
+        """
+        self.open_gradient()
+        assert self._gradient is not None
+        features_bar = self._mesher.pull_back(vertices_bar)[None]
+        found = self._gradient.run({**self._feed, "features_bar": features_bar})
+        return found["shape_bar"][0].astype(np.float64), found["pose_bar"][0].astype(np.float64)
 
 
 class BodyEncoder:

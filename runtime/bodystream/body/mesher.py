@@ -1,4 +1,5 @@
-"""Features to mesh for who makes many of them: the twin of `AcapSpace.vertices` in kernels, with buffers of its own."""
+"""Features to mesh for who makes many of them: the twin of `AcapSpace.vertices` in kernels, with buffers of its own;
+and what a change of each feature does to what depends on the mesh."""
 
 from __future__ import annotations
 
@@ -46,11 +47,23 @@ class FeatureMesher:
         # What both transforms of an edge are multiplied by: that of `AcapSpace.pull`, whose rows are these edges.
         neighbours.pull = array((1.0 + AFFINE_WEIGHT) * rings.weights[:, None] * rings.edges_m, wp.vec3)
         neighbours.lift = array(np.asarray(space.lift[rings.start, rings.end]).ravel(), wp.float32)
+        neighbours.lift_back = array(np.asarray(space.lift[rings.end, rings.start]).ravel(), wp.float32)
         neighbours.own_lift = array(space.lift.diagonal(), wp.float32)
         a, b = (array(rings.plane[:, axis], wp.vec3) for axis in range(2))
         with quiet_warp():  # kernels are built or loaded here
             self._deform = RecordedLaunch(kernels.deform, count, [self._features, a, b, transforms, normals], device)
             self._gather = RecordedLaunch(kernels.gather, count, [neighbours, transforms, normals, wanted], device)
+        wanted_bar = wp.zeros(count, dtype=wp.vec3d, device=device)
+        self._wanted_bar: Array = wanted_bar.numpy()
+        features_bar = wp.zeros((count, 9), dtype=wp.float32, device=device)
+        self._features_bar: Array = features_bar.numpy()
+        t_bar, n_bar = wp.zeros_like(transforms), wp.zeros_like(normals)
+        back = [self._features, a, b, t_bar, n_bar, features_bar]
+        with quiet_warp():
+            self._gather_back = RecordedLaunch(
+                kernels.gather_back, count, [neighbours, wanted_bar, t_bar, n_bar], device
+            )
+            self._deform_back = RecordedLaunch(kernels.deform_back, count, back, device)
         self._middle = space.reference.mean(axis=0)
         self.vertices()
 
@@ -70,3 +83,22 @@ class FeatureMesher:
         self._deform()
         self._gather()
         return self._space.solve(self._wanted) + self._middle
+
+    def pull_back(self, vertices_bar: Array) -> Array:
+        """(V, 9) float32 derivatives of a quantity by the features that were made a mesh last; the array is the
+        mesher's own and changes with the next call.
+
+        The system is symmetric, so that it is solved once more, and its right side's two products are transposed.
+
+        Args:
+            vertices_bar: (V, 3) derivatives of that quantity by the vertices.
+
+        Raises:
+            InputError: derivatives of another shape.
+        """
+        if vertices_bar.shape != self._wanted_bar.shape:
+            raise InputError(f"vertices_bar must have shape {self._wanted_bar.shape}, got {vertices_bar.shape}")
+        self._wanted_bar[:] = self._space.solve(vertices_bar)
+        self._gather_back()
+        self._deform_back()
+        return self._features_bar
