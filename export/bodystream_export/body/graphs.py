@@ -25,7 +25,8 @@ class DecoderGraph(nn.Module):
         self.vertices, self.count = model.config.vertices, model.config.parts
         self.of_shape, self.of_pose = model.difference.of_shape, model.difference.of_pose
         # Where there are parts, they bring the middle of the scale.
-        self.out = nn.Sequential(_unscaled(model.difference.out, model.scale, middle=model.base is None))
+        *before, last = _layers(model.difference.out)
+        self.out = nn.Sequential(*before, _unscaled(last, model.scale, middle=model.base is None))
         if model.base is None or model.skinning is None:
             self.parts = None
             return
@@ -125,6 +126,10 @@ class EncoderGraph(nn.Module):
         return self.shape(hidden), self.pose(hidden)
 
 
+def _layers(out: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in out.modules() if isinstance(layer, nn.Linear)]
+
+
 def _unscaled(layer: nn.Linear, scale: Scale, middle: bool) -> nn.Linear:
     """The layer followed by `Scale.unscaled`, or where `middle` is false by its linear part alone."""
     gain = ((scale.high - scale.low) / 1.9).flatten()
@@ -149,13 +154,15 @@ def narrowed(graph: DecoderGraph, shape: int, pose: int, rank: int, seed: int = 
     drawn = torch.Generator().manual_seed(seed)
     poses = torch.randn(_DRAWN, pose, generator=drawn)
     poses[::_NEUTRAL] = 0.0
-    inputs = graph.hidden(torch.randn(_DRAWN, shape, generator=drawn), poses).double()
+    *before, layer = _layers(graph.out)
+    inputs = graph.hidden(torch.randn(_DRAWN, shape, generator=drawn), poses)
+    for earlier in before:
+        inputs = earlier(inputs)
+    inputs = inputs.double()
     mean = inputs.mean(dim=0)
     values, axes = torch.linalg.eigh((inputs - mean).T @ (inputs - mean) / _DRAWN)
     values = values.clamp_min(1e-9 * float(values.max()))
     root, back = (axes * values.sqrt()) @ axes.T, (axes / values.sqrt()) @ axes.T
-    (layer,) = graph.out
-    assert isinstance(layer, nn.Linear)
     weight = layer.weight.double()
     _, components = torch.linalg.eigh(root @ (weight.T @ weight) @ root)
     kept = components[:, -rank:]
@@ -164,4 +171,4 @@ def narrowed(graph: DecoderGraph, shape: int, pose: int, rank: int, seed: int = 
     first.bias.data = -(kept.T @ back @ mean).float()
     last.weight.data = (weight @ root @ kept).float()
     last.bias.data = (layer.bias.double() + weight @ mean).float()
-    graph.out = nn.Sequential(first, last)
+    graph.out = nn.Sequential(*before, first, last)

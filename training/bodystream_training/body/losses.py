@@ -7,12 +7,13 @@ from torch import Tensor
 
 from bodystream_training.body.model import BodyNetwork, MeshVae
 
-__all__ = ["FINE_TUNE_FROM", "body_terms", "kl", "vae_terms", "weights_at"]
+__all__ = ["COARSE", "FINE_TUNE_FROM", "body_terms", "kl", "vae_terms", "weights_at"]
 
 FINE_TUNE_FROM = 1600 / 2200
 """Share of the training after which the weights of the reconstruction fall."""
 _FIRST, _LAST = (2.5e3, 2.5e4), (1e3, 1e4)
-_COARSE = 0.6
+COARSE = 0.6
+"""Weight of the parts' features beside those of vertices."""
 
 
 def weights_at(progress: float) -> tuple[float, float]:
@@ -49,7 +50,7 @@ def body_terms(
     if posed.g is not None and neutral.g is not None:
         terms["neutral_parts"] = (neutral.g.float() - g_s).abs().mean()
         terms["posed_parts"] = (posed.g.float() - g).abs().mean()
-        total = total + _COARSE * (of_neutral * terms["neutral_parts"] + of_posed * terms["posed_parts"])
+        total = total + COARSE * (of_neutral * terms["neutral_parts"] + of_posed * terms["posed_parts"])
     return {"total": total, **terms}
 
 

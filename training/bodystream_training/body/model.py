@@ -23,6 +23,8 @@ class BodyNetworkConfig:
         vertices, parts: V and P.
         shape, pose: sizes of the codes.
         hidden, wide: of the layers between (table 8).
+        rank: numbers between two halves of the layers that have as many ends as there are features, which are then the
+            product of two; 0 leaves them whole, as the paper has them.
         base_path: without, the network of the paper's "Baseline".
         disentangled: without, meshVAE: one code of the same size, and no neutral output.
     """
@@ -33,6 +35,7 @@ class BodyNetworkConfig:
     pose: int = 72
     hidden: int = 400
     wide: int = 800
+    rank: int = 0
     base_path: bool = True
     disentangled: bool = True
 
@@ -64,6 +67,21 @@ def _units(*sizes: int) -> nn.Sequential:
     for size, following in zip(sizes, sizes[1:], strict=False):
         layers += [nn.Linear(size, following), nn.Tanh()]
     return nn.Sequential(*layers)
+
+
+def _trunk(config: BodyNetworkConfig) -> nn.Sequential:
+    """T of the encoder: (B, 9V) to (B, hidden)."""
+    ends = 9 * config.vertices
+    if not config.rank:
+        return _units(ends, config.wide, config.hidden)
+    return nn.Sequential(nn.Linear(ends, config.rank), *_units(config.rank, config.wide, config.hidden))
+
+
+def _last(config: BodyNetworkConfig, rows: int) -> nn.Linear | nn.Sequential:
+    """(B, wide) to (B, 9 rows), linear."""
+    if not config.rank or rows < config.vertices:
+        return nn.Linear(config.wide, 9 * rows)
+    return nn.Sequential(nn.Linear(config.wide, config.rank), nn.Linear(config.rank, 9 * rows))
 
 
 class _Head(nn.Module):
@@ -119,7 +137,7 @@ class _Path(nn.Module):
         super().__init__()
         self.of_shape = _units(config.shape, config.hidden, config.wide)
         self.of_pose = _units(config.pose, config.hidden, config.wide)
-        self.out = nn.Linear(config.wide, 9 * rows)
+        self.out = _last(config, rows)
 
     def forward(self, e_s: Tensor, e_p: Tensor) -> Tensor:
         return self.out(self.of_shape(e_s) + self.of_pose(e_p)).unflatten(-1, (-1, 9))
@@ -131,7 +149,7 @@ class BodyNetwork(nn.Module):
     def __init__(self, config: BodyNetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = _units(9 * config.vertices, config.wide, config.hidden)  # T
+        self.trunk = _trunk(config)  # T
         self.shape_head = _Head(config.hidden, config.shape)  # T_s
         self.pose_head = _Head(config.hidden, config.pose)  # T_p
         self.difference = _Path(config, config.vertices)  # D
@@ -174,10 +192,10 @@ class MeshVae(nn.Module):
     def __init__(self, config: BodyNetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = _units(9 * config.vertices, config.wide, config.hidden)
+        self.trunk = _trunk(config)
         self.head = _Head(config.hidden, config.code)
         self.units = _units(config.code, config.hidden, config.wide)
-        self.out = nn.Linear(config.wide, 9 * config.vertices)
+        self.out = _last(config, config.vertices)
         self.scale = Scale(config.vertices)
         self.coarse_scale = Scale(config.parts)
 

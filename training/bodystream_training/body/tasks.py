@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from bodystream_training.body.model import BodyNetwork, BodyNetworkConfig, MeshV
 from bodystream_training.checkpoints import load_checkpoint
 from bodystream_training.task import Task
 
-__all__ = ["NETWORKS", "BodyTask", "load_network", "made", "trained"]
+__all__ = ["NETWORKS", "BodyTask", "first_network", "load_network", "made", "trained"]
 
 NETWORKS: dict[str, dict[str, bool]] = {
     "dhnn": {},
@@ -34,6 +35,29 @@ def made(config: BodyNetworkConfig) -> BodyNetwork | MeshVae:
     return BodyNetwork(config) if config.disentangled else MeshVae(config)
 
 
+def first_network(name: str, features: BodyFeatures, sizes: dict[str, int] | None = None) -> BodyNetwork | MeshVae:
+    """A network before its training, with the scales of the features.
+
+    Args:
+        name: one of `NETWORKS`. sizes: as of `BodyTask`.
+
+    Raises:
+        ConfigurationError: there is no network of that name.
+    """
+    if name not in NETWORKS:
+        raise ConfigurationError(f"there is no network {name!r}: choose {', '.join(NETWORKS)}")
+    config = BodyNetworkConfig(features.space.count, features.parts.count)
+    model = made(replace(config, **(sizes or {}), **NETWORKS[name]))
+    for scale, found in ((model.scale, features.scale), (model.coarse_scale, features.coarse_scale)):
+        scale.low.copy_(torch.from_numpy(found.low))
+        scale.high.copy_(torch.from_numpy(found.high))
+    if isinstance(model, BodyNetwork) and model.skinning is not None:
+        model.skinning.nearby.copy_(torch.from_numpy(features.nearby))
+        own = torch.nn.functional.one_hot(torch.from_numpy(features.parts.labels), features.parts.count)
+        model.skinning.logits.data.copy_(2.0 * own)  # more of its own part than of its neighbours
+    return model
+
+
 class BodyTask(Task):
     """Trains a network on the features of a set of bodies.
 
@@ -41,6 +65,7 @@ class BodyTask(Task):
         name: one of `NETWORKS`.
         features: of the bodies.
         sizes: of the network; vertices and parts are the features'.
+        begin: sets what the network begins at, where that is not by chance.
 
     Raises:
         ConfigurationError: there is no network of that name.
@@ -48,21 +73,17 @@ class BodyTask(Task):
 
     max_gradient_norm = 1e6  # the losses' weights are in the thousands
 
-    def __init__(self, name: str, features: BodyFeatures, sizes: dict[str, int] | None = None) -> None:
-        if name not in NETWORKS:
-            raise ConfigurationError(f"there is no network {name!r}: choose {', '.join(NETWORKS)}")
-        config = BodyNetworkConfig(features.space.count, features.parts.count)
-        self.config = replace(config, **(sizes or {}), **NETWORKS[name])
-        model = made(self.config)
+    def __init__(
+        self,
+        name: str,
+        features: BodyFeatures,
+        sizes: dict[str, int] | None = None,
+        begin: Callable[[BodyNetwork | MeshVae], None] = lambda _: None,
+    ) -> None:
+        model = first_network(name, features, sizes)
         super().__init__(model)
-        for scale, found in ((model.scale, features.scale), (model.coarse_scale, features.coarse_scale)):
-            scale.low.copy_(torch.from_numpy(found.low))
-            scale.high.copy_(torch.from_numpy(found.high))
-        if isinstance(model, BodyNetwork) and model.skinning is not None:
-            model.skinning.nearby.copy_(torch.from_numpy(features.nearby))
-            own = torch.nn.functional.one_hot(torch.from_numpy(features.parts.labels), features.parts.count)
-            model.skinning.logits.data.copy_(2.0 * own)  # more of its own part than of its neighbours
-        self.features = features
+        begin(model)
+        self.config, self.features = model.config, features
 
     def count(self) -> int:
         return 2 * max(len(self.features.train_neutral), len(self.features.train_posed))

@@ -60,8 +60,11 @@ class BodyFeatures(Dataset):
 
     def _scaled(self, number: int) -> tuple[Tensor, Tensor]:
         fine = self.scale.scaled(self._fine[number]).astype(np.float32)
-        coarse = self.coarse_scale.scaled(self._coarse[number]).astype(np.float32)
-        return torch.from_numpy(fine), torch.from_numpy(coarse)
+        return torch.from_numpy(fine), self.coarse(number)
+
+    def coarse(self, number: int) -> Tensor:
+        """(P, 9) scaled g of an item, float32."""
+        return torch.from_numpy(self.coarse_scale.scaled(self._coarse[number]).astype(np.float32))
 
     def unscaled(self, number: int) -> Array:
         """(V, 9) float32 features of an item."""
