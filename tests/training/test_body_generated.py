@@ -66,6 +66,8 @@ def test_bodies_stand_upright_in_metres_and_can_be_described(bodies: GeneratedBo
         assert 0.7 < np.ptp(vertices[:, 1]) < 2.4
     assert np.abs(neutral[0] - neutral[1]).max() > 0.01, "people differ"
     posed = bodies.vertices(len(bodies.items) - 1)
+    last = bodies.items[-1]
+    assert np.array_equal(bodies.posed_as(last.neutral, len(bodies.items) - 1), posed)
     space.check(Mesh(posed, space.faces), "posed")
     back = space.vertices(space.features(posed).astype(np.float32)) - posed
     assert np.linalg.norm(back - back.mean(axis=0), axis=1).max() <= 5e-5

@@ -227,6 +227,7 @@ def test_the_evaluation_has_a_row_for_each(run: Path, folder: Path, capsys: pyte
     for row in told["rows"].values():
         assert 0.0 < row["med_neutral_mm"] < 100.0 and 0.0 < row["med_pose_mm"] < 100.0
     assert told["med_pose_mm"] == told["rows"]["dhnn"]["med_pose_mm"]
+    assert told["rows"]["dhnn"]["transfer_mm"] is None and "transfer_mm" not in told["rows"]["meshvae"]
     assert 0.0 < told["roundtrip_max_mm"] <= 0.05
     assert main(arguments) == 0
     assert "there and back" in capsys.readouterr().out

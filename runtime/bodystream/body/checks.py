@@ -11,8 +11,8 @@ from bodystream.types import Array
 
 __all__ = ["check_like", "check_surface", "check_topology", "check_upright", "largest_piece"]
 
-_SMALLEST_M, _LARGEST_M = 0.4, 3.2
-"""Of a person's largest extent, raised arms included."""
+_SMALLEST_M, _LARGEST_M = 0.25, 3.2
+"""Of a person's largest extent: a child who is curled up, and raised arms."""
 _FLATTEST = 1e-7
 """Of a face that counts as one: its area as a share of its longest side's square. Scanned bodies have faces of 1e-5."""
 _AXES = "xyz"

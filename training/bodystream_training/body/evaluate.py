@@ -29,7 +29,8 @@ class EvaluateBody:
 
     For each test mesh the code is sought whose mesh is nearest (eq. 15), by the decoder alone. Told is the mean
     distance of vertices from where they are, of neutral and of posed bodies, and how far a mesh is at most off after
-    being made features and mesh again.
+    being made features and mesh again. Of networks with two codes, the encoder says how much of the shape code changes
+    with the pose, and where the bodies were generated, how far a transferred pose is off.
     Examples:
       bodystream-train eval body --data generated --motion bvh:mocap/cmu --run runs/body
       bodystream-train eval body --data meshes:bodies --run runs/mine --json
@@ -76,6 +77,7 @@ class EvaluateBody:
         from bodystream.evaluation.progress import counted_progress
         from bodystream_training.body.data.features import cached_features
         from bodystream_training.body.data.open import open_bodies
+        from bodystream_training.body.model import BodyNetwork
         from bodystream_training.body.pca import fit_pca
         from bodystream_training.body.tasks import load_network, trained
 
@@ -100,6 +102,10 @@ class EvaluateBody:
                         model, features, _some(numbers, self.bodies), self.iterations,
                         lambda done, advance=advance: advance(done, ""),
                     )  # fmt: skip
+            if isinstance(model, BodyNetwork):
+                with counted_progress(f"{name}, transfer", 1, notes) as advance:
+                    row |= _apart(model, features, bodies.posed_as, self.bodies)
+                    advance(1, "")
             if name in loaded:
                 row |= {"steps": loaded[name][1]["step"], "training_s": loaded[name][1]["seconds"]}
             rows[name] = row
@@ -110,10 +116,14 @@ class EvaluateBody:
             print(json.dumps({**figures, "roundtrip_max_mm": back, "rows": rows}))
             return 0
         table = Table(title=f"{len(chosen)} test bodies; there and back {back:.4f} mm at most")
-        for column in ("network", "neutral [mm]", "pose [mm]", "steps"):
+        columns = {
+            "neutral [mm]": "med_neutral_mm", "pose [mm]": "med_pose_mm", "transfer [mm]": "transfer_mm",
+            "shape with pose": "shape_variance_share",
+        }  # fmt: skip
+        for column in ("network", *columns, "steps"):
             table.add_column(column, justify="left" if column == "network" else "right")
         for name, row in rows.items():
-            figures = (f"{row[key]:.2f}" if row[key] is not None else "" for key in ("med_neutral_mm", "med_pose_mm"))
+            figures = (f"{row[key]:.2f}" if row.get(key) is not None else "" for key in columns.values())
             table.add_row(name, *figures, str(row.get("steps", "")))
         Console().print(table)
         return 0
@@ -124,6 +134,19 @@ def _some(numbers: Array, most: int | None) -> Array:
 
     count = len(numbers) if most is None else min(most, len(numbers))
     return numbers[np.linspace(0, len(numbers) - 1, count).round().astype(int)] if count else numbers[:0]
+
+
+def _apart(
+    model: BodyNetwork, features: BodyFeatures, truth: Callable[[int, int], Array | None], pairs: int | None
+) -> dict[str, float | None]:
+    from bodystream_training.body.disentangling import shape_variance_share, transfer_mm
+
+    found = transfer_mm(model, features, truth, len(features.test_posed) if pairs is None else pairs)
+    return {
+        "shape_variance_share": shape_variance_share(model, features),
+        "transfer_mm": found.transferred_mm if found else None,
+        "transfer_other_mm": found.other_mm if found else None,
+    }
 
 
 def med_mm(

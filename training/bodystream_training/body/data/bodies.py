@@ -60,3 +60,7 @@ class BodySet(ABC):
         Raises:
             InputError: it cannot be read, or is no body of this topology.
         """
+
+    def posed_as(self, identity: int, pose: int) -> Array | None:
+        """(V, 3) float64 of the identity of one item in the pose of another [m], where that is known; else None."""
+        return None

@@ -100,10 +100,18 @@ class GeneratedBodies(BodySet):
         rest = self._rest_of(item.neutral)
         if not item.motion:
             return aligned(self.people.posed(*rest, neutral_rotations()), self.reference.vertices, self.laid_by)
+        return aligned(self.people.posed(*rest, self._pose(number)), self.reference.vertices, self.laid_by)
+
+    def posed_as(self, identity: int, pose: int) -> Array:
+        rest = self._rest_of(self.items[identity].neutral)
+        rotations = self._pose(pose) if self.items[pose].motion else neutral_rotations()
+        return aligned(self.people.posed(*rest, rotations), self.reference.vertices, self.laid_by)
+
+    def _pose(self, number: int) -> Array:
+        """(22, 3, 3) of a posed item."""
         share, take = self._poses[number]
         rotations = self._rotations(take)
-        pose = rotations[int(share * len(rotations))]
-        return aligned(self.people.posed(*rest, pose), self.reference.vertices, self.laid_by)
+        return rotations[int(share * len(rotations))]
 
     def skin(self) -> BodySkin:
         return self.people.skin()
