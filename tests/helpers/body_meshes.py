@@ -11,7 +11,7 @@ from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array, Mesh
 
-__all__ = ["bar", "flat_box", "shipped_body", "shipped_in_poses", "sphere"]
+__all__ = ["bar", "dual", "flat_box", "shipped_body", "shipped_in_poses", "sphere"]
 
 
 def sphere(subdivisions: int = 2, radius_m: float = 0.5) -> Mesh:
@@ -43,6 +43,23 @@ def bar(around: int = 12, along: int = 41, length_m: float = 1.6, radius_m: floa
     faces += [[top + k, top + (k + 1) % around, high] for k in range(around)]
     poles = [[0.0, -0.02, 0.0], [0.0, length_m + 0.02, 0.0]]
     return Mesh(np.concatenate([rings, poles]), np.array(faces, np.int32))
+
+
+def dual(mesh: Mesh) -> Mesh:
+    """The same surface in another topology: a vertex in the middle of each face, a polygon about each vertex."""
+    following: list[dict[int, tuple[int, int]]] = [{} for _ in mesh.vertices]
+    for face, corners in enumerate(mesh.faces.tolist()):
+        for k, corner in enumerate(corners):
+            following[corner][corners[(k + 1) % 3]] = corners[(k + 2) % 3], face
+    triangles = []
+    for steps in following:
+        begins = sorted(set(steps) - {after for after, _ in steps.values()}) or list(steps)
+        at, polygon = begins[0], []
+        while at in steps and len(polygon) < len(steps):
+            at, face = steps[at]
+            polygon.append(face)
+        triangles += [[polygon[0], polygon[k], polygon[k + 1]] for k in range(1, len(polygon) - 1)]
+    return Mesh(mesh.vertices[mesh.faces].mean(axis=1), np.array(triangles, np.int32))
 
 
 def flat_box(cells: int = 6, size_m: float = 0.8) -> Mesh:

@@ -31,7 +31,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.types import Array, Mesh
 
-__all__ = ["AFFINE_WEIGHT", "AcapSpace"]
+__all__ = ["AFFINE_WEIGHT", "AcapSpace", "factors"]
 
 AFFINE_WEIGHT = 1e-5
 
@@ -109,8 +109,20 @@ class AcapSpace:
         """
         self._require("features", features, 9)
         given = self.transforms_of(np.asarray(features, np.float64))
-        wanted = self.pull @ given.swapaxes(1, 2).reshape(-1, 3) - self.lift @ self.rings.lifted(given)
-        return self.solve(wanted) + self.reference.mean(axis=0)
+        return self.solve(self.right_side(given)) + self.reference.mean(axis=0)
+
+    def right_side(self, transforms: Array) -> Array:
+        """(V, 3) right side of the system whose solution is nearest to (V, 3, 3) transforms, see `matrix`."""
+        return self.pull @ transforms.swapaxes(1, 2).reshape(-1, 3) - self.lift @ self.rings.lifted(transforms)
+
+    @cached_property
+    def matrix(self) -> csc_matrix:
+        """(V, V) of the system: `matrix @ p = right_side(T)`, translation being free."""
+        rings, count = self.rings, self.count
+        blocks = bsr_matrix((rings.inverse, np.arange(count), np.arange(count + 1)), shape=(3 * count, 3 * count))
+        weights = coo_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
+        laplacian = diags(np.bincount(rings.start, rings.weights, count)) - weights
+        return csc_matrix(rings.spread.T @ blocks @ rings.spread + 2.0 * AFFINE_WEIGHT * laplacian)
 
     @cached_property
     def pull(self) -> csr_matrix:
@@ -143,19 +155,16 @@ class AcapSpace:
         return lifted[:, :, None] * rings.normals[:, None, :]
 
     def _factorised(self) -> SuperLU:
-        """Factors of the matrix C^T H^-1 C without vertex 0, which stays where it is."""
+        """Factors of the matrix without vertex 0, which stays where it is."""
         if self._solver is None:
-            rings, count = self.rings, self.count
-            blocks = bsr_matrix((rings.inverse, np.arange(count), np.arange(count + 1)), shape=(3 * count, 3 * count))
-            weights = coo_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
-            laplacian = diags(np.bincount(rings.start, rings.weights, count)) - weights
-            matrix = csc_matrix(rings.spread.T @ blocks @ rings.spread + 2.0 * AFFINE_WEIGHT * laplacian)
-            # Symmetric and definite: no pivoting.
-            self._solver = splu(
-                matrix[1:, 1:], permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-            )
+            self._solver = factors(csc_matrix(self.matrix[1:, 1:]))
         return self._solver
 
     def _require(self, name: str, array: Array, columns: int) -> None:
         if array.shape != (self.count, columns):
             raise InputError(f"{name} must have shape ({self.count}, {columns}), got {array.shape}")
+
+
+def factors(matrix: csc_matrix) -> SuperLU:
+    """Of a symmetric and definite matrix, which needs no pivoting."""
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
