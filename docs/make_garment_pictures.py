@@ -15,9 +15,9 @@ import numpy as np
 from make_pictures import save, sheet
 from PIL import Image
 
+from bodystream.avatar.take.files import load_take
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream_training.avatar.data.garments.sheets import draw_frame
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
-from bodystream_training.avatar.data.take_files import load_take
 
 COLUMNS = 6
 HEIGHT_PX, HALF_M, STRIP_HALF_M = 300, 0.92, 0.55

@@ -19,12 +19,12 @@ from bodystream.avatar import Avatar, open_avatar  # noqa: E402
 from bodystream.avatar.clothed.avatar import ClothedAvatar, ClothedModel  # noqa: E402
 from bodystream.avatar.clothed.bones import bone_parameters  # noqa: E402
 from bodystream.avatar.heading import bones_in_heading  # noqa: E402
+from bodystream.avatar.take.frames import PosedFrame  # noqa: E402
 from bodystream.bundles import open_bundle  # noqa: E402
 from bodystream.errors import BundleError, InputError  # noqa: E402
 from bodystream.geometry.skeleton import Skeleton  # noqa: E402
 from bodystream_export.avatar.convert import Prepared  # noqa: E402
 from bodystream_training.avatar import layers  # noqa: E402
-from bodystream_training.avatar.data.take import PosedFrame  # noqa: E402
 from helpers.ball_people import ball_take  # noqa: E402
 from helpers.clothed_bundles import COARSE, FINE, prepared_balls, write_balls  # noqa: E402
 

@@ -14,11 +14,11 @@ torch = needs("torch", "pip install 'bodystream[train]'")
 needs("onnx", "pip install 'bodystream[export]'")
 
 from bodystream.avatar import open_avatar  # noqa: E402
+from bodystream.avatar.take.files import save_take  # noqa: E402
 from bodystream.errors import ConfigurationError, InputError  # noqa: E402
 from bodystream_export.avatar.command import ExportAvatar  # noqa: E402
 from bodystream_export.avatar.convert import Fineness  # noqa: E402
 from bodystream_export.cli import main  # noqa: E402
-from bodystream_training.avatar.data.take_files import save_take  # noqa: E402
 from bodystream_training.cli import main as train  # noqa: E402
 from helpers.ball_people import ball_take, ball_truth  # noqa: E402
 

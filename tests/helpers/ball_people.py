@@ -7,10 +7,10 @@ import trimesh
 
 from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig
+from bodystream.avatar.take.canonical import BONES, pose_of_bones, posed_from_canonical, rest_joints
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame, TakeTruth
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINTS
-from bodystream_training.avatar.data.canonical import BONES, pose_of_bones, posed_from_canonical, rest_joints
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame, TakeTruth
 
 __all__ = ["BALL_M", "ball_take", "ball_truth"]
 

@@ -6,12 +6,12 @@ import numpy as np
 import trimesh
 
 from bodystream.avatar.rig import bone_transforms, load_rig, skin
-from bodystream.body import largest_piece
+from bodystream.body import BodySkin, largest_piece
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array, Mesh
 
-__all__ = ["bar", "dual", "flat_box", "shipped_body", "shipped_in_poses", "sphere"]
+__all__ = ["bar", "dual", "flat_box", "shipped_body", "shipped_skin", "shipped_in_poses", "sphere"]
 
 
 def sphere(subdivisions: int = 2, radius_m: float = 0.5) -> Mesh:
@@ -76,6 +76,20 @@ def shipped_body() -> tuple[Mesh, Array]:
     mesh = load_rig().mesh
     kept, faces = largest_piece(mesh.faces, len(mesh.vertices))
     return Mesh(mesh.vertices[kept].astype(np.float64), faces), kept
+
+
+def shipped_skin() -> BodySkin:
+    """Of the shipped body: its own weights, and joints as means of near vertices that are exact at rest."""
+    rig, (mesh, kept) = load_rig(), shipped_body()
+    weights = np.zeros((len(rig.bones), len(JOINTS)), np.float32)
+    np.add.at(weights, (np.arange(len(weights))[:, None], rig.bones), rig.weights)
+    joint_weights = np.zeros((len(JOINTS), len(kept)))
+    for joint, place in enumerate(rig.bind_positions_m.astype(np.float64)):
+        away = mesh.vertices - place
+        near = np.argsort(np.linalg.norm(away, axis=1))[:400]
+        system = np.vstack([away[near].T, np.ones(len(near))])
+        joint_weights[joint, near] = np.linalg.lstsq(system, np.array([0.0, 0.0, 0.0, 1.0]), rcond=None)[0]
+    return BodySkin(joint_weights.astype(np.float32), weights[kept])
 
 
 def shipped_in_poses(count: int, seed: int = 0, spread_rad: float = 0.5) -> list[Array]:

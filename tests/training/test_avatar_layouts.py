@@ -9,13 +9,13 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
+from bodystream.avatar.take.canonical import BONE_PARENTS, BONES, LEG_TURN_DEG
+from bodystream.avatar.take.files import load_take, save_take
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.skeleton import JOINT_INDEX
-from bodystream_training.avatar.data.canonical import BONE_PARENTS, BONES, LEG_TURN_DEG
 from bodystream_training.avatar.data.open_take import open_take
 from bodystream_training.avatar.data.public_layouts import split_motions
 from bodystream_training.avatar.data.smpl_body import load_smpl_body
-from bodystream_training.avatar.data.take_files import load_take, save_take
 from helpers.needs import needs
 
 PER_BONE = 12

@@ -14,8 +14,8 @@ from helpers.needs import needs
 torch = needs("torch", "pip install 'bodystream[train]'")
 
 from bodystream.avatar.heading import bones_in_heading, world_from_heading  # noqa: E402
+from bodystream.avatar.take.canonical import rest_joints  # noqa: E402
 from bodystream_training.avatar.batches import AvatarBatch  # noqa: E402
-from bodystream_training.avatar.data.canonical import rest_joints  # noqa: E402
 from bodystream_training.avatar.layers import SpaceEmbedding, bone_parameters  # noqa: E402
 from bodystream_training.avatar.losses import _promising, iou, logits_of, prior_terms, skinning_terms  # noqa: E402
 from bodystream_training.avatar.model import Ins, InsConfig, Pin, WeightField, skin  # noqa: E402

@@ -10,15 +10,15 @@ from scipy.spatial.transform import Rotation
 
 from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig, skin
+from bodystream.avatar.take.checks import check_rigid
+from bodystream.avatar.take.files import load_take, save_take
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import matrix_from_rotation_vector
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, forward_kinematics
 from bodystream.sources.synthetic.people import Person, build_person
 from bodystream_training.avatar.data import performance
-from bodystream_training.avatar.data.checks import check_rigid
 from bodystream_training.avatar.data.open_take import open_take
 from bodystream_training.avatar.data.performance import fit_performance
-from bodystream_training.avatar.data.take_files import load_take, save_take
 
 FRAMES = 5
 

@@ -10,10 +10,10 @@ import pytest
 import trimesh
 from scipy.spatial import KDTree
 
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.errors import ConfigurationError, InputError
 from bodystream_training.avatar.data.sampling import SampleCache, SamplingConfig, even_surface_points, sample_frame
 from bodystream_training.avatar.data.surface import QuerySurface
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 
 RADIUS_M = 0.5
 FEW = SamplingConfig(near=3000, box=3000, seed=3)

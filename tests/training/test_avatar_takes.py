@@ -12,10 +12,7 @@ import trimesh
 
 from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig
-from bodystream.errors import InputError
-from bodystream.geometry.rotations import matrix_from_rotation_vector
-from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
-from bodystream_training.avatar.data.canonical import (
+from bodystream.avatar.take.canonical import (
     BONES,
     LEG_TURN_DEG,
     canonical_rotations,
@@ -24,9 +21,12 @@ from bodystream_training.avatar.data.canonical import (
     posed_from_canonical,
     rest_joints,
 )
-from bodystream_training.avatar.data.checks import open_edges
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame, TakeTruth
-from bodystream_training.avatar.data.take_files import load_take, load_truth, save_take
+from bodystream.avatar.take.checks import open_edges
+from bodystream.avatar.take.files import load_take, load_truth, save_take
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame, TakeTruth
+from bodystream.errors import InputError
+from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
 
 SKELETON = fit_rig(load_rig()).skeleton
 

@@ -16,11 +16,11 @@ from helpers.needs import needs
 torch = needs("torch", "pip install 'bodystream[train]'")
 
 from bodystream.avatar.heading import bones_in_heading  # noqa: E402
+from bodystream.avatar.take.canonical import BONE_PARENTS, BONES  # noqa: E402
+from bodystream.avatar.take.files import save_take  # noqa: E402
 from bodystream.errors import InputError  # noqa: E402
 from bodystream_training.avatar.baselines import average_scan, first_scan  # noqa: E402
-from bodystream_training.avatar.data.canonical import BONE_PARENTS, BONES  # noqa: E402
 from bodystream_training.avatar.data.sampling import SamplingConfig  # noqa: E402
-from bodystream_training.avatar.data.take_files import save_take  # noqa: E402
 from bodystream_training.avatar.examples import examples_of, frames_of  # noqa: E402
 from bodystream_training.avatar.extract import canonical_mesh  # noqa: E402
 from bodystream_training.avatar.judge import (  # noqa: E402

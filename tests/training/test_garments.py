@@ -16,12 +16,13 @@ import pytest
 import trimesh
 from scipy.spatial import KDTree
 
+from bodystream.avatar.take.canonical import canonical_rotations, matrices_of_pose
+from bodystream.avatar.take.checks import open_edges
+from bodystream.avatar.take.files import load_take, load_truth
 from bodystream.errors import ConfigurationError, MissingDependencyError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import quaternion_from_matrix, turn_about
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
-from bodystream_training.avatar.data.canonical import canonical_rotations, matrices_of_pose
-from bodystream_training.avatar.data.checks import open_edges
 from bodystream_training.avatar.data.garments import generate
 from bodystream_training.avatar.data.garments.cloth import ClothConfig, ClothPiece, ClothSimulation, import_newton
 from bodystream_training.avatar.data.garments.dressing import Dressed, loop_subdivision, pushed_out
@@ -31,7 +32,6 @@ from bodystream_training.avatar.data.garments.panels import Panel, sew
 from bodystream_training.avatar.data.garments.patterns import OUTFITS
 from bodystream_training.avatar.data.garments.wearer import Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
-from bodystream_training.avatar.data.take_files import load_take, load_truth
 from bodystream_training.cli import main
 from helpers.headset_takes import write_bvh
 from helpers.needs import needs

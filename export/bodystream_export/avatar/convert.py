@@ -14,6 +14,8 @@ from torch import Tensor
 
 from bodystream.avatar.clothed.body import REPOSE_GRAPH, TABLES_GRAPH, ClothedSection, PosedBy, graph_signatures
 from bodystream.avatar.clothed.bones import BonePoser
+from bodystream.avatar.take.canonical import canonical_rotations
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.bundles import Bundle, GraphSection
 from bodystream.geometry.skeleton import ARMS, JOINTS, PARENTS, Skeleton, forward_kinematics
 from bodystream.types import Array, Mesh
@@ -33,8 +35,6 @@ from bodystream_export.avatar.prepare import (
 from bodystream_export.avatar.weights import plain_weights, quadratic_logits
 from bodystream_export.bundle import write_manifest
 from bodystream_export.onnx_graph import to_onnx
-from bodystream_training.avatar.data.canonical import canonical_rotations
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 from bodystream_training.avatar.extract import canonical_mesh
 from bodystream_training.avatar.layers import bone_parameters
 from bodystream_training.avatar.model import Ins, skin

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from bodystream.avatar.clothed.known_poses import POSES_FILE, KnownPoses, without_heading
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 
 __all__ = ["known_poses", "write_known_poses"]
 

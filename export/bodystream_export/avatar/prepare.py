@@ -11,10 +11,10 @@ from torch import Tensor
 
 from bodystream.avatar.clothed.body import PLANES, Grid
 from bodystream.avatar.heading import bones_in_heading
+from bodystream.avatar.take.frames import AvatarTake
 from bodystream.types import Array
 from bodystream_export.avatar.graphs import TablePlaces
 from bodystream_training.avatar.data.sampling import QuerySurface
-from bodystream_training.avatar.data.take import AvatarTake
 from bodystream_training.avatar.model import CouplingLayer, Ins, Pin
 
 __all__ = [

@@ -6,6 +6,8 @@ from bodystream.body.checks import check_like, check_surface, check_topology, ch
 from bodystream.body.decoder import BodyCodes, BodyDecoder, BodyEncoder
 from bodystream.body.matching import Landmarks
 from bodystream.body.parts import PARTS, BodyParts
+from bodystream.body.person import FittedPose, Person, PosingStage
+from bodystream.body.posing import JointState
 from bodystream.body.registration import STAGES, Registration, RegistrationStage, register
 from bodystream.body.scaling import FeatureScale
 from bodystream.body.skin import BodySkin
@@ -21,7 +23,11 @@ __all__ = [
     "BodyParts",
     "BodySkin",
     "FeatureScale",
+    "FittedPose",
+    "JointState",
     "Landmarks",
+    "Person",
+    "PosingStage",
     "Registration",
     "RegistrationStage",
     "Target",

@@ -11,7 +11,7 @@ from bodystream.body.target import Target, with_normals
 from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["Landmarks", "Matches", "check_placed", "match"]
+__all__ = ["Landmarks", "Matches", "check_placed", "match", "pair_weights"]
 
 _FACING = 0.5
 """Cosine of the angle between two normals beyond which points do not belong together."""
@@ -62,7 +62,7 @@ def match(vertices: Array, normals: Array, areas: Array, target: Target, reach_m
         target: oriented. reach_m: see `RegistrationStage`.
     """
     found = np.asarray(target.facing_tree.query(with_normals(vertices, normals))[1])
-    weight = _weights(vertices, normals, target.points[found], target.normals[found], target.spacing_m, reach_m)
+    weight = pair_weights(vertices, normals, target.points[found], target.normals[found], target.spacing_m, reach_m)
     n, v = target.normals[found], target.points[found]
     blocks = (weight * areas)[:, None, None] * (n[:, :, None] * n[:, None, :])
     pulls = np.einsum("vij,vj->vi", blocks, v)
@@ -71,7 +71,7 @@ def match(vertices: Array, normals: Array, areas: Array, target: Target, reach_m
     v, n = target.points[::step], target.normals[::step]
     near = np.asarray(KDTree(with_normals(vertices, normals)).query(with_normals(v, n))[1])
     spacing = np.sqrt(areas[near])
-    back = _weights(vertices[near], normals[near], v, n, spacing, reach_m)
+    back = pair_weights(vertices[near], normals[near], v, n, spacing, reach_m)
     share = _BACK_SHARE * back * target.area_m2 * step
     for i in range(3):
         for j in range(3):
@@ -80,8 +80,13 @@ def match(vertices: Array, normals: Array, areas: Array, target: Target, reach_m
     return Matches(blocks, pulls, weight)
 
 
-def _weights(p: Array, p_normals: Array, v: Array, n: Array, spacing: Array | float, reach_m: float) -> Array:
-    """(N,) weights of pairs of points, 0 of those that do not belong together (Geman and McClure's else)."""
+def pair_weights(p: Array, p_normals: Array, v: Array, n: Array, spacing: Array | float, reach_m: float) -> Array:
+    """(N,) weights of pairs of points, 0 of those that do not belong together (Geman and McClure's else).
+
+    Args:
+        p, p_normals: (N, 3) of a body. v, n: (N, 3) of a target, and normals.
+        spacing: how far points are apart [m]. reach_m: see `RegistrationStage`.
+    """
     away = v - p
     square = np.vecdot(away, away)
     across = np.abs(np.vecdot(away, n))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.errors import InputError
 from bodystream.types import Array
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 
 __all__ = ["SkinnedScan", "average_scan", "first_scan"]
 

@@ -15,9 +15,9 @@ from bodystream.cli.options import optional
 from bodystream.errors import InputError
 
 if TYPE_CHECKING:
+    from bodystream.avatar.take.frames import AvatarTake, TakeTruth
     from bodystream.types import Array
     from bodystream_training.avatar.baselines import SkinnedScan
-    from bodystream_training.avatar.data.take import AvatarTake, TakeTruth
     from bodystream_training.avatar.model import Ins
 
 __all__ = ["EvaluateAvatar"]
@@ -65,11 +65,11 @@ class EvaluateAvatar:
         from rich.console import Console
         from rich.table import Table
 
+        from bodystream.avatar.take.files import load_truth
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress
         from bodystream_training.avatar.data.open_take import open_take
         from bodystream_training.avatar.data.sampling import SamplingConfig
-        from bodystream_training.avatar.data.take_files import load_truth
         from bodystream_training.avatar.examples import frames_of
         from bodystream_training.avatar.judge import network_occupancy, overlap, scan_occupancy
         from bodystream_training.avatar.networks import load_network, trained

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bodystream.avatar.take.canonical import BONE_PARENTS
+from bodystream.avatar.take.frames import AvatarTake
 from bodystream.errors import InputError
 from bodystream_training.avatar.batches import AvatarExamples, Posed, posed_points
-from bodystream_training.avatar.data.canonical import BONE_PARENTS
 from bodystream_training.avatar.data.sampling import SampleCache, SamplingConfig
-from bodystream_training.avatar.data.take import AvatarTake
 
 __all__ = ["examples_of", "frames_of"]
 

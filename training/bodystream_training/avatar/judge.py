@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bodystream.avatar.heading import bones_in_heading
+from bodystream.avatar.take.frames import PosedFrame
 from bodystream.types import Array
 from bodystream_training.avatar.baselines import SkinnedScan
 from bodystream_training.avatar.batches import AvatarBatch, Posed
 from bodystream_training.avatar.data.surface import QuerySurface
-from bodystream_training.avatar.data.take import PosedFrame
 from bodystream_training.avatar.losses import iou, logits_of
 from bodystream_training.avatar.model import Ins
 from bodystream_training.avatar.search import START_BONES, find_roots

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from bodystream.avatar.take.files import load_take
+from bodystream.avatar.take.frames import AvatarTake
 from bodystream.errors import ConfigurationError
 from bodystream_training.avatar.data.performance import read_performance
 from bodystream_training.avatar.data.public_layouts import read_cape, read_dfaust
-from bodystream_training.avatar.data.take import AvatarTake
-from bodystream_training.avatar.data.take_files import load_take
 
 __all__ = ["open_take"]
 

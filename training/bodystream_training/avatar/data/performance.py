@@ -18,15 +18,16 @@ from scipy.spatial import KDTree
 
 from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig
+from bodystream.avatar.take.canonical import BONES, pose_of_bones, posed_from_canonical, rest_joints
+from bodystream.avatar.take.checks import check_finite
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
+from bodystream.body.posing import BonePoints, JointState, Posing, Pull
 from bodystream.bundles.arrays import load_npz
 from bodystream.errors import InputError
-from bodystream.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix, skew
-from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton, forward_kinematics
+from bodystream.geometry.rotations import matrix_from_rotation_vector
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton
 from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import BONES, pose_of_bones, posed_from_canonical, rest_joints
-from bodystream_training.avatar.data.checks import check_finite
 from bodystream_training.avatar.data.surface import QuerySurface
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 
 __all__ = ["FittedPerformance", "fit_performance", "read_performance"]
 
@@ -42,8 +43,6 @@ _ROUGH_ROUNDS, _FINE_ROUNDS, _FRAME_ROUNDS = 6, 25, 12
 _REST_WEIGHTS, _STILL_WEIGHT = (10.0, 1.0), 0.02
 """How much joints are drawn to the pose that a fit began from, in points that are a Huber's length off per radian: in
 the first frame at first and then, in later ones."""
-_MOST_RAD = 0.35
-"""No joint turns farther in one step of a fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,124 +125,42 @@ def fit_performance(
     turns, places = body.kinematics(state)
     # As each joint sees the points, in the body's own size.
     seen = np.einsum("bji,nbj->nbi", turns, vertices[0, few][:, None] - places) / state.size
-    points = _Points(seen, weights[few])
+    points = BonePoints(seen, weights[few])
     rotations = np.zeros((len(vertices), len(JOINTS), 3, 3))
     roots, distances = np.zeros((len(vertices), 3)), np.zeros(len(vertices))
     for number, surface in enumerate(vertices):
         target = surface[few]
-        moved = points.moved(body, state)
+        moved = body.moved(points, state)
         state = replace(state, root=state.root + np.median(target - moved, axis=0))
         before = state
         for _ in range(_FRAME_ROUNDS if number else 0):
-            state = _step(body, state, [(points, target)], before.rotations, _STILL_WEIGHT, sized=False)
-        distance = float(np.median(np.linalg.norm(points.moved(body, state) - target, axis=1)))
+            state = body.step(state, [Pull(points, target)], before.rotations, _STILL_WEIGHT)
+        distance = float(np.median(np.linalg.norm(body.moved(points, state) - target, axis=1)))
         rotations[number], roots[number], distances[number] = state.rotations, state.root, distance
         say(number, distance)
     whole = np.concatenate([weights, np.zeros((len(weights), len(BONES) - len(JOINTS)))], axis=1)
     return FittedPerformance(Skeleton(body.offsets_m * state.size), rotations, roots, whole, distances)
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """(22, 3, 3) rotations in each parent's frame, the pelvis (3,) [m], and the size, 1 for the shipped body."""
-
-    rotations: Array
-    root: Array
-    size: float
-
-
-class _Body:
+class _Body(Posing):
     """The shipped body: offsets of its joints, and its skin as each joint sees it."""
 
     def __init__(self) -> None:
         fitted = fit_rig(load_rig())
         skin = fitted.skin
-        self.offsets_m, self.faces = fitted.skeleton.offsets_m, skin.mesh.faces
+        super().__init__(fitted.skeleton.offsets_m, _HUBER_M)
+        self.faces = skin.mesh.faces
         self.height_m = float(np.ptp(skin.mesh.vertices[:, 1]))
         weights = np.zeros((len(skin.bones), len(JOINTS)))
         for influence in range(skin.bones.shape[1]):
             np.add.at(weights, (np.arange(len(weights)), skin.bones[:, influence]), skin.weights[:, influence])
         bind = skin.bone_from_bind.astype(np.float64)
         seen = np.einsum("bij,vj->vbi", bind[:, :3, :3], skin.mesh.vertices.astype(np.float64)) + bind[:, :3, 3]
-        self.skin = _Points(seen, weights)
+        self.skin = BonePoints(seen, weights)
         few = np.random.default_rng(0).permutation(len(weights))[:_FEW]
         self.few = self.skin.taken(few)
         normals = _vertex_normals(skin.mesh.vertices.astype(np.float64), skin.mesh.faces)[few]
         self.facing = np.einsum("bij,vj->vbi", bind[:, :3, :3], normals)  # (N, 22, 3): of the few, seen from joints
-        below = np.eye(len(JOINTS), dtype=bool)
-        for joint in range(len(JOINTS) - 1, 0, -1):
-            below[PARENTS[joint]] |= below[joint]
-        self.below = below.astype(np.float64)  # (22, 22): whom each joint moves
-
-    def kinematics(self, state: _State) -> tuple[Array, Array]:
-        """(22, 3, 3) orientations and (22, 3) positions of the joints in the world."""
-        places, turns = forward_kinematics(self.offsets_m * state.size, state.rotations, state.root)
-        return turns, places
-
-
-@dataclass(frozen=True, slots=True)
-class _Points:
-    """Points on bones: as each joint sees them (N, 22, 3), in the shipped body's size, and their weights (N, 22)."""
-
-    seen: Array
-    weights: Array
-
-    def taken(self, chosen: Array) -> _Points:
-        return _Points(self.seen[chosen], self.weights[chosen])
-
-    def shares(self, body: _Body, state: _State) -> Array:
-        """(N, 22, 3): where each joint takes them, times its weight."""
-        turns, places = body.kinematics(state)
-        at = state.size * np.einsum("bij,nbj->nbi", turns, self.seen) + places
-        return self.weights[..., None] * at
-
-    def moved(self, body: _Body, state: _State) -> Array:
-        """(N, 3) in the world."""
-        return self.shares(body, state).sum(axis=1)
-
-
-def _step(
-    body: _Body, state: _State, pairs: list[tuple[_Points, Array]], drawn_to: Array, weight: float, sized: bool
-) -> _State:
-    """A step of Gauss-Newton: points to their targets (N, 3), distances weighed as Huber's measure has it.
-
-    Unknown are a turn of each joint about itself in the world's axes, the pelvis's shift, and where `sized` the size.
-    """
-    count = 3 * len(JOINTS)
-    unknown = count + 3 + sized
-    normal, right = np.zeros((unknown, unknown)), np.zeros(unknown)
-    turns, places = body.kinematics(state)
-    for points, target in pairs:
-        shares = points.shares(body, state)
-        moved = shares.sum(axis=1)
-        # A joint's turn moves what is below it, by the cross product with the way from the joint.
-        carried = np.einsum("jb,nbi->nji", body.below, shares)
-        carried -= np.einsum("jb,nb->nj", body.below, points.weights)[..., None] * places
-        jacobian = np.zeros((len(moved), 3, unknown))
-        jacobian[:, :, :count] = -skew(carried).transpose(0, 2, 1, 3).reshape(len(moved), 3, count)
-        jacobian[:, :, count : count + 3] = np.eye(3)
-        if sized:
-            jacobian[:, :, -1] = (moved - state.root) / state.size
-        off = target - moved
-        influence = 1.0 / np.sqrt(1.0 + (off**2).sum(axis=1) / _HUBER_M**2)
-        flat = (jacobian * influence[:, None, None]).reshape(-1, unknown)
-        normal += flat.T @ jacobian.reshape(-1, unknown)
-        right += flat.T @ off.reshape(-1)
-    strength = weight * _HUBER_M**2 * sum(len(target) for _, target in pairs) / len(JOINTS)
-    above = np.stack([np.eye(3) if parent < 0 else turns[parent] for parent in PARENTS])
-    away = rotation_vector_from_matrix(drawn_to @ np.swapaxes(state.rotations, 1, 2))
-    drawn = np.einsum("jik,jk->ji", above, away)  # in the world's axes
-    drawn[0] = 0.0
-    diagonal = np.r_[np.zeros(3), np.full(count - 3, strength), np.zeros(unknown - count)]
-    right[:count] += diagonal[:count] * drawn.reshape(-1)
-    normal += np.diag(diagonal + 1e-6 * np.diag(normal).mean())
-    change = np.linalg.solve(normal, right)
-    turn = change[:count].reshape(-1, 3)
-    turn *= np.minimum(1.0, _MOST_RAD / np.maximum(np.linalg.norm(turn, axis=1), 1e-9))[:, None]
-    local = np.einsum("jki,jk->ji", above, turn)
-    rotations = matrix_from_rotation_vector(local) @ state.rotations
-    size = state.size + (float(np.clip(change[-1], -0.05, 0.05)) if sized else 0.0)
-    return _State(rotations, state.root + change[count : count + 3], size)
 
 
 def _standing(yaw_rad: float) -> Array:
@@ -255,16 +172,16 @@ def _standing(yaw_rad: float) -> Array:
     return matrix_from_rotation_vector(pose)
 
 
-def _first_state(body: _Body, vertices: Array, faces: Array) -> _State:
+def _first_state(body: _Body, vertices: Array, faces: Array) -> JointState:
     """Pose and size of the body in a surface, by iterated nearest points from several headings."""
     few = np.random.default_rng(1).permutation(len(vertices))[:_FEW]
     scan = vertices[few], _vertex_normals(vertices, faces)[few]
     size = float(np.ptp(vertices[:, 1])) / body.height_m
     middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
-    fitted: list[tuple[float, int, _State]] = []
+    fitted: list[tuple[float, int, JointState]] = []
     for number in range(_YAWS):
-        state = _State(_standing(2 * np.pi * number / _YAWS), np.zeros(3), size)
-        lift = vertices[:, 1].min() - body.few.moved(body, state)[:, 1].min()
+        state = JointState(_standing(2 * np.pi * number / _YAWS), np.zeros(3), size)
+        lift = vertices[:, 1].min() - body.moved(body.few, state)[:, 1].min()
         state = replace(state, root=np.array([middle[0], lift, middle[2]]))
         distance, state = _nearer(body, scan, state, _ROUGH_ROUNDS, _REST_WEIGHTS[0])
         fitted.append((distance, number, state))
@@ -279,7 +196,9 @@ def _first_state(body: _Body, vertices: Array, faces: Array) -> _State:
     return state
 
 
-def _nearer(body: _Body, scan: tuple[Array, Array], state: _State, rounds: int, weight: float) -> tuple[float, _State]:
+def _nearer(
+    body: _Body, scan: tuple[Array, Array], state: JointState, rounds: int, weight: float
+) -> tuple[float, JointState]:
     """Draw skin to a surface's points and these to the skin, each to the nearest that faces the same way, joints to
     the pose of a person who stands.
 
@@ -295,15 +214,15 @@ def _nearer(body: _Body, scan: tuple[Array, Array], state: _State, rounds: int, 
         turns, _ = body.kinematics(state)
         facing = np.einsum("nb,bij,nbj->ni", skin.weights, turns, body.facing, optimize=True)
         facing /= np.linalg.norm(facing, axis=1, keepdims=True)
-        at = skin.moved(body, state)
+        at = body.moved(skin, state)
         of_skin = np.concatenate([at, _NORMAL_M * facing], axis=1)
         to_skin = np.asarray(KDTree(of_skin).query(of_scan)[1])
         distance = float(np.linalg.norm(at[to_skin] - points, axis=1).mean())
         if number == rounds:
             break
         to_scan = np.asarray(tree.query(of_skin)[1])
-        pairs = [(skin, points[to_scan]), (skin.taken(to_skin), points)]
-        state = _step(body, state, pairs, standing, weight, sized=True)
+        pulls = [Pull(skin, points[to_scan]), Pull(skin.taken(to_skin), points)]
+        state = body.step(state, pulls, standing, weight, sized=True)
     return distance, state
 
 
@@ -314,8 +233,8 @@ def _vertex_normals(vertices: Array, faces: Array) -> Array:
     return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
 
 
-def _carried_weights(body: _Body, state: _State, vertices: Array) -> Array:
+def _carried_weights(body: _Body, state: JointState, vertices: Array) -> Array:
     """(V, 22): those of the nearest skin."""
-    nearest = QuerySurface(body.skin.moved(body, state), body.faces).nearest(vertices)
+    nearest = QuerySurface(body.moved(body.skin, state), body.faces).nearest(vertices)
     carried = nearest.interpolated(body.faces, body.skin.weights)
     return carried / carried.sum(axis=1, keepdims=True)

@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from bodystream.avatar.take.canonical import BONES, pose_of_bones
+from bodystream.avatar.take.checks import check_finite, check_rigid
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.bundles.arrays import load_npz
 from bodystream.errors import InputError, MissingDependencyError
 from bodystream.files import read_bounded
 from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import BONES, pose_of_bones
-from bodystream_training.avatar.data.checks import check_finite, check_rigid
 from bodystream_training.avatar.data.smpl_body import SmplBody, fitted_rigidly, load_smpl_body
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 
 __all__ = ["read_cape", "read_dfaust", "split_motions"]
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from scipy.spatial import KDTree
 
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.bundles.arrays import load_npz
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.files import atomic_path
 from bodystream.types import Array
 from bodystream_training.avatar.data.surface import QuerySurface
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 
 __all__ = ["FrameSamples", "SampleCache", "SamplingConfig", "even_surface_points", "sample_frame"]
 

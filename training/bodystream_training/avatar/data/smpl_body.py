@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from bodystream.avatar.take.canonical import BONE_PARENTS, BONES, canonical_rotations
 from bodystream.bundles.arrays import load_npz
 from bodystream.errors import InputError
 from bodystream.geometry.skeleton import JOINTS
 from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import BONE_PARENTS, BONES, canonical_rotations
 
 __all__ = ["SmplBody", "fitted_rigidly", "load_smpl_body"]
 

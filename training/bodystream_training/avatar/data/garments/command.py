@@ -117,9 +117,9 @@ class MakeGarments:
     def _report(self, planned: int, left_out: int) -> dict[str, float]:
         import numpy as np
 
+        from bodystream.avatar.take.files import load_take
         from bodystream_training.avatar.data.garments.generate import read_log
         from bodystream_training.avatar.data.garments.sheets import write_sheet, write_strip
-        from bodystream_training.avatar.data.take_files import load_take
 
         take = load_take(self.out)
         if self.sheet:

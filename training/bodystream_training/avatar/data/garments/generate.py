@@ -12,22 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from bodystream.errors import ConfigurationError
-from bodystream.files import atomic_path, read_bounded
-from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import (
+from bodystream.avatar.take.canonical import (
     pose_of_bones,
     posed_from_canonical,
     rest_joints,
 )
+from bodystream.avatar.take.files import save_frame, save_head, save_truth
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame, TakeTruth
+from bodystream.errors import ConfigurationError
+from bodystream.files import atomic_path, read_bounded
+from bodystream.types import Array
 from bodystream_training.avatar.data.garments.cloth import ClothConfig, ClothSimulation
 from bodystream_training.avatar.data.garments.dressing import ClothedSurface, Dressed
 from bodystream_training.avatar.data.garments.motions import HOLD_S, START_S, PieceOfMotion, WornMotion, worn_motion
 from bodystream_training.avatar.data.garments.patterns import OUTFITS
 from bodystream_training.avatar.data.garments.wearer import Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame, TakeTruth
-from bodystream_training.avatar.data.take_files import save_frame, save_head, save_truth
 
 __all__ = ["DEEPEST_M", "Generator", "GeneratorConfig", "Plan", "read_log"]
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
+from bodystream.avatar.take.canonical import canonical_rotations
 from bodystream.errors import ConfigurationError
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix, turn_about
@@ -16,7 +17,6 @@ from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
 from bodystream.sources.motion import find_takes
 from bodystream.sources.synthetic.motion import minimum_jerk
 from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import canonical_rotations
 from bodystream_training.avatar.data.garments.wearer import Wearer
 from bodystream_training.avatar.data.surface import QuerySurface
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bodystream.avatar.take.canonical import LEG_TURN_DEG
 from bodystream.sources.synthetic.people import Clothes
 from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import LEG_TURN_DEG
 from bodystream_training.avatar.data.garments.panels import Panel
 from bodystream_training.avatar.data.garments.wearer import Measures
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.files import atomic_path
 from bodystream.types import Array
 from bodystream_training.avatar.data.surface import QuerySurface
-from bodystream_training.avatar.data.take import AvatarTake, PosedFrame
 
 __all__ = ["draw_frame", "write_sheet", "write_strip"]
 

@@ -10,11 +10,11 @@ from scipy.spatial import ConvexHull
 
 from bodystream.avatar.proportions import FittedRig, fit_rig
 from bodystream.avatar.rig import load_rig, skin
+from bodystream.avatar.take.canonical import BONES, bone_places, canonical_rotations, rest_joints
 from bodystream.errors import ConfigurationError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, MIRROR, Skeleton
 from bodystream.sources.synthetic.people import Clothes, Person, build_person
 from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import BONES, bone_places, canonical_rotations, rest_joints
 
 __all__ = ["SUBJECTS", "Measures", "Wearer"]
 

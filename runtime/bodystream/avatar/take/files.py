@@ -21,13 +21,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bodystream.bundles.arrays import load_npz
-from bodystream.errors import InputError, excerpt
-from bodystream.files import atomic_path, read_bounded
-from bodystream.geometry.rotations import quaternion_from_matrix
-from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import BONE_PARENTS, BONES, canonical_rotations
-from bodystream_training.avatar.data.checks import (
+from bodystream.avatar.take.canonical import BONE_PARENTS, BONES, canonical_rotations
+from bodystream.avatar.take.checks import (
     check_bones,
     check_finite,
     check_fits_bones,
@@ -35,7 +30,12 @@ from bodystream_training.avatar.data.checks import (
     metres_per_unit,
     open_edges,
 )
-from bodystream_training.avatar.data.take import SPLITS, AvatarTake, PosedFrame, TakeTruth
+from bodystream.avatar.take.frames import SPLITS, AvatarTake, PosedFrame, TakeTruth
+from bodystream.bundles.arrays import load_npz
+from bodystream.errors import InputError, excerpt
+from bodystream.files import atomic_path, read_bounded
+from bodystream.geometry.rotations import quaternion_from_matrix
+from bodystream.types import Array
 
 __all__ = ["FORMAT", "VERSION", "load_take", "load_truth", "save_frame", "save_head", "save_take", "save_truth"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bodystream.avatar.take.canonical import BONES
 from bodystream.errors import InputError, excerpt
 from bodystream.types import Array
-from bodystream_training.avatar.data.canonical import BONES
 
 __all__ = [
     "RIGID_TOLERANCE",
