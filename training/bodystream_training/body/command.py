@@ -68,6 +68,9 @@ class TrainBody(DeviceOptions):
     """Numbers between two halves of the layers with an end for each feature, which begin at principal components: what
     lies between is trained first, at a hundredth of the cost of a step. 0 = whole layers, as in the paper."""
 
+    seen: int = 128
+    """The same of the encoder, where there is a rank."""
+
     narrow_steps: int = 30000
     """Steps of that training, where there is a rank."""
 
@@ -123,7 +126,7 @@ class TrainBody(DeviceOptions):
             f"{len(features.test_posed)} of other people",
             soft_wrap=True,
         )
-        sizes = {"hidden": self.hidden, "wide": 2 * self.hidden, "rank": self.rank}
+        sizes = {"hidden": self.hidden, "wide": 2 * self.hidden, "rank": self.rank, "seen": self.seen}
         begin = None
         if self.rank:
             narrow = narrow_trainer(

@@ -25,6 +25,7 @@ class BodyNetworkConfig:
         hidden, wide: of the layers between (table 8).
         rank: numbers between two halves of the layers that have as many ends as there are features, which are then the
             product of two; 0 leaves them whole, as the paper has them.
+        seen: the same of the encoder's, where there is a rank.
         base_path: without, the network of the paper's "Baseline".
         disentangled: without, meshVAE: one code of the same size, and no neutral output.
     """
@@ -36,6 +37,7 @@ class BodyNetworkConfig:
     hidden: int = 400
     wide: int = 800
     rank: int = 0
+    seen: int = 128
     base_path: bool = True
     disentangled: bool = True
 
@@ -74,7 +76,7 @@ def _trunk(config: BodyNetworkConfig) -> nn.Sequential:
     ends = 9 * config.vertices
     if not config.rank:
         return _units(ends, config.wide, config.hidden)
-    return nn.Sequential(nn.Linear(ends, config.rank), *_units(config.rank, config.wide, config.hidden))
+    return nn.Sequential(nn.Linear(ends, config.seen), *_units(config.seen, config.wide, config.hidden))
 
 
 def _last(config: BodyNetworkConfig, rows: int) -> nn.Linear | nn.Sequential:

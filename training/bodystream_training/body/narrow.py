@@ -11,12 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from bodystream_training.body.components import BodyNumbers, cached_numbers
+from bodystream_training.body.components import PER_METRE, BodyNumbers, cached_numbers
 from bodystream_training.body.data.features import BodyFeatures
 from bodystream_training.body.losses import COARSE, kl, weights_at
 from bodystream_training.body.model import BodyNetwork, Codes, MeshVae
@@ -28,24 +27,21 @@ __all__ = ["NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_trainer", "put
 
 _BATCH, _RATE = 64, 1e-3
 
-_PER_METRE = 2.0
-"""Weight of the error of vertices, a metre of which counts as so much of scaled features."""
-
 
 class NarrowNetwork(nn.Module):
     """All of a `BodyNetwork` or `MeshVae` but its two wide halves, its skinning and its scales."""
 
     def __init__(self, model: BodyNetwork | MeshVae) -> None:
         super().__init__()
-        self.trunk = model.trunk[1:]
+        self.trunk = nn.Sequential(*list(model.trunk)[1:])
         self.paths = nn.ModuleDict()
         if isinstance(model, MeshVae):
             self.heads = nn.ModuleDict({"code": model.head})
-            self.units, self.out = model.units, model.out[0]
+            self.units, self.out = model.units, _narrow_half(model.out)
             return
         self.heads = nn.ModuleDict({"shape": model.shape_head, "pose": model.pose_head})
         self.of_shape, self.of_pose = model.difference.of_shape, model.difference.of_pose
-        self.out = model.difference.out[0]
+        self.out = _narrow_half(model.difference.out)
         if model.base is not None:
             self.paths["base"] = model.base
 
@@ -68,6 +64,12 @@ class NarrowNetwork(nn.Module):
     def decode_one(self, code: Tensor) -> Tensor:
         """(B, rank) of a network with one code."""
         return self.out(self.units(code))
+
+
+def _narrow_half(out: nn.Module) -> nn.Linear:
+    first, _ = out.children()
+    assert isinstance(first, nn.Linear)
+    return first
 
 
 def put_into(model: BodyNetwork | MeshVae, narrow: dict[str, Tensor]) -> None:
@@ -97,8 +99,9 @@ class NarrowTask(Task):
         self.features, self.numbers, self._network = features, numbers, network
         self._whole = [model]  # not a part of what is trained
         self._base = isinstance(model, BodyNetwork) and model.base is not None
-        wanted = torch.cat([numbers.coarse.flatten(1), numbers.left], dim=1) if self._base else numbers.left
-        self._wanted = wanted
+        skipped = numbers.seen.shape[1] + (0 if self._base else numbers.coarse[0].numel())
+        self._wanted = torch.cat([numbers.coarse.flatten(1), numbers.left], dim=1) if self._base else numbers.left
+        self._added_seen, self._added = numbers.added[..., : numbers.seen.shape[1]], numbers.added[..., skipped:]
         for name, matrix in (("of_features", numbers.of_features), ("of_vertices", numbers.of_vertices)):
             self.register_buffer(name, matrix)
 
@@ -109,21 +112,26 @@ class NarrowTask(Task):
         return len(self.features.train_neutral) + len(self.features.train_posed)
 
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Half of it neutral, half posed: what the encoder sees, what is wanted of the body and of its neutral one."""
+        """Half of it neutral, half posed and, where limbs are known, mixed: what the encoder sees, what is wanted of
+        the body and of its neutral one."""
         half = (len(index) + 1) // 2
-        numbers = torch.from_numpy(
-            np.concatenate(
-                [
-                    part[chosen.numpy() % len(part)]
-                    for part, chosen in (
-                        (self.features.train_neutral, index[:half]),
-                        (self.features.train_posed, index[half:]),
-                    )
-                    if len(part)
-                ]
-            )
+        features, numbers = self.features, self.numbers
+        neutral, posed = (
+            torch.from_numpy(part[chosen.numpy() % len(part)]) if len(part) else chosen[:0]
+            for part, chosen in ((features.train_neutral, index[:half]), (features.train_posed, index[half:]))
         )
-        return self.numbers.seen[numbers], self._wanted[numbers], self._wanted[self.numbers.neutral[numbers]]
+        if features.mixer is None or not len(posed):
+            chosen = torch.cat([neutral, posed])
+            return numbers.seen[chosen], self._wanted[chosen], self._wanted[numbers.neutral[chosen]]
+        mix = features.mixer.drawn(posed, generator)
+        limbs = torch.arange(mix.donors.shape[1])
+        seen = numbers.seen[mix.person] + self._added_seen[mix.donors, limbs].sum(dim=1)
+        wanted = self._wanted[mix.person] + self._added[mix.donors, limbs].sum(dim=1)
+        return (
+            torch.cat([numbers.seen[neutral], seen]),
+            torch.cat([self._wanted[neutral], wanted]),
+            self._wanted[torch.cat([neutral, mix.person])],
+        )
 
     def terms(self, batch: tuple[Tensor, ...], progress: float) -> dict[str, Tensor]:
         seen, wanted, wanted_neutral = batch
@@ -159,7 +167,7 @@ class NarrowTask(Task):
         return errors
 
     def _sum(self, name: str, terms: dict[str, Tensor]) -> Tensor:
-        total = terms[name] + _PER_METRE * terms[f"{name}_m"]
+        total = terms[name] + PER_METRE * terms[f"{name}_m"]
         return total + COARSE * terms[f"{name}_parts"] if self._base else total
 
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bodystream.errors import ConfigurationError, InputError
+from bodystream.types import Array
 from bodystream_training.body.data.features import BodyFeatures
 from bodystream_training.body.losses import body_terms, vae_terms
 from bodystream_training.body.model import BodyNetwork, BodyNetworkConfig, MeshVae
@@ -92,19 +93,20 @@ class BodyTask(Task):
         return len(self.features.train_neutral) + len(self.features.train_posed)
 
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Half of it neutral, half posed: f, g, f_s, g_s."""
+        """Half of it neutral, half posed and, where there is a rank and limbs are known, mixed: f, g, f_s, g_s."""
         half = (len(index) + 1) // 2
-        chosen = []
-        for part, numbers in (
-            (index[:half], self.features.train_neutral),
-            (index[half:], self.features.train_posed),
-        ):
-            chosen += numbers[part.numpy() % len(numbers)].tolist()
-        return self._stacked(chosen)
+        features = self.features
+        rows = [features[n] for n in self._items(features.train_neutral, index[:half])]
+        posed = self._items(features.train_posed, index[half:])
+        if self.config.rank and features.mixer is not None and posed:
+            mix = features.mixer.drawn(torch.tensor(posed), generator)
+            rows += [features.mixed(mix, row) for row in range(len(posed))]
+        else:
+            rows += [features[n] for n in posed]
+        return _stacked(rows)
 
-    def _stacked(self, numbers: list[int]) -> tuple[Tensor, ...]:
-        rows = [self.features[number] for number in numbers]
-        return tuple(torch.stack(column) for column in zip(*rows, strict=True))
+    def _items(self, numbers: Array, index: Tensor) -> list[int]:
+        return numbers[index.numpy() % len(numbers)].tolist() if len(numbers) else []
 
     def terms(self, batch: tuple[Tensor, ...], progress: float) -> dict[str, Tensor]:
         f, g, f_s, g_s = batch
@@ -122,7 +124,7 @@ class BodyTask(Task):
             if not len(numbers):
                 continue
             chosen = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), _VALIDATED)).round().astype(int)]
-            f = self._stacked(chosen.tolist())[0].to(device)
+            f = torch.stack([self.features[n][0] for n in chosen.tolist()]).to(device)
             found = model.scale.unscaled(model.decode_code(model.mean_code(f)).float()).cpu().numpy()
             off = [space.vertices(x) - self.features.vertices(int(n)) for x, n in zip(found, chosen, strict=True)]
             out[f"encoded_{name}_mm"] = 1e3 * float(np.mean([np.linalg.norm(o, axis=1).mean() for o in off]))
@@ -130,6 +132,10 @@ class BodyTask(Task):
 
     def settings(self) -> dict[str, Any]:
         return {"network": asdict(self.config)}
+
+
+def _stacked(rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
 
 def load_network(path: Path) -> tuple[BodyNetwork | MeshVae, dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bodystream.body import BodySkin
 from bodystream.types import Array, Mesh
+from bodystream_training.body.mixing import Limbs
 
 __all__ = ["BodyItem", "BodySet"]
 
@@ -48,6 +49,10 @@ class BodySet(ABC):
     items: list[BodyItem]
     recipe: dict[str, object]
     thanks: tuple[str, ...] = ()
+
+    def limbs(self) -> Limbs | None:
+        """What of these bodies changes places to make more of them, or None where nobody knows."""
+        return None
 
     def skin(self) -> BodySkin | None:
         """Joints and skinning weights of the topology, or None where nobody knows them."""

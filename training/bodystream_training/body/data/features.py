@@ -17,6 +17,7 @@ from bodystream.errors import InputError
 from bodystream.files import atomic_path, read_text_bounded
 from bodystream.types import Array, Mesh
 from bodystream_training.body.data.bodies import BodyItem, BodySet
+from bodystream_training.body.mixing import Mixed, Mixer
 
 __all__ = ["BodyFeatures", "cached_features"]
 
@@ -34,6 +35,7 @@ class BodyFeatures(Dataset):
         scale, coarse_scale: over the items to train on.
         train_neutral, train_posed, test_neutral, test_posed: (N,) numbers of items.
         nearby: (V, P) bool, parts that a vertex may follow.
+        mixer: draws which bodies make more of them; None where nobody knows their limbs, or there are no poses.
     """
 
     def __init__(self, bodies: BodySet, space: AcapSpace, parts: BodyParts, fine: Array, coarse: Array) -> None:
@@ -48,6 +50,11 @@ class BodyFeatures(Dataset):
             np.maximum(high, fine[number], out=high)
         self.scale = FeatureScale.over(low, high)
         self.coarse_scale = FeatureScale.over(coarse[train].min(axis=0), coarse[train].max(axis=0))
+        limbs = bodies.limbs()
+        self.mixer: Mixer | None = None
+        if limbs is not None and len(self.train_posed):
+            of_person = np.array([item.neutral for item in self.items])
+            self.mixer = Mixer(limbs, coarse, self.train_posed, self.train_neutral, of_person)
         self.nearby = parts.nearby(space.rings.start, space.rings.end)
 
     def __len__(self) -> int:
@@ -57,6 +64,24 @@ class BodyFeatures(Dataset):
         """Scaled f (V, 9) and g (P, 9) of an item, and f_s and g_s of its identity's neutral mesh, float32."""
         neutral = self.items[number].neutral
         return (*self._scaled(number), *self._scaled(neutral))
+
+    def mixed(self, mix: Mixed, row: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `__getitem__`, of a body that a mixer drew: the person's neutral features, and what poses add to those of
+        their own people, limb by limb."""
+        assert self.mixer is not None
+        limbs, person = self.mixer.limbs, int(mix.person[row])
+        masks = np.concatenate([limbs.masks, 1.0 - limbs.masks.sum(axis=0, keepdims=True)])
+        of_part = np.where(limbs.of_part < 0, len(limbs.masks), limbs.of_part)
+        fine, coarse = self._fine[person].astype(np.float64), self._coarse[person].astype(np.float64)
+        for limb, donor in enumerate(mix.donors[row].tolist()):
+            own = self.items[donor].neutral
+            vertices, part = masks[limb] > 0.0, of_part == limb
+            added = self._fine[donor][vertices] - self._fine[own][vertices]
+            fine[vertices] += masks[limb, vertices, None] * added
+            coarse[part] += self._coarse[donor][part] - self._coarse[own][part]
+        found = self.scale.scaled(fine), self.coarse_scale.scaled(coarse)
+        f, g = (torch.from_numpy(x.astype(np.float32)) for x in found)
+        return f, g, *self._scaled(person)
 
     def _scaled(self, number: int) -> tuple[Tensor, Tensor]:
         fine = self.scale.scaled(self._fine[number]).astype(np.float32)

@@ -14,6 +14,7 @@ from bodystream.sources.motion import Take, find_takes
 from bodystream.types import Array
 from bodystream_training.body.data.bodies import BodyItem, BodySet
 from bodystream_training.body.data.people import People, drawn_person, neutral_rotations
+from bodystream_training.body.mixing import Limbs, limbs_of_skin
 from bodystream_training.pose.splits import split_of
 
 __all__ = ["GeneratedBodies", "GeneratedConfig"]
@@ -112,6 +113,9 @@ class GeneratedBodies(BodySet):
         share, take = self._poses[number]
         rotations = self._rotations(take)
         return rotations[int(share * len(rotations))]
+
+    def limbs(self) -> Limbs:
+        return limbs_of_skin(self.people.skin_weights)
 
     def skin(self) -> BodySkin:
         return self.people.skin()

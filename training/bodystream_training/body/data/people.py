@@ -77,7 +77,7 @@ class People:
 
     Attributes:
         faces: (F, 3) int32 of the skin without eyes, teeth and tongue.
-        labels: (V,) the part each vertex is in.
+        labels: (V,) the part each vertex is in, and skin_weights: (V, 22) of the canonical joints.
         measures: names of the local measures that people have.
 
     Raises:
@@ -104,6 +104,7 @@ class People:
         )
         self._bones = list(self._model.bone_labels)
         self._weights = merged_weights(joint_owners(self._bones), dense[self._kept])
+        self.skin_weights = self._weights.astype(np.float32)
         self.labels = parts_of_joints()[self._weights.argmax(axis=1)]
 
     def rest(self, person: Person) -> tuple[Array, Array]:
@@ -146,7 +147,7 @@ class People:
         rests = [self.rest(drawn_person(rng, self.measures)) for _ in range(_PEOPLE_PER_FIT)]
         meshes = np.stack([self.posed(*rest, neutral_rotations()) for rest in rests])
         joints = np.stack([self.neutral_joints(joints) for _, joints in rests])
-        return BodySkin(fit_joint_weights(meshes, joints), self._weights.astype(np.float32))
+        return BodySkin(fit_joint_weights(meshes, joints), self.skin_weights)
 
     def neutral(self, person: Person) -> Array:
         """(V, 3) somebody in the neutral pose."""
