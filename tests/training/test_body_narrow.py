@@ -13,6 +13,7 @@ from helpers.bar_people import bar_people
 from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
+from torch import Tensor, nn  # noqa: E402
 
 from bodystream.errors import InputError  # noqa: E402
 from bodystream_training.body.components import BodyNumbers, begin_at_components, cached_numbers  # noqa: E402
@@ -45,12 +46,16 @@ def begun(features: BodyFeatures, net: str = "dhnn") -> tuple[BodyNetwork, BodyN
     return model, numbers
 
 
+def last_layer(model: BodyNetwork) -> nn.Linear:
+    *_, last = model.difference.out.children()
+    assert isinstance(last, nn.Linear)
+    return last
+
+
 @torch.no_grad()
-def from_numbers(model: BodyNetwork, coarse: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+def from_numbers(model: BodyNetwork, coarse: Tensor, left: Tensor) -> Tensor:
     """(V, 9) scaled features of [g, left], by the model's own layers."""
-    out = model.difference.out
-    assert isinstance(out, torch.nn.Sequential)
-    f = out[-1](left[None]).reshape(-1, 9)
+    f = last_layer(model)(left[None]).reshape(-1, 9)
     if model.skinning is None:
         return f
     return f + model.scale.scaled(model.skinning(model.coarse_scale.unscaled(coarse[None])))[0]
@@ -124,7 +129,7 @@ def test_components_are_kept_and_belong_to_their_bodies(features: BodyFeatures, 
     read = cached_numbers(again, features, path, 0, said.append)
     assert once and len(said) == once and torch.equal(read.left, numbers.left)
     assert isinstance(model, BodyNetwork) and isinstance(again, BodyNetwork)
-    assert torch.equal(model.difference.out[-1].weight, again.difference.out[-1].weight)
+    assert torch.equal(last_layer(model).weight, last_layer(again).weight)
     with pytest.raises(InputError, match="remove it"):
         cached_numbers(again, features, path, 1)
     with pytest.raises(InputError, match="remove it"):

@@ -151,7 +151,7 @@ def cached_numbers(
 
 def _wide(model: BodyNetwork | MeshVae) -> dict[str, Tensor]:
     """What `begin_at_components` sets, by name."""
-    found = {f"first.{name}": tensor for name, tensor in model.trunk[0].named_parameters()}
+    found: dict[str, Tensor] = {f"first.{name}": tensor for name, tensor in model.trunk[0].named_parameters()}
     found |= {f"last.{name}": tensor for name, tensor in _last_of(model).named_parameters()}
     if (based := _based(model)) is not None and based.skinning is not None:
         found["skinning"] = based.skinning.logits
