@@ -180,6 +180,15 @@ def test_targets_that_are_elsewhere_are_refused_by_what_is_wrong(start: Mesh, sc
             register(start, target, stages=FAST)
 
 
+def test_half_a_surface_is_told_from_its_inside(start: Mesh, scan: Mesh) -> None:
+    for side in (1.0, -1.0):  # whichever side is seen, its volume has another sign
+        middle = scan.vertices[scan.faces].mean(axis=1)[:, 2]
+        half = scan.faces[side * (middle - np.median(middle)) > 0.0]
+        assert register(start, target_of_mesh(Mesh(scan.vertices, half)), stages=FAST[:1]).matched.any()
+        with pytest.raises(InputError, match="look inwards where it lies on the start"):
+            register(start, target_of_mesh(Mesh(scan.vertices, half[:, ::-1])), stages=FAST[:1])
+
+
 def test_broken_targets_are_refused_by_what_is_wrong(scan: Mesh) -> None:
     v, f = scan.vertices, scan.faces
     bad = v.copy()

@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from bodystream.body.target import Target, with_normals
 from bodystream.errors import InputError
+from bodystream.geometry.normals import vertex_normals
 from bodystream.types import Array
 
 __all__ = ["Landmarks", "Matches", "check_placed", "match", "pair_weights"]
@@ -25,6 +26,7 @@ _BACK_SHARE = 0.5
 _BACK_POINTS = 20_000
 _NEAR_M = 0.15
 _LANDMARK_M = 0.3
+_INWARDS = 0.7
 _AXES = "xyz"
 
 
@@ -96,14 +98,14 @@ def pair_weights(p: Array, p_normals: Array, v: Array, n: Array, spacing: Array 
     return np.where(fits, 1.0 / (1.0 + square / reach_m**2) ** 2, 0.0)
 
 
-def check_placed(vertices: Array, target: Target, landmarks: Landmarks | None) -> None:
+def check_placed(vertices: Array, faces: Array, target: Target, landmarks: Landmarks | None) -> None:
     """Refuse a target on which a body does not lie at all, and landmarks that cannot be.
 
     Args:
-        vertices: (V, 3) of the start [m].
+        vertices: (V, 3) of the start [m]. faces: (F, 3).
 
     Raises:
-        InputError: names the landmark, or says in what the target seems to differ: unit, axis that is up, place.
+        InputError: names the landmark, or says in what the target seems to differ: unit, axis that is up, place, side.
     """
     if landmarks is not None:
         _check_landmarks(landmarks, vertices, target)
@@ -115,6 +117,13 @@ def check_placed(vertices: Array, target: Target, landmarks: Landmarks | None) -
         raise InputError(f"the target is {size:.3g} wide or tall and the start {wanted:.3g}{seems}: give metres")
     off = _median_away(vertices, target)
     if off <= _NEAR_M:
+        near = np.asarray(KDTree(vertices).query(target.points)[1])
+        inwards = float((np.vecdot(vertex_normals(vertices, faces)[near], target.normals) < 0.0).mean())
+        if inwards > _INWARDS:
+            raise InputError(
+                f"the target's faces look inwards where it lies on the start ({100 * inwards:.0f} % of them): it is "
+                "mirrored, or its faces were written the other way round"
+            )
         return
     middle = 0.5 * (target.points.min(axis=0) + target.points.max(axis=0))
     at = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from bodystream.body.target import Target, with_normals
 from bodystream.errors import InputError
 from bodystream.geometry.normals import vertex_normals
 from bodystream.geometry.skeleton import Skeleton, align_rest, local_rotations
+from bodystream.geometry.skin_fit import unskinned
 from bodystream.types import Array
 
 __all__ = ["POSING_STAGES", "FittedPose", "Person", "PosingStage"]
@@ -87,6 +89,27 @@ class Person(Posing):
         self.neutral_state = JointState(local_rotations(neutral_from_bone), joints[0])
         self._few = np.random.default_rng(0).permutation(len(seen))[:_FEW]
 
+    def wearing(self, surface: Array) -> Person:
+        """The same joints and weights with another (V, 3) surface in the neutral pose, such as clothes or hair [m]."""
+        other = copy(self)
+        away = np.asarray(surface, np.float64)[:, None] - self._joints
+        other.points = BonePoints(np.einsum("bji,vbj->vbi", self._neutral_from_bone, away), self.points.weights)
+        other._neutral = np.asarray(surface, np.float64)
+        return other
+
+    @property
+    def neutral(self) -> Array:
+        """(V, 3) float64 surface in the neutral pose [m]."""
+        return self._neutral
+
+    def undone(self, state: JointState, posed: Array) -> Array:
+        """(V, 3) where a (V, 3) surface in a pose is in the neutral one: skinning undone, vertex by vertex [m]."""
+        turns, places = self.kinematics(state)
+        linear = turns @ np.swapaxes(self._neutral_from_bone, 1, 2)
+        shift = places - np.einsum("bij,bj->bi", linear, self._joints)
+        whole = np.concatenate([linear, shift[:, :, None]], axis=2).reshape(len(shift), 12)
+        return unskinned((self.points.weights @ whole).reshape(-1, 3, 4), posed, self._neutral)
+
     def vertices(self, state: JointState) -> Array:
         """(V, 3) by linear blend skinning [m]."""
         return self.moved(self.points, state)
@@ -150,6 +173,8 @@ class Person(Posing):
                 weight = pair_weights(v, n, to, to_normal, 2.0 * target.spacing_m, stage.reach_m)
                 near = np.asarray(KDTree(with_normals(at, normals)).query(with_normals(places, facing))[1])
                 back = pair_weights(at[near], normals[near], places, facing, areas, stage.reach_m)
+                if not (weight.any() or back.any()):
+                    break  # nothing of the target is near: the distance tells
                 pulls = [
                     Pull(few, to, to_normal if stage.planes else None, weight),
                     Pull(self.points.taken(near), places, facing if stage.planes else None, back),

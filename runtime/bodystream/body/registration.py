@@ -131,7 +131,7 @@ def register(
     """
     space = AcapSpace(start, where)
     target = target.facing(space.reference, vertex_normals(space.reference, space.faces).astype(np.float64))
-    check_placed(space.reference, target, landmarks)
+    check_placed(space.reference, space.faces, target, landmarks)
     work = _Work(space, target, landmarks)
     points = space.reference.copy()
     number = 0

@@ -23,6 +23,8 @@ _NORMAL_M = 0.08
 """Of two points whose normals differ by one, the distance that this adds when the nearest is sought."""
 _FEWEST = 50
 """Points of which something can be said about a body."""
+_CLOSED = 0.02
+"""Length of the sum of all normals, weighted by area, as a share of the area: below it, a surface is about closed."""
 _RING = 12
 """Neighbours of which the normal of a point without one is taken."""
 _R2 = (0.7548776662466927, 0.5698402909980532)
@@ -61,9 +63,8 @@ class Target:
 
     @cached_property
     def spacing_m(self) -> float:
-        """Median distance from a point to the nearest other one."""
-        some = self.points[:: max(1, len(self.points) // 2000)]
-        return float(np.median(self.tree.query(some, k=2)[0][:, 1]))
+        """How far points are apart: the side of the square that each stands for."""
+        return float(np.sqrt(self.area_m2))
 
     def facing(self, vertices: Array, normals: Array) -> Target:
         """The same with normals that are oriented as those of a surface nearby.
@@ -118,7 +119,8 @@ def target_of_mesh(mesh: Mesh, where: str = "the target", samples: int = _SAMPLE
     if not total > 0.0:
         raise InputError(f"{where}: none of its {len(faces)} faces has an area")
     volume = np.vecdot(corners[:, 0] - vertices.mean(axis=0), cross).sum() / 6.0
-    if volume < 0.0:
+    # Of an open surface, as one side of a person, it says nothing; `register` sees how it faces.
+    if volume < 0.0 and np.linalg.norm(cross.sum(axis=0)) < _CLOSED * 2.0 * total:
         raise InputError(
             f"{where} is mirrored, its faces look inwards (volume {volume:.3g}): change the sign of one axis, or turn "
             "all faces where they were written the other way round"
@@ -159,7 +161,9 @@ def target_of_points(points: Array, normals: Array | None = None, where: str = "
         if lengths.min() < 1e-6:
             raise InputError(f"{where}: the normal of point {int(lengths.argmin())} has no length")
         found = found / lengths[:, None]
-    step = np.median(np.asarray(tree.query(points[:: max(1, len(points) // 2000)], k=2)[0])[:, 1])
+    # In the plane the third neighbour is about as far as the side of the square that a point has to itself, on a grid
+    # and by chance alike.
+    step = np.median(np.asarray(tree.query(points[:: max(1, len(points) // 2000)], k=4)[0])[:, 3])
     return Target(points, found, normals is not None, float(step**2))
 
 
