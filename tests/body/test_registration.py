@@ -146,6 +146,20 @@ def test_matches_that_fold_the_surface_are_given_up(start: Mesh, scan: Mesh) -> 
     assert found.flipped == 0 and not flipped_faces(found.vertices, start.faces).any()
 
 
+def test_folds_of_a_start_do_not_stay_where_the_body_at_rest_is_known(scan: Mesh, truth: Array) -> None:
+    """A start bent so sharply by skinning that faces are turned over, laid onto a scan of a body that is not."""
+    plain = bar(16, 41)
+    folded = bent(plain, 0.0, 0.5)
+    ring = np.abs(plain.vertices[:, 1] - 0.8) < 0.05
+    folded[ring, 1] = 2.0 * folded[ring, 1].mean() - folded[ring, 1]
+    assert flipped_faces(folded, plain.faces).sum() > 10
+    found = register(Mesh(folded, plain.faces), target_of_mesh(scan), rest=plain.vertices, stages=FAST)
+    assert found.flipped == 0 and not flipped_faces(found.vertices, plain.faces).any()
+    assert 1e3 * found.mean_m < ON_SURFACE_MM
+    with pytest.raises(InputError, match="another topology"):
+        register(Mesh(folded[1:], plain.faces), target_of_mesh(scan), rest=plain.vertices)
+
+
 def test_what_cannot_be_registered_is_refused_by_what_is_wrong(start: Mesh, scan: Mesh) -> None:
     target = target_of_mesh(scan)
     v, f = start.vertices, start.faces

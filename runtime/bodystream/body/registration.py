@@ -7,10 +7,10 @@ embedding or a posed one, and what is drawn towards are transforms relative to i
 
     sum_i l^2 |(T_i(p) - S_i) H_i^(1/2)|^2 + sum_i a_i w_i (n_i . (p_i - v_i))^2 + landmarks
 
-T_i(p) are the transforms of `AcapSpace` with the start as reference, S_i the last round's, averaged over neighbours
-and drawn a little towards rotations, a_i the area of a vertex, and w_i falls with the distance to its match v_i on
-the target, whose normal is n_i. Points of the target pull at the vertices nearest to them likewise. The stiffness l is
-a length: what the target shows in less than l is not followed. It is lowered in stages.
+T_i(p) are the transforms of `AcapSpace` with the start, or that body at rest, as reference, S_i the last round's,
+averaged over neighbours and drawn a little towards rotations, a_i the area of a vertex, and w_i falls with the distance
+to its match v_i on the target, whose normal is n_i. Points of the target pull at the vertices nearest to them likewise.
+The stiffness l is a length: what the target shows in less than l is not followed. It is lowered in stages.
 
 Every round solves one sparse system by conjugate gradients, with the factors of what is left of it when normals are
 left out as preconditioner.
@@ -36,8 +36,8 @@ from bodystream.types import Array, Mesh
 
 __all__ = ["STAGES", "Registration", "RegistrationStage", "register"]
 
-_SMOOTHED = 3
-"""How often the transforms are averaged over neighbours."""
+_SMOOTHED, _SMOOTHED_WIDE = 3, 25
+"""How often the transforms are averaged over neighbours, and about faces that turned over."""
 _TO_ROTATIONS = 0.2
 """Share of the rotation in what a ring is drawn towards: whatever has no match does not stretch for ever."""
 _SOLVED = 3e-3
@@ -90,7 +90,7 @@ class Registration:
         vertices: (V, 3) float64 [m].
         distances_m: (V,) of each from the target.
         matched: (V,) bool: those with a match on the target; the others follow their neighbours.
-        flipped: faces that are turned against their surroundings and were not before; 0 unless mending failed.
+        flipped: faces that are turned against their surroundings and are not at rest; 0 unless mending failed.
         rounds: of matching and solving.
     """
 
@@ -111,6 +111,7 @@ def register(
     target: Target,
     landmarks: Landmarks | None = None,
     *,
+    rest: Array | None = None,
     stages: tuple[RegistrationStage, ...] = STAGES,
     where: str = "the start",
     progress: Callable[[int, float], None] = lambda *_: None,
@@ -121,6 +122,8 @@ def register(
         start: of the body's topology, as a fit left it [m], in one piece, faces outwards.
         target: see `target_of_mesh` and `target_of_points`.
         landmarks: vertices whose places are known.
+        rest: (V, 3) the same body unbent, as its neutral mesh [m]: transforms are smooth relative to it, so that
+            folds of a start that was made by skinning do not stay; default: the start.
         stages: in which the stiffness is lowered.
         where: what messages call the start.
         progress: told of each round and how far vertices moved in it on average [m].
@@ -129,11 +132,13 @@ def register(
         InputError: as `AcapSpace` of the start, and as `check_placed`: the target is elsewhere, of another size, of
             another axis up, or landmarks are none of the mesh or not near the target.
     """
-    space = AcapSpace(start, where)
-    target = target.facing(space.reference, vertex_normals(space.reference, space.faces).astype(np.float64))
-    check_placed(space.reference, space.faces, target, landmarks)
+    space = AcapSpace(start if rest is None else Mesh(rest, start.faces), where)
+    if rest is not None:
+        space.check(start, where)
+    points = np.array(start.vertices, np.float64)
+    target = target.facing(points, vertex_normals(points, space.faces).astype(np.float64))
+    check_placed(points, space.faces, target, landmarks)
     work = _Work(space, target, landmarks)
-    points = space.reference.copy()
     number = 0
     for stage in stages:
         work.forget_factors()
@@ -188,8 +193,8 @@ class _Work:
         normals = vertex_normals(points, self.space.faces).astype(np.float64)
         return match(points, normals, self.areas, self.target, stage.reach_m)
 
-    def solved(self, points: Array, stage: RegistrationStage, quiet: Array) -> Array:
-        """(V, 3) after one round; what is `quiet` (V,) has no match and no landmark."""
+    def solved(self, points: Array, stage: RegistrationStage, quiet: Array, unfold: bool = False) -> Array:
+        """(V, 3) after one round; what is `quiet` (V,) has no match and no landmark, and may be unfolded."""
         space, count = self.space, self.space.count
         found = self.matches(points, stage)
         blocks, pulls = found.blocks, found.pulls
@@ -204,7 +209,7 @@ class _Work:
         pulls = pulls + held[:, None] * points
         stiffness = stage.stiffness_m**2
         matrix = stiffness * space.matrix
-        right = stiffness * space.right_side(self._smoothed(points)) + pulls
+        right = stiffness * space.right_side(self._smoothed(points, quiet if unfold else None)) + pulls
         plain = self._factors
         if plain is None:  # good enough for all rounds of a stage
             # Without directions the three coordinates are one system each.
@@ -220,17 +225,28 @@ class _Work:
         )  # fmt: skip
         return points + change.reshape(count, 3)
 
-    def _smoothed(self, points: Array) -> Array:
-        """(V, 3, 3) transforms S that rings are drawn towards."""
+    def _smoothed(self, points: Array, folded: Array | None) -> Array:
+        """(V, 3, 3) transforms S that rings are drawn towards.
+
+        Those of faces that turned over say how these are folded: what is `folded` (V,) is drawn towards the rotations
+        of its surroundings.
+        """
         flat = self.space.transforms(points).reshape(-1, 9)
         for _ in range(_SMOOTHED):
             flat = self.mean @ flat
         smooth = flat.reshape(-1, 3, 3)
         rotations, _ = polar(smooth)
-        return (1.0 - _TO_ROTATIONS) * smooth + _TO_ROTATIONS * rotations
+        out = (1.0 - _TO_ROTATIONS) * smooth + _TO_ROTATIONS * rotations
+        if folded is not None:
+            wide, known = np.where(folded[:, None], 0.0, flat), np.where(folded, 0.0, 1.0)
+            for _ in range(_SMOOTHED_WIDE):
+                wide, known = self.mean @ wide, self.mean @ known
+            reached = folded & (known > 1e-6)
+            out[reached] = polar((wide[reached] / known[reached, None]).reshape(-1, 3, 3))[0]
+        return out
 
     def flips(self, points: Array) -> Array:
-        """(F,) bool of faces that are turned against their surroundings, and were not at the start."""
+        """(F,) bool of faces that are turned against their surroundings, and are not at rest."""
         faces = self.space.faces
         return flipped_faces(points, faces) & ~flipped_faces(self.space.reference, faces)
 
@@ -245,7 +261,7 @@ class _Work:
             if not flips.any():
                 break
             self.quiet |= self._about(flips, 1 + width)
-            points = self.solved(points, stage, self.quiet)
+            points = self.solved(points, stage, self.quiet, unfold=True)
         return points
 
     def _about(self, faces: Array, width: int) -> Array:

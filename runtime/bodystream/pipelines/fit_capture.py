@@ -98,7 +98,7 @@ class CaptureRegistration:
                 f"{100 * _FARTHEST_M:.0f}): is it the same person, alone?"
             )
         start = Mesh(self._worn.vertices(fitted.state), self.person.faces)
-        found = register(start, target, stages=FOLLOWED, where=where)
+        found = register(start, target, rest=self._worn.neutral, stages=FOLLOWED, where=where)
         state = self._worn.pose_of(found.vertices).state
         self._state = state
         self._wear(state, found.vertices, found.matched)
