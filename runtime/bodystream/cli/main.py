@@ -84,6 +84,7 @@ COMMANDS: tuple[CommandEntry, ...] = (
     ),
     CommandEntry(("drive",), "bodystream.cli.drive", "Drive", "drive a full body from a headset and two hands"),
     CommandEntry(("repose",), "bodystream.cli.repose", "Repose", "pose an avatar by a motion, to files or a browser"),
+    CommandEntry(("fit",), "bodystream.cli.fit", "Fit", "find the body of a learned embedding that lies on a scan"),
     CommandEntry(
         ("body", "sample"), "bodystream.cli.body", "SampleBodies", "draw bodies from a learned embedding, to a picture"
     ),

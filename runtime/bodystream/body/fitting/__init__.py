@@ -1,0 +1,23 @@
+"""Bodies of an embedding fitted to what was measured: vertices, scans, landmarks (DHNN, Jiang et al., 2020)."""
+
+from bodystream.body.fitting.landmarks import KnownPlaces, landmarks_of
+from bodystream.body.fitting.placed import PlacedBody, Placement
+from bodystream.body.fitting.result import FittedBody
+from bodystream.body.fitting.scan import ScanPoints, scan_points
+from bodystream.body.fitting.start import Start, StartPoses
+from bodystream.body.fitting.surface import fit_surface
+from bodystream.body.fitting.vertices import fit_vertices
+
+__all__ = [
+    "FittedBody",
+    "KnownPlaces",
+    "PlacedBody",
+    "Placement",
+    "ScanPoints",
+    "Start",
+    "StartPoses",
+    "fit_surface",
+    "fit_vertices",
+    "landmarks_of",
+    "scan_points",
+]

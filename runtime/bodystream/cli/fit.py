@@ -1,0 +1,62 @@
+"""`bodystream fit`: the body of an embedding that lies on a scan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bodystream.cli.options import BundleWords, optional
+from bodystream.cli.process import start_warp
+
+__all__ = ["Fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Find the body of an embedding that lies on a scan: who it is, how it stands, and a mesh of one topology.
+
+    The scan is of one person, in metres, y up, standing anywhere; a mesh of any topology, with holes or not, or points.
+    A start is found among bodies in several poses, turned about the vertical; landmarks make it sure. Examples:
+      bodystream fit scan.ply --out fit --bundle body=bundles/body
+      bodystream fit scan.ply --landmarks points.json --out fit --bundle body=bundles/body --json
+    """
+
+    target: Annotated[str, tyro.conf.Positional]
+    """The file of a scan (.ply, .obj, .npz, .stl, .glb, .off), or kind:PATH."""
+
+    out: Path
+    """Folder for codes.npz, fit.json, body.ply and error.png, a picture of the distances."""
+
+    landmarks: Annotated[Path | None, optional("FILE")] = None
+    """Known places [m] in a JSON file, by joint or by number of the body's vertex: {"left_wrist": [0.5, 1.0, 0.1]}."""
+
+    bundle: BundleWords = ()
+    """The embedding, a folder or a zip file: body=PATH."""
+
+    json: bool = False
+    """Print one JSON object: written files, point_to_mesh_mean_mm, seconds, and how many bodies were made."""
+
+    def run(self) -> int:
+        from rich.console import Console
+
+        from bodystream.body import BodyDecoder
+        from bodystream.bundles import BundleChoice
+        from bodystream.pipelines.fit import FitOptions, fit_target
+
+        bundle = BundleChoice.parse(self.bundle, ("body",)).open("body")
+        start_warp()
+        report = fit_target(BodyDecoder(bundle), self.target, FitOptions(self.out, self.landmarks))
+        console = Console(stderr=True, highlight=False)
+        for note in report.notes:
+            console.print(f"note: {note}", markup=False, soft_wrap=True)
+        if self.json:
+            print(json.dumps({"written": [str(path) for path in report.written], **report.facts}))
+            return 0
+        facts = report.facts
+        told = f"{facts['point_to_mesh_mean_mm']:.1f} mm from the scan on average, after {facts['seconds']:.1f} s"
+        console.print(f"{told}; wrote {', '.join(str(path) for path in report.written)}", markup=False, soft_wrap=True)
+        return 0
