@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from bodystream.body.fitting import scan_points
 from bodystream.bundles import open_bundle
 from bodystream.cli.main import main
 from bodystream.geometry.rotations import turn_about
 from bodystream.sources.meshes import read_mesh
-from bodystream.types import Array
+from bodystream.types import Array, Mesh
 from helpers.bar_people import bar_person, bent, write_obj
 from helpers.body_bundles import exported_bars, trained_bars
 from helpers.command_line import run
@@ -81,6 +82,7 @@ def test_a_scan_is_fitted_by_the_command_line(folder: Path) -> None:
         np.testing.assert_allclose(kept["data_from_body"], matrix)
     assert kept["bundle"] == {"name": "bars", "version": 1}
     picture = cv2.imread("fit/error.png")
+    assert picture is not None
     assert picture.shape == (474, 4 * 420, 3)
     ground = picture[0, 0]
     shown = [(tile != ground).any(axis=-1).mean() for tile in np.split(picture[:420], 4, axis=1)]
@@ -174,6 +176,15 @@ def test_loose_vertices_and_flat_faces_are_left_out_and_told(folder: Path, capsy
     said = told(capsys)
     assert f"1 faces without an area are left out, the first is face {len(scan.faces)}" in said
     assert f"1 vertices that no face has are left out, the first is vertex {len(scan.vertices)}" in said
+
+
+def test_one_side_of_somebody_is_not_taken_for_a_mirrored_mesh(folder: Path) -> None:
+    whole = read_mesh(folder / "scan.obj")
+    corners = whole.vertices[whole.faces]
+    ahead = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2]
+    for side in (1.0, -1.0):  # the sign of the volume is that of the side
+        half = scan_points(Mesh(whole.vertices, whole.faces[side * ahead > 0.0]))
+        assert half.normals is not None and (side * half.normals[:, 2] > -0.3).all()
 
 
 def test_what_is_no_person_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from bodystream.avatar.take.files import load_take
 from bodystream.avatar.take.frames import AvatarTake
-from bodystream.body import JointState, Person, target_of_mesh
-from bodystream.errors import InputError
+from bodystream.body import BodyCodes, BodyDecoder, BodySkin, JointState, Person, target_of_mesh
+from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.pipelines import fit
 from bodystream.pipelines.fit_capture import CaptureRegistration, RegisteredFrame, write_registered
 from bodystream.sources.captures import CapturedModel, read_capture
 from bodystream.types import Array, Mesh
@@ -84,3 +88,75 @@ def test_somebody_else_and_too_few_frames_are_refused(followed: Followed, tmp_pa
     away = JointState(frames[0].state.rotations, frames[0].state.root + (2.0, 0.0, 0.0))
     with pytest.raises(InputError, match=r"the capture at 0.00 s: the person is \d+ cm from the surface"):
         next(CaptureRegistration(person, away).frames(models))
+
+
+class _Decoder:
+    """An embedding of one person, the shipped body, who is known to any fit."""
+
+    def __init__(self, skin: BodySkin | None) -> None:
+        self.mesh, _ = shipped_body()
+        self.skin, self.space = skin, SimpleNamespace(faces=self.mesh.faces)
+        self.facts = SimpleNamespace(shape=2, pose=3)
+        self.bundle = SimpleNamespace(manifest=SimpleNamespace(name="one", version=1))
+
+    def open_gradient(self) -> None:
+        """It has none, and nobody asks."""
+
+    def vertices(self, shape: Array) -> Array:
+        assert shape.shape == (2,)
+        return self.mesh.vertices
+
+
+def test_a_capture_is_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = write_captured_body(tmp_path / "out")
+    begun = []
+
+    class Poses:
+        def __init__(self, decoder: object) -> None:
+            self.codes = BodyCodes(np.ones(2, np.float32), np.ones(3, np.float32))
+
+        def check_upright(self, surface: ScanPoints, where: str) -> None:
+            assert np.ptp(surface.points, axis=0).argmax() == 1
+
+        def best(self, surface: ScanPoints) -> list[Start]:
+            ways = (np.eye(3), np.diag([-1.0, 1.0, -1.0]))
+            return [Start(self.codes, Placement(way, np.zeros(3)), 0.0) for way in ways]
+
+    def fitted(decoder: object, surface: ScanPoints, *, start: Start, where: str) -> FittedBody:
+        begun.append(start)
+        assert where == f"{tmp_path / 'out'}, first frame"
+        off = np.full(5, 0.01 + 0.01 * len(begun))
+        return FittedBody(start.codes, start.placement, truth[0] + 0.01 * len(begun), off, 1, 0.0)
+
+    monkeypatch.setattr(fit, "StartPoses", Poses)
+    monkeypatch.setattr(fit, "fit_surface", fitted)
+    said: list[str] = []
+    options = fit.FitOptions(tmp_path / "fit", frames=2, progress=said.append)
+    decoder = cast(BodyDecoder, _Decoder(shipped_skin()))
+    report = fit.fit_target(decoder, f"capture:{tmp_path / 'out'}", options)
+    assert len(begun) == 2, "from the neutral pose, and from the usual one that looks at the camera"
+    assert not begun[0].codes.pose.any() and begun[1].codes.pose.all()
+    for start in begun:
+        assert start.placement.rotation[2] @ (0.0, 0.0, -1.0) > 0.99
+    placed = begun[0].placement.applied(shipped_body()[0].vertices)
+    assert np.abs(placed.mean(axis=0) - truth[0].mean(axis=0)).max() < 0.1
+    take = load_take(tmp_path / "fit")
+    assert take.subject == "out" and len(take) == 2 and len(said) == 2
+    assert report.facts["frames"] == 2 and report.facts["point_to_mesh_mean_mm"] < 2.0
+    assert report.facts["first_fit_mm"] == pytest.approx(20.0), "the nearer one"
+    with np.load(tmp_path / "fit" / "plain.npz") as plain:
+        assert plain["vertices"].shape == (2, len(truth[0]), 3) and plain["seen"].mean() > 0.5
+    assert all(path.exists() for path in report.written)
+
+
+def test_captures_that_cannot_be_fitted_are_told(tmp_path: Path) -> None:
+    options = fit.FitOptions(tmp_path / "fit", landmarks=tmp_path / "l.json")
+    decoder = cast(BodyDecoder, _Decoder(shipped_skin()))
+    with pytest.raises(ConfigurationError, match="leave --landmarks out"):
+        fit.fit_target(decoder, f"capture:{tmp_path}", options)
+    with pytest.raises(InputError, match="holds no capture.glb"):
+        fit.fit_target(decoder, f"capture:{tmp_path}", fit.FitOptions(tmp_path / "fit"))
+    with pytest.raises(InputError, match="bundle 'one' knows no joints"):
+        fit.fit_target(cast(BodyDecoder, _Decoder(None)), f"capture:{tmp_path}", fit.FitOptions(tmp_path / "fit"))
+    with pytest.raises(ConfigurationError, match="--frames must be 2 or more, got 1"):
+        fit.FitOptions(tmp_path, frames=1)

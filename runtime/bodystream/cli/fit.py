@@ -23,16 +23,21 @@ class Fit:
     A start is found among bodies in several poses, turned about the vertical; landmarks make it sure. Examples:
       bodystream fit scan.ply --out fit --bundle body=bundles/body
       bodystream fit scan.ply --landmarks points.json --out fit --bundle body=bundles/body --json
+      bodystream fit capture:out --out fit --bundle body=bundles/body
+    A capture, the folder that live --out wrote, becomes a take that bodystream-train avatar --data reads.
     """
 
     target: Annotated[str, tyro.conf.Positional]
-    """The file of a scan (.ply, .obj, .npz, .stl, .glb, .off), or kind:PATH."""
+    """The file of a scan (.ply, .obj, .npz, .stl, .glb, .off), or capture:FOLDER of a capture."""
 
     out: Path
-    """Folder for codes.npz, fit.json, body.ply and error.png, a picture of the distances."""
+    """Folder for codes.npz, fit.json, body.ply and error.png, a picture of the distances; of a capture for a take."""
 
     landmarks: Annotated[Path | None, optional("FILE")] = None
     """Known places [m] in a JSON file, by joint or by number of the body's vertex: {"left_wrist": [0.5, 1.0, 0.1]}."""
+
+    frames: int = 60
+    """Of a capture, at most so many key frames are registered, evenly spread."""
 
     bundle: BundleWords = ()
     """The embedding, a folder or a zip file: body=PATH."""
@@ -49,8 +54,11 @@ class Fit:
 
         bundle = BundleChoice.parse(self.bundle, ("body",)).open("body")
         start_warp()
-        report = fit_target(BodyDecoder(bundle), self.target, FitOptions(self.out, self.landmarks))
         console = Console(stderr=True, highlight=False)
+        options = FitOptions(
+            self.out, self.landmarks, self.frames, lambda line: console.print(line, markup=False, soft_wrap=True)
+        )
+        report = fit_target(BodyDecoder(bundle), self.target, options)
         for note in report.notes:
             console.print(f"note: {note}", markup=False, soft_wrap=True)
         if self.json:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import coo_matrix, csc_matrix, diags
 from scipy.spatial import KDTree
 
 from bodystream.avatar.take.canonical import pose_of_bones, posed_from_canonical, rest_joints
 from bodystream.avatar.take.files import save_frame, save_head
 from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.body import JointState, Person, RegistrationStage, Target, register, target_of_mesh
+from bodystream.body.acap import factors
 from bodystream.body.person import POSING_STAGES, PosingStage
+from bodystream.body.rings import rings_of
 from bodystream.errors import InputError
 from bodystream.sources.captures import CapturedModel
 from bodystream.types import Array, Mesh
@@ -21,12 +24,14 @@ from bodystream.types import Array, Mesh
 __all__ = ["CaptureRegistration", "RegisteredFrame", "write_registered"]
 
 FOLLOWED = (
-    RegistrationStage(0.06, 0.06, 4), RegistrationStage(0.025, 0.04, 4), RegistrationStage(0.012, 0.025, 4),
+    RegistrationStage(0.06, 0.06, 4), RegistrationStage(0.025, 0.04, 4), RegistrationStage(0.015, 0.025, 4),
 )  # fmt: skip
 """Of a body that was posed to its frame already."""
 FIRST_POSING = (PosingStage(0.25, 12, 0.3, False), *POSING_STAGES)
 _LEARNED_FROM = 12
 """Of so many frames the surface is a running mean, so that it follows what is fused later."""
+_MOST_WORN_M, _SMOOTH_M = 0.06, 0.008
+"""How far from the fitted body what somebody wears may be, and details of it that are taken for noise."""
 _FARTHEST_M = 0.05
 _TEST_SHARE = 0.25
 
@@ -60,8 +65,8 @@ class RegisteredFrame:
 class CaptureRegistration:
     """Follows a person through a capture.
 
-    In each frame the person is posed to the surface, beginning with the last pose; what they wear is the surface that
-    was registered before, with skinning undone; from there vertices are free.
+    In each frame the person is posed to the surface, beginning with the last pose; what they wear is what was
+    registered before, with skinning undone; from there vertices are free.
 
     Args:
         person: with the shape that was fitted.
@@ -74,7 +79,14 @@ class CaptureRegistration:
             raise InputError(f"every must be 1 or more frames, got {every}")
         self.person, self._state, self._every = person, start, every
         self._worn = person
-        self._seen = np.zeros(len(person.neutral))
+        self._seen, self._off = np.zeros(len(person.neutral)), np.zeros(person.neutral.shape)
+        rings = rings_of(person.neutral, person.faces)
+        count = len(person.neutral)
+        weights = coo_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
+        self._laplacian = diags(np.bincount(rings.start, rings.weights, count)) - weights
+        corners = person.neutral[person.faces]
+        face = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6.0
+        self._areas = np.bincount(person.faces.ravel(), np.repeat(face, 3), count)
 
     def frames(self, models: Sequence[CapturedModel]) -> Iterator[RegisteredFrame]:
         """All frames of a capture, one after the other.
@@ -107,14 +119,17 @@ class CaptureRegistration:
         )
 
     def _wear(self, state: JointState, vertices: Array, matched: Array) -> None:
-        """Vertices that were seen keep where they were seen, in the neutral pose."""
-        surface = self.person.undone(state, vertices)
-        self._seen[matched] = np.minimum(self._seen[matched] + 1.0, _LEARNED_FROM)
-        share = np.where(matched, 1.0 / np.maximum(self._seen, 1.0), 0.0)
-        # What was never seen goes along with what is about it, as it was registered.
-        share[self._seen == 0.0] = 1.0 / _LEARNED_FROM
-        worn = self._worn.neutral
-        self._worn = self.person.wearing(worn + share[:, None] * (surface - worn))
+        """What was seen, in the neutral pose: of each vertex the mean of some frames, smoothed and carried on to where
+        nothing was seen, where it fades."""
+        off = self.person.undone(state, vertices) - self.person.neutral
+        fits = matched & (np.linalg.norm(off, axis=1) < _MOST_WORN_M)
+        self._seen[fits] = np.minimum(self._seen[fits] + 1.0, _LEARNED_FROM)
+        share = np.where(fits, 1.0 / np.maximum(self._seen, 1.0), 0.0)[:, None]
+        self._off += share * (off - self._off)
+        sure = self._areas * self._seen / _LEARNED_FROM
+        system = diags(sure + 1e-3 * self._areas) + _SMOOTH_M**2 * self._laplacian
+        smooth = factors(csc_matrix(system)).solve(sure[:, None] * self._off)
+        self._worn = self.person.wearing(self.person.neutral + smooth)
 
 
 def write_registered(

@@ -18,6 +18,8 @@ _SMALLEST_M, _LARGEST_M = 0.3, 3.2
 """Of what a scan of a person may extend to."""
 _DENSE = 60_000
 _POINTS = 4_000
+_CLOSED = 0.02
+"""Length of the sum of all normals, weighted by area, as a share of the area: below it, a surface is about closed."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ def _sound(vertices: Array, faces: Array, where: str, notes: list[str]) -> tuple
     if flat.any():
         notes.append(f"{int(flat.sum())} faces without an area are left out, the first is face {int(flat.argmax())}")
     volume = float(np.vecdot(a - vertices.mean(axis=0), cross).sum()) / 6.0
-    if volume < 0.0:
+    # Of one side of a person the volume says nothing: its sign is that of the side.
+    closed = np.linalg.norm(cross.sum(axis=0)) < _CLOSED * np.linalg.norm(cross, axis=1).sum()
+    if volume < 0.0 and closed:
         raise InputError(
             f"{where} is mirrored, its faces look inwards (volume {volume:.3g} m^3): change the sign of one axis, or "
             "turn all faces where they were written the other way round"
