@@ -31,7 +31,8 @@ class DecoderGraph(nn.Module):
             self.parts = None
             return
         self.parts_of_shape, self.parts_of_pose = model.base.of_shape, model.base.of_pose
-        self.parts = _unscaled(model.base.out, model.coarse_scale, middle=True)
+        (parts,) = _layers(model.base.out)
+        self.parts = _unscaled(parts, model.coarse_scale, middle=True)
         self.register_buffer("skinning", model.skinning.weights().detach())
 
     def hidden(self, shape: Tensor, pose: Tensor) -> Tensor:
