@@ -21,7 +21,8 @@ from bodystream_training.body.data.features import BodyFeatures, cached_features
 from bodystream_training.body.data.folder import MeshFolder  # noqa: E402
 from bodystream_training.body.model import BodyNetwork  # noqa: E402
 from bodystream_training.body.narrow import NarrowNetwork, put_into  # noqa: E402
-from bodystream_training.body.tasks import first_network  # noqa: E402
+from bodystream_training.body.tasks import first_network, load_network  # noqa: E402
+from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
 from bodystream_training.cli import main  # noqa: E402
 
 RANK = 12
@@ -151,3 +152,23 @@ def test_the_command_trains_both_and_goes_on(
     assert first["finished"] and np.isfinite(first["encoded_pose_mm"])
     assert main(command) == 0  # nothing is left to do
     assert json.loads(capsys.readouterr().out)["encoded_pose_mm"] == first["encoded_pose_mm"]
+
+
+def test_without_steps_the_narrow_training_is_all(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = [
+        "body", "--data", f"meshes:{folder}", "--out", str(run), "--rank", str(RANK), "--seen", "10",
+        "--narrow-steps", "40", "--hidden", "32", "--batch", "8", "--json",
+    ]  # fmt: skip
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["finished"] and told["step"] == 40 and told["encoded_pose_linear_mm"] > 0.0
+    model, facts = load_network(run / "dhnn.safetensors")
+    assert facts["step"] == 40 and model.config.rank == RANK
+    narrow, _ = load_checkpoint(run / "dhnn-narrow.safetensors")
+    assert torch.equal(model.state_dict()["pose_head.mean.weight"], narrow["average/heads.pose.mean.weight"])
+    evaluated = ["eval", "body", "--data", f"meshes:{folder}", "--run", str(run), "--bodies", "1", "--iterations", "4"]
+    assert main([*evaluated, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["dhnn"]["steps"] == 40

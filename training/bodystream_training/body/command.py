@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from bodystream.cli.main import EXIT_INTERRUPTED
 from bodystream.cli.options import optional
 from bodystream.files import prepare_folder
 from bodystream_training.options import DeviceOptions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bodystream_training.loop import Trainer
 
 __all__ = ["TrainBody"]
 
@@ -50,7 +55,8 @@ class TrainBody(DeviceOptions):
     """Passes over all bodies; weights of the losses change after 1600 of 2200."""
 
     steps: int = 0
-    """So many steps in place of --epochs; 0 = as these say."""
+    """So many steps in place of --epochs; 0 = as these say, and with --rank none: the training between the wide layers
+    is all."""
 
     end_at: Annotated[int | None, optional("STEP")] = None
     """End at this step instead, the learning rate falling from where the training is until there."""
@@ -94,7 +100,7 @@ class TrainBody(DeviceOptions):
         from bodystream_training.body.data.features import cached_features
         from bodystream_training.body.data.open import open_bodies
         from bodystream_training.body.kept import keep_bodies
-        from bodystream_training.body.narrow import begin_narrow, narrow_trainer
+        from bodystream_training.body.narrow import begin_narrow, narrow_trainer, save_narrow
         from bodystream_training.body.tasks import BodyTask
         from bodystream_training.devices import leads_here, open_fabric
         from bodystream_training.endings import tell_end
@@ -136,6 +142,11 @@ class TrainBody(DeviceOptions):
             with counted_progress(f"{self.net}, narrow", narrow.steps, console, done=narrow.step) as advance:
                 if not narrow.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.0f}")):
                     return tell_end(console, narrow, False, [], {} if self.json else None)
+            if not self.steps:
+                if fabric.is_global_zero:
+                    save_narrow(narrow, self.net, features, sizes, self.out, self.seed)
+                names = ("encoded_neutral_linear_mm", "encoded_pose_linear_mm", "posed")
+                return _told(console, narrow, True, names, self.json) if fabric.is_global_zero else 0
             begin = partial(begin_narrow, self.net, features, self.out, self.seed, narrow.average)
         trainer = Trainer(
             lambda _: BodyTask(self.net, features, sizes, begin or (lambda _: None)),
@@ -149,6 +160,12 @@ class TrainBody(DeviceOptions):
             finished = trainer.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.0f}"))
         if not fabric.is_global_zero:
             return 0
-        figures = {name: trainer.last_logged(name) for name in ("encoded_neutral_mm", "encoded_pose_mm", "posed")}
-        shown = [f"{name} {value:.3g}" for name, value in figures.items() if value is not None]
-        return tell_end(console, trainer, finished, shown, figures if self.json else None)
+        return _told(console, trainer, finished, ("encoded_neutral_mm", "encoded_pose_mm", "posed"), self.json)
+
+
+def _told(console: Console, trainer: Trainer, finished: bool, names: tuple[str, ...], as_json: bool) -> int:
+    from bodystream_training.endings import tell_end
+
+    figures = {name: trainer.last_logged(name) for name in names}
+    shown = [f"{name} {value:.3g}" for name, value in figures.items() if value is not None]
+    return tell_end(console, trainer, finished, shown, figures if as_json else None)

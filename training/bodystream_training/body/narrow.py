@@ -20,10 +20,11 @@ from bodystream_training.body.data.features import BodyFeatures
 from bodystream_training.body.losses import COARSE, kl, weights_at
 from bodystream_training.body.model import BodyNetwork, Codes, MeshVae
 from bodystream_training.body.tasks import first_network
+from bodystream_training.checkpoints import save_checkpoint
 from bodystream_training.loop import LoopConfig, Trainer
 from bodystream_training.task import Task
 
-__all__ = ["NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_trainer", "put_into"]
+__all__ = ["NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_trainer", "put_into", "save_narrow"]
 
 _BATCH, _RATE = 64, 1e-3
 
@@ -236,6 +237,24 @@ def begin_narrow(
     """
     cached_numbers(model, features, _components_file(folder, net), seed)
     put_into(model, {name: tensor.cpu() for name, tensor in narrow.items()})
+
+
+def save_narrow(
+    trainer: Trainer, net: str, features: BodyFeatures, sizes: dict[str, int], folder: Path, seed: int
+) -> None:
+    """Write the whole network, wide halves as they began, into `folder/<net>.safetensors`, as its own training would.
+
+    Args:
+        trainer: that trained the narrow part. The others as of `narrow_trainer`.
+
+    Raises:
+        InputError: components are of other bodies.
+    """
+    model = first_network(net, features, sizes)
+    begin_narrow(net, features, folder, seed, trainer.average, model)
+    tensors = {f"average/{name}": tensor for name, tensor in model.state_dict().items()}
+    facts = {"network": asdict(model.config), "step": trainer.step, "seconds": round(trainer.seconds, 1)}
+    save_checkpoint(folder / f"{net}.safetensors", tensors, facts)
 
 
 def _components_file(folder: Path, net: str) -> Path:
