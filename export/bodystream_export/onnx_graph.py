@@ -93,24 +93,36 @@ def to_16_bit(source: Path, target: Path) -> None:
         onnx.save(convert_float_to_float16(onnx.load(str(source))), str(target))
 
 
-def stored_in_16_bits(source: Path, target: Path, ends: int) -> None:
-    """Weights of layers with `ends` inputs or outputs in 16 bits, in the file alone: an engine makes them 32 when it
-    reads the graph, and computes with these."""
+def stored_in_16_bits(source: Path, target: Path, ends: int | None = None) -> None:
+    """Weights in 16 bits, and those that are another's transpose not at all, in the file alone: an engine makes them 32
+    when it reads the graph, and computes with these.
+
+    Args:
+        ends: only of layers with so many inputs or outputs; None takes all.
+    """
     load_onnxruntime()
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load(str(source))
     graph = model.graph
+    first: list[Any] = []
+    stored: dict[tuple[bytes, tuple[int, ...]], str] = {}
     for number, weight in enumerate(list(graph.initializer)):
-        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2 or ends not in weight.dims:
+        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2 or ends not in (None, *weight.dims):
             continue
-        small = numpy_helper.from_array(numpy_helper.to_array(weight).astype("float16"), f"{weight.name}.16")
-        graph.initializer.append(small)
+        array = numpy_helper.to_array(weight).astype("float16")
         graph.initializer.remove(weight)
-        graph.node.insert(
-            0, helper.make_node("Cast", [small.name], [weight.name], f"widen_{number}", to=TensorProto.FLOAT)
-        )
+        turned = array.T.copy()
+        if other := stored.get((turned.tobytes(), turned.shape)):
+            first.append(helper.make_node("Transpose", [other], [weight.name], f"turn_{number}"))
+            continue
+        small = numpy_helper.from_array(array, f"{weight.name}.16")
+        graph.initializer.append(small)
+        first.append(helper.make_node("Cast", [small.name], [weight.name], f"widen_{number}", to=TensorProto.FLOAT))
+        stored[array.tobytes(), array.shape] = weight.name
+    for node in reversed(first):
+        graph.node.insert(0, node)
     onnx.save(model, str(target))
 
 

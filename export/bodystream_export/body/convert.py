@@ -143,6 +143,7 @@ def _write_graph(graph: torch.nn.Module, signature: Signature, path: Path, bits:
     to_onnx(graph, examples, tuple(signature.outputs), full, open_axes={name: {0: "bodies"} for name in names})
     if bits == 8:
         to_8_bit(full, path, ends)
+        stored_in_16_bits(path, path)  # the others
     elif bits == 16:
         stored_in_16_bits(full, path, ends)
     else:
