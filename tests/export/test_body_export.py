@@ -106,7 +106,8 @@ def test_fewer_bits_take_less_room(run: Path, place: Path, tmp_path: Path) -> No
         sizes[name] = (exported_bars(run, tmp_path / name, f"--{name}") / "decoder.onnx").stat().st_size
     weights = 9 * 106 * 48
     assert sizes["full"] - sizes["half"] == pytest.approx(2 * weights, rel=0.1)
-    assert sizes["full"] - sizes["8"] == pytest.approx(3 * weights, rel=0.15)
+    others = sizes["full"] - 4 * weights  # of which 8 bits store two bytes in four
+    assert sizes["full"] - sizes["8"] == pytest.approx(3 * weights + others / 2, rel=0.15)
 
 
 def test_a_narrow_layer_says_nearly_the_same(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
