@@ -75,9 +75,11 @@ def made_bundle(folder: Path, mesh: Mesh) -> tuple[Bundle, Any] | None:
     space = AcapSpace(Mesh(mesh.vertices[chosen].astype(np.float64), faces))
     count, parts = space.count, np.arange(space.count) % len(PARTS)
     network = torch_network(count, len(PARTS), 50, 72)
-    bodies = kept.KeptBodies(space, parts, len(PARTS), np.ones(count, bool), np.zeros((0, count, 9), np.float32), {})
+    bodies = kept.KeptBodies(
+        space, parts, len(PARTS), np.ones(count, bool), np.zeros((0, count, 9), np.float32), None, {}
+    )
     bundle = convert.write_body(
-        network, bodies, folder, convert.Storing(encoder=False), net="dhnn", name="body", version=1,
+        network, bodies, folder, convert.Storing(encoder=False, gradient=False), net="dhnn", name="body", version=1,
         provenance={"method": "random weights, to measure speed"},
     )  # fmt: skip
     return bundle, network
