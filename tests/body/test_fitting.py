@@ -9,8 +9,8 @@ import pytest
 
 from bodystream.body import BodySkin
 from bodystream.body.fitting import PlacedBody, Placement, fit_surface, fit_vertices, landmarks_of, scan_points
-from bodystream.body.fitting.nearest import BodySurface
 from bodystream.body.fitting.surface_loss import SurfaceLoss
+from bodystream.body.nearest import BodySurface
 from bodystream.bundles import open_bundle
 from bodystream.errors import BundleError, InputError
 from bodystream.geometry.rotations import matrix_from_rotation_vector

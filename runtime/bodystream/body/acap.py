@@ -20,7 +20,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import bsr_matrix, coo_matrix, csc_matrix, csr_matrix, diags
+from scipy.sparse import bsr_matrix, csc_matrix, csr_matrix
 from scipy.sparse.linalg import SuperLU, splu
 
 from bodystream.body.axis_angle import consistent_vectors
@@ -120,9 +120,7 @@ class AcapSpace:
         """(V, V) of the system: `matrix @ p = right_side(T)`, translation being free."""
         rings, count = self.rings, self.count
         blocks = bsr_matrix((rings.inverse, np.arange(count), np.arange(count + 1)), shape=(3 * count, 3 * count))
-        weights = coo_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
-        laplacian = diags(np.bincount(rings.start, rings.weights, count)) - weights
-        return csc_matrix(rings.spread.T @ blocks @ rings.spread + 2.0 * AFFINE_WEIGHT * laplacian)
+        return csc_matrix(rings.spread.T @ blocks @ rings.spread + 2.0 * AFFINE_WEIGHT * rings.laplacian)
 
     @cached_property
     def pull(self) -> csr_matrix:

@@ -9,12 +9,22 @@ from scipy.sparse.csgraph import connected_components
 from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["check_like", "check_surface", "check_topology", "check_upright", "largest_piece"]
+__all__ = [
+    "check_like",
+    "check_surface",
+    "check_topology",
+    "check_upright",
+    "inward_volume",
+    "largest_piece",
+    "likely_unit",
+]
 
 _SMALLEST_M, _LARGEST_M = 0.25, 3.2
 """Of a person's largest extent: a child who is curled up, and raised arms."""
 _FLATTEST = 1e-7
 """Of a face that counts as one: its area as a share of its longest side's square. Scanned bodies have faces of 1e-5."""
+_CLOSED = 0.02
+"""Length of the sum of all normals, weighted by area, as a share of the area: below it, a surface is about closed."""
 _AXES = "xyz"
 _UPRIGHT = 0.6
 """A standing person's extent along y is at least this share of the largest one, that of outstretched arms."""
@@ -124,9 +134,8 @@ def check_surface(vertices: Array, faces: Array, where: str) -> None:
     points = vertices.astype(np.float64)
     extent = float(np.ptp(points, axis=0).max())
     if not _SMALLEST_M <= extent <= _LARGEST_M:
-        unit = {1e-3: "millimetres", 1e-2: "centimetres", 0.0254: "inches"}
-        likely = [name for factor, name in unit.items() if _SMALLEST_M <= factor * extent <= _LARGEST_M]
-        seems = f", which seems to be in {likely[0]}" if likely else ""
+        likely = likely_unit(extent, _SMALLEST_M, _LARGEST_M)
+        seems = f", which seems to be in {likely}" if likely else ""
         raise InputError(
             f"{where}: the mesh is {extent:.3g} wide or tall{seems}: give metres, in which a person is {_SMALLEST_M} "
             f"to {_LARGEST_M}"
@@ -149,6 +158,27 @@ def check_surface(vertices: Array, faces: Array, where: str) -> None:
             f"{where}: the mesh is mirrored, its faces look inwards (volume {volume:.3g} m^3): change the sign of one "
             "axis, or turn all faces where they were written the other way round"
         )
+
+
+def likely_unit(extent: float, low_m: float, high_m: float) -> str:
+    """The unit in which an extent lies between two lengths [m]; empty where it is none of the usual ones."""
+    units = {1e-3: "millimetres", 1e-2: "centimetres", 0.0254: "inches"}
+    return next((name for factor, name in units.items() if low_m <= factor * extent <= high_m), "")
+
+
+def inward_volume(vertices: Array, faces: Array) -> float | None:
+    """The volume [m^3], below 0, of an about closed surface whose faces look inwards; else None.
+
+    Of one side of a person the volume says nothing: its sign is that of the side.
+
+    Args:
+        vertices: (V, 3) [m]. faces: (F, 3), some of which may have no area.
+    """
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    cross = np.cross(b - a, c - a)
+    volume = float(np.vecdot(a - vertices.mean(axis=0), cross).sum()) / 6.0
+    closed = np.linalg.norm(cross.sum(axis=0)) < _CLOSED * np.linalg.norm(cross, axis=1).sum()
+    return volume if volume < 0.0 and closed else None
 
 
 def check_like(faces: Array, vertices: int, wanted: Array, wanted_vertices: int, where: str) -> None:

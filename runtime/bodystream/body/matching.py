@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import KDTree
 
+from bodystream.body.checks import likely_unit
 from bodystream.body.target import Target, with_normals
 from bodystream.errors import InputError
 from bodystream.geometry.normals import vertex_normals
@@ -111,9 +112,8 @@ def check_placed(vertices: Array, faces: Array, target: Target, landmarks: Landm
         _check_landmarks(landmarks, vertices, target)
     size, wanted = (float(np.ptp(points, axis=0).max()) for points in (target.points, vertices))
     if size > 3.0 * wanted or 30.0 * size < wanted:
-        unit = {1e-3: "millimetres", 1e-2: "centimetres", 0.0254: "inches", 1e3: "kilometres"}
-        likely = [name for factor, name in unit.items() if 0.4 <= factor * size / wanted <= 2.0]
-        seems = f", it seems to be in {likely[0]}" if likely else ""
+        likely = likely_unit(size, 0.4 * wanted, 2.0 * wanted)
+        seems = f", it seems to be in {likely}" if likely else ""
         raise InputError(f"the target is {size:.3g} wide or tall and the start {wanted:.3g}{seems}: give metres")
     off = _median_away(vertices, target)
     if off <= _NEAR_M:

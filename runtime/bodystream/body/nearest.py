@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-from bodystream.body.fitting.nearest_kernels import nearest_on_mesh
+from bodystream.body.nearest_kernels import nearest_on_mesh
 from bodystream.device import launch, select_device, uploaded
 from bodystream.device.quiet import quiet_warp
 from bodystream.types import Array

@@ -31,7 +31,7 @@ from bodystream.body.matching import Landmarks, Matches, check_placed, match
 from bodystream.body.polar import polar
 from bodystream.body.target import Target
 from bodystream.errors import ConfigurationError
-from bodystream.geometry.normals import vertex_normals
+from bodystream.geometry.normals import vertex_areas, vertex_normals
 from bodystream.types import Array, Mesh
 
 __all__ = ["STAGES", "Registration", "RegistrationStage", "register"]
@@ -175,9 +175,7 @@ class _Work:
     def __init__(self, space: AcapSpace, target: Target, landmarks: Landmarks | None) -> None:
         self.space, self.target, self.landmarks = space, target, landmarks
         rings, count = space.rings, space.count
-        corners = space.reference[space.faces]
-        face = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2.0
-        self.areas = np.bincount(space.faces.ravel(), np.repeat(face / 3.0, 3), count)
+        self.areas = vertex_areas(space.reference, space.faces)
         near = csr_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
         near = near + diags(np.bincount(rings.start, rings.weights, count))  # as much of its own as of its neighbours'
         self.mean = csr_matrix(diags(1.0 / np.asarray(near.sum(axis=1)).ravel()) @ near)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, diags
 
 from bodystream.types import Array
 
@@ -43,6 +44,13 @@ class Rings:
     normals: Array
     normal_weights: Array
     spread: csr_matrix
+
+    @cached_property
+    def laplacian(self) -> csr_matrix:
+        """(V, V) sum_j c_ij (p_i - p_j), of points p."""
+        count = len(self.normals)
+        weights = coo_matrix((self.weights, (self.start, self.end)), shape=(count, count))
+        return csr_matrix(diags(np.bincount(self.start, self.weights, count)) - weights)
 
     def spreads(self, points: Array) -> Array:
         """(V, 3, 3) D_i = sum_j c_ij (p_i - p_j) (q_i - q_j)^T of (V, 3) points."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import warp as wp
 from scipy.spatial import KDTree
 
-from bodystream.body.target_kernels import distance_to_mesh
-from bodystream.device import launch
+from bodystream.body.checks import inward_volume
+from bodystream.body.nearest import BodySurface
 from bodystream.errors import InputError
 from bodystream.geometry.normals import unit_normals, vertex_normals
 from bodystream.types import Array, Mesh
@@ -18,13 +17,10 @@ from bodystream.types import Array, Mesh
 __all__ = ["Target", "target_of_mesh", "target_of_points", "with_normals"]
 
 _SAMPLES = 40_000
-_FARTHEST_M = 10.0
 _NORMAL_M = 0.08
 """Of two points whose normals differ by one, the distance that this adds when the nearest is sought."""
 _FEWEST = 50
 """Points of which something can be said about a body."""
-_CLOSED = 0.02
-"""Length of the sum of all normals, weighted by area, as a share of the area: below it, a surface is about closed."""
 _RING = 12
 """Neighbours of which the normal of a point without one is taken."""
 _R2 = (0.7548776662466927, 0.5698402909980532)
@@ -88,14 +84,12 @@ class Target:
             across = np.abs(np.vecdot(away, self.normals[nearest]))
             along = np.sqrt(np.maximum(np.vecdot(away, away) - across**2, 0.0))
             return np.hypot(across, np.maximum(along - self.spacing_m, 0.0))
-        asked, out = _on_device(points, wp.vec3), wp.zeros(len(points), dtype=wp.float32, device="cpu")
-        launch(distance_to_mesh, len(points), [self._query.id, asked, _FARTHEST_M, out], wp.get_device("cpu"))
-        return out.numpy().astype(np.float64)
+        return self._surface.distances(np.asarray(points, np.float64))
 
     @cached_property
-    def _query(self) -> wp.Mesh:
+    def _surface(self) -> BodySurface:
         assert self.mesh is not None
-        return wp.Mesh(_on_device(self.mesh.vertices, wp.vec3), _on_device(self.mesh.faces.ravel(), wp.int32))
+        return BodySurface(self.mesh.vertices, self.mesh.faces)
 
 
 def target_of_mesh(mesh: Mesh, where: str = "the target", samples: int = _SAMPLES) -> Target:
@@ -118,9 +112,8 @@ def target_of_mesh(mesh: Mesh, where: str = "the target", samples: int = _SAMPLE
     total = float(areas.sum())
     if not total > 0.0:
         raise InputError(f"{where}: none of its {len(faces)} faces has an area")
-    volume = np.vecdot(corners[:, 0] - vertices.mean(axis=0), cross).sum() / 6.0
-    # Of an open surface, as one side of a person, it says nothing; `register` sees how it faces.
-    if volume < 0.0 and np.linalg.norm(cross.sum(axis=0)) < _CLOSED * 2.0 * total:
+    # Of an open surface, as one side of a person, nothing is said; `register` sees how it faces.
+    if (volume := inward_volume(vertices, faces)) is not None:
         raise InputError(
             f"{where} is mirrored, its faces look inwards (volume {volume:.3g}): change the sign of one axis, or turn "
             "all faces where they were written the other way round"
@@ -170,11 +163,6 @@ def target_of_points(points: Array, normals: Array | None = None, where: str = "
 def with_normals(points: Array, normals: Array) -> Array:
     """(N, 6): what is near in it is near and faces the same way."""
     return np.concatenate([points, _NORMAL_M * normals], axis=1)
-
-
-def _on_device(array: Array, dtype: type) -> wp.array:
-    kind = np.int32 if dtype is wp.int32 else np.float32
-    return wp.array(np.ascontiguousarray(array, kind), dtype=dtype, device="cpu")
 
 
 def _finite(points: Array, where: str) -> Array:

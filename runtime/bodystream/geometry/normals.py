@@ -6,7 +6,7 @@ import numpy as np
 
 from bodystream.types import Array
 
-__all__ = ["unit_normals", "vertex_normals"]
+__all__ = ["unit_normals", "vertex_areas", "vertex_normals"]
 
 
 def vertex_normals(vertices: Array, faces: Array) -> Array:
@@ -18,6 +18,17 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
         for axis in range(3):
             sums[:, axis] += np.bincount(faces[:, corner], face_normals[:, axis], len(vertices))
     return unit_normals(sums)
+
+
+def vertex_areas(vertices: Array, faces: Array) -> Array:
+    """(V,) float64 [m^2], of each vertex a third of its faces'.
+
+    Args:
+        vertices: (V, 3) [m]. faces: (F, 3).
+    """
+    corners = np.asarray(vertices, np.float64)[faces]
+    face = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6.0
+    return np.bincount(faces.ravel(), np.repeat(face, 3), len(vertices))
 
 
 def unit_normals(vectors: Array) -> Array:

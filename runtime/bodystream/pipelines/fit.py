@@ -197,7 +197,7 @@ def _written(decoder: BodyDecoder, found: FittedBody, scan: Mesh, out: Path, fac
         )
     body = Mesh(found.vertices, decoder.space.faces)
     write_mesh(paths[2], body)
-    ahead = found.placement.rotation @ np.array([0.0, 0.0, -1.0])
+    ahead = found.placement.rotation @ _AHEAD
     label = f"body, {facts['point_to_mesh_mean_mm']:.1f} mm from the scan on average"
     yaw = float(np.arctan2(ahead[0], ahead[2])) + np.pi
     write_error_map(paths[3], body, scan, found.distances_m, yaw, label)

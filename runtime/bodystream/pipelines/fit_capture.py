@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_matrix, csc_matrix, diags
+from scipy.sparse import csc_matrix, diags
 from scipy.spatial import KDTree
 
 from bodystream.avatar.take.canonical import pose_of_bones, posed_from_canonical, rest_joints
@@ -18,6 +18,7 @@ from bodystream.body.acap import factors
 from bodystream.body.person import POSING_STAGES, PosingStage
 from bodystream.body.rings import rings_of
 from bodystream.errors import InputError
+from bodystream.geometry.normals import vertex_areas
 from bodystream.sources.captures import CapturedModel
 from bodystream.types import Array, Mesh
 
@@ -80,13 +81,8 @@ class CaptureRegistration:
         self.person, self._state, self._every = person, start, every
         self._worn = person
         self._seen, self._off = np.zeros(len(person.neutral)), np.zeros(person.neutral.shape)
-        rings = rings_of(person.neutral, person.faces)
-        count = len(person.neutral)
-        weights = coo_matrix((rings.weights, (rings.start, rings.end)), shape=(count, count))
-        self._laplacian = diags(np.bincount(rings.start, rings.weights, count)) - weights
-        corners = person.neutral[person.faces]
-        face = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6.0
-        self._areas = np.bincount(person.faces.ravel(), np.repeat(face, 3), count)
+        self._laplacian = rings_of(person.neutral, person.faces).laplacian
+        self._areas = vertex_areas(person.neutral, person.faces)
 
     def frames(self, models: Sequence[CapturedModel]) -> Iterator[RegisteredFrame]:
         """All frames of a capture, one after the other.

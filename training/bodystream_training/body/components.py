@@ -181,8 +181,7 @@ def _examples(features: BodyFeatures, drawn: torch.Generator) -> tuple[Tensor, T
     f = torch.empty((len(plain) + mixed, 9 * features.space.count))
     g = torch.empty((len(f), features.parts.count, 9))
     for row, number in enumerate(plain):
-        one, g[row], _, _ = features[number]
-        f[row] = one.flatten()
+        f[row], g[row] = features.fine(number).flatten(), features.coarse(number)
     if features.mixer is not None:
         posed = torch.from_numpy(features.train_posed)
         mix = features.mixer.drawn(posed[torch.randint(len(posed), (mixed,), generator=drawn)], drawn)
@@ -279,12 +278,12 @@ def _numbers(
     if masks is not None:
         by_limb = both.unflatten(1, (-1, 9))
     for numbers in _blocks(len(features)):
-        f = torch.stack([features[n][0] for n in numbers])
+        f = torch.stack([features.fine(n) for n in numbers])
         rows[numbers] = f.flatten(1) @ both.T
         coarse[numbers] = torch.stack([features.coarse(n) for n in numbers])
         if masks is None or of_part is None:
             continue
-        own = torch.stack([features[features.items[n].neutral][0] for n in numbers])
+        own = torch.stack([features.fine(features.items[n].neutral) for n in numbers])
         for limb, mask in enumerate(masks):
             inside = mask > 0.0
             some = (mask[inside, None] * (f - own)[:, inside]).flatten(1) @ by_limb[:, inside].flatten(1).T

@@ -29,7 +29,7 @@ def shape_variance_share(model: BodyNetwork, features: BodyFeatures) -> float | 
     """
     codes = defaultdict(list)
     for number in features.test_posed.tolist():
-        codes[features.items[number].identity].append(model.encode(features[number][0][None]).shape[0].double())
+        codes[features.items[number].identity].append(model.encode(features.fine(number)[None]).shape[0].double())
     several = [torch.stack(rows) for rows in codes.values() if len(rows) > 1]
     if len(several) < 2:
         return None
@@ -77,8 +77,8 @@ def transfer_mm(
         known = truth(who, pose)
         if known is None:
             return None
-        e_s = model.encode(features[who][0][None]).shape
-        e_p = model.encode(features[pose][0][None]).pose
+        e_s = model.encode(features.fine(who)[None]).shape
+        e_p = model.encode(features.fine(pose)[None]).pose
         made = model.scale.unscaled(model.decode(e_s, e_p).f)[0].double().numpy()
         off.append((_apart_m(features.space.vertices(made), known), _apart_m(features.vertices(pose), known)))
     if not off:

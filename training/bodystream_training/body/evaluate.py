@@ -176,7 +176,7 @@ def med_mm(
     for done, number in enumerate(numbers.tolist(), 1):
         wanted = torch.from_numpy(features.vertices(number))
         with torch.no_grad():
-            start = model.mean_code(features[number][0][None])[0]
+            start = model.mean_code(features.fine(number)[None])[0]
         _, vertices = fit_codes(decode, surface, wanted, start, iterations)
         found.append(float((vertices - wanted).norm(dim=1).mean()))
         on_body(done)

@@ -19,10 +19,9 @@ from bodystream_training.body.components import PER_METRE, BodyNumbers, cached_n
 from bodystream_training.body.data.features import BodyFeatures
 from bodystream_training.body.losses import COARSE, kl, weights_at
 from bodystream_training.body.model import BodyNetwork, Codes, MeshVae
-from bodystream_training.body.tasks import first_network
+from bodystream_training.body.tasks import HalfPosedTask, first_network
 from bodystream_training.checkpoints import save_checkpoint
 from bodystream_training.loop import LoopConfig, Trainer
-from bodystream_training.task import Task
 
 __all__ = ["NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_trainer", "put_into", "save_narrow"]
 
@@ -79,7 +78,7 @@ def put_into(model: BodyNetwork | MeshVae, narrow: dict[str, Tensor]) -> None:
     own.load_state_dict(narrow)
 
 
-class NarrowTask(Task):
+class NarrowTask(HalfPosedTask):
     """Trains a network in the numbers of its bodies.
 
     Losses are those of `body_terms` with root mean squares in place of mean absolutes, of features and, linear about
@@ -91,14 +90,11 @@ class NarrowTask(Task):
         network: what a checkpoint says of the network.
     """
 
-    max_gradient_norm = 1e6
-
     def __init__(
         self, model: BodyNetwork | MeshVae, numbers: BodyNumbers, features: BodyFeatures, network: dict[str, Any]
     ) -> None:
-        super().__init__(NarrowNetwork(model))
-        self.features, self.numbers, self._network = features, numbers, network
-        self._whole = [model]  # not a part of what is trained
+        super().__init__(NarrowNetwork(model), features)
+        self.numbers, self._network = numbers, network
         self._base = isinstance(model, BodyNetwork) and model.base is not None
         skipped = numbers.seen.shape[1] + (0 if self._base else numbers.coarse[0].numel())
         self._wanted = torch.cat([numbers.coarse.flatten(1), numbers.left], dim=1) if self._base else numbers.left
@@ -106,21 +102,11 @@ class NarrowTask(Task):
         for name, matrix in (("of_features", numbers.of_features), ("of_vertices", numbers.of_vertices)):
             self.register_buffer(name, matrix)
 
-    def count(self) -> int:
-        return 2 * max(len(self.features.train_neutral), len(self.features.train_posed))
-
-    def epoch(self) -> int:
-        return len(self.features.train_neutral) + len(self.features.train_posed)
-
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Half of it neutral, half posed and, where limbs are known, mixed: what the encoder sees, what is wanted of
         the body and of its neutral one."""
-        half = (len(index) + 1) // 2
         features, numbers = self.features, self.numbers
-        neutral, posed = (
-            torch.from_numpy(part[chosen.numpy() % len(part)]) if len(part) else chosen[:0]
-            for part, chosen in ((features.train_neutral, index[:half]), (features.train_posed, index[half:]))
-        )
+        neutral, posed = self.halves(index)
         if features.mixer is None or not len(posed):
             chosen = torch.cat([neutral, posed])
             return numbers.seen[chosen], self._wanted[chosen], self._wanted[numbers.neutral[chosen]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from bodystream.errors import InputError
 from bodystream_training.body.data.features import BodyFeatures
 
-__all__ = ["PcaBody", "feature_rows", "fit_pca", "principal_components"]
+__all__ = ["PcaBody", "fit_pca"]
 
 _BLOCK = 64
 
@@ -35,7 +35,7 @@ class PcaBody:
 
 
 def fit_pca(features: BodyFeatures, size: int, most: int, on_block: Callable[[int], None] = lambda _: None) -> PcaBody:
-    """Components of the bodies to train on.
+    """Components of the bodies to train on, by the products of every two of them (method of snapshots).
 
     Args:
         size: of the code; fewer where there are fewer bodies.
@@ -51,37 +51,17 @@ def fit_pca(features: BodyFeatures, size: int, most: int, on_block: Callable[[in
         chosen += [int(numbers[i]) for i in np.linspace(0, len(numbers) - 1, count).round().astype(int)]
     if len(chosen) < 2:
         raise InputError(f"principal components of {len(chosen)} bodies: there must be two at least")
-    rows = feature_rows(features, chosen, on_block)
-    return PcaBody(*principal_components(rows, size))
-
-
-def feature_rows(features: BodyFeatures, numbers: Sequence[int], on_block: Callable[[int], None]) -> Tensor:
-    """(N, 9V) float32 scaled features of some items.
-
-    Args:
-        on_block: told how many bodies were read.
-    """
-    rows = torch.empty((len(numbers), 9 * features.space.count))
-    for start in range(0, len(numbers), _BLOCK):
-        for place in range(start, min(start + _BLOCK, len(numbers))):
-            rows[place] = features[int(numbers[place])][0].flatten()
-        on_block(min(start + _BLOCK, len(numbers)))
-    return rows
-
-
-def principal_components(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(9V,) mean and (size, 9V) components of (N, 9V) rows, each as long as the rows deviate along it; the mean is
-    taken off the rows that are given.
-
-    Found by the products of every two rows (method of snapshots).
-
-    Args:
-        size: fewer where there are fewer rows.
-    """
+    rows = torch.empty((len(chosen), 9 * features.space.count))
+    for start in range(0, len(chosen), _BLOCK):
+        for place in range(start, min(start + _BLOCK, len(chosen))):
+            rows[place] = features.fine(chosen[place]).flatten()
+        on_block(min(start + _BLOCK, len(chosen)))
     mean = rows.mean(dim=0)
     rows -= mean
-    _, vectors = torch.linalg.eigh((rows @ rows.T).double())  # ascending
-    size = min(size, len(rows) - 1)
+    products = (rows @ rows.T).double()
+    _, vectors = torch.linalg.eigh(products)  # ascending
+    size = min(size, len(chosen) - 1)
     kept = vectors[:, -size:].flip(1)
     # As long as the rows deviate along them: rows^T u has the square root of its value as length.
-    return mean, (kept / (len(rows) - 1) ** 0.5).T.float() @ rows
+    components = (kept / (len(chosen) - 1) ** 0.5).T.float() @ rows
+    return PcaBody(mean, components)

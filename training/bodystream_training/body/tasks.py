@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from bodystream.errors import ConfigurationError, InputError
-from bodystream.types import Array
 from bodystream_training.body.data.features import BodyFeatures
 from bodystream_training.body.losses import body_terms, vae_terms
 from bodystream_training.body.model import BodyNetwork, BodyNetworkConfig, MeshVae
 from bodystream_training.checkpoints import load_checkpoint
 from bodystream_training.task import Task
 
-__all__ = ["NETWORKS", "BodyTask", "first_network", "load_network", "made", "trained"]
+__all__ = ["NETWORKS", "BodyTask", "HalfPosedTask", "first_network", "load_network", "made", "trained"]
 
 NETWORKS: dict[str, dict[str, bool]] = {
     "dhnn": {},
@@ -59,7 +58,37 @@ def first_network(name: str, features: BodyFeatures, sizes: dict[str, int] | Non
     return model
 
 
-class BodyTask(Task):
+class HalfPosedTask(Task):
+    """Has batches of which half the bodies are neutral.
+
+    Args:
+        model: the network. features: of the bodies.
+    """
+
+    max_gradient_norm = 1e6  # the losses' weights are in the thousands
+
+    def __init__(self, model: nn.Module, features: BodyFeatures) -> None:
+        super().__init__(model)
+        self.features = features
+
+    def count(self) -> int:
+        return 2 * max(len(self.features.train_neutral), len(self.features.train_posed))
+
+    def epoch(self) -> int:
+        return len(self.features.train_neutral) + len(self.features.train_posed)
+
+    def halves(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Neutral and posed items of the examples (B,)."""
+        half = (len(index) + 1) // 2
+        parts = (self.features.train_neutral, index[:half]), (self.features.train_posed, index[half:])
+        neutral, posed = (
+            torch.from_numpy(numbers)[chosen % len(numbers)] if len(numbers) else chosen[:0]
+            for numbers, chosen in parts
+        )
+        return neutral, posed
+
+
+class BodyTask(HalfPosedTask):
     """Trains a network on the features of a set of bodies.
 
     Args:
@@ -72,8 +101,6 @@ class BodyTask(Task):
         ConfigurationError: there is no network of that name.
     """
 
-    max_gradient_norm = 1e6  # the losses' weights are in the thousands
-
     def __init__(
         self,
         name: str,
@@ -82,31 +109,21 @@ class BodyTask(Task):
         begin: Callable[[BodyNetwork | MeshVae], None] = lambda _: None,
     ) -> None:
         model = first_network(name, features, sizes)
-        super().__init__(model)
+        super().__init__(model, features)
         begin(model)
-        self.config, self.features = model.config, features
-
-    def count(self) -> int:
-        return 2 * max(len(self.features.train_neutral), len(self.features.train_posed))
-
-    def epoch(self) -> int:
-        return len(self.features.train_neutral) + len(self.features.train_posed)
+        self.config = model.config
 
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Half of it neutral, half posed and, where there is a rank and limbs are known, mixed: f, g, f_s, g_s."""
-        half = (len(index) + 1) // 2
         features = self.features
-        rows = [features[n] for n in self._items(features.train_neutral, index[:half])]
-        posed = self._items(features.train_posed, index[half:])
-        if self.config.rank and features.mixer is not None and posed:
-            mix = features.mixer.drawn(torch.tensor(posed), generator)
+        neutral, posed = self.halves(index)
+        rows = [features[n] for n in neutral.tolist()]
+        if self.config.rank and features.mixer is not None and len(posed):
+            mix = features.mixer.drawn(posed, generator)
             rows += [features.mixed(mix, row) for row in range(len(posed))]
         else:
-            rows += [features[n] for n in posed]
+            rows += [features[n] for n in posed.tolist()]
         return _stacked(rows)
-
-    def _items(self, numbers: Array, index: Tensor) -> list[int]:
-        return numbers[index.numpy() % len(numbers)].tolist() if len(numbers) else []
 
     def terms(self, batch: tuple[Tensor, ...], progress: float) -> dict[str, Tensor]:
         f, g, f_s, g_s = batch
@@ -124,7 +141,7 @@ class BodyTask(Task):
             if not len(numbers):
                 continue
             chosen = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), _VALIDATED)).round().astype(int)]
-            f = torch.stack([self.features[n][0] for n in chosen.tolist()]).to(device)
+            f = torch.stack([self.features.fine(n) for n in chosen.tolist()]).to(device)
             found = model.scale.unscaled(model.decode_code(model.mean_code(f)).float()).cpu().numpy()
             off = [space.vertices(x) - self.features.vertices(int(n)) for x, n in zip(found, chosen, strict=True)]
             out[f"encoded_{name}_mm"] = 1e3 * float(np.mean([np.linalg.norm(o, axis=1).mean() for o in off]))

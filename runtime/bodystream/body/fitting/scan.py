@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import KDTree
 
+from bodystream.body.checks import inward_volume, likely_unit
 from bodystream.errors import InputError
 from bodystream.geometry.normals import unit_normals, vertex_normals
 from bodystream.types import Array, Mesh
@@ -16,10 +17,9 @@ __all__ = ["ScanPoints", "scan_points"]
 _FEWEST = 50
 _SMALLEST_M, _LARGEST_M = 0.3, 3.2
 """Of what a scan of a person may extend to."""
+_LIKELY_M = 0.8
 _DENSE = 60_000
 _POINTS = 4_000
-_CLOSED = 0.02
-"""Length of the sum of all normals, weighted by area, as a share of the area: below it, a surface is about closed."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,7 @@ def _sound(vertices: Array, faces: Array, where: str, notes: list[str]) -> tuple
         raise InputError(f"{where}: none of its {len(faces)} faces has an area: give the points without faces")
     if flat.any():
         notes.append(f"{int(flat.sum())} faces without an area are left out, the first is face {int(flat.argmax())}")
-    volume = float(np.vecdot(a - vertices.mean(axis=0), cross).sum()) / 6.0
-    # Of one side of a person the volume says nothing: its sign is that of the side.
-    closed = np.linalg.norm(cross.sum(axis=0)) < _CLOSED * np.linalg.norm(cross, axis=1).sum()
-    if volume < 0.0 and closed:
+    if (volume := inward_volume(vertices, faces)) is not None:
         raise InputError(
             f"{where} is mirrored, its faces look inwards (volume {volume:.3g} m^3): change the sign of one axis, or "
             "turn all faces where they were written the other way round"
@@ -121,9 +118,8 @@ def _check_metres(points: Array, where: str) -> None:
     extent = float((high - low).max())
     if _SMALLEST_M <= extent <= _LARGEST_M:
         return
-    unit = {1e-3: "millimetres", 1e-2: "centimetres", 0.0254: "inches"}
-    likely = [name for factor, name in unit.items() if 0.8 <= factor * extent <= _LARGEST_M]
-    seems = f", which seems to be in {likely[0]}" if likely else ""
+    likely = likely_unit(extent, _LIKELY_M, _LARGEST_M)
+    seems = f", which seems to be in {likely}" if likely else ""
     raise InputError(
         f"{where} is {extent:.3g} wide or tall{seems}: give metres, and a person alone, who is {_SMALLEST_M} to "
         f"{_LARGEST_M}"

@@ -29,8 +29,6 @@ _REFINED, _ROUNDS = 8, 8
 _SIDES = 4
 """To each of which a start looks: people are hard to tell from behind, and from the side."""
 _CELL_M = 0.04
-
-
 _UPS = {
     axis: np.array(turn, np.float64)
     for axis, turn in {

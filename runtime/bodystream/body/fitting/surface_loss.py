@@ -6,8 +6,8 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from bodystream.body.fitting.landmarks import KnownPlaces
-from bodystream.body.fitting.nearest import BodySurface
 from bodystream.body.fitting.scan import ScanPoints
+from bodystream.body.nearest import BodySurface
 from bodystream.types import Array
 
 __all__ = ["SurfaceLoss"]

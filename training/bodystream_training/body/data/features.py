@@ -84,8 +84,11 @@ class BodyFeatures(Dataset):
         return f, g, *self._scaled(person)
 
     def _scaled(self, number: int) -> tuple[Tensor, Tensor]:
-        fine = self.scale.scaled(self._fine[number]).astype(np.float32)
-        return torch.from_numpy(fine), self.coarse(number)
+        return self.fine(number), self.coarse(number)
+
+    def fine(self, number: int) -> Tensor:
+        """(V, 9) scaled f of an item, float32."""
+        return torch.from_numpy(self.scale.scaled(self._fine[number]).astype(np.float32))
 
     def coarse(self, number: int) -> Tensor:
         """(P, 9) scaled g of an item, float32."""
