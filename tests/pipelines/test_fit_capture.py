@@ -16,7 +16,7 @@ from bodystream.body import BodyCodes, BodyDecoder, BodySkin, JointState, Person
 from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.pipelines import fit
-from bodystream.pipelines.fit_capture import CaptureRegistration, RegisteredFrame, write_registered
+from bodystream.pipelines.fit import CaptureRegistration, RegisteredFrame, write_registered
 from bodystream.sources.captures import CapturedModel, read_capture
 from bodystream.types import Array, Mesh
 from helpers.body_meshes import shipped_body, shipped_skin
@@ -128,8 +128,8 @@ def test_a_capture_is_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.Monke
         off = np.full(5, 0.01 + 0.01 * len(begun))
         return FittedBody(start.codes, start.placement, truth[0] + 0.01 * len(begun), off, 1, 0.0)
 
-    monkeypatch.setattr(fit, "StartPoses", Poses)
-    monkeypatch.setattr(fit, "fit_surface", fitted)
+    monkeypatch.setattr("bodystream.pipelines.fit.capture.StartPoses", Poses)
+    monkeypatch.setattr("bodystream.pipelines.fit.capture.fit_surface", fitted)
     said: list[str] = []
     options = fit.FitOptions(tmp_path / "fit", frames=2, progress=said.append)
     decoder = cast(BodyDecoder, _Decoder(shipped_skin()))

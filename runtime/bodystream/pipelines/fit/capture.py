@@ -1,0 +1,83 @@
+"""One person for all of a capture: registered meshes and bones of each key frame, as avatars are learned from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bodystream.body import BodyCodes, BodyDecoder, Person
+from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start, StartPoses, fit_surface, scan_points
+from bodystream.errors import ConfigurationError, InputError
+from bodystream.files import atomic_path, prepare_folder
+from bodystream.pipelines.fit.following import CaptureRegistration, write_registered
+from bodystream.pipelines.fit.options import FitOptions, FitReport
+from bodystream.sources.captures import read_capture
+
+__all__ = ["fit_capture"]
+
+_AHEAD = np.array([0.0, 0.0, -1.0])
+
+
+def _fit_first(decoder: BodyDecoder, surface: ScanPoints, where: str) -> FittedBody:
+    """The body of a capture's first frame, of somebody who faces the camera, which is ahead (+z) of the surface.
+
+    One side of a person is nearly that of somebody who looks the other way, or holds an arm where nothing is seen. So
+    it begins with the neutral pose, and beside it with the usual pose that lies best.
+    """
+    decoder.open_gradient()
+    poses = StartPoses(decoder)
+    poses.check_upright(surface, where)
+    usual = max(poses.best(surface), key=lambda start: float(start.placement.rotation[2] @ _AHEAD))
+    turn = np.diag([-1.0, 1.0, -1.0])
+    neutral = decoder.vertices(np.zeros(decoder.facts.shape)) @ turn
+    low, high = np.percentile(surface.points, (1.0, 99.0), axis=0)
+    move = 0.5 * (low + high) - 0.5 * (neutral.min(axis=0) + neutral.max(axis=0))
+    codes = BodyCodes(np.zeros(decoder.facts.shape, np.float32), np.zeros(decoder.facts.pose, np.float32))
+    starts = (Start(codes, Placement(turn, move), np.inf), usual)
+    found = [fit_surface(decoder, surface, start=start, where=where) for start in starts]
+    return min(found, key=lambda one: one.point_to_mesh_mean_m)
+
+
+def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport:
+    """One person for all of a capture: the shape of its first frame, registered meshes and bones of each."""
+    if options.landmarks is not None:
+        raise ConfigurationError("landmarks are of one scan, and a capture has many frames: leave --landmarks out")
+    if decoder.skin is None:
+        raise InputError(
+            f"bundle {decoder.bundle.manifest.name!r} knows no joints, which an avatar's bones are: train on generated "
+            "people, or with a skin.npz, and export again"
+        )
+    began = time.perf_counter()
+    prepare_folder(options.out, "--out")
+    models = read_capture(path)
+    where = f"{path}, first frame"
+    surface = scan_points(models[0].mesh(0), where)
+    found = _fit_first(decoder, surface, where)
+    person = Person(decoder.skin, decoder.vertices(found.codes.shape), decoder.space.faces)
+    every = max(1, -(-sum(len(model) for model in models) // options.frames))
+    registration = CaptureRegistration(person, person.pose_of(found.vertices).state, every)
+    frames = []
+    for frame in registration.frames(models):
+        options.progress(f"frame at {frame.t_s:.1f} s: {1e3 * frame.mean_m:.1f} mm from the surface")
+        frames.append(frame)
+    write_registered(options.out, person, frames, models, path.resolve().name)
+    mean_mm = [1e3 * frame.mean_m for frame in frames]
+    facts = {
+        "point_to_mesh_mean_mm": float(np.mean(mean_mm)),
+        "first_fit_mm": 1e3 * found.point_to_mesh_mean_m,
+        "frames": len(frames),
+        "seen_share": float(np.mean([frame.matched.mean() for frame in frames])),
+        "seconds": time.perf_counter() - began,
+    }
+    paths = [options.out / "take.json", options.out / "mesh.npz", options.out / "frames", options.out / "plain.npz"]
+    with atomic_path(paths[-1]) as waiting, waiting.open("wb") as file:
+        plain = np.stack([frame.plain for frame in frames]).astype(np.float32)
+        seen = np.stack([frame.matched for frame in frames])
+        np.savez_compressed(
+            file, vertices=plain, seen=seen, t_s=np.array([frame.t_s for frame in frames]),
+            shape=found.codes.shape, neutral=person.neutral.astype(np.float32),
+            file_from_camera=models[0].file_from_camera,
+        )  # fmt: skip
+    return FitReport(paths, facts, [])
