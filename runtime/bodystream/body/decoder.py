@@ -50,6 +50,7 @@ class BodyDecoder:
 
     Attributes:
         facts: sizes. space: of the reference mesh. parts, laid_by, scale, skin: see `BodyTopology`.
+        made: how many bodies it has made: derivatives are of the last one.
 
     Raises:
         BundleError: there is no bundle, it is damaged or of another kind, or its network answers with what is no mesh.
@@ -70,6 +71,7 @@ class BodyDecoder:
         )  # fmt: skip
         self._provider: ProviderName = provider
         self._threads = threads
+        self.made = 0
         self._gradient: Engine | None = None
         self._mesher = FeatureMesher(self.space)
         self._feed = {name: np.zeros(spec.extents, np.float32) for name, spec in self.engine.inputs.items()}
@@ -98,6 +100,7 @@ class BodyDecoder:
                 raise InputError(f"the {name} code must be {len(row)} finite numbers, got shape {np.shape(code)}")
             row[:] = code
         self.engine.run(self._feed, self._out)
+        self.made += 1
         return self._mesher.features
 
     def vertices(self, shape: Array, pose: Array | None = None) -> Array:

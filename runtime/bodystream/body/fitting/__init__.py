@@ -4,20 +4,26 @@ from bodystream.body.fitting.landmarks import KnownPlaces, landmarks_of
 from bodystream.body.fitting.placed import PlacedBody, Placement
 from bodystream.body.fitting.result import FittedBody
 from bodystream.body.fitting.scan import ScanPoints, scan_points
+from bodystream.body.fitting.sequence import FollowedFrame, FrameLoss, PoseFollower, Steadiness, shared_shape
 from bodystream.body.fitting.start import Start, StartPoses
 from bodystream.body.fitting.surface import fit_surface
 from bodystream.body.fitting.vertices import fit_vertices
 
 __all__ = [
     "FittedBody",
+    "FollowedFrame",
+    "FrameLoss",
     "KnownPlaces",
     "PlacedBody",
     "Placement",
+    "PoseFollower",
     "ScanPoints",
     "Start",
     "StartPoses",
+    "Steadiness",
     "fit_surface",
     "fit_vertices",
     "landmarks_of",
     "scan_points",
+    "shared_shape",
 ]

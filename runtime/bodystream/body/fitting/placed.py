@@ -61,7 +61,8 @@ class PlacedBody:
         self._start = start
         self._at = start.applied(self._middle)  # where the body is turned about
         self._made: Array | None = None
-        self._codes_made: Array | None = None
+        self._codes_made = np.zeros(0)
+        self._number = -1  # of the decoder's bodies
 
     @property
     def size(self) -> int:
@@ -84,12 +85,13 @@ class PlacedBody:
         return Placement(rotation, self._at + move - rotation @ self._middle)
 
     def vertices(self, unknowns: Array) -> Array:
-        """(V, 3) vertices [m]; only codes that changed are decoded again."""
+        """(V, 3) vertices [m]; only codes that changed are decoded again, or where the decoder made another body since,
+        whose derivatives it would give."""
         codes = unknowns[: self._codes]
-        if self._codes_made is None or not np.array_equal(codes, self._codes_made):
+        if self._number != self.decoder.made or not np.array_equal(codes, self._codes_made):
             made = self.codes(unknowns)
             self._made = self.decoder.vertices(made.shape, made.pose)
-            self._codes_made = codes.copy()
+            self._codes_made, self._number = codes.copy(), self.decoder.made
             self.evaluations += 1
         assert self._made is not None
         return self.placement(unknowns).applied(self._made)
