@@ -16,8 +16,9 @@ from bodystream.body import BodyCodes, BodyDecoder, BodySkin, JointState, Person
 from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.pipelines import fit
-from bodystream.pipelines.fit import CaptureRegistration, RegisteredFrame, write_registered
+from bodystream.pipelines.fit import CaptureRegistration, RegisteredFrame, write_motion, write_registered
 from bodystream.sources.captures import CapturedModel, read_capture
+from bodystream.sources.motion import read_motion
 from bodystream.types import Array, Mesh
 from helpers.body_meshes import shipped_body, shipped_skin
 from helpers.captured_body import write_captured_body
@@ -77,6 +78,21 @@ def test_the_take_is_one_that_avatars_are_learned_from(followed: Followed, tmp_p
     landed = np.einsum("vij,vj->vi", moved[heaviest, :3, :3], one.vertices) + moved[heaviest, :3, 3]
     still = np.linalg.norm(truth[1] - truth[0], axis=1).mean()
     assert np.linalg.norm(landed - truth[1], axis=1).mean() < 0.4 * still + 0.012
+
+
+def test_the_motion_of_the_frames_is_a_file_that_bodies_are_posed_by(followed: Followed, tmp_path: Path) -> None:
+    _, _, person, frames = followed
+    write_motion(tmp_path / "motion.bvh", person, frames)
+    clip = read_motion(tmp_path / "motion.bvh")
+    assert len(clip) == len(frames) and clip.rate_hz == pytest.approx(1 / 0.3, rel=1e-2)
+    joints, _ = clip.joints()
+    joints = joints * (-1.0, 1.0, -1.0)  # files look along +z, what is read of them along -z
+    for frame, found in zip(frames, joints, strict=True):
+        _, places = person.kinematics(frame.state)
+        away = found - places
+        # Who reads a motion puts the feet on the floor, and else leaves all where it is.
+        assert np.abs(away - away.mean(axis=0)).max() < 1e-3 and np.abs(away.mean(axis=0)[[0, 2]]).max() < 1e-3
+        assert abs(away[0, 1]) < 0.1
 
 
 def test_somebody_else_and_too_few_frames_are_refused(followed: Followed, tmp_path: Path) -> None:

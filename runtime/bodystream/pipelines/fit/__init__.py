@@ -1,6 +1,6 @@
 """Fits of the body embedding to what users have: what a target is, and the files that come of it."""
 
-from bodystream.pipelines.fit.following import CaptureRegistration, RegisteredFrame, write_registered
+from bodystream.pipelines.fit.following import CaptureRegistration, RegisteredFrame, write_motion, write_registered
 from bodystream.pipelines.fit.kinds import KINDS, fit_target
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 
@@ -11,5 +11,6 @@ __all__ = [
     "FitReport",
     "RegisteredFrame",
     "fit_target",
+    "write_motion",
     "write_registered",
 ]

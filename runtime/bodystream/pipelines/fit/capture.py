@@ -11,7 +11,7 @@ from bodystream.body import BodyCodes, BodyDecoder, Person
 from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start, StartPoses, fit_surface, scan_points
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.files import atomic_path, prepare_folder
-from bodystream.pipelines.fit.following import CaptureRegistration, write_registered
+from bodystream.pipelines.fit.following import CaptureRegistration, write_motion, write_registered
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 from bodystream.sources.captures import read_capture
 
@@ -71,7 +71,8 @@ def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitRep
         "seen_share": float(np.mean([frame.matched.mean() for frame in frames])),
         "seconds": time.perf_counter() - began,
     }
-    paths = [options.out / "take.json", options.out / "mesh.npz", options.out / "frames", options.out / "plain.npz"]
+    paths = [options.out / name for name in ("take.json", "mesh.npz", "frames", "motion.bvh", "plain.npz")]
+    write_motion(options.out / "motion.bvh", person, frames)
     with atomic_path(paths[-1]) as waiting, waiting.open("wb") as file:
         plain = np.stack([frame.plain for frame in frames]).astype(np.float32)
         seen = np.stack([frame.matched for frame in frames])

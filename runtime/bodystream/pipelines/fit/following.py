@@ -19,10 +19,13 @@ from bodystream.body.person import POSING_STAGES, PosingStage
 from bodystream.body.rings import rings_of
 from bodystream.errors import InputError
 from bodystream.geometry.normals import vertex_areas
+from bodystream.geometry.rotations import quaternion_from_matrix
+from bodystream.sinks.bvh import BvhRecorder
+from bodystream.sinks.facing import FACING_VECTOR
 from bodystream.sources.captures import CapturedModel
-from bodystream.types import Array, Mesh
+from bodystream.types import Array, BodyPose, Mesh
 
-__all__ = ["CaptureRegistration", "RegisteredFrame", "write_registered"]
+__all__ = ["CaptureRegistration", "RegisteredFrame", "write_motion", "write_registered"]
 
 FOLLOWED = (
     RegistrationStage(0.06, 0.06, 4), RegistrationStage(0.025, 0.04, 4), RegistrationStage(0.015, 0.025, 4),
@@ -145,10 +148,9 @@ def write_registered(
         raise InputError(f"an avatar is learned from at least 2 frames, got {len(frames)}: take more of the capture")
     skeleton = person.skeleton
     first_test = len(frames) - max(1, round(_TEST_SHARE * len(frames)))
-    rate = (len(frames) - 1) / max(frames[-1].t_s - frames[0].t_s, 1e-3)
     weights = np.concatenate([person.points.weights, np.zeros((len(person.points.weights), 2))], axis=1)
     take = AvatarTake(
-        name, "captured", 0, float(np.clip(rate, 0.1, 1000.0)), rest_joints(skeleton).astype(np.float32), (),
+        name, "captured", 0, _rate_hz(frames), rest_joints(skeleton).astype(np.float32), (),
         {"train": ("begin",), "test": ("end",)}, faces=person.faces.astype(np.int32),
         colours=_colours(frames, models), skin_weights=weights.astype(np.float32),
         origin="captured, registered to a body",
@@ -164,6 +166,30 @@ def write_registered(
             ),
         )  # fmt: skip
     return take
+
+
+def write_motion(path: Path, person: Person, frames: Sequence[RegisteredFrame]) -> None:
+    """Write how the person moved as a BVH file in the axes of `capture.glb`, one pose for each frame.
+
+    Its rate is the mean one of the frames, 1 Hz at least, as motion files have it.
+
+    Raises:
+        InputError: the file system refused.
+    """
+    rate = max(1.0, _rate_hz(frames))
+    with BvhRecorder(path, person.skeleton, rate) as recorder:
+        for number, frame in enumerate(frames):
+            # A capture looks along +z as its file does; the recorder takes poses of a world where one looks along -z.
+            turns = frame.state.rotations.copy()
+            turns[0] = np.diag(FACING_VECTOR) @ turns[0]
+            root = (FACING_VECTOR * frame.state.root).astype(np.float32)
+            rotations = quaternion_from_matrix(turns).astype(np.float32)
+            recorder.add(BodyPose(round(1e9 * number / rate), rotations, root))
+
+
+def _rate_hz(frames: Sequence[RegisteredFrame]) -> float:
+    rate = (len(frames) - 1) / max(frames[-1].t_s - frames[0].t_s, 1e-3)
+    return float(np.clip(rate, 0.1, 1000.0))
 
 
 def _colours(frames: Sequence[RegisteredFrame], models: Sequence[CapturedModel]) -> Array | None:
