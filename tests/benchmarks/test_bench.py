@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ import trimesh
 
 from bodystream.avatar.proportions import fit_rig
 from bodystream.avatar.rig import load_rig
+from bodystream.body import AcapSpace
 from bodystream.bundles import BundleChoice, has_bundle
 from bodystream.cli.bench import Bench
 from bodystream.device import select_device
@@ -205,37 +205,42 @@ def test_the_clothed_avatar_is_measured_beside_pytorch_and_plain_skinning_where_
         measure_suites(device, only, 1, choice)
 
 
-def test_a_body_of_codes_is_measured_beside_pytorch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_bodies_of_codes_and_fits_are_measured_beside_pytorch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    needs("onnx", "pip install 'bodystream[export]'")
     needs("torch", "pip install 'bodystream[train]'")
-    from bodystream_bench.peers.torch_body import made_bundle
     from bodystream_bench.suites import body
 
     device, only = select_device("cpu"), ("body",)
-    bar = bar_person(0)
-    monkeypatch.setattr(body, "load_rig", lambda: SimpleNamespace(mesh=bar))
-    found = {metric.key: metric.value for metric in run_suites(device, only, 2)}
-    assert set(found) == {f"body.decode.{name}" for name in ("p50_ms", "p99_ms", "speedup_vs_torch")}
+    monkeypatch.setattr(body, "_FITS", 1)
+    monkeypatch.setattr(body, "_ADAM_TIMED", 1)
+    found = {metric.key: metric.value for metric in run_suites(device, only, 1)}
+    decode = {f"body.decode.{name}" for name in ("p50_ms", "p99_ms", "speedup_vs_torch")}
+    assert set(found) == decode | {"body.fit.p50_ms", "body.fit.speedup_vs_adam"}
     assert all(value > 0 for value in found.values())
-    assert "106 vertices, made for this with random weights" in capsys.readouterr().err
-    (tmp_path / "made").mkdir()
-    made = made_bundle(tmp_path / "made", bar)
-    assert made is not None
-    choice = BundleChoice({"body": made[0].place})
-    assert {metric.key for metric in measure_suites(device, only, 1, choice).metrics} == set(found)
-    assert "random weights" not in capsys.readouterr().err
-    monkeypatch.setattr(body, "_NETWORK_MM", 0.0)
-    with pytest.raises(AccuracyError, match="from those of torch on average"):
-        run_suites(device, only, 1)
+    said = capsys.readouterr().err
+    assert "13348 vertices" in said and "200 steps of Adam in PyTorch" in said
+    monkeypatch.setattr(body, "_FIT_MM", 0.0)
+    with pytest.raises(AccuracyError, match="mm from scans of bodies on average"):
+        run_suites(device, ("body.fit",), 1)
     monkeypatch.setattr(body, "torch_network", lambda *_: None)
-    found = {metric.key for metric in measure_suites(device, only, 1, choice).metrics}
+    found = {metric.key for metric in run_suites(device, ("body.decode",), 1)}
     assert found == {"body.decode.p50_ms", "body.decode.p99_ms"}
     assert "torch is not installed" in capsys.readouterr().err
-    monkeypatch.setattr(body, "made_bundle", lambda *_: None)
-    assert not run_suites(device, only, 1)
-    assert "none is made to be measured without PyTorch" in capsys.readouterr().err
+
+
+def test_adam_nears_a_body_that_it_is_given() -> None:
+    torch = needs("torch", "pip install 'bodystream[train]'")
+    from bodystream_bench.peers.torch_body import adam_steps, torch_network
+
+    mesh = bar_person(0)
+    space, network = AcapSpace(mesh), torch_network(len(mesh.vertices), 4, 5, 7, rank=6)
+    with torch.inference_mode():
+        shape, pose = (torch.full((1, size), 0.8) for size in (5, 7))
+        wanted = space.vertices(network.scale.unscaled(network.decode(shape, pose).f)[0].double().numpy())
+    step = adam_steps(network, space, wanted - wanted.mean(axis=0) + (0.1, 0.0, 0.0), 1)
+    losses = [step() for _ in range(40)]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_surfaces_grow_with_what_their_vertices_carry() -> None:

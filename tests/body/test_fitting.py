@@ -36,7 +36,7 @@ STEP = 4e-3
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_bars(tmp_path_factory.mktemp("fitting"))
+    return trained_bars(tmp_path_factory.mktemp("fitting"), skin=False)
 
 
 @pytest.fixture(scope="module")

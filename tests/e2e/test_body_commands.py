@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from bodystream.body import BodyDecoder
 from bodystream.cli.main import main
 from bodystream.sources.meshes import read_mesh
 from helpers.bar_people import bar_person, bent, write_obj
@@ -145,9 +146,9 @@ def test_wrong_options_are_told_before_the_work(folder: Path, capsys: pytest.Cap
     assert "old holds 1 other meshes (0007.ply" in told(capsys)
 
 
-def test_without_an_embedding_it_is_said_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["body", "sample", "--out", "x.png"]) == 2
-    said = told(capsys)
-    assert "bodystream-train body" in said and "bodystream-export body" in said and "--bundle body=PATH" in said
+def test_without_a_bundle_it_is_the_shipped_embedding(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["body", "sample", "--n", "1", "--out", "shipped", "--json"]) == 0
+    (written,) = json.loads(capsys.readouterr().out)["written"]
+    assert np.array_equal(read_mesh(Path(written)).faces, BodyDecoder().space.faces)
     assert main(["body", "sample", "--out", "x.png", "--bundle", "pose=bars"]) == 2
     assert "no bundle 'pose' to be chosen here, only body" in told(capsys)

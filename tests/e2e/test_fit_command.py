@@ -31,7 +31,7 @@ from bodystream.body import BodyDecoder  # noqa: E402
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the embedding `bars` and the scans `scan.obj`, a mesh, and `points.npz`, the same in points."""
     folder = tmp_path_factory.mktemp("fits")
-    exported_bars(trained_bars(folder), folder / "bars", "--no-encoder")
+    exported_bars(trained_bars(folder, skin=False), folder / "bars", "--no-encoder")
     faces = bar_person(0).faces
     vertices = bent(bar_person(1), 0.3, 0.5) @ turn_about(np.array([0.0, 1.0, 0.0]), 1.0).T + (2.0, 0.3, -1.0)
     write_obj(folder / "scan.obj", vertices, faces)
@@ -68,7 +68,9 @@ def test_a_scan_is_fitted_by_the_command_line(folder: Path) -> None:
     done = run("fit", "scan.obj", "--out", "fit", "--bundle", "body=bars", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    assert facts["written"] == [f"fit/{name}" for name in ("codes.npz", "fit.json", "body.ply", "error.png")]
+    assert facts["written"] == [
+        f"fit/{name}" for name in ("codes.npz", "fit.json", "body.ply", "error.png", "registered.ply")
+    ]
     assert 0.0 < facts["point_to_mesh_mean_mm"] < 12.0 and facts["seconds"] > 0.0
     decoder = BodyDecoder(open_bundle("bars"))
     body = read_mesh(Path("fit/body.ply"))
@@ -81,12 +83,32 @@ def test_a_scan_is_fitted_by_the_command_line(folder: Path) -> None:
         np.testing.assert_allclose(kept["shape"], codes["shape"])
         np.testing.assert_allclose(kept["data_from_body"], matrix)
     assert kept["bundle"] == {"name": "bars", "version": 1}
+    registered = read_mesh(Path("fit/registered.ply"))
+    assert np.array_equal(registered.faces, body.faces)
+    assert facts["registered_mean_mm"] < facts["point_to_mesh_mean_mm"]
     picture = cv2.imread("fit/error.png")
     assert picture is not None
     assert picture.shape == (474, 4 * 420, 3)
     ground = picture[0, 0]
     shown = [(tile != ground).any(axis=-1).mean() for tile in np.split(picture[:420], 4, axis=1)]
     assert min(shown) > 0.03, "the scan and the body, each from two sides"
+
+
+def test_a_scan_with_another_axis_up_is_fitted_as_it_stands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = read_mesh(folder / "scan.obj")
+    lying = scan.vertices @ np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # its height is x
+    write_obj(folder / "lying.obj", lying, scan.faces)
+    assert fit("lying.obj", "--up", "z", "--out", "z", "--json") == 2, "another one than it stands along"
+    capsys.readouterr()
+    assert fit("lying.obj", "--up", "x", "--no-register", "--out", "lying", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["point_to_mesh_mean_mm"] < 12.0 and "registered_mean_mm" not in facts
+    body = read_mesh(folder / "lying/body.ply").vertices
+    assert np.abs(body.mean(axis=0) - lying.mean(axis=0)).max() < 0.02
+    with np.load(folder / "lying/codes.npz") as codes:
+        matrix = codes["data_from_body"]
+        again = BodyDecoder(open_bundle("bars")).vertices(codes["shape"], codes["pose"])
+        np.testing.assert_allclose(again @ matrix[:3, :3].T + matrix[:3, 3], body, atol=1e-5)
 
 
 def test_points_are_fitted_as_well_as_their_mesh(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,5 +220,5 @@ def test_what_is_no_person_is_told(folder: Path, capsys: pytest.CaptureFixture[s
 def test_wrong_words_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "film:scan.obj")
     assert "there is no kind of target 'film'" in said and "scan:PATH" in said
-    assert main(["fit", "scan.obj", "--out", "x"]) == 2
-    assert "bodystream-export body" in told(capsys)
+    assert main(["fit", "scan.obj", "--out", "x", "--bundle", "body=nowhere"]) == 2
+    assert "nowhere" in told(capsys)

@@ -259,9 +259,3 @@ def test_a_run_keeps_what_a_bundle_is_made_of(run: Path, tmp_path: Path) -> None
     (tmp_path / "bodies.safetensors").write_bytes((run / "dhnn.safetensors").read_bytes())
     with pytest.raises(InputError, match="holds no bodies of a training"):
         kept_bodies(tmp_path)
-
-
-def test_no_bundle_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("BODYSTREAM_BUNDLES", raising=False)
-    with pytest.raises(BundleError, match="bodystream-train body.*bodystream-export body.*--bundle body=PATH"):
-        BodyDecoder()

@@ -1,29 +1,27 @@
-"""The body's decoder in PyTorch, as it is trained, and a bundle of the same network where there is none to measure."""
+"""The body's decoder in PyTorch, as it is trained, and fits by it."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import KDTree
 
-from bodystream.body import PARTS, AcapSpace, largest_piece
-from bodystream.bundles import Bundle
-from bodystream.types import Array, Mesh
+from bodystream.body import AcapSpace
+from bodystream.geometry.normals import vertex_normals
+from bodystream.types import Array
 
-__all__ = ["made_bundle", "torch_body", "torch_network"]
+__all__ = ["adam_steps", "torch_body", "torch_network"]
 
-_MADE_WITH = ("torch", "onnx", "safetensors", "bodystream_training", "bodystream_export")
 _RANGE = (0.3,) * 3 + (0.2, 0.05, 0.05, 0.2, 0.05, 0.2)
 _MIDDLE = (0.0,) * 3 + (1.0, 0.0, 0.0, 1.0, 0.0, 1.0)
 """Of features: bodies turned and stretched a little."""
 
 
-def torch_network(vertices: int, parts: int, shape: int, pose: int) -> Any:
-    """The network with layers as in the paper and random weights, or None where torch is not installed."""
+def torch_network(vertices: int, parts: int, shape: int, pose: int, rank: int = 0) -> Any:
+    """The network with layers as in the paper, or of a rank, and random weights; None where torch is not installed."""
     try:
         torch: Any = importlib.import_module("torch")
         model: Any = importlib.import_module("bodystream_training.body.model")
@@ -31,7 +29,11 @@ def torch_network(vertices: int, parts: int, shape: int, pose: int) -> Any:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = model.BodyNetwork(model.BodyNetworkConfig(vertices, parts, shape, pose)).eval().requires_grad_(False)
+        network = (
+            model.BodyNetwork(model.BodyNetworkConfig(vertices, parts, shape, pose, rank=rank))
+            .eval()
+            .requires_grad_(False)
+        )
     for scale in (network.scale, network.coarse_scale):
         scale.low.copy_(torch.tensor(_MIDDLE) - torch.tensor(_RANGE))
         scale.high.copy_(torch.tensor(_MIDDLE) + torch.tensor(_RANGE))
@@ -60,26 +62,38 @@ def torch_body(network: Any, space: AcapSpace, shape: Array, pose: Array, thread
     return step
 
 
-def made_bundle(folder: Path, mesh: Mesh) -> tuple[Bundle, Any] | None:
-    """A bundle of a network of the paper's sizes with random weights, which cost the same time, and the network; None
-    where what makes bundles is not installed.
+def adam_steps(network: Any, space: AcapSpace, points: Array, threads: int) -> Callable[[], float]:
+    """A step of a fit as the paper has it (sec. 7): Adam over codes, turn and move of the squared distances of points
+    from the planes of the nearest vertices, by automatic differentiation; returns the loss before it.
 
     Args:
-        mesh: of the reference; its largest piece is taken.
+        points: (N, 3) of a scan. threads: of torch, while a step runs.
     """
-    if any(importlib.util.find_spec(name) is None for name in _MADE_WITH):
-        return None
-    convert: Any = importlib.import_module("bodystream_export.body.convert")
-    kept: Any = importlib.import_module("bodystream_training.body.kept")
-    chosen, faces = largest_piece(mesh.faces, len(mesh.vertices))
-    space = AcapSpace(Mesh(mesh.vertices[chosen].astype(np.float64), faces))
-    count, parts = space.count, np.arange(space.count) % len(PARTS)
-    network = torch_network(count, len(PARTS), 50, 72)
-    bodies = kept.KeptBodies(
-        space, parts, len(PARTS), np.ones(count, bool), np.zeros((0, count, 9), np.float32), None, {}
-    )
-    bundle = convert.write_body(
-        network, bodies, folder, convert.Storing(encoder=False, gradient=False), net="dhnn", name="body", version=1,
-        provenance={"method": "random weights, to measure speed"},
-    )  # fmt: skip
-    return bundle, network
+    torch: Any = importlib.import_module("torch")
+    surface: Any = importlib.import_module("bodystream_training.body.surface")
+    mesher = surface.AcapSurface(space)
+    facts = network.config
+    unknowns = [torch.zeros(1, size, requires_grad=True) for size in (facts.shape, facts.pose, 3, 3)]
+    optimiser = torch.optim.Adam(unknowns, lr=0.05)
+    wanted = torch.from_numpy(points)
+
+    def step() -> float:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            optimiser.zero_grad()
+            shape, pose, turn, move = unknowns
+            vertices = mesher(network.scale.unscaled(network.decode(shape, pose).f))[0]
+            placed = vertices @ surface.rotations_of(turn.double())[0].T + move.double()
+            there = placed.detach().numpy()
+            nearest = KDTree(there).query(points)[1]
+            normals = torch.from_numpy(vertex_normals(there, space.faces)[nearest]).double()
+            off = ((placed[nearest] - wanted) * normals).sum(dim=1)
+            loss = 1e6 * off.square().mean() + shape.square().sum() + pose.square().sum()
+            loss.backward()
+            optimiser.step()
+            return float(loss.detach())
+        finally:
+            torch.set_num_threads(before)
+
+    return step

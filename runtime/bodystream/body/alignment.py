@@ -7,11 +7,25 @@ import numpy as np
 from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["aligned", "check_standing", "turn_onto"]
+__all__ = ["UPS", "aligned", "check_standing", "turn_onto", "upright"]
 
 _AXES = "xyz"
+UPS = {
+    axis: np.array(turn, np.float64)
+    for axis, turn in {
+        "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)), "-z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+        "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)), "-x": ((0, 1, 0), (-1, 0, 0), (0, 0, 1)),
+        "-y": ((-1, 0, 0), (0, -1, 0), (0, 0, 1)),
+    }.items()
+}  # fmt: skip
+"""What turns each axis but y to y, (3, 3)."""
 _ALONG = 0.87
 """Cosine of the angle between an axis and the trunk within which it seems to be up: 30 degrees."""
+
+
+def upright(axis: str) -> Array:
+    """(3, 3) rotation that turns an axis, as `z` or `-x`, to y."""
+    return np.eye(3) if axis == "y" else UPS[axis]
 
 
 def turn_onto(vertices: Array, reference: Array, chosen: Array) -> Array:

@@ -27,10 +27,10 @@ KNOWN: dict[str, KnownBundle] = {
     "flow": KnownBundle("flow", "bodystream"),
     "flow-full": KnownBundle("flow", None),
     "default-clothed": KnownBundle("avatar", None),
-    "body": KnownBundle("body-decoder", None),
+    "body": KnownBundle("body-decoder", "bodystream"),
 }
 
-_MAKERS = {"flow": "flow", "avatar": "avatar", "body-decoder": "body"}
+_MAKERS = {"flow": "flow", "avatar": "avatar"}
 
 
 def remedy_for(name: str) -> str:

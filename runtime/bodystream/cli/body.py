@@ -55,9 +55,9 @@ def _tell(written: list[Path], facts: dict[str, Any], as_json: bool) -> None:
 class SampleBodies:
     """Draw bodies from an embedding, as those are distributed that it was learned from.
 
-    No embedding is shipped: train one with bodystream-train body, and export it with bodystream-export body. Examples:
-      bodystream body sample --n 8 --out sheet.png --bundle body=bundles/body
-      bodystream body sample --n 20 --neutral --out bodies --bundle body=bundles/body
+    The embedding is the shipped one, or --bundle body=PATH. Examples:
+      bodystream body sample --n 8 --out sheet.png
+      bodystream body sample --n 20 --neutral --out bodies
     """
 
     out: Path
@@ -73,7 +73,7 @@ class SampleBodies:
     """Of what is drawn; the first bodies of a seed are the same for any --n."""
 
     bundle: BundleWords = ()
-    """The embedding, a folder or a zip file: body=PATH."""
+    """Another embedding than the shipped one, a folder or a zip file: body=PATH."""
 
     json: bool = False
     """Print one JSON object: the written paths, how many bodies, and the seed."""
@@ -99,7 +99,7 @@ class TransferPose:
 
     Both meshes are of the embedding's topology, in metres, y up, standing anywhere. The body that is written stands as
     the embedding's reference does. Examples:
-      bodystream body transfer --shape a.obj --pose b.obj --out c.glb --bundle body=bundles/body
+      bodystream body transfer --shape a.obj --pose b.obj --out c.glb
     """
 
     shape: Path
@@ -112,7 +112,7 @@ class TransferPose:
     """Mesh to write (.glb, .ply, .obj)."""
 
     bundle: BundleWords = ()
-    """The embedding, a folder or a zip file: body=PATH."""
+    """Another embedding than the shipped one, a folder or a zip file: body=PATH."""
 
     json: bool = False
     """Print one JSON object: the written path, and how far each mesh is from the body of its codes."""
@@ -138,8 +138,8 @@ class InterpolateBodies:
     """Make the bodies between two, in equal steps of both codes, the first and the last among them.
 
     Both meshes are of the embedding's topology, in metres, y up, standing anywhere. Examples:
-      bodystream body interpolate a.obj b.obj --n 5 --out sheet.png --bundle body=bundles/body
-      bodystream body interpolate a.obj b.obj --n 30 --out between --bundle body=bundles/body
+      bodystream body interpolate a.obj b.obj --n 5 --out sheet.png
+      bodystream body interpolate a.obj b.obj --n 30 --out between
     """
 
     first: Annotated[Path, tyro.conf.Positional]
@@ -155,7 +155,7 @@ class InterpolateBodies:
     """How many, both ends among them."""
 
     bundle: BundleWords = ()
-    """The embedding, a folder or a zip file: body=PATH."""
+    """Another embedding than the shipped one, a folder or a zip file: body=PATH."""
 
     json: bool = False
     """Print one JSON object: the written paths, how many bodies, and how far both meshes are from the bodies of their

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from bodystream.cli.options import BundleWords, optional
+from bodystream.cli.options import BundleWords, optional, switched_off
 from bodystream.cli.process import start_warp
 
 __all__ = ["Fit"]
@@ -21,26 +21,35 @@ class Fit:
 
     The scan is of one person, in metres, y up, standing anywhere; a mesh of any topology, with holes or not, or points.
     A start is found among bodies in several poses, turned about the vertical; landmarks make it sure. Examples:
-      bodystream fit scan.ply --out fit --bundle body=bundles/body
-      bodystream fit scan.ply --landmarks points.json --out fit --bundle body=bundles/body --json
-      bodystream fit capture:out --out fit --bundle body=bundles/body
+      bodystream fit scan.ply --out fit
+      bodystream fit scan.ply --landmarks points.json --out fit --json
+      bodystream fit capture:out --out fit
+      bodystream fit depth:a1_s1_t1_depth.mat --out fit
     A capture, the folder that live --out wrote, becomes a take that bodystream-train avatar --data reads.
     """
 
     target: Annotated[str, tyro.conf.Positional]
-    """The file of a scan (.ply, .obj, .npz, .stl, .glb, .off), or capture:FOLDER of a capture."""
+    """The file of a scan (.ply, .obj, .npz, .stl, .glb, .off), capture:FOLDER of a capture, or depth:RECORDING."""
 
     out: Path
-    """Folder for codes.npz, fit.json, body.ply and error.png, a picture of the distances; of a capture for a take."""
+    """Folder for codes.npz, fit.json, meshes and a picture of the distances; of a capture for a take."""
 
     landmarks: Annotated[Path | None, optional("FILE")] = None
     """Known places [m] in a JSON file, by joint or by number of the body's vertex: {"left_wrist": [0.5, 1.0, 0.1]}."""
 
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
+    """Which axis of a scan is up."""
+
+    register: Annotated[bool, switched_off("Leave the registered mesh of a scan out.")] = True
+
+    shape: Annotated[Path | None, optional("FILE")] = None
+    """The codes.npz of an earlier fit of the same person: a depth recording is fitted with that shape."""
+
     frames: int = 60
-    """Of a capture, at most so many key frames are registered, evenly spread."""
+    """Of a capture or a depth recording, at most so many frames are taken, evenly spread."""
 
     bundle: BundleWords = ()
-    """The embedding, a folder or a zip file: body=PATH."""
+    """Another embedding than the shipped one, a folder or a zip file: body=PATH."""
 
     json: bool = False
     """Print one JSON object: written files, point_to_mesh_mean_mm, seconds, and how many bodies were made."""
@@ -56,7 +65,13 @@ class Fit:
         start_warp()
         console = Console(stderr=True, highlight=False)
         options = FitOptions(
-            self.out, self.landmarks, self.frames, lambda line: console.print(line, markup=False, soft_wrap=True)
+            self.out,
+            self.landmarks,
+            self.shape,
+            self.up,
+            self.register,
+            self.frames,
+            lambda line: console.print(line, markup=False, soft_wrap=True),
         )
         report = fit_target(BodyDecoder(bundle), self.target, options)
         for note in report.notes:

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["Component", "cut_at_jumps", "depth_jump", "label_components", "linked"]
+__all__ = ["Component", "cut_at_jumps", "depth_jump", "label_components", "largest_body", "linked"]
 
 _MAX_CONSIDERED = 24
 _NOWHERE_M = 1e3  # depth of what is not looked at
@@ -94,6 +94,22 @@ def label_components(
         extent = float((high - low).max())
         found.append(Component(int(which), len(own), float(area[which]), float(centre[2]), centre, extent, points))
     return labels, found
+
+
+def largest_body(
+    depth_m: Array, mask: Array, intrinsics: CameraIntrinsics, jump_m: float = 0.04, link_m: float = 0.15
+) -> Array:
+    """(H, W) bool: the largest piece of a mask, and those that are near it; strays are left out.
+
+    Args:
+        depth_m: (H, W) [m]. mask: (H, W) bool.
+    """
+    connected = cut_at_jumps(depth_m, np.where(mask & (depth_m > 0.0), np.uint8(255), np.uint8(0)), jump_m)
+    labels, found = label_components(depth_m, connected, intrinsics, 0.0)
+    if not found:
+        return np.zeros_like(mask)
+    members = [found[0], *linked(found[:1], found[1:], link_m)]
+    return np.isin(labels, [member.label for member in members])
 
 
 def linked(body: list[Component], others: list[Component], reach_m: float) -> list[Component]:

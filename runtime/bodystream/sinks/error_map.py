@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from bodystream.sinks.sheet import View, draw_mesh, write_sheet
 from bodystream.types import Array, Mesh
 
-__all__ = ["write_error_map"]
+__all__ = ["write_error_map", "write_error_sheet"]
 
 _PICTURE_PX = 420
+_SMALL_PX = 260
 _SCALE_PX = 18
 _POINT_M = 0.005
 _MOST_POINTS = 40_000
@@ -34,9 +36,8 @@ def write_error_map(
     Raises:
         InputError: the file cannot be written.
     """
-    most_mm = next((step for step in _STEPS_MM if step >= 1e3 * np.percentile(distances_m, 95)), _STEPS_MM[-1])
-    colours = _coloured(np.clip(1e3 * distances_m / most_mm, 0.0, 1.0))
-    shown = _splats(scan, colours) if not len(scan.faces) else Mesh(scan.vertices, scan.faces, colours=colours)
+    most_mm = _most_mm(distances_m)
+    shown = _shown(scan, distances_m, most_mm)
     both = np.concatenate([body.vertices, scan.vertices])
     low, high = np.percentile(both, (0.2, 99.8), axis=0)
     half_m = 0.54 * float((high - low).max())
@@ -48,6 +49,37 @@ def write_error_map(
     scale = _scale(len(pictures) * _PICTURE_PX, most_mm)
     parts = np.split(scale, len(pictures), axis=1)
     return write_sheet(path, [np.concatenate(pair) for pair in zip(pictures, parts, strict=True)])
+
+
+def write_error_sheet(
+    path: str | os.PathLike[str], bodies: Sequence[Mesh], scans: Sequence[Mesh], distances_m: Sequence[Array],
+    labels: Sequence[str], yaw_rad: float = 0.35,
+) -> int:  # fmt: skip
+    """Write moments of somebody side by side: above what was measured, by its distance from the body, below the body.
+
+    Arguments are those of `write_error_map`, of each moment; all pictures have one size, one side and one scale.
+    """
+    most_mm = _most_mm(np.concatenate(list(distances_m)))
+    half_m = 0.54 * max(
+        float(np.ptp(np.percentile(body.vertices, (0.2, 99.8), axis=0), axis=0).max()) for body in bodies
+    )
+    columns = []
+    for body, scan, distances, label in zip(bodies, scans, distances_m, labels, strict=True):
+        low, high = np.percentile(body.vertices, (0.2, 99.8), axis=0)
+        view = View(0.5 * (low + high), yaw_rad, half_m)
+        above = draw_mesh(_shown(scan, distances, most_mm), view, _SMALL_PX)
+        columns.append(np.concatenate([above, draw_mesh(body, view, _SMALL_PX, label)]))
+    scale = np.split(_scale(len(columns) * _SMALL_PX, most_mm), len(columns), axis=1)
+    return write_sheet(path, [np.concatenate(pair) for pair in zip(columns, scale, strict=True)])
+
+
+def _most_mm(distances_m: Array) -> float:
+    return next((step for step in _STEPS_MM if step >= 1e3 * np.percentile(distances_m, 95)), _STEPS_MM[-1])
+
+
+def _shown(scan: Mesh, distances_m: Array, most_mm: float) -> Mesh:
+    colours = _coloured(np.clip(1e3 * distances_m / most_mm, 0.0, 1.0))
+    return Mesh(scan.vertices, scan.faces, colours=colours) if len(scan.faces) else _splats(scan, colours)
 
 
 def _coloured(shares: Array) -> Array:

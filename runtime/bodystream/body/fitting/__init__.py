@@ -1,5 +1,7 @@
 """Bodies of an embedding fitted to what was measured: vertices, scans, landmarks (DHNN, Jiang et al., 2020)."""
 
+from bodystream.body.fitting.depth import DepthView, depth_view
+from bodystream.body.fitting.depth_sequence import DepthFrame, fit_depth_sequence
 from bodystream.body.fitting.landmarks import KnownPlaces, landmarks_of
 from bodystream.body.fitting.placed import PlacedBody, Placement
 from bodystream.body.fitting.result import FittedBody
@@ -10,6 +12,8 @@ from bodystream.body.fitting.surface import fit_surface
 from bodystream.body.fitting.vertices import fit_vertices
 
 __all__ = [
+    "DepthFrame",
+    "DepthView",
     "FittedBody",
     "FollowedFrame",
     "FrameLoss",
@@ -21,6 +25,8 @@ __all__ = [
     "Start",
     "StartPoses",
     "Steadiness",
+    "depth_view",
+    "fit_depth_sequence",
     "fit_surface",
     "fit_vertices",
     "landmarks_of",

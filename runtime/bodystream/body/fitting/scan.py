@@ -12,7 +12,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.normals import unit_normals, vertex_normals
 from bodystream.types import Array, Mesh
 
-__all__ = ["ScanPoints", "scan_points"]
+__all__ = ["ScanPoints", "even_points", "scan_points"]
 
 _FEWEST = 50
 _SMALLEST_M, _LARGEST_M = 0.3, 3.2
@@ -76,7 +76,7 @@ def scan_points(scan: Mesh, where: str = "the scan", count: int = _POINTS) -> Sc
     elif len(dense) > _DENSE:
         some = np.random.default_rng(0).choice(len(dense), _DENSE, replace=False)
         dense, dense_normals = dense[some], None if dense_normals is None else dense_normals[some]
-    some = _even(dense, count)
+    some = even_points(dense, count)
     chosen = dense[some]
     spacing = float(np.median(np.asarray(KDTree(chosen).query(chosen, k=2)[0])[:, 1]))
     kept = None if dense_normals is None else dense_normals[some]
@@ -138,7 +138,7 @@ def _on_faces(vertices: Array, faces: Array, count: int) -> tuple[Array, Array]:
     return np.einsum("nk,nki->ni", shares, corners[face]), cross[face] / areas[face, None]
 
 
-def _even(points: Array, count: int) -> Array:
+def even_points(points: Array, count: int) -> Array:
     """Indices of about so many points, at most one in each cell of a grid."""
     if len(points) <= count:
         return np.arange(len(points))

@@ -8,11 +8,12 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
-from bodystream.body.alignment import turn_onto
+from bodystream.body.alignment import UPS, turn_onto
 from bodystream.body.decoder import BodyCodes, BodyDecoder
+from bodystream.body.fitting.jointed import JointedBodies
 from bodystream.body.fitting.landmarks import KnownPlaces
 from bodystream.body.fitting.placed import Placement
-from bodystream.body.fitting.scan import ScanPoints
+from bodystream.body.fitting.scan import ScanPoints, even_points
 from bodystream.errors import InputError
 from bodystream.geometry.rotations import turn_about
 from bodystream.types import Array
@@ -26,19 +27,12 @@ _YAWS = 24
 _SCAN_POINTS, _BODY_POINTS = 500, 700
 _FAR_M = 0.3
 _REFINED, _ROUNDS = 8, 8
+_LAID, _FOLLOWED = 4, 2
+"""Of each side so many are laid on the scan by their joints, and of the best of each so many get codes."""
 _SIDES = 4
 """To each of which a start looks: people are hard to tell from behind, and from the side."""
 _CELL_M = 0.04
-_UPS = {
-    axis: np.array(turn, np.float64)
-    for axis, turn in {
-        "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)), "-z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
-        "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)), "-x": ((0, 1, 0), (-1, 0, 0), (0, 0, 1)),
-        "-y": ((-1, 0, 0), (0, -1, 0), (0, 0, 1)),
-    }.items()
-}  # fmt: skip
-"""What brings each axis to y."""
-_FEW_POSES, _FEW_YAWS = 12, 8
+_FEW_POSES, _FEW_YAWS = 14, 8
 _BETTER_TURNED = 0.75
 _ENOUGH = 3
 """Landmarks that say where a body is."""
@@ -70,28 +64,40 @@ class Start:
 
 
 class StartPoses:
-    """Bodies in poses as they are usual in the embedding, the neutral one first; they are made once.
+    """Bodies in poses to begin with, made once: the mean body posed by its joints, or, of a bundle that knows none, out
+    of pose codes as they are usual in the embedding, the neutral one first.
 
     Args:
         decoder: makes them.
+
+    Attributes:
+        made: how many bodies were decoded.
     """
 
     def __init__(self, decoder: BodyDecoder) -> None:
+        self._decoder = decoder
+        self._jointed = None if decoder.skin is None else JointedBodies(decoder)
+        if self._jointed is not None:
+            self.bodies, self.made = self._jointed.bodies(), 1
+        else:
+            self._draw(decoder)
+        self._spreads = [_spread(body) for body in self.bodies]
+        self._near = [_Nearness(body) for body in self.bodies]
+
+    def _draw(self, decoder: BodyDecoder) -> None:
         rng = np.random.default_rng(_DRAWN_SEED)
         facts = decoder.facts
         drawn = _SPREAD * rng.standard_normal((_POSES, facts.pose)).astype(np.float32)
         shape = np.zeros(facts.shape, np.float32)
-        self.codes = [BodyCodes(shape, pose) for pose in (np.zeros(facts.pose, np.float32), *drawn)]
-        step = max(1, facts.vertices // _BODY_POINTS)
+        self._codes = [BodyCodes(shape, pose) for pose in (np.zeros(facts.pose, np.float32), *drawn)]
         neutral = decoder.vertices(shape)
         self._grown = _growing(decoder, neutral)
-        bodies = [neutral, *(decoder.vertices(codes.shape, codes.pose) for codes in self.codes[1:])]
+        bodies = [neutral, *(decoder.vertices(codes.shape, codes.pose) for codes in self._codes[1:])]
         self._middle = decoder.space.reference.mean(axis=0)
         self._whole = [body - self._middle for body in bodies]
-        self.bodies = [body[::step] for body in self._whole]
-        self._spreads = [_spread(body) for body in self.bodies]
-        self._near = [_Nearness(body) for body in self.bodies]
-        self.made = len(self.codes)
+        some = even_points(neutral, _BODY_POINTS)
+        self.bodies = [body[some] for body in self._whole]
+        self.made = len(self._codes)
 
     def check_upright(self, scan: ScanPoints, where: str) -> None:
         """Refuse a scan on which bodies lie far better when it is turned.
@@ -101,7 +107,7 @@ class StartPoses:
         """
         points = _some(scan)
         usual = self._tried(points, _FEW_POSES, _FEW_YAWS)[0].score
-        for axis, turn in _UPS.items():
+        for axis, turn in UPS.items():
             found = self._tried(points @ turn.T, _FEW_POSES, _FEW_YAWS)[0].score
             if found < _BETTER_TURNED * usual:
                 raise InputError(
@@ -110,11 +116,14 @@ class StartPoses:
 
     def best(self, scan: ScanPoints, landmarks: KnownPlaces | None = None) -> list[Start]:
         """The best start of those that look to each side, best first; with three landmarks the best one of all."""
-        if landmarks is not None and len(landmarks.points) >= _ENOUGH:
+        marked = landmarks is not None and len(landmarks.points) >= _ENOUGH
+        some = slice(None, None, max(1, len(scan.chosen) // _SCAN_POINTS))
+        points, normals = scan.chosen[some], None if scan.normals is None else scan.normals[some]
+        if self._jointed is not None:
+            return self._best_jointed(self._jointed, points, normals, landmarks, marked)
+        if marked and landmarks is not None:
             return [self._by_landmarks(landmarks)]
-        points = _some(scan)
-        tree = KDTree(points)
-        tried = self._tried(points, len(self.codes), _YAWS)
+        tree, tried = KDTree(points), self._tried(points, len(self.bodies), _YAWS)
         refined = []
         for side in range(_SIDES):
             laid = []
@@ -125,6 +134,26 @@ class StartPoses:
             refined.append(min(laid, key=lambda found: found.score))
         refined.sort(key=lambda found: found.score)
         return [self._start(found) for found in refined]
+
+    def _best_jointed(
+        self, jointed: JointedBodies, points: Array, normals: Array | None, landmarks: KnownPlaces | None, marked: bool
+    ) -> list[Start]:  # fmt: skip
+        if marked and landmarks is not None:
+            best = [jointed.laid(jointed.by_landmarks(landmarks), points, normals, landmarks)]
+        else:
+            tried, best = self._tried(points, len(self.bodies), _YAWS), []
+            for side in range(_SIDES):
+                mine = [found for found in tried if found.side == side][:_LAID]
+                states = (jointed.state(found.number, found.rotation, found.move, found.size) for found in mine)
+                laid = [jointed.laid(state, points, normals, landmarks) for state in states]
+                best.append(min(laid, key=lambda found: found.score_m))
+            best.sort(key=lambda found: found.score_m)
+        out = []
+        for found in best[:_FOLLOWED]:
+            codes, placement = jointed.codes(found.state)
+            out.append(Start(codes, placement, found.score_m))
+            self.made += 10
+        return out
 
     def _tried(self, points: Array, poses: int, yaws: int) -> list[_Tried]:
         """Bodies laid on points, turned about the vertical, best first."""
@@ -163,7 +192,7 @@ class StartPoses:
     def _start(self, found: _Tried) -> Start:
         shape = ((found.size - 1.0) * self._grown).astype(np.float32)
         move = found.move - found.rotation @ self._middle
-        return Start(BodyCodes(shape, self.codes[found.number].pose), Placement(found.rotation, move), found.score)
+        return Start(BodyCodes(shape, self._codes[found.number].pose), Placement(found.rotation, move), found.score)
 
 
 def _growing(decoder: BodyDecoder, neutral: Array) -> Array:

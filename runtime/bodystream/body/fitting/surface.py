@@ -42,9 +42,9 @@ class SurfaceStage:
 
 _FIRST, _SECOND = SurfaceStage(0.3, 5e4, 2.0, 7, 4), SurfaceStage(0.15, 2e5, 2.0, 8, 4)
 _STAGES = (
-    SurfaceStage(0.08, 1e6, 1.0, 8, 2),
-    SurfaceStage(0.04, 5e6, 0.2, 9),
-    SurfaceStage(0.03, 2e7, 0.05, 10),
+    SurfaceStage(0.08, 1e6, 1.0, 12, 2),
+    SurfaceStage(0.04, 5e6, 0.2, 18),
+    SurfaceStage(0.03, 2e7, 0.05, 20),
 )
 _WORST_MEAN_M = 0.04
 _SECONDS = 2

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from bodystream.body.fitting.landmarks import KnownPlaces
-from bodystream.body.fitting.scan import ScanPoints
+from bodystream.body.fitting.scan import ScanPoints, even_points
 from bodystream.body.nearest import BodySurface
 from bodystream.types import Array
 
@@ -34,7 +34,7 @@ class SurfaceLoss:
         self._scan, self._landmarks = scan, landmarks
         self._tree = KDTree(scan.chosen)
         self._count = len(vertices)
-        self._back = np.arange(0, self._count, max(1, self._count // _BACK_POINTS))
+        self._back = even_points(vertices, _BACK_POINTS)
         self.surface = BodySurface(vertices, faces)
         self._facing = np.ones(len(scan.chosen))
 

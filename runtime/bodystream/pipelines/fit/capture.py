@@ -9,7 +9,7 @@ import numpy as np
 
 from bodystream.body import BodyCodes, BodyDecoder, Person
 from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start, StartPoses, fit_surface, scan_points
-from bodystream.errors import ConfigurationError, InputError
+from bodystream.errors import InputError
 from bodystream.files import atomic_path, prepare_folder
 from bodystream.pipelines.fit.following import CaptureRegistration, write_motion, write_registered
 from bodystream.pipelines.fit.options import FitOptions, FitReport
@@ -42,8 +42,7 @@ def _fit_first(decoder: BodyDecoder, surface: ScanPoints, where: str) -> FittedB
 
 def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport:
     """One person for all of a capture: the shape of its first frame, registered meshes and bones of each."""
-    if options.landmarks is not None:
-        raise ConfigurationError("landmarks are of one scan, and a capture has many frames: leave --landmarks out")
+    options.refuse_those_of_scans("a capture")
     if decoder.skin is None:
         raise InputError(
             f"bundle {decoder.bundle.manifest.name!r} knows no joints, which an avatar's bones are: train on generated "

@@ -8,12 +8,17 @@ from pathlib import Path
 from bodystream.body import BodyDecoder
 from bodystream.errors import ConfigurationError
 from bodystream.pipelines.fit.capture import fit_capture
+from bodystream.pipelines.fit.depth import fit_depth
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 from bodystream.pipelines.fit.scan import fit_scan
 
 __all__ = ["KINDS", "fit_target"]
 
-KINDS: dict[str, Callable[[BodyDecoder, Path, FitOptions], FitReport]] = {"scan": fit_scan, "capture": fit_capture}
+KINDS: dict[str, Callable[[BodyDecoder, Path, FitOptions], FitReport]] = {
+    "scan": fit_scan,
+    "capture": fit_capture,
+    "depth": fit_depth,
+}
 """Of targets, by the word before the colon; what each makes of a path."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bodystream.errors import ConfigurationError
 
-__all__ = ["FitOptions", "FitReport"]
+__all__ = ["FitOptions", "FitReport", "Up"]
+
+Up = Literal["x", "y", "z", "-x", "-y", "-z"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +20,37 @@ class FitOptions:
 
     Attributes:
         out: folder for its files. landmarks: file of landmarks, or None.
-        frames: of a capture, at most so many are registered.
+        up: axis of a scan that is up. register: whether the body of a scan is laid on it vertex by vertex at the end.
+        shape: file of an earlier fit, whose person a recording shows; None finds who it is.
+        frames: of a capture or a recording, at most so many are taken.
         progress: told of each frame.
     """
 
     out: Path
     landmarks: Path | None = None
+    shape: Path | None = None
+    up: Up = "y"
+    register: bool = True
     frames: int = 60
     progress: Callable[[str], object] = lambda _: None
 
     def __post_init__(self) -> None:
         if self.frames < 2:
             raise ConfigurationError(f"--frames must be 2 or more, got {self.frames}")
+
+    def refuse_those_of_scans(self, what: str) -> None:
+        """Refuse options that say something about one scan.
+
+        Args:
+            what: is fitted to instead, with its article.
+
+        Raises:
+            ConfigurationError: landmarks are given, or another axis that is up.
+        """
+        if self.landmarks is not None:
+            raise ConfigurationError(f"landmarks are of one scan, and {what} has many frames: leave --landmarks out")
+        if self.up != "y":
+            raise ConfigurationError(f"in {what} it is known which axis is up: leave --up {self.up} out")
 
 
 @dataclass(frozen=True, slots=True)

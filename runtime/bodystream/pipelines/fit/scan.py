@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bodystream.body import BodyDecoder
-from bodystream.body.fitting import FittedBody, fit_surface, landmarks_of, scan_points
+from bodystream.body import STAGES, BodyDecoder, register, target_of_mesh, target_of_points
+from bodystream.body.alignment import upright
+from bodystream.body.fitting import (
+    FittedBody,
+    KnownPlaces,
+    Placement,
+    ScanPoints,
+    fit_surface,
+    landmarks_of,
+    scan_points,
+)
+from bodystream.body.nearest import BodySurface
 from bodystream.errors import InputError
 from bodystream.files import atomic_path, prepare_folder, read_text_bounded
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 from bodystream.sinks.error_map import write_error_map
 from bodystream.sinks.mesh_files import write_mesh
 from bodystream.sources.scans import read_scan
-from bodystream.types import Mesh
+from bodystream.types import Array, Mesh
 
-__all__ = ["fit_scan", "write_body"]
+__all__ = ["fit_scan"]
 
 _MAX_LANDMARKS = 1 << 20
 _SEEMS_WRONG_M = 0.015
+_STAGES = STAGES[2:]
+"""A fitted body is near."""
 _AHEAD = np.array([0.0, 0.0, -1.0])
 
 
@@ -30,10 +43,14 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
     prepare_folder(options.out, "--out")
     decoder.open_gradient()
     where = str(path)
-    points = scan_points(read_scan(path), where)
+    turn = upright(options.up)  # it is looked at with y up, and all that is written stands as the scan does
+    given = read_scan(path)
+    normals = None if given.normals is None else given.normals @ turn.T
+    points = scan_points(Mesh(given.vertices @ turn.T, given.faces, normals), where)
     landmarks = None
     if options.landmarks is not None:
-        landmarks = landmarks_of(_landmarks(options.landmarks), decoder, points.points, str(options.landmarks))
+        marked = landmarks_of(_landmarks(options.landmarks), decoder, points.points @ turn, str(options.landmarks))
+        landmarks = KnownPlaces(marked.weights, marked.points @ turn.T, marked.names)
     found = fit_surface(decoder, points, landmarks, where=where)
     notes = list(points.notes)
     if found.point_to_mesh_mean_m > _SEEMS_WRONG_M:
@@ -41,18 +58,41 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
             f"the body is {1e3 * found.point_to_mesh_mean_m:.0f} mm from the scan on average, which is much "
             "for a person without wide clothes: look at error.png, and give --landmarks where a limb is wrong"
         )
-    facts = {
+    facts: dict[str, Any] = {
         "point_to_mesh_mean_mm": 1e3 * found.point_to_mesh_mean_m,
         "seconds": found.seconds,
         "evaluations": found.evaluations,
         "points": len(found.distances_m),
     }
+    written = []
+    if options.register:
+        options.progress("registering: each vertex is laid on the scan")
+        vertices, facts["registered_mean_mm"] = _registered(decoder, found, points, where)
+        write_mesh(options.out / "registered.ply", Mesh(vertices @ turn, decoder.space.faces))
+        written.append(options.out / "registered.ply")
     shown = Mesh(points.points, points.faces)
-    return FitReport(write_body(decoder, found, shown, options.out, facts), facts, notes)
+    _write_picture(decoder, found, shown, options.out / "error.png", facts)
+    rotation, translation = turn.T @ found.placement.rotation, turn.T @ found.placement.translation
+    body = replace(found, placement=Placement(rotation, translation), vertices=found.vertices @ turn)
+    return FitReport(
+        [*_write_body(decoder, body, options.out, facts), options.out / "error.png", *written], facts, notes
+    )
 
 
-def write_body(decoder: BodyDecoder, found: FittedBody, scan: Mesh, out: Path, facts: dict[str, Any]) -> list[Path]:
-    paths = [out / name for name in ("codes.npz", "fit.json", "body.ply", "error.png")]
+def _registered(decoder: BodyDecoder, found: FittedBody, points: ScanPoints, where: str) -> tuple[Array, float]:
+    """(V, 3) vertices of a fitted body that were laid on its scan [m], and how far the scan is from them [mm]."""
+    if len(points.faces):
+        target = target_of_mesh(Mesh(points.points, points.faces), where)
+    else:
+        target = target_of_points(points.chosen, points.normals, where)
+    start = Mesh(found.vertices, decoder.space.faces)
+    vertices = register(start, target, rest=decoder.vertices(found.codes.shape), stages=_STAGES).vertices
+    surface = BodySurface(vertices, decoder.space.faces)
+    return vertices, 1e3 * float(surface.distances(points.points).mean())
+
+
+def _write_body(decoder: BodyDecoder, found: FittedBody, out: Path, facts: dict[str, Any]) -> list[Path]:
+    paths = [out / name for name in ("codes.npz", "fit.json", "body.ply")]
     with atomic_path(paths[0]) as waiting, waiting.open("wb") as file:
         np.savez(
             file, shape=found.codes.shape, pose=found.codes.pose, data_from_body=found.placement.matrix
@@ -68,13 +108,15 @@ def write_body(decoder: BodyDecoder, found: FittedBody, scan: Mesh, out: Path, f
             json.dumps({**facts, "bundle": {"name": bundle.name, "version": bundle.version}, **codes}, indent=1) + "\n",
             encoding="utf-8",
         )
-    body = Mesh(found.vertices, decoder.space.faces)
-    write_mesh(paths[2], body)
+    write_mesh(paths[2], Mesh(found.vertices, decoder.space.faces))
+    return paths
+
+
+def _write_picture(decoder: BodyDecoder, found: FittedBody, scan: Mesh, path: Path, facts: dict[str, Any]) -> None:
     ahead = found.placement.rotation @ _AHEAD
     label = f"body, {facts['point_to_mesh_mean_mm']:.1f} mm from the scan on average"
     yaw = float(np.arctan2(ahead[0], ahead[2])) + np.pi
-    write_error_map(paths[3], body, scan, found.distances_m, yaw, label)
-    return paths
+    write_error_map(path, Mesh(found.vertices, decoder.space.faces), scan, found.distances_m, yaw, label)
 
 
 def _landmarks(path: Path) -> dict[str, Any]:

