@@ -12,8 +12,9 @@ from test_motion_upright import crumpled
 
 from bodystream.geometry.motion import MotionClip
 from bodystream.geometry.skeleton import JOINT_INDEX
-from bodystream.sources.motion import Take, canonical_clip, find_takes, read_asf_amc, read_bvh
+from bodystream.sources.motion import HingedTakes, Take, canonical_clip, find_takes, read_asf_amc, read_bvh
 from bodystream.sources.motion.canonical import TakeFacts
+from bodystream.sources.motion.rolls import find_rolls, roll_evidence, rolled
 
 LEFT_HIP, RIGHT_HIP = JOINT_INDEX["left_hip"], JOINT_INDEX["right_hip"]
 KNEES = [JOINT_INDEX["left_knee"], JOINT_INDEX["right_knee"]]
@@ -87,15 +88,59 @@ def test_two_conversions_of_a_take_agree_but_for_their_scale(motion_data: Path) 
         canonical_clip(read_bvh(folder / f"02_01{name}.bvh").motion(), facts) for name in ("", "_other_conversion")
     )
     assert len(one) == len(other)
-    turn = Rotation.from_quat(one.rotations_xyzw.reshape(-1, 4)).inv() * Rotation.from_quat(
-        other.rotations_xyzw.reshape(-1, 4)
-    )
-    degrees = np.degrees(turn.magnitude()).reshape(len(one), 22)
+    degrees = median_apart_deg(one, other)
     for name in ("left_knee", "right_knee", "left_elbow", "right_elbow"):
-        assert np.median(degrees[:, JOINT_INDEX[name]]) < 8.0, name
+        assert degrees[JOINT_INDEX[name]] < 8.0, name
     assert np.median(degrees) < 12.0
     path = [np.linalg.norm(np.diff(clip.root_positions_m[:, [0, 2]], axis=0), axis=1).sum() for clip in (one, other)]
     assert path[1] / path[0] == pytest.approx(1.0631, abs=0.01)
+
+
+def test_two_conversions_of_a_take_agree_in_how_limbs_are_turned_about_themselves(motion_data: Path) -> None:
+    folder = motion_data / "cmu" / "bvh"
+    facts = TakeFacts("02_01", metres_per_unit=0.0254 / 0.45)
+    read = [canonical_clip(read_bvh(folder / f"02_01{n}.bvh").motion(), facts) for n in ("", "_other_conversion")]
+    rolls = [find_rolls(roll_evidence(clip), clip.skeleton) for clip in read]
+    assert [found.notes for found in rolls] == [(), ()]
+    hinged = [rolled(clip, found) for clip, found in zip(read, rolls, strict=True)]
+    before, after = (median_apart_deg(*clips) for clips in (read, hinged))
+    for name in ("left_ankle", "right_ankle", "left_collar", "right_collar", "left_shoulder", "right_shoulder"):
+        assert after[JOINT_INDEX[name]] < 0.7 * before[JOINT_INDEX[name]], name
+    assert after.mean() < 0.7 * before.mean()
+    assert after.max() < 9.0  # what is left is how the two place the joints
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("more/accad/Male1", "ACCAD"), ("cmu/archives/02", "CMU")])
+def test_elbows_knees_and_soles_are_alike_on_rigs_of_two_laboratories(
+    motion_data: Path, folder: str, kind: str
+) -> None:
+    takes = find_takes(str(motion_data / f"{folder}.tar.xz"))[:12]
+    hinged = HingedTakes(takes)
+    warnings: list[str] = []
+    clips = [hinged.load(take, warnings) for take in takes]
+    assert not any("bend" in warning or "stand" in warning or "hang" in warning for warning in warnings)
+    bends, ups = [], []
+    for clip in clips:
+        turns = clip.rotation_matrices()
+        positions, world = clip.joints()
+        for side, out in (("left", -1.0), ("right", 1.0)):
+            forearm = turns[:, JOINT_INDEX[f"{side}_elbow"]] @ [out, 0.0, 0.0]
+            bends.append(forearm[forearm[:, 0] * out < 0.8])
+            foot = JOINT_INDEX[f"{side}_foot"]
+            low = positions[:, foot, 1] < np.percentile(positions[:, foot, 1], 50)
+            ups.append(world[low, JOINT_INDEX[f"{side}_ankle"], 1, 1])
+    bent = np.concatenate(bends)
+    # An elbow bends ahead: as read, it is ahead and up or down by 30 to 40 degrees, as the rig has it.
+    assert np.median(np.degrees(np.abs(np.arctan2(bent[:, 1], -bent[:, 2])))) < 2.0, kind
+    # Half of the time that a foot is low, its sole is level.
+    assert np.degrees(np.arccos(np.median(np.concatenate(ups)))) < 12.0, kind
+
+
+def median_apart_deg(one: MotionClip, other: MotionClip) -> np.ndarray:
+    turn = Rotation.from_quat(one.rotations_xyzw.reshape(-1, 4)).inv() * Rotation.from_quat(
+        other.rotations_xyzw.reshape(-1, 4)
+    )
+    return np.median(np.degrees(turn.magnitude()).reshape(len(one), 22), axis=0)
 
 
 @pytest.mark.parametrize("name", ["02_01", "02_03"])

@@ -10,7 +10,7 @@ import torch
 
 from bodystream.errors import InputError
 from bodystream.pose.features import FeatureConfig
-from bodystream.sources.motion import find_takes
+from bodystream.sources.motion import HingedTakes, find_takes
 from bodystream.types import Array
 from bodystream_export.parity import evenly
 from bodystream_training.checkpoints import load_checkpoint
@@ -41,7 +41,7 @@ def unseen_observations(
         if not takes:
             kept = ", ".join(name for split in splits.values() for name in split)
             raise InputError(f"{data} has no take of a validation or test subject (of this run: {kept})")
-        made = build_examples((take.load() for take in takes), FeatureConfig(history), variants=1)
+        made = build_examples(map(HingedTakes(takes).load, takes), FeatureConfig(history), variants=1)
         observation, person, beta = made.observation, made.person, made.beta
     else:
         path = run.parent / "examples" / f"{facts.get('data')}-validation.safetensors"

@@ -73,7 +73,7 @@ class EvaluatePose:
         from bodystream.geometry.tracker_noise import TrackerNoise
         from bodystream.pose.estimator import EstimatorConfig, PoseEstimator
         from bodystream.pose.sampler import PoseSampler
-        from bodystream.sources.motion import find_takes
+        from bodystream.sources.motion import HingedTakes, find_takes
         from bodystream.sources.motion.selection import clips_of, held_out
 
         if not self.rate > 0:
@@ -101,7 +101,8 @@ class EvaluatePose:
                 raise InputError(f"--neighbours-from {self.neighbours_from} holds only people that are tested")
             estimators.append(NearestPose(build_database(clips_of(known, [], None))))
         problems: list[str] = []
-        first = next(clips_of(chosen, problems, None), None)
+        hinged = HingedTakes(chosen)
+        first = next(clips_of(chosen, problems, None, hinged=hinged), None)
         if first is None:
             raise InputError(f"none of the {len(chosen)} takes of {self.data} can be read; the first: {problems[0]}")
         estimators.insert(0, PoseEstimator(first.skeleton, config, sampler=sampler))
@@ -111,7 +112,7 @@ class EvaluatePose:
         for number, estimator in enumerate(estimators):
             name = f"[{number + 1}/{len(estimators)}] {estimator.name}"
             with counted_progress(name, len(chosen), notes) as advance:
-                clips = clips_of(chosen, problems if number == 0 else [], self.excerpt_s, advance)
+                clips = clips_of(chosen, problems if number == 0 else [], self.excerpt_s, advance, hinged)
                 noise = TrackerNoise() if self.noise else None
                 results.append(evaluate(estimator, clips, self.rate, noise=noise))
         for problem in problems:

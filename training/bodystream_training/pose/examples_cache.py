@@ -15,14 +15,14 @@ from bodystream.errors import InputError
 from bodystream.evaluation.progress import counted_progress
 from bodystream.geometry.motion import MotionClip
 from bodystream.pose.features import FeatureConfig
-from bodystream.sources.motion import Take, find_takes
+from bodystream.sources.motion import HingedTakes, Take, find_takes
 from bodystream_training.checkpoints import load_checkpoint, save_checkpoint
 from bodystream_training.pose.data import Examples, build_examples
 from bodystream_training.pose.splits import SplitChoice, Splits, split_of
 
 __all__ = ["cached_examples"]
 
-_VERSION = 3
+_VERSION = 4
 
 
 def cached_examples(
@@ -75,10 +75,11 @@ def cached_examples(
 
 
 def _clips(takes: list[Take], problems: list[str], console: Console, split: str) -> Iterator[MotionClip]:
+    hinged = HingedTakes(takes)
     with counted_progress(f"reading {split} clips", len(takes), console) as advance:
         for number, take in enumerate(takes):
             advance(number, take.name)
             try:
-                yield take.load()
+                yield hinged.load(take)
             except InputError as error:
                 problems.append(str(error))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.motion import MotionClip
 from bodystream.sources.motion.catalogue import UNIDENTIFIED
+from bodystream.sources.motion.hinged import HingedTakes
 from bodystream.sources.motion.takes import Take
 
 __all__ = ["clips_of", "excerpts", "held_out"]
@@ -32,13 +33,23 @@ def clips_of(
     problems: list[str],
     excerpt_s: tuple[float, float] | None,
     advance: Callable[[int, str], None] | None = None,
+    hinged: HingedTakes | None = None,
 ) -> Iterator[MotionClip]:
-    """Load takes one by one; what cannot be read is told in `problems`, and how many are done to `advance`."""
+    """Load takes one by one, their limbs turned about themselves alike on all rigs.
+
+    Args:
+        takes: which.
+        problems: what cannot be read is told here.
+        excerpt_s: length and spacing of pieces [s], or None for whole clips.
+        advance: told how many are done, and which is next.
+        hinged: what has read these takes before, and need not read all of a person's again.
+    """
+    hinged = hinged or HingedTakes(takes)
     for number, take in enumerate(takes):
         if advance is not None:
             advance(number, take.name)
         try:
-            clip = take.load()
+            clip = hinged.load(take)
         except InputError as error:
             problems.append(str(error))
             continue
