@@ -58,7 +58,7 @@ class FootworkConfig:
     release_s: float = 0.2
     step_s: float = 0.3
     lift_m: float = 0.06
-    longest_pull_m: tuple[float, float] = (0.25, 0.5)
+    longest_pull_m: tuple[float, float] = (0.3, 0.5)
     speed_m_s: float = 3.2
     head_m_s: float = 0.6
     knee_m_s: float = 1.5
