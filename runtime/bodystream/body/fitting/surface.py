@@ -53,14 +53,14 @@ _SECONDS = 2
 
 def fit_surface(
     decoder: BodyDecoder, scan: ScanPoints, landmarks: KnownPlaces | None = None, *, start: Start | None = None,
-    poses: StartPoses | None = None, where: str = "the scan",
+    near: bool = False, poses: StartPoses | None = None, where: str = "the scan",
 ) -> FittedBody:  # fmt: skip
     """Codes and placement of the body that lies on a scan.
 
     Args:
         scan: see `scan_points`.
         landmarks: places of the body that are known on it.
-        start: to begin with instead of looking for one.
+        start: to begin with instead of looking for one. near: whether it is within some centimetres of the scan.
         poses: to choose a start from, for who fits many scans; None makes them.
         where: what to call the scan in messages.
 
@@ -81,12 +81,12 @@ def fit_surface(
         starts = [start]
     searches = [_Search(decoder, scan, landmarks, one) for one in starts]
     tried = searches
-    for count, stage in ((len(searches), _FIRST), (_SECONDS, _SECOND)):
+    for count, stage in () if near else ((len(searches), _FIRST), (_SECONDS, _SECOND)):
         for search in tried[:count]:
             search.run(stage)
         tried = sorted(tried[:count], key=lambda search: search.best)
     search = tried[0]
-    for stage in _STAGES:
+    for stage in _STAGES[1:] if near else _STAGES:
         search.run(stage)
     unknowns = search.unknowns
     vertices = search.body.vertices(unknowns)

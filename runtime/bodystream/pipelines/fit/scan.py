@@ -16,7 +16,9 @@ from bodystream.body.fitting import (
     KnownPlaces,
     Placement,
     ScanPoints,
+    Start,
     fit_surface,
+    fit_vertices,
     landmarks_of,
     scan_points,
 )
@@ -52,6 +54,11 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
         marked = landmarks_of(_landmarks(options.landmarks), decoder, points.points @ turn, str(options.landmarks))
         landmarks = KnownPlaces(marked.weights, marked.points @ turn.T, marked.names)
     found = fit_surface(decoder, points, landmarks, where=where)
+    registered: Array | None = None
+    if options.register:
+        options.progress("registering: each vertex is laid on the scan")
+        registered = _registered(decoder, found, points, where)
+        found = _better(decoder, found, registered, points, landmarks, where)
     notes = list(points.notes)
     if found.point_to_mesh_mean_m > _SEEMS_WRONG_M:
         notes.append(
@@ -65,10 +72,10 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
         "points": len(found.distances_m),
     }
     written = []
-    if options.register:
-        options.progress("registering: each vertex is laid on the scan")
-        vertices, facts["registered_mean_mm"] = _registered(decoder, found, points, where)
-        write_mesh(options.out / "registered.ply", Mesh(vertices @ turn, decoder.space.faces))
+    if registered is not None:
+        away = BodySurface(registered, decoder.space.faces).distances(points.points)
+        facts["registered_mean_mm"] = 1e3 * float(away.mean())
+        write_mesh(options.out / "registered.ply", Mesh(registered @ turn, decoder.space.faces))
         written.append(options.out / "registered.ply")
     shown = Mesh(points.points, points.faces)
     _write_picture(decoder, found, shown, options.out / "error.png", facts)
@@ -79,16 +86,31 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
     )
 
 
-def _registered(decoder: BodyDecoder, found: FittedBody, points: ScanPoints, where: str) -> tuple[Array, float]:
-    """(V, 3) vertices of a fitted body that were laid on its scan [m], and how far the scan is from them [mm]."""
+def _registered(decoder: BodyDecoder, found: FittedBody, points: ScanPoints, where: str) -> Array:
+    """(V, 3) vertices of a fitted body that were laid on its scan [m]."""
     if len(points.faces):
         target = target_of_mesh(Mesh(points.points, points.faces), where)
     else:
         target = target_of_points(points.chosen, points.normals, where)
     start = Mesh(found.vertices, decoder.space.faces)
-    vertices = register(start, target, rest=decoder.vertices(found.codes.shape), stages=_STAGES).vertices
-    surface = BodySurface(vertices, decoder.space.faces)
-    return vertices, 1e3 * float(surface.distances(points.points).mean())
+    return register(start, target, rest=decoder.vertices(found.codes.shape), stages=_STAGES).vertices
+
+
+def _better(
+    decoder: BodyDecoder, found: FittedBody, registered: Array, points: ScanPoints, landmarks: KnownPlaces | None,
+    where: str,
+) -> FittedBody:  # fmt: skip
+    """The fit that begins with the body nearest to a registered mesh, or the first one where that is better.
+
+    Vertex by vertex codes find what distances to a surface do not show: an arm that is turned about itself, a foot that
+    lies in the heel.
+    """
+    nearest = fit_vertices(decoder, registered, found.codes, where=where)
+    start = Start(nearest.codes, nearest.placement, nearest.point_to_mesh_mean_m)
+    again = fit_surface(decoder, points, landmarks, start=start, near=True, where=where)
+    best = min(found, again, key=lambda one: one.point_to_mesh_mean_m)
+    made = found.evaluations + nearest.evaluations + again.evaluations
+    return replace(best, evaluations=made, seconds=found.seconds + nearest.seconds + again.seconds)
 
 
 def _write_body(decoder: BodyDecoder, found: FittedBody, out: Path, facts: dict[str, Any]) -> list[Path]:
