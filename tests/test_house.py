@@ -168,7 +168,9 @@ DISTRIBUTIONS = {
     "zenoh": "eclipse-zenoh",
     "zmq": "pyzmq",
 }
-EXTRAS_OF_THE_RUNTIME = ("realsense", "openxr", "webxr", "recordings", "mcap", "zmq", "zenoh", "openvino", "tensorrt")
+EXTRAS_OF_THE_RUNTIME = (
+    "realsense", "openxr", "webxr", "c3d", "recordings", "mcap", "zmq", "zenoh", "openvino", "tensorrt",
+)  # fmt: skip
 
 
 def imported_distributions(nodes: Iterable[ast.AST]) -> set[str]:

@@ -13,6 +13,7 @@ import pytest
 RUNTIME = Path(__file__).resolve().parents[1] / "runtime"
 BLOCKED = (
     "torch",
+    "ezc3d",
     "pyrealsense2",
     "xr",
     "tensorrt",

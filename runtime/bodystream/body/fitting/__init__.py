@@ -2,8 +2,12 @@
 
 from bodystream.body.fitting.depth import DepthView, depth_view
 from bodystream.body.fitting.depth_sequence import DepthFrame, fit_depth_sequence
+from bodystream.body.fitting.joints2d import PictureFit, fit_keypoints
 from bodystream.body.fitting.landmarks import KnownPlaces, landmarks_of
+from bodystream.body.fitting.marker_places import MarkedLabels, MarkerPlaces, labels_of_map, usual_labels
+from bodystream.body.fitting.markers import MarkerFit, MarkerFrame
 from bodystream.body.fitting.placed import PlacedBody, Placement
+from bodystream.body.fitting.rates import PlaceRates, place_rates
 from bodystream.body.fitting.result import FittedBody
 from bodystream.body.fitting.scan import ScanPoints, scan_points
 from bodystream.body.fitting.sequence import FollowedFrame, FrameLoss, PoseFollower, Steadiness, shared_shape
@@ -18,6 +22,12 @@ __all__ = [
     "FollowedFrame",
     "FrameLoss",
     "KnownPlaces",
+    "MarkedLabels",
+    "MarkerFit",
+    "MarkerFrame",
+    "MarkerPlaces",
+    "PictureFit",
+    "PlaceRates",
     "PlacedBody",
     "Placement",
     "PoseFollower",
@@ -27,9 +37,13 @@ __all__ = [
     "Steadiness",
     "depth_view",
     "fit_depth_sequence",
+    "fit_keypoints",
     "fit_surface",
     "fit_vertices",
+    "labels_of_map",
     "landmarks_of",
+    "place_rates",
     "scan_points",
     "shared_shape",
+    "usual_labels",
 ]

@@ -10,9 +10,9 @@ from bodystream.body.decoder import BodyCodes, BodyDecoder
 from bodystream.geometry.rotations import matrix_from_rotation_vector, skew
 from bodystream.types import Array
 
-__all__ = ["PlacedBody", "Placement"]
+__all__ = ["MOVE_M", "TURN_RAD", "PlacedBody", "Placement"]
 
-_TURN_RAD, _MOVE_M = 0.02, 0.02
+TURN_RAD, MOVE_M = 0.02, 0.02
 """What a unit of the turn and of the move is in a search: about what a unit of a code moves vertices by."""
 
 
@@ -80,7 +80,7 @@ class PlacedBody:
 
     def placement(self, unknowns: Array) -> Placement:
         """The placement in a vector."""
-        turn, move = self._turn(unknowns), _MOVE_M * unknowns[-3:]
+        turn, move = self._turn(unknowns), MOVE_M * unknowns[-3:]
         rotation = matrix_from_rotation_vector(turn) @ self._start.rotation
         return Placement(rotation, self._at + move - rotation @ self._middle)
 
@@ -107,10 +107,10 @@ class PlacedBody:
         shape_bar, pose_bar = self.decoder.pull_back(vertices_bar @ placement.rotation)
         arms = (self._made - self._middle) @ placement.rotation.T
         turn_bar = left_jacobian(turn).T @ np.cross(arms, vertices_bar).sum(axis=0)
-        return np.concatenate([shape_bar, pose_bar, _TURN_RAD * turn_bar, _MOVE_M * vertices_bar.sum(axis=0)])
+        return np.concatenate([shape_bar, pose_bar, TURN_RAD * turn_bar, MOVE_M * vertices_bar.sum(axis=0)])
 
     def _turn(self, unknowns: Array) -> Array:
-        return _TURN_RAD * unknowns[-6:-3]
+        return TURN_RAD * unknowns[-6:-3]
 
 
 def left_jacobian(turn: Array) -> Array:

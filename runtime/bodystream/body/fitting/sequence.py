@@ -54,7 +54,7 @@ class Steadiness:
 
 def shared_shape(
     decoder: BodyDecoder, losses: Sequence[FrameLoss], starts: Sequence[tuple[BodyCodes, Placement]],
-    evaluations: int = 40,
+    evaluations: int = 40, curvatures: Sequence[Array] | None = None,
 ) -> list[FollowedFrame]:  # fmt: skip
     """The bodies of one person that fit some moments best, found together: one shape, and a pose and a placement each.
 
@@ -64,6 +64,8 @@ def shared_shape(
         losses: of the moments, K.
         starts: codes and placement to begin with in each; the mean of the shapes is the one to begin with.
         evaluations: of all moments together, at most; each makes K bodies.
+        curvatures: (S + P + 6, S + P + 6) of each moment's loss about its start, as `PlaceRates.curvature` gives them:
+            far fewer evaluations are needed with them.
 
     Raises:
         InputError: there is no moment.
@@ -101,13 +103,31 @@ def shared_shape(
             total += value + float(pose @ pose)
         return total, bar
 
-    best, _ = minimised(loss, first, evaluations)
+    best, _ = minimised(loss, first, evaluations, _joined(curvatures, shape_size) if curvatures is not None else None)
     out = []
     for number, (body, of_frame) in enumerate(zip(bodies, losses, strict=True)):
         mine = own(best, number)
         vertices = body.vertices(mine)
         out.append(FollowedFrame(body.codes(mine), body.placement(mine), vertices, of_frame(vertices)[0]))
     return out
+
+
+def _joined(curvatures: Sequence[Array], shape_size: int) -> Array:
+    """Of all unknowns together: the shape is in all moments, pose and placement of each are its own."""
+    rest = len(curvatures[0]) - shape_size
+    out = np.zeros((shape_size + rest * len(curvatures),) * 2)
+    out[:shape_size, :shape_size] = 2.0 * np.eye(shape_size)
+    for number, one in enumerate(curvatures):
+        own = slice(shape_size + number * rest, shape_size + (number + 1) * rest)
+        out[:shape_size, :shape_size] += one[:shape_size, :shape_size]
+        out[:shape_size, own], out[own, :shape_size] = one[:shape_size, shape_size:], one[shape_size:, :shape_size]
+        out[own, own] = one[shape_size:, shape_size:] + np.diag(_drawn(rest, 1.0, 0.0))
+    return out
+
+
+def _drawn(rest: int, pose: float, placement: float) -> Array:
+    """(rest,) second derivatives of squares of pose and placement, by their weights; never quite nothing."""
+    return 2.0 * np.r_[np.full(rest - 6, pose), np.full(6, max(placement, 1e-6))]
 
 
 class PoseFollower:
@@ -118,15 +138,17 @@ class PoseFollower:
         shape: (S,) code.
         steadiness: what changes cost.
         evaluations: bodies that are made for a moment at most.
+        still: a moment is done where a step betters its loss by less than this share.
     """
 
     def __init__(
-        self, decoder: BodyDecoder, shape: Array, steadiness: Steadiness | None = None, evaluations: int = 15
-    ) -> None:
+        self, decoder: BodyDecoder, shape: Array, steadiness: Steadiness | None = None, evaluations: int = 15,
+        still: float = 1e-7,
+    ) -> None:  # fmt: skip
         decoder.open_gradient()
         self._decoder, self._shape = decoder, np.asarray(shape, np.float64)
         self._steadiness = Steadiness() if steadiness is None else steadiness
-        self._evaluations = evaluations
+        self._evaluations, self._still = evaluations, still
         self._last: tuple[float, BodyCodes, Placement] | None = None
         self.evaluations = 0
 
@@ -135,23 +157,27 @@ class PoseFollower:
         direction."""
         self._last = t_s, codes, placement
 
-    def step(self, t_s: float, loss: FrameLoss) -> FollowedFrame:
+    def step(self, t_s: float, loss: FrameLoss, curvature: Array | None = None) -> FollowedFrame:
         """The body in one more moment, sought from the last one.
+
+        Args:
+            curvature: as those of `shared_shape`.
 
         Raises:
             InputError: nothing was begun with.
         """
-        found = self.tried(t_s, loss)
+        found = self.tried(t_s, loss, curvature=curvature)
         self.begin(t_s, found.codes, found.placement)
         return found
 
     def tried(
-        self, t_s: float, loss: FrameLoss, start: tuple[BodyCodes, Placement] | None = None, evaluations: int = 0
-    ) -> FollowedFrame:
+        self, t_s: float, loss: FrameLoss, start: tuple[BodyCodes, Placement] | None = None, evaluations: int = 0,
+        curvature: Array | None = None,
+    ) -> FollowedFrame:  # fmt: skip
         """The same without going on from there, or sought from another start, to which nothing draws.
 
         Args:
-            evaluations: other than usual where not 0.
+            evaluations: other than usual where not 0. curvature: as of `step`.
         """
         if start is not None:
             (codes, placement), share = start, 0.0
@@ -178,7 +204,11 @@ class PoseFollower:
             return value, bar
 
         first = np.concatenate([before, np.zeros(6)])
-        best, _ = minimised(cost, first, evaluations or self._evaluations)
+        whole_curvature = None
+        if curvature is not None:
+            drawn = _drawn(len(first), 1.0 + still_pose, still_placement)
+            whole_curvature = curvature[size:, size:] + np.diag(drawn)
+        best, _ = minimised(cost, first, evaluations or self._evaluations, whole_curvature, self._still)
         unknowns = whole(best)
         vertices = body.vertices(unknowns)
         self.evaluations += body.evaluations

@@ -9,6 +9,8 @@ from bodystream.body import BodyDecoder
 from bodystream.errors import ConfigurationError
 from bodystream.pipelines.fit.capture import fit_capture
 from bodystream.pipelines.fit.depth import fit_depth
+from bodystream.pipelines.fit.joints2d import fit_joints2d
+from bodystream.pipelines.fit.markers import fit_markers
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 from bodystream.pipelines.fit.scan import fit_scan
 
@@ -18,6 +20,8 @@ KINDS: dict[str, Callable[[BodyDecoder, Path, FitOptions], FitReport]] = {
     "scan": fit_scan,
     "capture": fit_capture,
     "depth": fit_depth,
+    "markers": fit_markers,
+    "joints2d": fit_joints2d,
 }
 """Of targets, by the word before the colon; what each makes of a path."""
 

@@ -20,18 +20,28 @@ class FitOptions:
 
     Attributes:
         out: folder for its files. landmarks: file of landmarks, or None.
-        up: axis of a scan that is up. register: whether the body of a scan is laid on it vertex by vertex at the end.
+        up: axis that is up, None: y of a scan, and of markers the one along which people stand.
+        register: whether the body of a scan is laid on it vertex by vertex at the end.
         shape: file of an earlier fit, whose person a recording shows; None finds who it is.
-        frames: of a capture or a recording, at most so many are taken.
+        frames: of a capture, a recording or markers, at most so many are taken.
+        markers: file of places of markers by their labels, or None for the usual ones.
+        unit: of markers, whatever their file says; empty: as it says.
+        camera: "fx,fy,cx,cy" of a picture [px]. image_size: its "width,height" [px], from which a camera is guessed.
+        person: of a picture, from 1; 0 = whose joints are the most confident.
         progress: told of each frame.
     """
 
     out: Path
     landmarks: Path | None = None
     shape: Path | None = None
-    up: Up = "y"
+    up: Up | None = None
     register: bool = True
     frames: int = 60
+    markers: Path | None = None
+    unit: str = ""
+    camera: str = ""
+    image_size: str = ""
+    person: int = 0
     progress: Callable[[str], object] = lambda _: None
 
     def __post_init__(self) -> None:
@@ -49,7 +59,7 @@ class FitOptions:
         """
         if self.landmarks is not None:
             raise ConfigurationError(f"landmarks are of one scan, and {what} has many frames: leave --landmarks out")
-        if self.up != "y":
+        if self.up is not None:
             raise ConfigurationError(f"in {what} it is known which axis is up: leave --up {self.up} out")
 
 
@@ -59,8 +69,10 @@ class FitReport:
 
     Attributes:
         written: files. facts: figures by their names. notes: for a person.
+        told: the figures in words; empty: those of a scan.
     """
 
     written: list[Path]
     facts: dict[str, Any]
     notes: list[str]
+    told: str = ""

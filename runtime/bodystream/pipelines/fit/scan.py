@@ -45,7 +45,7 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
     prepare_folder(options.out, "--out")
     decoder.open_gradient()
     where = str(path)
-    turn = upright(options.up)  # it is looked at with y up, and all that is written stands as the scan does
+    turn = upright(options.up or "y")  # it is looked at with y up, and all that is written stands as the scan does
     given = read_scan(path)
     normals = None if given.normals is None else given.normals @ turn.T
     points = scan_points(Mesh(given.vertices @ turn.T, given.faces, normals), where)
