@@ -27,8 +27,10 @@ _YAWS = 24
 _SCAN_POINTS, _BODY_POINTS = 500, 700
 _FAR_M = 0.3
 _REFINED, _ROUNDS = 8, 8
-_LAID, _FOLLOWED = 4, 2
-"""Of each side so many are laid on the scan by their joints, and of the best of each so many get codes."""
+_LAID, _FINE, _FOLLOWED = 4, 2, 2
+_ROUGH_M, _FINE_M = (0.3, 0.3, 0.25, 0.2, 0.15, 0.1), (0.2, 0.15, 0.15, 0.1, 0.1, 0.08, 0.08, 0.06, 0.06)
+"""Of each side so many are laid on the scan by their joints in a few rounds, so many of each in some more, and so many
+of the best ones get codes."""
 _SIDES = 4
 """To each of which a start looks: people are hard to tell from behind, and from the side."""
 _CELL_M = 0.04
@@ -145,8 +147,10 @@ class StartPoses:
             for side in range(_SIDES):
                 mine = [found for found in tried if found.side == side][:_LAID]
                 states = (jointed.state(found.number, found.rotation, found.move, found.size) for found in mine)
-                laid = [jointed.laid(state, points, normals, landmarks) for state in states]
-                best.append(min(laid, key=lambda found: found.score_m))
+                laid = [jointed.laid(state, points, normals, reaches_m=_ROUGH_M) for state in states]
+                laid.sort(key=lambda found: found.score_m)
+                fine = [jointed.laid(one.state, points, normals, landmarks, reaches_m=_FINE_M) for one in laid[:_FINE]]
+                best.append(min(fine, key=lambda found: found.score_m))
             best.sort(key=lambda found: found.score_m)
         out = []
         for found in best[:_FOLLOWED]:
@@ -158,13 +162,15 @@ class StartPoses:
     def _tried(self, points: Array, poses: int, yaws: int) -> list[_Tried]:
         """Bodies laid on points, turned about the vertical, best first."""
         near, spread = _Nearness(points), _spread(points)
+        # A scan may have strays, which its extent is without.
+        middle = 0.5 * (np.percentile(points, (2.0, 98.0), axis=0).mean(axis=0) + points.mean(axis=0))
         out = []
         for number in range(min(poses, len(self.bodies))):
             size = float(np.clip(spread / self._spreads[number], *_SIZES))
             for turn in range(yaws):
                 rotation = turn_about(np.array([0.0, 1.0, 0.0]), turn * (2.0 * np.pi / yaws))
                 placed = size * self.bodies[number] @ rotation.T
-                move = _laid(points, placed)
+                move = middle - _middle(placed)
                 back = size * self._near[number]((points - move) @ rotation / size)
                 score = float(back.mean() + 0.5 * near(placed + move).mean())
                 out.append(_Tried(score, number, rotation, move, size, turn * _SIDES // yaws))
@@ -232,12 +238,9 @@ class _Nearness:
         return out
 
 
-def _laid(scan: Array, body: Array) -> Array:
-    """(3,) move that brings the body's extent onto the scan's."""
-    ends = [np.percentile(points, (2.0, 98.0), axis=0).mean(axis=0) for points in (scan, body)]
-    means = [points.mean(axis=0) for points in (scan, body)]
-    move = 0.5 * (ends[0] - ends[1] + means[0] - means[1])
-    return move
+def _middle(points: Array) -> Array:
+    """(3,) in the middle of the extent of points that stray nowhere, and of their mean."""
+    return 0.25 * (points.min(axis=0) + points.max(axis=0)) + 0.5 * points.mean(axis=0)
 
 
 def _score(tree: KDTree, scan: Array, body: Array) -> float:
