@@ -13,10 +13,11 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-openxr soak fuzz bench docs lint format clean system-packages web
+.PHONY: help demo chain test test-openxr soak fuzz bench docs lint format clean system-packages web
 
 help:
 	@echo "make demo    live capture of the synthetic camera, shown in a browser"
+	@echo "make chain   synthetic camera -> surface -> body -> avatar -> reposed, each step with a picture, into chain/"
 	@echo "make test    install what tests need and run the whole suite"
 	@echo "make test-openxr  the OpenXR source against a real runtime without hardware (Debian, root)"
 	@echo "make soak    the long-running tests"
@@ -30,6 +31,10 @@ help:
 
 demo: $(VENV)/.runtime
 	$(BIN)/bodystream live --source synthetic $(ARGS)
+
+# What is done already is not done again: ARGS="--out FOLDER --steps 3000", docs/chain.md.
+chain: $(VENV)/.dev
+	$(BIN)/python docs/make_chain.py $(ARGS)
 
 # A file's tests stay together, for the fixtures they share, and files are taken in their order: the last ones are short.
 PARALLEL = -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder

@@ -208,20 +208,20 @@ def sheet(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Image.Image]
     return page
 
 
-def save(picture: Image.Image, name: str) -> None:
+def save(picture: Image.Image, name: str, folder: Path = PICTURES, max_bytes: int = MAX_BYTES) -> None:
     """Write a PNG below the size limit, with a palette where full colour would exceed it."""
     data = io.BytesIO()
     picture.save(data, "PNG", optimize=True)
     print(f"{name}: {data.tell() // 1024} KiB in full colour")
-    if data.tell() > MAX_BYTES:
+    if data.tell() > max_bytes:
         data = io.BytesIO()
         reduced = picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
         reduced.save(data, "PNG", optimize=True)
-    if data.tell() > MAX_BYTES:
-        raise SystemExit(f"{name}.png would take {data.tell()} bytes, more than {MAX_BYTES}: draw it smaller")
-    PICTURES.mkdir(exist_ok=True)
-    (PICTURES / f"{name}.png").write_bytes(data.getvalue())
-    print(f"docs/pictures/{name}.png: {picture.width}x{picture.height}, {data.tell() // 1024} KiB")
+    if data.tell() > max_bytes:
+        raise SystemExit(f"{name}.png would take {data.tell()} bytes, more than {max_bytes}: draw it smaller")
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.png").write_bytes(data.getvalue())
+    print(f"{folder / name}.png: {picture.width}x{picture.height}, {data.tell() // 1024} KiB")
 
 
 def make_capture(device: wp.Device) -> None:
