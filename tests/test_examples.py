@@ -77,7 +77,7 @@ def test_drive_table(tmp_path: Path) -> None:
 
 def test_open_bundle(tmp_path: Path) -> None:
     said = run("open_bundle", cwd=tmp_path)
-    assert "person 1: a skinned-body, CC0-1.0" in said and "rig.npz:" in said and "pose 2: a pose-sampler" in said
+    assert "person 1: a skinned-body, CC0-1.0" in said and "rig.npz:" in said and "pose 3: a pose-sampler" in said
     assert "and one that is not there says: " in said and "stands on 22 joints" in said
 
 
