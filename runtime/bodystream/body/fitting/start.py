@@ -113,7 +113,8 @@ class StartPoses:
             found = self._tried(points @ turn.T, _FEW_POSES, _FEW_YAWS)[0].score
             if found < _BETTER_TURNED * usual:
                 raise InputError(
-                    f"{where}: {axis} seems to be up, and y must be: turn the scan, that of somebody who lies, too"
+                    f"{where}: {axis} seems to be up, and y must be: say --up {axis}, or turn the scan, that of "
+                    "somebody who lies, too"
                 )
 
     def best(self, scan: ScanPoints, landmarks: KnownPlaces | None = None) -> list[Start]:
