@@ -20,7 +20,9 @@ class Fit:
     """Find the body of an embedding that lies on a scan: who it is, how it stands, and a mesh of one topology.
 
     The scan is of one person, in metres, y up, standing anywhere; a mesh of any topology, with holes or not, or points.
-    A start is found among bodies in several poses, turned about the vertical; landmarks make it sure. Examples:
+    A start is found among bodies in several poses, turned about the vertical; landmarks make it sure.
+    A capture, the folder that live --out wrote, becomes a take that bodystream-train avatar --data reads. Markers with
+    the labels of Plug-in Gait or CMU have places; a person has one shape in all frames. Examples:
       bodystream fit scan.ply --out fit
       bodystream fit scan.ply --landmarks points.json --out fit --json
       bodystream fit capture:out --out fit
@@ -29,8 +31,6 @@ class Fit:
       bodystream fit markers:walk.c3d --markers places.json --unit mm --up z --out fit
       bodystream fit joints2d:pose.json --camera 1145,1144,512,515 --out fit --json
       bodystream fit joints2d:pose.json --image-size 1920,1080 --person 2 --out fit
-    A capture, the folder that live --out wrote, becomes a take that bodystream-train avatar --data reads.
-    Markers with the labels of Plug-in Gait or CMU have places; a person has one shape in all frames.
     """
 
     target: Annotated[str, tyro.conf.Positional]
