@@ -188,7 +188,7 @@ def test_a_connection_that_is_lost_is_made_anew(how: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("bodystream.sources.headset.openxr._RETRY_S", 0.01)
     first, second = FakeConnection(), FakeConnection(info=RuntimeInfo("Fake", "Fake", "LOCAL", warnings=("no floor",)))
     absent = HeadsetAbsentError("no headset")
-    source = OpenXrHeadset(rate_hz=500.0, opener=in_turn(first, absent, MissingDependencyError("a", "b", "c"), second))
+    source = OpenXrHeadset(rate_hz=20.0, opener=in_turn(first, absent, MissingDependencyError("a", "b", "c"), second))
     samples = iter(source)
     before = next(samples)
     first.lost = how == "call"
