@@ -11,7 +11,7 @@ from bodystream.body.fitting.rates import PlaceRates, place_rates
 from bodystream.body.fitting.result import FittedBody
 from bodystream.body.fitting.scan import ScanPoints, scan_points
 from bodystream.body.fitting.sequence import FollowedFrame, FrameLoss, PoseFollower, Steadiness, shared_shape
-from bodystream.body.fitting.start import Start, StartPoses
+from bodystream.body.fitting.start import Start, StartPoses, neutral_start
 from bodystream.body.fitting.surface import fit_surface
 from bodystream.body.fitting.vertices import fit_vertices
 
@@ -42,6 +42,7 @@ __all__ = [
     "fit_vertices",
     "labels_of_map",
     "landmarks_of",
+    "neutral_start",
     "place_rates",
     "scan_points",
     "shared_shape",

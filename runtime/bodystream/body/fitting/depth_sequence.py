@@ -10,10 +10,9 @@ import numpy as np
 from bodystream.body.decoder import BodyCodes, BodyDecoder
 from bodystream.body.fitting.depth import DepthLoss, DepthView
 from bodystream.body.fitting.jointed import JointedBodies
-from bodystream.body.fitting.placed import Placement
 from bodystream.body.fitting.scan import ScanPoints
 from bodystream.body.fitting.sequence import FollowedFrame, FrameLoss, PoseFollower, Steadiness, shared_shape
-from bodystream.body.fitting.start import Start, StartPoses
+from bodystream.body.fitting.start import Start, StartPoses, neutral_start
 from bodystream.errors import InputError
 from bodystream.types import Array
 
@@ -121,8 +120,9 @@ class _Fit:
         """The body of a frame out of the usual poses, looking at the camera."""
         view = self.views[number]
         scan = ScanPoints(view.points, np.zeros((0, 3), np.int32), view.chosen, None, _SPACING_M, ())
-        ahead = [start for start in self._poses.best(scan) if _looks_at_camera(start)] or self._poses.best(scan)
-        starts = [self._neutral(view), *ahead][:_TRIED]
+        usual = self._poses.best(scan)
+        ahead = [start for start in usual if _looks_at_camera(start)] or usual
+        starts = [neutral_start(self.decoder, view.points), *ahead][:_TRIED]
         best: tuple[float, FollowedFrame] | None = None
         for start in starts:
             found = self._staged(number, start, shape)
@@ -145,15 +145,6 @@ class _Fit:
                 found = follower.tried(0.0, loss, (codes, place), stage[2])
             codes, place = found.codes, found.placement
         return found
-
-    def _neutral(self, view: DepthView) -> Start:
-        """The mean body, standing where the points are, and looking at the camera."""
-        facts, turn = self.decoder.facts, np.diag([-1.0, 1.0, -1.0])
-        codes = BodyCodes(np.zeros(facts.shape, np.float32), np.zeros(facts.pose, np.float32))
-        body = self.decoder.vertices(codes.shape) @ turn.T
-        low, high = np.percentile(view.points, (1.0, 99.0), axis=0)
-        move = 0.5 * (low + high) - 0.5 * (body.min(axis=0) + body.max(axis=0))
-        return Start(codes, Placement(turn, move), np.inf)
 
     def follow(
         self, shape: Array, stage: tuple[float, float, int], first: FollowedFrame, tell: Callable[[int], object]

@@ -18,7 +18,7 @@ from bodystream.errors import InputError
 from bodystream.geometry.rotations import turn_about
 from bodystream.types import Array
 
-__all__ = ["Start", "StartPoses"]
+__all__ = ["Start", "StartPoses", "neutral_start"]
 
 _POSES, _SPREAD, _DRAWN_SEED = 40, 0.75, 0
 _SIZES = (0.7, 1.15)
@@ -65,6 +65,17 @@ class Start:
     score_m: float
 
 
+def neutral_start(decoder: BodyDecoder, points: Array) -> Start:
+    """The mean body in the neutral pose, in the middle of (N, 3) points [m], looking along +z, as who faces a camera
+    that looks along -z."""
+    turn = np.diag([-1.0, 1.0, -1.0])
+    codes = BodyCodes(np.zeros(decoder.facts.shape, np.float32), np.zeros(decoder.facts.pose, np.float32))
+    body = decoder.vertices(codes.shape) @ turn.T
+    low, high = np.percentile(points, (1.0, 99.0), axis=0)
+    move = 0.5 * (low + high) - 0.5 * (body.min(axis=0) + body.max(axis=0))
+    return Start(codes, Placement(turn, move), np.inf)
+
+
 class StartPoses:
     """Bodies in poses to begin with, made once: the mean body posed by its joints, or, of a bundle that knows none, out
     of pose codes as they are usual in the embedding, the neutral one first.
@@ -77,7 +88,6 @@ class StartPoses:
     """
 
     def __init__(self, decoder: BodyDecoder) -> None:
-        self._decoder = decoder
         self._jointed = None if decoder.skin is None else JointedBodies(decoder)
         if self._jointed is not None:
             self.bodies, self.made = self._jointed.bodies(), 1

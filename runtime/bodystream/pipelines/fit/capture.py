@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bodystream.body import BodyCodes, BodyDecoder, Person
-from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start, StartPoses, fit_surface, scan_points
+from bodystream.body import BodyDecoder, Person
+from bodystream.body.fitting import FittedBody, ScanPoints, StartPoses, fit_surface, neutral_start, scan_points
 from bodystream.errors import InputError
 from bodystream.files import atomic_path, prepare_folder
 from bodystream.pipelines.fit.following import CaptureRegistration, write_motion, write_registered
@@ -30,12 +30,7 @@ def _fit_first(decoder: BodyDecoder, surface: ScanPoints, where: str) -> FittedB
     poses = StartPoses(decoder)
     poses.check_upright(surface, where)
     usual = max(poses.best(surface), key=lambda start: float(start.placement.rotation[2] @ _AHEAD))
-    turn = np.diag([-1.0, 1.0, -1.0])
-    neutral = decoder.vertices(np.zeros(decoder.facts.shape)) @ turn
-    low, high = np.percentile(surface.points, (1.0, 99.0), axis=0)
-    move = 0.5 * (low + high) - 0.5 * (neutral.min(axis=0) + neutral.max(axis=0))
-    codes = BodyCodes(np.zeros(decoder.facts.shape, np.float32), np.zeros(decoder.facts.pose, np.float32))
-    starts = (Start(codes, Placement(turn, move), np.inf), usual)
+    starts = (neutral_start(decoder, surface.points), usual)
     found = [fit_surface(decoder, surface, start=start, where=where) for start in starts]
     return min(found, key=lambda one: one.point_to_mesh_mean_m)
 
