@@ -31,7 +31,7 @@ def test_a_run_becomes_an_avatar(
     save_take(tmp_path / "take", ball_take(), ball_truth())
     run, take = str(tmp_path / "run"), str(tmp_path / "take")
     settings = ["--steps", "2", "--batch", "1", "--points", "40", "--samples", "200", "--threads", "1"]
-    assert train(["avatar", "--data", take, "--out", run, *settings, "--stick-steps", "60"]) == 0
+    assert train(["avatar", "--data", take, "--out", run, *settings, "--start", "sticks", "--start-steps", "60"]) == 0
     out = tmp_path / "avatars" / "me"
     capsys.readouterr()
     arguments = ["avatar", "--checkpoint", run, "--data", take, "--out", str(out), "--spacing-m", "0.06", "--json"]

@@ -140,7 +140,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("avatar")
     save_take(folder / "take", ball_take(), ball_truth())
     settings = ["--steps", "4", "--batch", "2", "--points", "80", "--samples", "400", "--threads", "1"]
-    settings += ["--stick-steps", "3"]
+    settings += ["--start", "sticks", "--start-steps", "3"]
     for name in ("ins", "snarf"):
         arguments = ["avatar", "--data", str(folder / "take"), "--out", str(folder / "run"), "--net", name, *settings]
         assert main(arguments) == 0

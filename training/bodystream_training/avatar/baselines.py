@@ -8,7 +8,7 @@ from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["SkinnedScan", "average_scan", "first_scan"]
+__all__ = ["SkinnedScan", "average_scan", "canonical_scans", "first_scan"]
 
 
 class SkinnedScan:
@@ -47,6 +47,21 @@ def average_scan(take: AvatarTake) -> SkinnedScan:
     """
     weights, faces = _shared(take)
     return SkinnedScan(np.mean([_canonical(frame, weights) for frame in take.split("train")], 0), weights, faces)
+
+
+def canonical_scans(take: AvatarTake, most: int) -> tuple[list[Array], Array, Array]:
+    """At most so many frames that are trained on, evenly over them, each with its skinning undone.
+
+    Returns:
+        (V, 3) float64 [m] of each, (V, B) weights and (F, 3) faces of all.
+
+    Raises:
+        InputError: as of `first_scan`.
+    """
+    weights, faces = _shared(take)
+    frames = take.split("train")
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
+    return [_canonical(frames[number], weights) for number in chosen], weights, faces
 
 
 def _shared(take: AvatarTake) -> tuple[Array, Array]:

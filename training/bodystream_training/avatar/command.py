@@ -14,6 +14,9 @@ from bodystream_training.options import DeviceOptions
 
 __all__ = ["TrainAvatar"]
 
+_START_STEPS = {"scans": 1500, "sticks": 300}
+_PLACES = 400_000  # of the canonical space, that a start from scans is shown
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainAvatar(DeviceOptions):
@@ -59,8 +62,13 @@ class TrainAvatar(DeviceOptions):
     samples: int = 40_000
     """Points that are drawn about each frame, half of them near the surface; the paper draws 200,000."""
 
-    stick_steps: int = 300
-    """Quick steps before the first one, towards a figure of sticks; 0 = none, as the paper."""
+    start: Annotated[Literal["scans", "sticks"] | None, tyro.conf.arg(help_behavior_hint="")] = None
+    """Begin with the average of a few scans, which the take's skinning weights bring back, or with a figure of sticks;
+    default: scans where the take has such weights, or else sticks."""
+
+    start_steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Quick steps towards that before the first one; 0 = none, as the paper; default: 1,500 for scans, 300 for
+    sticks."""
 
     learning_rate: float = 1e-3
     """Of Adam, at its highest; the PINs have a tenth of it."""
@@ -83,6 +91,7 @@ class TrainAvatar(DeviceOptions):
 
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress
+        from bodystream_training.avatar.beginning import first_shape
         from bodystream_training.avatar.data.open_take import open_take
         from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.examples import examples_of
@@ -97,22 +106,27 @@ class TrainAvatar(DeviceOptions):
         prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        config = AvatarTrainConfig(
-            steps=self.steps,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            seed=self.seed,
-            points=self.points,
-            stick_steps=self.stick_steps,
-        )
         sampling = SamplingConfig(self.samples // 2, self.samples - self.samples // 2, seed=self.seed)
         console = Console(stderr=True, highlight=False, quiet=not leads_here())
         fabric = open_fabric(self)
         fabric.launch()
+        path = self.out / f"{self.net}.safetensors"
+        begun = path.is_file()
         with quiet_warp():
             take = open_take(self.data)
             for note in take.notes:
                 console.print(f"note: {note}", markup=False, soft_wrap=True)
+            start = self.start or ("sticks" if take.skin_weights is None or take.faces is None else "scans")
+            config = AvatarTrainConfig(
+                steps=self.steps,
+                batch=self.batch,
+                learning_rate=self.learning_rate,
+                seed=self.seed,
+                points=self.points,
+                start=start,
+                start_steps=_START_STEPS[start] if self.start_steps is None else self.start_steps,
+            )
+            first = first_shape(take, _PLACES, self.seed) if start == "scans" and not begun else None
             with counted_progress("points about each frame", len(take.frames), console) as advance:
                 done = iter(range(1, len(take.frames) + 1))
                 examples = examples_of(take, sampling, self.out / "points", on_frame=lambda: advance(next(done), ""))
@@ -120,14 +134,18 @@ class TrainAvatar(DeviceOptions):
             f"{len(examples.frames)} frames to train on, {len(examples.validation)} of other motions to judge by",
             soft_wrap=True,
         )
-        trainer = Trainer(
-            lambda _: AvatarTask(config, network_config(self.net, self.omega), examples),
-            self.out / f"{self.net}.safetensors",
-            config,
-            fabric=fabric,
-            tensorboard=self.tensorboard,
-            end_at=self.end_at,
-        )
+        with counted_progress(f"start from {start}", config.start_steps, console) as advance:
+            trainer = Trainer(
+                lambda _: AvatarTask(
+                    config, network_config(self.net, self.omega), examples, first, begun=begun,
+                    on_start=lambda step: advance(step, ""),
+                ),
+                path,
+                config,
+                fabric=fabric,
+                tensorboard=self.tensorboard,
+                end_at=self.end_at,
+            )  # fmt: skip
         with counted_progress(self.net, trainer.steps, console, done=trainer.step) as advance:
             finished = trainer.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.4f}"))
         if not fabric.is_global_zero:

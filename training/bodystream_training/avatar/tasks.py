@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bodystream_training.avatar.batches import AvatarBatch, AvatarExamples
+from bodystream_training.avatar.beginning import FirstShape, shape_terms
 from bodystream_training.avatar.losses import iou, logits_of, prior_terms, skinning_terms, stick_terms
 from bodystream_training.avatar.model import Ins, InsConfig
 from bodystream_training.loop import LoopConfig
 from bodystream_training.task import Task
 
 __all__ = ["AvatarTask", "AvatarTrainConfig"]
+
+_START_POINTS = 4000
 
 
 @dataclass(frozen=True)
@@ -23,18 +27,22 @@ class AvatarTrainConfig(LoopConfig):
 
     Attributes:
         points: of each frame and step.
-        pin_rate: learning rate of the PINs as a share of the others' (table 4: 1e-4 and 1e-3).
+        pin_rate: learning rate of the PINs as a share of the others' (table 4: 1e-4 and 1e-3), and of the skinning
+            weights after a start from scans.
         prior_share: of the training in which the auxiliary losses count; the paper's first epoch of 250 is too short
             for few steps.
-        settle_share: of the training in which the PINs rest, so that they do not do what the skinning can.
-        stick_steps: quick steps before the first one, towards a figure of sticks; 0 = none, as the paper.
+        settle_share: of the training in which the PINs rest, so that they do not do what the skinning can. After a
+            start from scans, which know the skinning, neither counts.
+        start: from the average of some scans, or from a figure of sticks. start_steps: quick steps towards it, before
+            the first one; 0 = none, as the paper.
     """
 
     points: int = 2000
     pin_rate: float = 0.1
     prior_share: float = 0.05
     settle_share: float = 0.1
-    stick_steps: int = 300
+    start: Literal["scans", "sticks"] = "sticks"
+    start_steps: int = 300
 
 
 class AvatarTask(Task):
@@ -42,25 +50,52 @@ class AvatarTask(Task):
 
     max_gradient_norm = 4.0  # table 4
 
-    def __init__(self, config: AvatarTrainConfig, network: InsConfig, examples: AvatarExamples) -> None:
+    def __init__(
+        self,
+        config: AvatarTrainConfig,
+        network: InsConfig,
+        examples: AvatarExamples,
+        first: FirstShape | None = None,
+        *,
+        begun: bool = False,
+        on_start: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            first: what a start from scans goes towards.
+            begun: a checkpoint is there to go on from, so that no start is needed.
+            on_start: told the steps of the start that are done.
+        """
         super().__init__(Ins(network))
         self.config, self.network, self.examples = config, network, examples
         self.joints: Tensor
         self.register_buffer("joints", torch.from_numpy(examples.joints).float(), persistent=False)
         self._priors = torch.Generator().manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed + 1)
-        self._begin(config.stick_steps)
+        if not begun:
+            self._begin(first, on_start)
         self._validation = examples.held_out(4000, generator)
 
-    def _begin(self, steps: int) -> None:
+    def _begin(self, first: FirstShape | None, on_start: Callable[[int], None]) -> None:
         model, generator = self.model, torch.Generator().manual_seed(self.config.seed + 2)
         assert isinstance(model, Ins)
+        assert (first is None) == (self.config.start == "sticks")
+        steps = self.config.start_steps
         optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-        for _ in range(steps):
-            terms = stick_terms(model, self.joints, self.examples.parents, 1000, generator)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+        known = None if first is None else [torch.from_numpy(x) for x in (first.points, first.inside, first.weights)]
+        for step in range(steps):
+            if known is None:
+                terms = stick_terms(model, self.joints, self.examples.parents, 1000, generator)
+            else:
+                pick = torch.randint(len(known[0]), (_START_POINTS,), generator=generator)
+                terms = shape_terms(model, *(x[pick] for x in known))
             optimiser.zero_grad()
             torch.stack(list(terms.values())).sum().backward()
             optimiser.step()
+            if known is not None:
+                falling.step()
+            on_start(step + 1)
 
     def terms(self, batch: AvatarBatch, progress: float) -> dict[str, Tensor]:
         model = self.model
@@ -68,12 +103,13 @@ class AvatarTask(Task):
         # Points in metres have to be exact to fractions of a millimetre all the way: nothing here may have 16 bits.
         with torch.autocast(batch.points.device.type, enabled=False):
             terms = skinning_terms(model, batch, pins=self._pins(progress), joints=self.joints)
-            if progress < self.config.prior_share:
+            if self.config.start == "sticks" and progress < self.config.prior_share:
                 terms |= prior_terms(model, self.joints, self.examples.parents, self._priors)
         return {"total": torch.stack(list(terms.values())).sum(), "occupancy": terms["occupancy"]}
 
     def _pins(self, progress: float) -> bool:
-        return progress >= self.config.settle_share or self.network.posed_occupancy or not self.network.skinning
+        settled = self.config.start == "scans" or progress >= self.config.settle_share
+        return settled or self.network.posed_occupancy or not self.network.skinning
 
     def count(self) -> int:
         return len(self.examples.frames)
@@ -97,7 +133,11 @@ class AvatarTask(Task):
     def optimiser(self, learning_rate: float, fused: bool) -> torch.optim.Optimizer:
         model = self.model
         assert isinstance(model, Ins)
-        pins = [p for pin in (model.deformed, model.canonical) if pin is not None for p in pin.parameters()]
+        slow: list[nn.Module | None] = [model.deformed, model.canonical]
+        if self.config.start == "scans":
+            # They begin as a body's. Occupancies do not feel it where points slide along the surface.
+            slow.append(model.weights)
+        pins = [p for part in slow if part is not None for p in part.parameters()]
         held = {id(p) for p in pins}
         rest = [p for p in model.parameters() if id(p) not in held]
         groups: list[dict[str, Any]] = [{"params": rest, "lr": learning_rate}]
