@@ -185,12 +185,18 @@ def test_calibration_is_led_from_the_page(browser: Any) -> None:
         height = re.compile(r"1\.6\d m above the floor")
         wait_for(lambda: height.search(shown(browser, "calibration-text")), "the height", WAIT_S)
         assert "Stand upright" in shown(browser, "calibration-title")
+        browser.find_element("id", "calibration-floor").click()
+        assert wait_for(lambda: stream.of("calibrate"), "the floor") == [{"type": "calibrate", "pose": "floor"}]
+        wait_for(lambda: "on the floor" in shown(browser, "calibration-title"), "what to do")
+        assert not browser.find_element("id", "calibration-floor").is_displayed()
+        stream.send(status(calibration={"state": "done", "lines": ["the floor is 3 cm above"], "floor_m": 0.03}))
+        wait_for(lambda: shown(browser, "calibration-text").startswith("The floor is 3 cm above. Your"), "it", WAIT_S)
         stream.repeated = lambda: body_at(0.0)
         wait_for(lambda: "right hand" in shown(browser, "calibration-title"), "the second step", WAIT_S)
         stream.repeated = lambda: body_at(0.0, right_up=True)
         wait_for(lambda: "both arms" in shown(browser, "calibration-title"), "the third step", WAIT_S)
-        assert not stream.of("calibrate")
-        asked = wait_for(lambda: stream.of("calibrate"), "that it is measured", WAIT_S)
+        assert len(stream.of("calibrate")) == 1
+        asked = wait_for(lambda: stream.of("calibrate")[1:], "that it is measured", WAIT_S)
         assert asked == [{"type": "calibrate", "pose": "T"}]
         stream.send(status(calibration={"state": "done", "lines": ["stature 1.78 m"]}))
         wait_for(lambda: "1.78 m" in shown(browser, "calibration-text"), "the result", WAIT_S)

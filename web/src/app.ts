@@ -74,7 +74,7 @@ export class App {
       record: (on) => this.link.send({ type: "record", on }),
       calibrate: () => this.calibrator.begin(),
     });
-    const card = new CalibrationCard(() => this.calibrator.next(), () => this.calibrator.end());
+    const card = new CalibrationCard(() => this.calibrator.next(), () => this.calibrator.floor(), () => this.calibrator.end());
     this.calibrator = new Calibrator((pose) => this.link.send({ type: "calibrate", pose }), (shown) => {
       card.show(shown);
       this.#immersive.showCalibration(shown);
@@ -104,7 +104,7 @@ export class App {
   /** Once per frame of the display, or of the headset, which then gives its own. */
   frame(t_ms: number, frame: XRFrame | undefined): void {
     const read = frame ? this.#immersive.frame(frame) : null;
-    if (read) this.calibrator.sample({ head: height(read.head), left: height(read.left), right: height(read.right) });
+    if (read) this.calibrator.sampleRaw({ head: height(read.head), left: height(read.left), right: height(read.right) });
     this.calibrator.update();
     if (!this.stage.renderer.xr.isPresenting) {
       this.#framing.update();

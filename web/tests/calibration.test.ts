@@ -53,7 +53,7 @@ test("who does not stand still, sits, or whose floor is wrong stays at the first
   const played = new Played();
   for (let i = 0; i < 40; i++) played.hold({ ...STANDING, head: 1.62 + 0.05 * (i % 2) }, 0.1);
   assert.equal(played.shown.step, "1 of 3");
-  assert.match(played.hold({ ...STANDING, head: 0.8 }, 3).shown.text, /stand up, or set the floor/);
+  assert.match(played.hold({ ...STANDING, head: 0.8 }, 3).shown.text, /stand up, or measure the floor/);
   assert.match(played.hold({ ...STANDING, head: 2.6 }, 3).shown.text, /too high/);
   assert.match(played.hold({ ...STANDING, head: null }, 3).shown.text, /not tracked/);
   assert.equal(played.hold({ ...STANDING, head: NaN }, 3).shown.step, "1 of 3");
@@ -97,4 +97,38 @@ test("checks can be skipped, and a failure tried again", () => {
   played.hold(STANDING, 25);
   assert.match(played.shown.text, /did not answer/);
   assert.deepEqual(played.asked, ["T", "T"]);
+});
+
+test("the floor is measured where it looks wrong, and the way goes on from there", () => {
+  const played = new Played();
+  played.hold({ ...STANDING, head: 0.8 }, 1);
+  assert.equal(played.shown.floor, "Measure the floor");
+  played.calibration.floor(played.now);
+  assert.deepEqual(played.asked, ["floor"]);
+  assert.equal(played.shown.pose, "floor");
+  assert.equal(played.shown.floor, null);
+  played.hold({ ...STANDING, head: 0.8, right: 0.05 }, 2);
+  played.calibration.told(played.now, { state: "measuring", lines: [] });
+  assert.equal(played.shown.pose, "floor");
+  played.calibration.told(played.now, { state: "done", lines: ["the floor is 10 cm below where the headset has it"], floor_m: -0.1 });
+  assert.match(played.hold(STANDING, 0.5).shown.text, /^The floor is 10 cm below where the headset has it\. Your eyes are 1\.62 m/);
+  played.hold(STANDING, 2);
+  assert.equal(played.shown.step, "2 of 3");
+  played.calibration.floor(played.now); // not asked for any more
+  assert.deepEqual(played.asked, ["floor"]);
+});
+
+test("a floor that is not found, or not wanted after all, leads back", () => {
+  const missed = new Played();
+  missed.calibration.floor(missed.now);
+  missed.calibration.told(missed.now, { state: "failed", lines: ["the floor was not measured: no hand lay still on it"] });
+  assert.match(missed.hold(STANDING, 0.1).shown.text, /The floor was not measured/);
+  assert.equal(missed.shown.floor, "Measure the floor");
+  const back = new Played();
+  back.calibration.floor(back.now);
+  back.calibration.next(back.now);
+  assert.equal(back.shown.pose, "stand");
+  const silent = new Played();
+  silent.calibration.floor(silent.now);
+  assert.match(silent.hold(STANDING, 26).shown.text, /did not answer/);
 });

@@ -289,9 +289,10 @@ def _controls(
     def calibrate(message: Any) -> str:
         if drive is None:
             raise InputError("nobody is measured: there is no headset")
-        measuring.begin()
-        drive.calibrate(message.pose)
-        return "measuring: stand upright for two seconds"
+        driven, floor = drive, message.pose == "floor"
+        measuring.begin(floor_alone=floor, floor_m=lambda: driven.floor_m)
+        driven.calibrate(message.pose)
+        return f"measuring: {'lay a hand on the floor' if floor else 'stand upright for two seconds'}"
 
     def reset(_: Any) -> str:
         for session in sessions:

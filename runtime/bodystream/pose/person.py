@@ -16,6 +16,8 @@ from bodystream.pose.observation import JointTargets
 __all__ = ["CalibrationPose", "Person", "StatureEstimator"]
 
 CalibrationPose = Literal["floor", "auto", "T", "I"]
+FLOOR_FOUND, FLOOR_MISSED = "the floor is ", "the floor was not measured"
+"""How the notes begin that tell how a measurement of the floor ended."""
 """What is measured: the floor, by a hand that is laid on it, or a person in a pose."""
 
 _GUESS_EVERY = 90
@@ -209,12 +211,12 @@ class Person:
             self.forget_heights()
             side = "below" if found_m < 0.0 else "above"
             self._notes.append(
-                f"the floor is {100 * abs(found_m):.0f} cm {side} where the headset has it; heights are above the real "
+                f"{FLOOR_FOUND}{100 * abs(found_m):.0f} cm {side} where the headset has it; heights are above the real "
                 f"one from now on (--floor {self.floor_m:.2f} says so from the start)"
             )
         elif floor.given_up:
             self._notes.append(
-                f"the floor was not measured: no hand lay still on it for {floor.config.hold_s:g} s within "
+                f"{FLOOR_MISSED}: no hand lay still on it for {floor.config.hold_s:g} s within "
                 f"{floor.config.patience_s:g} s; lay a controller, or the hand itself, on the floor, where the headset "
                 "sees it"
             )

@@ -22,7 +22,7 @@ export interface Status {
   readonly body: StreamStatus | null;
   readonly surface: StreamStatus | null;
   readonly recording: { readonly on: boolean; readonly file: string; readonly seconds: number } | null;
-  readonly calibration: { readonly state: "measuring" | "done" | "failed"; readonly lines: readonly string[] } | null;
+  readonly calibration: { readonly state: "measuring" | "done" | "failed"; readonly lines: readonly string[]; readonly floor_m?: number } | null;
   readonly clients: number;
   readonly warnings: readonly string[];
   readonly clock: { readonly offset_ms: number; readonly error_ms: number } | null;
@@ -38,7 +38,7 @@ export type Request =
   | { type: "subscribe"; body?: boolean; surface?: boolean; graph?: boolean; whole?: boolean; rate_hz?: number }
   | { type: "pong"; id: number; t_ms: number }
   | { type: "record"; on: boolean }
-  | { type: "calibrate"; pose: "auto" | "T" | "I" }
+  | { type: "calibrate"; pose: "auto" | "T" | "I" | "floor" }
   | { type: "reset" };
 
 /** The JSON object that a message of text is. */

@@ -12,10 +12,12 @@ export class CalibrationCard {
   readonly #title = element("calibration-title", HTMLElement);
   readonly #text = element("calibration-text", HTMLElement);
   readonly #next = element("calibration-next", HTMLButtonElement);
+  readonly #floor = element("calibration-floor", HTMLButtonElement);
   #drawn = "";
 
-  constructor(next: () => void, close: () => void) {
+  constructor(next: () => void, floor: () => void, close: () => void) {
     this.#next.onclick = next;
+    this.#floor.onclick = floor;
     element("calibration-close", HTMLButtonElement).onclick = close;
     this.#card.onkeydown = (event) => {
       if (event.key === "Escape") close();
@@ -33,6 +35,8 @@ export class CalibrationCard {
     setText(this.#count, String(shown.countdown ?? ""));
     this.#next.hidden = shown.next === null;
     if (shown.next) setText(this.#next, shown.next);
+    this.#floor.hidden = shown.floor === null;
+    if (shown.floor) setText(this.#floor, shown.floor);
     this.#draw(shown.pose);
     if (opened) element("calibration-close", HTMLButtonElement).focus({ preventScroll: true });
   }

@@ -1,4 +1,5 @@
-// Measuring a person, step by step: height, sides, then the pose that the server measures in. Neither a clock nor a
+// Measuring a person, step by step: height (and, where it looks wrong, the floor), sides, then the pose that the server
+// measures in. Neither a clock nor a
 // screen of its own, so that a page shows it on a desk and in a headset alike, and a test plays it.
 import { sentence } from "../ui/text.ts";
 import type { Pose } from "./figure.ts";
@@ -14,7 +15,11 @@ export interface Heights {
 export interface Measured {
   readonly state: "measuring" | "done" | "failed";
   readonly lines: readonly string[];
+  readonly floor_m?: number; // of the floor above what the headset calls 0
 }
+
+/** What the server may be asked to measure. */
+export type Asked = "T" | "floor";
 
 export interface Shown {
   readonly step: string; // "1 of 3"
@@ -23,10 +28,11 @@ export interface Shown {
   readonly pose: Pose;
   readonly countdown: number | null; // seconds
   readonly next: string | null; // label of the button that goes on, null where it goes on by itself
+  readonly floor: string | null; // label of the button that measures the floor
   readonly over: boolean;
 }
 
-type Step = "height" | "sides" | "pose" | "measuring" | "done" | "failed";
+type Step = "height" | "floor" | "sides" | "pose" | "measuring" | "done" | "failed";
 
 const STILL_MS = 1500;
 const STILL_M = 0.03;
@@ -34,6 +40,7 @@ const RAISED_MS = 700;
 const GAP_MS = 300;
 const COUNTDOWN_MS = 5000;
 const ANSWER_MS = 15_000;
+const FLOOR_MS = 25_000; // the server gives somebody 20 seconds to lay a hand down
 const LOWEST_HEAD_M = 1.0; // eyes of somebody who stands; of a small child they are lower
 const HIGHEST_HEAD_M = 2.2;
 const ABOVE_M = 0.02;
@@ -48,10 +55,11 @@ export class Calibration {
   #heights: Heights = { head: null, left: null, right: null };
   #swapped = false;
   #lines: readonly string[] = [];
-  readonly #ask: (pose: "T") => void;
+  #ofFloor = ""; // what was found out about it
+  readonly #ask: (pose: Asked) => void;
 
-  /** @param ask asks the server to measure, once the countdown is over */
-  constructor(now_ms: number, ask: (pose: "T") => void) {
+  /** @param ask asks the server to measure: the floor when that is wanted, the person once the countdown is over */
+  constructor(now_ms: number, ask: (pose: Asked) => void) {
     this.#since_ms = now_ms;
     this.#ask = ask;
   }
@@ -75,12 +83,20 @@ export class Calibration {
     } else if (this.#step === "measuring" && passed_ms > ANSWER_MS) {
       this.#lines = ["The computer did not answer. Is the headset's page still connected?"];
       this.#go("failed", now_ms);
+    } else if (this.#step === "floor" && passed_ms > FLOOR_MS) {
+      this.#ofFloor = "The computer did not answer about the floor.";
+      this.#go("height", now_ms);
     }
   }
 
   /** The server told how it went. */
   told(now_ms: number, { state, lines }: Measured): void {
-    if (this.#step !== "measuring" || state === "measuring") return;
+    if (state === "measuring") return;
+    if (this.#step === "floor") {
+      this.#ofFloor = `${said(lines)}.`;
+      return this.#go("height", now_ms);
+    }
+    if (this.#step !== "measuring") return;
     this.#lines = lines;
     this.#go(state, now_ms);
   }
@@ -88,15 +104,28 @@ export class Calibration {
   /** The button: skip a check, try again, or nothing where it goes on by itself. */
   next(now_ms: number): void {
     if (this.#step === "height") this.#go("sides", now_ms);
+    else if (this.#step === "floor") this.#go("height", now_ms);
     else if (this.#step === "sides") this.#go("pose", now_ms);
     else if (this.#step === "failed") this.#go("pose", now_ms);
   }
 
+  /** The other button: measure how high the floor is. */
+  floor(now_ms: number): void {
+    if (this.#step !== "height") return;
+    this.#go("floor", now_ms);
+    this.#ask("floor");
+  }
+
   shown(now_ms: number): Shown {
-    const base = { countdown: null, next: null, over: false } as const;
+    const base = { countdown: null, next: null, floor: null, over: false } as const;
     switch (this.#step) {
       case "height":
-        return { ...base, step: "1 of 3", title: "Stand upright and look ahead", text: this.#heightText(), pose: "stand", next: "Go on" };
+        return { ...base, step: "1 of 3", title: "Stand upright and look ahead", text: this.#heightText(), pose: "stand", next: "Go on", floor: "Measure the floor" };
+      case "floor":
+        return {
+          ...base, step: "1 of 3", title: "Lay one hand on the floor", text: "Or the controller in it, where the headset sees it. Hold it still for a second.",
+          pose: "floor", next: "Back",
+        };
       case "sides":
         return { ...base, step: "2 of 3", title: "Raise your right hand above your head", text: this.#sidesText(), pose: "raise", next: "Go on" };
       case "pose":
@@ -113,9 +142,8 @@ export class Calibration {
     }
   }
 
-  /** What the server said, as sentences. */
   #told(): string {
-    return this.#lines.map((line) => sentence(line.replace(/^calibration: /, ""))).join(". ");
+    return said(this.#lines);
   }
 
   #go(step: Step, now_ms: number): void {
@@ -153,9 +181,9 @@ export class Calibration {
   #heightText(): string {
     const { head } = this.#heights;
     if (head === null) return "The headset is not tracked yet.";
-    const eyes = `Your eyes are ${head.toFixed(2)} m above the floor.`;
-    if (head < LOWEST_HEAD_M) return `${eyes} That is low for somebody who stands: stand up, or set the floor in the headset's boundary settings.`;
-    if (head > HIGHEST_HEAD_M) return `${eyes} That is too high: set the floor in the headset's boundary settings.`;
+    const eyes = `${this.#ofFloor} Your eyes are ${head.toFixed(2)} m above the floor.`.trimStart();
+    if (head < LOWEST_HEAD_M) return `${eyes} That is low for somebody who stands: stand up, or measure the floor.`;
+    if (head > HIGHEST_HEAD_M) return `${eyes} That is too high: measure the floor, or set it in the headset's boundary settings.`;
     return `${eyes} Stay so for a moment.`;
   }
 
@@ -166,4 +194,9 @@ export class Calibration {
     if (left === null || right === null) return `The ${left === null ? "left" : "right"} hand is not tracked: hold it where the headset sees it.`;
     return "This tells left from right.";
   }
+}
+
+/** What the server said, as sentences. */
+function said(lines: readonly string[]): string {
+  return lines.map((line) => sentence(line.replace(/^calibration: /, ""))).join(". ");
 }

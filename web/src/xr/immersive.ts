@@ -163,6 +163,8 @@ export class Immersive {
         return this.#app.calibrator.begin();
       case "next":
         return this.#app.calibrator.next();
+      case "floor":
+        return this.#app.calibrator.floor();
       case "close":
         return this.#app.calibrator.end();
       case "record":
@@ -179,6 +181,7 @@ export class Immersive {
     const shown = this.#calibration;
     if (shown) {
       const buttons = [{ id: "close", label: shown.over ? "Close" : "Cancel", primary: false }];
+      if (shown.floor) buttons.unshift({ id: "floor", label: shown.floor, primary: false });
       if (shown.next) buttons.unshift({ id: "next", label: shown.next, primary: true });
       return { eyebrow: `Calibration, ${shown.step}`, title: shown.title, text: shown.text, picture: shown.pose, countdown: shown.countdown, buttons };
     }

@@ -210,6 +210,11 @@ class DriveSession(Session[HeadsetSample, DriveResult]):
             self._refuse_closed()
             self._driver.person.measure(*poses)
 
+    @property
+    def floor_m(self) -> float:
+        """Height of the floor above what the headset calls 0 [m], as it was given or measured."""
+        return self._driver.person.floor_m
+
     def _calibrated(self, found: Calibration) -> None:
         self._notifier.note(self._on_calibrated, found, "on_calibrated")
 

@@ -43,9 +43,9 @@ class Record(msgspec.Struct, frozen=True, tag="record"):
 
 
 class Calibrate(msgspec.Struct, frozen=True, tag="calibrate"):
-    """Measure the person."""
+    """Measure the person, or how high the floor is."""
 
-    pose: Literal["auto", "T", "I"] = "auto"
+    pose: Literal["auto", "T", "I", "floor"] = "auto"
 
 
 class Reset(msgspec.Struct, frozen=True, tag="reset"):
