@@ -134,13 +134,15 @@ def test_a_capture_is_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.Monke
         def check_upright(self, surface: ScanPoints, where: str) -> None:
             assert np.ptp(surface.points, axis=0).argmax() == 1
 
-        def best(self, surface: ScanPoints) -> list[Start]:
-            ways = (np.eye(3), np.diag([-1.0, 1.0, -1.0]))
-            return [Start(self.codes, Placement(way, np.zeros(3)), 0.0) for way in ways]
+        def best(self, surface: ScanPoints, *, facing: Array) -> list[Start]:
+            np.testing.assert_array_equal(facing, (0.0, 0.0, 1.0))
+            return [Start(self.codes, Placement(np.diag([-1.0, 1.0, -1.0]), np.zeros(3)), 0.0)] * 2
 
     def fitted(decoder: object, surface: ScanPoints, *, start: Start, where: str) -> FittedBody:
         begun.append(start)
         assert where == f"{tmp_path / 'out'}, first frame"
+        if len(begun) == 3:
+            raise InputError("no body lies on it from there")
         off = np.full(5, 0.01 + 0.01 * len(begun))
         return FittedBody(start.codes, start.placement, truth[0] + 0.01 * len(begun), off, 1, 0.0)
 
@@ -150,7 +152,7 @@ def test_a_capture_is_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.Monke
     options = fit.FitOptions(tmp_path / "fit", frames=2, progress=said.append)
     decoder = cast(BodyDecoder, _Decoder(shipped_skin()))
     report = fit.fit_target(decoder, f"capture:{tmp_path / 'out'}", options)
-    assert len(begun) == 2, "from the neutral pose, and from the usual one that looks at the camera"
+    assert len(begun) == 3, "from the neutral pose, and from usual ones that look at the camera"
     assert not begun[0].codes.pose.any() and begun[1].codes.pose.all()
     for start in begun:
         assert start.placement.rotation[2] @ (0.0, 0.0, -1.0) > 0.99

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class JointState:
     size: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BonePoints:
     """Points of a skin.
 
@@ -49,9 +50,18 @@ class BonePoints:
     seen: Array
     weights: Array
 
+    @cached_property
+    def features(self) -> Array:
+        """(N, 88) what a point is in the world is linear in: places as the joints see them times weights, and these."""
+        weighted = self.weights[:, :, None] * self.seen
+        return np.concatenate([weighted.reshape(len(weighted), -1), self.weights], axis=1)
+
     def taken(self, chosen: Array) -> BonePoints:
         """Some of them."""
-        return BonePoints(self.seen[chosen], self.weights[chosen])
+        out = BonePoints(self.seen[chosen], self.weights[chosen])
+        if "features" in self.__dict__:  # what was made is not made again
+            out.__dict__["features"] = self.features[chosen]
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +103,19 @@ class Posing:
     def moved(self, points: BonePoints, state: JointState) -> Array:
         """(N, 3) points in the world [m]."""
         turns, places = self.kinematics(state)
-        linear = state.size * np.einsum("nb,bij,nbj->ni", points.weights, turns, points.seen, optimize=True)
-        return linear + points.weights @ places
+        bones = state.size * turns.transpose(0, 2, 1)
+        return points.features @ np.concatenate([bones.reshape(-1, 3), places])
+
+    def _carry(self, turns: Array, places: Array) -> Array:
+        """(88, 66) by which `BonePoints.features` become ways from each joint of what it carries [m].
+
+        Args:
+            turns: (22, 3, 3) times the size. places: (22, 3) [m].
+        """
+        bones = len(JOINTS)
+        turned = np.einsum("jb,bik->bkji", self._below, turns).reshape(3 * bones, 3 * bones)
+        away = self._below.T[:, :, None] * (places[:, None] - places[None])
+        return np.concatenate([turned, away.reshape(bones, 3 * bones)])
 
     def step(
         self, state: JointState, pulls: Sequence[Pull], drawn_to: Array, strength: float, sized: bool = False
@@ -110,28 +131,23 @@ class Posing:
         unknown = count + 3 + sized
         normal, right = np.zeros((unknown, unknown)), np.zeros(unknown)
         turns, places = self.kinematics(state)
+        carry = self._carry(state.size * turns, places)
         for pull in pulls:
-            shares = pull.points.weights[..., None] * (
-                state.size * np.einsum("bij,nbj->nbi", turns, pull.points.seen) + places
-            )
-            moved = shares.sum(axis=1)
-            carried = np.einsum("jb,nbi->nji", self._below, shares, optimize=True)
-            carried -= np.einsum("jb,nb->nj", self._below, pull.points.weights)[..., None] * places
-            jacobian = np.zeros((len(moved), 3, unknown))
-            jacobian[:, :, :count] = -skew(carried).transpose(0, 2, 1, 3).reshape(len(moved), 3, count)
-            jacobian[:, :, count : count + 3] = np.eye(3)
-            if sized:
-                jacobian[:, :, -1] = (moved - state.root) / state.size
+            # Of each point the way from each joint of what that joint carries, by which a turn of it moves the point.
+            carried = pull.points.features @ carry  # (N, 66)
+            moved = carried[:, :3] + places[0]  # the pelvis carries all
             off = pull.target - moved
-            if pull.normals is not None:
-                jacobian = np.einsum("ni,niu->nu", pull.normals, jacobian)[:, None]
-                off = np.vecdot(pull.normals, off)[:, None]
-            influence = 1.0 / np.sqrt(1.0 + (off**2).sum(axis=1) / self._huber_m**2)
+            along = off if pull.normals is None else np.vecdot(pull.normals, off)[:, None]
+            weight = 1.0 / np.sqrt(1.0 + np.vecdot(along, along) / self._huber_m**2)
             if pull.weight is not None:
-                influence = influence * pull.weight
-            flat = (jacobian * influence[:, None, None]).reshape(-1, unknown)
-            normal += flat.T @ jacobian.reshape(-1, unknown)
-            right += flat.T @ off.reshape(-1)
+                weight *= pull.weight
+            grown = (moved - state.root) / state.size
+            if pull.normals is None:
+                pulled, wanted = _whole(carried, grown if sized else None, off, weight)
+            else:
+                pulled, wanted = _planes(carried, grown if sized else None, along[:, 0], pull.normals, weight)
+            normal += pulled
+            right += wanted
         stiff = strength * self._huber_m**2 * sum(len(pull.target) for pull in pulls) / len(JOINTS)
         above = np.stack([np.eye(3) if parent < 0 else turns[parent] for parent in PARENTS])
         away = rotation_vector_from_matrix(drawn_to @ np.swapaxes(state.rotations, 1, 2))
@@ -147,3 +163,55 @@ class Posing:
         rotations = matrix_from_rotation_vector(local) @ state.rotations
         size = state.size + (float(np.clip(change[-1], -_MOST_SIZE, _MOST_SIZE)) if sized else 0.0)
         return JointState(rotations, state.root + change[count : count + 3], size)
+
+
+def _whole(carried: Array, grown: Array | None, off: Array, weight: Array) -> tuple[Array, Array]:
+    """(U, U) normal matrix and (U,) right side of whole distances, weighted: of turns, the shift, and the size.
+
+    The derivative by a joint's turn is -skew(c), c being what it carries. Of two joints skew(a)^T skew(b) is
+    (a.b) I - b a^T, so that all blocks are in one product of the c, and no derivatives are written out.
+
+    Args:
+        carried: (N, 66). grown: (N, 3) derivatives by the size, None where that stays. off: (N, 3). weight: (N,).
+    """
+    count, ones = carried.shape[1], np.eye(3)
+    rest = [off] if grown is None else [off, grown]
+    found = np.concatenate([carried, *rest], axis=1)
+    heavy = weight[:, None] * found
+    product = heavy.T @ found  # (66 + 3 or 6,) squared
+    blocks = product[:count, :count].reshape(count // 3, 3, count // 3, 3)
+    dots = np.einsum("jaka->jk", blocks)
+    size = count + 3 + len(rest) - 1
+    normal, right = np.zeros((size, size)), np.zeros(size)
+    turns = dots[:, None, :, None] * ones[None, :, None, :] - blocks.transpose(0, 3, 2, 1)
+    normal[:count, :count] = turns.reshape(count, count)
+    total = heavy.sum(axis=0)
+    normal[:count, count : count + 3] = skew(total[:count].reshape(-1, 3)).reshape(count, 3)
+    normal[count : count + 3, :count] = normal[:count, count : count + 3].T
+    normal[count : count + 3, count : count + 3] = weight.sum() * ones
+    right[:count] = _crossed(product[:count, count : count + 3])
+    right[count : count + 3] = total[count : count + 3]
+    if grown is not None:
+        normal[:count, -1] = _crossed(product[:count, -3:])
+        normal[count : count + 3, -1] = total[-3:]
+        normal[-1, :-1] = normal[:-1, -1]
+        normal[-1, -1] = np.trace(product[-3:, -3:])
+        right[-1] = np.trace(product[-3:, count : count + 3])
+    return normal, right
+
+
+def _crossed(product: Array) -> Array:
+    """(66,) sums of c x d out of those of c d^T, (66, 3)."""
+    p = product.reshape(-1, 3, 3)
+    return np.stack([p[:, 1, 2] - p[:, 2, 1], p[:, 2, 0] - p[:, 0, 2], p[:, 0, 1] - p[:, 1, 0]], axis=1).reshape(-1)
+
+
+def _planes(
+    carried: Array, grown: Array | None, along: Array, normals: Array, weight: Array
+) -> tuple[Array, Array]:  # fmt: skip
+    """The same of distances along normals: (N,) they are, and (N, 3) normals."""
+    turns = np.cross(carried.reshape(len(carried), -1, 3), normals[:, None]).reshape(carried.shape)
+    columns = [turns, normals] if grown is None else [turns, normals, np.vecdot(normals, grown)[:, None]]
+    rates = np.concatenate(columns, axis=1)
+    heavy = weight[:, None] * rates
+    return heavy.T @ rates, heavy.T @ along

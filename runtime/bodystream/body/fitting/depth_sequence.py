@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,7 @@ _LIMB_LOST_M = 0.03
 _BETTER = 0.9
 _EYE = np.zeros(3)
 _FOLLOWED_M = (0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.08, 0.06, 0.05)
-_AHEAD = np.array([0.0, 0.0, -1.0])
+_TO_CAMERA = np.array([0.0, 0.0, 1.0])
 _SPACING_M = 0.02
 
 
@@ -71,7 +72,7 @@ def fit_depth_sequence(
     fit = _Fit(decoder, views, t_s, steadiness, where)
     if shape is None:
         progress("finding the person in the first frame")
-        rough = fit.follow(np.zeros(decoder.facts.shape), _ROUGH, fit.first(None), lambda _: None)
+        rough = fit.follow(None, _ROUGH, fit.first(None), lambda _: None)
         keys = np.unique(np.linspace(0, len(views) - 1, _KEYS).round().astype(int))
         progress(f"finding who it is, in {len(keys)} frames together")
         losses = [fit.loss(key, rough[key].vertices, _FINE) for key in keys]
@@ -120,9 +121,8 @@ class _Fit:
         """The body of a frame out of the usual poses, looking at the camera."""
         view = self.views[number]
         scan = ScanPoints(view.points, np.zeros((0, 3), np.int32), view.chosen, None, _SPACING_M, ())
-        usual = self._poses.best(scan)
-        ahead = [start for start in usual if _looks_at_camera(start)] or usual
-        starts = [neutral_start(self.decoder, view.points), *ahead][:_TRIED]
+        usual = self._poses.best(scan, facing=_TO_CAMERA)
+        starts = [neutral_start(self.decoder, view.points), *usual][:_TRIED]
         best: tuple[float, FollowedFrame] | None = None
         for start in starts:
             found = self._staged(number, start, shape)
@@ -147,10 +147,10 @@ class _Fit:
         return found
 
     def follow(
-        self, shape: Array, stage: tuple[float, float, int], first: FollowedFrame, tell: Callable[[int], object]
-    ) -> list[FollowedFrame]:
-        """Bodies of all frames, each sought from the one before."""
-        shape = shape if shape.any() else first.codes.shape
+        self, shape: Array | None, stage: tuple[float, float, int], first: FollowedFrame, tell: Callable[[int], object]
+    ) -> list[FollowedFrame]:  # fmt: skip
+        """Bodies of all frames, each sought from the one before; a shape of None is that of the first body."""
+        shape = first.codes.shape if shape is None else shape
         follower = PoseFollower(self.decoder, shape, self._steadiness, stage[2])
         follower.begin(self.t_s[0], first.codes, first.placement)
         bodies, last = [], first
@@ -158,9 +158,12 @@ class _Fit:
         for number, now_s in enumerate(self.t_s):
             found = follower.tried(now_s, self.loss(number, last.vertices, stage))
             mean_m = self._mean_m(number, found)
-            for better_m, again in ((_DOUBTED_M, self._by_joints), (_LOST_M, self._anew)):
+            for better_m, again in (
+                (_DOUBTED_M, partial(self._by_joints, number, shape, last, jointed, follower, stage)),
+                (_LOST_M, partial(self.first, shape, number)),  # out of the usual poses
+            ):
                 if mean_m > better_m:
-                    other = again(number, shape, last, jointed, follower, stage)
+                    other = again()
                     other_m = np.inf if other is None else self._mean_m(number, other)
                     if other is not None and other_m < _BETTER * mean_m:
                         found, mean_m = other, other_m
@@ -190,13 +193,6 @@ class _Fit:
         placed = placement.applied(self.decoder.vertices(codes.shape, codes.pose))
         return follower.tried(self.t_s[number], self.loss(number, placed, stage), (codes, placement), stage[2])
 
-    def _anew(
-        self, number: int, shape: Array, _last: FollowedFrame, _jointed: JointedBodies | None, _follower: PoseFollower,
-        _stage: tuple[float, float, int],
-    ) -> FollowedFrame | None:  # fmt: skip
-        """The body out of the usual poses."""
-        return self.first(shape, number)
-
     def _mean_m(self, number: int, body: FollowedFrame) -> float:
         surface = self.losses[number].surface
         surface.move(body.vertices)
@@ -215,7 +211,3 @@ class _Fit:
                 f"points on average, at most {1e3 * _WORST_M:.0f} are taken; in the first frame somebody must face the "
                 "camera"
             )
-
-
-def _looks_at_camera(start: Start) -> bool:
-    return bool((start.placement.rotation @ _AHEAD)[2] > 0.3)

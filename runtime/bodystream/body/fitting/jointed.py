@@ -77,17 +77,22 @@ class JointedBodies:
         self._few = self._person.points.taken(some)
         facing = vertex_normals(neutral, decoder.space.faces).astype(np.float64)[some]
         turns, _ = self._person.kinematics(self._person.neutral_state)
-        self._facing = np.einsum("bji,vj->vbi", turns, facing)  # as each joint sees them
+        seen = np.einsum("bji,vj->vbi", turns, facing)  # as each joint sees them
+        self._facing = (self._few.weights[:, :, None] * seen).reshape(len(some), -1)
         self._rotations = [_posed(arms, legs) for arms, legs in _combinations()]
         self._encoder = BodyEncoder(decoder) if decoder.facts.encoder else None
 
     def bodies(self) -> list[Array]:
         """Of each pose (N, 3) points, about the pelvis, -z ahead [m]."""
-        return [self._points(JointState(rotations, np.zeros(3))) for rotations in self._rotations]
+        return [self.placed(JointState(rotations, np.zeros(3))) for rotations in self._rotations]
 
     def state_of(self, vertices: Array) -> JointState:
         """Joints of the (V, 3) vertices of this body in a pose [m]."""
         return self._person.pose_of(vertices).state
+
+    def placed(self, state: JointState) -> Array:
+        """(N, 3) points of the body in a pose [m]."""
+        return self._person.moved(self._few, state)
 
     def with_other_arms(self, state: JointState) -> list[JointState]:
         """The same with one arm in each of the usual poses."""
@@ -175,14 +180,11 @@ class JointedBodies:
         found = fit_vertices(decoder, vertices, start, evaluations=_NEARER if start is None else _NEAR)
         return found.codes, found.placement
 
-    def _points(self, state: JointState) -> Array:
-        return self._person.moved(self._few, state)
-
     def _placed(self, state: JointState) -> tuple[Array, Array]:
         """(N, 3) points and their unit normals."""
         turns, _ = self._person.kinematics(state)
-        normals = np.einsum("nb,bij,nbj->ni", self._few.weights, turns, self._facing, optimize=True)
-        return self._points(state), normals / np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = self._facing @ turns.transpose(0, 2, 1).reshape(-1, 3)
+        return self.placed(state), normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
     def _landmarks(self, landmarks: KnownPlaces) -> BonePoints:
         """Means of vertices as points of bones."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodystream.body.decoder import BodyDecoder
+from bodystream.body.fitting.curvature import SeenCurvature
 from bodystream.body.fitting.landmarks import KnownPlaces
 from bodystream.body.fitting.placed import PlacedBody
 from bodystream.body.fitting.result import FittedBody
@@ -31,6 +32,8 @@ class SurfaceStage:
         landmark_share: what landmarks weigh beside the scan.
         evaluations: bodies that are made at most.
         step: every so many points of the scan are looked at.
+        doubted: starts go on whose loss is less than so many times that of the best one; 1: only that one.
+        curved: whether it goes on with the curvature that stages before have seen.
     """
 
     scale_m: float
@@ -38,17 +41,22 @@ class SurfaceStage:
     landmark_share: float
     evaluations: int
     step: int = 1
+    doubted: float = 1.0
+    curved: bool = True
 
 
-_FIRST, _SECOND = SurfaceStage(0.3, 5e4, 2.0, 7, 4), SurfaceStage(0.15, 2e5, 2.0, 8, 4)
 _STAGES = (
-    SurfaceStage(0.08, 1e6, 1.0, 12, 2),
-    SurfaceStage(0.04, 5e6, 0.2, 18),
-    SurfaceStage(0.03, 2e7, 0.05, 20),
+    SurfaceStage(0.3, 5e4, 2.0, 7, 4, doubted=1.5, curved=False),
+    SurfaceStage(0.15, 2e5, 2.0, 8, 4, doubted=1.15, curved=False),
+    SurfaceStage(0.08, 1e6, 1.0, 9, 2),
+    SurfaceStage(0.04, 5e6, 0.2, 11),
+    SurfaceStage(0.03, 2e7, 0.05, 13),
 )
+_NEAR_STAGES = (SurfaceStage(0.04, 5e6, 0.2, 18), SurfaceStage(0.03, 2e7, 0.05, 18))
+"""Of a body that is near: no curvature has been seen yet."""
+_FOLLOWED = 2
+"""Starts that go on after the first stage."""
 _WORST_MEAN_M = 0.04
-_SECONDS = 2
-"""Starts that are followed for longer."""
 
 
 def fit_surface(
@@ -81,13 +89,12 @@ def fit_surface(
         starts = [start]
     searches = [_Search(decoder, scan, landmarks, one) for one in starts]
     tried = searches
-    for count, stage in () if near else ((len(searches), _FIRST), (_SECONDS, _SECOND)):
-        for search in tried[:count]:
+    for stage in _NEAR_STAGES if near else _STAGES:
+        for search in tried:
             search.run(stage)
-        tried = sorted(tried[:count], key=lambda search: search.best)
+        tried = sorted(tried, key=lambda search: search.best)
+        tried = [one for one in tried[:_FOLLOWED] if one is tried[0] or one.best < stage.doubted * tried[0].best]
     search = tried[0]
-    for stage in _STAGES[1:] if near else _STAGES:
-        search.run(stage)
     unknowns = search.unknowns
     vertices = search.body.vertices(unknowns)
     search.terms.surface.move(vertices)
@@ -128,11 +135,23 @@ class _Search:
         self.unknowns, self.best = self.body.unknowns(start.codes), np.inf
         self.terms = SurfaceLoss(scan, self.body.vertices(self.unknowns), decoder.space.faces, landmarks)
         self._codes = self.body.size - 6
+        self._curvature = SeenCurvature(np.r_[np.full(self._codes, 2.0), np.zeros(6)])
 
     def run(self, stage: SurfaceStage) -> None:
         """Search for the length of a stage."""
         self.terms.weigh(self.body.vertices(self.unknowns))
-        self.unknowns, self.best = minimised(lambda found: self._loss(found, stage), self.unknowns, stage.evaluations)
+        seen: list[Array] = []
+        bars: list[Array] = []
+
+        def loss(unknowns: Array) -> tuple[float, Array]:
+            value, bar = self._loss(unknowns, stage)
+            seen.append(unknowns.copy())
+            bars.append(bar.copy())
+            return value, bar
+
+        curvature = self._curvature.at(stage.weight) if stage.curved else None
+        self.unknowns, self.best = minimised(loss, self.unknowns, stage.evaluations, curvature)
+        self._curvature.saw(seen, bars, stage.weight)
 
     def _loss(self, unknowns: Array, stage: SurfaceStage) -> tuple[float, Array]:
         """Weighted distances and squares of the codes, and derivatives."""

@@ -17,21 +17,28 @@ from bodystream.sources.captures import read_capture
 
 __all__ = ["fit_capture"]
 
-_AHEAD = np.array([0.0, 0.0, -1.0])
+_TO_CAMERA = np.array([0.0, 0.0, 1.0])
 
 
 def _fit_first(decoder: BodyDecoder, surface: ScanPoints, where: str) -> FittedBody:
     """The body of a capture's first frame, of somebody who faces the camera, which is ahead (+z) of the surface.
 
     One side of a person is nearly that of somebody who looks the other way, or holds an arm where nothing is seen. So
-    it begins with the neutral pose, and beside it with the usual pose that lies best.
+    it begins with the neutral pose, and beside it with usual poses that lie best of those who face the camera.
     """
     decoder.open_gradient()
     poses = StartPoses(decoder)
     poses.check_upright(surface, where)
-    usual = max(poses.best(surface), key=lambda start: float(start.placement.rotation[2] @ _AHEAD))
-    starts = (neutral_start(decoder, surface.points), usual)
-    found = [fit_surface(decoder, surface, start=start, where=where) for start in starts]
+    starts = (neutral_start(decoder, surface.points), *poses.best(surface, facing=_TO_CAMERA))
+    found, refused = [], None
+    for start in starts:
+        try:
+            found.append(fit_surface(decoder, surface, start=start, where=where))
+        except InputError as error:  # no body lies on it from there
+            refused = error
+    if not found:
+        assert refused is not None
+        raise refused
     return min(found, key=lambda one: one.point_to_mesh_mean_m)
 
 
