@@ -77,10 +77,10 @@ def test_a_sequence_is_followed_by_the_command_line(folder: Path, decoder: BodyD
     assert facts["labels_used"] == list(CMU_LABELS) and facts["labels_unused"] == ["Anna:SPARE"]
     assert "1 of 9 frames are left out, with fewer than 6 known markers" in " ".join(done.stderr.split())
     with np.load("walk/codes.npz") as codes:
-        assert codes["poses"].shape == (8, decoder.facts.pose) and codes["shape"].shape == (decoder.facts.shape,)
+        assert codes["pose"].shape == (8, decoder.facts.pose) and codes["shape"].shape == (decoder.facts.shape,)
         np.testing.assert_allclose(codes["t_s"], np.delete(np.arange(9) / 30.0, 5))
         for pose, matrix, truth in zip(
-            codes["poses"], codes["data_from_body"], np.delete(person.bodies_m, 5, axis=0), strict=True
+            codes["pose"], codes["data_from_body"], np.delete(person.bodies_m, 5, axis=0), strict=True
         ):
             body = decoder.vertices(codes["shape"], pose) @ matrix[:3, :3].T + matrix[:3, 3]
             assert 1e3 * np.linalg.norm(body - truth, axis=1).mean() < 20.0
@@ -138,7 +138,7 @@ def test_markers_that_cannot_be_are_told(person: MarkedPerson, capsys: pytest.Ca
     assert "no frame has 6 markers with a known place (at most 4)" in refused(capsys, ONE, some)
     assert "at the unit (--unit)" in refused(capsys, ONE, 1e3 * points, unit="m")
     assert "'yd' is no unit of markers" in refused(capsys, ONE, points, "--unit", "yd")
-    assert "give places of markers by --markers" in refused(capsys, ONE, points, "--landmarks", "l.json")
+    assert "leave --landmarks out" in refused(capsys, ONE, points, "--landmarks", "l.json")
     assert "leave --shape out" in refused(capsys, ONE, points, "--shape", "codes.npz")
     Path("empty.c3d").write_bytes(b"")
     assert "empty.c3d is no C3D file: it is empty" in fit(capsys, "markers:empty.c3d", "--out", "x", code=2)[1]

@@ -50,8 +50,8 @@ class Fit:
     shape: Annotated[Path | None, optional("FILE")] = None
     """The codes.npz of an earlier fit of the same person: a depth recording is fitted with that shape."""
 
-    frames: int = 60
-    """Of a capture, a depth recording or markers, at most so many frames are taken, evenly spread."""
+    frames: Annotated[int | None, optional("N")] = None
+    """Of a capture, a depth recording or markers, at most so many frames are taken, evenly spread: 60 unless given."""
 
     markers: Annotated[Path | None, optional("FILE")] = None
     """Places of markers in a JSON file, vertices of the body or joints: {"LFHD": 1234, "LWRIST": "left_wrist"}."""

@@ -44,7 +44,6 @@ def _fit_first(decoder: BodyDecoder, surface: ScanPoints, where: str) -> FittedB
 
 def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport:
     """One person for all of a capture: the shape of its first frame, registered meshes and bones of each."""
-    options.refuse_those_of_scans("a capture")
     if decoder.skin is None:
         raise InputError(
             f"bundle {decoder.bundle.manifest.name!r} knows no joints, which an avatar's bones are: train on generated "
@@ -57,7 +56,7 @@ def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitRep
     surface = scan_points(models[0].mesh(0), where)
     found = _fit_first(decoder, surface, where)
     person = Person(decoder.skin, decoder.vertices(found.codes.shape), decoder.space.faces)
-    every = max(1, -(-sum(len(model) for model in models) // options.frames))
+    every = max(1, -(-sum(len(model) for model in models) // options.most_frames))
     registration = CaptureRegistration(person, person.pose_of(found.vertices).state, every)
     frames = []
     for frame in registration.frames(models):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from bodystream.body import BodyDecoder
 from bodystream.body.fitting import DepthFrame, DepthView, depth_view, fit_depth_sequence
 from bodystream.bundles import load_npz
 from bodystream.errors import InputError
-from bodystream.files import atomic_path, prepare_folder
+from bodystream.files import prepare_folder
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter, largest_body
 from bodystream.pipelines.fit.options import FitOptions, FitReport
+from bodystream.pipelines.fit.written import write_fit
 from bodystream.sinks.error_map import write_error_sheet
 from bodystream.sources.open import open_source
 from bodystream.types import Array, Mesh
@@ -33,7 +33,6 @@ _AHEAD = np.array([0.0, 0.0, -1.0])
 
 def fit_depth(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport:
     """One shape for all of a recording, and pose and placement of each frame that is taken of it."""
-    options.refuse_those_of_scans("a recording")
     began = time.perf_counter()
     prepare_folder(options.out, "--out")
     decoder.open_gradient()
@@ -79,7 +78,7 @@ def _views(path: Path, options: FitOptions) -> tuple[list[DepthView], list[float
             begin_ns = frame.t_ns if begin_ns is None else begin_ns
             if number % every == 0:
                 frames.append((frame.depth_m, mask, frame.intrinsics, 1e-9 * (frame.t_ns - begin_ns), frame.label))
-            if len(frames) > options.frames:  # how many there are, the source may not know
+            if len(frames) > options.most_frames:  # how many there are, the source may not know
                 frames, every = frames[::2], 2 * every
     finally:
         source.close()
@@ -105,22 +104,18 @@ def _flips(frames: list[DepthFrame]) -> int:
 def _written(
     decoder: BodyDecoder, frames: list[DepthFrame], views: list[DepthView], out: Path, facts: dict[str, Any]
 ) -> list[Path]:
-    paths = [out / name for name in ("codes.npz", "fit.json", "frames.png")]
-    with atomic_path(paths[0]) as waiting, waiting.open("wb") as file:
-        np.savez(
-            file, shape=frames[0].body.codes.shape, pose=np.stack([frame.body.codes.pose for frame in frames]),
-            data_from_body=np.stack([frame.body.placement.matrix for frame in frames]),
-            t_s=np.array([frame.t_s for frame in frames]),
-        )  # fmt: skip
-    bundle = decoder.bundle.manifest
     of_frames = [{"t_s": frame.t_s, "point_to_mesh_mean_mm": 1e3 * frame.mean_m} for frame in frames]
-    with atomic_path(paths[1]) as waiting:
-        told = {**facts, "bundle": {"name": bundle.name, "version": bundle.version}, "of_frames": of_frames}
-        waiting.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    codes = {
+        "shape": frames[0].body.codes.shape,
+        "pose": np.stack([frame.body.codes.pose for frame in frames]),
+        "data_from_body": np.stack([frame.body.placement.matrix for frame in frames]),
+        "t_s": np.array([frame.t_s for frame in frames]),
+    }
+    paths = [*write_fit(out, decoder, codes, {**facts, "of_frames": of_frames}), out / "frames.png"]
     some = np.unique(np.linspace(0, len(frames) - 1, _SHOWN).round().astype(int))
     none = np.zeros((0, 3), np.int32)
     write_error_sheet(
-        paths[2],
+        paths[-1],
         [Mesh(frames[n].body.vertices, decoder.space.faces) for n in some],
         [Mesh(views[n].points, none) for n in some],
         [frames[n].distances_m for n in some],

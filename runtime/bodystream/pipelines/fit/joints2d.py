@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import numpy as np
 from bodystream.body import BodyDecoder
 from bodystream.body.fitting.joints2d import PictureFit, fit_keypoints
 from bodystream.errors import ConfigurationError
-from bodystream.files import atomic_path, prepare_folder
+from bodystream.files import prepare_folder
 from bodystream.pipelines.fit.options import FitOptions, FitReport
+from bodystream.pipelines.fit.written import write_fit
 from bodystream.sinks.mesh_files import write_mesh
 from bodystream.sinks.overlay import write_overlay
 from bodystream.sources.keypoints import Keypoints, read_keypoints
@@ -32,9 +32,6 @@ _BONES = (
 
 def fit_joints2d(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport:
     """One body for one person of a picture."""
-    for given, name in ((options.landmarks, "--landmarks"), (options.up, "--up"), (options.shape, "--shape")):
-        if given is not None:
-            raise ConfigurationError(f"{name} says nothing of a picture: leave {name} out")
     camera, notes = camera_of(options.camera, options.image_size)
     prepare_folder(options.out, "--out")
     decoder.open_gradient()
@@ -106,31 +103,24 @@ def _numbers(words: str, count: int, option: str, wanted: str) -> list[float]:
 def _write(
     decoder: BodyDecoder, found: PictureFit, keypoints: Keypoints, camera: CameraIntrinsics, out: Path, facts: dict
 ) -> list[Path]:  # fmt: skip
-    paths = [out / name for name in ("codes.npz", "fit.json", "body.ply", "overlay.png")]
-    matrix = found.placement.matrix
-    lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
-    with atomic_path(paths[0]) as waiting, waiting.open("wb") as file:
-        np.savez(
-            file, shape=found.codes.shape, pose=found.codes.pose, data_from_body=matrix, camera=lens,
-            image_size=np.array([camera.width, camera.height]),
-        )  # fmt: skip
-    bundle = decoder.bundle.manifest
-    told = {
-        **facts, "px_of_keypoint": dict(zip(keypoints.names, _rounded(found.distances_px), strict=True)),
-        "camera": lens.tolist(), "image_size": [camera.width, camera.height],
-        "bundle": {"name": bundle.name, "version": bundle.version},
-        "shape": [float(x) for x in found.codes.shape], "pose": [float(x) for x in found.codes.pose],
-        "data_from_body": matrix.tolist(),
-    }  # fmt: skip
-    with atomic_path(paths[1]) as waiting:
-        waiting.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    paths = [out / "body.ply", out / "overlay.png"]
+    codes = {
+        "shape": found.codes.shape,
+        "pose": found.codes.pose,
+        "data_from_body": found.placement.matrix,
+        "camera": np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
+        "image_size": np.array([camera.width, camera.height]),
+    }
+    px = dict(zip(keypoints.names, _rounded(found.distances_px), strict=True))
+    told = {**facts, "px_of_keypoint": px, **{name: array.tolist() for name, array in codes.items()}}
+    written = write_fit(out, decoder, codes, told)
     body = Mesh(found.vertices, decoder.space.faces)
-    write_mesh(paths[2], body)
+    write_mesh(paths[0], body)
     rows = {name: row for row, name in enumerate(keypoints.names)}
     bones = [(rows[one], rows[other]) for one, other in _BONES if one in rows and other in rows]
     label = f"green: given, orange: the body's, {facts['reprojection_mean_px']:.1f} px apart on average"
-    write_overlay(paths[3], body, camera, keypoints.points_px, found.projected_px, bones, label)
-    return paths
+    write_overlay(paths[1], body, camera, keypoints.points_px, found.projected_px, bones, label)
+    return [*written, *paths]
 
 
 def _rounded(numbers: Array) -> list[float]:

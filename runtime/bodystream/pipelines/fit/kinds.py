@@ -30,7 +30,7 @@ def fit_target(decoder: BodyDecoder, target: str, options: FitOptions) -> FitRep
     """Fit bodies to a target: a file of a scan, or `kind:PATH` of `KINDS`.
 
     Raises:
-        ConfigurationError: there is no such kind.
+        ConfigurationError: there is no such kind, or an option is given that says nothing of it.
         InputError: the target cannot be read, or nobody is found in it.
     """
     kind, colon, rest = target.partition(":")
@@ -40,5 +40,7 @@ def fit_target(decoder: BodyDecoder, target: str, options: FitOptions) -> FitRep
                 f"there is no kind of target {kind!r}: give the file of a scan, or one of "
                 f"{', '.join(f'{name}:PATH' for name in KINDS)}"
             )
-        return KINDS[kind](decoder, Path(rest), options)
-    return fit_scan(decoder, Path(target), options)
+    else:
+        kind, rest = "scan", target
+    options.refuse_others(kind)
+    return KINDS[kind](decoder, Path(rest), options)

@@ -21,9 +21,10 @@ from bodystream.body.fitting.marker_places import (
     usual_labels,
 )
 from bodystream.body.fitting.markers import FEWEST_MARKERS, MarkerFit, MarkerFrame
-from bodystream.errors import ConfigurationError, InputError
-from bodystream.files import atomic_path, prepare_folder, read_text_bounded
+from bodystream.errors import InputError
+from bodystream.files import prepare_folder, read_text_bounded
 from bodystream.pipelines.fit.options import FitOptions, FitReport
+from bodystream.pipelines.fit.written import write_fit
 from bodystream.sinks.marker_sheet import write_marker_sheet
 from bodystream.sources.c3d import MarkerSequence, read_c3d
 from bodystream.types import Array
@@ -39,17 +40,13 @@ _ALONG = 0.7
 
 def fit_markers(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport:
     """One person for all of a sequence: the shape of some frames together, a pose and a placement for each."""
-    if options.landmarks is not None:
-        raise ConfigurationError("landmarks are of a scan: give places of markers by --markers")
-    if options.shape is not None:
-        raise ConfigurationError("the shape is found in the markers themselves: leave --shape out")
     began = time.perf_counter()
     prepare_folder(options.out, "--out")
     decoder.open_gradient()
     sequence = read_c3d(path, options.unit)
     notes = list(sequence.notes)
     chosen, marked, unused = _known(decoder, sequence, options.markers, str(path), notes)
-    every = max(1, -(-len(sequence.points_m) // options.frames))
+    every = max(1, -(-len(sequence.points_m) // options.most_frames))
     points = sequence.points_m[::every][:, list(chosen.values())]
     t_s = sequence.t_s[::every]
     seen = np.isfinite(points).all(axis=2).sum(axis=1)
@@ -80,7 +77,7 @@ def fit_markers(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitRep
     }
     up = options.up or _up(frames)
     paths = _write(decoder, fit, frames, t_s, sequence, up, options.out, {**facts, "unit": sequence.unit, "up": up})
-    _draw(paths[2], decoder, frames, points, t_s, up)
+    _draw(paths[-1], decoder, frames, points, t_s, up)
     told = f"markers {1e3 * mean_m:.1f} mm from the body on average in {len(frames)} frames, after"
     return FitReport(paths, facts, notes, f"{told} {facts['seconds']:.1f} s")
 
@@ -147,29 +144,22 @@ def _write(
     decoder: BodyDecoder, fit: MarkerFit, frames: Sequence[MarkerFrame], t_s: Array, sequence: MarkerSequence, up: str,
     out: Path, facts: dict[str, Any],
 ) -> list[Path]:  # fmt: skip
-    paths = [out / name for name in ("codes.npz", "fit.json", "markers.png")]
     turn = np.eye(4)
     turn[:3, :3] = upright(up)
     kept = {
         "shape": frames[0].codes.shape,
-        "poses": np.stack([frame.codes.pose for frame in frames]),
+        "pose": np.stack([frame.codes.pose for frame in frames]),
         "data_from_body": np.stack([frame.placement.matrix for frame in frames]),
         "t_s": np.array([t_s[frame.number] for frame in frames]),
         "upright_from_data": turn,
     }
-    with atomic_path(paths[0]) as waiting, waiting.open("wb") as file:
-        np.savez(file, **kept)
-    bundle = decoder.bundle.manifest
     places = fit.places
     told = {
         **facts, "rate_hz": sequence.rate_hz, "stand_off_mm": 1e3 * STAND_OFF_M,
         "vertices": {label: int(at) for label, at in zip(places.labels, places.at, strict=True) if at >= 0},
-        "mean_mm_of_label": _means(places.labels, frames), "bundle": {"name": bundle.name, "version": bundle.version},
-        "shape": [float(x) for x in kept["shape"]],
+        "mean_mm_of_label": _means(places.labels, frames), "shape": kept["shape"].tolist(),
     }  # fmt: skip
-    with atomic_path(paths[1]) as waiting:
-        waiting.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    return paths
+    return [*write_fit(out, decoder, kept, told), out / "markers.png"]
 
 
 def _means(labels: Sequence[str], frames: Sequence[MarkerFrame]) -> dict[str, float | None]:

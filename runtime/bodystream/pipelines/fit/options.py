@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,18 @@ from bodystream.errors import ConfigurationError
 __all__ = ["FitOptions", "FitReport", "Up"]
 
 Up = Literal["x", "y", "z", "-x", "-y", "-z"]
+
+_USUAL_FRAMES = 60
+_WORDS = {
+    "scan": "a scan", "capture": "a capture", "depth": "a depth recording", "markers": "markers",
+    "joints2d": "joints in a picture",
+}  # fmt: skip
+_OF_KINDS = {
+    "landmarks": ("scan",), "shape": ("depth",), "up": ("scan", "markers"), "register": ("scan",),
+    "frames": ("capture", "depth", "markers"), "markers": ("markers",), "unit": ("markers",), "camera": ("joints2d",),
+    "image_size": ("joints2d",), "person": ("joints2d",),
+}  # fmt: skip
+"""Of each option the kinds of targets of which it says something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,7 @@ class FitOptions:
         up: axis that is up, None: y of a scan, and of markers the one along which people stand.
         register: whether the body of a scan is laid on it vertex by vertex at the end.
         shape: file of an earlier fit, whose person a recording shows; None finds who it is.
-        frames: of a capture, a recording or markers, at most so many are taken.
+        frames: of a capture, a recording or markers, at most so many are taken; None is the usual number.
         markers: file of places of markers by their labels, or None for the usual ones.
         unit: of markers, whatever their file says; empty: as it says.
         camera: "fx,fy,cx,cy" of a picture [px]. image_size: its "width,height" [px], from which a camera is guessed.
@@ -36,7 +48,7 @@ class FitOptions:
     shape: Path | None = None
     up: Up | None = None
     register: bool = True
-    frames: int = 60
+    frames: int | None = None
     markers: Path | None = None
     unit: str = ""
     camera: str = ""
@@ -45,22 +57,31 @@ class FitOptions:
     progress: Callable[[str], object] = lambda _: None
 
     def __post_init__(self) -> None:
-        if self.frames < 2:
+        if self.most_frames < 2:
             raise ConfigurationError(f"--frames must be 2 or more, got {self.frames}")
 
-    def refuse_those_of_scans(self, what: str) -> None:
-        """Refuse options that say something about one scan.
+    @property
+    def most_frames(self) -> int:
+        """At most so many frames are taken."""
+        return _USUAL_FRAMES if self.frames is None else self.frames
+
+    def refuse_others(self, kind: str) -> None:
+        """Refuse options that say nothing of a kind of target.
 
         Args:
-            what: is fitted to instead, with its article.
+            kind: the word before a target's colon; `scan` without one.
 
         Raises:
-            ConfigurationError: landmarks are given, or another axis that is up.
+            ConfigurationError: names the first one that is given.
         """
-        if self.landmarks is not None:
-            raise ConfigurationError(f"landmarks are of one scan, and {what} has many frames: leave --landmarks out")
-        if self.up is not None:
-            raise ConfigurationError(f"in {what} it is known which axis is up: leave --up {self.up} out")
+        for field in fields(self):
+            kinds = _OF_KINDS.get(field.name, (kind,))
+            if kind not in kinds and getattr(self, field.name) != field.default:
+                option = f"--{'no-' if field.name == 'register' else ''}{field.name.replace('_', '-')}"
+                raise ConfigurationError(
+                    f"{option} is for {' or '.join(_WORDS[one] for one in kinds)}, and says nothing of {_WORDS[kind]}: "
+                    f"leave {option} out"
+                )
 
 
 @dataclass(frozen=True, slots=True)

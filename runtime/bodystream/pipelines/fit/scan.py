@@ -24,8 +24,9 @@ from bodystream.body.fitting import (
 )
 from bodystream.body.nearest import BodySurface
 from bodystream.errors import InputError
-from bodystream.files import atomic_path, prepare_folder, read_text_bounded
+from bodystream.files import prepare_folder, read_text_bounded
 from bodystream.pipelines.fit.options import FitOptions, FitReport
+from bodystream.pipelines.fit.written import write_fit
 from bodystream.sinks.error_map import write_error_map
 from bodystream.sinks.mesh_files import write_mesh
 from bodystream.sources.scans import read_scan
@@ -114,24 +115,10 @@ def _better(
 
 
 def _write_body(decoder: BodyDecoder, found: FittedBody, out: Path, facts: dict[str, Any]) -> list[Path]:
-    paths = [out / name for name in ("codes.npz", "fit.json", "body.ply")]
-    with atomic_path(paths[0]) as waiting, waiting.open("wb") as file:
-        np.savez(
-            file, shape=found.codes.shape, pose=found.codes.pose, data_from_body=found.placement.matrix
-        )  # fmt: skip
-    codes = {
-        "shape": [float(x) for x in found.codes.shape],
-        "pose": [float(x) for x in found.codes.pose],
-        "data_from_body": found.placement.matrix.tolist(),
-    }
-    bundle = decoder.bundle.manifest
-    with atomic_path(paths[1]) as waiting:
-        waiting.write_text(
-            json.dumps({**facts, "bundle": {"name": bundle.name, "version": bundle.version}, **codes}, indent=1) + "\n",
-            encoding="utf-8",
-        )
-    write_mesh(paths[2], Mesh(found.vertices, decoder.space.faces))
-    return paths
+    codes = {"shape": found.codes.shape, "pose": found.codes.pose, "data_from_body": found.placement.matrix}
+    written = write_fit(out, decoder, codes, {**facts, **{name: array.tolist() for name, array in codes.items()}})
+    write_mesh(out / "body.ply", Mesh(found.vertices, decoder.space.faces))
+    return [*written, out / "body.ply"]
 
 
 def _write_picture(decoder: BodyDecoder, found: FittedBody, scan: Mesh, path: Path, facts: dict[str, Any]) -> None:
