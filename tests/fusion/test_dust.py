@@ -151,10 +151,9 @@ def test_who_is_seen_before_it_is_asked_cell_by_cell() -> None:
     assert (fused.codes()[fused.clear] == expected[fused.clear]).all()
 
 
-@pytest.mark.parametrize("away_m", [[0.25, 0.1, 0.0], [0.08, 0.08, 0.0]])
-def test_vertices_of_faces_that_became_too_long_are_wrong(away_m: list[float]) -> None:
-    """The right half of the nodes moves away: the ribbon in between is torn, by the faces' own edges."""
-    fused = Fused()
+def torn_apart(away_m: list[float], **options: Any) -> tuple[Fused, Array, Array]:
+    """A sphere whose right half moves away: (Q, 4) vertices of its quads, and (Q,) their longest edges then [m]."""
+    fused = Fused(**options)
     right = fused.field.host_positions[:, 0] > CENTRE[0]
     shift = np.where(right[:, None], away_m, 0.0)
     fused.field.set_motion(np.tile(np.eye(3), (len(right), 1, 1)), shift)
@@ -164,15 +163,36 @@ def test_vertices_of_faces_that_became_too_long_are_wrong(away_m: list[float]) -
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     # A quad is two faces.
     longest = longest.reshape(-1, 2).max(axis=1)
-    assert not (np.abs(longest - 0.035) < 1e-6).any()
-    torn = np.zeros(len(live), bool)
-    torn[fused.faces.reshape(-1, 6)[longest > 0.035]] = True
-    assert 100 < torn.sum() < len(torn) / 2
+    assert (np.abs(longest[:, None] - [0.035, 0.05]) > 1e-6).all()
     fused.look(*nothing())
+    return fused, fused.faces.reshape(-1, 6), longest
+
+
+@pytest.mark.parametrize("away_m", [[0.25, 0.1, 0.0], [0.11, 0.11, 0.0]])
+def test_vertices_of_faces_that_became_far_too_long_are_wrong(away_m: list[float]) -> None:
+    """The ribbon in between is torn, by the faces' own edges."""
+    fused, quads, longest = torn_apart(away_m)
+    torn = np.zeros(len(fused.vertices), bool)
+    torn[quads[longest > 0.05]] = True
+    assert 50 < torn.sum() < len(torn) / 2
     assert np.array_equal(fused.codes(), np.where(torn, TORN, 0))
     mesh = fused.volume.extract(fused.field).download()
     pieces = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).split(only_watertight=False)
     assert len(pieces) >= 2, "the halves hang together no longer"
+
+
+def test_faces_that_became_too_long_are_left_out_and_what_is_around_them_stays() -> None:
+    """Nothing is far too long: just the long quads are gone, their vertices are right, and no voxel is forgotten."""
+    fused, quads, longest = torn_apart([0.08, 0.08, 0.0], torn_edge_m=1.0)
+    long = longest > 0.035
+    assert 50 < long.sum() < len(long) / 2
+    before = fused.volume.weights.numpy().copy()
+    mesh = fused.volume.extract(fused.field, everything=True, lost_nodes=NONE_LOST).download()
+    assert not fused.volume._dust.wrong.numpy()[: len(fused.vertices)].any()
+    assert np.array_equal(fused.volume.weights.numpy(), before)
+    kept = np.sort(fused.vertices[quads[~long]].mean(axis=1), axis=0)
+    shown = np.sort(mesh.vertices.astype(np.float64)[mesh.faces.reshape(-1, 6)].mean(axis=1), axis=0)
+    assert shown == pytest.approx(kept, abs=1e-6)
 
 
 def test_vertices_of_lost_nodes_are_wrong() -> None:

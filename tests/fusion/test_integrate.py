@@ -412,6 +412,9 @@ def test_wrong_images_are_refused() -> None:
         {"settled_every": 0},
         {"restless_share": 1.5},
         {"settled_m": -0.001},
+        {"min_corners": 3},
+        {"min_corners": 9},
+        {"longest_edge_m": 0.04, "torn_edge_m": 0.03},
     ],
 )
 def test_impossible_options_are_refused(options: dict) -> None:

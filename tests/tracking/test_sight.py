@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodystream.tracking.sight import Sight, nearest_seen, seen_nodes
-from bodystream.types import Array
+from bodystream.tracking.sight import FOUND_M, Sight, found_again, nearest_seen, seen_nodes
+from bodystream.types import Array, CameraIntrinsics
 
 STEP_M = 0.05
 FRAME_NS = 100_000_000
@@ -189,3 +189,25 @@ def test_against_a_node_that_was_just_added_nothing_is_known_to_move() -> None:
     looked(sight, 0, owners(0), positions[:4], np.where(edges[:4] < 4, edges[:4], -1), positions[:4])
     looked(sight, FRAME_NS, owners(0, 4), positions, edges, positions + np.float32([0.3, 0, 0]))
     np.testing.assert_allclose(sight.drift_m, 0.0, atol=1e-6)
+
+
+def test_lost_nodes_are_found_where_the_camera_sees_surface_at_their_place() -> None:
+    """A wall at 2 m is foreground in the left half of the image; nodes lie on it, near it and elsewhere."""
+    camera = CameraIntrinsics(100.0, 100.0, 31.5, 23.5, 64, 48)
+    depth_m = np.full((48, 64), 2.0, np.float32)
+    mask = np.zeros(depth_m.shape, bool)
+    mask[:, :32] = True
+    near, far = 2.0 - 0.9 * FOUND_M, 2.0 + 0.9 * FOUND_M
+    live = np.array(
+        [[-0.2, 0, 2], [-0.2, 0.1, near], [-0.2, 0, far], [-0.2, 0, 2 - 1.1 * FOUND_M], [-0.2, 0, 2 + 1.1 * FOUND_M]]
+        + [[0.2, 0, 2], [-1.0, 0, 2], [0, 3.0, 2], [-0.2, 0, -2], [0, 0, 0]],
+        np.float32,
+    )
+    on_the_wall = [True] * 3 + [False] * 7
+    assert found_again(np.ones(10, bool), live, depth_m, mask, camera).tolist() == on_the_wall
+    lost = np.array([False, True, False, True])
+    assert found_again(lost, live, depth_m, mask, camera).tolist() == [False, True] + [False] * 8, (
+        "others were not lost"
+    )
+    assert not found_again(np.zeros(0, bool), live, depth_m, mask, camera).any()
+    assert not found_again(np.ones(10, bool), live, np.zeros_like(depth_m), mask, camera).any()

@@ -34,7 +34,8 @@ class FusionConfig:
         settled_every: what is settled is updated in every n-th frame only.
         min_component_vertices: smaller separate pieces of surface are left out as noise; 0 = nothing is left out.
         min_component_share: and those with less than this share of the vertices of the largest piece.
-        longest_edge_m: faces that have become longer than this join what is apart, and are taken out.
+        longest_edge_m: faces that have become longer than this join what is apart, and are left out.
+        torn_edge_m: and where they have become longer than this, the voxels around them are forgotten.
         anchor_budget: cached anchors that are refreshed per frame after the graph grew.
         allocate_every: blocks are allocated for a quarter of the image in every n-th frame.
         block_capacity: blocks that fit before the buffers are doubled.
@@ -61,6 +62,7 @@ class FusionConfig:
     min_component_vertices: int = 60
     min_component_share: float = 0.01
     longest_edge_m: float = 0.035
+    torn_edge_m: float = 0.05
     anchor_budget: int = 2048
     allocate_every: int = 2
     block_capacity: int = 1024
@@ -101,6 +103,10 @@ class FusionConfig:
             (
                 self.longest_edge_m >= 2 * self.voxel_m,
                 f"longest_edge_m must be at least two voxels ({2 * self.voxel_m:g} m), got {self.longest_edge_m}",
+            ),
+            (
+                self.torn_edge_m >= self.longest_edge_m,
+                f"torn_edge_m must be at least longest_edge_m ({self.longest_edge_m:g} m), got {self.torn_edge_m}",
             ),
             (self.allocate_every >= 1, f"allocate_every must be at least 1, got {self.allocate_every}"),
             (self.anchor_budget >= 1, f"anchor_budget must be at least 1, got {self.anchor_budget}"),

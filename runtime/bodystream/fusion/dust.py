@@ -39,7 +39,8 @@ class Dust:
         self._rules = rules = dust_kernels.DustRules()
         rules.through_m, rules.behind_m = 0.03, 0.02
         rules.same_part_m, rules.min_cosine = 0.2, 0.2
-        rules.silhouette_px, rules.longest_m = config.silhouette_px, config.longest_edge_m
+        rules.silhouette_px = config.silhouette_px
+        rules.longest_m, rules.torn_m = config.longest_edge_m, config.torn_edge_m
         rules.voxel_m = config.voxel_m
         rules.lost_nodes = self._lost.array
 
@@ -82,7 +83,7 @@ class Dust:
         frame = [self._grader.graded, self._owners, self._grader.camera]
         inputs = [pieces.vertices, pieces.anchors, field.motions, *frame, self._rules, self._live, self.wrong]
         self._launch(dust_kernels.judge_vertices, slices, inputs)
-        inputs = [corners, self._live, self._rules, self.wrong]
+        inputs = [self._live, self._rules, corners, self.wrong]
         self._launch(dust_kernels.find_torn, quads, inputs, min_chunk=4096)
         self._launch(dust_kernels.cut_quads, quads, [self.wrong, corners], min_chunk=8192)
         weights = view_as(voxels.weights, wp.float32, 8 * voxels.weights.size)

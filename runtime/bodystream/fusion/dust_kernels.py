@@ -13,7 +13,7 @@ from bodystream.fusion.surface_kernels import SLICE, CellAnchors, CellVertices
 
 THROUGH = wp.constant(wp.uint8(1))  # the camera sees through it
 BEHIND = wp.constant(wp.uint8(2))  # its own part is seen before it
-TORN = wp.constant(wp.uint8(3))  # it lies on a face that has become too long
+TORN = wp.constant(wp.uint8(3))  # it lies on a face that has become far too long
 ASTRAY = wp.constant(wp.uint8(4))  # nobody knows where its node is
 CHANGED_M = wp.constant(1.0)  # more than any voxel can deviate
 
@@ -27,7 +27,8 @@ class DustRules:
     same_part_m: float  # canonical distance within which a surface does not lie before itself
     min_cosine: float  # of the angle between its normal and the view ray, to face the camera
     silhouette_px: int  # background this close to the mask says nothing
-    longest_m: float  # faces with a longer edge are torn
+    longest_m: float  # faces with a longer edge are left out
+    torn_m: float  # and with an edge longer than this, forgotten with what is around them
     voxel_m: float
     lost_nodes: wp.array(dtype=wp.uint8)  # (capacity,) 1 = lost
     node_count: int  # of which it is known
@@ -105,21 +106,24 @@ def judge_vertices(
 def find_torn(
     begin: wp.int32,
     # Surface:
-    corners: wp.array(dtype=wp.vec4i),  # (Q,) vertices of each quad
     live: wp.array(dtype=wp.vec3),  # (V,) camera frame [m]
     rules: DustRules,
-    # Out:
+    # Out (of corners, read, too):
+    corners_out: wp.array(dtype=wp.vec4i),  # (Q,) vertices of each quad, -1 where the quad is left out
     wrong_out: wp.array(dtype=wp.uint8),  # (V,)
 ):
-    """Vertices of quads that have an edge which is too long."""
-    q = corners[begin + wp.tid()]
+    """Leave out quads that have an edge which is too long; the vertices of those that are far too long are wrong."""
+    i = begin + wp.tid()
+    q = corners_out[i]
     longest = float(0.0)
     for k in range(4):
         longest = wp.max(longest, wp.length_sq(live[q[k]] - live[q[(k + 1) % 4]]))
     longest = wp.max(longest, wp.length_sq(live[q[0]] - live[q[2]]))
     if longest > rules.longest_m * rules.longest_m:
-        for k in range(4):
-            wrong_out[q[k]] = TORN
+        corners_out[i] = wp.vec4i(-1, -1, -1, -1)
+        if longest > rules.torn_m * rules.torn_m:
+            for k in range(4):
+                wrong_out[q[k]] = TORN
 
 
 @wp.kernel(enable_backward=False)
@@ -130,11 +134,12 @@ def cut_quads(
     # Out (read, too):
     corners_out: wp.array(dtype=wp.vec4i),  # (Q,) -1 where the quad is left out
 ):
-    """Leave out the quads of wrong vertices."""
+    """Leave out the quads of wrong vertices, too."""
     i = begin + wp.tid()
     q = corners_out[i]
-    if wrong[q[0]] + wrong[q[1]] + wrong[q[2]] + wrong[q[3]] != wp.uint8(0):
-        corners_out[i] = wp.vec4i(-1, -1, -1, -1)
+    if q[0] >= 0:
+        if wrong[q[0]] + wrong[q[1]] + wrong[q[2]] + wrong[q[3]] != wp.uint8(0):
+            corners_out[i] = wp.vec4i(-1, -1, -1, -1)
 
 
 @wp.func

@@ -6,9 +6,13 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from bodystream.types import Array
+from bodystream.geometry.camera import project
+from bodystream.types import Array, CameraIntrinsics
 
-__all__ = ["Sight", "nearest_seen", "seen_nodes"]
+__all__ = ["Sight", "found_again", "nearest_seen", "seen_nodes"]
+
+FOUND_M = 0.04
+"""A node that was lost is found where the camera sees surface no farther than this before or behind it."""
 
 
 def seen_nodes(owners: Array, count: int) -> Array:
@@ -18,6 +22,29 @@ def seen_nodes(owners: Array, count: int) -> Array:
         owners: (h, w) int32, the node that is seen in each cell of the image, -1 = none.
     """
     return np.bincount(owners[(owners >= 0) & (owners < count)], minlength=count) > 0
+
+
+def found_again(lost: Array, live: Array, depth_m: Array, mask: Array, intrinsics: CameraIntrinsics) -> Array:
+    """(N,) bool: nodes that were lost, and at whose place the camera sees surface again.
+
+    A node whose surface was forgotten owns nothing, since nothing of it can be seen; did it stay lost, all that is
+    fused around it would be forgotten at once. What is fused there now is what the camera sees now.
+
+    Args:
+        lost: (M,) bool, nodes that were lost when they were looked at last, M <= N: nodes are added at the end.
+        live: (N, 3) where they are now, in the camera's frame [m].
+        depth_m: (H, W) [m], 0 = none. mask: (H, W) bool, the foreground.
+    """
+    found = np.zeros(len(live), bool)
+    where = np.flatnonzero(lost)
+    if len(where) == 0:
+        return found
+    pixels = np.rint(project(live[where], intrinsics))
+    inside = ((pixels >= 0) & (pixels < (intrinsics.width, intrinsics.height))).all(axis=1)
+    where, (u, v) = where[inside], pixels[inside].astype(np.intp).T
+    seen_m = depth_m[v, u]
+    found[where] = mask[v, u] & (seen_m > 0) & (np.abs(seen_m - live[where, 2]) < FOUND_M)
+    return found
 
 
 def nearest_seen(positions: Array, edges: Array, seen: Array) -> tuple[Array, Array]:

@@ -22,7 +22,7 @@ from bodystream.tracking.matches import MatchGatherer, Reference
 from bodystream.tracking.model import ModelPoints, PointSampler, SkinnedSurface
 from bodystream.tracking.placement import Placement, share_on
 from bodystream.tracking.prediction import FlowPredictor, MotionPredictor
-from bodystream.tracking.sight import Sight, seen_nodes
+from bodystream.tracking.sight import Sight, found_again, seen_nodes
 from bodystream.tracking.solver import GaussNewton, SolveSummary
 from bodystream.tracking.tracker_config import TrackerConfig
 from bodystream.types import Array, CameraIntrinsics, FlowField, GraphSnapshot, RgbdFrame, Status
@@ -341,6 +341,7 @@ class Tracker:
         live = field.host_positions + field.motion()[1]
         # Nobody owns anything yet in a first frame, whose surface the graph was made of.
         seen = seen_nodes(owned.nodes, field.count) | (self.frame_count == 0)
+        seen |= found_again(self.lost_nodes, live, image.frame.depth_m, image.foreground, self.intrinsics)
         self.lost_nodes = lost = sight.look(t_ns, seen, field.host_positions, field.host_edges, live)
         self.judgement = judged(owned.points, owned.through, sight.far_m, sight.drift_m, lost, live)
         self._keyframes.remember(image, seen)
