@@ -59,7 +59,11 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
     if options.register:
         options.progress("registering: each vertex is laid on the scan")
         registered = _registered(decoder, found, points, where)
-        found = _better(decoder, found, registered, points, landmarks, where)
+        better = _better(decoder, found, registered, points, landmarks, where)
+        if better.vertices is not found.vertices:
+            again = _registered(decoder, better, points, where)
+            registered = min(registered, again, key=lambda one: _mean_m(decoder, one, points))
+        found = better
     notes = list(points.notes)
     if found.point_to_mesh_mean_m > _SEEMS_WRONG_M:
         notes.append(
@@ -74,8 +78,7 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
     }
     written = []
     if registered is not None:
-        away = BodySurface(registered, decoder.space.faces).distances(points.points)
-        facts["registered_mean_mm"] = 1e3 * float(away.mean())
+        facts["registered_mean_mm"] = 1e3 * _mean_m(decoder, registered, points)
         write_mesh(options.out / "registered.ply", Mesh(registered @ turn, decoder.space.faces))
         written.append(options.out / "registered.ply")
     shown = Mesh(points.points, points.faces)
@@ -95,6 +98,11 @@ def _registered(decoder: BodyDecoder, found: FittedBody, points: ScanPoints, whe
         target = target_of_points(points.chosen, points.normals, where)
     start = Mesh(found.vertices, decoder.space.faces)
     return register(start, target, rest=decoder.vertices(found.codes.shape), stages=_STAGES).vertices
+
+
+def _mean_m(decoder: BodyDecoder, vertices: Array, points: ScanPoints) -> float:
+    """Mean distance of a scan's points from a mesh of the body's topology [m]."""
+    return float(BodySurface(vertices, decoder.space.faces).distances(points.points).mean())
 
 
 def _better(
