@@ -120,6 +120,22 @@ def test_the_surface_is_found_once_without_specks_and_faces_outwards() -> None:
     assert found.volume == pytest.approx(4 / 3 * np.pi * 0.5**3, rel=0.01)
 
 
+class _Armed(_Balls):
+    """A ball with a thin arm, which no coarse node lies in."""
+
+    def occupied(self, points, e_pose):  # noqa: ANN001, ANN201
+        along = (points[:, 0] - 0.35).clamp(0.0, 0.45)
+        arm = 0.013 - (points - torch.stack([0.35 + along, 0 * along + 0.05, 0 * along + 0.05], -1)).norm(dim=-1)
+        return torch.maximum(super().occupied(points, e_pose), arm)
+
+
+def test_thin_parts_are_followed_to_their_ends() -> None:
+    joints = np.array([[-0.4, -0.4, -0.4], [0.5, 0.5, 0.5]], np.float32)
+    mesh = canonical_mesh(_Armed(0.4, -1.0), joints, 0.015)
+    assert mesh.vertices[:, 0].max() == pytest.approx(0.813, abs=0.005)
+    assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight
+
+
 def test_a_shape_without_inside_is_refused() -> None:
     with pytest.raises(InputError, match="canonical shape is empty"):
         canonical_mesh(_Balls(-1.0, -1.0), np.zeros((1, 3), np.float32), 0.02)

@@ -97,6 +97,10 @@ class ExportAvatar:
             for fineness in FINENESSES:
                 bundle = write(fineness)
                 network, *tables = differences = avatar_differences(bundle, prepared, _MEAN_MM, _MAX_MM)
+                told = ", ".join(f"{found.name} {found.value:.3f}" for found in tables)
+                console.print(
+                    f"      {fineness.controls} vertices look up tables: {told}", markup=False, soft_wrap=True
+                )
                 if network.too_far or not any(found.too_far for found in tables):
                     break
             console.print(parity_table(differences, len(prepared.held)))

@@ -27,7 +27,8 @@ _LEAST_SHARE = 0.01
 def canonical_mesh(model: Ins, joints_m: Array, spacing_m: float) -> Mesh:
     """The level set of the occupancy (eq. 1): octree refinement, then marching cubes.
 
-    Like MISE, only cells that the surface passes through are looked at more closely.
+    Like MISE, only cells that the surface passes through are looked at more closely. What no node of the coarse ones
+    lies in, as hands, is followed from where the surface leaves the cells that were looked at.
 
     Args:
         joints_m: (B, 3) of the bones in the canonical pose, around which the surface is looked for.
@@ -45,9 +46,15 @@ def canonical_mesh(model: Ins, joints_m: Array, spacing_m: float) -> Mesh:
     values = _sample(model, low, coarse_m, np.ones(cells + 1, bool), np.zeros(cells + 1, np.float32))
     for level in range(_LEVELS):
         step = coarse_m / 2 ** (level + 1)
-        crossed = _crossed(values)
         finer = np.repeat(np.repeat(np.repeat(values, 2, 0), 2, 1), 2, 2)[:-1, :-1, :-1]
-        values = _sample(model, low, step, _nodes_of(crossed, finer.shape), finer)
+        known = _nodes_of(_crossed(values), finer.shape)
+        values = _sample(model, low, step, known, finer)
+        while True:
+            wanted = _corners_of(_crossed(values)) & ~known
+            if not wanted.any():
+                break
+            values = _sample(model, low, step, wanted, values)
+            known |= wanted
     if not (values > 0).any():
         raise InputError("the canonical shape is empty: train the avatar longer, or look at whether its take is sound")
     field: Any = wp.array(np.ascontiguousarray(values), dtype=wp.float32, device="cpu")
@@ -97,6 +104,16 @@ def _nodes_of(cells: Array, shape: tuple[int, ...]) -> Array:
         for j in range(3):
             for k in range(3):
                 nodes[where[:, 0] + i, where[:, 1] + j, where[:, 2] + k] = True
+    return nodes
+
+
+def _corners_of(cells: Array) -> Array:
+    """The nodes of cells of the same spacing."""
+    nodes = np.zeros([size + 1 for size in cells.shape], bool)
+    for i in (0, 1):
+        for j in (0, 1):
+            for k in (0, 1):
+                nodes[i : i + cells.shape[0], j : j + cells.shape[1], k : k + cells.shape[2]] |= cells
     return nodes
 
 

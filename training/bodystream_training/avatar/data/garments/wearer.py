@@ -15,6 +15,7 @@ from bodystream.errors import ConfigurationError
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, MIRROR, Skeleton
 from bodystream.sources.synthetic.people import Clothes, Person, build_person
 from bodystream.types import Array
+from bodystream_training.avatar.data.garments.hollows import hollow_faces
 
 __all__ = ["SUBJECTS", "Measures", "Wearer"]
 
@@ -92,10 +93,12 @@ class Wearer:
         """Its proportions."""
         return self.body.skeleton
 
-    @property
+    @cached_property
     def faces(self) -> Array:
-        """(F, 3) int32 of the body's surface."""
-        return self.body.skin.mesh.faces
+        """(F, 3) int32 of the body's surface, without the mouth behind its lips."""
+        every = self.body.skin.mesh.faces
+        head = np.asarray(np.isin(self.main_bones, _HEAD)[every].all(axis=1))
+        return every[~hollow_faces(self.canonical_surface, every, head)]
 
     @cached_property
     def colours(self) -> Array:
