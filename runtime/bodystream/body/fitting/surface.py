@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from bodystream.body.fitting.surface_loss import SurfaceLoss
 from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["SurfaceStage", "fit_surface"]
+__all__ = ["SurfaceStage", "fit_surface", "stages_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,13 @@ _STAGES = (
 )
 _NEAR_STAGES = (SurfaceStage(0.04, 5e6, 0.2, 18), SurfaceStage(0.03, 2e7, 0.05, 18))
 """Of a body that is near: no curvature has been seen yet."""
+_SIDED_STAGES = tuple(
+    replace(stage, curved=False, evaluations=most) for stage, most in zip(_STAGES, (7, 8, 12, 18, 20), strict=True)
+)
+"""Of a surface that shows one side only. How thick the body is it does not say: a search that goes on with what it has
+seen makes leaps there, to bodies as thin as paper, so it is to begin each stage carefully."""
+_ONE_SIDED = 0.2
+"""Of the normals' mean, which of a closed surface is nearly nothing."""
 _FOLLOWED = 2
 """Starts that go on after the first stage."""
 _WORST_MEAN_M = 0.04
@@ -89,7 +96,7 @@ def fit_surface(
         starts = [start]
     searches = [_Search(decoder, scan, landmarks, one) for one in starts]
     tried = searches
-    for stage in _NEAR_STAGES if near else _STAGES:
+    for stage in stages_for(scan, near):
         for search in tried:
             search.run(stage)
         tried = sorted(tried, key=lambda search: search.best)
@@ -105,6 +112,14 @@ def fit_surface(
         distances, made + sum(each.body.evaluations for each in searches),
         time.perf_counter() - began,
     )  # fmt: skip
+
+
+def stages_for(scan: ScanPoints, near: bool) -> tuple[SurfaceStage, ...]:
+    """How a scan is searched for; `near`: see `fit_surface`."""
+    sided = scan.normals is None or float(np.linalg.norm(scan.normals.mean(0))) > _ONE_SIDED
+    if near:
+        return tuple(replace(stage, curved=False) for stage in _NEAR_STAGES) if sided else _NEAR_STAGES
+    return _SIDED_STAGES if sided else _STAGES
 
 
 def _check_person(distances: Array, scan: ScanPoints, marked: bool, where: str) -> None:
