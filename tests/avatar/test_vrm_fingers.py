@@ -30,7 +30,7 @@ from bodystream.wire.envelope import open_message
 from bodystream.wire.meshes import decode_skeleton
 from bodystream.wire.motions import decode_motion
 from helpers.avatar_poses import IDENTITY
-from helpers.vrm_fingers import FINGER_M, fingered_glb
+from helpers.vrm_fingers import FINGER_M, fingered_glb, streamed_vertices
 
 UNTURNED = Rotation.identity()
 AHEAD = {"left": np.array([-1.0, 0.0, 0.0]), "right": np.array([1.0, 0.0, 0.0])}
@@ -73,20 +73,8 @@ def posed(skin: SkinnedMesh, sample: HeadsetSample | None, turn: Rotation = UNTU
     places = turn.apply(np.linalg.inv(skin.bone_from_bind.astype(np.float64))[: len(JOINTS), :3, 3])
     rotations = IDENTITY.astype(np.float32).copy()
     rotations[0] = turn.as_quat()
-    update = BodyEncoder().encode(BodyPose(1, rotations, places[0].astype(np.float32)), places, skin, sample)
-    assert update.motion is not None
-    skeleton = decode_skeleton(open_message(update.skeletons[0]))
-    motion = decode_motion(open_message(update.motion))
-    entries = skeleton.follows
-    world = Rotation.from_quat(motion.rotations_xyzw[entries]).as_matrix()
-    bind = skeleton.bone_from_bind.astype(np.float64)
-    points, out = skin.mesh.vertices.astype(np.float64), np.zeros((len(skin.mesh.vertices), 3))
-    for k in range(4):
-        bone = skin.bones[:, k]
-        seen = np.einsum("vij,vj->vi", bind[bone, :, :3], points) + bind[bone, :, 3]
-        moved = np.einsum("vij,vj->vi", world[bone], seen) + motion.positions_m[entries][bone]
-        out += skin.weights[:, k, None] * moved
-    return out
+    pose = BodyPose(1, rotations, places[0].astype(np.float32))
+    return streamed_vertices(skin, pose, places, sample)
 
 
 def vertices_of(skin: SkinnedMesh, side: str, joint: str) -> Array:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from bodystream.types import Array
+from bodystream.sinks.stream.body import BodyEncoder
+from bodystream.types import Array, BodyPose, HeadsetSample, SkinnedMesh
+from bodystream.wire.envelope import open_message
+from bodystream.wire.meshes import decode_skeleton
+from bodystream.wire.motions import decode_motion
 from helpers.vrm_files import Glb, VrmOptions, built, vrm_glb
 
-__all__ = ["ENDS_M", "FINGER_M", "fingered_glb"]
+__all__ = ["ENDS_M", "FINGER_M", "fingered_glb", "streamed_vertices"]
 
 FINGER_M = 0.03
 """Length of each segment."""
@@ -86,3 +91,21 @@ def _place(nodes: list[dict[str, Any]], node: int) -> Array:
         if not above:
             return at
         node = above[0]
+
+
+def streamed_vertices(skin: SkinnedMesh, pose: BodyPose, joints_m: Array, sample: HeadsetSample | None) -> Array:
+    """(V, 3) vertices of a pose as a reader of the stream poses them [m]."""
+    update = BodyEncoder().encode(pose, joints_m, skin, sample)
+    assert update.motion is not None
+    skeleton = decode_skeleton(open_message(update.skeletons[0]))
+    motion = decode_motion(open_message(update.motion))
+    entries = skeleton.follows
+    world = Rotation.from_quat(motion.rotations_xyzw[entries]).as_matrix()
+    bind = skeleton.bone_from_bind.astype(np.float64)
+    points, out = skin.mesh.vertices.astype(np.float64), np.zeros((len(skin.mesh.vertices), 3))
+    for k in range(4):
+        bone = skin.bones[:, k]
+        seen = np.einsum("vij,vj->vi", bind[bone, :, :3], points) + bind[bone, :, 3]
+        moved = np.einsum("vij,vj->vi", world[bone], seen) + motion.positions_m[entries][bone]
+        out += skin.weights[:, k, None] * moved
+    return out

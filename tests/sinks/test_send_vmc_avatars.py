@@ -11,20 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from bodystream.avatar import VrmAvatar, VrmModel
 from bodystream.geometry.mounting import device_at_joint
 from bodystream.geometry.skeleton import HEAD
-from bodystream.geometry.skeleton_maps import VRM_BONES
 from bodystream.sinks.send import MAX_BUNDLE_BYTES, DrivenPose, PosedBones
 from bodystream.sinks.send.vmc import vmc_bundles
 from bodystream.types import DeviceKind, HeadsetSample
 from helpers.headset_motions import person
 from helpers.osc_reference import decode
 from helpers.sent_poses import generated_poses
-from helpers.vmc_receiver import Marionette
-from helpers.vrm_files import A_POSE, Glb, VrmOptions, small_glb
+from helpers.vmc_receiver import Marionette, file_vertices
+from helpers.vrm_files import A_POSE, VrmOptions, small_glb
 
 NEAR_M = 1e-3
 FILES = {
@@ -38,47 +36,6 @@ FILES = {
         without=("spine2", "spine3", "neck", "left_collar", "right_collar", "left_foot", "right_foot")
     ),
 }
-
-
-def values_of(glb: Glb, number: int) -> np.ndarray:
-    """(N, width) of an accessor."""
-    accessor = glb.json["accessors"][number]
-    view = glb.json["bufferViews"][accessor["bufferView"]]
-    kind = {5126: np.float32, 5123: np.uint16}[accessor["componentType"]]
-    part = glb.data[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
-    return np.frombuffer(part, kind).reshape(accessor["count"], -1).astype(np.float64)
-
-
-def moved(glb: Glb, model: VrmModel, receiver: Marionette) -> np.ndarray:
-    """(V, 3) vertices of the file, in our axes, with its nodes where the receiver was told that they are [m]."""
-    document, version = glb.json, model.humanoid.version
-    mirror = np.diag([1.0, 1.0, -1.0, 1.0] if version == "0" else [-1.0, 1.0, 1.0, 1.0])
-    parents = {child: k for k, node in enumerate(document["nodes"]) for child in node.get("children", [])}
-    bone_of = {model.humanoid.nodes[j]: bone for j, bone in enumerate(VRM_BONES.values()) if j in model.humanoid.nodes}
-    world: dict[int, np.ndarray] = {-1: np.eye(4)}
-
-    def place(number: int) -> np.ndarray:
-        if number not in world:
-            node, local = document["nodes"][number], np.eye(4)
-            local[:3, :3] = Rotation.from_quat(node.get("rotation", [0, 0, 0, 1])).as_matrix()
-            local[:3, 3] = node.get("translation", [0, 0, 0])
-            local = mirror @ local @ mirror
-            if number in bone_of:
-                bone = bone_of[number]
-                position, turn = receiver.local[bone[0].upper() + bone[1:]]
-                local[:3, 3], local[:3, :3] = position, Rotation.from_quat(turn).as_matrix()
-            local[:3, :3] *= node.get("scale", [1.0])[0]
-            world[number] = place(parents.get(number, -1)) @ local
-        return world[number]
-
-    skin = document["skins"][0]
-    inverse_bind = values_of(glb, skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
-    matrices = np.array([mirror @ place(n) @ mirror @ b for n, b in zip(skin["joints"], inverse_bind, strict=True)])
-    attributes = document["meshes"][0]["primitives"][0]["attributes"]
-    vertices, which, weights = (values_of(glb, attributes[name]) for name in ("POSITION", "JOINTS_0", "WEIGHTS_0"))
-    points = np.einsum("vkab,vb->vka", matrices[which.astype(int)], np.c_[vertices, np.ones(len(vertices))])
-    at = np.einsum("vk,vka->va", weights, points[..., :3])
-    return at if version == "0" else at * (-1.0, 1.0, -1.0)  # a file that looks along +z
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -98,7 +55,7 @@ def test_who_has_the_file_sees_the_same_body(name: str, tmp_path: Path) -> None:
         receiver = Marionette().take(message for bundle in bundles for message in decode(bundle))
         assert len(receiver.local) == 1 + len(model.humanoid.nodes), "the root, and what bones it has"
         wanted = avatar.pose(pose.rotations_xyzw, pose.root_position_m).vertices
-        got = moved(glb, model, receiver)
+        got = file_vertices(glb, model.humanoid, receiver)
         assert len(got) == len(wanted)  # in another order
         assert cKDTree(got).query(wanted)[0].max() < NEAR_M and cKDTree(wanted).query(got)[0].max() < NEAR_M
 

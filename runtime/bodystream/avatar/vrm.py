@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.gltf_file import GltfFile
 from bodystream.avatar.retarget import Build, Foot, Retarget, hips_height_m
 from bodystream.avatar.skin_poser import SkinnedAvatar
+from bodystream.avatar.vrm_fingers import own_fingers
 from bodystream.avatar.vrm_humanoid import Humanoid, read_humanoid
 from bodystream.avatar.vrm_surface import read_surface
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, Skeleton
@@ -43,7 +45,7 @@ class VrmModel:
         self.file = GltfFile(path)
         self.humanoid = read_humanoid(self.file)
         self.skin, self.notes = read_surface(self.file, self.humanoid)
-        self.build = _build(self.humanoid, self.skin)
+        self.build = _build(self.file, self.humanoid, self.skin)
 
 
 class VrmAvatar(SkinnedAvatar):
@@ -75,9 +77,10 @@ class VrmAvatar(SkinnedAvatar):
         self._poser.pose(taken.rotations_xyzw, taken.root_position_m)
 
 
-def _build(humanoid: Humanoid, skin: SkinnedMesh) -> Build:
+def _build(file: GltfFile, humanoid: Humanoid, skin: SkinnedMesh) -> Build:
     feet = (_foot(humanoid, skin, "left"), _foot(humanoid, skin, "right"))
-    return Build(humanoid.skeleton, humanoid.own_bones, feet, hips_height_m(humanoid.skeleton, feet))
+    bones = replace(humanoid.own_bones, fingers=own_fingers(file, humanoid))
+    return Build(humanoid.skeleton, bones, feet, hips_height_m(humanoid.skeleton, feet))
 
 
 def _foot(humanoid: Humanoid, skin: SkinnedMesh, side: str) -> Foot:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bodystream.avatar.gltf_file import GltfFile
+from bodystream.avatar.own_bones import OwnFinger
 from bodystream.avatar.vrm_humanoid import Humanoid
 from bodystream.geometry.fingers import VRM_FINGERS, rest_axes
 from bodystream.geometry.skeleton import JOINT_INDEX
 from bodystream.types import Array, FingerBone
 
-__all__ = ["finger_bones"]
+__all__ = ["finger_bones", "own_fingers"]
 
 _SHORTEST_M = 1e-4
 
@@ -51,6 +52,17 @@ def finger_bones(file: GltfFile, humanoid: Humanoid, followers: Mapping[str, Seq
             along = np.array([-1.0 if side == "left" else 1.0, 0.0, 0.0])
         found.append(FingerBone(tuple(followers.get(name, ())), side, joint, on, pivot, rest_axes(joint, along)))
     return tuple(found)
+
+
+def own_fingers(file: GltfFile, humanoid: Humanoid) -> tuple[OwnFinger, ...]:
+    """All fingers of a humanoid, those that move nothing of its surface, too, as the file has them."""
+    found = finger_bones(file, humanoid, {name: () for name in humanoid.fingers})
+    rest, canonical = humanoid.turned_rest, np.linalg.inv(humanoid.canonical_rest)
+    out: list[OwnFinger] = []
+    for node, finger in zip(humanoid.fingers.values(), found, strict=True):
+        wrist = canonical[JOINT_INDEX[f"{finger.side}_wrist"]]
+        out.append(OwnFinger(finger, wrist @ rest[node], wrist @ rest[humanoid.parents[node]]))
+    return tuple(out)
 
 
 def _children(file: GltfFile, node: int) -> list[int]:

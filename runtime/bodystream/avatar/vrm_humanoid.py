@@ -69,10 +69,17 @@ class Humanoid:
         return out
 
     @property
+    def turned_rest(self) -> Array:
+        """(N, 4, 4) of all nodes, in our axes, with the axes that the file gave them.
+
+        A file whose front is +z is turned about y, and the axes of its nodes are turned along.
+        """
+        return self.rest_world @ _TURN if self.faces_ahead else self.rest_world
+
+    @property
     def own_bones(self) -> OwnBones:
-        """Its bones as the file has them."""
-        # A file whose front is +z is turned about y, and the axes of its nodes are turned along.
-        rest = self.rest_world @ _TURN if self.faces_ahead else self.rest_world
+        """Its bones as the file has them, without fingers."""
+        rest = self.turned_rest
         canonical = self.canonical_rest
         count = len(JOINTS)
         has = np.array([joint in self.nodes for joint in range(count)])

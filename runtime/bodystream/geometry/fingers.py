@@ -16,7 +16,7 @@ from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_fro
 from bodystream.geometry.skeleton import JOINT_INDEX
 from bodystream.types import Array, BoneMotion, DeviceKind, FingerBone, HandJoints, HeadsetSample
 
-__all__ = ["VRM_FINGERS", "finger_motion", "rest_axes"]
+__all__ = ["UNITY_FINGERS", "VRM_FINGERS", "finger_motion", "rest_axes"]
 
 _FINGERS = {"Index": "index", "Middle": "middle", "Ring": "ring", "Little": "pinky"}
 _SEGMENTS = ("Proximal", "Intermediate", "Distal")
@@ -38,6 +38,13 @@ VRM_FINGERS: dict[str, dict[str, int]] = {
 
 VRM 0 calls the bones of the thumb as those of the other fingers, VRM 1 as anatomy does (VRMC_vrm 1.0, humanoid).
 """
+
+UNITY_FINGERS: dict[tuple[str, int], str] = {
+    (name[: 4 if name.startswith("left") else 5], joint): name[0].upper() + name[1:]
+    for name, joint in VRM_FINGERS["0"].items()
+}
+"""Of a side and a joint of a hand the bone that turns with it, in Unity's HumanBodyBones, after which VRM 0 names its
+own."""
 
 _MOUNTED = {side: joint_from_device(DeviceKind.HAND_WRIST, side)[1] for side in ("left", "right")}
 _UP, _AHEAD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])

@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from bodystream.avatar.own_bones import OwnBones
-from bodystream.geometry.rotations import matrix_from_quaternion
+from bodystream.geometry.fingers import UNITY_FINGERS
+from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_from_matrix
 from bodystream.geometry.skeleton import JOINTS, Skeleton, forward_kinematics
-from bodystream.types import Array, BodyPose, HeadsetSample
+from bodystream.types import Array, BodyPose, BoneMotion, HeadsetSample
 
 __all__ = ["DrivenPose", "PoseSender", "PosedBones"]
 
@@ -50,6 +51,18 @@ class PosedBones:
         places = self.skeleton.offsets_m.copy()
         places[0] = self.pose.root_position_m
         return places, self.pose.rotations_xyzw
+
+    def fingers(self, sample: HeadsetSample) -> dict[str, list[tuple[str, Array, Array]]]:
+        """By side, of each bone of a finger that the avatar's file has, its name in Unity's HumanBodyBones, and its
+        position (3,) and quaternion (4,) relative to what it hangs on: as the joints of tracked hands say, or else as
+        at rest."""
+        out: dict[str, list[tuple[str, Array, Array]]] = {"left": [], "right": []}
+        if self.bones is not None and self.bones.fingers:
+            motion = BoneMotion(self.pose.t_ns, quaternion_from_matrix(self.orientations), self.joints_m)
+            for own, place, turn in zip(self.bones.fingers, *self.bones.fingers_local(motion, sample), strict=True):
+                name = UNITY_FINGERS[own.finger.side, own.finger.joint]
+                out[own.finger.side].append((name, place, turn))
+        return out
 
     @property
     def has(self) -> Array:

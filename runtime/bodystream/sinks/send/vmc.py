@@ -6,6 +6,8 @@ rotation are local, in its parent's frame, and the hips hang on the root, which 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pythonosc.osc_message import OscMessage
 
 from bodystream.geometry.mounting import Side, device_at_joint, joint_at_device
@@ -23,14 +25,15 @@ _BONES = tuple(UNITY_BONES[name] for name in JOINTS)
 _POSE = "s" + 7 * "f"
 
 
-def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
+def vmc_bundles(driven: DrivenPose, time_s: float, hands: Collection[str] = ()) -> list[bytes]:
     """The datagrams of one pose.
 
-    Bones that this project does not know (fingers, eyes, jaw) and those that the avatar lacks are left out: a receiver
-    would crush them.
+    Bones that this project does not know (eyes, jaw, fingers of an avatar whose file does not tell where they are) and
+    those that the avatar lacks are left out: a receiver would crush them.
 
     Args:
         time_s: the sender's relative time, of `/VMC/Ext/T` [s].
+        hands: of `left` and `right`, the hands whose fingers are sent, as tracked or as at rest.
     """
     pose = driven.pose
     tracking = int(pose.status is not Status.LOST)
@@ -46,10 +49,15 @@ def vmc_bundles(driven: DrivenPose, time_s: float) -> list[bytes]:
         if there:
             messages.append(osc_message("/VMC/Ext/Bone/Pos", _POSE, (bone, *place, *turn)))
     sample = driven.sample
+    if hands:
+        for side, fingers in avatar.fingers(sample).items():
+            for bone, place, turn in fingers if side in hands else ():
+                numbers = (*unity_vectors(place).tolist(), *unity_quaternions(turn).tolist())
+                messages.append(osc_message("/VMC/Ext/Bone/Pos", _POSE, (bone, *numbers)))
     if sample.head is not None:
         messages += _device("Hmd", "HMD", _as_kind(sample.head, DeviceKind.VIEW, "head"), avatar.scale)
-    hands: tuple[tuple[Side, TrackedDevice | None], ...] = (("left", sample.left), ("right", sample.right))
-    for side, hand in hands:
+    devices: tuple[tuple[Side, TrackedDevice | None], ...] = (("left", sample.left), ("right", sample.right))
+    for side, hand in devices:
         if hand is not None:
             messages += _hand(side, hand, avatar.scale)
     return osc_bundles(messages)
@@ -82,6 +90,9 @@ def _device(address: str, serial: str, device: TrackedDevice, scale: float) -> l
 class VmcSender(OscSender):
     """Sends poses to one Marionette; see `PoseSender`.
 
+    Fingers are sent of a hand whose joints were tracked once, from then on, as at rest while they are not: a receiver
+    keeps what it was told last, and another program may move those of hands that were never tracked.
+
     Raises:
         ConfigurationError: there is no such host.
     """
@@ -89,9 +100,12 @@ class VmcSender(OscSender):
     def __init__(self, host: str, port: int) -> None:
         super().__init__("vmc", host, port)
         self._first_t_ns: int | None = None
+        self._hands: set[str] = set()
 
     def send(self, driven: DrivenPose) -> bool:
         t_ns = driven.pose.t_ns
         if self._first_t_ns is None:
             self._first_t_ns = t_ns
-        return self._udp.send(vmc_bundles(driven, (t_ns - self._first_t_ns) * 1e-9))
+        devices = {"left": driven.sample.left, "right": driven.sample.right}
+        self._hands |= {side for side, device in devices.items() if device is not None and device.hand is not None}
+        return self._udp.send(vmc_bundles(driven, (t_ns - self._first_t_ns) * 1e-9, self._hands))
