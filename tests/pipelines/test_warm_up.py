@@ -18,6 +18,7 @@ OF_COMMANDS = {
     "bodystream.cli.kernels",  # `bodystream doctor` builds it to see whether that works
     "bodystream.avatar.clothed.kernels",  # built with the avatar, before its first pose: few have one
     "bodystream.body.mesher_kernels",  # built with the decoder of bodies, before its first mesh
+    "bodystream.body.solver_kernels",  # with them
     "bodystream.body.nearest_kernels",  # of fits and registrations, which no camera waits for
 }
 

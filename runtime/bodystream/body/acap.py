@@ -144,19 +144,19 @@ class AcapSpace:
         """(V, N) the columns of the system's solution whose mean is zero, for (V, N) right sides; it is symmetric."""
         found = np.zeros(wanted.shape)
         balanced = wanted - wanted.mean(axis=0)  # translation is in no right side that features make
-        found[1:] = self._factorised().solve(balanced[1:])
+        found[1:] = self.factorised().solve(balanced[1:])
         return found - found.mean(axis=0)
+
+    def factorised(self) -> SuperLU:
+        """Factors of the matrix without vertex 0, which stays where it is; made once."""
+        if self._solver is None:
+            self._solver = factors(csc_matrix(self.matrix[1:, 1:]))
+        return self._solver
 
     def _normal_part(self, transforms: Array) -> Array:
         rings = self.rings
         lifted = rings.normal_weights[:, None] * rings.lifted(transforms)
         return lifted[:, :, None] * rings.normals[:, None, :]
-
-    def _factorised(self) -> SuperLU:
-        """Factors of the matrix without vertex 0, which stays where it is."""
-        if self._solver is None:
-            self._solver = factors(csc_matrix(self.matrix[1:, 1:]))
-        return self._solver
 
     def _require(self, name: str, array: Array, columns: int) -> None:
         if array.shape != (self.count, columns):

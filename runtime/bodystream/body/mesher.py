@@ -10,6 +10,7 @@ import warp as wp
 
 from bodystream.body import mesher_kernels as kernels
 from bodystream.body.acap import AFFINE_WEIGHT, AcapSpace
+from bodystream.body.solver import AcapSolver
 from bodystream.device import RecordedLaunch, select_device, uploaded
 from bodystream.device.quiet import quiet_warp
 from bodystream.errors import InputError
@@ -21,15 +22,15 @@ __all__ = ["FeatureMesher"]
 class FeatureMesher:
     """Makes meshes of features on the processor; for one thread.
 
-    Kernels work in float32, the system is solved in float64 by the factors of the space. Vertices are within 0.02 mm of
-    `AcapSpace.vertices`.
+    Kernels work in float32, the system is solved in float64. Vertices are within 0.02 mm of `AcapSpace.vertices`.
 
     Args:
         space: of the reference mesh; it is factorised here.
     """
 
     def __init__(self, space: AcapSpace) -> None:
-        self._space, rings, device = space, space.rings, select_device("cpu")
+        rings, device = space.rings, select_device("cpu")
+        self._solver = AcapSolver(space)
         count = space.count
 
         def array(values: Array, dtype: Any) -> wp.array:
@@ -39,8 +40,6 @@ class FeatureMesher:
         self.features: Array = self._features.numpy()  # the same memory
         transforms = wp.zeros(count, dtype=wp.mat33, device=device)
         normals = wp.zeros(count, dtype=wp.vec3, device=device)
-        wanted = wp.zeros(count, dtype=wp.vec3d, device=device)
-        self._wanted: Array = wanted.numpy()
         neighbours: Any = kernels.Neighbours()
         neighbours.first = array(np.searchsorted(rings.start, np.arange(count + 1)), wp.int32)
         neighbours.end = array(rings.end, wp.int32)
@@ -50,18 +49,18 @@ class FeatureMesher:
         neighbours.lift_back = array(np.asarray(space.lift[rings.end, rings.start]).ravel(), wp.float32)
         neighbours.own_lift = array(space.lift.diagonal(), wp.float32)
         a, b = (array(rings.plane[:, axis], wp.vec3) for axis in range(2))
+        place = array(self._solver.place, wp.int32)
         with quiet_warp():  # kernels are built or loaded here
             self._deform = RecordedLaunch(kernels.deform, count, [self._features, a, b, transforms, normals], device)
-            self._gather = RecordedLaunch(kernels.gather, count, [neighbours, transforms, normals, wanted], device)
-        wanted_bar = wp.zeros(count, dtype=wp.vec3d, device=device)
-        self._wanted_bar: Array = wanted_bar.numpy()
+            inputs = [neighbours, transforms, normals, place, self._solver.device_rows]
+            self._gather = RecordedLaunch(kernels.gather, count, inputs, device)
         features_bar = wp.zeros((count, 9), dtype=wp.float32, device=device)
         self._features_bar: Array = features_bar.numpy()
         t_bar, n_bar = wp.zeros_like(transforms), wp.zeros_like(normals)
         back = [self._features, a, b, t_bar, n_bar, features_bar]
         with quiet_warp():
             self._gather_back = RecordedLaunch(
-                kernels.gather_back, count, [neighbours, wanted_bar, t_bar, n_bar], device
+                kernels.gather_back, count, [neighbours, self._solver.device_found, t_bar, n_bar], device
             )
             self._deform_back = RecordedLaunch(kernels.deform_back, count, back, device)
         self._middle = space.reference.mean(axis=0)
@@ -82,7 +81,7 @@ class FeatureMesher:
             np.copyto(self.features, features, casting="same_kind")
         self._deform()
         self._gather()
-        return self._space.solve(self._wanted) + self._middle
+        return self._solver.solved(self._middle).copy()
 
     def pull_back(self, vertices_bar: Array) -> Array:
         """(V, 9) float32 derivatives of a quantity by the features that were made a mesh last; the array is the
@@ -96,9 +95,9 @@ class FeatureMesher:
         Raises:
             InputError: derivatives of another shape.
         """
-        if vertices_bar.shape != self._wanted_bar.shape:
-            raise InputError(f"vertices_bar must have shape {self._wanted_bar.shape}, got {vertices_bar.shape}")
-        self._wanted_bar[:] = self._space.solve(vertices_bar)
+        if vertices_bar.shape != self._solver.found.shape:
+            raise InputError(f"vertices_bar must have shape {self._solver.found.shape}, got {vertices_bar.shape}")
+        self._solver.solve(vertices_bar)
         self._gather_back()
         self._deform_back()
         return self._features_bar

@@ -65,8 +65,9 @@ def gather(
     neighbours: Neighbours,
     transforms: wp.array(dtype=wp.mat33),  # (V,) T
     normals: wp.array(dtype=wp.vec3),  # (V,) of `deform`
+    place: wp.array(dtype=wp.int32),  # (V,) the row of each vertex
     # Out:
-    wanted_out: wp.array(dtype=wp.vec3d),  # (V,) right side of the system [m]
+    rows_out: wp.array(dtype=wp.vec4d),  # (N,) right side of the system [m], and a zero
 ):
     i = begin + wp.tid()
     own = transforms[i]
@@ -74,7 +75,7 @@ def gather(
     for edge in range(neighbours.first[i], neighbours.first[i + 1]):
         j = neighbours.end[edge]
         total += (own + transforms[j]) * neighbours.pull[edge] - neighbours.lift[edge] * normals[j]
-    wanted_out[i] = wp.vec3d(total)
+    rows_out[place[i]] = wp.vec4d(wp.float64(total[0]), wp.float64(total[1]), wp.float64(total[2]), wp.float64(0.0))
 
 
 @wp.kernel(enable_backward=False)
