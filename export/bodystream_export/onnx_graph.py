@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from bodystream.engines import load_onnxruntime
 
-__all__ = ["stored_in_16_bits", "to_16_bit", "to_8_bit", "to_onnx"]
+__all__ = ["rows_in_8_bit", "stored_in_16_bits", "to_16_bit", "to_8_bit", "to_onnx"]
 
 _OPSET = 18
+_BLOCK = 32
+"""Weights of one output that share a scale."""
+_IN_8_BITS = 4
+"""The level of `MatMulNBits` that multiplies in 8 bits, too; others widen the weights first, and take 100 times as
+long."""
 
 
 def to_onnx(
@@ -81,6 +86,51 @@ def to_8_bit(source: Path, target: Path, ends: int | None = None) -> None:
             extra_options=options,
         )  # fmt: skip
     prepared.unlink()
+
+
+def rows_in_8_bit(source: Path, target: Path, ends: int) -> None:
+    """As `to_8_bit`, with a scale for each 32 weights of an output: half of its time in a layer that has many outputs
+    and few inputs, and nearer, since inputs get a scale for each 32 of them, too. Many inputs are faster there.
+
+    Args:
+        ends: only of layers with so many outputs.
+
+    Raises:
+        ValueError: there is none.
+    """
+    load_onnxruntime()
+    import numpy as np
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(str(source))
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    chosen = [
+        (place, node)
+        for place, node in enumerate(model.graph.node)
+        if node.op_type == "Gemm" and node.input[1] in weights and weights[node.input[1]].dims[0] == ends
+    ]
+    if not chosen:
+        raise ValueError(f"{source} has no layer with {ends} outputs")
+    for place, node in chosen:
+        x, name, bias = node.input
+        weight = numpy_helper.to_array(weights[name])  # (N, K), as PyTorch stores it
+        count = weight.shape[1]
+        blocks = np.pad(weight, ((0, 0), (0, -count % _BLOCK))).reshape(len(weight), -1, _BLOCK)
+        scale = np.maximum(np.abs(blocks).max(axis=-1), 1e-20) / 127.0
+        whole = np.rint(blocks / scale[..., None]) + 128.0
+        model.graph.initializer.remove(weights[name])
+        # Flat, as the operator may have it, so that nothing stores scales in 16 bits.
+        for array, kind in ((whole.astype(np.uint8), "8"), (scale.astype(np.float32).ravel(), "scale")):
+            model.graph.initializer.append(numpy_helper.from_array(array, f"{name}.{kind}"))
+        small = helper.make_node(
+            "MatMulNBits", [x, f"{name}.8", f"{name}.scale", "", "", bias], node.output, node.name,
+            domain="com.microsoft", K=count, N=len(weight), bits=8, block_size=_BLOCK, accuracy_level=_IN_8_BITS,
+        )  # fmt: skip
+        model.graph.node.remove(node)
+        model.graph.node.insert(place, small)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, str(target))
 
 
 def to_16_bit(source: Path, target: Path) -> None:

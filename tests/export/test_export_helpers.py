@@ -15,7 +15,7 @@ needs("onnx", "pip install 'bodystream[export]'")
 
 from bodystream.bundles import Signature, TensorSpec  # noqa: E402
 from bodystream.errors import ConfigurationError, InputError  # noqa: E402
-from bodystream_export.onnx_graph import to_8_bit, to_onnx  # noqa: E402
+from bodystream_export.onnx_graph import rows_in_8_bit, stored_in_16_bits, to_8_bit, to_onnx  # noqa: E402
 from bodystream_export.parity import Difference, both_answers, evenly, parity_table, refuse_too_far  # noqa: E402
 from bodystream_export.place import Place  # noqa: E402
 
@@ -56,6 +56,38 @@ def test_a_graph_answers_as_its_network_for_any_number_of_rows(tmp_path: Path) -
     to_8_bit(tmp_path / "net.onnx", tmp_path / "small.onnx")
     assert 1e-6 < worst(network, tmp_path / "small.onnx", 3) < 0.05
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "small.onnx"]
+
+
+def test_rows_of_8_bits_answer_as_their_network(tmp_path: Path) -> None:
+    """Whatever number of inputs the last block of weights has; other layers stay as they are."""
+    import onnx
+
+    for inputs, hidden in ((8, 33), (8, 64), (8, 5)):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Linear(inputs, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 120))
+        x, full, small = torch.randn(2, inputs), tmp_path / "net.onnx", tmp_path / "small.onnx"
+        to_onnx(network, {"x": x}, ("y",), full, open_axes={name: {0: "rows"} for name in ("x", "y")})
+        rows_in_8_bit(full, small, 120)
+        assert [node.op_type for node in onnx.load(small).graph.node] == ["Gemm", "Tanh", "MatMulNBits"]
+        signature = Signature({"x": TensorSpec(("rows", inputs))}, {"y": TensorSpec(("rows", 120))})
+        for rows in (1, 3):
+            feed = {"x": np.random.default_rng(1).standard_normal((rows, inputs)).astype(np.float32)}
+            ((wanted, got),) = both_answers(_Tuple(network), small, [feed], signature, {"rows": rows})
+            assert 0.0 < np.abs(got["y"] - wanted["y"]).max() < 0.02
+        stored_in_16_bits(small, small)
+        ((_, again),) = both_answers(_Tuple(network), small, [feed], signature, {"rows": rows})
+        assert np.abs(again["y"] - got["y"]).max() < 2e-3
+    with pytest.raises(ValueError, match=r"net.onnx has no layer with 7 outputs"):
+        rows_in_8_bit(full, small, 7)
+
+
+class _Tuple(torch.nn.Module):
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.network(x),)
 
 
 def test_a_graph_of_another_network_is_noticed(tmp_path: Path) -> None:

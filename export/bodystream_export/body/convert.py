@@ -29,7 +29,7 @@ from bodystream.errors import InputError
 from bodystream.types import Array
 from bodystream_export.body.graphs import DecoderGraph, EncoderGraph, GradientGraph, narrowed
 from bodystream_export.bundle import write_manifest
-from bodystream_export.onnx_graph import stored_in_16_bits, to_8_bit, to_onnx
+from bodystream_export.onnx_graph import rows_in_8_bit, stored_in_16_bits, to_8_bit, to_onnx
 from bodystream_export.parity import Difference, both_answers
 from bodystream_training.body.kept import KeptBodies
 from bodystream_training.body.model import BodyNetwork
@@ -142,7 +142,7 @@ def _write_graph(graph: torch.nn.Module, signature: Signature, path: Path, bits:
     full = path.with_suffix(".full.onnx")
     to_onnx(graph, examples, tuple(signature.outputs), full, open_axes={name: {0: "bodies"} for name in names})
     if bits == 8:
-        to_8_bit(full, path, ends)
+        (rows_in_8_bit if path.name == DECODER else to_8_bit)(full, path, ends)
         stored_in_16_bits(path, path)  # the others
     elif bits == 16:
         stored_in_16_bits(full, path, ends)

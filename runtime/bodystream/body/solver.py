@@ -62,7 +62,7 @@ class AcapSolver:
                 RecordedLaunch(kernels.forward, 1, [*inputs, balance, self.device_rows], device, split=False),
                 RecordedLaunch(kernels.back, 1, [*inputs, self.device_rows], device, split=False),
             ]
-            self._take_out = RecordedLaunch(kernels.take_out, count, out, device)
+            self._take_out = RecordedLaunch(kernels.take_out, count, out, device, split=False)
 
     def solve(self, wanted: Array) -> Array:
         """(V, 3) the columns of the system's solution whose mean is zero, for (V, 3) right sides; the solver's own
