@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bodystream.body import BodyDecoder
-from bodystream.body.fitting import DepthView, depth_view, fit_depth_sequence
+from bodystream.body.fitting import DepthClip, DepthView, depth_view, fit_depth_clips, fit_depth_sequence
 from bodystream.body.fitting.depth import DepthLoss
 from bodystream.body.nearest import BodySurface
 from bodystream.errors import InputError
@@ -101,3 +101,15 @@ def test_frames_without_a_person_are_told(decoder: BodyDecoder) -> None:
     view = depth_view(wall, wall > 0.0, KINECT, cut_out=True)
     with pytest.raises(InputError, match="the wall seem to show no person"):
         fit_depth_sequence(decoder, [view], [0.0], where="the wall")
+
+
+def test_a_clip_without_frames_or_a_person_is_named(decoder: BodyDecoder) -> None:
+    view = view_of(moving(decoder, 1)[0], decoder)
+    wall = np.zeros((240, 320), np.float32)
+    wall[20:220, 20:300] = 2.5
+    clip, shape = DepthClip([view], [0.0], "the walk"), np.zeros(decoder.facts.shape)
+    with pytest.raises(InputError, match=r"the wall: a sequence has one or more frames with a time each, got 1, 0"):
+        fit_depth_clips(decoder, [clip, DepthClip([view], [], "the wall")])
+    nobody = DepthClip([depth_view(wall, wall > 0.0, KINECT, cut_out=True)], [0.0], "the wall")
+    with pytest.raises(InputError, match="the wall seem to show no person"):
+        fit_depth_clips(decoder, [clip, nobody], shape)

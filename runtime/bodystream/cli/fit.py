@@ -27,17 +27,20 @@ class Fit:
       bodystream fit scan.ply --landmarks points.json --out fit --json
       bodystream fit capture:out --out fit
       bodystream fit depth:a1_s1_t1_depth.mat --out fit
+      bodystream fit depth:walk depth:wave depth:sit --out fit
       bodystream fit markers:walk.c3d --frames 500 --out fit --json
       bodystream fit markers:walk.c3d --markers places.json --unit mm --up z --out fit
       bodystream fit joints2d:pose.json --camera 1145,1144,512,515 --out fit --json
       bodystream fit joints2d:pose.json --image-size 1920,1080 --person 2 --out fit
     """
 
-    target: Annotated[str, tyro.conf.Positional]
-    """The file of a scan (.ply, .obj, ...), or capture:FOLDER, depth:RECORDING, markers:FILE.c3d or joints2d:FILE."""
+    target: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TARGET...", help_behavior_hint="")]
+    """The file of a scan (.ply, .obj, ...), or capture:FOLDER, depth:RECORDING, markers:FILE.c3d or joints2d:FILE; or
+    several depth recordings of one person, who has one shape in all of them."""
 
     out: Path
-    """Folder for codes.npz, fit.json, meshes and a picture of the distances; of a capture for a take."""
+    """Folder for codes.npz, fit.json, meshes and a picture of the distances; of a capture for a take; of several
+    recordings with a folder for each of them."""
 
     landmarks: Annotated[Path | None, optional("FILE")] = None
     """Known places [m] in a JSON file, by joint or by number of the body's vertex: {"left_wrist": [0.5, 1.0, 0.1]}."""
@@ -79,7 +82,7 @@ class Fit:
 
         from bodystream.body import BodyDecoder
         from bodystream.bundles import BundleChoice
-        from bodystream.pipelines.fit import FitOptions, fit_target
+        from bodystream.pipelines.fit import FitOptions, fit_targets
 
         bundle = BundleChoice.parse(self.bundle, ("body",)).open("body")
         start_warp()
@@ -98,7 +101,7 @@ class Fit:
             self.person,
             lambda line: console.print(line, markup=False, soft_wrap=True),
         )
-        report = fit_target(BodyDecoder(bundle), self.target, options)
+        report = fit_targets(BodyDecoder(bundle), self.target, options)
         for note in report.notes:
             console.print(f"note: {note}", markup=False, soft_wrap=True)
         if self.json:

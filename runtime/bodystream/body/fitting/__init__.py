@@ -1,7 +1,7 @@
 """Bodies of an embedding fitted to what was measured: vertices, scans, landmarks (DHNN, Jiang et al., 2020)."""
 
 from bodystream.body.fitting.depth import DepthView, depth_view
-from bodystream.body.fitting.depth_sequence import DepthFrame, fit_depth_sequence
+from bodystream.body.fitting.depth_sequence import DepthClip, DepthFrame, fit_depth_clips, fit_depth_sequence
 from bodystream.body.fitting.joints2d import PictureFit, fit_keypoints
 from bodystream.body.fitting.landmarks import KnownPlaces, landmarks_of
 from bodystream.body.fitting.marker_places import MarkedLabels, MarkerPlaces, labels_of_map, usual_labels
@@ -16,6 +16,7 @@ from bodystream.body.fitting.surface import fit_surface
 from bodystream.body.fitting.vertices import fit_vertices
 
 __all__ = [
+    "DepthClip",
     "DepthFrame",
     "DepthView",
     "FittedBody",
@@ -36,6 +37,7 @@ __all__ = [
     "StartPoses",
     "Steadiness",
     "depth_view",
+    "fit_depth_clips",
     "fit_depth_sequence",
     "fit_keypoints",
     "fit_surface",

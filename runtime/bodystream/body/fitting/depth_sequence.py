@@ -1,4 +1,4 @@
-"""One person in a sequence of depth frames: who it is from a few of them, and how they stand in each."""
+"""One person in one or more sequences of depth frames: who it is from a few of them, and how they stand in each."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from bodystream.body.fitting.start import Start, StartPoses, neutral_start
 from bodystream.errors import InputError
 from bodystream.types import Array
 
-__all__ = ["DepthFrame", "fit_depth_sequence"]
+__all__ = ["DepthClip", "DepthFrame", "fit_depth_clips", "fit_depth_sequence"]
 
-_KEYS, _KEY_EVALUATIONS = 6, 30
+_KEYS, _ALL_KEYS, _LEAST_KEYS, _KEY_EVALUATIONS = 6, 12, 2, 30
+"""Frames by which a shape is found: of one clip, of all clips together, of each at least."""
 _STAGES = ((0.3, 5e4, 8), (0.15, 2e5, 10), (0.08, 1e6, 12))
 """Of a frame from a start: distance beyond which points count less [m], weight [1/m^2], bodies that are made."""
 _ROUGH, _FINE = (0.08, 1e6, 8), (0.05, 4e6, 12)
@@ -52,59 +53,78 @@ class DepthFrame:
         return float(self.distances_m.mean())
 
 
+@dataclass(frozen=True, slots=True)
+class DepthClip:
+    """Depth frames one after another, in the first of which somebody faces the camera.
+
+    Attributes:
+        views: of the frames, in the order of their times t_s. where: what to call them in messages.
+    """
+
+    views: Sequence[DepthView]
+    t_s: Sequence[float]
+    where: str = "the frames"
+
+
 def fit_depth_sequence(
     decoder: BodyDecoder, views: Sequence[DepthView], t_s: Sequence[float], shape: Array | None = None, *,
     steadiness: Steadiness | None = None, progress: Callable[[str], object] = lambda _: None, where: str = "the frames",
 ) -> list[DepthFrame]:  # fmt: skip
-    """The bodies of one person in depth frames, seen from ahead in the first of them.
+    """`fit_depth_clips` of one clip."""
+    clip = DepthClip(views, t_s, where)
+    return fit_depth_clips(decoder, [clip], shape, steadiness=steadiness, progress=progress)[0]
+
+
+def fit_depth_clips(
+    decoder: BodyDecoder, clips: Sequence[DepthClip], shape: Array | None = None, *,
+    steadiness: Steadiness | None = None, progress: Callable[[str], object] = lambda _: None,
+) -> list[list[DepthFrame]]:  # fmt: skip
+    """The bodies of one person in clips: one shape for all of them, and pose and placement of each frame.
 
     Args:
-        views: of the frames, in the order of their times t_s.
-        shape: (S,) who it is, where that is known; else it is found on six of the frames together.
-        steadiness: what changes cost. progress: told what is done. where: what to call the frames in messages.
+        shape: (S,) who it is, where that is known; else it is found on some frames of all clips together.
+        steadiness: what changes cost. progress: told what is done.
 
     Raises:
-        InputError: there are no frames, or nobody is found in them.
+        InputError: there are no frames, or nobody is found in those of a clip, which is named.
         BundleError: the bundle has no derivatives.
     """
-    if not views or len(views) != len(t_s):
-        raise InputError(f"{where}: a sequence has one or more frames with a time each, got {len(views)}, {len(t_s)}")
-    fit = _Fit(decoder, views, t_s, steadiness, where)
+    for clip in clips:
+        if not clip.views or len(clip.views) != len(clip.t_s):
+            raise InputError(
+                f"{clip.where}: a sequence has one or more frames with a time each, got {len(clip.views)}, "
+                f"{len(clip.t_s)}"
+            )
+    fits = [_Fit(decoder, clip, steadiness) for clip in clips]
+    of = [f"clip {number} of {len(clips)}: " if len(clips) > 1 else "" for number in range(1, len(clips) + 1)]
     if shape is None:
-        progress("finding the person in the first frame")
-        rough = fit.follow(None, _ROUGH, fit.first(None), lambda _: None)
-        keys = np.unique(np.linspace(0, len(views) - 1, _KEYS).round().astype(int))
-        progress(f"finding who it is, in {len(keys)} frames together")
-        losses = [fit.loss(key, rough[key].vertices, _FINE) for key in keys]
-        starts = [(rough[key].codes, rough[key].placement) for key in keys]
+        each = min(_KEYS, max(_LEAST_KEYS, _ALL_KEYS // max(1, len(clips))))
+        losses, starts, begins = [], [], []
+        for fit, said in zip(fits, of, strict=True):
+            progress(f"{said}finding the person in the first frame")
+            rough = fit.follow(None, _ROUGH, fit.first(None), lambda _: None)
+            begins.append(len(losses))
+            for key in np.unique(np.linspace(0, len(rough) - 1, each).round().astype(int)):
+                losses.append(fit.loss(key, rough[key].vertices, _FINE))
+                starts.append((rough[key].codes, rough[key].placement))
+        progress(f"finding who it is, in {len(losses)} frames together")
         found = shared_shape(decoder, losses, starts, _KEY_EVALUATIONS)
-        shape, first = found[0].codes.shape, found[0]
+        shape, firsts = found[0].codes.shape, [found[begin] for begin in begins]
     else:
-        progress("finding the person in the first frame")
-        first = fit.first(np.asarray(shape, np.float64))
-    frames = []
-
-    def tell(number: int) -> None:
-        if number % 10 == 0:
-            progress(f"frame {number + 1} of {len(views)}")
-
-    for number, body in enumerate(fit.follow(shape, _FINE, first, tell)):
-        fit.losses[number].surface.move(body.vertices)
-        frames.append(DepthFrame(t_s[number], body, fit.losses[number].surface.distances(views[number].points)))
-    fit.check(frames)
-    return frames
+        firsts = []
+        for fit, said in zip(fits, of, strict=True):
+            progress(f"{said}finding the person in the first frame")
+            firsts.append(fit.first(np.asarray(shape, np.float64)))
+    return [fit.frames(shape, first, said, progress) for fit, first, said in zip(fits, firsts, of, strict=True)]
 
 
 class _Fit:
-    def __init__(
-        self, decoder: BodyDecoder, views: Sequence[DepthView], t_s: Sequence[float], steadiness: Steadiness | None,
-        where: str,
-    ) -> None:  # fmt: skip
-        self.decoder, self.views, self.t_s, self.where = decoder, views, t_s, where
+    def __init__(self, decoder: BodyDecoder, clip: DepthClip, steadiness: Steadiness | None) -> None:
+        self.decoder, self.views, self.t_s, self.where = decoder, clip.views, clip.t_s, clip.where
         self._steadiness = Steadiness() if steadiness is None else steadiness
         self._poses = StartPoses(decoder)
         neutral = decoder.vertices(np.zeros(decoder.facts.shape))
-        self.losses = [DepthLoss(view, neutral, decoder.space.faces) for view in views]
+        self.losses = [DepthLoss(view, neutral, decoder.space.faces) for view in clip.views]
 
     def loss(self, number: int, vertices: Array, stage: tuple[float, float, int]) -> FrameLoss:
         """What a frame says, about a body that is roughly there."""
@@ -173,6 +193,27 @@ class _Fit:
             tell(number)
         return bodies
 
+    def frames(
+        self, shape: Array, first: FollowedFrame, said: str, progress: Callable[[str], object]
+    ) -> list[DepthFrame]:
+        """Bodies of a known shape in all frames, with the distances of their points.
+
+        Raises:
+            InputError: as `_check`.
+        """
+
+        def tell(number: int) -> None:
+            if number % 10 == 0:
+                progress(f"{said}frame {number + 1} of {len(self.views)}")
+
+        frames = []
+        for number, body in enumerate(self.follow(shape, _FINE, first, tell)):
+            surface = self.losses[number].surface
+            surface.move(body.vertices)
+            frames.append(DepthFrame(self.t_s[number], body, surface.distances(self.views[number].points)))
+        self._check(frames)
+        return frames
+
     def _by_joints(
         self, number: int, shape: Array, last: FollowedFrame, jointed: JointedBodies | None, follower: PoseFollower,
         stage: tuple[float, float, int],
@@ -198,7 +239,7 @@ class _Fit:
         surface.move(body.vertices)
         return float(surface.distances(self.views[number].chosen).mean())
 
-    def check(self, frames: list[DepthFrame]) -> None:
+    def _check(self, frames: list[DepthFrame]) -> None:
         """Refuse what no body lies on.
 
         Raises:

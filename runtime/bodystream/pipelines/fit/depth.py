@@ -1,17 +1,18 @@
-"""One person in a depth recording: who it is, and how they stand in each frame."""
+"""One person in one depth recording or several: who it is, and how they stand in each frame."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bodystream.body import BodyDecoder
-from bodystream.body.fitting import DepthFrame, DepthView, depth_view, fit_depth_sequence
+from bodystream.body.fitting import DepthClip, DepthFrame, depth_view, fit_depth_clips
 from bodystream.bundles import load_npz
-from bodystream.errors import InputError
+from bodystream.errors import ConfigurationError, InputError
 from bodystream.files import prepare_folder
 from bodystream.foreground import ForegroundConfig, ForegroundSegmenter, largest_body
 from bodystream.pipelines.fit.options import FitOptions, FitReport
@@ -20,7 +21,7 @@ from bodystream.sinks.error_map import write_error_sheet
 from bodystream.sources.open import open_source
 from bodystream.types import Array, Mesh
 
-__all__ = ["fit_depth"]
+__all__ = ["fit_clips", "fit_depth"]
 
 _MOST_CODES_BYTES = 1 << 24
 _CUT_OUT = 0.9
@@ -35,19 +36,78 @@ def fit_depth(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitRepor
     """One shape for all of a recording, and pose and placement of each frame that is taken of it."""
     began = time.perf_counter()
     prepare_folder(options.out, "--out")
+    shape = _begun(decoder, options)
+    clip, notes = _clip(path, options)
+    (frames,) = fit_depth_clips(decoder, [clip], shape, progress=options.progress)
+    facts = {**_facts(frames), "seconds": time.perf_counter() - began}
+    return FitReport(_written(decoder, frames, clip, options.out, facts), facts, notes)
+
+
+def fit_clips(decoder: BodyDecoder, paths: Sequence[Path], options: FitOptions) -> FitReport:
+    """The same of several recordings of one person, who has one shape in all of them. The files of each go into a
+    folder of their own, by its name, and the shape into `codes.npz` of --out.
+
+    Raises:
+        ConfigurationError: a recording is given twice.
+    """
+    began = time.perf_counter()
+    names = _names(paths)
+    prepare_folder(options.out, "--out")
+    shape = _begun(decoder, options)
+    clips, notes = [], []
+    for path in paths:
+        clip, told = _clip(path, options)
+        clips.append(clip)
+        notes += [note if str(path) in note else f"{path}: {note}" for note in told]
+    found = fit_depth_clips(decoder, clips, shape, progress=options.progress)
+    written: list[Path] = []
+    of_clips: list[dict[str, Any]] = []
+    for name, clip, frames in zip(names, clips, found, strict=True):
+        prepare_folder(options.out / name, "--out")
+        written += _written(decoder, frames, clip, options.out / name, _facts(frames))
+        of_clips.append({"clip": name, **_facts(frames)})
+    facts = {
+        **_facts([frame for frames in found for frame in frames]),
+        "flips": sum(one["flips"] for one in of_clips),
+        "seconds": time.perf_counter() - began,
+        "clips": of_clips,
+    }
+    written = [*write_fit(options.out, decoder, {"shape": found[0][0].body.codes.shape}, facts), *written]
+    told = f"one shape in {len(clips)} recordings, {facts['point_to_mesh_mean_mm']:.1f} mm from the points on average"
+    return FitReport(written, facts, notes, f"{told}, after {facts['seconds']:.1f} s")
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """A folder's name for each recording: its own, with a number where another has the same."""
+    names: list[str] = []
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            raise ConfigurationError(f"{path} is given twice, or as {seen[path.resolve()]}: give each recording once")
+        seen[path.resolve()] = path
+        plain = path.resolve().name if path.is_dir() else path.stem
+        name, number = plain, 1
+        while name in names:
+            number += 1
+            name = f"{plain}_{number}"
+        names.append(name)
+    return names
+
+
+def _begun(decoder: BodyDecoder, options: FitOptions) -> Array | None:
+    """Who it is, where that is given; the decoder's derivatives are read."""
     decoder.open_gradient()
-    shape = None if options.shape is None else _shape(options.shape, decoder)
-    views, t_s, notes = _views(path, options)
-    frames = fit_depth_sequence(decoder, views, t_s, shape, progress=options.progress, where=f"the frames of {path}")
+    return None if options.shape is None else _shape(options.shape, decoder)
+
+
+def _facts(frames: list[DepthFrame]) -> dict[str, Any]:
     means_mm = [1e3 * frame.mean_m for frame in frames]
-    facts: dict[str, Any] = {
+    return {
         "point_to_mesh_mean_mm": float(np.mean(means_mm)),
         "worst_frame_mm": float(np.max(means_mm)),
         "flips": _flips(frames),
         "frames": len(frames),
-        "seconds": time.perf_counter() - began,
     }
-    return FitReport(_written(decoder, frames, views, options.out, facts), facts, notes)
 
 
 def _shape(path: Path, decoder: BodyDecoder) -> Array:
@@ -64,8 +124,8 @@ def _shape(path: Path, decoder: BodyDecoder) -> Array:
     return shape.astype(np.float64)
 
 
-def _views(path: Path, options: FitOptions) -> tuple[list[DepthView], list[float], list[str]]:
-    """What a fit sees of the frames, of which --frames at most are taken, their times and what the reader told."""
+def _clip(path: Path, options: FitOptions) -> tuple[DepthClip, list[str]]:
+    """What a fit sees of the frames, of which --frames at most are taken, and what the reader told."""
     source = open_source(f"folder:{path}" if path.suffix.lower() != ".mcap" else f"take:{path}", "cpu")
     frames, count, every, begin_ns = [], 0, 1, None
     segmenter: ForegroundSegmenter | None = None
@@ -92,7 +152,7 @@ def _views(path: Path, options: FitOptions) -> tuple[list[DepthView], list[float
     notes = list(source.counts.warnings)
     if every > 1:
         notes.append(f"{len(views)} of {count} frames are taken, one in {every}: --frames says how many at most")
-    return views, [t_s for *_, t_s, _ in frames], notes
+    return DepthClip(views, [t_s for *_, t_s, _ in frames], f"the frames of {path}"), notes
 
 
 def _flips(frames: list[DepthFrame]) -> int:
@@ -102,7 +162,7 @@ def _flips(frames: list[DepthFrame]) -> int:
 
 
 def _written(
-    decoder: BodyDecoder, frames: list[DepthFrame], views: list[DepthView], out: Path, facts: dict[str, Any]
+    decoder: BodyDecoder, frames: list[DepthFrame], clip: DepthClip, out: Path, facts: dict[str, Any]
 ) -> list[Path]:
     of_frames = [{"t_s": frame.t_s, "point_to_mesh_mean_mm": 1e3 * frame.mean_m} for frame in frames]
     codes = {
@@ -117,7 +177,7 @@ def _written(
     write_error_sheet(
         paths[-1],
         [Mesh(frames[n].body.vertices, decoder.space.faces) for n in some],
-        [Mesh(views[n].points, none) for n in some],
+        [Mesh(clip.views[n].points, none) for n in some],
         [frames[n].distances_m for n in some],
         [f"{frames[n].t_s:.1f} s: {1e3 * frames[n].mean_m:.1f} mm" for n in some],
         _FROM_CAMERA_RAD,
