@@ -22,6 +22,7 @@ from helpers.refine_reference import case, rotvec
 RATE_HZ = 90
 FRAME_NS = round(1e9 / RATE_HZ)
 ANKLES = [JOINT_INDEX["left_ankle"], JOINT_INDEX["right_ankle"]]
+FEET = [j for j, name in enumerate(JOINTS) if name.split("_")[-1] in ("ankle", "foot")]
 LEGS = [j for j, name in enumerate(JOINTS) if name.split("_")[-1] in ("hip", "knee", "ankle")]
 
 
@@ -175,3 +176,15 @@ def test_a_still_head_keeps_standing_feet_on_the_floor(skeleton):
     for i in range(60, 120):  # a head that goes at 1 m/s
         found = detector.at(i * FRAME_NS, standing - (0.0, 0.0, (i - 60) / RATE_HZ), np.array([0.1, 0.9]))
     assert not found[0]
+
+
+@pytest.mark.parametrize(("head_m_s", "lands"), [(1.2, False), (3.0, True)])
+def test_a_foot_of_who_runs_lands_while_the_pose_still_swings_it(skeleton, head_m_s: float, lands: bool):
+    """The pose is late, so that its foot goes at 3.5 m/s when the network says that the true one stands."""
+    standing = skeleton.rest_positions_m + (0.0, skeleton.pelvis_height_m, 0.0)
+    detector = Detector(skeleton)
+    for i in range(120):
+        positions = standing - (0.0, 0.0, head_m_s * i / RATE_HZ)
+        positions[FEET, 2] -= (3.5 - head_m_s) * i / RATE_HZ
+        found = detector.at(i * FRAME_NS, positions, np.array([0.9 if i > 110 else 0.1, 0.1]))
+    assert bool(found[0]) == lands

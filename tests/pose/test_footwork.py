@@ -39,9 +39,9 @@ class Feet(Footwork):
         super().__init__(skeleton, ground, config)
         self.gate, self.skeleton = ClockGate(), skeleton
 
-    def at(self, t_ns: int, rotations, root, contacts, still: bool = False):
+    def at(self, t_ns: int, rotations, root, contacts, still: bool = False, head_m_s: float = 0.0):
         places = forward_kinematics(self.skeleton.offsets_m, rotations, root)
-        return self.step(self.gate.step(t_ns), rotations, *places, contacts, still)
+        return self.step(self.gate.step(t_ns), rotations, *places, contacts, still, head_m_s)
 
 
 def stepped(skeleton, ground, rotations, roots, contacts, still: bool = False):
@@ -100,6 +100,66 @@ def test_a_planted_foot_stays_until_it_has_to_step_and_a_step_is_lifted(skeleton
         assert len(fast) and np.median(lift[fast, side]) > 0.02
         assert lift[:, side].max() > 0.04
     assert np.linalg.norm(np.diff(after[:, TOES], axis=0), axis=-1).max() < 0.04
+
+
+def swung(skeleton, frames: int, ahead_m, side: str = "left"):
+    """Somebody who stands, and of whom the pose has one foot so far ahead [m], (frames,), by its straight leg."""
+    rotations, roots = standing(skeleton, frames)
+    leg_m = np.linalg.norm(
+        skeleton.offsets_m[[JOINT_INDEX[f"{side}_{part}"] for part in ("knee", "ankle")]], axis=1
+    ).sum()
+    angles = np.arcsin(np.asarray(ahead_m) / leg_m)
+    rotations[:, JOINT_INDEX[f"{side}_hip"]] = rotvec(np.stack([angles, 0 * angles, 0 * angles], axis=1))
+    return rotations, roots
+
+
+def way_of_toes(skeleton, ground, rotations, roots, contacts, head_m_s: float):
+    """(T - 1, 2) how far toes go along the floor from sample to sample [m], and (T, 2, 3) where they are shown."""
+    feet = Feet(skeleton, ground)
+    out = [
+        feet.at(i * FRAME_NS, *pose, False, head_m_s)
+        for i, pose in enumerate(zip(rotations, roots, contacts, strict=True))
+    ]
+    toes = forward_kinematics(skeleton.offsets_m, np.stack(out), roots)[0][:, TOES]
+    return np.linalg.norm(np.diff(toes, axis=0)[..., [0, 2]], axis=-1), toes
+
+
+def test_a_guess_of_contact_that_wavers_moves_no_foot(skeleton, ground):
+    """The network says for a moment that a foot swings, while the pose has it 6 cm from where it was planted."""
+    rotations, roots = swung(skeleton, 90, 0.06 * np.sin(np.linspace(0.0, np.pi, 90)))
+    contacts = np.ones((90, 2), bool)
+    contacts[30:60, 0] = False
+    way, _ = way_of_toes(skeleton, ground, rotations, roots, contacts, head_m_s=1.2)
+    assert way[10:].sum(axis=0).max() < 0.005
+
+
+@pytest.mark.parametrize(("head_m_s", "stays"), [(0.4, True), (1.6, False)])
+def test_one_foot_of_who_walks_slowly_stands(skeleton, ground, head_m_s: float, stays: bool):
+    """The right foot is in the air when the network says that the left one leaves, too."""
+    ahead_m = 0.2 * np.clip(np.linspace(-1.0, 1.5, 90), 0.0, 1.0)
+    rotations, roots = swung(skeleton, 90, ahead_m)
+    knee = JOINT_INDEX["right_knee"]
+    rotations[:, knee] = rotvec([[-1.2, 0.0, 0.0]])[0]
+    contacts = np.zeros((90, 2), bool)
+    contacts[:30, 0] = True
+    way, _ = way_of_toes(skeleton, ground, rotations, roots, contacts, head_m_s)
+    assert (way[10:, 0].sum() < 0.01) == stays
+
+
+def test_a_foot_in_the_air_is_led_and_stops_within_two_samples(skeleton, ground):
+    """The pose is late by its smoothing; a foot that stops at once would be a jerk of the whole leg."""
+    speed_m_s = 2.0
+    ahead_m = np.clip(speed_m_s * (np.arange(60) - 20) / RATE_HZ, 0.0, None)[:40]
+    rotations, roots = swung(skeleton, 40, ahead_m - 0.2)
+    rotations[:, JOINT_INDEX["left_knee"]] = rotvec([[-0.6, 0.0, 0.0]])[0]
+    contacts = np.zeros((40, 2), bool)
+    contacts[:, 1], contacts[36:, 0] = True, True
+    way, toes = way_of_toes(skeleton, ground, rotations, roots, contacts, head_m_s=1.6)
+    free = forward_kinematics(skeleton.offsets_m, rotations, roots)[0][:, TOES]
+    led = free[:, 0, 2] - toes[:, 0, 2]
+    assert abs(led[15]) < 1e-6 and 0.01 < led[35] < 0.03
+    assert way[34, 0] > 0.015 and way[36, 0] < 0.002
+    assert way[35, 0] == pytest.approx(0.5 * way[34, 0], rel=0.2)
 
 
 def test_a_guess_that_sways_moves_no_foot_of_a_still_head(skeleton, ground):

@@ -289,7 +289,8 @@ class PoseEstimator:
         with self.spans.measure("feet"):
             contacts = self._contacts.step(tick, positions, found.contacts)
             if self._feet is not None:
-                bent = self._feet.step(tick, rotations, positions, world, contacts, self._contacts.still)
+                gait = self._contacts.still, self._contacts.head_m_s
+                bent = self._feet.step(tick, rotations, positions, world, contacts, *gait)
                 if bent is not rotations:
                     rotations = bend_as_hinges(bent, LEG_HINGES)
                     positions, world = forward_kinematics(self.skeleton.offsets_m, rotations, root)

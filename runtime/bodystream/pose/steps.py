@@ -3,7 +3,8 @@
 A foot that stands is planted by its toes' joint: it does not move along the floor until it has to step, however what
 is shown of the body sways. It has to where the pose wants it too far away, or the leg cannot reach it any more; then it
 is lifted, moved to where the pose has it by then, and put down. A foot that leaves by itself goes over to the pose's
-motion. All of this bends legs only.
+motion, but not before the pose has it elsewhere, and of who walks slowly not while the other foot is in the air. All of
+this bends legs only.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ circle asks for at every height."""
 _HURRY = 2.5
 """How much faster a foot may be, times what the head is too fast to be slow: of who walks, the foot that swings is
 about three times as fast as the head."""
+_LEAD_M_S = (0.5, 1.5)
+"""Feet are led from the first speed on, and fully from the second: what slower ones do is mostly noise of the guess."""
+_LEAD_HZ = 8.0
+"""Cutoff of the velocity along which they are led."""
 _CLEAR_M = 0.01
 """Knees are lifted so far above the floor, as what is done to legs after that lowers them a little."""
 
@@ -43,6 +48,11 @@ class FootworkConfig:
 
     Attributes:
         release_s: a foot that leaves goes over to the free motion within this time [s].
+        leave_m: a planted foot that is not said to stand any more leaves once the pose has it so far away along the
+            floor; the second of somebody whose head is slow, while the other foot is in the air [m].
+        raised_m: or so far above where it stands; the second as before [m].
+        stroll_m_s: slower heads than this are slow, of which one foot stands at any time [m/s].
+        lead_s: a foot in the air is shown so far ahead of the pose, whose smoothing makes it late [s].
         step_s: how long a step takes that a planted foot has to make [s].
         lift_m: how high the foot is lifted in it [m].
         longest_pull_m: a planted foot steps where the pose has it farther away than this along the floor; the second
@@ -56,9 +66,13 @@ class FootworkConfig:
     """
 
     release_s: float = 0.2
-    step_s: float = 0.3
+    leave_m: tuple[float, float] = (0.1, 0.27)
+    raised_m: tuple[float, float] = (0.05, 0.1)
+    stroll_m_s: float = 1.0
+    lead_s: float = 0.012
+    step_s: float = 0.35
     lift_m: float = 0.06
-    longest_pull_m: tuple[float, float] = (0.3, 0.5)
+    longest_pull_m: tuple[float, float] = (0.27, 0.5)
     speed_m_s: float = 3.2
     head_m_s: float = 0.6
     knee_m_s: float = 1.5
@@ -86,6 +100,8 @@ class _Foot:
         self.lift_m = 0.0
         self.lift_from_m = 0.0
         self.stepping = False
+        self.free: Array | None = None  # where the pose had the toes last
+        self.velocity = np.zeros(3)  # of the pose's toes along the floor [m/s]
         self.shown: Array | None = None
         self.aside: Array | None = None  # (3,) unit, where it is pushed while the hip is too near
         self.knee_out: float | None = None  # of the line from hip to ankle [m]
@@ -129,6 +145,7 @@ class Footwork:
         world_from_joint: Array,
         contacts: Array,
         still: bool = False,
+        head_m_s: float = 0.0,
     ) -> Array:
         """The pose with its legs bent; (22, 3, 3), only hips, knees and ankles differ.
 
@@ -138,6 +155,7 @@ class Footwork:
             world_from_joint: (22, 3, 3) their orientations in the world.
             contacts: (2,) bool, which feet stand.
             still: whether the head is, so that nobody steps for a sway of the guess.
+            head_m_s: how fast the head has gone along the floor in the last moments [m/s].
 
         Returns:
             `rotations` itself where no leg had to be bent.
@@ -152,6 +170,7 @@ class Footwork:
         moved = 0.0 if self._head is None else _length(head - self._head)
         self._head = head.copy()
         self._pull_m = self.config.longest_pull_m[int(still)]
+        self._strolls = head_m_s < self.config.stroll_m_s
         hurry_m = _HURRY * max(moved - self.config.head_m_s * tick.seconds, 0.0)
         most_m = self.config.speed_m_s * tick.seconds + hurry_m
         knee_m = self.config.knee_m_s * tick.seconds + hurry_m
@@ -242,12 +261,15 @@ class Footwork:
         """(3,) from where the pose has the toes to where they are put [m]."""
         config, foot = self.config, self._feet[side]
         other = self._feet[1 - side]
+        self._watch(foot, free, seconds)
         if foot.stepping:
             foot.stepping = foot.since_s < foot.lasts_s
         if contact and not foot.planted and not foot.stepping:
             foot.planted = True
             foot.place = free + foot.correction
-        elif foot.planted and not contact:
+            if foot.shown is not None:  # half of the way that it would go now: a foot that stops at once jerks
+                foot.place -= 0.5 * (foot.place - foot.shown) * (1.0, 0.0, 1.0)
+        elif foot.planted and not contact and self._lets_go(foot, other, free):
             self._leave(foot, config.release_s, 0.0)
         if foot.planted:
             wanted = foot.place - free
@@ -262,9 +284,28 @@ class Footwork:
             foot.since_s += seconds
             along = min(1.0, foot.since_s / max(foot.lasts_s, 1e-9))
             eased = along * along * (3.0 - 2.0 * along)
-            wanted = foot.left_from * (1.0 - eased)
+            wanted = foot.left_from * (1.0 - eased) + self._ahead(foot) * eased
             wanted[1] += foot.lift_m * math.sin(math.pi * along) ** 2
         return wanted
+
+    def _watch(self, foot: _Foot, free: Array, seconds: float) -> None:
+        """The velocity with which the pose moves the toes along the floor."""
+        if foot.free is not None and seconds > 0.0:
+            now = (free - foot.free) / seconds
+            foot.velocity += (now * (1.0, 0.0, 1.0) - foot.velocity) * -math.expm1(-math.tau * _LEAD_HZ * seconds)
+        foot.free = free
+
+    def _ahead(self, foot: _Foot) -> Array:
+        """(3,) how far a foot in the air is led [m]."""
+        begins, ends = _LEAD_M_S
+        share = (_length(foot.velocity) - begins) / (ends - begins)
+        return foot.velocity * (self.config.lead_s * min(max(share, 0.0), 1.0))
+
+    def _lets_go(self, foot: _Foot, other: _Foot, free: Array) -> bool:
+        """Whether a foot that is not said to stand any more leaves: a guess of contact that wavers moves no foot."""
+        alone = int(self._strolls and not other.planted)
+        x, up, z = (free - foot.place).tolist()
+        return up > self.config.raised_m[alone] or math.hypot(x, z) > self.config.leave_m[alone]
 
     def _must_step(self, side: int, wanted: Array, positions: Array) -> bool:
         hip, _, ankle, _ = _LEGS[side]
