@@ -25,7 +25,7 @@ _STAGES = ((0.3, 5e4, 8), (0.15, 2e5, 10), (0.08, 1e6, 12))
 """Of a frame from a start: distance beyond which points count less [m], weight [1/m^2], bodies that are made."""
 _ROUGH, _FINE = (0.08, 1e6, 8), (0.05, 4e6, 12)
 _TRIED = 3
-_DOUBTED_M, _LOST_M, _WORST_M = 0.013, 0.03, 0.04
+_DOUBTED_M, _LOST_M, _WORST_M = 0.013, 0.016, 0.04
 _LIMB_LOST_M = 0.03
 _BETTER = 0.9
 _EYE = np.zeros(3)
