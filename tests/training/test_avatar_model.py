@@ -288,6 +288,21 @@ def test_every_row_of_the_ablation_learns_through_all_that_it_has(switches: dict
 
 
 @torch.no_grad()
+def test_how_far_h_c_moves_places_is_told_where_it_shares_the_motion_with_others() -> None:
+    points = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0)) * 0.2
+    batch = AvatarBatch(points, torch.zeros(2, 50), _poses(2, 0))
+    torch.manual_seed(0)
+    model = Ins(_SMALL)
+    assert float(skinning_terms(model, batch, pins=True)["moved_cm2"]) == pytest.approx(0.0, abs=1e-6)
+    assert model.canonical is not None
+    model.canonical.layers[1].translation[-1].bias.fill_(0.03)  # one of those that move one coordinate
+    assert float(skinning_terms(model, batch, pins=True)["moved_cm2"]) == pytest.approx(9.0, rel=1e-3)
+    for without in ("deformed_pin", "canonical_pin", "skinning"):
+        alone = _trained(dataclasses.replace(_SMALL, **{without: False}))
+        assert "moved_cm2" not in skinning_terms(alone, batch, pins=True)
+
+
+@torch.no_grad()
 def test_points_that_nothing_is_carried_to_are_outside() -> None:
     model = _trained(_SMALL)
     far = AvatarBatch(torch.full((1, 4, 3), 1e4), torch.zeros(1, 4), _poses(1, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ _SOFTNESS = 5.0  # of the soft maximum over candidates, as SNARF's
 # Candidates whose occupancy, before H_c moved them, is so far below the best one's are given up: the soft maximum gives
 # them nothing, and H_c costs as much as all else.
 _MARGIN, _MOST = 12.0, 3
+_CM2_PER_M2 = 1e4
 _STICK_M, _AROUND_M = 0.06, 0.35  # how thick sticks are, and how far around them points are looked at
 
 
@@ -38,16 +40,38 @@ def logits_of(
         hard: the best candidate counts alone, as at inference.
         joints: (B, 3) canonical [m]; where given, candidates are looked for from the bones near each point alone.
     """
+    return _best_of(model, batch, _candidates(model, batch, pins=pins, starts=starts, joints=joints), hard=hard)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Canonical places that points may come from.
+
+    Attributes:
+        before, after: (R, 3) H_c [m]. owner: (R,) which of the batch's points. e_pose: (P, d).
+    """
+
+    before: Tensor
+    after: Tensor
+    owner: Tensor
+    e_pose: Tensor
+
+
+def _candidates(
+    model: Ins, batch: AvatarBatch, *, pins: bool, starts: tuple[int, ...], joints: Tensor | None
+) -> _Candidates:
     poses, count = batch.points.shape[:2]
     e_pose = model.embed(batch.bones)
-    candidates: list[Tensor] = []
+    before: list[Tensor] = []
+    after: list[Tensor] = []
     owners: list[Tensor] = []
     for pose in range(poses):
         points = batch.points[pose]
         if pins:
             points = model.to_skinned(points, e_pose[pose : pose + 1])
         if model.weights is None:
-            candidates.append(model.to_canonical(points, e_pose[pose : pose + 1]) if pins else points)
+            before.append(points)
+            after.append(model.to_canonical(points, e_pose[pose : pose + 1]) if pins else points)
             owners.append(torch.arange(count, device=points.device) + pose * count)
             continue
         targets, bones = points.detach(), batch.bones[pose]
@@ -58,10 +82,17 @@ def logits_of(
             keep = _promising(model, found, of, count, e_pose[pose])
             found, of = found[keep], of[keep]
         places = root_gradients(model.weights, found, points[of], bones)
-        candidates.append(model.to_canonical(places, e_pose[pose : pose + 1]) if pins else places)
+        before.append(places)
+        after.append(model.to_canonical(places, e_pose[pose : pose + 1]) if pins else places)
         owners.append(of + pose * count)
-    places, owner = torch.cat(candidates), torch.cat(owners)
-    return _best(model.occupied(places, e_pose[owner // count]), owner, poses * count, hard).view(poses, count)
+    return _Candidates(torch.cat(before), torch.cat(after), torch.cat(owners), e_pose)
+
+
+def _best_of(model: Ins, batch: AvatarBatch, candidates: _Candidates, *, hard: bool) -> Tensor:
+    poses, count = batch.points.shape[:2]
+    owner = candidates.owner
+    logits = model.occupied(candidates.after, candidates.e_pose[owner // count])
+    return _best(logits, owner, poses * count, hard).view(poses, count)
 
 
 @torch.no_grad()
@@ -93,9 +124,20 @@ def _best(logits: Tensor, owner: Tensor, count: int, hard: bool) -> Tensor:
 
 
 def skinning_terms(model: Ins, batch: AvatarBatch, *, pins: bool, joints: Tensor | None = None) -> dict[str, Tensor]:
-    """Binary cross-entropy of the occupancies (eq. 18); pins, joints: as of `logits_of`."""
-    logits = logits_of(model, batch, pins=pins, joints=joints)
-    return {"occupancy": F.binary_cross_entropy_with_logits(logits, batch.inside)}
+    """Binary cross-entropy of the occupancies (eq. 18), and how far H_c moves places [cm^2]; pins, joints: as of
+    `logits_of`.
+
+    The latter is ours, not the paper's: two networks with skinning between them may share a motion in many ways. The
+    nearer H_c stays to the identity, the less do weights of skinning change from pose to pose, which a runtime without
+    their network follows by a quadratic. Where a row of table 3 leaves H_c alone with the motion, it is not counted.
+    """
+    candidates = _candidates(model, batch, pins=pins, starts=START_BONES, joints=joints)
+    logits = _best_of(model, batch, candidates, hard=False)
+    terms = {"occupancy": F.binary_cross_entropy_with_logits(logits, batch.inside)}
+    if pins and not any(part is None for part in (model.canonical, model.weights, model.deformed)):
+        moved = candidates.after - candidates.before
+        terms["moved_cm2"] = _CM2_PER_M2 * moved.square().sum() / max(len(moved), 1)
+    return terms
 
 
 def prior_terms(model: Ins, joints: Tensor, parents: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:

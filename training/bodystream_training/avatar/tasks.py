@@ -35,6 +35,7 @@ class AvatarTrainConfig(LoopConfig):
             start from scans, which know the skinning, neither counts.
         start: from the average of some scans, or from a figure of sticks. start_steps: quick steps towards it, before
             the first one; 0 = none, as the paper.
+        stillness: what a square centimetre costs that H_c moves a place by, beside the cross-entropy.
     """
 
     points: int = 2000
@@ -43,6 +44,7 @@ class AvatarTrainConfig(LoopConfig):
     settle_share: float = 0.1
     start: Literal["scans", "sticks"] = "sticks"
     start_steps: int = 300
+    stillness: float = 0.01
 
 
 class AvatarTask(Task):
@@ -103,9 +105,11 @@ class AvatarTask(Task):
         # Points in metres have to be exact to fractions of a millimetre all the way: nothing here may have 16 bits.
         with torch.autocast(batch.points.device.type, enabled=False):
             terms = skinning_terms(model, batch, pins=self._pins(progress), joints=self.joints)
+            moved = terms.pop("moved_cm2", batch.points.new_zeros(()))
             if self.config.start == "sticks" and progress < self.config.prior_share:
                 terms |= prior_terms(model, self.joints, self.examples.parents, self._priors)
-        return {"total": torch.stack(list(terms.values())).sum(), "occupancy": terms["occupancy"]}
+        total = torch.stack(list(terms.values())).sum() + self.config.stillness * moved
+        return {"total": total, "occupancy": terms["occupancy"], "moved_cm2": moved.detach()}
 
     def _pins(self, progress: float) -> bool:
         settled = self.config.start == "scans" or progress >= self.config.settle_share
