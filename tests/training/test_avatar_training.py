@@ -136,6 +136,21 @@ def test_thin_parts_are_followed_to_their_ends() -> None:
     assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight
 
 
+class _Steeper(_Balls):
+    """Balls whose logit falls five times as steeply outside as inside."""
+
+    def occupied(self, points, e_pose):  # noqa: ANN001, ANN201
+        logit = super().occupied(points, e_pose)
+        return torch.where(logit > 0, logit, 5.0 * logit)
+
+
+def test_vertices_lie_on_the_surface_however_the_logit_bends_there() -> None:
+    joints = np.array([[-0.4, -0.4, -0.4], [0.5, 0.5, 0.5]], np.float32)
+    mesh = canonical_mesh(_Steeper(0.493, -1.0), joints, 0.02)
+    np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.493, atol=1e-5)
+    assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight
+
+
 def test_a_shape_without_inside_is_refused() -> None:
     with pytest.raises(InputError, match="canonical shape is empty"):
         canonical_mesh(_Balls(-1.0, -1.0), np.zeros((1, 3), np.float32), 0.02)
