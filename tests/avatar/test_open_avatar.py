@@ -47,7 +47,9 @@ def test_what_an_avatar_is_called() -> None:
 
 
 def test_an_unknown_avatar_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(InputError, match="there is no avatar 'ins': choose default, or give a .vrm file, or a bundle"):
+    with pytest.raises(
+        InputError, match="there is no avatar 'ins': choose default, default-clothed, or give a .vrm file, or a bundle"
+    ):
         open_avatar("ins")
 
 

@@ -61,7 +61,7 @@ def test_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, me
         ({"headset": "trace:x", "height": 9.0}, "--height must be"),
         (
             {"headset": "motion:walk.bvh", "avatar": "nobody"},
-            "there is no avatar 'nobody': choose default, or give a .vrm",
+            "there is no avatar 'nobody': choose default, default-clothed, or give a .vrm",
         ),
         ({"headset": "motion:walk.bvh", "avatar": "folder"}, "folder"),
         (

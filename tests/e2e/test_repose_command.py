@@ -72,7 +72,7 @@ def test_amass_and_a_part_of_it_at_another_rate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nobody", "--motion", "walk.bvh"), "there is no avatar 'nobody': choose default"),
+        (("nobody", "--motion", "walk.bvh"), "there is no avatar 'nobody': choose default, default-clothed"),
         (("walk.bvh", "--motion", "walk.bvh"), "walk.bvh is neither a bundle's folder nor a readable zip file"),
         (("default", "--motion", "nowhere.bvh"), "nowhere.bvh is not there"),
         (("default", "--motion", "lamp.bvh"), "lamp.bvh: the skeleton has no joint for left_hip"),

@@ -142,7 +142,7 @@ def test_height_and_avatar_may_be_said_without_a_config() -> None:
     with DriveSession(height_m=1.75, avatar="default", device="cpu") as session:
         assert height_of(session.skeleton) == pytest.approx(1.75, abs=0.005)
         assert session.config.height_m == 1.75 and session.skin is not None
-    with pytest.raises(InputError, match="there is no avatar 'nobody': choose default"):
+    with pytest.raises(InputError, match="there is no avatar 'nobody': choose default, default-clothed"):
         DriveSession(avatar="nobody", device="cpu")
     for height_m in (0.2, 175.0, float("nan")):
         with pytest.raises(ConfigurationError, match="a person's height must be 1.0 to 2.3 metres"):

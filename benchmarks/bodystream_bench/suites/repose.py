@@ -13,7 +13,6 @@ import warp as wp
 from bodystream.avatar import Avatar, LbsAvatar
 from bodystream.avatar.clothed.avatar import ClothedAvatar, ClothedModel
 from bodystream.avatar.rig import load_rig
-from bodystream.bundles import has_bundle
 from bodystream.geometry.motion import MotionClip
 from bodystream.types import Array
 from bodystream_bench.measuring import Context, Timing, expect
@@ -36,9 +35,6 @@ _MEAN_MM, _MAX_MM = 0.1, 0.5
 def run(context: Context) -> None:
     """`repose.14k.p50_ms|p99_ms`, `.table_error_mean_mm|max_mm`, `.ratio_vs_lbs`, `.speedup_vs_torch`, and
     `repose.100k.p50_ms|p99_ms`, `.ratio_vs_14k`."""
-    if _BUNDLE not in context.bundles.places and not has_bundle(_BUNDLE):
-        context.note(f"there is no clothed avatar (--bundle {_BUNDLE}=PATH): repose is left out")
-        return
     model = ClothedModel(context.bundles.open(_BUNDLE))
     own = len(model.body.vertices)
     count = max(own, _FEWEST)

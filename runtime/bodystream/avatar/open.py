@@ -11,13 +11,16 @@ from bodystream.avatar.base import Avatar
 from bodystream.avatar.lbs import LbsAvatar
 from bodystream.avatar.rig import load_rig
 from bodystream.avatar.vrm import VrmAvatar, VrmModel
-from bodystream.bundles import Bundle, open_bundle
+from bodystream.bundles import Bundle, find_bundle, open_bundle
 from bodystream.device import select_device
 from bodystream.errors import InputError
 from bodystream.files import read_head
 from bodystream.geometry.skeleton import Skeleton
 
-__all__ = ["AVATARS", "SHIPPED_AVATAR", "AvatarChoice", "AvatarMaker", "avatar_label", "avatar_maker", "open_avatar"]
+__all__ = [
+    "AVATARS", "CLOTHED_AVATAR", "SHIPPED_AVATAR", "AvatarChoice", "AvatarMaker", "avatar_label", "avatar_maker",
+    "open_avatar",
+]  # fmt: skip
 
 AvatarMaker = Callable[[Skeleton | None, wp.Device], Avatar]
 """Makes an avatar for a person's proportions, None = its own, on a device. It is called again for another person, on
@@ -25,7 +28,7 @@ a thread of its own. Its `__name__` is what it is called in files and messages."
 AvatarChoice = str | Path | Bundle | AvatarMaker
 """A name of `AVATARS`, a `.vrm` file, the folder or zip file of a bundle, an open one, or what makes an avatar."""
 
-SHIPPED_AVATAR = "default"
+SHIPPED_AVATAR, CLOTHED_AVATAR = "default", "default-clothed"
 _KINDS = {
     "skinned-body": "a body posed by linear blend skinning",
     "avatar": "a person in clothes, learned from scans",
@@ -55,8 +58,11 @@ def _named(make: AvatarMaker, name: str) -> AvatarMaker:
     return make
 
 
-AVATARS: dict[str, Callable[[], AvatarMaker]] = {SHIPPED_AVATAR: lambda: _skinned(None, SHIPPED_AVATAR)}
-"""Avatars that have a name: `default`, the shipped body."""
+AVATARS: dict[str, Callable[[], AvatarMaker]] = {
+    SHIPPED_AVATAR: lambda: _skinned(None, SHIPPED_AVATAR),
+    CLOTHED_AVATAR: lambda: _clothed(find_bundle(CLOTHED_AVATAR), CLOTHED_AVATAR),
+}
+"""Avatars that have a name: `default`, the shipped body, and `default-clothed`, a person in shirt and shorts."""
 
 
 def avatar_maker(choice: AvatarChoice = SHIPPED_AVATAR) -> AvatarMaker:

@@ -26,11 +26,11 @@ KNOWN: dict[str, KnownBundle] = {
     "pose": KnownBundle("pose-sampler", "bodystream"),
     "flow": KnownBundle("flow", "bodystream"),
     "flow-full": KnownBundle("flow", None),
-    "default-clothed": KnownBundle("avatar", None),
+    "default-clothed": KnownBundle("avatar", "bodystream"),
     "body": KnownBundle("body-decoder", "bodystream"),
 }
 
-_MAKERS = {"flow": "flow", "avatar": "avatar"}
+_MAKERS = {"flow": "flow"}
 
 
 def remedy_for(name: str) -> str:

@@ -55,7 +55,8 @@ class Drive(RunOptions):
     """Where head and hands come from; see above for the kinds and their keys."""
 
     avatar: Annotated[str, shown("NAME|PATH")] = "default"
-    """The body that is driven: default, the shipped one, a .vrm file, or the folder or zip file of a bundle."""
+    """The body that is driven: default, the shipped one, default-clothed, somebody in shirt and shorts, a .vrm file, or
+    the folder or zip file of a bundle."""
 
     send: SendWords = ()
     """Send each pose to another program, see above for the kinds and their keys. May be repeated."""

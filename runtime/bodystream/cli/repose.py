@@ -38,7 +38,8 @@ class Repose:
     """
 
     avatar: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME|PATH")]
-    """Whatever drive takes: default, the shipped body, a .vrm file, or the folder or zip file of a bundle."""
+    """Whatever drive takes: default, the shipped body, default-clothed, somebody in shirt and shorts, a .vrm file, or
+    the folder or zip file of a bundle."""
 
     motion: Annotated[str, tyro.conf.arg(metavar="SPEC")]
     """A BVH, ASF/AMC (asf:FILE.amc) or AMASS (.npz) file, or a folder or archive of them with --take."""
