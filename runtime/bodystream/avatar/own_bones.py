@@ -15,22 +15,40 @@ from bodystream.geometry.rotations import matrix_from_quaternion, quaternion_fro
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS
 from bodystream.types import Array, BoneMotion, FingerBone, HeadsetSample
 
-__all__ = ["OwnBones", "OwnFinger"]
+__all__ = ["OwnBones", "OwnFingers"]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnFinger:
-    """A segment of a finger as the avatar's file has it.
+class OwnFingers:
+    """Segments of fingers as the avatar's file has them, each after the one that it hangs on.
 
     Attributes:
-        finger: what turns it; `above` is the entry of `OwnBones.fingers` that it hangs on.
-        bone_from_wrist: (4, 4) it, seen from its hand's canonical frame at rest.
-        node_from_wrist: (4, 4) the node that it hangs on, seen from there.
+        segments: (F) what turns each; `above` is the entry that it hangs on.
+        bone_from_wrist: (F, 4, 4) each, seen from its hand's canonical frame at rest.
+        node_from_wrist: (F, 4, 4) the node that it hangs on, seen from there.
     """
 
-    finger: FingerBone
+    segments: tuple[FingerBone, ...]
     bone_from_wrist: Array
     node_from_wrist: Array
+
+    def local(self, bones: BoneMotion, sample: HeadsetSample) -> tuple[Array, Array]:
+        """Each relative to the node that it hangs on, as `OwnBones.local`.
+
+        Args:
+            bones: the avatar's 22 joints in the world.
+            sample: whose hands, as far as their joints are tracked, the fingers are as; others are as at rest.
+
+        Returns:
+            (F, 3) positions in that node's unit, and (F, 4) quaternions xyzw.
+        """
+        wrists = [JOINT_INDEX[f"{finger.side}_wrist"] for finger in self.segments]
+        turned = _frames(*finger_motion(self.segments, bones, sample))
+        on = _frames(np.asarray(bones.rotations_xyzw)[wrists], np.asarray(bones.positions_m)[wrists])
+        for k, finger in enumerate(self.segments):
+            if finger.above >= 0:
+                on[k] = turned[finger.above]
+        return _seen_from(on @ self.node_from_wrist, turned @ self.bone_from_wrist)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +60,14 @@ class OwnBones:
         `world_from_bone`, the scale of its node included.
     node_from_above: (22, 4, 4) of each bone the node that it hangs on, seen from the canonical frame of the bone above;
         of the pelvis in the world of the avatar at rest.
-    fingers: that hang on its hands, each after the one that it hangs on.
+    fingers: that hang on its hands; None where the file has none.
     """
 
     has: Array
     above: Array
     bone_from_canonical: Array
     node_from_above: Array
-    fingers: tuple[OwnFinger, ...] = ()
+    fingers: OwnFingers | None = None
 
     def local(self, joints_m: Array, orientations: Array) -> tuple[Array, Array]:
         """Each bone relative to the node that it hangs on; of what is no bone the numbers mean nothing.
@@ -65,29 +83,6 @@ class OwnBones:
         frames[:-1, :3, :3], frames[:-1, :3, 3] = orientations, joints_m
         frames[-1] = np.eye(4)  # the world, of `above` -1
         return _seen_from(frames[self.above] @ self.node_from_above, frames[:-1] @ self.bone_from_canonical)
-
-    def fingers_local(self, bones: BoneMotion, sample: HeadsetSample) -> tuple[Array, Array]:
-        """Each of `fingers` relative to the node that it hangs on, as `local`.
-
-        Args:
-            bones: the avatar's 22 joints in the world.
-            sample: whose hands, as far as their joints are tracked, the fingers are as; others are as at rest.
-
-        Returns:
-            (F, 3) positions in that node's unit, and (F, 4) quaternions xyzw.
-        """
-        fingers = [own.finger for own in self.fingers]
-        wrists = [JOINT_INDEX[f"{finger.side}_wrist"] for finger in fingers]
-        turns, places = finger_motion(fingers, bones, sample)
-        turned = _frames(turns, places)
-        on = _frames(np.asarray(bones.rotations_xyzw)[wrists], np.asarray(bones.positions_m)[wrists])
-        for k, finger in enumerate(fingers):
-            if finger.above >= 0:
-                on[k] = turned[finger.above]
-        nodes, own = (
-            np.stack([getattr(own, name) for own in self.fingers]) for name in ("node_from_wrist", "bone_from_wrist")
-        )
-        return _seen_from(on @ nodes, turned @ own)
 
 
 def _frames(rotations_xyzw: Array, positions_m: Array) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bodystream.avatar.gltf_file import GltfFile
-from bodystream.avatar.own_bones import OwnFinger
+from bodystream.avatar.own_bones import OwnFingers
 from bodystream.avatar.vrm_humanoid import Humanoid
 from bodystream.geometry.fingers import VRM_FINGERS, rest_axes
 from bodystream.geometry.skeleton import JOINT_INDEX
@@ -54,15 +54,17 @@ def finger_bones(file: GltfFile, humanoid: Humanoid, followers: Mapping[str, Seq
     return tuple(found)
 
 
-def own_fingers(file: GltfFile, humanoid: Humanoid) -> tuple[OwnFinger, ...]:
-    """All fingers of a humanoid, those that move nothing of its surface, too, as the file has them."""
-    found = finger_bones(file, humanoid, {name: () for name in humanoid.fingers})
-    rest, canonical = humanoid.turned_rest, np.linalg.inv(humanoid.canonical_rest)
-    out: list[OwnFinger] = []
-    for node, finger in zip(humanoid.fingers.values(), found, strict=True):
-        wrist = canonical[JOINT_INDEX[f"{finger.side}_wrist"]]
-        out.append(OwnFinger(finger, wrist @ rest[node], wrist @ rest[humanoid.parents[node]]))
-    return tuple(out)
+def own_fingers(file: GltfFile, humanoid: Humanoid) -> OwnFingers | None:
+    """All fingers of a humanoid, those that move nothing of its surface, too, as the file has them; None of one without
+    fingers."""
+    segments = finger_bones(file, humanoid, {name: () for name in humanoid.fingers})
+    if not segments:
+        return None
+    nodes = list(humanoid.fingers.values())
+    canonical = np.linalg.inv(humanoid.canonical_rest)
+    wrists = canonical[[JOINT_INDEX[f"{finger.side}_wrist"] for finger in segments]]
+    above = [humanoid.parents[node] for node in nodes]
+    return OwnFingers(segments, wrists @ humanoid.turned_rest[nodes], wrists @ humanoid.turned_rest[above])
 
 
 def _children(file: GltfFile, node: int) -> list[int]:

@@ -109,7 +109,7 @@ class AvatarTask(Task):
             if self.config.start == "sticks" and progress < self.config.prior_share:
                 terms |= prior_terms(model, self.joints, self.examples.parents, self._priors)
         total = torch.stack(list(terms.values())).sum() + self.config.stillness * moved
-        return {"total": total, "occupancy": terms["occupancy"], "moved_cm2": moved.detach()}
+        return {"total": total, "occupancy": terms["occupancy"], "moved_cm2": moved}
 
     def _pins(self, progress: float) -> bool:
         settled = self.config.start == "scans" or progress >= self.config.settle_share

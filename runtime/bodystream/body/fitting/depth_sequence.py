@@ -95,7 +95,8 @@ def fit_depth_clips(
                 f"{clip.where}: a sequence has one or more frames with a time each, got {len(clip.views)}, "
                 f"{len(clip.t_s)}"
             )
-    fits = [_Fit(decoder, clip, steadiness) for clip in clips]
+    poses, neutral = StartPoses(decoder), decoder.vertices(np.zeros(decoder.facts.shape))
+    fits = [_Fit(decoder, clip, poses, neutral, steadiness) for clip in clips]
     of = [f"clip {number} of {len(clips)}: " if len(clips) > 1 else "" for number in range(1, len(clips) + 1)]
     if shape is None:
         each = min(_KEYS, max(_LEAST_KEYS, _ALL_KEYS // max(1, len(clips))))
@@ -119,11 +120,12 @@ def fit_depth_clips(
 
 
 class _Fit:
-    def __init__(self, decoder: BodyDecoder, clip: DepthClip, steadiness: Steadiness | None) -> None:
+    def __init__(
+        self, decoder: BodyDecoder, clip: DepthClip, poses: StartPoses, neutral: Array, steadiness: Steadiness | None
+    ) -> None:
         self.decoder, self.views, self.t_s, self.where = decoder, clip.views, clip.t_s, clip.where
         self._steadiness = Steadiness() if steadiness is None else steadiness
-        self._poses = StartPoses(decoder)
-        neutral = decoder.vertices(np.zeros(decoder.facts.shape))
+        self._poses = poses
         self.losses = [DepthLoss(view, neutral, decoder.space.faces) for view in clip.views]
 
     def loss(self, number: int, vertices: Array, stage: tuple[float, float, int]) -> FrameLoss:

@@ -57,11 +57,11 @@ class PosedBones:
         position (3,) and quaternion (4,) relative to what it hangs on: as the joints of tracked hands say, or else as
         at rest."""
         out: dict[str, list[tuple[str, Array, Array]]] = {"left": [], "right": []}
-        if self.bones is not None and self.bones.fingers:
+        fingers = None if self.bones is None else self.bones.fingers
+        if fingers is not None:
             motion = BoneMotion(self.pose.t_ns, quaternion_from_matrix(self.orientations), self.joints_m)
-            for own, place, turn in zip(self.bones.fingers, *self.bones.fingers_local(motion, sample), strict=True):
-                name = UNITY_FINGERS[own.finger.side, own.finger.joint]
-                out[own.finger.side].append((name, place, turn))
+            for segment, place, turn in zip(fingers.segments, *fingers.local(motion, sample), strict=True):
+                out[segment.side].append((UNITY_FINGERS[segment.side, segment.joint], place, turn))
         return out
 
     @property
