@@ -61,7 +61,7 @@ def steps_of(folder: Path, options: argparse.Namespace, body: Path | None = None
         ),
         Step(
             "export",
-            ("bodystream-export", "avatar", "--checkpoint", str(run), "--data", str(fit), "--out", str(avatar)),
+            ("bodystream-export", "avatar", "--checkpoint", str(run), "--out", str(avatar)),
             (learned, fit), (avatar,),
         ),
         Step(

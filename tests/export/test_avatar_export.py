@@ -34,7 +34,7 @@ def test_a_run_becomes_an_avatar(
     assert train(["avatar", "--data", take, "--out", run, *settings, "--start", "sticks", "--start-steps", "60"]) == 0
     out = tmp_path / "avatars" / "me"
     capsys.readouterr()
-    arguments = ["avatar", "--checkpoint", run, "--data", take, "--out", str(out), "--spacing-m", "0.06", "--json"]
+    arguments = ["avatar", "--checkpoint", run, "--out", str(out), "--spacing-m", "0.06", "--json"]
     (tmp_path / "eval.json").write_text('{"split": "test", "model": {"iou_surface": 0.5, "steps": 2}}')
     arguments += ["--credit", "Thanks to the balls.", "--metrics", str(tmp_path / "eval.json")]
     assert main(arguments) == 0

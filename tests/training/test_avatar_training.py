@@ -18,8 +18,9 @@ torch = needs("torch", "pip install 'bodystream[train]'")
 from bodystream.avatar.heading import bones_in_heading  # noqa: E402
 from bodystream.avatar.take.canonical import BONE_PARENTS, BONES  # noqa: E402
 from bodystream.avatar.take.files import save_take  # noqa: E402
-from bodystream.errors import InputError  # noqa: E402
+from bodystream.errors import ConfigurationError, InputError  # noqa: E402
 from bodystream_training.avatar.baselines import average_scan, first_scan  # noqa: E402
+from bodystream_training.avatar.data.open_take import absolute, take_of_run  # noqa: E402
 from bodystream_training.avatar.data.sampling import SamplingConfig  # noqa: E402
 from bodystream_training.avatar.examples import examples_of, frames_of  # noqa: E402
 from bodystream_training.avatar.extract import canonical_mesh  # noqa: E402
@@ -188,9 +189,7 @@ def test_a_training_leaves_a_network_and_what_it_is_worth(run: tuple[Path, Path]
 
 
 def test_the_evaluation_prints_every_row(run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    take, folder = run
-    arguments = ["eval", "avatar", "--data", str(take), "--run", str(folder), "--points", "300", "--json"]
-    assert main(arguments) == 0
+    assert main(["eval", "avatar", str(run[1]), "--points", "300", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert list(said["rows"]) == ["ins", "snarf", "avg-lbs", "first-lbs"] and said["frames"] == 2
     assert said["model"] == said["rows"]["ins"]
@@ -198,6 +197,27 @@ def test_the_evaluation_prints_every_row(run: tuple[Path, Path], capsys: pytest.
         assert ("correspondence_error_mm" in row) == (name != "snarf"), name
     assert said["rows"]["avg-lbs"]["iou_surface"] > 0.98
     assert said["rows"]["avg-lbs"]["correspondence_error_mm"] < 0.01
+
+
+def test_a_run_says_what_it_was_trained_on(run: tuple[Path, Path], tmp_path: Path) -> None:
+    take, folder = run
+    facts = load_network(folder / "ins.safetensors")[1]
+    assert take_of_run(None, facts, folder) == str(take.resolve())
+    assert take_of_run("another", facts, folder) == "another"
+    with pytest.raises(ConfigurationError, match=r"is not there any more: give it with --data"):
+        take_of_run(None, {"data": f"cape:{tmp_path / 'gone'}?subject=1"}, folder)
+    with pytest.raises(ConfigurationError, match=r"does not say what it was trained on.*--data"):
+        take_of_run(None, {}, folder)
+
+
+def test_what_a_run_says_holds_in_every_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute("takes/1") == str(tmp_path / "takes/1")
+    assert absolute("captured:me.npz") == f"captured:{tmp_path / 'me.npz'}"
+    given = "dfaust:a b.hdf5?subject=50004&amass=poses&model=SMPLH.npz&test=one,two"
+    wanted = f"subject=50004&amass={tmp_path}/poses&model={tmp_path}/SMPLH.npz&test=one,two"
+    assert absolute(given) == f"dfaust:{tmp_path / 'a b.hdf5'}?{wanted}"
+    assert absolute(absolute(given)) == absolute(given)
 
 
 def test_a_folder_without_networks_is_told(tmp_path: Path) -> None:

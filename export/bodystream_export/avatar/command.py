@@ -24,15 +24,15 @@ class ExportAvatar:
     Tables of what the networks do in a pose, which pose it many times as fast, are made as coarse as an error of
     0.08 mm on average and 0.4 mm at most allows on poses of the take; the manifest says what it is. Where the finest
     are further off, the avatar is posed by its network. Examples:
-      bodystream-export avatar --checkpoint runs/me --data take/ --out avatars/me
+      bodystream-export avatar --checkpoint runs/me --out avatars/me
       bodystream drive --headset openxr --avatar avatars/me
     """
 
     checkpoint: Path
     """Folder of the training run."""
 
-    data: str
-    """The take that it was trained on: colours and poses come from it."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="TAKE", help_behavior_hint="")] = None
+    """The take, whose colours and poses it gets; default: the one that it was trained on."""
 
     out: Path = Path("avatars/me")
     """Folder of the bundle; its last part is the bundle's name."""
@@ -71,7 +71,7 @@ class ExportAvatar:
         from bodystream_export.measure import measure_and_put
         from bodystream_export.parity import parity_table, refuse_too_far
         from bodystream_export.place import Place
-        from bodystream_training.avatar.data.open_take import open_take
+        from bodystream_training.avatar.data.open_take import open_take, take_of_run
         from bodystream_training.avatar.networks import load_network
 
         if not _LEAST_M <= self.spacing_m <= _MOST_M:
@@ -82,7 +82,7 @@ class ExportAvatar:
         with quiet_warp(), tempfile.TemporaryDirectory() as made:
             console.print("[1/4] reading the network and the take", markup=False, soft_wrap=True)
             model, facts = load_network(self.checkpoint / "ins.safetensors")
-            take = open_take(self.data)
+            take = open_take(take_of_run(self.data, facts, self.checkpoint))
             console.print("[2/4] extracting the surface", markup=False, soft_wrap=True)
             prepared = prepare(model, take, self.spacing_m)
             console.print("[3/4] making graphs, and tables as fine as they have to be", markup=False, soft_wrap=True)

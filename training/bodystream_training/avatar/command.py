@@ -92,7 +92,7 @@ class TrainAvatar(DeviceOptions):
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress
         from bodystream_training.avatar.beginning import first_shape
-        from bodystream_training.avatar.data.open_take import open_take
+        from bodystream_training.avatar.data.open_take import absolute, open_take
         from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.examples import examples_of
         from bodystream_training.avatar.networks import network_config
@@ -137,7 +137,8 @@ class TrainAvatar(DeviceOptions):
         with counted_progress(f"start from {start}", config.start_steps, console) as advance:
             trainer = Trainer(
                 lambda _: AvatarTask(
-                    config, network_config(self.net, self.omega), examples, first, begun=begun,
+                    config, network_config(self.net, self.omega), examples, first,
+                    data=absolute(self.data), begun=begun,
                     on_start=lambda step: advance(step, ""),
                 ),
                 path,

@@ -35,15 +35,15 @@ class EvaluateAvatar:
     Columns: intersection over union of points near the surface and in the box around it, and, where the take knows
     which vertex is which, how far each vertex of the surface is from where the avatar puts it.
     Examples:
-      bodystream-train eval avatar --data take/ --run runs/me
-      bodystream-train eval avatar --data take/ --run runs/me --split train --json
+      bodystream-train eval avatar runs/me
+      bodystream-train eval avatar runs/me --split train --json
     """
 
-    data: str
-    """The take that it was trained on, as `bodystream-train avatar` takes it."""
-
-    run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/avatar")
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")] = Path("runs/avatar")
     """Folder of the training run."""
+
+    data: Annotated[str | None, optional("TAKE")] = None
+    """The take, as `bodystream-train avatar` takes it; default: the one that it was trained on."""
 
     split: Literal["test", "train"] = "test"
     """Which motions: those that were not trained on, or those that were."""
@@ -68,7 +68,7 @@ class EvaluateAvatar:
         from bodystream.avatar.take.files import load_truth
         from bodystream.device.quiet import quiet_warp
         from bodystream.evaluation.progress import counted_progress
-        from bodystream_training.avatar.data.open_take import open_take
+        from bodystream_training.avatar.data.open_take import open_take, take_of_run
         from bodystream_training.avatar.data.sampling import SamplingConfig
         from bodystream_training.avatar.examples import frames_of
         from bodystream_training.avatar.judge import network_occupancy, overlap, scan_occupancy
@@ -78,10 +78,12 @@ class EvaluateAvatar:
             torch.set_num_threads(self.threads)
         notes = Console(stderr=True, highlight=False)
         names = trained(self.run_folder)
+        networks = {name: load_network(self.run_folder / f"{name}.safetensors") for name in names}
+        data = take_of_run(self.data, networks[names[0]][1], self.run_folder)
         with quiet_warp():
-            take = open_take(self.data)
-            known = (Path(self.data) / "truth.npz").is_file()
-            truth = load_truth(Path(self.data)) if known else None
+            take = open_take(data)
+            known = (Path(data) / "truth.npz").is_file()
+            truth = load_truth(Path(data)) if known else None
             sampling = SamplingConfig(self.points, self.points, seed=1)
             count = len(take.split(self.split))
             wanted = count if self.frames is None else min(self.frames, count)
@@ -92,9 +94,8 @@ class EvaluateAvatar:
                     on_frame=lambda: advance(next(done), ""),
                 )  # fmt: skip
             rows: dict[str, dict[str, Any]] = {}
-            for name in names:
+            for name, (model, facts) in networks.items():
                 began_s = time.monotonic()
-                model, facts = load_network(self.run_folder / f"{name}.safetensors")
                 score = overlap(network_occupancy(model), posed, self.points)
                 rows[name] = {"iou_surface": score.iou_surface, "iou_bbox": score.iou_bbox}
                 rows[name] |= {"steps": facts["step"], "training_s": facts["seconds"]}

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bodystream_training.avatar.batches import AvatarBatch
+from bodystream_training.avatar.coarseness import table_residual_cm2
 from bodystream_training.avatar.model import Ins
 from bodystream_training.avatar.search import START_BONES, find_roots, near_starts, root_gradients
 
@@ -21,6 +22,7 @@ _SOFTNESS = 5.0  # of the soft maximum over candidates, as SNARF's
 # them nothing, and H_c costs as much as all else.
 _MARGIN, _MOST = 12.0, 3
 _CM2_PER_M2 = 1e4
+_LOOKED_UP = 128  # points of a step, of one pose, at which layers are compared with coarse tables of theirs
 _STICK_M, _AROUND_M = 0.06, 0.35  # how thick sticks are, and how far around them points are looked at
 
 
@@ -123,13 +125,25 @@ def _best(logits: Tensor, owner: Tensor, count: int, hard: bool) -> Tensor:
     return torch.where(missing, _NOWHERE, blended / total.clamp_min(1e-12))
 
 
-def skinning_terms(model: Ins, batch: AvatarBatch, *, pins: bool, joints: Tensor | None = None) -> dict[str, Tensor]:
-    """Binary cross-entropy of the occupancies (eq. 18), and how far H_c moves places [cm^2]; pins, joints: as of
-    `logits_of`.
+def skinning_terms(
+    model: Ins,
+    batch: AvatarBatch,
+    *,
+    pins: bool,
+    joints: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Binary cross-entropy of the occupancies (eq. 18), how far H_c moves places [cm^2], and how far the PINs are from
+    coarse tables of what they do [cm^2].
 
-    The latter is ours, not the paper's: two networks with skinning between them may share a motion in many ways. The
-    nearer H_c stays to the identity, the less do weights of skinning change from pose to pose, which a runtime without
-    their network follows by a quadratic. Where a row of table 3 leaves H_c alone with the motion, it is not counted.
+    The latter two are ours, not the paper's. Two networks with skinning between them may share a motion in many ways:
+    the nearer H_c stays to the identity, the less do weights of skinning change from pose to pose, which a runtime
+    without their network follows by a quadratic. Where a row of table 3 leaves H_c alone with the motion, this is not
+    counted. Of tables see `coarseness`.
+
+    Args:
+        pins, joints: as of `logits_of`.
+        generator: of the points at which tables are looked at; None: they are not.
     """
     candidates = _candidates(model, batch, pins=pins, starts=START_BONES, joints=joints)
     logits = _best_of(model, batch, candidates, hard=False)
@@ -137,7 +151,22 @@ def skinning_terms(model: Ins, batch: AvatarBatch, *, pins: bool, joints: Tensor
     if pins and not any(part is None for part in (model.canonical, model.weights, model.deformed)):
         moved = candidates.after - candidates.before
         terms["moved_cm2"] = _CM2_PER_M2 * moved.square().sum() / max(len(moved), 1)
+    if pins and generator is not None:
+        terms["coarse_cm2"] = _coarse_cm2(model, batch, candidates, generator)
     return terms
+
+
+def _coarse_cm2(model: Ins, batch: AvatarBatch, candidates: _Candidates, generator: torch.Generator) -> Tensor:
+    """Of one of the poses, at places that H_d and H_c look at, which change nothing for what lies there."""
+    pose = int(torch.randint(len(batch.points), (), generator=generator))
+    e_pose = candidates.e_pose[pose : pose + 1]
+    there = candidates.before[candidates.owner // batch.points.shape[1] == pose]
+    total = e_pose.new_zeros(())
+    for pin, places in ((model.deformed, batch.points[pose]), (model.canonical, there)):
+        if pin is not None and len(places):
+            chosen = torch.randint(len(places), (_LOOKED_UP,), generator=generator)
+            total = total + table_residual_cm2(pin, places.detach()[chosen.to(places.device)], e_pose, generator)
+    return total
 
 
 def prior_terms(model: Ins, joints: Tensor, parents: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:

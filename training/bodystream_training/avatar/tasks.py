@@ -36,6 +36,7 @@ class AvatarTrainConfig(LoopConfig):
         start: from the average of some scans, or from a figure of sticks. start_steps: quick steps towards it, before
             the first one; 0 = none, as the paper.
         stillness: what a square centimetre costs that H_c moves a place by, beside the cross-entropy.
+        smoothness: what a square centimetre costs by which layers are off from coarse tables of what they do.
     """
 
     points: int = 2000
@@ -45,6 +46,7 @@ class AvatarTrainConfig(LoopConfig):
     start: Literal["scans", "sticks"] = "sticks"
     start_steps: int = 300
     stillness: float = 0.01
+    smoothness: float = 30.0
 
 
 class AvatarTask(Task):
@@ -59,20 +61,23 @@ class AvatarTask(Task):
         examples: AvatarExamples,
         first: FirstShape | None = None,
         *,
+        data: str = "",
         begun: bool = False,
         on_start: Callable[[int], None] = lambda _: None,
     ) -> None:
         """
         Args:
             first: what a start from scans goes towards.
+            data: what `open_take` made the examples' take of, for the checkpoint to say.
             begun: a checkpoint is there to go on from, so that no start is needed.
             on_start: told the steps of the start that are done.
         """
         super().__init__(Ins(network))
-        self.config, self.network, self.examples = config, network, examples
+        self.config, self.network, self.examples, self.data = config, network, examples, data
         self.joints: Tensor
         self.register_buffer("joints", torch.from_numpy(examples.joints).float(), persistent=False)
         self._priors = torch.Generator().manual_seed(config.seed)
+        self._nodes = torch.Generator().manual_seed(config.seed + 3)
         generator = torch.Generator().manual_seed(config.seed + 1)
         if not begun:
             self._begin(first, on_start)
@@ -104,12 +109,13 @@ class AvatarTask(Task):
         assert isinstance(model, Ins)
         # Points in metres have to be exact to fractions of a millimetre all the way: nothing here may have 16 bits.
         with torch.autocast(batch.points.device.type, enabled=False):
-            terms = skinning_terms(model, batch, pins=self._pins(progress), joints=self.joints)
-            moved = terms.pop("moved_cm2", batch.points.new_zeros(()))
+            terms = skinning_terms(model, batch, pins=self._pins(progress), joints=self.joints, generator=self._nodes)
+            moved, coarse = (terms.pop(name, batch.points.new_zeros(())) for name in ("moved_cm2", "coarse_cm2"))
             if self.config.start == "sticks" and progress < self.config.prior_share:
                 terms |= prior_terms(model, self.joints, self.examples.parents, self._priors)
-        total = torch.stack(list(terms.values())).sum() + self.config.stillness * moved
-        return {"total": total, "occupancy": terms["occupancy"], "moved_cm2": moved}
+        total = torch.stack(list(terms.values())).sum()
+        total = total + self.config.stillness * moved + self.config.smoothness * coarse
+        return {"total": total, "occupancy": terms["occupancy"], "moved_cm2": moved, "coarse_cm2": coarse}
 
     def _pins(self, progress: float) -> bool:
         settled = self.config.start == "scans" or progress >= self.config.settle_share
@@ -151,3 +157,6 @@ class AvatarTask(Task):
 
     def settings(self) -> dict[str, Any]:
         return {"network": asdict(self.network)}
+
+    def facts(self) -> dict[str, Any]:
+        return {"data": self.data} if self.data else {}

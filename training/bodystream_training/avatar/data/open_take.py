@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from bodystream.avatar.take.files import load_take
 from bodystream.avatar.take.frames import AvatarTake
@@ -11,9 +12,10 @@ from bodystream.errors import ConfigurationError
 from bodystream_training.avatar.data.performance import read_performance
 from bodystream_training.avatar.data.public_layouts import read_cape, read_dfaust
 
-__all__ = ["open_take"]
+__all__ = ["absolute", "open_take", "take_of_run"]
 
 _NEEDS = {"cape": ("subject", "clothing", "model"), "dfaust": ("subject", "amass", "model")}
+_PLACES = ("amass", "model")
 
 
 def open_take(spec: str) -> AvatarTake:
@@ -54,3 +56,41 @@ def open_take(spec: str) -> AvatarTake:
     if kind == "cape":
         return read_cape(path, words["subject"], words["clothing"], model, every, test)
     return read_dfaust(path, words["subject"], Path(words["amass"]).expanduser(), model, every, test)
+
+
+def absolute(spec: str) -> str:
+    """A specification as `open_take` takes it, understood from every working folder."""
+    kind, colon, rest = spec.partition(":")
+    if colon and kind == "captured":
+        return f"{kind}:{_absolute(rest)}"
+    if not colon or kind not in _NEEDS:
+        return _absolute(spec)
+    place, mark, query = rest.partition("?")
+    words = parse_qsl(query, keep_blank_values=True)
+    told = urlencode([(name, _absolute(value) if name in _PLACES else value) for name, value in words], safe="/,")
+    return f"{kind}:{_absolute(place)}{mark}{told}"
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def take_of_run(given: str | None, facts: Mapping[str, object], run: Path) -> str:
+    """The specification of the take that a run was trained on, unless another one is given.
+
+    Args:
+        facts: of its checkpoint.
+
+    Raises:
+        ConfigurationError: the checkpoint does not say, or what it says of is no longer there.
+    """
+    if given is not None:
+        return given
+    spec = facts.get("data")
+    if not isinstance(spec, str):
+        raise ConfigurationError(f"{run} does not say what it was trained on: give that take with --data")
+    kind, colon, rest = spec.partition(":")
+    place = Path(rest.partition("?")[0] if colon and kind in (*_NEEDS, "captured") else spec)
+    if not place.exists():
+        raise ConfigurationError(f"{run} was trained on {place}, which is not there any more: give it with --data")
+    return spec
