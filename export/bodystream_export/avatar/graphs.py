@@ -58,14 +58,14 @@ class TableGraph(nn.Module):
         super().__init__()
         assert model.canonical is not None and model.deformed is not None
         self.encoder = model.encoder
-        self.register_buffer("rest", model.encoder.raw(torch.zeros(1, model.config.bones, 6))[0])
+        self.register_buffer("rest", model.encoder.raw(torch.zeros(1, model.config.bones, 6)).detach())
         self.canonical_lines = _Lines(model.canonical, canonical.lines)
         self.canonical_planes = _Planes(model.canonical, canonical.planes, None)
         self.deformed_lines = _Lines(model.deformed, deformed.lines)
         self.deformed_planes = _Planes(model.deformed, deformed.planes, listed)
 
     def forward(self, parameters: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        e_pose = self.encoder.raw(parameters[None])[0] - self.get_buffer("rest")
+        e_pose = self.encoder.raw(parameters[None]) - self.get_buffer("rest")
         return (
             self.canonical_lines(e_pose),
             self.canonical_planes(e_pose, None),
@@ -97,7 +97,7 @@ class _Lines(nn.Module):
         # An engine works out what depends on constants alone once, when it reads the graph.
         places = self.get_buffer("places")
         e_space = torch.stack([space(places[number]) for number, space in enumerate(self.spaces)])
-        does = self.maps(e_space, *self.maps.in_pose(e_pose))
+        does = self.maps(e_space, e_pose)
         shift = does[..., :2]
         angle = does[..., 2:] if does.shape[-1] > 2 else torch.zeros_like(shift[..., :1])
         return torch.cat([shift, torch.sin(angle), torch.cos(angle)], -1)
@@ -110,29 +110,32 @@ class _Planes(nn.Module):
         super().__init__()
         layers, self.listed = _layers(pin, 2), listed
         self.spaces = nn.ModuleList(layer.space for layer in layers)
+        self.maps = nn.ModuleList()
         for plane in range(3):
             self.register_buffer(f"places_{plane}", places[plane])
-        self.maps = _Maps([[layer.translation] for layer in layers], layers[0].multiply)
+            rounds = [[layer.translation] for layer in layers[plane::3]]
+            self.maps.append(_Maps(rounds, layers[0].multiply))
 
     def forward(self, e_pose: Tensor, nodes: Tensor | None) -> Tensor:
-        weight, bias = self.maps.in_pose(e_pose)
         shifts, first = [], 0
-        for plane in range(3):
-            rounds = [plane, plane + 3, plane + 6]
+        for plane, maps in enumerate(self.maps):
             places = self.get_buffer(f"places_{plane}")
-            e_space = torch.stack([self.spaces[number](places) for number in rounds])
+            e_space = torch.stack([self.spaces[number](places) for number in (plane, plane + 3, plane + 6)])
             if self.listed is not None:
                 assert nodes is not None
                 chosen = nodes[first : first + self.listed[plane]].long()
                 e_space = torch.index_select(e_space, 1, chosen)
                 first += self.listed[plane]
-            shifts.append(self.maps(e_space, weight[rounds], bias[rounds], rounds).flatten())
+            shifts.append(maps(e_space, e_pose).flatten())
         return torch.cat(shifts)
 
 
 class _Maps(nn.Module):
     """Operation maps of equal layers in one product each, that with the pose's embedding made with their weights
     instead of with every node: `W (e * s) = (W diag(e)) s`.
+
+    Weights lie as they are multiplied, and what the pose alone gives is a row times a matrix: engines take ten times as
+    long for a matrix times a column.
 
     Args:
         layers: of each layer its maps, which lie side by side.
@@ -149,20 +152,16 @@ class _Maps(nn.Module):
             biases.append(torch.cat([first.bias for first, _ in pairs]))
             lasts.append(torch.block_diag(*(last.weight for _, last in pairs)).T)
             ends.append(torch.cat([last.bias for _, last in pairs]))
-        self.register_buffer("weight", torch.stack(weights).detach())  # (L, H, 2 d)
-        self.register_buffer("bias", torch.stack(biases).detach())  # (L, H)
+        of_space, of_pose = torch.stack(weights).detach().transpose(1, 2).chunk(2, 1)  # (L, d, H) each
+        self.register_buffer("of_space", of_space.contiguous())
+        self.register_buffer("of_pose", of_pose.transpose(0, 1).flatten(1).contiguous())  # (d, L H)
+        self.register_buffer("bias", torch.cat(biases).detach()[None])  # (1, L H)
         self.register_buffer("last", torch.stack(lasts).detach())  # (L, H, 1 to 3)
         self.register_buffer("end", torch.stack(ends).detach()[:, None])  # (L, 1, 1 to 3)
 
-    def in_pose(self, e_pose: Tensor) -> tuple[Tensor, Tensor]:
-        """First weights (L, d, H) and biases (L, 1, H) with the pose in them."""
-        weight, size = self.get_buffer("weight"), e_pose.shape[0]
-        space = weight[..., :size] * e_pose if self.multiply else weight[..., :size]
-        return space.transpose(1, 2), (self.get_buffer("bias") + weight[..., size:] @ e_pose)[:, None]
-
-    def forward(self, e_space: Tensor, weight: Tensor, bias: Tensor, which: list[int] | None = None) -> Tensor:
-        """(L, N, d) -> (L, N, 1 to 3), of all layers or some."""
-        last, end = self.get_buffer("last"), self.get_buffer("end")
-        if which is not None:
-            last, end = last[which], end[which]
-        return torch.relu(e_space @ weight + bias) @ last + end
+    def forward(self, e_space: Tensor, e_pose: Tensor) -> Tensor:
+        """(L, N, d), (1, d) -> (L, N, 1 to 3)."""
+        weight = self.get_buffer("of_space")
+        bias = (self.get_buffer("bias") + e_pose @ self.get_buffer("of_pose")).view(len(weight), 1, -1)
+        weight = weight * e_pose[0, :, None] if self.multiply else weight
+        return torch.relu(e_space @ weight + bias) @ self.get_buffer("last") + self.get_buffer("end")
