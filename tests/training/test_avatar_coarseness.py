@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 from scipy.interpolate import lagrange
 
+from helpers.avatar_poses import own_skeleton
 from helpers.needs import needs
 
 torch = needs("torch", "pip install 'bodystream[train]'")
 
-from bodystream_training.avatar.batches import AvatarBatch  # noqa: E402
+from bodystream.avatar.take.canonical import BONE_PARENTS, rest_joints  # noqa: E402
+from bodystream_training.avatar.batches import AvatarBatch, AvatarExamples  # noqa: E402
 from bodystream_training.avatar.coarseness import LINE_M, PLANE_M, table_residual_cm2, through_four  # noqa: E402
 from bodystream_training.avatar.losses import skinning_terms  # noqa: E402
 from bodystream_training.avatar.model import Ins, InsConfig, Pin  # noqa: E402
+from bodystream_training.avatar.tasks import AvatarTask, AvatarTrainConfig  # noqa: E402
+from bodystream_training.cli import main  # noqa: E402
 
 _CONFIG = InsConfig(couplings=6)
+_SMALL = dataclasses.replace(_CONFIG, occupancy_hidden=32, occupancy_layers=4, weight_hidden=16)
 
 
 def _residual_cm2(pin: Pin, seed: int = 0, count: int = 4000) -> float:
@@ -76,18 +81,27 @@ def test_longer_waves_need_fewer_nodes() -> None:
     assert residuals[1] < 0.1 * residuals[0]
 
 
-def test_a_step_down_its_gradient_makes_both_networks_smoother_and_leaves_skinning_alone() -> None:
-    """One step down the gradient of this term alone."""
-    torch.manual_seed(0)
-    model = Ins(dataclasses.replace(_CONFIG, occupancy_hidden=32, occupancy_layers=4, weight_hidden=16))
+def _wavy(model: Ins) -> list[Pin]:
+    """Its PINs, whose layers no longer begin at zero."""
     pins = [pin for pin in (model.deformed, model.canonical) if pin is not None]
     for pin in pins:
         for layer in pin.layers:
             torch.nn.init.normal_(layer.translation[-1].weight, std=0.03)
+    return pins
+
+
+def _batch() -> AvatarBatch:
     points = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)) * 0.3
     bones = torch.eye(4).expand(2, 24, 4, 4).clone()
     bones[:, :, :3, 3] = torch.randn(2, 24, 3, generator=torch.Generator().manual_seed(1)) * 0.2
-    batch = AvatarBatch(points, torch.zeros(2, 40), bones)
+    return AvatarBatch(points, torch.zeros(2, 40), bones)
+
+
+def test_a_step_down_its_gradient_makes_both_networks_smoother_and_leaves_skinning_alone() -> None:
+    """One step down the gradient of this term alone."""
+    torch.manual_seed(0)
+    model, batch = Ins(_SMALL), _batch()
+    pins = _wavy(model)
 
     def coarse_cm2() -> torch.Tensor:
         return skinning_terms(model, batch, pins=True, generator=torch.Generator().manual_seed(2))["coarse_cm2"]
@@ -104,3 +118,20 @@ def test_a_step_down_its_gradient_makes_both_networks_smoother_and_leaves_skinni
     assert all(any(p.grad is not None and p.grad.any() for p in pin.parameters()) for pin in pins)
     assert model.weights is not None and all(p.grad is None for p in model.weights.parameters())
     assert "coarse_cm2" not in skinning_terms(model, batch, pins=True)
+
+
+def test_it_counts_from_the_share_of_the_training_that_was_asked_for() -> None:
+    examples = AvatarExamples([], [], rest_joints(own_skeleton()).astype(np.float32), BONE_PARENTS)
+    config = AvatarTrainConfig(steps=10, start="scans", smooth_from=0.6)
+    task = AvatarTask(config, _SMALL, examples, begun=True)
+    assert isinstance(task.model, Ins)
+    _wavy(task.model)
+    free, smooth = ({k: float(v.detach()) for k, v in task.terms(_batch(), at).items()} for at in (0.5, 0.6))
+    assert free["coarse_cm2"] == 0.0 and smooth["coarse_cm2"] > 0.0
+    assert smooth["total"] == pytest.approx(free["total"] + config.smoothness * smooth["coarse_cm2"], rel=1e-4)
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.5", "nan"])
+def test_a_share_out_of_range_is_refused(share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["avatar", "--data", "take", f"--smooth-from={share}"]) == 2
+    assert "--smooth-from must be 0 to 1" in capsys.readouterr().err

@@ -47,6 +47,10 @@ class TrainAvatar(DeviceOptions):
     """Of the sines that embed space, 30 as in the paper. Lower ones, as 15, make smoother avatars, whose tables are
     smaller and pose them faster."""
 
+    smooth_from: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.5
+    """Of the training: from then on, what the PINs do is kept smooth in space, so that an avatar is posed fast by small
+    tables; 1 = never."""
+
     steps: int = 4000
     """Steps of the training; the paper's has about 7,750 of 60,000 points."""
 
@@ -103,6 +107,8 @@ class TrainAvatar(DeviceOptions):
 
         if not 1.0 <= self.omega <= 100.0:
             raise ConfigurationError(f"--omega must be 1 to 100, got {self.omega}")
+        if not 0.0 <= self.smooth_from <= 1.0:
+            raise ConfigurationError(f"--smooth-from must be 0 to 1, got {self.smooth_from}")
         prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -123,6 +129,7 @@ class TrainAvatar(DeviceOptions):
                 learning_rate=self.learning_rate,
                 seed=self.seed,
                 points=self.points,
+                smooth_from=self.smooth_from,
                 start=start,
                 start_steps=_START_STEPS[start] if self.start_steps is None else self.start_steps,
             )

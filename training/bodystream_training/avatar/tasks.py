@@ -36,7 +36,8 @@ class AvatarTrainConfig(LoopConfig):
         start: from the average of some scans, or from a figure of sticks. start_steps: quick steps towards it, before
             the first one; 0 = none, as the paper.
         stillness: what a square centimetre costs that H_c moves a place by, beside the cross-entropy.
-        smoothness: what a square centimetre costs by which layers are off from coarse tables of what they do.
+        smoothness: what a square centimetre costs by which layers are off from coarse tables of what they do, from the
+            share `smooth_from` of the training on: before, the PINs find the motion unhindered.
     """
 
     points: int = 2000
@@ -46,7 +47,8 @@ class AvatarTrainConfig(LoopConfig):
     start: Literal["scans", "sticks"] = "sticks"
     start_steps: int = 300
     stillness: float = 0.01
-    smoothness: float = 30.0
+    smoothness: float = 100.0
+    smooth_from: float = 0.5
 
 
 class AvatarTask(Task):
@@ -109,7 +111,8 @@ class AvatarTask(Task):
         assert isinstance(model, Ins)
         # Points in metres have to be exact to fractions of a millimetre all the way: nothing here may have 16 bits.
         with torch.autocast(batch.points.device.type, enabled=False):
-            terms = skinning_terms(model, batch, pins=self._pins(progress), joints=self.joints, generator=self._nodes)
+            nodes = self._nodes if progress >= self.config.smooth_from else None
+            terms = skinning_terms(model, batch, pins=self._pins(progress), joints=self.joints, generator=nodes)
             moved, coarse = (terms.pop(name, batch.points.new_zeros(())) for name in ("moved_cm2", "coarse_cm2"))
             if self.config.start == "sticks" and progress < self.config.prior_share:
                 terms |= prior_terms(model, self.joints, self.examples.parents, self._priors)
