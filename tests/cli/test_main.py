@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 from bodystream import __version__
 from bodystream.cli import main as cli
 from bodystream.errors import InputError
+from helpers.headset_motions import walking
+from helpers.headset_takes import write_bvh
 from helpers.needs import needs
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
@@ -202,6 +205,44 @@ def test_another_pipe_that_breaks_is_an_error(command) -> None:
     command(break_pipe)
     with pytest.raises(BrokenPipeError, match="of a socket"):
         cli.main(["try", "out"])
+
+
+@pytest.mark.parametrize("reason", [errno.ENAMETOOLONG, errno.EACCES, errno.EIO])
+def test_a_path_that_may_not_be_looked_at_is_one_line(command, reason: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def look() -> int:
+        raise OSError(reason, os.strerror(reason), "me.vrm")
+
+    command(look)
+    assert cli.main(["try", "out"]) == 2
+    told = "check the name, and who may read it and write there"
+    assert capsys.readouterr().err == f"error: me.vrm: cannot be looked at ({os.strerror(reason)}): {told}\n"
+    with pytest.raises(OSError, match=re.escape(os.strerror(reason))):
+        cli.main(["try", "out", "--debug"])
+
+
+LONG = 300 * "a"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", f"depth:{LONG}", "--out", "fit"),
+        ("repose", LONG, "--motion", "walk.bvh"),
+        ("repose", "default", "--motion", "walk.bvh", "--report", LONG),
+        ("drive", "--headset", "motion:walk.bvh", "--calibration", LONG),
+        ("live", "--bundle", f"person={LONG}"),
+        ("eval", "tracking", LONG),
+        ("recover", LONG),
+    ],
+    ids=lambda words: words[0],
+)
+def test_names_that_are_too_long_are_told(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bvh(tmp_path / "walk.bvh", walking(1.0))
+    assert cli.main(words) == 2
+    assert f"{LONG}: cannot be looked at (File name too long)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_other_errors_are_not_hidden(command) -> None:

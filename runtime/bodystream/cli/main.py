@@ -43,6 +43,7 @@ __all__ = [
 
 _STYLE = re.compile("\x1b\\[[0-9;]*m")
 _CHOICES = re.compile(r"(?<=Expected one of )\('[^()]*\)")
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO})
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_OUTPUT_CLOSED = 141  # 128 + SIGPIPE
@@ -181,7 +182,13 @@ def main(argv: Sequence[str] | None = None, program: Program | None = None) -> i
         _print_error(str(MissingDependencyError(package, f"for `{program.name}`", f"Run: {program.install}")))
         return EXIT_ERROR
     except OSError as error:
-        if debug or not (_is_full(error) or _stdout_refuses()):
+        if debug:
+            raise
+        if _is_refused(error):
+            reason = "check the name, and who may read it and write there"
+            _print_error(f"{error.filename}: cannot be looked at ({error.strerror}): {reason}")
+            return EXIT_ERROR
+        if not (_is_full(error) or _stdout_refuses()):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _print_error(f"the output could not be written: {error.strerror or error}: make room, or send it elsewhere")
@@ -357,6 +364,12 @@ def _output_closed() -> bool:
 def _is_full(error: OSError) -> bool:
     """Whether a write found no room. After one to stdout failed nothing is left to be flushed that would tell."""
     return error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
+
+
+def _is_refused(error: OSError) -> bool:
+    """Whether the system did not let us ask what is at a path. Whether a file is there is asked for in many places, and
+    `Path.exists` raises where a name is too long, a folder above may not be entered, or a disk does not answer."""
+    return error.filename is not None and error.errno in _REFUSED
 
 
 def _stdout_refuses() -> bool:
