@@ -2,7 +2,7 @@
 
     make chain                                     # into chain/; the same again goes on from where it was stopped
     python docs/make_chain.py --out chain --json chain/figures.json
-    python docs/make_chain.py --bundle body=bundles/body --steps 2000 --pictures docs/pictures
+    python docs/make_chain.py --bundle body=bundles/body --steps 2000
 
 It runs the commands that a user would type, one after the other, and compares what comes of them with the truth.
 """
@@ -20,6 +20,7 @@ from chain_steps import Step, StepError, run_steps
 
 from bodystream.bundles import BundleChoice
 from bodystream.errors import BodystreamError, ConfigurationError
+from bodystream.files import atomic_path, check_output, prepare_folder
 
 SOURCE = "synthetic?motion=limbs"
 MAX_BYTES = 200_000
@@ -33,8 +34,13 @@ def steps_of(folder: Path, options: argparse.Namespace, body: Path | None = None
         body: place of the embedding, which the fit reads; default: where it is found.
 
     Raises:
-        BundleError, ConfigurationError: there is no embedding, or another bundle was given for it.
+        BundleError, ConfigurationError: there is no embedding, or another bundle was given for it; quotes of --train
+            that are not closed.
     """
+    try:
+        train = shlex.split(options.train)
+    except ValueError as error:
+        raise ConfigurationError(f"--train {options.train}: {error}: close what is quoted") from error
     capture, fit, run, avatar, reposed = (folder / name for name in ("capture", "fit", "run", "me", "reposed"))
     report, learned = folder / "capture.json", run / "ins.safetensors"
     bundle = tuple(word for given in options.bundle for word in ("--bundle", given))
@@ -56,7 +62,7 @@ def steps_of(folder: Path, options: argparse.Namespace, body: Path | None = None
         Step(
             "train",
             ("bodystream-train", "avatar", "--data", str(fit), "--out", str(run), "--steps", str(options.steps),
-             "--omega", "15", *shlex.split(options.train)),
+             "--omega", "15", *train),
             (fit,), (run, learned),
         ),
         Step(
@@ -102,13 +108,19 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(argv)
     folder = options.out.absolute()
+    file = options.json or folder / "figures.json"
     try:
         if options.source.partition("?")[0].partition(":")[0] != "synthetic":
             raise ConfigurationError(f"only the synthetic camera knows its true surface, got --source {options.source}")
-        folder.mkdir(parents=True, exist_ok=True)
+        prepare_folder(folder, "--out")
+        check_output(file, "--json")
         seconds = run_steps(steps_of(folder, options), folder, lambda line: print(line, file=sys.stderr, flush=True))
         print("comparing with the truth, and drawing", file=sys.stderr, flush=True)
         found = judged(folder, options.source)
+        whole = sum(seconds.values())
+        told = {"seconds": seconds, "shares": {name: taken / whole for name, taken in seconds.items()}, **found}
+        with atomic_path(file) as waiting:
+            waiting.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     except StepError as error:
         print(f"chain: {error}", file=sys.stderr)
         return error.code
@@ -118,10 +130,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("chain: stopped; the same command goes on from there", file=sys.stderr)
         return 130
-    whole = sum(seconds.values())
-    told = {"seconds": seconds, "shares": {name: taken / whole for name, taken in seconds.items()}, **found}
-    file = options.json or folder / "figures.json"
-    file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     for name, taken in seconds.items():
         print(f"{name:8} {taken:6.0f} s  {100 * taken / whole:3.0f} %")
     print(f"registered bodies {found['registered_mm']:.1f} mm from the truth, the fitted body {found['plain_mm']:.1f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -250,3 +251,28 @@ def test_only_the_synthetic_camera_knows_its_truth(chain: Path, tmp_path: Path) 
 
 def files_of(folder: Path) -> Any:
     return script("chain_truth").ChainFiles(SOURCE, *(folder / name for name in ("capture", "fit", "reposed")))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "file"], "--out: cannot write to the folder"),
+        (["--json", "."], "--json: '.' is no name of a file"),
+        (["--train", "'--batch 2"], "--train '--batch 2: No closing quotation: close what is quoted"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_the_first_step(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(script("chain_steps"), "_call", lambda _: pytest.fail("a step is run"))
+    assert script("make_chain").main(words) == 2
+    assert f"chain: {message}" in capsys.readouterr().err
+
+
+def test_the_chain_has_the_options_that_it_tells_of() -> None:
+    told = [line for line in script("make_chain").__doc__.splitlines() if "python docs/make_chain.py" in line]
+    assert told
+    for line in told:
+        script("make_chain").parsed(shlex.split(line, comments=True)[2:])
