@@ -81,3 +81,23 @@ def test_recordings_that_cannot_go_together_are_told(
         assert main(["fit", *words, "--out", str(tmp_path / "fit")]) == code, words
         assert message in " ".join(capsys.readouterr().err.split()), words
     assert not list((tmp_path / "fit").glob("*")), "nothing was written"
+
+
+def test_what_cannot_be_written_or_has_no_end_is_told_before_the_fit(
+    clips: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording may be told with keys how it is read: its folder is named without them."""
+    one, other = (f"depth:{clip}" for clip in clips)
+    out = tmp_path / "fit"
+    out.mkdir()
+    (out / "a_depth").write_text("a file of mine")
+    cases = [
+        ([f"{one}?max_depth_m=9.5", other], f"cannot write to the folder {out / 'a_depth'} (File exists)"),
+        ([one, f"{one}?max_depth_m=9.5"], "is given twice"),
+        ([f"{one}?loop=1"], "a_depth.mat?loop=1 has no end with loop=1: leave loop out"),
+    ]
+    for words, message in cases:
+        assert main(["fit", *words, "--out", str(out)]) == 2, words
+        said = " ".join(capsys.readouterr().err.split())
+        assert message in said and "finding the person" not in said, said
+    assert (out / "a_depth").read_text() == "a file of mine"

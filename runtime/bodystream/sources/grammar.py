@@ -25,7 +25,7 @@ from urllib.parse import unquote
 from bodystream.errors import ConfigurationError, InputError, excerpt
 from bodystream.types import CameraIntrinsics
 
-__all__ = ["Choice", "SourceKind", "choose", "describe_kinds", "form_of"]
+__all__ = ["Choice", "SourceKind", "choose", "describe_kinds", "form_of", "split_keys"]
 
 How = TypeVar("How")
 S = TypeVar("S")
@@ -114,7 +114,7 @@ def choose(spec: str, kinds: Sequence[SourceKind[How, S]], noun: str) -> Choice[
     kind = next((kind for kind in kinds if kind.name == name), None)
     if kind is None or rest[:1] not in ("", ":", "?"):
         raise ConfigurationError(_unknown_kind(spec, name, kinds, noun))
-    target, query = _split(rest[1:] if rest.startswith(":") else rest)
+    target, query = split_keys(rest[1:] if rest.startswith(":") else rest)
     if not target and kind.target and not kind.optional:
         raise ConfigurationError(f"{kind.name} has to be told which: write {form_of(kind)}, got {excerpt(spec, 200)}")
     if target and not kind.target:
@@ -164,8 +164,9 @@ def _broken(line: str, width: int, indent: str) -> list[str]:
     return [*out, line]
 
 
-def _split(rest: str) -> tuple[str, str]:
-    """Target and keys. Of several question marks the last one counts before which a path ends that is there."""
+def split_keys(rest: str) -> tuple[str, str]:
+    """Target and keys of what stands behind the colon. Of several question marks the last one counts before which a
+    path ends that is there."""
     if "?" not in rest or _is_there(rest):
         return rest, ""
     cuts = [cut for cut, letter in enumerate(rest) if letter == "?"][:64]

@@ -18,6 +18,7 @@ from bodystream.foreground import ForegroundConfig, ForegroundSegmenter, largest
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 from bodystream.pipelines.fit.written import write_fit
 from bodystream.sinks.error_map import write_error_sheet
+from bodystream.sources.grammar import split_keys
 from bodystream.sources.open import open_source
 from bodystream.types import Array, Mesh
 
@@ -59,11 +60,12 @@ def fit_clips(decoder: BodyDecoder, paths: Sequence[Path], options: FitOptions) 
         clip, told = _clip(path, options)
         clips.append(clip)
         notes += [note if str(path) in note else f"{path}: {note}" for note in told]
+    for name in names:
+        prepare_folder(options.out / name, "--out")
     found = fit_depth_clips(decoder, clips, shape, progress=options.progress)
     written: list[Path] = []
     of_clips: list[dict[str, Any]] = []
     for name, clip, frames in zip(names, clips, found, strict=True):
-        prepare_folder(options.out / name, "--out")
         written += _written(decoder, frames, clip, options.out / name, _facts(frames))
         of_clips.append({"clip": name, **_facts(frames)})
     facts = {
@@ -81,7 +83,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     """A folder's name for each recording: its own, with a number where another has the same."""
     names: list[str] = []
     seen: dict[Path, Path] = {}
-    for path in paths:
+    for path in map(_without_keys, paths):
         if path.resolve() in seen:
             raise ConfigurationError(f"{path} is given twice, or as {seen[path.resolve()]}: give each recording once")
         seen[path.resolve()] = path
@@ -92,6 +94,11 @@ def _names(paths: Sequence[Path]) -> list[str]:
             name = f"{plain}_{number}"
         names.append(name)
     return names
+
+
+def _without_keys(path: Path) -> Path:
+    """Of `walk?rate_hz=30`, as sources are told how they are read, where the recording is."""
+    return Path(split_keys(str(path))[0])
 
 
 def _begun(decoder: BodyDecoder, options: FitOptions) -> Array | None:
@@ -126,10 +133,13 @@ def _shape(path: Path, decoder: BodyDecoder) -> Array:
 
 def _clip(path: Path, options: FitOptions) -> tuple[DepthClip, list[str]]:
     """What a fit sees of the frames, of which --frames at most are taken, and what the reader told."""
-    source = open_source(f"folder:{path}" if path.suffix.lower() != ".mcap" else f"take:{path}", "cpu")
+    kind = "take" if _without_keys(path).suffix.lower() == ".mcap" else "folder"
+    source = open_source(f"{kind}:{path}", "cpu")
     frames, count, every, begin_ns = [], 0, 1, None
     segmenter: ForegroundSegmenter | None = None
     try:
+        if getattr(source, "loops", False):
+            raise ConfigurationError(f"{path} has no end with loop=1: leave loop out, a fit looks at each frame once")
         for number, frame in enumerate(source):
             count = number + 1
             if segmenter is None:
