@@ -109,3 +109,27 @@ def test_of_an_avatar_without_a_file_no_finger_is_sent() -> None:
     body = t_pose_sent(sample=HeadsetSample(0, 0, None, tracked(1), tracked(2)))
     receiver = Marionette().take(message for bundle in vmc_bundles(body, 0.0, SIDES) for message in decode(bundle))
     assert len(receiver.local) == 23
+
+
+@pytest.mark.parametrize("scale", [(0.0, 0.0, 0.0), (1.0, 3.0, 1.0), (1.0, 1.0, -1.0)])
+def test_fingers_that_are_no_turns_are_left_out_and_told(scale: tuple[float, ...], tmp_path: Path) -> None:
+    """Nobody can tell how a bone is turned that is scaled to nothing, unevenly, or mirrored."""
+    glb = fingered_glb("1")
+    bone = next(node for node in glb.json["nodes"] if node.get("name") == "leftIndexIntermediate")
+    bone["scale"] = list(scale)
+    for node in glb.json["nodes"]:  # without the surface of fingers, which a scale of nothing flattens
+        if node.get("name") == "fingers":
+            del node["mesh"], node["skin"]
+    path = tmp_path / "fingers.vrm"
+    path.write_bytes(glb.bytes())
+    model = VrmModel(path)
+    assert [note for note in model.notes if "leftIndexIntermediate, leftIndexDistal: scaled unevenly" in note]
+    taken = VrmAvatar(model, person()).retarget
+    body = generated_poses(1)[0]
+    sample = HeadsetSample(0, 0, None, tracked(1), tracked(2))
+    own = PosedBones(taken.pose(body.pose), taken.skeleton, taken.bones, taken.scale)
+    fingers = own.fingers(sample)
+    thumb = ["LeftThumbProximal", "LeftThumbIntermediate", "LeftThumbDistal"]
+    assert [name for name, _, _ in fingers["left"]] == [*thumb, "LeftIndexProximal"] and len(fingers["right"]) == 6
+    for _, place, turn in (*fingers["left"], *fingers["right"]):
+        assert np.isfinite(place).all() and np.linalg.norm(turn) == pytest.approx(1.0)

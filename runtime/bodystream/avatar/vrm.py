@@ -10,6 +10,7 @@ import warp as wp
 
 from bodystream.avatar.base import pose_quaternions
 from bodystream.avatar.gltf_file import GltfFile
+from bodystream.avatar.own_bones import OwnFingers
 from bodystream.avatar.retarget import Build, Foot, Retarget, hips_height_m
 from bodystream.avatar.skin_poser import SkinnedAvatar
 from bodystream.avatar.vrm_fingers import own_fingers
@@ -45,7 +46,9 @@ class VrmModel:
         self.file = GltfFile(path)
         self.humanoid = read_humanoid(self.file)
         self.skin, self.notes = read_surface(self.file, self.humanoid)
-        self.build = _build(self.file, self.humanoid, self.skin)
+        fingers, notes = own_fingers(self.file, self.humanoid)
+        self.notes += notes
+        self.build = _build(self.humanoid, self.skin, fingers)
 
 
 class VrmAvatar(SkinnedAvatar):
@@ -77,9 +80,9 @@ class VrmAvatar(SkinnedAvatar):
         self._poser.pose(taken.rotations_xyzw, taken.root_position_m)
 
 
-def _build(file: GltfFile, humanoid: Humanoid, skin: SkinnedMesh) -> Build:
+def _build(humanoid: Humanoid, skin: SkinnedMesh, fingers: OwnFingers | None) -> Build:
     feet = (_foot(humanoid, skin, "left"), _foot(humanoid, skin, "right"))
-    bones = replace(humanoid.own_bones, fingers=own_fingers(file, humanoid))
+    bones = replace(humanoid.own_bones, fingers=fingers)
     return Build(humanoid.skeleton, bones, feet, hips_height_m(humanoid.skeleton, feet))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bodystream.avatar.gltf_file import GltfFile
 from bodystream.avatar.own_bones import OwnFingers
-from bodystream.avatar.vrm_humanoid import Humanoid
+from bodystream.avatar.vrm_humanoid import Humanoid, is_scaled_evenly
 from bodystream.geometry.fingers import VRM_FINGERS, rest_axes
 from bodystream.geometry.skeleton import JOINT_INDEX
 from bodystream.types import Array, FingerBone
@@ -54,17 +54,33 @@ def finger_bones(file: GltfFile, humanoid: Humanoid, followers: Mapping[str, Seq
     return tuple(found)
 
 
-def own_fingers(file: GltfFile, humanoid: Humanoid) -> OwnFingers | None:
+def own_fingers(file: GltfFile, humanoid: Humanoid) -> tuple[OwnFingers | None, list[str]]:
     """All fingers of a humanoid, those that move nothing of its surface, too, as the file has them; None of one without
-    fingers."""
-    segments = finger_bones(file, humanoid, {name: () for name in humanoid.fingers})
+    fingers. And lines for a person: bones that are scaled otherwise than VRM allows, or hang on such, are left out,
+    since of these nobody can tell how they are turned."""
+    driven = set(humanoid.nodes.values())
+
+    def is_turn(node: int) -> bool:
+        while node not in driven:
+            if not is_scaled_evenly(humanoid.rest_world[node, :3, :3]):
+                return False
+            node = humanoid.parents[node]
+        return True
+
+    fingers = {name: node for name, node in humanoid.fingers.items() if is_turn(node)}
+    others = [name for name in humanoid.fingers if name not in fingers]
+    notes = [
+        f"{file.label}: {', '.join(others)}: scaled unevenly, to nothing or mirrored, and not sent to other programs: "
+        "apply their scale and export it again"
+    ] if others else []  # fmt: skip
+    segments = finger_bones(file, humanoid, {name: () for name in fingers})
     if not segments:
-        return None
-    nodes = list(humanoid.fingers.values())
+        return None, notes
+    nodes = list(fingers.values())
     canonical = np.linalg.inv(humanoid.canonical_rest)
     wrists = canonical[[JOINT_INDEX[f"{finger.side}_wrist"] for finger in segments]]
     above = [humanoid.parents[node] for node in nodes]
-    return OwnFingers(segments, wrists @ humanoid.turned_rest[nodes], wrists @ humanoid.turned_rest[above])
+    return OwnFingers(segments, wrists @ humanoid.turned_rest[nodes], wrists @ humanoid.turned_rest[above]), notes
 
 
 def _children(file: GltfFile, node: int) -> list[int]:

@@ -23,7 +23,7 @@ from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton,
 from bodystream.geometry.skeleton_maps import VRM_BONES, vrm_bones_for
 from bodystream.types import Array
 
-__all__ = ["Humanoid", "read_humanoid"]
+__all__ = ["Humanoid", "is_scaled_evenly", "read_humanoid"]
 
 _TURN = np.diag([-1.0, 1.0, -1.0, 1.0])
 _SCALE_TOLERANCE = 1e-3
@@ -228,19 +228,22 @@ def _check_scales(file: GltfFile, bones: set[int], parents: list[int], world: Ar
         while (node := parents[node]) >= 0:
             line.add(node)
     for node in sorted(line):
-        linear = world[node, :3, :3]
-        lengths = np.linalg.norm(linear, axis=0)
-        scale = float(lengths.mean())
-        good = _SMALLEST < scale < _LARGEST and np.linalg.det(linear) > 0.0
-        if good:
-            unit = linear / scale
-            good = np.abs(unit.T @ unit - np.eye(3)).max() < _SCALE_TOLERANCE
-        if not good:
+        if not is_scaled_evenly(world[node, :3, :3]):
+            lengths = np.linalg.norm(world[node, :3, :3], axis=0)
             name = file.items("nodes")[node].get("name", f"node {node}")
             raise file.wrong(
                 f"{excerpt(name)} is scaled by {', '.join(f'{v:.3g}' for v in lengths)} along its axes, or mirrored: "
                 "VRM takes one positive scale for all three. Apply its scale and export it again"
             )
+
+
+def is_scaled_evenly(linear: Array) -> bool:
+    """Whether (3, 3) is a turn times one positive scale."""
+    scale = float(np.linalg.norm(linear, axis=0).mean())
+    if not _SMALLEST < scale < _LARGEST or np.linalg.det(linear) <= 0.0:
+        return False
+    unit = linear / scale
+    return bool(np.abs(unit.T @ unit - np.eye(3)).max() < _SCALE_TOLERANCE)
 
 
 def _positions(known: dict[int, Array]) -> Array:
