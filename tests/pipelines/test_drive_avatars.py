@@ -21,6 +21,7 @@ from bodystream.pipelines.drive.view import DriveView
 from bodystream.pipelines.drive.viewer import BodyViewerSink
 from bodystream.pipelines.recovery import recover_folder
 from bodystream.sinks.base import Occasion, SinkBase
+from bodystream.sinks.rigs import RigName
 from bodystream.sinks.viewer import BodyViewer
 from bodystream.sinks.viewer.body_page import BodyPage
 from bodystream.sources.headset.synthetic import MotionHeadset
@@ -82,16 +83,19 @@ def test_posed_vertices_are_what_the_page_shows(driver: Driver) -> None:
     sink.close()
 
 
-def test_its_motion_is_written_and_what_is_not_is_said(driver: Driver, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rig", "missing"), [(None, "driven.glb is"), ("vrm", "driven.glb and driven.vrma are")])
+def test_its_motion_is_written_and_what_is_not_is_said(
+    rig: RigName | None, missing: str, driver: Driver, tmp_path: Path
+) -> None:
     told: list[str] = []
     results = driven(driver)
-    files = DriveFiles(tmp_path, RATE_HZ, told.append)
+    files = DriveFiles(tmp_path, RATE_HZ, told.append, rig)
     for result in results:
         show(files, DriveView(Occasion.RESULT, result, driver))
     show(files, DriveView(Occasion.SAVE, results[-1], driver))
     assert files._saving is not None
     files._saving.join()
-    why = "driven.glb is not written: the avatar PlainAvatar has no skin"
+    why = f"{missing} not written: the avatar PlainAvatar has no skin"
     assert len(told) == 1 and told[0].startswith(why) and "motion and samples so far" in told[0]
     files.close()
     assert sorted(path.name for path in files.written.paths) == ["driven.bvh", "headset.csv"]

@@ -25,7 +25,7 @@ class Doctor:
     """
 
     bundle: BundleWords = ()
-    """A bundle of your own to look at as well, a folder or a zip file: pose=PATH or person=PATH."""
+    """A bundle of your own to look at as well, a folder or a zip file, by the name of a known one: pose=PATH."""
 
     json: bool = False
     """Print one JSON object: `version`, `ok`, and `checks`, a list of `{name, state, found, remedy}`."""

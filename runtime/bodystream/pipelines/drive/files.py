@@ -221,8 +221,9 @@ class DriveFiles(SinkBase[Driven]):
         return self.written.lines
 
     def _no_skin(self, avatar: str) -> str:
+        files = "driven.glb and driven.vrma are" if self._rig == "vrm" else "driven.glb is"
         return (
-            f"driven.glb is not written: the avatar {avatar} has no skin, and a surface that is given by its "
+            f"{files} not written: the avatar {avatar} has no skin, and a surface that is given by its "
             "posed vertices alone cannot follow a skeleton: its motion is in driven.bvh"
         )
 
