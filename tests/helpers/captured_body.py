@@ -21,7 +21,7 @@ CAMERA = np.array([[1.0, 0, 0, 0.2], [0, -1.0, 0, 1.0], [0, 0, -1.0, 2.0], [0, 0
 """file_from_camera: the camera is a metre above the floor."""
 
 
-def write_captured_body(folder: Path, frames: int = 4, shade: int = 120) -> Array:
+def write_captured_body(folder: Path, frames: int = 4, shade: int = 120, camera: Array = CAMERA) -> Array:
     """Write `capture.glb` of the body as it lifts an arm; (T, V, 3) the truth of its vertices, without eyes, in the
     file's axes [m]."""
     rig = load_rig()
@@ -31,7 +31,7 @@ def write_captured_body(folder: Path, frames: int = 4, shade: int = 120) -> Arra
     vectors[:, JOINT_INDEX["left_shoulder"], 2] = -lifted
     vectors[:, JOINT_INDEX["right_elbow"], 0] = lifted
     moved = bone_transforms(rig, matrix_from_rotation_vector(vectors), np.tile([0.0, 0.0, 0.1], (frames, 1)))
-    moved = np.linalg.inv(CAMERA) @ np.diag([-1.0, 1.0, -1.0, 1.0]) @ moved  # it looks along +z of the file
+    moved = np.linalg.inv(camera) @ np.diag([-1.0, 1.0, -1.0, 1.0]) @ moved  # it looks along +z of the file
     joints = rig.bind_positions_m.astype(np.float64)
     places = np.einsum("tbij,bj->tbi", moved[..., :3, :3], joints) + moved[..., :3, 3]
     turns = quaternion_from_matrix(moved[..., :3, :3])
@@ -43,7 +43,7 @@ def write_captured_body(folder: Path, frames: int = 4, shade: int = 120) -> Arra
     motion = Animation(np.arange(frames) * 100_000_000, turns.astype(np.float32), places.astype(np.float32))
     folder.mkdir(parents=True, exist_ok=True)
     write_animated_gltf(
-        folder / "capture.glb", "capture", [GltfSegment(surface, motion)], Placing("camera_axes", CAMERA)
+        folder / "capture.glb", "capture", [GltfSegment(surface, motion)], Placing("camera_axes", camera)
     )
     truth = np.stack([skin(rig, bones, kept) for bones in moved])
-    return truth @ CAMERA[:3, :3].T + CAMERA[:3, 3]
+    return truth @ camera[:3, :3].T + camera[:3, 3]

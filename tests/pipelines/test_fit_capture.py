@@ -178,3 +178,23 @@ def test_captures_that_cannot_be_fitted_are_told(tmp_path: Path) -> None:
         fit.fit_target(cast(BodyDecoder, _Decoder(None)), f"capture:{tmp_path}", fit.FitOptions(tmp_path / "fit"))
     with pytest.raises(ConfigurationError, match="--frames must be 2 or more, got 1"):
         fit.FitOptions(tmp_path, frames=1)
+
+
+def test_frames_of_another_take_and_too_few_are_told_before_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of a longer fit would be read as such of this one, and be learned from."""
+    monkeypatch.setattr("bodystream.pipelines.fit.capture.fit_surface", lambda *_, **__: pytest.fail("it is fitted"))
+    monkeypatch.setattr("bodystream.pipelines.fit.capture.StartPoses", lambda _: pytest.fail("it is fitted"))
+    decoder = cast(BodyDecoder, _Decoder(shipped_skin()))
+    write_captured_body(tmp_path / "out")
+    write_captured_body(tmp_path / "short", frames=1)
+    frames = tmp_path / "fit" / "frames"
+    frames.mkdir(parents=True)
+    for number in range(4):
+        (frames / f"{number:06}.npz").touch()
+    options = fit.FitOptions(tmp_path / "fit", frames=2)
+    with pytest.raises(ConfigurationError, match=r"frames holds 2 frames of another take \(000002.npz, ...\)"):
+        fit.fit_target(decoder, f"capture:{tmp_path / 'out'}", options)
+    with pytest.raises(InputError, match="at least 2 frames, got 1"):
+        fit.fit_target(decoder, f"capture:{tmp_path / 'short'}", options)

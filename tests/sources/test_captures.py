@@ -15,7 +15,7 @@ from bodystream.sinks.animated_gltf import GltfSegment, Placing, write_animated_
 from bodystream.sinks.animation import Animation
 from bodystream.sources.captures import read_capture
 from bodystream.types import Mesh, SkinnedMesh
-from helpers.captured_body import write_captured_body
+from helpers.captured_body import CAMERA, write_captured_body
 
 
 def test_the_surface_is_where_it_was_in_every_frame(tmp_path: Path) -> None:
@@ -49,6 +49,22 @@ def test_models_that_follow_each_other_are_told_apart(tmp_path: Path) -> None:
     for number, model in enumerate(models):
         wanted = (np.eye(3) + 2 * number) * (1.0, -1.0, -1.0)
         np.testing.assert_allclose(model.mesh(0).vertices, wanted, atol=1e-5)
+
+
+def test_a_capture_in_parts_has_one_clock_and_no_parts_of_another(tmp_path: Path) -> None:
+    """Each file's clock begins at 0; a part that a longer capture left in the folder stands on another floor."""
+    write_captured_body(tmp_path / "later")
+    write_captured_body(tmp_path)
+    second = tmp_path / "capture-2.glb"
+    (tmp_path / "later" / "capture.glb").rename(second)
+    models = read_capture(tmp_path)
+    np.testing.assert_allclose(np.concatenate([model.t_s for model in models]), 0.1 * np.arange(8), atol=1e-6)
+    elsewhere = CAMERA.copy()
+    elsewhere[1, 3] += 0.01
+    write_captured_body(tmp_path / "other", camera=elsewhere)
+    (tmp_path / "other" / "capture.glb").rename(second)
+    with pytest.raises(InputError, match=r"capture-2.glb is of another capture than .*capture.glb: move it"):
+        read_capture(tmp_path)
 
 
 def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def read_capture(folder: Path) -> list[CapturedModel]:
         folder: with `capture.glb`, and `capture-2.glb` and so on of a long one.
 
     Raises:
-        InputError: there is none, or it is no file of a capture.
+        InputError: there is none, it is no file of a capture, or one that goes on is of another capture.
     """
     first = folder / _FILE
     if not first.is_file():
@@ -65,11 +65,22 @@ def read_capture(folder: Path) -> list[CapturedModel]:
             "give the folder that bodystream live --out wrote"
         )  # fmt: skip
         raise InputError(f"{folder} holds no {_FILE}: {cure}")
-    files, number = [first], 2
+    models, number = _models(GltfFile(first)), 2
     while (following := first.with_stem(f"{first.stem}-{number}")).is_file():
-        files.append(following)
+        others = _models(GltfFile(following))
+        # All parts of a capture stand on one floor; a longer capture of before may have left its own.
+        if not np.allclose(others[0].file_from_camera, models[0].file_from_camera, atol=1e-5):
+            raise InputError(f"{following} is of another capture than {first}: move it to another folder")
+        begin_s = models[-1].t_s[-1] + _step_s(models)  # the clock of each file begins at 0
+        models += [replace(model, t_s=model.t_s + begin_s) for model in others]
         number += 1
-    return [model for file in files for model in _models(GltfFile(file))]
+    return models
+
+
+def _step_s(models: list[CapturedModel]) -> float:
+    """The usual time between key frames [s]; where each model has a single one, that of a camera."""
+    steps = np.concatenate([np.diff(model.t_s) for model in models])
+    return float(np.median(steps)) if len(steps) else 1 / 30
 
 
 def _models(file: GltfFile) -> list[CapturedModel]:

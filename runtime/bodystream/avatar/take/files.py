@@ -37,7 +37,9 @@ from bodystream.files import atomic_path, read_bounded
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.types import Array
 
-__all__ = ["FORMAT", "VERSION", "load_take", "load_truth", "save_frame", "save_head", "save_take", "save_truth"]
+__all__ = [
+    "FORMAT", "VERSION", "frame_files", "load_take", "load_truth", "save_frame", "save_head", "save_take", "save_truth",
+]  # fmt: skip
 
 FORMAT, VERSION = "bodystream-avatar-take", 1
 _MAX_JSON_BYTES, _MAX_ARRAYS_BYTES = 16 << 20, 256 << 20
@@ -132,7 +134,7 @@ def load_take(path: Path) -> AvatarTake:
     mesh = load_npz(mesh_path, _MAX_ARRAYS_BYTES)
     joints = _array(mesh, "rest_joints_m", mesh_path, (len(BONES), 3), "f")
     check_finite(joints, f"{mesh_path}: rest_joints_m")
-    files = _frame_files(path)
+    files = frame_files(path)
     if not files:
         raise InputError(f"{path} holds no frames (frames/000000.npz, ...): an avatar is learned from at least 2")
     if len(files) == 1:
@@ -236,7 +238,12 @@ def _is_pose(rows: list[list[float]]) -> bool:
     return len(rows) == len(BONES) and all(len(row) == 4 for row in rows)
 
 
-def _frame_files(path: Path) -> list[Path]:
+def frame_files(path: Path) -> list[Path]:
+    """Of a take's folder the files of its frames, by number; what else is in the folder is passed over.
+
+    Raises:
+        InputError: there are too many.
+    """
     folder = path / "frames"
     if not folder.is_dir():
         return []

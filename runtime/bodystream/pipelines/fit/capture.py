@@ -11,7 +11,12 @@ from bodystream.body import BodyDecoder, Person
 from bodystream.body.fitting import FittedBody, ScanPoints, StartPoses, fit_surface, neutral_start, scan_points
 from bodystream.errors import InputError
 from bodystream.files import atomic_path, prepare_folder
-from bodystream.pipelines.fit.following import CaptureRegistration, write_motion, write_registered
+from bodystream.pipelines.fit.following import (
+    CaptureRegistration,
+    check_take_folder,
+    write_motion,
+    write_registered,
+)
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 from bodystream.sources.captures import read_capture
 
@@ -52,11 +57,12 @@ def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitRep
     began = time.perf_counter()
     prepare_folder(options.out, "--out")
     models = read_capture(path)
+    every = max(1, -(-sum(len(model) for model in models) // options.most_frames))
+    check_take_folder(options.out, sum(-(-len(model) // every) for model in models))
     where = f"{path}, first frame"
     surface = scan_points(models[0].mesh(0), where)
     found = _fit_first(decoder, surface, where)
     person = Person(decoder.skin, decoder.vertices(found.codes.shape), decoder.space.faces)
-    every = max(1, -(-sum(len(model) for model in models) // options.most_frames))
     registration = CaptureRegistration(person, person.pose_of(found.vertices).state, every)
     frames = []
     for frame in registration.frames(models):

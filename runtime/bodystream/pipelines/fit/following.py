@@ -11,13 +11,13 @@ from scipy.sparse import csc_matrix, diags
 from scipy.spatial import KDTree
 
 from bodystream.avatar.take.canonical import pose_of_bones, posed_from_canonical, rest_joints
-from bodystream.avatar.take.files import save_frame, save_head
+from bodystream.avatar.take.files import frame_files, save_frame, save_head
 from bodystream.avatar.take.frames import AvatarTake, PosedFrame
 from bodystream.body import JointState, Person, RegistrationStage, Target, register, target_of_mesh
 from bodystream.body.acap import factors
 from bodystream.body.person import POSING_STAGES, PosingStage
 from bodystream.body.rings import rings_of
-from bodystream.errors import InputError
+from bodystream.errors import ConfigurationError, InputError
 from bodystream.geometry.normals import vertex_areas
 from bodystream.geometry.rotations import quaternion_from_matrix
 from bodystream.sinks.bvh import BvhRecorder
@@ -131,6 +131,26 @@ class CaptureRegistration:
         self._worn = self.person.wearing(self.person.neutral + smooth)
 
 
+def check_take_folder(folder: Path, count: int) -> None:
+    """Refuse, before they are made, frames that are too few for an avatar, and a folder where frames of another take
+    would be left over, and read as such of theirs.
+
+    Args:
+        count: of the frames that are to be written there.
+
+    Raises:
+        ConfigurationError: there are others. InputError: fewer than two frames.
+    """
+    if count < 2:
+        raise InputError(f"an avatar is learned from at least 2 frames, got {count}: take more of the capture")
+    others = [file.name for file in frame_files(folder) if int(file.stem) >= count]
+    if others:
+        raise ConfigurationError(
+            f"--out: {folder / 'frames'} holds {len(others)} frames of another take ({others[0]}, ...), which would be "
+            "taken for this one's: give another folder, or remove them"
+        )
+
+
 def write_registered(
     folder: Path, person: Person, frames: Sequence[RegisteredFrame], models: Sequence[CapturedModel], name: str
 ) -> AvatarTake:
@@ -142,10 +162,10 @@ def write_registered(
         folder: that of the take. name: of the subject.
 
     Raises:
+        ConfigurationError: the folder holds frames of another take.
         InputError: fewer than two frames, or the file system refused.
     """
-    if len(frames) < 2:
-        raise InputError(f"an avatar is learned from at least 2 frames, got {len(frames)}: take more of the capture")
+    check_take_folder(folder, len(frames))
     skeleton = person.skeleton
     first_test = len(frames) - max(1, round(_TEST_SHARE * len(frames)))
     weights = np.concatenate([person.points.weights, np.zeros((len(person.points.weights), 2))], axis=1)
