@@ -181,12 +181,13 @@ EXTRAS = (
     ("mcap", "mcap"),
     ("eclipse-zenoh", "zenoh"),
     ("ezc3d", "c3d"),
+    ("lzfse", "recordings"),
     ("pyzmq", "zmq"),
 )
 
 
 def test_absent_extras_are_optional_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tensorrt", "cryptography.x509", "xr", "mcap.writer", "zmq", "zenoh", "ezc3d"):
+    for module in ("tensorrt", "cryptography.x509", "xr", "mcap.writer", "zmq", "zenoh", "ezc3d", "lzfse"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(checks_packages, "distribution_version", lambda name: None)
     found = rows(checks_packages.check_extras())

@@ -174,6 +174,12 @@ def test_keys_of_the_server_are_no_keys_of_the_headset_there(server: PageServer)
         ({"headset": "webxr", "host": "0.0.0.0", "tls": False}, "without TLS"),
         ({"headset": "webxr", "token": "x", "port": 0, "tls": False}, "8 letters"),
         ({"headset": "webxr", "record": Path("take.txt")}, "ends in .mcap"),
+        ({"source": "folder:nowhere", "port": 0, "tls": False, "bundle": ("person=x",)}, "uses no bundle"),
+        # The body of the headset's: the camera has nothing to do with it.
+        (
+            {"source": "folder:nowhere", "port": 0, "tls": False, "headset": "webxr", "bundle": ("person=x",)},
+            "nowhere: does not exist",
+        ),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:

@@ -99,6 +99,7 @@ def check_extras() -> Iterator[Check]:
     yield _check_mcap()
     yield _check_package("eclipse-zenoh", "zenoh", "For --send zenoh: pip install 'bodystream[zenoh]'")
     yield _check_package("ezc3d", "ezc3d", "For markers of .c3d files: pip install 'bodystream[c3d]'")
+    yield _check_package("lzfse", "lzfse", "For Record3D's .r3d files: pip install 'bodystream[recordings]'")
     yield _check_package("pyzmq", "zmq", "For drive --send zmq: pip install 'bodystream[zmq]'")
 
 

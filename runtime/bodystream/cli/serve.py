@@ -200,7 +200,9 @@ class Serve:
         assert self.source is not None
         config = Live(source=self.source, mask=self.mask).capture_config()
         bundles = BundleChoice.parse(self.bundle, ("person", "flow", "flow-full", "pose"))
-        of_source = BundleChoice({name: place for name, place in bundles.places.items() if name == "person"})
+        # Beside a headset the person is the body that is driven, which only the synthetic camera shows, too.
+        shown = self.headset is None or self.source.partition("?")[0].partition(":")[0] == "synthetic"
+        of_source = BundleChoice({name: place for name, place in bundles.places.items() if name == "person" and shown})
         source = open_source(self.source, device, pace="paced", bundles=of_source)
         stack.callback(source.close)
         flow = choose_flow("auto", bundles, device, config.flow)
