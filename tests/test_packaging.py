@@ -195,3 +195,10 @@ def test_the_extras_that_messages_name_exist() -> None:
         for group in re.findall(r"bodystream\[([\w,-]+)\]", path.read_text(encoding="utf-8")):
             named.setdefault(path.name, set()).update(group.split(","))
     assert {name: group - set(extras) for name, group in named.items() if group - set(extras)} == {}
+
+
+def test_the_readme_has_all_extras() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (table,) = re.findall(r"^\| extra \| for \|\n((?:\|.*\n)+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    named = {name for row in table.splitlines() for name in re.findall(r"`([\w-]+)`", row.split("|")[1])}
+    assert named == set(extras)
