@@ -72,7 +72,7 @@ class Fineness:
 
 
 FINENESSES = (
-    Fineness(0.04, 0.1, 0.1, 1000, 8),
+    Fineness(0.05, 0.12, 0.11, 1200, 8),
     Fineness(0.04, 0.1, 0.1, 2000, 8),
     Fineness(0.03, 0.08, 0.08, 1500, 8),
     Fineness(0.024, 0.06, 0.06, 2000, 8),

@@ -26,8 +26,8 @@ class Surface:
     """What skinning alone knows of the vertices."""
 
     base: wp.array(dtype=wp.vec3)  # (V,) where the weights were taken [m]
-    bones: wp.array2d(dtype=wp.int32)  # (V, K) largest weight first
-    weights: wp.array2d(dtype=float)  # (V, K) zero behind the last
+    bones: wp.array2d(dtype=wp.vec4i)  # (V, K / 4) largest weight first
+    weights: wp.array2d(dtype=wp.vec4)  # (V, K / 4) zero behind the last
 
 
 @wp.struct
@@ -137,11 +137,13 @@ def plainly(surface: Surface, bones: Bones, vertex: int):
     p = surface.base[vertex]
     posed = wp.vec3(0.0, 0.0, 0.0)
     for k in range(surface.bones.shape[1]):
-        weight = surface.weights[vertex, k]
-        if weight <= 0.0:
+        weights = surface.weights[vertex, k]
+        if weights[0] <= 0.0:
             break
-        bone = surface.bones[vertex, k]
-        posed += weight * (bones.linear[bone] * p + bones.shift[bone])
+        four = surface.bones[vertex, k]
+        for j in range(4):
+            if weights[j] > 0.0:
+                posed += weights[j] * (bones.linear[four[j]] * p + bones.shift[four[j]])
     return posed
 
 
@@ -360,8 +362,8 @@ def pose_vertices(
     begin: wp.int32,
     # Surface:
     surface: Surface,
-    near: wp.array2d(dtype=wp.int32),  # (V, N) numbers of controls
-    shares: wp.array2d(dtype=float),  # (V, N) of what these are beyond skinning
+    near: wp.array2d(dtype=wp.vec4i),  # (V, N / 4) numbers of controls
+    shares: wp.array2d(dtype=wp.vec4),  # (V, N / 4) of what these are beyond skinning
     # Pose:
     bones: Bones,
     beyond: wp.array(dtype=wp.vec3),  # (P,) of the controls, in the heading frame [m]
@@ -373,7 +375,10 @@ def pose_vertices(
     i = begin + wp.tid()
     posed = plainly(surface, bones, i)
     for k in range(near.shape[1]):
-        posed += shares[i, k] * beyond[near[i, k]]
+        four = near[i, k]
+        share = shares[i, k]
+        posed += share[0] * beyond[four[0]] + share[1] * beyond[four[1]]
+        posed += share[2] * beyond[four[2]] + share[3] * beyond[four[3]]
     posed_out[i] = placed(frame, posed)
 
 

@@ -59,7 +59,8 @@ class TablePoser(PosedSurface):
         bones.linear, bones.shift = self._linear.array, self._shift.array
         surface: Any = kernels.Surface()
         surface.base = on_device(body.base, wp.vec3)
-        surface.bones, surface.weights = on_device(body.skin_bones, wp.int32), on_device(body.skin_weights, wp.float32)
+        surface.bones = on_device(_in_fours(body.skin_bones), wp.vec4i)
+        surface.weights = on_device(_in_fours(body.skin_weights), wp.vec4)
         controls: Any = kernels.Controls()
         controls.vertices = on_device(body.controls, wp.int32)
         controls.canonical = on_device(body.vertices[body.controls], wp.vec3)
@@ -109,8 +110,8 @@ class TablePoser(PosedSurface):
                 beyond, self._lost.array, min_chunk=_MIN_CHUNK // 4,
             ),
             launch(
-                kernels.pose_vertices, count, surface, on_device(body.near, wp.int32),
-                on_device(body.shares, wp.float32), bones, beyond, self._frame.array, self.vertices.array,
+                kernels.pose_vertices, count, surface, on_device(_in_fours(body.near), wp.vec4i),
+                on_device(_in_fours(body.shares), wp.vec4), bones, beyond, self._frame.array, self.vertices.array,
             ),
             self.compute_normals,
         )  # fmt: skip
@@ -154,3 +155,8 @@ def _tables(grid: Grid, device: wp.Device) -> Any:
     tables.lines_per_m, tables.planes_per_m = 1.0 / grid.line_step_m, 1.0 / grid.plane_step_m
     tables.count = wp.vec3i(*grid.plane_nodes)
     return tables
+
+
+def _in_fours(values: Array) -> Array:
+    """(V, N) as (V, N / 4, 4), zeros behind the last: one look-up for four."""
+    return np.pad(values, ((0, 0), (0, -values.shape[1] % 4))).reshape(len(values), -1, 4)
