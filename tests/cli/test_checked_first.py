@@ -11,7 +11,8 @@ import pytest
 from bodystream.cli.browser import open_page
 from bodystream.cli.drive import Drive
 from bodystream.cli.live import Live
-from bodystream.errors import BodystreamError
+from bodystream.cli.serve import Serve
+from bodystream.errors import BodystreamError, ConfigurationError
 from helpers.headset_motions import walking
 from helpers.headset_takes import write_bvh
 
@@ -77,6 +78,18 @@ def test_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, m
     write_bvh(tmp_path / "walk.bvh", walking(0.2))
     with pytest.raises(BodystreamError, match=message):
         Drive(headless=True, **options).run()
+
+
+def test_serve_refuses_two_bodies_as_drive_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    options = {"headset": "motion:walk.bvh", "avatar": "me.vrm", "bundle": ("person=folder",)}
+    for source in (None, "folder:take"):
+        with pytest.raises(ConfigurationError, match="--bundle person is .* --avatar me.vrm was given, too"):
+            Serve(source=source, **options).run()
+    # Before the synthetic camera stands the one, and the headset drives the other.
+    with pytest.raises(BodystreamError, match="folder holds no bundle"):
+        Serve(source="synthetic", port=0, tls=False, **options).run()
 
 
 def test_a_browser_that_blocks_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from bodystream.files import check_output
 if TYPE_CHECKING:
     import warp as wp
 
+    from bodystream.bundles import BundleChoice
     from bodystream.cli.status_line import StatusLine
     from bodystream.pipelines.drive.pipeline import DriveConfig
     from bodystream.pipelines.drive.session import DriveSession
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from bodystream.sources.grammar import SourceKind
     from bodystream.sources.headset.base import HeadsetSource
 
-__all__ = ["Drive"]
+__all__ = ["Drive", "refuse_two_bodies"]
 
 _TO_DO = {
     "floor": "lay a hand, or the controller in it, on the floor for a second",
@@ -295,11 +296,7 @@ class Drive(RunOptions):
                 )
             stored = Calibration.load(self.calibration)
         bundles = BundleChoice.parse(self.bundle, ("pose", "person"))
-        if self.avatar != SHIPPED_AVATAR and "person" in bundles.places:
-            raise ConfigurationError(
-                f"--bundle person is the body of --avatar {SHIPPED_AVATAR}, and --avatar {self.avatar} was given, too: "
-                "leave one of them away"
-            )
+        refuse_two_bodies(self.avatar, bundles)
         return DriveConfig(
             headset=HeadsetOptions(
                 self.units,
@@ -322,4 +319,15 @@ class Drive(RunOptions):
             calibration=stored,
             height_m=self.height,
             floor_m=self.floor,
+        )
+
+
+def refuse_two_bodies(avatar: str, bundles: BundleChoice) -> None:
+    """Raises: ConfigurationError: the bundle of a body and another avatar were given."""
+    from bodystream.avatar.open import SHIPPED_AVATAR
+
+    if avatar != SHIPPED_AVATAR and "person" in bundles.places:
+        raise ConfigurationError(
+            f"--bundle person is the body of --avatar {SHIPPED_AVATAR}, and --avatar {avatar} was given, too: "
+            "leave one of them away"
         )

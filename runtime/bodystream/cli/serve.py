@@ -15,6 +15,7 @@ from bodystream.errors import BodystreamError, ConfigurationError, InputError
 if TYPE_CHECKING:
     import warp as wp
 
+    from bodystream.bundles import BundleChoice
     from bodystream.cli.status_line import StatusLine
     from bodystream.pipelines.capture.session import CaptureSession
     from bodystream.pipelines.drive.session import DriveSession
@@ -108,6 +109,10 @@ class Serve:
             raise ConfigurationError(f"--kb-per-s must be 10 to 1000000, got {self.kb_per_s:g}")
         if self.height is not None and not 1.0 <= self.height <= 2.3:
             raise ConfigurationError(f"--height must be 1.0 to 2.3 metres, got {self.height}")
+        if self.headset is not None and not self._shows_person():  # else it is the body before the camera
+            from bodystream.cli.drive import refuse_two_bodies
+
+            refuse_two_bodies(self.avatar, self._bundles())
         if self.record is not None:
             from bodystream.pipelines.recording.recorder import check_take_path
 
@@ -190,6 +195,15 @@ class Serve:
 
         return PageServer(options, report=report, status=line.print)
 
+    def _bundles(self) -> BundleChoice:
+        from bodystream.bundles import BundleChoice
+
+        return BundleChoice.parse(self.bundle, ("person", "flow", "flow-full", "pose"))
+
+    def _shows_person(self) -> bool:
+        """Whether the source is the synthetic camera, before which the person stands."""
+        return self.source is not None and self.source.partition("?")[0].partition(":")[0] == "synthetic"
+
     def _capture(self, device: wp.Device, line: StatusLine, stack: ExitStack) -> CaptureSession:
         from bodystream.bundles import BundleChoice
         from bodystream.cli.live import Live
@@ -199,9 +213,9 @@ class Serve:
 
         assert self.source is not None
         config = Live(source=self.source, mask=self.mask).capture_config()
-        bundles = BundleChoice.parse(self.bundle, ("person", "flow", "flow-full", "pose"))
+        bundles = self._bundles()
         # Beside a headset the person is the body that is driven, which only the synthetic camera shows, too.
-        shown = self.headset is None or self.source.partition("?")[0].partition(":")[0] == "synthetic"
+        shown = self.headset is None or self._shows_person()
         of_source = BundleChoice({name: place for name, place in bundles.places.items() if name == "person" and shown})
         source = open_source(self.source, device, pace="paced", bundles=of_source)
         stack.callback(source.close)
@@ -224,7 +238,6 @@ class Serve:
         self, device: wp.Device, line: StatusLine, stack: ExitStack, server: PageServer, measuring: MeasuringNews
     ) -> DriveSession:
         from bodystream.avatar.open import SHIPPED_AVATAR, avatar_maker
-        from bodystream.bundles import BundleChoice
         from bodystream.pipelines.drive.pipeline import DriveConfig
         from bodystream.pipelines.drive.session import DriveSession
         from bodystream.pose.calibration import Calibration
@@ -239,7 +252,7 @@ class Serve:
             stored = Calibration.load(self.calibration)
         config = DriveConfig(
             avatar=SHIPPED_AVATAR if self.avatar == SHIPPED_AVATAR else avatar_maker(self.avatar),
-            bundles=BundleChoice.parse(self.bundle, ("pose", "person", "flow", "flow-full")),
+            bundles=self._bundles(),
             calibration=stored,
             height_m=self.height,
             floor_m=self.floor,
