@@ -152,6 +152,26 @@ def test_sent_away_and_no_place_left(browser: Any) -> None:
         reaches(browser, "waiting")
 
 
+def test_a_body_without_a_surface_is_seen_by_its_skeleton(browser: Any) -> None:
+    """Whatever is asked for: `1` and `3` switch surface and skeleton."""
+
+    def scene() -> np.ndarray:
+        return picture(browser)[:-130]  # without the tools
+
+    with serving() as server:
+        stream = Stream(server, lambda: [hello(), *body_skin()[:1]])
+        stream.repeated = lambda: body_at(0.0)
+        browser.get(server.url)
+        reaches(browser, "live")
+        time.sleep(4.0)  # it is known to have none, and the camera has come to it
+        surface_alone = scene()
+        browser.find_element("tag name", "body").send_keys("3")
+        browser.find_element("tag name", "body").send_keys("1")
+        time.sleep(1.0)
+        skeleton_alone = scene()
+        assert np.abs(surface_alone - skeleton_alone).max() < 40
+
+
 def test_what_is_shown_and_asked_for(browser: Any) -> None:
     with serving() as server:
         stream = Stream(server, lambda: [hello(bodies=False, surfaces=True, controls=["record"]), *surface()])

@@ -30,7 +30,7 @@ from bodystream.sinks.base import Occasion
 from bodystream.sinks.stream import StreamHub, Update
 from bodystream.sources.headset.open import open_headset
 from bodystream.sources.headset.webxr import WebXrHeadset
-from bodystream.types import BodyPose, DeviceKind, HeadsetSample, SkinnedMesh, TrackedDevice
+from bodystream.types import BodyPose, DeviceKind, HeadsetSample, Mesh, SkinnedMesh, TrackedDevice
 from bodystream.web.options import ServerOptions
 from bodystream.web.server import PageServer
 from bodystream.wire.envelope import Kind, from_json, open_message
@@ -118,17 +118,31 @@ class Hub:
         self.took.append((open_message(update.motion).sequence, update.begins, mine))
 
 
+def _view(skin: SkinnedMesh | None, mesh: Mesh | None = None) -> Any:
+    rest = np.tile(np.array([0.0, 0.0, 0.0, 1.0], np.float32), (22, 1))
+    pose = BodyPose(1, rest, np.zeros(3, np.float32))
+    return SimpleNamespace(
+        occasion=Occasion.RESULT, result=SimpleNamespace(pose=pose), skin=skin, body_pose=pose, posed_mesh=mesh,
+        body_joints_m=np.zeros((22, 3)), body_sample=None, rate_hz=90.0, latency_ms=1.0, warnings={"cold": 1},
+    )  # fmt: skip
+
+
+def test_pages_are_told_of_an_avatar_whose_surface_they_are_not_sent() -> None:
+    for skin, more in ((LbsAvatar().skin, 0), (None, 1)):
+        sink = BodyStreamSink(Hub())  # pyright: ignore[reportArgumentType]
+        posed = sink.prepare(_view(skin))
+        assert posed is not None
+        first, *told = posed.figures.warnings
+        assert first == "cold" and len(told) == more and all("show its skeleton" in text for text in told)
+
+
 def test_poses_of_a_known_body_are_packed_at_once_and_a_new_one_beside_the_pipeline() -> None:
     avatar = LbsAvatar()
     rest = np.tile(np.array([0.0, 0.0, 0.0, 1.0], np.float32), (22, 1))
     mesh = avatar.pose(rest, np.zeros(3))
 
     def view(skin: SkinnedMesh) -> Any:
-        pose = BodyPose(1, rest, np.zeros(3, np.float32))
-        return SimpleNamespace(
-            occasion=Occasion.RESULT, result=SimpleNamespace(pose=pose), skin=skin, body_pose=pose, posed_mesh=mesh,
-            body_joints_m=np.zeros((22, 3)), body_sample=None, rate_hz=90.0, latency_ms=1.0, warnings={},
-        )  # fmt: skip
+        return _view(skin, mesh)
 
     hub = Hub()
     sink = BodyStreamSink(hub)  # pyright: ignore[reportArgumentType]

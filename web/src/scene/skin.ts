@@ -73,6 +73,11 @@ export class SkinnedView {
     }
   }
 
+  /** Whether there is a surface: an avatar that is posed vertex by vertex has bones alone here. */
+  get hasSurface(): boolean {
+    return this.#parts.size > 0;
+  }
+
   /** Take up a piece, in place of the one of the same number; one without vertices takes it away. */
   setPiece(piece: Piece): void {
     this.#drop(piece.number);

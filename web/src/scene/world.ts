@@ -17,6 +17,7 @@ export type View = "surface" | "graph" | "skeleton";
 const SEE_THROUGH = 0.42;
 const ASIDE_M = 1.5; // a surface beside a body: the two are in worlds of their own
 const FLOOR_SHARE = 0.01; // so much of a surface may be noise below the floor
+const BARE_MS = 1000; // a body without a surface for so long has none
 const NODE_M = 0.006;
 const JOINT_M = 0.014;
 const HEAD = "head";
@@ -40,6 +41,7 @@ export class World {
   #graph: PointsAndLines | null = null;
   #links: GraphLinks | null = null;
   #bodySkin = 0;
+  #bodyBegan_ms = 0;
   #surfaceSkin = 0;
   #bodyMotion: Motion | null = null;
   #surfaceMotion: Motion | null = null;
@@ -111,8 +113,10 @@ export class World {
         const view = part.of === "body" ? this.body : this.surface;
         if (part.first === 0) {
           view.clear();
-          if (part.of === "body") this.#skeleton = drop(this.#skeleton);
-          else this.#floored = false;
+          if (part.of === "body") {
+            this.#skeleton = drop(this.#skeleton);
+            this.#bodyBegan_ms = performance.now();
+          } else this.#floored = false;
         }
         if (part.of === "body") this.#bodySkin = message.skin;
         else this.#surfaceSkin = message.skin;
@@ -211,13 +215,16 @@ export class World {
 
   #apply(): void {
     const surface = this.#views.has("surface") || this.#firstPerson;
-    const within = !this.#firstPerson && (this.#views.has("skeleton") || this.#views.has("graph"));
+    // What has no surface to see is seen by its skeleton, whatever is asked for.
+    const bare = !this.body.hasSurface && performance.now() - this.#bodyBegan_ms > BARE_MS;
+    const bones = this.#views.has("skeleton") || bare;
+    const within = !this.#firstPerson && (bones || this.#views.has("graph"));
     this.body.setWithout(this.#firstPerson ? this.#head : null);
     this.body.setVisible(surface);
     this.surface.setVisible(surface);
-    this.body.setOpacity(within && this.#skeleton && this.#views.has("skeleton") ? SEE_THROUGH : 1);
+    this.body.setOpacity(within && this.#skeleton && bones ? SEE_THROUGH : 1);
     this.surface.setOpacity(within && this.#graph ? SEE_THROUGH : 1);
-    if (this.#skeleton) this.#skeleton.group.visible = within && this.#views.has("skeleton");
+    if (this.#skeleton) this.#skeleton.group.visible = within && bones;
     if (this.#graph) this.#graph.group.visible = within && this.#views.has("graph");
   }
 

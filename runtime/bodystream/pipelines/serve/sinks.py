@@ -17,6 +17,7 @@ __all__ = ["BodyStreamSink", "SurfaceStreamSink"]
 _SURFACE_S = 0.3
 """How often the fused surface is looked at for what has changed."""
 _LINKS_S = 0.5
+_BARE_WARNING = "this avatar is posed vertex by vertex, which pages are not sent: they show its skeleton"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class BodyStreamSink(SinkBase[_Posed]):
         result = view.result
         if view.occasion is not Occasion.RESULT or result is None:
             return None
-        pose = result.pose
-        figures = Figures(view.rate_hz, view.latency_ms, pose.status.value, pose.reason, tuple(view.warnings))
+        pose, skin = result.pose, view.skin
+        warnings = (*view.warnings, *(() if skin is not None else (_BARE_WARNING,)))
+        figures = Figures(view.rate_hz, view.latency_ms, pose.status.value, pose.reason, warnings)
         latency_us = round(view.latency_ms * 1e3)
         self._prepared += 1
         if not self._hub.wants("body"):
             return _Posed(self._prepared, figures, latency_us)
-        skin = view.skin
         mesh = view.posed_mesh if self._hub.wants("whole") else None
         posed = _Posed(
             self._prepared, figures, latency_us, view.body_pose, view.body_joints_m, skin, view.body_sample, mesh
