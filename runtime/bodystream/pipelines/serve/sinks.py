@@ -57,7 +57,7 @@ class BodyStreamSink(SinkBase[_Posed]):
         if view.occasion is not Occasion.RESULT or result is None:
             return None
         pose, skin = result.pose, view.skin
-        warnings = (*view.warnings, *(() if skin is not None else (_BARE_WARNING,)))
+        warnings = (*view.warnings, _BARE_WARNING) if skin is None else tuple(view.warnings)
         figures = Figures(view.rate_hz, view.latency_ms, pose.status.value, pose.reason, warnings)
         latency_us = round(view.latency_ms * 1e3)
         self._prepared += 1

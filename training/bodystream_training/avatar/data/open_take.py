@@ -32,12 +32,11 @@ def open_take(spec: str) -> AvatarTake:
         InputError: as `load_take`, `read_cape` and `read_dfaust`.
         MissingDependencyError: for DFAUST, h5py is not installed.
     """
-    kind, colon, rest = spec.partition(":")
-    if colon and kind == "captured":
-        return read_performance(Path(rest).expanduser())
-    if not colon or kind not in _NEEDS:
-        return load_take(Path(spec).expanduser())
-    place, _, query = rest.partition("?")
+    kind, place, query = _parts(spec)
+    if kind == "captured":
+        return read_performance(Path(place).expanduser())
+    if not kind:
+        return load_take(Path(place).expanduser())
     words = dict(parse_qsl(query, keep_blank_values=True))
     unknown = set(words) - {*_NEEDS[kind], "every", "test"}
     missing = [name for name in _NEEDS[kind] if not words.get(name)]
@@ -60,15 +59,21 @@ def open_take(spec: str) -> AvatarTake:
 
 def absolute(spec: str) -> str:
     """A specification as `open_take` takes it, understood from every working folder."""
-    kind, colon, rest = spec.partition(":")
-    if colon and kind == "captured":
-        return f"{kind}:{_absolute(rest)}"
-    if not colon or kind not in _NEEDS:
-        return _absolute(spec)
-    place, mark, query = rest.partition("?")
+    kind, place, query = _parts(spec)
     words = parse_qsl(query, keep_blank_values=True)
     told = urlencode([(name, _absolute(value) if name in _PLACES else value) for name, value in words], safe="/,")
-    return f"{kind}:{_absolute(place)}{mark}{told}"
+    return f"{kind and f'{kind}:'}{_absolute(place)}{told and f'?{told}'}"
+
+
+def _parts(spec: str) -> tuple[str, str, str]:
+    """Its kind, nothing for a folder, the place, and what stands behind the question mark."""
+    kind, colon, rest = spec.partition(":")
+    if colon and kind == "captured":
+        return kind, rest, ""
+    if not colon or kind not in _NEEDS:
+        return "", spec, ""
+    place, _, query = rest.partition("?")
+    return kind, place, query
 
 
 def _absolute(path: str) -> str:
@@ -89,8 +94,7 @@ def take_of_run(given: str | None, facts: Mapping[str, object], run: Path) -> st
     spec = facts.get("data")
     if not isinstance(spec, str):
         raise ConfigurationError(f"{run} does not say what it was trained on: give that take with --data")
-    kind, colon, rest = spec.partition(":")
-    place = Path(rest.partition("?")[0] if colon and kind in (*_NEEDS, "captured") else spec)
+    place = Path(_parts(spec)[1])
     if not place.exists():
         raise ConfigurationError(f"{run} was trained on {place}, which is not there any more: give it with --data")
     return spec
