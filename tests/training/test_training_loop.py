@@ -23,7 +23,7 @@ from bodystream.errors import ConfigurationError, InputError  # noqa: E402
 from bodystream_training.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
 from bodystream_training.devices import open_fabric  # noqa: E402
 from bodystream_training.interrupts import noted_interrupts  # noqa: E402
-from bodystream_training.loop import LoopConfig, Trainer  # noqa: E402
+from bodystream_training.loop import LoopConfig, Trainer, _readable  # noqa: E402
 from bodystream_training.options import DeviceOptions  # noqa: E402
 from helpers import toy_task  # noqa: E402
 from helpers.command_line import environment  # noqa: E402
@@ -309,3 +309,11 @@ def test_what_cannot_be_trained_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigurationError, match="2 graphics cards was asked for, PyTorch .* sees 0"):
         open_fabric(DeviceOptions(accelerator="cuda", devices=2))
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(12.345678, 12.3457), (0.123456, 0.1235), (-0.000016234, -0.0000162), (0.0, 0.0), (float("inf"), float("inf"))],
+)
+def test_a_small_term_is_no_zero_in_the_log(value: float, written: float) -> None:
+    assert _readable(value) == written

@@ -261,7 +261,7 @@ class Trainer:
             board = SummaryWriter(str(folder), purge_step=self.step + 1)
 
         def log(terms: dict[str, float]) -> None:
-            figures = {name: round(value, 4) for name, value in terms.items()}
+            figures = {name: _readable(value) for name, value in terms.items()}
             model = self._averaged()
             if self.step % _VALIDATE_STEPS == 0 or self.step == self.steps:
                 with torch.no_grad():
@@ -343,6 +343,13 @@ class Trainer:
         torch.set_rng_state(states["torch_generator"])
         if self._fabric.device.type == "cuda" and "cuda_generator" in states:
             torch.cuda.set_rng_state(states["cuda_generator"], self._fabric.device)
+
+
+def _readable(value: float) -> float:
+    """Of a term four decimals, and of a small one three digits: it would be 0 in the log."""
+    if value == 0.0 or not math.isfinite(value):
+        return value
+    return round(value, max(4, 2 - math.floor(math.log10(abs(value)))))
 
 
 def _fallen(progress: float) -> float:
