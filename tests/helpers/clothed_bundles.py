@@ -18,8 +18,8 @@ __all__ = ["COARSE", "FINE", "drawn_network", "prepared_balls", "write_balls"]
 COARSE, FINE = Fineness(0.08, 0.1, 0.1, 150, 24), Fineness(0.016, 0.04, 0.04, 900, 24)
 
 
-def drawn_network(seed: int = 0) -> Ins:
-    """One whose PINs move points by a few millimetres, and whose weights vary smoothly."""
+def drawn_network(seed: int = 0, spread: float = 0.003) -> Ins:
+    """One whose PINs move points by a few millimetres, with other `spread` as much more; weights vary smoothly."""
     torch.manual_seed(seed)
     model = Ins(InsConfig(bone_hidden=8, map_hidden=6, weight_hidden=16, weight_layers=2, occupancy_hidden=8)).eval()
     assert model.weights is not None
@@ -29,16 +29,16 @@ def drawn_network(seed: int = 0) -> Ins:
         for layer in pin.layers:
             for chain in (layer.translation, layer.rotation):
                 if chain is not None:
-                    torch.nn.init.normal_(chain[-1].weight, std=0.003)
+                    torch.nn.init.normal_(chain[-1].weight, std=spread)
     return model
 
 
-def prepared_balls() -> Prepared:
+def prepared_balls(spread: float = 0.003) -> Prepared:
     """Without extraction: the surface is that of the balls."""
     take = ball_take(4, 3)
     assert take.faces is not None
     surface = Mesh(ball_truth().canonical_vertices, take.faces, colours=take.colours)
-    return prepare_surface(drawn_network(), take, surface)
+    return prepare_surface(drawn_network(spread=spread), take, surface)
 
 
 def write_balls(folder: Path, prepared: Prepared, fineness: Fineness) -> Bundle:

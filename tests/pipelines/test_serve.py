@@ -124,6 +124,7 @@ def _view(skin: SkinnedMesh | None, mesh: Mesh | None = None) -> Any:
     return SimpleNamespace(
         occasion=Occasion.RESULT, result=SimpleNamespace(pose=pose), skin=skin, body_pose=pose, posed_mesh=mesh,
         body_joints_m=np.zeros((22, 3)), body_sample=None, rate_hz=90.0, latency_ms=1.0, warnings={"cold": 1},
+        nodes=None, is_bare=skin is None,
     )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ import warp as wp
 
 from bodystream.avatar import Avatar
 from bodystream.avatar.base import FAR_FLAG
+from bodystream.avatar.clothed.avatar import ClothedAvatar
+from bodystream.avatar.clothed.node_skin import NodeSkin, make_node_skin
 from bodystream.avatar.open import SHIPPED_AVATAR, AvatarChoice, avatar_label, avatar_maker
 from bodystream.bundles import BundleChoice
 from bodystream.device.transfers import download
@@ -166,6 +168,7 @@ class Driver:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="avatar-fit")
         self._coming: Future[tuple[Avatar, KnownPerson]] | None = None
         self._coming_for = 0  # samples
+        self._nodes: Future[NodeSkin] | None = None
         self._lap = 0
         skeleton = self.person.skeleton
         wanted = self.config.estimator
@@ -237,6 +240,22 @@ class Driver:
         avatar = self.avatar
         vertices, normals = download(avatar.vertices).copy(), download(avatar.normals).copy()
         return Mesh(vertices, avatar.faces, normals, avatar.colours)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the avatar has neither a skin nor a `node_skin`: who is sent bones can show no surface of it."""
+        return self.skin is None and not isinstance(self.avatar, ClothedAvatar)
+
+    def node_skin(self) -> NodeSkin | None:
+        """Of a learned avatar, for who cannot be sent posed vertices; None until the worker has made it, and of others.
+
+        All avatars of a person who is known better and better are of one body, and have one.
+        """
+        if not isinstance(self.avatar, ClothedAvatar):
+            return None
+        if self._nodes is None:
+            self._nodes = self._worker.submit(make_node_skin, self.avatar.model)
+        return self._nodes.result() if self.config.lossless or self._nodes.done() else None
 
     def _pose_avatar(self) -> None:
         pose, self._unposed = self._unposed, None

@@ -9,11 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from bodystream.avatar.retarget import Retarget
+from bodystream.device import download
 from bodystream.geometry.rotations import matrix_from_quaternion
 from bodystream.geometry.skeleton import Skeleton, forward_kinematics
 from bodystream.pipelines.drive.pipeline import Driver, DriveResult
 from bodystream.sinks.base import Occasion
 from bodystream.sinks.send.base import DrivenPose, PosedBones
+from bodystream.sinks.stream import CarriedNodes
 from bodystream.timing import SpanSummary, now_ns
 from bodystream.types import Array, BodyPose, HeadsetSample, Mesh, SkinnedMesh
 
@@ -118,6 +120,17 @@ class DriveView:
     def skin(self) -> SkinnedMesh | None:
         """The surface at bind and what moves it; another object for another person. None = only posed vertices."""
         return self.driver.skin
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether bones alone can move nothing of it: there is neither a skin nor a `node_skin`."""
+        return self.driver.is_bare
+
+    @cached_property
+    def nodes(self) -> CarriedNodes | None:
+        """Of an avatar without a skin, for who is sent bones; None of others, and at first: asking has them made."""
+        found = self.driver.node_skin()
+        return None if found is None else CarriedNodes(found, download(self.driver.avatar.vertices)[found.vertices])
 
     @cached_property
     def posed_mesh(self) -> Mesh:

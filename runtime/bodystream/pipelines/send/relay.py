@@ -152,9 +152,10 @@ class Relay:
 
     def _record(self, newest: ReceivedMotion) -> Array:
         motion = newest.motion
-        if len(motion.positions_m) != len(JOINTS):
-            raise InputError(f"a body of {len(motion.positions_m)} joints came, {len(JOINTS)} are wanted")
-        turns = matrix_from_quaternion(motion.rotations_xyzw.astype(np.float64))
+        count = len(JOINTS)  # fingers and nodes of clothes come behind them
+        if len(motion.positions_m) < count:
+            raise InputError(f"a body of {len(motion.positions_m)} joints came, {count} are wanted")
+        turns = matrix_from_quaternion(motion.rotations_xyzw[:count].astype(np.float64))
         flags = PoseFlag(0)
         measured = {"head": PoseFlag.HEAD_MEASURED, "left": PoseFlag.LEFT_MEASURED, "right": PoseFlag.RIGHT_MEASURED}
         for device in motion.devices:
@@ -166,8 +167,8 @@ class Relay:
         bind_m = self._receiver.bind_positions_m()
         return posed_record(
             t_ns=newest.arrived_ns - 1000 * motion.latency_us,
-            positions_m=motion.positions_m,
-            rotations_xyzw=motion.rotations_xyzw,
+            positions_m=motion.positions_m[:count],
+            rotations_xyzw=motion.rotations_xyzw[:count],
             local_xyzw=quaternion_from_matrix(local_rotations(turns)),
             status=motion.status,
             flags=flags,

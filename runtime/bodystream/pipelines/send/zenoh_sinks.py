@@ -13,7 +13,7 @@ from bodystream.pipelines.send.shared import Shared
 from bodystream.sinks.base import Occasion, SinkBase
 from bodystream.sinks.network import NetworkConfig, NetworkPublisher
 from bodystream.sinks.send.configs import ZenohSendConfig
-from bodystream.sinks.stream import BodyEncoder, SurfaceEncoder
+from bodystream.sinks.stream import BodyEncoder, CarriedNodes, SurfaceEncoder
 from bodystream.timing import now_ns
 from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, SkinnedMesh, Status
 
@@ -95,6 +95,7 @@ class _Driven:
     pose: BodyPose
     joints_m: Array
     skin: SkinnedMesh | None
+    nodes: CarriedNodes | None
     sample: HeadsetSample
     latency_us: int
 
@@ -110,12 +111,17 @@ class ZenohBodySink(_ZenohSink):
         if view.occasion is not Occasion.RESULT or view.result is None or not self._pace.is_due(now_ns()):
             return None
         latency_us = round(view.latency_ms * 1e3)
-        return _Driven(view.body_pose, view.body_joints_m, view.skin, view.body_sample, latency_us)
+        return _Driven(view.body_pose, view.body_joints_m, view.skin, view.nodes, view.body_sample, latency_us)
 
     def publish(self, driven: _Driven, /) -> None:
         try:
             update = self._encoder.encode(
-                driven.pose, driven.joints_m, driven.skin, driven.sample, latency_us=driven.latency_us
+                driven.pose,
+                driven.joints_m,
+                driven.skin,
+                driven.sample,
+                nodes=driven.nodes,
+                latency_us=driven.latency_us,
             )
         except InputError as error:
             self._warn(error)

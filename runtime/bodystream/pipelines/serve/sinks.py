@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.sinks.base import Occasion, SinkBase
-from bodystream.sinks.stream import BodyEncoder, Figures, StreamHub, SurfaceEncoder, Update
+from bodystream.sinks.stream import BodyEncoder, CarriedNodes, Figures, StreamHub, SurfaceEncoder, Update
 from bodystream.timing import now_ns
 from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, Mesh, SkinnedMesh, Status
 
@@ -30,6 +30,7 @@ class _Posed:
     pose: BodyPose | None = None
     joints_m: Array | None = None
     skin: SkinnedMesh | None = None
+    nodes: CarriedNodes | None = None
     sample: HeadsetSample | None = None
     mesh: Mesh | None = None
 
@@ -57,19 +58,20 @@ class BodyStreamSink(SinkBase[_Posed]):
         if view.occasion is not Occasion.RESULT or result is None:
             return None
         pose, skin = result.pose, view.skin
-        warnings = (*view.warnings, _BARE_WARNING) if skin is None else tuple(view.warnings)
+        warnings = (*view.warnings, _BARE_WARNING) if view.is_bare else tuple(view.warnings)
         figures = Figures(view.rate_hz, view.latency_ms, pose.status.value, pose.reason, warnings)
         latency_us = round(view.latency_ms * 1e3)
         self._prepared += 1
         if not self._hub.wants("body"):
             return _Posed(self._prepared, figures, latency_us)
         mesh = view.posed_mesh if self._hub.wants("whole") else None
+        nodes = view.nodes
         posed = _Posed(
-            self._prepared, figures, latency_us, view.body_pose, view.body_joints_m, skin, view.body_sample, mesh
+            self._prepared, figures, latency_us, view.body_pose, view.body_joints_m, skin, nodes, view.body_sample, mesh
         )
         if mesh is None and self._lock.acquire(blocking=False):  # else the sink's thread packs a body just now
             try:
-                if self._encoder.knows(skin):
+                if self._encoder.knows(skin if nodes is None else nodes.of.skin):
                     self._send(posed)
                     return None
             finally:
@@ -91,6 +93,7 @@ class BodyStreamSink(SinkBase[_Posed]):
                 posed.joints_m,
                 posed.skin,
                 posed.sample,
+                nodes=posed.nodes,
                 latency_us=posed.latency_us,
                 mesh=posed.mesh,
                 figures=posed.figures,

@@ -1,8 +1,8 @@
 """Results for any number of pages and programs: a skin once, motions as they come, the newest wins for each client."""
 
-from bodystream.sinks.stream.body import BodyEncoder
+from bodystream.sinks.stream.body import BodyEncoder, CarriedNodes
 from bodystream.sinks.stream.hub import StreamHub, StreamLimits
 from bodystream.sinks.stream.subject import Figures, Update
 from bodystream.sinks.stream.surface import SurfaceEncoder
 
-__all__ = ["BodyEncoder", "Figures", "StreamHub", "StreamLimits", "SurfaceEncoder", "Update"]
+__all__ = ["BodyEncoder", "CarriedNodes", "Figures", "StreamHub", "StreamLimits", "SurfaceEncoder", "Update"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
+from bodystream.avatar.clothed.node_skin import NodeSkin
 from bodystream.geometry.fingers import finger_motion
 from bodystream.geometry.skeleton import JOINTS, PARENTS
 from bodystream.geometry.skinning import body_motion
@@ -16,9 +18,21 @@ from bodystream.wire.envelope import Kind, Message, pack_message
 from bodystream.wire.meshes import Skeleton, WholeMesh, encode_piece, encode_skeleton, encode_whole
 from bodystream.wire.motions import SIDES, Device, Motion, encode_motion
 
-__all__ = ["BodyEncoder"]
+__all__ = ["BodyEncoder", "CarriedNodes"]
 
 _SKINS = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedNodes:
+    """A learned avatar's nodes in a pose.
+
+    Attributes:
+        of: the avatar. places_m: (N, 3) [m].
+    """
+
+    of: NodeSkin
+    places_m: Array
 
 
 class BodyEncoder:
@@ -40,6 +54,7 @@ class BodyEncoder:
         skin: SkinnedMesh | None,
         sample: HeadsetSample | None = None,
         *,
+        nodes: CarriedNodes | None = None,
         latency_us: int = 0,
         mesh: Mesh | None = None,
         figures: Figures | None = None,
@@ -48,13 +63,15 @@ class BodyEncoder:
 
         Args:
             pose, joints_m: of the 22 joints, and where they are [m].
-            skin: that hangs on them; None of a body that has posed vertices only.
+            skin: that hangs on them; None of a body that has posed vertices only, and of one that `nodes` carry.
             sample: what was measured, beside the body that is shown; joints of tracked hands move its fingers.
+            nodes: of a learned avatar, in place of a skin.
             mesh: the posed surface, for who asked for whole meshes.
 
         Raises:
             InputError: a pose that is not finite.
         """
+        skin = skin if nodes is None else nodes.of.skin
         begins = self._number == 0 or skin is not self._skin
         t_ns = int(pose.t_ns)
         bones = body_motion(pose, joints_m)  # first: where it raises, nothing has begun
@@ -62,7 +79,7 @@ class BodyEncoder:
         pieces: dict[int, bytes] = {}
         if begins:
             self._skin, self._number = skin, next(_SKINS)
-            skeletons = (self._pack(Kind.SKELETON, encode_skeleton(_skeleton(skin)), t_ns, deflate=True),)
+            skeletons = (self._pack(Kind.SKELETON, encode_skeleton(_skeleton(skin, nodes)), t_ns, deflate=True),)
             if skin is not None:
                 pieces = {
                     piece.number: self._pack(Kind.PIECE, encode_piece(piece), t_ns, piece.number, deflate=True)
@@ -73,6 +90,9 @@ class BodyEncoder:
             turned, moved = finger_motion(skin.fingers, bones, sample)
             sent = _sent_fingers(skin)
             rotations, places = np.concatenate([rotations, turned[sent]]), np.concatenate([places, moved[sent]])
+        if nodes is not None:
+            rotations = np.concatenate([rotations, nodes.of.turned(bones.rotations_xyzw)])
+            places = np.concatenate([places, nodes.places_m])
         motion = Motion(
             rotations,
             places,
@@ -100,7 +120,7 @@ class BodyEncoder:
         return pack_message(Message(kind, payload, sequence, self._number, t_ns), deflate=deflate)
 
 
-def _skeleton(skin: SkinnedMesh | None) -> Skeleton:
+def _skeleton(skin: SkinnedMesh | None, nodes: CarriedNodes | None) -> Skeleton:
     joints = np.arange(len(JOINTS))
     if skin is None:
         unmoved = np.tile(np.eye(3, 4, dtype=np.float32), (len(JOINTS), 1, 1))
@@ -111,6 +131,8 @@ def _skeleton(skin: SkinnedMesh | None) -> Skeleton:
     follows = np.concatenate([joints, skin.parents[len(JOINTS) :]])
     for entry, k in enumerate(_sent_fingers(skin), len(JOINTS)):
         follows[list(skin.fingers[k].bones)] = entry
+    if nodes is not None:
+        follows[len(JOINTS) :] = np.arange(len(JOINTS), count)
     names = skin.names or (*JOINTS, *(f"bone {i}" for i in range(len(JOINTS), count)))
     return Skeleton("body", 0, count, skin.bone_from_bind[:, :3], skin.parents, follows, names)
 
