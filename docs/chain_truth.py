@@ -12,6 +12,7 @@ import trimesh
 from make_pictures import sheet
 from PIL import Image
 
+from bodystream.avatar import open_avatar
 from bodystream.avatar.take.files import load_take
 from bodystream.avatar.take.frames import AvatarTake
 from bodystream.body import largest_piece
@@ -24,7 +25,7 @@ from bodystream.sources.captures import read_capture
 from bodystream.sources.motion import read_motion
 from bodystream.sources.open import open_source
 from bodystream.sources.synthetic import SyntheticSource
-from bodystream.types import Array, Mesh, RgbdFrame
+from bodystream.types import Array, BodyPose, Mesh, RgbdFrame
 
 _MAX_BYTES = 1 << 30
 _FULL_MM = 20.0
@@ -64,13 +65,14 @@ class ChainFiles:
     Args:
         source: of the synthetic camera, as `live --source` took it.
         capture, fit, reposed: folders of these steps.
+        soles_m: how much higher than the motion's skeleton the avatar stands, see `soles_lift_m`.
 
     Attributes:
         take: the registered frames. t_s: (T,) their times. plain: (T, V, 3) the fitted body alone in each pose [m].
         held_out: places of the frames that nothing was learned from.
     """
 
-    def __init__(self, source: str, capture: Path, fit: Path, reposed: Path) -> None:
+    def __init__(self, source: str, capture: Path, fit: Path, reposed: Path, soles_m: float = 0.0) -> None:
         camera = open_source(source, "cpu")
         if not isinstance(camera, SyntheticSource):
             raise ValueError(f"only the synthetic camera knows its truth, got {source}")
@@ -82,10 +84,10 @@ class ChainFiles:
         self.take, self.plain, self.t_s = take, arrays["vertices"], arrays["t_s"]
         self._world = arrays["file_from_camera"]
         self._reposed, self._models = reposed, read_capture(capture)
-        # Who reads a motion puts its feet on the floor: that is taken back.
+        # Who reads a motion puts its feet on the floor, and an avatar stands on its own soles: that is taken back.
         pelvis = np.stack([frame.posed_from_canonical[0, :3, 3] for frame in take.frames])
         clip = read_motion(fit / "motion.bvh")
-        self._lifted_m = np.median(FACING_VECTOR * clip.root_positions_m - pelvis, axis=0)
+        self._lifted_m = np.median(FACING_VECTOR * clip.root_positions_m - pelvis, axis=0) + (0.0, soles_m, 0.0)
         tests = set(take.motions["test"])
         self.held_out = [number for number, frame in enumerate(take.frames) if frame.motion in tests]
 
@@ -127,6 +129,15 @@ class ChainFiles:
         read = trimesh.load_mesh(self._reposed / f"{frame:04d}.ply", process=False)
         vertices = np.asarray(read.vertices) * FACING_VECTOR - self._lifted_m
         return Mesh(vertices, np.asarray(read.faces, np.int32), colours=np.asarray(read.visual.vertex_colors)[:, :3])
+
+
+def soles_lift_m(avatar: Path, motion: Path) -> float:
+    """By how much an avatar is lifted to stand on its own soles in its own motion [m]."""
+    clip = read_motion(motion)
+    retarget = open_avatar(avatar, clip.skeleton).retarget
+    assert retarget is not None
+    pose = BodyPose(0, clip.rotations_xyzw[0], clip.root_positions_m[0])
+    return float(retarget.pose(pose).root_position_m[1] - pose.root_position_m[1])
 
 
 def figures(files: ChainFiles) -> dict[str, float]:

@@ -81,10 +81,11 @@ def steps_of(folder: Path, options: argparse.Namespace, body: Path | None = None
 
 def judged(folder: Path, source: str) -> dict[str, float]:
     """Figures against the truth; pictures are put into the folder."""
-    from chain_truth import ChainFiles, figures, pictures
+    from chain_truth import ChainFiles, figures, pictures, soles_lift_m
     from make_pictures import save
 
-    files = ChainFiles(source, folder / "capture", folder / "fit", folder / "reposed")
+    soles_m = soles_lift_m(folder / "me", folder / "fit" / "motion.bvh")
+    files = ChainFiles(source, folder / "capture", folder / "fit", folder / "reposed", soles_m)
     for name, picture in pictures(files).items():
         save(picture, name, folder / "pictures", MAX_BYTES)
     return figures(files)

@@ -12,7 +12,7 @@ from bodystream.geometry.rotations import (
     quaternion_from_matrix,
     rotation_vector_from_matrix,
 )
-from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, forward_kinematics
+from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, Skeleton, forward_kinematics
 from bodystream.pose.contact import leg_to
 from bodystream.types import Array, BodyPose
 from helpers.avatar_poses import IDENTITY, SKELETONS, own_skeleton
@@ -172,3 +172,23 @@ def test_far_out_poses_stay_finite(models: dict[str, VrmModel]) -> None:
         turned, placed = Retarget(PERSON, model.build).poses(rotations, roots)
         assert np.isfinite(turned).all() and np.isfinite(placed).all()
         np.testing.assert_allclose(np.linalg.norm(turned, axis=2), 1.0, atol=1e-5)
+
+
+def test_a_bodys_own_poses_stay_as_they_are_and_stand_on_its_own_soles(
+    models: dict[str, VrmModel], motion: tuple[Array, Array]
+) -> None:
+    """As of a recording of it that a file rounded: legs that are bent for other feet would be off by centimetres."""
+    rotations, roots = motion
+    build = models["tall"].build
+    rounded = Skeleton(build.skeleton.offsets_m + 0.0004 * np.sign(build.skeleton.offsets_m))
+    retarget = Retarget(rounded, build)
+    turned, placed = retarget.poses(rotations, roots)
+    np.testing.assert_array_equal(turned, rotations.astype(np.float32))
+    lifted = placed - roots
+    np.testing.assert_allclose(lifted, np.tile(lifted[0], (len(lifted), 1)), atol=1e-5)
+    assert np.abs(lifted[:, [0, 2]]).max() == 0.0 and retarget.scale == 1.0
+    standing = BodyPose(0, IDENTITY, np.array([0.0, rounded.pelvis_height_m + 0.013 * rounded.stature_m, 0.0]))
+    soles = retarget.pose(standing).root_position_m[1] - build.hips_m
+    assert soles == pytest.approx(0.0, abs=1e-5)
+    longer = Retarget(Skeleton(build.skeleton.offsets_m * 1.01), build)
+    assert np.abs(longer.poses(rotations, roots)[0] - rotations).max() > 1e-3, "others' legs are bent"

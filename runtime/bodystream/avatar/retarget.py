@@ -6,6 +6,9 @@ ankle comes to where its foot is as high above the floor as the person's, in tha
 two-bone inverse kinematics, as the person's own feet are held in place. How high a foot is says its lowest point, since
 feet are of other shapes than the person's, and a heel that is lifted leaves the toes on the floor.
 
+Poses of somebody with the body's own proportions, as its own recordings have, are left as they are but for a height:
+that of its soles, which a skeleton does not tell.
+
 All of it is a function of the pose alone: the same pose gives the same pose, whatever was before.
 """
 
@@ -41,6 +44,8 @@ _TIPTOE_SHARE = 0.5
 """How much of what hips stand higher than at rest, on tiptoe, is kept: short feet lift long legs by less."""
 _SOFT_PARTS = 0.02
 """Of a leg's length, what it is stretched by ever more slowly: knees would snap where it becomes straight."""
+_SAME_M = 0.001
+"""Offsets that differ by less, which files round, are the same."""
 _FORWARD_KNEE = 0.03
 """How much the forward axis counts for where a knee bends to: what a straight leg cannot say."""
 _CHUNK = 2048  # poses at once
@@ -102,7 +107,10 @@ class Retarget:
     def __init__(self, person: Skeleton, build: Build) -> None:
         self.skeleton, self.bones, self._build, self._person = build.skeleton, build.bones, build, person
         stature = person.stature_m
-        self.scale = build.hips_m / (person.pelvis_height_m + _SOLE_PARTS * stature)
+        hips_m = person.pelvis_height_m + _SOLE_PARTS * stature
+        off_m = float(np.abs(person.offsets_m - build.skeleton.offsets_m).max())
+        self._lift_m = build.hips_m - hips_m if build.bones.has.all() and off_m < _SAME_M else None
+        self.scale = build.hips_m / hips_m if self._lift_m is None else 1.0
         self._stands, self._flies = _STANDS_PARTS * stature, _FLIES_PARTS * stature
         self._lifted = _LIFTED_PARTS * stature
         self._mine, self._theirs = build.skeleton.rest_positions_m, person.rest_positions_m
@@ -134,6 +142,8 @@ class Retarget:
             rotations_xyzw: (T, 22, 4) of the person, each joint in its parent's frame.
             root_positions_m: (T, 3) of the person's pelvis in the world, the floor at y = 0 [m].
         """
+        if self._lift_m is not None:
+            return rotations_xyzw.astype(np.float32), (root_positions_m + (0.0, self._lift_m, 0.0)).astype(np.float32)
         count = len(rotations_xyzw)
         turned, placed = np.empty((count, len(JOINTS), 4), np.float32), np.empty((count, 3), np.float32)
         for start in range(0, count, _CHUNK):
