@@ -81,7 +81,11 @@ def test_a_bone_twice_and_a_node_twice(read: Callable[..., VrmModel]) -> None:
         read(glb)
     glb = small()
     humanoid(glb)["humanBones"]["chest"] = humanoid(glb)["humanBones"]["spine"]
-    with pytest.raises(InputError, match="names one node for two bones"):
+    with pytest.raises(InputError, match="names one node for spine and chest: assign its bones anew"):
+        read(glb)
+    glb = small()
+    humanoid(glb)["humanBones"] |= {f"leftIndex{part}": {"node": 5} for part in ("Proximal", "Distal")}
+    with pytest.raises(InputError, match="names one node for leftIndexProximal and leftIndexDistal"):
         read(glb)
 
 

@@ -81,7 +81,7 @@ def test_amass_and_a_part_of_it_at_another_rate(folder: Path) -> None:
         (("default", "--motion", "nan.bvh"), "(frame 1 of 6): nan is not a usable number"),
         (("default", "--motion", "cut.bvh"), "cut.bvh has no MOTION section"),
         (("default", "--motion", "text.fbx"), "text.fbx is no"),
-        (("default", "--motion", "."), "choose one by its file, or by take="),
+        (("default", "--motion", "."), "choose one by its file, or by --take NAME of "),
         (("default", "--motion", ".", "--take", "run"), "0 of them named run"),
         (("default", "--motion", "walk.bvh", "--out", "walk.fbx"), "--out walk.fbx: give an animated glTF"),
         (("default", "--motion", "walk.bvh", "--sheet", "sheet.jpg"), "--sheet is a picture: give the name of a .png"),

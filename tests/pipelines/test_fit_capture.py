@@ -17,6 +17,7 @@ from bodystream.body.fitting import FittedBody, Placement, ScanPoints, Start
 from bodystream.errors import ConfigurationError, InputError
 from bodystream.pipelines import fit
 from bodystream.pipelines.fit import CaptureRegistration, RegisteredFrame, write_motion, write_registered
+from bodystream.pipelines.fit.capture import key_frame_step
 from bodystream.sources.captures import CapturedModel, read_capture
 from bodystream.sources.motion import read_motion
 from bodystream.types import Array, Mesh
@@ -165,6 +166,17 @@ def test_a_capture_is_a_kind_of_target(tmp_path: Path, monkeypatch: pytest.Monke
     with np.load(tmp_path / "fit" / "plain.npz") as plain:
         assert plain["vertices"].shape == (2, len(truth[0]), 3) and plain["seen"].mean() > 0.5
     assert all(path.exists() for path in report.written)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "most", "step"),
+    [((600,), 40, 15), ((40,), 40, 1), ((7, 7, 7, 7), 8, 4), ((100, 1, 1, 1, 1), 8, 25), ((3, 3, 3), 2, 5)],
+)
+def test_a_capture_that_began_anew_gives_no_more_frames_than_one_that_did_not(
+    lengths: tuple[int, ...], most: int, step: int
+) -> None:
+    assert key_frame_step(lengths, most) == step
+    assert sum(len(range(0, length, step)) for length in lengths) <= max(most, len(lengths))
 
 
 def test_captures_that_cannot_be_fitted_are_told(tmp_path: Path) -> None:

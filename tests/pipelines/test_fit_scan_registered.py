@@ -52,3 +52,10 @@ def test_a_better_fit_is_registered_too_and_the_nearer_mesh_kept(
     begun.clear()
     fit_target(decoder, str(tmp_path / "scan.ply"), FitOptions(tmp_path / "fit"))
     assert len(begun) == 1, "nothing better was found"
+    assert (tmp_path / "fit" / "registered.ply").is_file()
+    bare = fit_target(decoder, str(tmp_path / "scan.ply"), FitOptions(tmp_path / "fit", register=False))
+    assert not (tmp_path / "fit" / "registered.ply").exists() and any(
+        "of an earlier fit" in note for note in bare.notes
+    )
+    again = fit_target(decoder, str(tmp_path / "scan.ply"), FitOptions(tmp_path / "fit", register=False))
+    assert not any("registered.ply" in note for note in again.notes)

@@ -131,8 +131,12 @@ def read_humanoid(file: GltfFile) -> Humanoid:
     except InputError as error:
         raise file.wrong(f"{error}. Assign them in the program that exports the avatar") from error
     nodes = {joint: bones[name] for joint, name in names.items()}
-    if len(set(nodes.values())) < len(nodes):
-        raise file.wrong("names one node for two bones of the humanoid: assign its bones anew and export it again")
+    for group in (names.values(), [bone for bone in VRM_FINGERS[version] if bone in bones]):
+        bone_of: dict[int, str] = {}
+        for bone in group:
+            other = bone_of.setdefault(bones[bone], bone)
+            if other != bone:
+                raise file.wrong(f"names one node for {other} and {bone}: assign its bones anew and export it again")
     parents = file.parents()
     _check_tree(file, nodes, parents)
     world = file.world_matrices(parents)

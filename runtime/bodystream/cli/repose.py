@@ -109,7 +109,7 @@ class Repose:
                 raise ConfigurationError(f"--sheet is a picture: give the name of a .png file, got {sheet}")
             check_output(sheet, "--sheet")
             makers.append(lambda reposer: Sheet(reposer, sheet))
-        take = choose_take(self.motion, self.take)
+        take = choose_take(self.motion, self.take, by="--take NAME")
         with ExitStack() as stack:
             line = stack.enter_context(StatusLine())
             start_warp()

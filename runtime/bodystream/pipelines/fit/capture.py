@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from bodystream.pipelines.fit.following import (
 from bodystream.pipelines.fit.options import FitOptions, FitReport
 from bodystream.sources.captures import read_capture
 
-__all__ = ["fit_capture"]
+__all__ = ["fit_capture", "key_frame_step"]
 
 _TO_CAMERA = np.array([0.0, 0.0, 1.0])
 
@@ -47,6 +48,19 @@ def _fit_first(decoder: BodyDecoder, surface: ScanPoints, where: str) -> FittedB
     return min(found, key=lambda one: one.point_to_mesh_mean_m)
 
 
+def key_frame_step(lengths: Sequence[int], most: int) -> int:
+    """Each how manyth key frame is taken of models of so many, so that there are `most` in all; the first one of each
+    model always is, and of more models than that there are more."""
+    step = max(1, -(-sum(lengths) // most))
+    while _taken(lengths, step) > max(most, len(lengths)):
+        step += 1
+    return step
+
+
+def _taken(lengths: Sequence[int], step: int) -> int:
+    return sum(-(-length // step) for length in lengths)
+
+
 def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport:
     """One person for all of a capture: the shape of its first frame, registered meshes and bones of each."""
     if decoder.skin is None:
@@ -57,8 +71,9 @@ def fit_capture(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitRep
     began = time.perf_counter()
     prepare_folder(options.out, "--out")
     models = read_capture(path)
-    every = max(1, -(-sum(len(model) for model in models) // options.most_frames))
-    check_take_folder(options.out, sum(-(-len(model) // every) for model in models))
+    lengths = [len(model) for model in models]
+    every = key_frame_step(lengths, options.most_frames)
+    check_take_folder(options.out, _taken(lengths, every))
     where = f"{path}, first frame"
     surface = scan_points(models[0].mesh(0), where)
     found = _fit_first(decoder, surface, where)

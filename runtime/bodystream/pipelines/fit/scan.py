@@ -81,6 +81,9 @@ def fit_scan(decoder: BodyDecoder, path: Path, options: FitOptions) -> FitReport
         facts["registered_mean_mm"] = 1e3 * _mean_m(decoder, registered, points)
         write_mesh(options.out / "registered.ply", Mesh(registered @ turn, decoder.space.faces))
         written.append(options.out / "registered.ply")
+    elif (options.out / "registered.ply").is_file():
+        (options.out / "registered.ply").unlink()
+        notes.append("registered.ply of an earlier fit is taken away: this one has none")
     shown = Mesh(points.points, points.faces)
     _write_picture(decoder, found, shown, options.out / "error.png", facts)
     rotation, translation = turn.T @ found.placement.rotation, turn.T @ found.placement.translation

@@ -105,8 +105,11 @@ def find_takes(spec: str) -> list[Take]:
     return [found[key][1] for key in sorted(found, key=lambda key: key[::-1])]
 
 
-def choose_take(spec: str, name: str | None = None) -> Take:
+def choose_take(spec: str, name: str | None = None, *, by: str = "take=NAME") -> Take:
     """The one take of a specification, or the one of this name.
+
+    Args:
+        by: how a person names one, for the error.
 
     Raises:
         ConfigurationError: there are several, or none of the name.
@@ -117,7 +120,7 @@ def choose_take(spec: str, name: str | None = None) -> Take:
     if len(chosen) != 1:
         names = ", ".join(take.name for take in takes[:8]) + (", ..." if len(takes) > 8 else "")
         got = f"{spec} holds {len(takes)} takes" + ("" if name is None else f", {len(chosen)} of them named {name}")
-        raise ConfigurationError(f"{got}: choose one by its file, or by take=NAME of {names}")
+        raise ConfigurationError(f"{got}: choose one by its file, or by {by} of {names}")
     return chosen[0]
 
 
