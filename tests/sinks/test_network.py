@@ -31,6 +31,7 @@ from bodystream.types import (
     TrackedDevice,
 )
 from bodystream.wire.envelope import Kind, Message, pack_message
+from bodystream.wire.meshes import Skeleton, encode_skeleton
 from bodystream.wire.motions import Motion, encode_motion
 from helpers.needs import needs
 from helpers.networks import alone, free_port, joined
@@ -132,7 +133,8 @@ def test_a_body_is_found_by_name_and_comes_with_its_surface() -> None:
         wanted = posed(skin, BoneMotion(0, moved.rotations_xyzw[rows], moved.positions_m[rows]))
         mesh = until(lambda: mesh_of(receiver, "body"))
         assert apart_m(mesh, wanted) < 0.01 and len(mesh.faces) == len(skin.mesh.faces)
-        np.testing.assert_allclose(receiver.bind_positions_m(), skin.bind_positions_m[:22], atol=1e-5)
+        bound_m = skin.bind_positions_m[:22]
+        np.testing.assert_allclose(receiver.rest_positions_m(), bound_m - bound_m[0], atol=1e-5)
         assert receiver.wait("body", got, 0.05) is got
         publisher.close()
         publisher.close()
@@ -284,6 +286,20 @@ def test_what_is_no_message_is_counted_and_the_next_one_is_read() -> None:
         until(lambda: receiver.refused > refused + 1)
         assert receiver.body() is None
         until(lambda: publisher.publish("body", plain(motion_of(22, 1))) or receiver.wait("body", None, 0.1))
+    publisher.close()
+
+
+def test_a_body_of_few_bones_is_not_known_at_rest() -> None:
+    """Whatever comes from the network: who asks for the height of its head gets none."""
+    port = free_port()
+    publisher = NetworkPublisher("body0", alone(port), bodies=True, surfaces=False)
+    few = Skeleton("body", 0, 5, np.tile(np.eye(3, 4), (5, 1, 1)) + 0.1, np.arange(-1, 4), np.arange(5), ())
+    with NetworkReceiver("body0", joined(port)) as receiver:
+        until(lambda: receiver.alive)
+        setup = pack_message(Message(Kind.SKELETON, encode_skeleton(few), 0, 5, 1))
+        publisher._session.put(sessions.key_of("body0", "setup"), setup)
+        until(lambda: receiver._parts["body"].skin == 5)
+        assert receiver.rest_positions_m() is None
     publisher.close()
 
 

@@ -11,6 +11,7 @@ type Skinned = SkinnedMesh<BufferGeometry, MeshStandardMaterial>;
 const ONE = new Vector3(1, 1, 1);
 const IDENTITY = new Matrix4();
 const FIRST_BONES = 32;
+const SAME = 1e-3; // of matrices, in metres where they shift
 /** What a mirror's pane marks in the stencil. */
 export const MIRROR_STENCIL = 1;
 
@@ -51,9 +52,14 @@ export class SkinnedView {
     return this.#parents;
   }
 
-  /** How many entries of a motion the bones follow. */
-  get followed(): number {
-    return this.#follows.subarray(0, this.#count).reduce((most, entry) => Math.max(most, entry + 1), 0);
+  /**
+   * Whether fingers move on their own, by entries of a motion behind its joints. Their frame at rest is the wrist's,
+   * place and all; nodes of clothes have entries there, too, and are somewhere else.
+   */
+  hasFingers(joints: number): boolean {
+    for (let i = joints; i < this.#count; i++)
+      if (this.#follows[i] >= joints && this.#sameAtRest(i, this.#parents[i])) return true;
+    return false;
   }
 
   /** Take up bones that came. Those from `first` on are new. */
@@ -99,7 +105,7 @@ export class SkinnedView {
 
   /**
    * Leave out what follows an entry of the motion, in what is seen and not in a mirror: the eyes are inside the head,
-   * and hair hangs on bones that follow it.
+   * and hair hangs on bones that follow it, or on nodes whose parent it is.
    */
   setWithout(entry: number | null): void {
     if (entry === this.#without) return;
@@ -153,6 +159,11 @@ export class SkinnedView {
     return mesh;
   }
 
+  #sameAtRest(bone: number, parent: number): boolean {
+    const other = this.#skeleton.boneInverses[parent]?.elements;
+    return other !== undefined && this.#skeleton.boneInverses[bone].elements.every((value, k) => Math.abs(value - other[k]) < SAME);
+  }
+
   #grow(needed: number): void {
     const size = Math.max(FIRST_BONES, needed, Math.ceil(1.5 * this.#bones.length));
     const added = Array.from({ length: size - this.#bones.length }, () => new Bone());
@@ -171,7 +182,7 @@ export class SkinnedView {
   }
 
   #setWithout(part: Part): void {
-    if (this.#without !== null) part.headless ??= withoutEntry(part.whole, this.#follows, this.#without);
+    if (this.#without !== null) part.headless ??= withoutEntry(part.whole, this.#follows, this.#parents, this.#without);
     part.shown.geometry = this.#without === null ? part.whole : part.headless!;
   }
 
@@ -246,14 +257,16 @@ function linearColours(srgb: Uint8Array): Uint16Array {
   return Uint16Array.from(srgb, (value) => LINEAR[value]);
 }
 
-/** The same vertices and those faces whose corners follow other entries. */
-function withoutEntry(geometry: BufferGeometry, follows: Uint16Array, entry: number): BufferGeometry {
+/** The same vertices and those faces whose corners follow other entries, and nodes of others. */
+function withoutEntry(geometry: BufferGeometry, follows: Uint16Array, parents: Int32Array, entry: number): BufferGeometry {
   const bones = geometry.getAttribute("skinIndex");
   const weights = geometry.getAttribute("skinWeight");
   const share = Float32Array.from({ length: bones.count }, (_, vertex) => {
     let sum = 0;
-    for (let k = 0; k < 4; k++)
-      if (follows[bones.getComponent(vertex, k)] === entry) sum += weights.getComponent(vertex, k);
+    for (let k = 0; k < 4; k++) {
+      const bone = bones.getComponent(vertex, k);
+      if (follows[bone] === entry || parents[bone] === entry) sum += weights.getComponent(vertex, k);
+    }
     return sum;
   });
   const index = geometry.getIndex()!;

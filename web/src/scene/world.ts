@@ -50,7 +50,7 @@ export class World {
   #theme: Theme | null = null;
   #both = false;
   #head: number | null = null; // entry of a body's motion
-  #joints = 0; // entries of a body's motion that are its joints; fingers follow
+  #joints = 0; // entries of a body's motion that are its joints; fingers and nodes of clothes follow
   #fingers = false;
   #firstPerson = false;
 
@@ -121,7 +121,7 @@ export class World {
         if (part.of === "body") this.#bodySkin = message.skin;
         else this.#surfaceSkin = message.skin;
         view.addBones(part);
-        if (part.of === "body") this.#fingers = view.followed > this.#joints;
+        if (part.of === "body") this.#fingers = view.hasFingers(this.#joints);
         return null;
       }
       case "piece": {

@@ -106,7 +106,7 @@ class Relay:
                 self._tell_of_publisher()
                 newest = receiver.wait("body", last, _WAIT_S)
                 # A pose may come before the skeleton that it is of, and is written again with the stature then.
-                known = receiver.bind_positions_m() is not None
+                known = receiver.rest_positions_m() is not None
                 if newest is None or (newest is last and known == measured):
                     continue
                 last, measured = newest, known
@@ -164,7 +164,7 @@ class Relay:
             left, right = motion.contacts
             flags |= PoseFlag.CONTACTS_KNOWN
             flags |= (PoseFlag.LEFT_STANDS if left else 0) | (PoseFlag.RIGHT_STANDS if right else 0)
-        bind_m = self._receiver.bind_positions_m()
+        rest_m = self._receiver.rest_positions_m()
         return posed_record(
             t_ns=newest.arrived_ns - 1000 * motion.latency_us,
             positions_m=motion.positions_m[:count],
@@ -172,7 +172,7 @@ class Relay:
             local_xyzw=quaternion_from_matrix(local_rotations(turns)),
             status=motion.status,
             flags=flags,
-            stature_m=0.0 if bind_m is None else float(bind_m[HEAD, 1] - bind_m[:, 1].min()),
+            stature_m=0.0 if rest_m is None else float(rest_m[HEAD, 1] - rest_m[:, 1].min()),
         )
 
     def _guard(self, write: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bodystream.errors import InputError, NotReadyError
-from bodystream.geometry.skeleton import JOINTS
+from bodystream.geometry.skeleton import JOINTS, PARENTS
 from bodystream.geometry.skinning import posed
 from bodystream.sinks.network.session import NetworkConfig, check_body_name, key_of, open_network, split_messages
 from bodystream.timing import now_ns
@@ -150,7 +150,7 @@ class NetworkReceiver:
         return self._alive
 
     def body(self) -> ReceivedMotion | None:
-        """The newest pose of the body's 22 joints, or None before there is one."""
+        """The newest pose of the body, or None before there is one: 22 joints, and behind these what else moves it."""
         return self._parts["body"].newest
 
     def surface(self) -> ReceivedMotion | None:
@@ -168,13 +168,17 @@ class NetworkReceiver:
                 part.built = _joined(part.binds, pieces, part.changes)
             return part.built
 
-    def bind_positions_m(self) -> Array | None:
-        """(22, 3) of the body's joints at bind [m], or None."""
+    def rest_positions_m(self) -> Array | None:
+        """(22, 3) of the body's joints in the T-pose, the pelvis at the origin [m], not as at bind; or None."""
         binds = self._parts["body"].binds
-        if binds is None or not binds[:, :, 3].any():  # of a body without a surface they are not known
+        if binds is None or len(binds) < len(JOINTS) or not binds[:, :, 3].any():  # without a surface: not known
             return None
-        binds = binds[: len(JOINTS)].astype(np.float64)
-        return -np.einsum("bji,bj->bi", binds[:, :, :3], binds[:, :, 3])
+        turns, shifts = binds[: len(JOINTS), :, :3].astype(np.float64), binds[: len(JOINTS), :, 3].astype(np.float64)
+        bound = -np.einsum("bji,bj->bi", turns, shifts)
+        rest = np.zeros_like(bound)
+        for joint, parent in enumerate(PARENTS[1:], 1):  # each is where its parent's frame has it, turned by nothing
+            rest[joint] = rest[parent] + turns[parent] @ bound[joint] + shifts[parent]
+        return rest
 
     def mesh(self, of: str) -> Mesh:
         """The surface of `body` or `surface` in its newest pose [m].
