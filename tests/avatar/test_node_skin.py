@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from bodystream.avatar.clothed import node_skin
 from bodystream.avatar.clothed.avatar import ClothedAvatar, ClothedModel
 from bodystream.avatar.clothed.node_skin import NodeSkin, make_node_skin
 from bodystream.avatar.open import CLOTHED_AVATAR
@@ -58,6 +59,17 @@ def test_nodes_bring_the_surface_where_joints_do_not(swaying: ClothedModel) -> N
     assert alone[~by_joints].mean() > 5.0, "the networks move nothing: this says nothing"
     assert of_nodes[~by_joints].mean() < 0.4 * alone[~by_joints].mean()
     assert of_nodes.mean() == pytest.approx(nodes.error_mean_mm, rel=0.5)
+
+
+@pytest.mark.parametrize("limit", ["_SPACING_M", "_NEAR_M"])
+def test_too_few_nodes_to_lie_between_are_none(
+    limit: str, swaying: ClothedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where joints bring all of it, too: nothing is sent for nothing."""
+    monkeypatch.setattr(node_skin, limit, 10.0)
+    nodes = make_node_skin(swaying)
+    assert len(nodes.vertices) == 0 and nodes.turned(nodes.canonical_xyzw).shape == (0, 4)
+    assert len(nodes.skin.bone_from_bind) == len(JOINTS) and nodes.skin.bones.max() < len(JOINTS)
 
 
 def _of_joints_alone(model: ClothedModel, rotations: Array) -> Array:

@@ -78,8 +78,10 @@ def make_node_skin(model: ClothedModel) -> NodeSkin:
         [_away(bind, bones, weights, _matrices(s.joints_xyzw, s.joints_m) @ inverse_binds, s.vertices) for s in stances]
     )
     nodes = _spread(bind, np.flatnonzero(off.max(0) > _NEAR_M))
+    if len(nodes) <= _INFLUENCES:  # too few to lie between
+        nodes = nodes[:0]
     joints, shares = bones[nodes], weights[nodes]
-    if len(nodes) > _INFLUENCES:
+    if len(nodes):
         near, closeness = _near_nodes(body, nodes)
         shifts = unturned_bones(bind[nodes])
         by_nodes = np.empty_like(off)
