@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -45,6 +48,13 @@ def bodies(people: People, tmp_path_factory: pytest.TempPathFactory) -> Generate
         quaternions = quaternion_from_matrix(rotations).astype(np.float32)
         write_bvh(folder / f"walk{number}.bvh", MotionClip(f"walk{number}", "s", 30.0, skeleton, quaternions, roots))
     return GeneratedBodies(f"bvh:{folder}", SMALL)
+
+
+def test_nothing_goes_to_stdout_where_results_go() -> None:
+    """anny starts Warp, which tells of its version and devices there."""
+    script = "from bodystream_training.body.data.people import People; People()"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout == ""
 
 
 def test_identities_and_motions_of_tests_are_not_trained_on(bodies: GeneratedBodies) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from bodystream.body import BodySkin, largest_piece
 from bodystream.body.parts import parts_of_joints
+from bodystream.device.quiet import quiet_warp
 from bodystream.errors import MissingDependencyError
 from bodystream.geometry.rotations import turn_about
 from bodystream.geometry.skeleton import JOINT_INDEX, JOINTS, PARENTS, align_rest, forward_kinematics
@@ -91,7 +92,8 @@ class People:
         except ImportError as error:
             raise MissingDependencyError("anny", "to generate people", "pip install 'bodystream[body]'") from error
         labels = _measures(anny)
-        self._model = anny.Anny(rig="anny", topology="anny", local_changes=labels).to(dtype=torch.float64)
+        with quiet_warp():  # anny starts it, also where it is not asked to skin by it
+            self._model = anny.Anny(rig="anny", topology="anny", local_changes=labels).to(dtype=torch.float64)
         self._torch = torch
         self.measures = tuple(self._model.local_change_labels)
         faces = np.asarray(self._model.get_triangular_faces())
