@@ -92,6 +92,10 @@ def test_odd_influences_are_named_once_and_sum_to_one() -> None:
     joints, w, loose = influences(skin)
     assert joints.tolist() == [[1, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0]] and loose == 1
     np.testing.assert_allclose(w, [[0.5, 0, 0.5, 0], [1, 0, 0, 0], [0.6, 0.4, 0, 0]], atol=1e-7)
+    some = np.array([2, 1])
+    of_some, w_of_some, loose_of_some = influences(skin, some)
+    assert of_some.tolist() == joints[some].tolist() and loose_of_some == 1
+    np.testing.assert_array_equal(w_of_some, w[some])
 
 
 @pytest.mark.parametrize("name", ["rotations", "translations"])

@@ -200,6 +200,20 @@ def test_a_surface_that_stays_costs_its_motions_alone() -> None:
     assert again.motion is not None and len(again.motion) == 32 + 32 + 64 * 10
 
 
+def test_what_a_surface_that_stayed_left_of_its_budget_is_not_sent_at_once() -> None:
+    skin, graph = waving_sheet(side=120, nodes=60)
+    encoder = SurfaceEncoder(kb_per_s=40.0)
+    first = sum(map(len, encoder.encode(graph, skin, now_ns=0).pieces.values()))
+    for second in range(1, 11):  # all of it is there, and then nothing changes
+        encoder.encode(graph, skin, now_ns=second * S)
+    rest = encoder.encode(graph, skin, now_ns=60 * S)
+    assert first > 0.9 * 2 * 40e3 and rest.pieces == {}
+    moved = Mesh(skin.mesh.vertices + np.float32(0.05), skin.mesh.faces, skin.mesh.normals, skin.mesh.colours)
+    anew = encoder.encode(graph, SkinnedMesh(moved, skin.bones, skin.weights, skin.bone_from_bind), now_ns=120 * S)
+    sizes = [len(data) for data in anew.pieces.values()]
+    assert 0 < sum(sizes) < 0.9 * 0.6 * 40e3 + max(sizes)
+
+
 def test_links_and_whole_meshes_come_to_who_asks() -> None:
     skin, graph = waving_sheet()
     encoder = SurfaceEncoder()

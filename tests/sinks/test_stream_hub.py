@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bodystream.errors import InputError, SessionError
 from bodystream.sinks.stream import BodyEncoder, Figures, StreamHub, StreamLimits, SurfaceEncoder
-from bodystream.sinks.stream.client_messages import decode_client
+from bodystream.sinks.stream.client import Client
+from bodystream.sinks.stream.client_messages import Hello, Subscribe, decode_client
+from bodystream.sinks.stream.pace import Pace
 from bodystream.sinks.stream.subject import Cursor, Subject, Update
 from bodystream.types import BodyPose
 from bodystream.web.limits import MAX_MESSAGE_BYTES
 from bodystream.web.options import ServerOptions
 from bodystream.web.server import PageServer
-from bodystream.wire.envelope import Kind, from_json
+from bodystream.wire.envelope import VERSION, Kind, from_json
 from bodystream.wire.meshes import decode_skeleton
 from bodystream.wire.motions import decode_motion
 from helpers.fuzzing import fuzz
@@ -119,6 +122,7 @@ def test_the_status_tells_how_old_things_are_by_the_clients_clock(stand: Stand) 
 def test_a_rate_that_was_asked_for_is_kept(stand: Stand) -> None:
     client = stand.client(body=True, rate_hz=20)
     stand.wait(lambda: stand.hub.wants("body"), "the wish")
+    assert stand.hub.rate_hz("body") == 20 and stand.hub.rate_hz("surface") == 0
     begin = time.monotonic()
     while time.monotonic() - begin < 1.0:
         stand.show()
@@ -337,6 +341,27 @@ def test_cursors_are_sent_what_they_lack() -> None:
     assert list(cursor.bones()) == [b"bones 3"] and cursor.piece() is None and not cursor.has_motion
     cursor.forget()
     assert list(cursor.bones()) == [b"bones 3"]
+
+
+@pytest.mark.parametrize("late_ms", [0.0, 1.0, 4.0])
+def test_a_client_takes_all_that_a_sink_packs_for_its_rate(late_ms: float) -> None:
+    """Frames of 41 Hz, of which the sink packs those that are due, come to a client of 30 Hz a little later."""
+    transport = SimpleNamespace(get_write_buffer_size=lambda: 0, is_closing=lambda: True)
+    subjects = {"body": Subject(), "surface": Subject()}
+    stand: Any = SimpleNamespace(transport=transport)
+    client = Client(stand, subjects, StreamLimits(), 0)
+    client.hello(Hello(VERSION))
+    client.subscribe(Subscribe(surface=True, rate_hz=30.0))
+    pace = Pace()
+    packed = waited = 0
+    for frame in range(410):
+        t_ns = round(frame * 1e9 / 41)
+        if pace.is_due(t_ns, 30.0):
+            packed += 1
+            subjects["surface"].take(Update(motion=b"motion"))
+            client.pump(t_ns + round(late_ms * 1e6 * (frame * 7 % 5) / 4))
+            waited += client._cursors["surface"].has_motion
+    assert packed > 290 and waited == 0
 
 
 def test_fuzzed_messages_of_clients_are_read_or_refused() -> None:

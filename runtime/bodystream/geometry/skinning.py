@@ -55,24 +55,26 @@ def body_motion(pose: BodyPose, joints_m: Array) -> BoneMotion:
     return BoneMotion(pose.t_ns, quaternion_from_matrix(world), np.asarray(joints_m, np.float64))
 
 
-def influences(skin: SkinnedMesh) -> tuple[Array, Array, int]:
+def influences(skin: SkinnedMesh, of: Array | None = None) -> tuple[Array, Array, int]:
     """What moves each vertex, as files and players want it: each bone of a vertex named once, unused ones 0 with weight
     0, weights that sum to 1. A vertex without any bone follows the one that is nearest at bind.
+
+    Args:
+        of: (V,) the vertices that are asked for; None = all.
 
     Returns:
         (V, 4) int64 bones, (V, 4) float32 weights, and how many vertices had no bone.
     """
-    joints = np.array(skin.bones, np.int64)
-    w = np.where(joints >= 0, skin.weights, 0).astype(np.float64)
-    for later in range(1, 4):  # the same bone twice: its weights belong together
-        for earlier in range(later):
-            same = (joints[:, later] == joints[:, earlier]) & (w[:, later] > 0)
-            w[same, earlier] += w[same, later]
-            w[same, later] = 0
+    chosen = slice(None) if of is None else of
+    joints = np.array(skin.bones[chosen], np.int64)
+    w = np.where(joints >= 0, skin.weights[chosen], 0).astype(np.float64)
+    in_order = np.sort(joints, axis=1)
+    if ((in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)).any():
+        _join_same(joints, w)
     total = w.sum(axis=1)
     loose = total <= 1e-12
     if loose.any():
-        joints[loose, 0] = KDTree(skin.bind_positions_m).query(skin.mesh.vertices[loose])[1]
+        joints[loose, 0] = KDTree(skin.bind_positions_m).query(skin.mesh.vertices[chosen][loose])[1]
         w[loose] = (1.0, 0.0, 0.0, 0.0)
         total[loose] = 1.0
     w32 = (w / total[:, None]).astype(np.float32)
@@ -81,6 +83,15 @@ def influences(skin: SkinnedMesh) -> tuple[Array, Array, int]:
     w32[rows, largest] += (1.0 - w32.astype(np.float64).sum(axis=1)).astype(np.float32)
     joints[w32 == 0] = 0
     return joints, w32, int(np.count_nonzero(loose))
+
+
+def _join_same(joints: Array, w: Array) -> None:
+    """Where a vertex names a bone twice, its weights belong together."""
+    for later in range(1, 4):
+        for earlier in range(later):
+            same = (joints[:, later] == joints[:, earlier]) & (w[:, later] > 0)
+            w[same, earlier] += w[same, later]
+            w[same, later] = 0
 
 
 def posed(skin: SkinnedMesh, motion: BoneMotion) -> Mesh:

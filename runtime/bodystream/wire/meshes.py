@@ -164,7 +164,7 @@ def encode_piece(piece: Piece) -> bytes:
     """The payload. At most 65535 vertices and 256 bones; see `pieces_of` for how to cut."""
     vertices = np.asarray(piece.vertices, np.float64)
     count = len(vertices)
-    palette, places = np.unique(piece.bones, return_inverse=True) if count else (np.zeros(0, np.int32), None)
+    palette, places = _palette(piece.bones)
     if count > 65535 or len(palette) > 256:
         raise ValueError(f"a piece of {count} vertices and {len(palette)} bones: cut it")
     origin = (vertices.min(axis=0) if count else np.zeros(3)).astype(np.float32)
@@ -177,12 +177,11 @@ def encode_piece(piece: Piece) -> bytes:
     )  # fmt: skip
     parts = [head, palette.astype("<u2").tobytes(), padding(2 * len(palette))]
     if count:
-        assert places is not None
-        shorts = np.clip(np.round((vertices - origin) / step), 0, 65535).astype(np.uint16)
-        parts += [planes_u16(shorts), planes_u8(octahedral(np.asarray(piece.normals, np.float64)).view(np.uint8))]
+        shorts = np.rint((vertices - origin) / step).clip(0, 65535).astype(np.uint16)
+        parts += [planes_u16(shorts), planes_u8(octahedral(piece.normals).view(np.uint8))]
         if piece.colours is not None:
             parts.append(planes_u8(piece.colours))
-        bones, weights = _in_order(places.reshape(-1, INFLUENCES), _bytes_of(piece.weights))
+        bones, weights = _in_order(places, _bytes_of(piece.weights))
         parts += [planes_u8(bones), planes_u8(weights), planes_u16(np.asarray(piece.faces).reshape(-1, 1))]
     return b"".join(parts)
 
@@ -291,11 +290,18 @@ def _names(read: Reader, length: int, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _palette(bones: Array) -> tuple[Array, Array]:
+    """The bones that there are, sorted, and (V, 4) where each one is among them."""
+    used = np.zeros(int(bones.max(initial=-1)) + 1, bool)
+    used[bones.reshape(-1)] = True
+    return np.flatnonzero(used), (np.cumsum(used) - 1)[bones]
+
+
 def _bytes_of(weights: Array) -> Array:
     """(V, 4) uint8, each row with the sum 255."""
     weights = np.asarray(weights, np.float64)
-    exact = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12) * 255.0
-    out = np.round(exact).astype(np.int64)
+    exact = weights * (255.0 / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12))
+    out = np.rint(exact).astype(np.int64)
     rows = np.arange(len(out))
     out[rows, out.argmax(axis=1)] += 255 - out.sum(axis=1)
     return out.astype(np.uint8)
@@ -303,5 +309,5 @@ def _bytes_of(weights: Array) -> Array:
 
 def _in_order(bones: Array, weights: Array) -> tuple[Array, Array]:
     """Influences by their bones, so that neighbouring vertices have them in the same column."""
-    order = np.argsort(bones, axis=1, kind="stable")
-    return np.take_along_axis(bones, order, axis=1), np.take_along_axis(weights, order, axis=1)
+    both = np.sort(bones << 8 | weights, axis=1)  # as one number they need no order to be kept
+    return both >> 8, both & 0xFF

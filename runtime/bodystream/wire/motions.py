@@ -53,6 +53,7 @@ _DEVICE = struct.Struct("<BBH3f4f")
 _SMALLEST_THREE, _SHORTS = 0, 1
 _KNOWN_CONTACTS = 0x80
 _HALF_ROOT = np.sqrt(0.5)
+_OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def encode_motion(motion: Motion) -> bytes:
     origin = low.astype(np.float32)
     span = float((places - origin).max()) if len(places) else 0.0
     step = np.float32(max(span, 1e-6) / 65535 * (1 + 1e-6))
-    shorts = np.clip(np.round((places - origin) / step), 0, 65535).astype("<u2")
+    shorts = np.rint((places - origin) / step).clip(0, 65535).astype("<u2")
     contacts = 0
     if motion.contacts is not None:
         contacts = _KNOWN_CONTACTS | int(motion.contacts[0]) | int(motion.contacts[1]) << 1
@@ -186,13 +187,12 @@ def _shorts(rotations: Array) -> bytes:
 
 def _smallest_three(rotations: Array) -> bytes:
     """Four bytes: which number is largest by size (bits 30 and 31), and ten bits each of the others in their order."""
-    rows = np.arange(len(rotations))
     largest = np.abs(rotations).argmax(axis=1)
-    signed = rotations * np.where(rotations[rows, largest] < 0, -1.0, 1.0)[:, None]
-    others = signed[np.arange(4)[None, :] != largest[:, None]].reshape(-1, 3)
-    tens = (np.round(others / _HALF_ROOT * 511.0).clip(-511, 511) + 511).astype(np.uint32)
+    scale = np.copysign(511.0 / _HALF_ROOT, np.take_along_axis(rotations, largest[:, None], axis=1))
+    others = np.take_along_axis(rotations, _OTHERS[largest], axis=1)
+    tens = (np.rint(others * scale).clip(-511, 511) + 511).astype(np.uint32)
     coded = tens[:, 0] | tens[:, 1] << 10 | tens[:, 2] << 20 | largest.astype(np.uint32) << 30
-    return coded.astype("<u4").tobytes()
+    return coded.astype("<u4", copy=False).tobytes()
 
 
 def _of_smallest_three(coded: Array) -> Array:

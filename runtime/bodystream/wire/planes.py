@@ -19,26 +19,33 @@ def padding(length: int) -> bytes:
 
 def planes_u8(values: Array) -> bytes:
     """(N, C) uint8: all of the first column, then of the next ones; each byte less the one before it, modulo 256."""
-    flat = np.ascontiguousarray(values.T).reshape(-1).astype(np.uint8)
-    return np.diff(flat, prepend=np.uint8(0)).astype(np.uint8).tobytes()
+    return _steps(values, np.uint8).tobytes()
 
 
 def planes_u16(values: Array) -> bytes:
     """(N, C) uint16, the same with differences modulo 65536, zigzag: 0, -1, 1, -2 ... are 0, 1, 2, 3 ...; all low
     bytes, then all high bytes."""
-    flat = np.ascontiguousarray(values.T).reshape(-1).astype(np.uint16)
-    step = np.diff(flat, prepend=np.uint16(0)).astype(np.uint16).view(np.int16)
-    coded = ((step << 1) ^ (step >> 15)).view(np.uint16)
-    return (coded & 0xFF).astype(np.uint8).tobytes() + (coded >> 8).astype(np.uint8).tobytes()
+    step = _steps(values, np.uint16).view(np.int16)
+    coded = ((step << 1) ^ (step >> 15)).astype("<u2", copy=False)
+    return np.ascontiguousarray(coded.view(np.uint8).reshape(-1, 2).T).tobytes()
+
+
+def _steps(values: Array, dtype: type[np.generic]) -> Array:
+    """(C N,) differences, column by column, modulo the type's range."""
+    flat = values.T.astype(dtype, order="C").reshape(-1)
+    out = flat.copy()
+    np.subtract(flat[1:], flat[:-1], out=out[1:])
+    return out
 
 
 def octahedral(normals: Array) -> Array:
     """(N, 2) int8 of (N, 3) unit vectors: the octahedron |x| + |y| + |z| = 1, its lower half folded outwards."""
-    length = np.abs(normals).sum(axis=1, keepdims=True)
-    flat = np.divide(normals, length, out=np.zeros(normals.shape), where=length > 0)
-    xy = flat[:, :2]
-    folded = (1.0 - np.abs(xy[:, ::-1])) * np.where(xy >= 0, 1.0, -1.0)
-    return np.round(np.where(flat[:, 2:] < 0, folded, xy) * 127.0).astype(np.int8)
+    columns = np.ascontiguousarray(normals.T, np.float64)
+    size = np.abs(columns)
+    length = size[0] + size[1] + size[2]
+    xy = columns[:2] / np.where(length > 0, length, 1.0)
+    folded = np.copysign(1.0 - np.abs(xy[::-1]), xy + 0.0)  # of -0.0 the sign is plus, too
+    return np.rint(np.where(columns[2] < 0, folded, xy) * 127.0).astype(np.int8).T
 
 
 def unit_vectors(coded: Array) -> Array:

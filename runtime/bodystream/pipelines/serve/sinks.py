@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from bodystream.pipelines.capture.view import CaptureView
 from bodystream.pipelines.drive.view import DriveView
 from bodystream.sinks.base import Occasion, SinkBase
-from bodystream.sinks.stream import BodyEncoder, CarriedNodes, Figures, StreamHub, SurfaceEncoder, Update
+from bodystream.sinks.stream import BodyEncoder, CarriedNodes, Figures, StreamHub, SurfaceEncoder, SurfaceParts, Update
+from bodystream.sinks.stream.pace import Pace
 from bodystream.timing import now_ns
-from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, Mesh, SkinnedMesh, Status
+from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, Mesh, SkinnedMesh
 
 __all__ = ["BodyStreamSink", "SurfaceStreamSink"]
 
 _SURFACE_S = 0.3
 """How often the fused surface is looked at for what has changed."""
 _LINKS_S = 0.5
+_FIGURES_HZ = 10.0  # of a session that nobody watches
 _BARE_WARNING = "this avatar is posed vertex by vertex, which pages are not sent: they show its skeleton"
 
 
@@ -103,20 +105,20 @@ class BodyStreamSink(SinkBase[_Posed]):
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """What a surface's message is made of."""
+    """What takes long to pack of a frame of a surface: it is looked at again, its links, a whole mesh."""
 
-    forgets: bool = False
-    figures: Figures | None = None
-    latency_us: int = 0
-    status: Status = Status.TRACKED
-    graph: GraphSnapshot | None = None
+    parts: SurfaceParts
+    t_ns: int
     skin: SkinnedMesh | None = None
-    links: bool = False
+    graph: GraphSnapshot | None = None
     mesh: Mesh | None = None
 
 
 class SurfaceStreamSink(SinkBase[_Captured]):
     """Sends a captured surface to a hub's clients.
+
+    Of a capture that is faster than any client wants it, only as many frames as one wants are packed at all. Their
+    motions are, as a body's, on the pipeline's thread; the rest on the sink's own.
 
     Args:
         hub: that they are connected to; not closed with this.
@@ -128,45 +130,49 @@ class SurfaceStreamSink(SinkBase[_Captured]):
     def __init__(self, hub: StreamHub, kb_per_s: float = 150.0) -> None:
         self._hub, self._encoder = hub, SurfaceEncoder(kb_per_s)
         self._looked_ns = self._linked_ns = 0
+        self._pace = Pace()
+        self._lock = threading.Lock()  # a surface that begins and pieces of the one before come in order
 
     def prepare(self, view: CaptureView) -> _Captured | None:
         if view.occasion is Occasion.FORGET:
-            return _Captured(forgets=True)
-        result = view.result
+            with self._lock:
+                self._encoder.forget()
+            return None
+        result, t_ns = view.result, now_ns()
         if view.occasion is not Occasion.RESULT or result is None:
             return None
+        if not self._pace.is_due(t_ns, self._hub.rate_hz("surface") or _FIGURES_HZ):
+            return None
         figures = Figures(view.rate_hz, view.latency_ms, result.status.value, result.reason, tuple(view.warnings))
-        if view.motion is None or not self._hub.wants("surface"):
-            return _Captured(figures=figures)
-        t_ns, skin, graph, links = now_ns(), None, view.motion, False
-        surface = view.capture.surface
+        graph = view.motion
+        if graph is None or not self._hub.wants("surface"):
+            self._hub.publish("surface", Update(figures=figures))
+            return None
+        with self._lock:
+            latency_us = round(view.latency_ms * 1e3)
+            self._hub.publish(
+                "surface",
+                self._encoder.move(graph, now_ns=t_ns, status=result.status, latency_us=latency_us, figures=figures),
+            )
+        assert self._encoder.parts is not None
+        skin, links = None, None
         # What was left out for want of credit is looked at again, too, whether or not the surface has changed since.
-        if surface is not None and t_ns - self._looked_ns >= _SURFACE_S * 1e9:
+        if view.capture.surface is not None and t_ns - self._looked_ns >= _SURFACE_S * 1e9:
             self._looked_ns = t_ns
             skin = view.skinned
         if self._hub.wants("graph") and t_ns - self._linked_ns >= _LINKS_S * 1e9:
             self._linked_ns = t_ns
             whole = view.graph
-            if whole is not None and len(whole.positions) == len(graph.positions):
-                graph, links = whole, True
+            links = whole if whole is not None and len(whole.positions) == len(graph.positions) else None
         mesh = view.live_mesh if self._hub.wants("whole") else None
-        latency_us = round(view.latency_ms * 1e3)
-        return _Captured(False, figures, latency_us, result.status, graph, skin, links, mesh)
+        if skin is None and links is None and mesh is None:
+            return None
+        return _Captured(self._encoder.parts, int(graph.t_ns), skin, links, mesh)
 
     def publish(self, captured: _Captured, /) -> None:
-        if captured.forgets:
-            self._encoder.forget()
-            return
-        update = Update(figures=captured.figures)
-        if captured.graph is not None:
-            update = self._encoder.encode(
-                captured.graph,
-                captured.skin,
-                now_ns=now_ns(),
-                status=captured.status,
-                latency_us=captured.latency_us,
-                links=captured.links,
-                mesh=captured.mesh,
-                figures=captured.figures,
-            )
-        self._hub.publish("surface", update)
+        update = captured.parts.pack(
+            captured.t_ns, now_ns=now_ns(), skin=captured.skin, graph=captured.graph, mesh=captured.mesh
+        )
+        with self._lock:
+            if self._encoder.parts is captured.parts:  # else another surface has begun meanwhile
+                self._hub.publish("surface", update)

@@ -3,6 +3,15 @@
 from bodystream.sinks.stream.body import BodyEncoder, CarriedNodes
 from bodystream.sinks.stream.hub import StreamHub, StreamLimits
 from bodystream.sinks.stream.subject import Figures, Update
-from bodystream.sinks.stream.surface import SurfaceEncoder
+from bodystream.sinks.stream.surface import SurfaceEncoder, SurfaceParts
 
-__all__ = ["BodyEncoder", "CarriedNodes", "Figures", "StreamHub", "StreamLimits", "SurfaceEncoder", "Update"]
+__all__ = [
+    "BodyEncoder",
+    "CarriedNodes",
+    "Figures",
+    "StreamHub",
+    "StreamLimits",
+    "SurfaceEncoder",
+    "SurfaceParts",
+    "Update",
+]

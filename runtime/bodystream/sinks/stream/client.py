@@ -9,6 +9,7 @@ from websockets.asyncio.server import ServerConnection, broadcast
 
 from bodystream.errors import InputError
 from bodystream.sinks.stream.client_messages import Hello, Pong, Subscribe
+from bodystream.sinks.stream.pace import TAKEN
 from bodystream.sinks.stream.subject import Cursor, Subject
 from bodystream.web.clock import ClockAlignment
 from bodystream.web.limits import LeakyBucket
@@ -83,6 +84,11 @@ class Client:
         self._ping_id = 0
         self._ping_ns = 0
 
+    @property
+    def rate_hz(self) -> float:
+        """Motions a second that it is sent at most."""
+        return min(self.wishes.rate_hz, self._limits.rate_hz)
+
     # What it says
 
     def count_message(self, t_ns: int) -> None:
@@ -142,14 +148,14 @@ class Client:
         if self.ending is not None or not self._greeted:
             return
         for name, cursor in self._cursors.items():
-            if getattr(self.wishes, name) and self._has_room(t_ns):
+            if getattr(self.wishes, name) and self._has_room():
                 self._pump(name, cursor, t_ns)
 
     def _pump(self, name: str, cursor: Cursor, t_ns: int) -> None:
         budgeted = name == "surface"
         for data in cursor.bones():
             self._send(data, t_ns, budgeted)
-        while self._has_room(t_ns):
+        while self._has_room():
             piece = cursor.piece()
             # A fifth of the budget is for motions, which must not wait for pieces.
             if piece is None or (budgeted and not self._budget.take(t_ns, len(piece[1]), spare=0.2)):
@@ -157,13 +163,13 @@ class Client:
             self._send(piece[1], t_ns, False)
             cursor.got_piece(piece[0])
         if cursor.has_motion and t_ns >= self._due_ns[name]:
-            rate_hz = min(self.wishes.rate_hz, self._limits.rate_hz)
             # Counted from when it was due, so that what comes a little late does not lower the rate.
-            self._due_ns[name] = max(self._due_ns[name], t_ns - round(0.5e9 / rate_hz)) + round(0.95e9 / rate_hz)
+            due_ns = max(self._due_ns[name], t_ns - round(1e9 / self.rate_hz))
+            self._due_ns[name] = due_ns + round(TAKEN * 1e9 / self.rate_hz)
             self._send(cursor.motion(), t_ns, budgeted)
         if self.wishes.graph and (links := cursor.graph()) is not None:
             self._send(links, t_ns, budgeted)
-        if self.wishes.whole and self._has_room(t_ns) and (mesh := cursor.whole()) is not None:
+        if self.wishes.whole and self._has_room() and (mesh := cursor.whole()) is not None:
             self._send(mesh, t_ns, False)
 
     def _send(self, data: bytes, t_ns: int, budgeted: bool) -> None:
@@ -211,15 +217,17 @@ class Client:
 
     def stalled_for_s(self, t_ns: int) -> float:
         """How long the connection has been full."""
-        if not self._queued():
-            self._full_since_ns = None
+        if self._has_room():
             return 0.0
         if self._full_since_ns is None:
             self._full_since_ns = t_ns
         return (t_ns - self._full_since_ns) * 1e-9
 
-    def _has_room(self, t_ns: int) -> bool:
-        return self.stalled_for_s(t_ns) == 0.0 and not self._queued()
+    def _has_room(self) -> bool:
+        if self._queued():
+            return False
+        self._full_since_ns = None
+        return True
 
     def _queued(self) -> int:
         return self.socket.transport.get_write_buffer_size()

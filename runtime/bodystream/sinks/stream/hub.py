@@ -74,7 +74,7 @@ class StreamHub:
         self._counts = _Counts()
         self._closed = False
         self._status_ns = 0
-        self._wants: dict[str, bool] = {}
+        self._rates_hz: dict[str, float] = {}
         self._hands = ThreadPoolExecutor(1, "stream-controls")
         self.limit = self._limits.clients
         server.add_route(PATH, self)
@@ -88,7 +88,11 @@ class StreamHub:
 
     def wants(self, what: str) -> bool:
         """Whether any client asked for `body`, `surface`, `graph` or `whole`: else a pipeline need not make it."""
-        return self._wants.get(what, False)
+        return self.rate_hz(what) > 0
+
+    def rate_hz(self, what: str) -> float:
+        """Of all who asked for it the highest rate, as far as the limits go [1/s]; 0 where nobody did."""
+        return self._rates_hz.get(what, 0.0)
 
     def publish(self, subject: str, update: Update) -> None:
         """Take what a frame of `body` or `surface` brought."""
@@ -187,8 +191,8 @@ class StreamHub:
             client.pump(t_ns)
 
     def _note_wants(self) -> None:
-        self._wants = {
-            what: any(getattr(client.wishes, what) for client in self._clients)
+        self._rates_hz = {
+            what: max((client.rate_hz for client in self._clients if getattr(client.wishes, what)), default=0.0)
             for what in ("body", "surface", "graph", "whole")
         }
 

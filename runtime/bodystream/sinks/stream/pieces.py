@@ -12,7 +12,7 @@ from bodystream.geometry.skinning import influences
 from bodystream.types import Array, MeshPart, SkinnedMesh
 from bodystream.wire.meshes import Piece
 
-__all__ = ["CLAY", "body_pieces", "cells_of", "cut"]
+__all__ = ["CLAY", "body_pieces", "cut", "trimmed"]
 
 CLAY = (200, 196, 190)
 _MAX_VERTICES = 65535
@@ -47,7 +47,10 @@ def cut(piece: Piece) -> Iterator[Piece]:
     """Pieces of a size that a message holds, of the same faces; nothing for no faces."""
     if not len(piece.faces):
         return
-    used, faces = np.unique(piece.faces, return_inverse=True)
+    used, faces = trimmed(piece.faces, len(piece.vertices))
+    if len(used) == len(piece.vertices) <= _MAX_VERTICES and len(np.unique(piece.bones)) <= _MAX_BONES:
+        yield piece
+        return
     bones = piece.bones[used]
     if len(used) > _MAX_VERTICES or len(np.unique(bones)) > _MAX_BONES:
         # Half of the faces along the longest side, since what lies together hangs on the same bones.
@@ -59,7 +62,7 @@ def cut(piece: Piece) -> Iterator[Piece]:
     yield replace(
         piece,
         vertices=piece.vertices[used],
-        faces=faces.reshape(-1, 3).astype(np.int32),
+        faces=faces,
         normals=piece.normals[used],
         colours=None if piece.colours is None else piece.colours[used],
         bones=bones,
@@ -67,7 +70,8 @@ def cut(piece: Piece) -> Iterator[Piece]:
     )
 
 
-def cells_of(points: Array, size_m: float) -> Array:
-    """(N,) int64: of each point a number of the cube of space that it is in."""
-    cells = np.floor(np.asarray(points, np.float64) / size_m).astype(np.int64) & 0x1FFFFF
-    return cells[:, 0] << 42 | cells[:, 1] << 21 | cells[:, 2]
+def trimmed(faces: Array, count: int) -> tuple[Array, Array]:
+    """The vertices that faces have, of `count` in all, and (F, 3) int32 faces of these alone."""
+    shown = np.zeros(count, bool)
+    shown[faces.reshape(-1)] = True
+    return np.flatnonzero(shown), (np.cumsum(shown, dtype=np.int32) - 1)[faces]

@@ -66,6 +66,7 @@ class Subject:
         generation: grows where a skin begins anew.
         skeletons: all of the skin's.
         pieces: by number, each with the count that it was renewed with.
+        renewed: how many pieces came so far.
     """
 
     def __init__(self) -> None:
@@ -74,7 +75,7 @@ class Subject:
         self.pieces: dict[int, tuple[int, bytes]] = {}
         self.motion, self.graph, self.whole = _Newest(), _Newest(), _Newest()
         self.figures: Figures | None = None
-        self._renewed = 0
+        self.renewed = 0
 
     def take(self, update: Update) -> None:
         if update.begins:
@@ -87,8 +88,8 @@ class Subject:
             self.whole = _Newest(number=self.whole.number)
         self.skeletons.extend(update.skeletons)
         for number, data in update.pieces.items():
-            self._renewed += 1
-            self.pieces[number] = (self._renewed, data)
+            self.renewed += 1
+            self.pieces[number] = (self.renewed, data)
         self.motion.put(update.motion)
         self.graph.put(update.graph)
         self.whole.put(update.whole)
@@ -108,6 +109,7 @@ class Cursor:
         self._generation = 0
         self._skeletons = 0
         self._pieces: dict[int, int] = {}
+        self._whole_at = 0  # pieces of the subject when the client had all of them
         self._motion = self._graph = self._whole = 0
 
     def bones(self) -> Iterator[bytes]:
@@ -116,18 +118,24 @@ class Cursor:
         if self._generation != subject.generation:
             self._generation, self._skeletons = subject.generation, 0
             self._pieces.clear()
+            self._whole_at = 0
         while self._skeletons < len(subject.skeletons):
             self._skeletons += 1
             yield subject.skeletons[self._skeletons - 1]
 
     def piece(self) -> tuple[int, bytes] | None:
         """A piece that is due, with its number: one that the client lacks before one that is old."""
+        if self._whole_at == self._subject.renewed:
+            return None
         oldest: tuple[int, int, bytes] | None = None
         for number, (renewed, data) in self._subject.pieces.items():
             had = self._pieces.get(number, 0)
             if had != renewed and (oldest is None or had < oldest[0]):
                 oldest = (had, number, data)
-        return None if oldest is None else oldest[1:]
+        if oldest is None:
+            self._whole_at = self._subject.renewed
+            return None
+        return oldest[1:]
 
     def got_piece(self, number: int) -> None:
         self._pieces[number] = self._subject.pieces[number][0]
