@@ -36,6 +36,7 @@ def _product_terms() -> tuple[Array, Array]:
 
 
 _PRODUCTS, _ONES = _product_terms()
+_TERMS = {kind: (_PRODUCTS.astype(kind), _ONES.astype(kind)) for kind in (np.float32, np.float64)}
 
 
 def skew(v: Array) -> Array:
@@ -69,14 +70,15 @@ def rotation_vector_from_matrix(matrix: Array) -> Array:
     return v.reshape(*np.shape(matrix)[:-2], 3)
 
 
-def quaternion_from_matrix(matrix: Array) -> Array:
+def quaternion_from_matrix(matrix: Array, dtype: type[np.float32] | type[np.float64] = np.float64) -> Array:
     """(..., 3, 3) rotation matrices to (..., 4) unit quaternions, xyzw, w >= 0.
 
     SciPy's conversions, with which these agree to rounding, look for the nearest rotation first and go through more
     layers: for a pose of 22 joints they take several times as long.
     """
-    flat = np.asarray(matrix, np.float64).reshape(-1, 9)
-    products = (flat @ _PRODUCTS + _ONES).reshape(-1, 4, 4)
+    flat = np.asarray(matrix, dtype).reshape(-1, 9)
+    terms, ones = _TERMS[dtype]
+    products = (flat @ terms + ones).reshape(-1, 4, 4)
     # Each row is the quaternion times one of its numbers: the largest of them loses no digits.
     largest = products.reshape(-1, 16)[:, ::5].argmax(axis=1)
     out = products[np.arange(len(flat)), largest]

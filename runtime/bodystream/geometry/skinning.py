@@ -34,7 +34,7 @@ def graph_motion(graph: GraphSnapshot) -> BoneMotion:
         )
     if not (np.isfinite(graph.rotations).all() and np.isfinite(graph.translations).all()):
         raise InputError(f"graph at {graph.t_ns} ns: a node's motion is not finite; the frame is left out")
-    rotations = quaternion_from_matrix(graph.rotations).astype(np.float32)
+    rotations = quaternion_from_matrix(graph.rotations, np.float32)
     return BoneMotion(graph.t_ns, rotations, graph.positions + graph.translations)
 
 

@@ -53,6 +53,7 @@ _DEVICE = struct.Struct("<BBH3f4f")
 _SMALLEST_THREE, _SHORTS = 0, 1
 _KNOWN_CONTACTS = 0x80
 _HALF_ROOT = np.sqrt(0.5)
+_TENS = np.array([1.0, 1 << 10, 1 << 20])
 _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
 
@@ -97,14 +98,13 @@ class Motion:
 
 def encode_motion(motion: Motion) -> bytes:
     """The payload of a message of kind BODY or SURFACE."""
-    rotations = np.asarray(motion.rotations_xyzw, np.float64)
-    places = np.asarray(motion.positions_m, np.float64)
+    rotations, places = motion.rotations_xyzw, motion.positions_m
     low = places.min(axis=0) if len(places) else np.zeros(3)
     # Both as readers see them, so that nothing is lost twice.
     origin = low.astype(np.float32)
-    span = float((places - origin).max()) if len(places) else 0.0
-    step = np.float32(max(span, 1e-6) / 65535 * (1 + 1e-6))
-    shorts = np.rint((places - origin) / step).clip(0, 65535).astype("<u2")
+    ahead = places - origin
+    step = np.float32(max(float(ahead.max(initial=0.0)), 1e-6) / 65535 * (1 + 1e-6))
+    shorts = np.rint(ahead / step).clip(0, 65535).astype("<u2")
     contacts = 0
     if motion.contacts is not None:
         contacts = _KNOWN_CONTACTS | int(motion.contacts[0]) | int(motion.contacts[1]) << 1
@@ -187,12 +187,14 @@ def _shorts(rotations: Array) -> bytes:
 
 def _smallest_three(rotations: Array) -> bytes:
     """Four bytes: which number is largest by size (bits 30 and 31), and ten bits each of the others in their order."""
+    rows = np.arange(len(rotations))
     largest = np.abs(rotations).argmax(axis=1)
-    scale = np.copysign(511.0 / _HALF_ROOT, np.take_along_axis(rotations, largest[:, None], axis=1))
-    others = np.take_along_axis(rotations, _OTHERS[largest], axis=1)
-    tens = (np.rint(others * scale).clip(-511, 511) + 511).astype(np.uint32)
-    coded = tens[:, 0] | tens[:, 1] << 10 | tens[:, 2] << 20 | largest.astype(np.uint32) << 30
-    return coded.astype("<u4", copy=False).tobytes()
+    scale = np.copysign(511.0 / _HALF_ROOT, rotations[rows, largest])[:, None]
+    others = rotations[rows[:, None], _OTHERS[largest]]
+    tens = np.rint(others * scale).clip(-511, 511) + 511
+    coded = (tens @ _TENS).astype("<u4")  # exact: below 2^30, in float64
+    coded |= (largest << 30).astype("<u4")
+    return coded.tobytes()
 
 
 def _of_smallest_three(coded: Array) -> Array:

@@ -15,7 +15,7 @@ from bodystream.types import Array, BodyPose, GraphSnapshot, HeadsetSample, Mesh
 
 __all__ = ["BodyStreamSink", "SurfaceStreamSink"]
 
-_SURFACE_S = 0.3
+_SURFACE_S = 0.5
 """How often the fused surface is looked at for what has changed."""
 _LINKS_S = 0.5
 _FIGURES_HZ = 10.0  # of a session that nobody watches
