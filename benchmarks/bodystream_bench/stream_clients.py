@@ -3,6 +3,7 @@
 - `watch`: COUNT clients of the stream; a line `on` on stdin lets them subscribe, `count` does nothing, any
   other ends it; a line of JSON on stdout answers, with what each was sent.
 - `roundtrip`: one client that is a headset and watches its body; prints the times from sample to pose as JSON [ms].
+- `echo`: one client that sends samples at the same pace to who answers at once, and prints the same times.
 """
 
 from __future__ import annotations
@@ -121,6 +122,20 @@ async def _roundtrip(port: int, count: int) -> None:
     print(json.dumps(took_ms), flush=True)
 
 
+async def _echo(port: int, count: int) -> None:
+    took_ms: list[float] = []
+    async with connect(f"ws://127.0.0.1:{port}/echo", compression=None) as socket:
+        begin_s = time.monotonic()
+        for number in range(count + _WARM_UP):
+            await asyncio.sleep(max(0.0, begin_s + number / _RATE_HZ - time.monotonic()))
+            now_ns = time.monotonic_ns()
+            await socket.send(json.dumps(_pose(number, now_ns * 1e-6)))
+            await socket.recv()
+            if number >= _WARM_UP:
+                took_ms.append((time.monotonic_ns() - now_ns) * 1e-6)
+    print(json.dumps(took_ms), flush=True)
+
+
 def _pose(number: int, t_ms: float) -> dict[str, Any]:
     """Somebody who sways and waves."""
     a = number / _RATE_HZ
@@ -136,7 +151,7 @@ def _pose(number: int, t_ms: float) -> dict[str, Any]:
 
 def main() -> None:
     mode, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    asyncio.run({"watch": _watch, "roundtrip": _roundtrip}[mode](port, count))
+    asyncio.run({"watch": _watch, "roundtrip": _roundtrip, "echo": _echo}[mode](port, count))
 
 
 if __name__ == "__main__":

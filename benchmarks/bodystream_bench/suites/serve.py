@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from websockets.asyncio.server import ServerConnection
 
 from bodystream import CaptureSession, DriveConfig, DriveSession
 from bodystream.pipelines.serve.sinks import BodyStreamSink, SurfaceStreamSink
@@ -27,6 +28,7 @@ from bodystream_bench.recordings import synthetic_frames
 __all__ = ["run"]
 
 _SAMPLES = 900
+_POSE_BYTES = 400
 _CLIENTS = 20
 _BLOCK = 30
 _ROUNDS = 6
@@ -38,7 +40,8 @@ _WATCH_S = 12.0
 
 
 def run(context: Context) -> None:
-    """`serve.roundtrip.p50_ms|p99_ms`, `serve.clients20.fps_ratio`, `serve.bytes_ratio`."""
+    """`serve.roundtrip.p50_ms|p99_ms`, the same of `serve.roundtrip.echo`, `serve.clients20.fps_ratio`,
+    `serve.bytes_ratio`."""
     if context.wants("serve.roundtrip"):
         _roundtrip(context)
     if context.wants("serve.clients20.fps_ratio"):
@@ -71,19 +74,39 @@ def _roundtrip(context: Context) -> None:
             session.start()
             gc.collect()  # as the command does: what was made at start-up is not looked through again
             gc.freeze()
-            process = _clients_process("roundtrip", server.port, samples)
             try:
-                out, _ = process.communicate(timeout=samples / 90 + _ANSWER_S)
+                took_ms = _times_ms("roundtrip", server, samples)
             finally:
-                process.kill()
                 gc.unfreeze()
             session.stop()
-    took_ms = json.loads(out)
+        server.add_route("/echo", _Echo())
+        echo_ms = _times_ms("echo", server, samples // 2)
     expect(len(took_ms) > 0.5 * samples, f"serve: {len(took_ms)} of {samples} samples came back as poses")
     p50, p99 = np.percentile(took_ms, (50, 99))
     context.note(f"serve.roundtrip: {len(took_ms)} of {samples} samples came back")
     context.add("serve.roundtrip.p50_ms", float(p50), "ms", "lower", 0.3)
     context.add("serve.roundtrip.p99_ms", float(p99), "ms", "lower", 0.5)
+    for share in (50, 99):
+        context.add(f"serve.roundtrip.echo.p{share}_ms", float(np.percentile(echo_ms, share)), "ms", "lower", 0.5)
+
+
+def _times_ms(mode: str, server: PageServer, samples: int) -> list[float]:
+    process = _clients_process(mode, server.port, samples)
+    try:
+        out, _ = process.communicate(timeout=samples / 90 + _ANSWER_S)
+    finally:
+        process.kill()
+    return json.loads(out)
+
+
+class _Echo:
+    """Answers each message at once: what sockets, wake-ups and the client itself take of a round trip."""
+
+    limit = 1
+
+    async def handle(self, socket: ServerConnection, /) -> None:
+        async for _ in socket:
+            await socket.send(bytes(_POSE_BYTES))
 
 
 def _clients(context: Context) -> None:
