@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def project() -> dict:
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in ALL_MODULES}
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """They are imported by their names alone: of two that share one, all of a run's tests end in an error."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {name for name, count in names.items() if count > 1} == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)

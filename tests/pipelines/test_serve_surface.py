@@ -122,6 +122,30 @@ def test_pieces_of_a_surface_that_was_forgotten_are_left_out(clock: Clock) -> No
     assert hub.took[1].motion is not None and skins == {open_message(hub.took[1].motion).skin}
 
 
+def test_a_surface_that_begins_anew_is_looked_at_at_once(clock: Clock) -> None:
+    skin, graph = waving_sheet()
+    hub = Hub(graph=True)
+    sink = sink_of(hub)
+    beside(sink, sink.prepare(view_of(graph, skin)))
+    sink.prepare(view_of(None, None, Occasion.FORGET))
+    clock.ns += S // 10
+    beside(sink, sink.prepare(view_of(graph, skin)))
+    assert hub.took[-1].pieces and hub.took[-1].graph is not None
+
+
+def test_a_client_that_wants_a_frame_now_and_then_holds_up_no_other_and_no_figures(clock: Clock) -> None:
+    skin, graph = waving_sheet()
+    hub = Hub(wanted_hz=0.01)
+    sink = sink_of(hub)
+    for wanted_hz, low, high in ((0.01, 9, 12), (30.0, 29, 32), (0.0, 9, 12)):
+        hub.wanted_hz, before = wanted_hz, len(hub.took)
+        for _ in range(60):
+            sink.prepare(view_of(graph, skin))
+            clock.ns += S // 60
+        assert low <= len(hub.took) - before <= high
+    assert all(update.figures is not None for update in hub.took)
+
+
 def test_of_a_session_that_nobody_watches_figures_are_told_now_and_then(clock: Clock) -> None:
     skin, graph = waving_sheet()
     hub = Hub(wanted_hz=0.0)

@@ -14,6 +14,7 @@ from bodystream.geometry.skeleton import JOINTS, Skeleton, forward_kinematics
 from bodystream.geometry.skinning import graph_motion, posed
 from bodystream.sinks.stream import BodyEncoder, SurfaceEncoder, Update
 from bodystream.sinks.stream.pieces import cut
+from bodystream.sinks.stream.renewal import Renewal
 from bodystream.types import BodyPose, GraphSnapshot, Mesh, SkinnedMesh, Status
 from bodystream.wire.envelope import Kind, open_message
 from bodystream.wire.meshes import Piece, decode_graph, decode_piece, decode_skeleton, decode_whole
@@ -212,6 +213,25 @@ def test_what_a_surface_that_stayed_left_of_its_budget_is_not_sent_at_once() -> 
     anew = encoder.encode(graph, SkinnedMesh(moved, skin.bones, skin.weights, skin.bone_from_bind), now_ns=120 * S)
     sizes = [len(data) for data in anew.pieces.values()]
     assert 0 < sum(sizes) < 0.9 * 0.6 * 40e3 + max(sizes)
+
+
+def test_motions_of_a_long_time_are_paid_from_what_was_earned_in_it() -> None:
+    """Who was held up for seconds before it looked again still sends what has changed."""
+    skin, _ = waving_sheet()
+    renewal = Renewal(100e3, 0)
+
+    def look(seconds: float, moved_bytes: int, x_m: float) -> dict[int, bytes]:
+        moved = Mesh(
+            skin.mesh.vertices + np.float32([x_m, 0, 0]), skin.mesh.faces, skin.mesh.normals, skin.mesh.colours
+        )
+        surface = SkinnedMesh(moved, skin.bones, skin.weights, skin.bone_from_bind)
+        now_ns = round(seconds * S)
+        return renewal.look(surface, now_ns, now_ns=now_ns, moved_bytes=moved_bytes, pack=lambda _: bytes(1000))
+
+    assert look(0.0, 0, 0.0)
+    assert look(10.0, 800_000, 0.02)
+    assert not look(20.0, 2_600_000, 0.04)  # they took more than there was
+    assert look(40.0, 2_600_000, 0.06)
 
 
 def test_links_and_whole_meshes_come_to_who_asks() -> None:

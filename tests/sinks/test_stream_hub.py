@@ -364,6 +364,26 @@ def test_a_client_takes_all_that_a_sink_packs_for_its_rate(late_ms: float) -> No
     assert packed > 290 and waited == 0
 
 
+def test_another_rate_counts_at_once_and_one_that_is_none_is_refused() -> None:
+    transport = SimpleNamespace(get_write_buffer_size=lambda: 0, is_closing=lambda: True)
+    subjects = {"body": Subject(), "surface": Subject()}
+    stand: Any = SimpleNamespace(transport=transport)
+    client = Client(stand, subjects, StreamLimits(), 0)
+    client.hello(Hello(VERSION))
+    begin_ns = 1_000_000_000_000
+    taken = []
+    for number, rate_hz in enumerate((0.01, 30.0, 0.01)):
+        client.subscribe(Subscribe(body=True, rate_hz=rate_hz))
+        for frame in range(60):
+            subjects["body"].take(Update(motion=b"motion"))
+            client.pump(begin_ns + number * 1_000_000_000 + round(frame * 1e9 / 60))
+            taken.append(not client._cursors["body"].has_motion)
+    assert sum(taken[:60]) <= 2 and 29 <= sum(taken[60:120]) <= 33 and sum(taken[120:]) == 0
+    for rate in ("0", "1e-300", "0.009", "1001", "-1"):
+        with pytest.raises(InputError):
+            decode_client(b'{"type":"subscribe","body":true,"rate_hz":%s}' % rate.encode())
+
+
 def test_fuzzed_messages_of_clients_are_read_or_refused() -> None:
     fuzz(decode_client, [b'{"type":"hello","version":1,"name":"x"}', b'{"type":"pong","id":1,"t_ms":2.5}',
                          b'{"type":"subscribe","body":true,"rate_hz":30}', b'{"type":"record","on":true}'])  # fmt: skip

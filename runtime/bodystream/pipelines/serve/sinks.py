@@ -18,7 +18,7 @@ __all__ = ["BodyStreamSink", "SurfaceStreamSink"]
 _SURFACE_S = 0.5
 """How often the fused surface is looked at for what has changed."""
 _LINKS_S = 0.5
-_FIGURES_HZ = 10.0  # of a session that nobody watches
+_FIGURES_HZ = 10.0  # also of a session that nobody watches, or as slowly as a client may ask for
 _BARE_WARNING = "this avatar is posed vertex by vertex, which pages are not sent: they show its skeleton"
 
 
@@ -141,7 +141,7 @@ class SurfaceStreamSink(SinkBase[_Captured]):
         result, t_ns = view.result, now_ns()
         if view.occasion is not Occasion.RESULT or result is None:
             return None
-        if not self._pace.is_due(t_ns, self._hub.rate_hz("surface") or _FIGURES_HZ):
+        if not self._pace.is_due(t_ns, max(self._hub.rate_hz("surface"), _FIGURES_HZ)):
             return None
         figures = Figures(view.rate_hz, view.latency_ms, result.status.value, result.reason, tuple(view.warnings))
         graph = view.motion
@@ -150,11 +150,11 @@ class SurfaceStreamSink(SinkBase[_Captured]):
             return None
         with self._lock:
             latency_us = round(view.latency_ms * 1e3)
-            self._hub.publish(
-                "surface",
-                self._encoder.move(graph, now_ns=t_ns, status=result.status, latency_us=latency_us, figures=figures),
-            )
+            moved = self._encoder.move(graph, now_ns=t_ns, status=result.status, latency_us=latency_us, figures=figures)
+            self._hub.publish("surface", moved)
         assert self._encoder.parts is not None
+        if moved.begins:  # pages have dropped what they had, and wait for it
+            self._looked_ns = self._linked_ns = 0
         skin, links = None, None
         # What was left out for want of credit is looked at again, too, whether or not the surface has changed since.
         if view.capture.surface is not None and t_ns - self._looked_ns >= _SURFACE_S * 1e9:

@@ -19,6 +19,7 @@ __all__ = ["Client", "StreamLimits"]
 
 _NS = 1_000_000_000
 _FIRST_PINGS = 8
+_LONG_AGO_NS = 1 << 60  # so that the first motion is due, whatever the rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Client:
         self.busy = False
         self.sent_bytes = 0
         self._cursors = {name: Cursor(subject) for name, subject in subjects.items()}
-        self._due_ns = dict.fromkeys(subjects, 0)
+        self._taken_ns = dict.fromkeys(subjects, now_ns - _LONG_AGO_NS)  # when the last motion was due
         self._greeted = False
         self._heard_ns = now_ns
         self._full_since_ns: int | None = None
@@ -162,10 +163,10 @@ class Client:
                 break
             self._send(piece[1], t_ns, False)
             cursor.got_piece(piece[0])
-        if cursor.has_motion and t_ns >= self._due_ns[name]:
+        due_ns = self._taken_ns[name] + round(TAKEN * 1e9 / self.rate_hz)  # by the rate of now, which may be another
+        if cursor.has_motion and t_ns >= due_ns:
             # Counted from when it was due, so that what comes a little late does not lower the rate.
-            due_ns = max(self._due_ns[name], t_ns - round(1e9 / self.rate_hz))
-            self._due_ns[name] = due_ns + round(TAKEN * 1e9 / self.rate_hz)
+            self._taken_ns[name] = max(due_ns, t_ns - round(1e9 / self.rate_hz))
             self._send(cursor.motion(), t_ns, budgeted)
         if self.wishes.graph and (links := cursor.graph()) is not None:
             self._send(links, t_ns, budgeted)

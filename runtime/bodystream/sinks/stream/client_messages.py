@@ -26,7 +26,7 @@ class Subscribe(msgspec.Struct, frozen=True, tag="subscribe"):
     surface: bool = False
     graph: bool = False
     whole: bool = False
-    rate_hz: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 120.0
+    rate_hz: Annotated[float, msgspec.Meta(ge=0.01, le=1000)] = 120.0
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):

@@ -13,15 +13,17 @@ class Pace:
     """Tells frames that are due."""
 
     def __init__(self) -> None:
-        self._due_ns = 0
+        self._taken_ns = 0  # when the last one was due
 
     def is_due(self, t_ns: int, rate_hz: float) -> bool:
         """Whether a client of this rate may take a frame of now.
 
-        Counted from when one was due, so that frames that come a little late do not lower the rate.
+        Counted from when one was due, so that frames that come a little late do not lower the rate. Another rate counts
+        at once.
         """
-        if t_ns < self._due_ns:
-            return False
         interval_ns = round(_PACKED * 1e9 / rate_hz)
-        self._due_ns = max(self._due_ns, t_ns - interval_ns) + interval_ns
+        due_ns = self._taken_ns + interval_ns
+        if t_ns < due_ns:
+            return False
+        self._taken_ns = max(due_ns, t_ns - interval_ns)
         return True

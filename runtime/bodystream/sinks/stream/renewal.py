@@ -109,8 +109,9 @@ class Renewal:
 
     def _earn(self, now_ns: int, moved_bytes: int) -> None:
         earned = max(0, now_ns - self._last_ns) * 1e-9 * self._bytes_per_s
-        most = max(self._credit, self._bytes_per_s * _BURST_S)
-        self._credit = min(most, self._credit + earned) - (moved_bytes - self._moved_bytes)
+        left = self._credit - (moved_bytes - self._moved_bytes)
+        # Motions of a long time are paid from all that was earned in it: the bound is of what is left of both.
+        self._credit = max(left, min(self._bytes_per_s * _BURST_S, left + earned))
         self._last_ns, self._moved_bytes = now_ns, moved_bytes
 
     def _paid(self, data: bytes) -> bytes:
