@@ -12,7 +12,7 @@ import pytest
 from bodystream.bundles import open_bundle
 from bodystream.correspondence import CorrespondenceEstimator, LearnedConfig, LearnedCorrespondence
 from bodystream.correspondence.crops import CropWindow
-from bodystream.correspondence.features import light_image, rgbd_image
+from bodystream.correspondence.features import light_image, rgbd_image, window_image
 from bodystream.errors import BundleError, ConfigurationError, InputError
 from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 from helpers.flow_networks import flow_bundle
@@ -28,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def estimator(bundle: Path) -> LearnedCorrespondence:
-    return LearnedCorrespondence(open_bundle(bundle))
+    return LearnedCorrespondence(open_bundle(bundle), LearnedConfig())
 
 
 def frame(number: int = 0, size: tuple[int, int] = (320, 240), depth_m: float = 2.0) -> RgbdFrame:
@@ -96,7 +96,7 @@ def test_the_windows_of_both_orientations_are_used(estimator: LearnedCorresponde
 
 
 def test_weights_are_the_networks_and_none_lands_outside_of_the_target(bundle: Path) -> None:
-    estimator = LearnedCorrespondence(open_bundle(bundle))
+    estimator = LearnedCorrespondence(open_bundle(bundle), LearnedConfig())
     own, other = box(120, 100, 168, 188), box(120, 100, 144, 188)
     found = estimator.step(frame(), frame(1), source_mask=own, target_mask=other)
     # Beside the border of the masks cells are mixed; inside, both are the subject.
@@ -110,7 +110,7 @@ def test_weights_are_the_networks_and_none_lands_outside_of_the_target(bundle: P
 def test_matches_that_change_their_depth_or_land_on_none_are_left_out(bundle: Path) -> None:
     mask = box(120, 100, 168, 188)
     config = LearnedConfig(need_target_depth=True, max_depth_change_m=0.5)
-    strict, lenient = (LearnedCorrespondence(open_bundle(bundle), c) for c in (config, None))
+    strict, lenient = (LearnedCorrespondence(open_bundle(bundle), c) for c in (config, LearnedConfig()))
     target = frame(1)
     target.depth_m[:, :140], target.depth_m[:, 140:150] = 3.0, 0.0
     found, other = (e.step(frame(), target, source_mask=mask, target_mask=mask) for e in (strict, lenient))
@@ -141,19 +141,19 @@ def test_a_frame_is_encoded_once(estimator: LearnedCorrespondence) -> None:
 
 def test_features_that_are_kept_are_those_of_their_frame(bundle: Path) -> None:
     """A step after others answers as one of a new estimator."""
-    used = LearnedCorrespondence(open_bundle(bundle))
+    used = LearnedCorrespondence(open_bundle(bundle), LearnedConfig())
     masks = [box(120 + 2 * n, 100, 170, 190 - 3 * n) for n in range(5)]
     frames = [frame(n) for n in range(5)]
     for n in range(4):
         masked = {"source_mask": masks[n], "target_mask": masks[n + 1]}
         found = used.step(frames[n], frames[n + 1], **masked)
-        alone = LearnedCorrespondence(open_bundle(bundle))
+        alone = LearnedCorrespondence(open_bundle(bundle), LearnedConfig())
         alone._windows = used._windows  # the same window
         np.testing.assert_array_equal(found.weight, alone.step(frames[n], frames[n + 1], **masked).weight)
 
 
 def test_a_network_of_16_bits_answers_alike(tmp_path: Path, estimator: LearnedCorrespondence) -> None:
-    half = LearnedCorrespondence(open_bundle(flow_bundle(tmp_path / "half", dtype="float16")))
+    half = LearnedCorrespondence(open_bundle(flow_bundle(tmp_path / "half", dtype="float16")), LearnedConfig())
     mask = box(120, 100, 170, 190)
     given = {"source_mask": mask, "target_mask": mask, "initial_flow_px": guess_of(TURN, (320, 240))}
     whole, found = (e.step(frame(), frame(1), **given) for e in (estimator, half))
@@ -237,7 +237,7 @@ def test_depth_that_is_no_number_counts_as_not_measured(estimator: LearnedCorres
 
 
 def test_a_network_that_overflows_says_nothing(tmp_path: Path) -> None:
-    estimator = LearnedCorrespondence(open_bundle(flow_bundle(tmp_path / "flow", scale=float("inf"))))
+    estimator = LearnedCorrespondence(open_bundle(flow_bundle(tmp_path / "flow", scale=float("inf"))), LearnedConfig())
     mask = box(120, 100, 170, 190)
     found = estimator.step(frame(), frame(1), source_mask=mask, target_mask=mask)  # 0 times infinity
     assert not found.weight.any() and np.isfinite(found.flow_px).all()
@@ -248,11 +248,11 @@ def test_a_frame_without_colour_is_searched_in_its_shaded_depth(
 ) -> None:
     shown: list[bool] = []
 
-    def look(*given: object) -> None:
-        shown.append(bool(given[4]))
-        light_image(*given)  # type: ignore[arg-type]
+    def look(seen: RgbdFrame, window: CropWindow, shaded: bool) -> Array:
+        shown.append(shaded)
+        return window_image(seen, window, shaded)
 
-    monkeypatch.setattr("bodystream.correspondence.features.light_image", look)
+    monkeypatch.setattr("bodystream.correspondence.features.window_image", look)
     mask, grey = box(120, 100, 170, 190), replace(frame(1), colour=None)
     found = estimator.step(frame(), grey, source_mask=mask, target_mask=mask)
     assert shown == [True, True] and found.weight[110:180, 130:160].min() > 0.9
@@ -351,7 +351,7 @@ def test_the_encoder_sees_what_it_was_trained_on() -> None:
     out = np.empty((5, 64, 96), np.float32)
     assert seen.colour is not None
     for chosen in (mask, np.zeros_like(mask)):
-        light_image(seen, chosen, seen.depth_m, CropWindow(0, 0, (96, 64), 1), False, out)
+        light_image(seen.colour, chosen, seen.depth_m, out)
         wanted = light_input(
             torch.from_numpy(seen.colour).permute(2, 0, 1)[None] / 255,
             torch.from_numpy(seen.depth_m)[None, None],
@@ -391,7 +391,7 @@ def test_a_keyframe_is_searched_both_ways_and_a_frame_from_its_predecessor_is_no
     tmp_path: Path, scale: float, kept: bool
 ) -> None:
     """With half of what is expected as its answer, the network leads 80 pixels there and 40 back: 31 cm are missing."""
-    estimator = LearnedCorrespondence(open_bundle(flow_bundle(tmp_path / "flow", scale=scale)))
+    estimator = LearnedCorrespondence(open_bundle(flow_bundle(tmp_path / "flow", scale=scale)), LearnedConfig())
     key, before, now = (frame(number) for number in range(3))
     person = box(60, 60, 110, 150) | box(140, 60, 190, 150) | box(220, 60, 270, 150)
     shift = guess_of(np.array([[0.0, 0.0, 160.0], [0.0, 0.0, 0.0]]), (320, 240))
@@ -439,9 +439,9 @@ def test_the_full_networks_weights_see_what_they_were_trained_on() -> None:
     seen = frame(3, (96, 64))
     seen.depth_m[:, 40:50], seen.depth_m[:3] = 0.0, np.nan
     out = np.empty((6, 64, 96), np.float32)
-    rgbd_image(seen, seen.depth_m, CropWindow(0, 0, (96, 64), 1), False, out)
     assert seen.colour is not None
     c = seen.intrinsics
+    rgbd_image(seen.colour, seen.depth_m, CropWindow(0, 0, (96, 64), 1), c, out)
     wanted = rgbd_input(
         torch.from_numpy(seen.colour).permute(2, 0, 1)[None] / 255,
         torch.from_numpy(seen.depth_m)[None, None],

@@ -64,7 +64,7 @@ def test_the_light_network_is_the_same_in_its_bundle(
     assert all(bundle.manifest.metrics[figure] > 0 for figure in compared)
     assert bundle.manifest.provenance["recipe"].startswith("bodystream-train flow --data synthetic --net light")
     assert "--pairs 2 " in bundle.manifest.provenance["recipe"]
-    assert bundle.manifest.provenance["recipe"].endswith("--size 64x64")
+    assert bundle.manifest.provenance["recipe"].endswith("--size 64x64")  # it was not stopped before its end
     section = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["flow"]
     assert section == {"net": "light", "iterations": 2, "sizes": [[64, 96]]}
 
@@ -85,6 +85,15 @@ def test_the_light_network_is_the_same_in_its_bundle(
     found = decoder.run({**feed, "initial_flow_px": initial.numpy()})
     np.testing.assert_allclose(found["flow_px"], wanted.flow_px.numpy(), atol=1e-3)
     np.testing.assert_allclose(found["weight"], torch.sigmoid(wanted.weight_logit).numpy(), atol=1e-4)
+
+
+def test_a_recipe_says_where_a_training_was_stopped(trained: Path) -> None:
+    from bodystream_export.flow.command import _provenance, load_network
+
+    _, _, facts = load_network(trained)
+    early = {**facts, "step": 1, "steps": 2}
+    recipe = _provenance("light", {**facts, "start": early})["recipe"].split("; ")
+    assert recipe[0].endswith("(stopped at step 1 of 2)") and "stopped" not in recipe[1]
 
 
 def test_the_full_networks_are_the_same_in_their_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

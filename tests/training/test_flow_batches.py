@@ -9,7 +9,7 @@ import torch.nn.functional as nn
 
 from bodystream.errors import InputError
 from bodystream.types import CameraIntrinsics
-from bodystream_training.flow.batches import Augmentation, Guess, collate
+from bodystream_training.flow.batches import Augmentation, Guess, collate, halved
 from bodystream_training.flow.sample import FlowSample
 
 WIDTH, HEIGHT = 48, 64
@@ -160,3 +160,20 @@ def test_sizes_must_agree():
 def test_a_sample_refuses_other_shapes_and_types(name, value):
     with pytest.raises(InputError, match=f"{name} of a flow sample"):
         dataclasses.replace(sample(), **{name: value})
+
+
+def test_at_half_the_size_a_pair_is_what_a_camera_of_half_the_pixels_sees():
+    """Flow in the new pixels, points at the same place in space, and truth only where at least one of four is known."""
+    batch = collate([sample()], seeded(), STILL, Guess(none=0.0, exact=1.0, error_px=0.0))
+    half = halved(batch)
+    assert half.mask.shape == (1, 1, HEIGHT // 2, WIDTH // 2)
+    inside = half.flow_known[0, 0] == 1
+    assert torch.equal(inside, batch.mask[0, 0, ::2, ::2] > 0)
+    assert torch.allclose(half.flow_px[0, :, inside], torch.tensor([[2.5], [-1.5]]), atol=1e-5)
+    assert torch.allclose(half.initial_flow_px, nn.avg_pool2d(batch.initial_flow_px, 2) / 2)
+    assert torch.allclose(half.source_rgb[0, :, 3, 5], batch.source_rgb[0, :, 6:8, 10:12].mean((1, 2)))
+    # the ray of a pixel is the mean ray of its four
+    for axis, (focal, centre) in enumerate(((0, 2), (1, 3))):
+        (f, c), (f2, c2) = (b.intrinsics[0, [focal, centre]].tolist() for b in (batch, half))
+        assert (7 - c2) / f2 == pytest.approx((14.5 - c) / f), axis
+    assert torch.equal(half.source_depth_m, batch.source_depth_m[..., ::2, ::2])

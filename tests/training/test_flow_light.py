@@ -63,6 +63,19 @@ def test_an_untrained_network_without_costs_answers_with_the_expected_flow() -> 
         assert torch.sigmoid(estimate.weight_logit).unique().tolist() == [0.5]
 
 
+def test_a_level_that_makes_no_change_keeps_the_expected_flow_to_the_last_bit() -> None:
+    """Whatever the costs say: a good guess is nearer than what cells of several pixels can tell."""
+    torch.manual_seed(3)
+    network = LightFlow().eval()
+    for level in network.decoder.levels:
+        with torch.no_grad():
+            level.head.bias[3] = -200.0
+    guess = torch.full((1, 2, 64, 96), 1.25)
+    with torch.no_grad():
+        estimates = network(torch.randn(1, 5, 64, 96), torch.randn(1, 5, 64, 96), guess)
+    assert all(torch.equal(one.flow_px, torch.full_like(one.flow_px, 1.25)) for one in estimates)
+
+
 def test_a_match_is_the_mean_shift_under_the_costs() -> None:
     match = LightFlow().decoder.levels[0].match
     radius = LightConfig().radius[0]

@@ -18,7 +18,6 @@ __all__ = ["run"]
 
 _FRAMES = 40
 _LEAST_MATCHED = 0.4
-_LIGHT_PIXELS = 192 * 256
 
 
 def run(context: Context) -> None:
@@ -72,7 +71,7 @@ def _measure_light(context: Context, frames: list[RgbdFrame], masks: list[Array]
         context.note("there is no flow bundle (--bundle flow=PATH): flow.light is left out")
         return
     bundle = context.bundles.open("flow")
-    light = LearnedCorrespondence(bundle, LearnedConfig(max_pixels=_LIGHT_PIXELS), device=context.device)
+    light = LearnedCorrespondence(bundle, LearnedConfig.live(), device=context.device)
     dis = DisCorrespondence(DisConfig.live())
     height, width = frames[0].depth_m.shape
     guess = np.zeros((-(-height // 8), -(-width // 8), 2), np.float32)
@@ -90,7 +89,8 @@ def _measure_light(context: Context, frames: list[RgbdFrame], masks: list[Array]
                     spent[name].append(time.perf_counter_ns() - began)
                 expect(bool(np.isfinite(flow.flow_px).all()), f"flow: {name} gives a flow that is no number")
             sizes.append(light.image_size)
-        width, height = max(set(sizes), key=sizes.count)
+        # of the image that matches are for, as DIS searches in one of that size
+        width, height = (side * light.config.finer for side in max(set(sizes), key=sizes.count))
         context.note(f"flow: {light.label}, {light.encode_count} frames encoded in {warm_up + steps} steps")
     finally:
         light.close()

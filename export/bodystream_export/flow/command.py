@@ -37,8 +37,9 @@ class ExportFlow:
     out: Path = Path("bundles/flow")
     """Folder of the bundle, in the current folder unless it begins with /; its last part is the bundle's name."""
 
-    sizes: tuple[str, ...] = ("192x256", "256x192", "256x320", "320x256", "384x384")
-    """Widths and heights of the crops [px]: multiples of 32 (light) or 64 (full)."""
+    sizes: tuple[str, ...] = ("96x128", "128x96", "128x160", "160x128", "256x320", "320x256", "384x384")
+    """Widths and heights of the crops [px]: multiples of 32 (light) or 64 (full). Live capture takes the small ones,
+    pairs of images the large ones."""
 
     bits: tuple[Literal[32, 16], ...] = (32, 16)
     """Precisions."""
@@ -126,7 +127,7 @@ class ExportFlow:
             if isinstance(model, LightFlow):
                 console.print("[3/4] comparing it with DIS on pairs and in live capture", markup=False, soft_wrap=True)
                 if self.measured_pairs:
-                    figures |= pair_figures(model, self.iterations, self.measured_pairs)
+                    figures |= pair_figures(written(figures), self.measured_pairs)
                 if self.live_frames:
                     figures |= live_figures(written(figures), self.live_frames)
             bundle = written(figures)
@@ -197,6 +198,8 @@ def _recipe(net: str, facts: dict[str, Any]) -> str:
     words.append(f"--batch {config['batch']} --learning-rate {config['learning_rate']:g} --seed {config['seed']}")
     words.append(f"--optimiser {config['optimiser']}")
     words += ["--size {}x{}".format(*facts["size"])] if "size" in facts else []
+    if facts["step"] < facts["steps"]:
+        words.append(f"(stopped at step {facts['step']} of {facts['steps']})")
     if config.get("stage", 1) != 1:
         words.append(f"--matches {config['matches']} --most-nodes {config['most_nodes']}")
         words += [f"--weight-truth {config['weight_truth']:g}"] if config["weight_truth"] else []

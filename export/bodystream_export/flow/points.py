@@ -29,7 +29,7 @@ from bodystream_training.flow.judge import DIS_CONFIG, Answer, batch_frames, dis
 from bodystream_training.flow.light import LightFlow
 from bodystream_training.flow.tracked import TrackedBatch, collate_tracked
 
-__all__ = ["CurvePoint", "measure_size"]
+__all__ = ["CurvePoint", "generated_batches", "measure_size"]
 
 _SEED = 999_983  # which no training has by default
 _BATCH = 8
@@ -59,7 +59,7 @@ class CurvePoint:
 @torch.no_grad()
 def measure_size(model: LightFlow, size: tuple[int, int], iterations: Sequence[int], count: int) -> list[CurvePoint]:
     """The light network with each number of iterations, and DIS, on `count` generated pairs of one size."""
-    batches = _batches(size, count)
+    batches = generated_batches(size, count)
     answers: dict[int, list[Answer]] = {0: [(batch, *dis_answer(batch.pairs)) for batch in batches]}
     runs: dict[int, list[Callable[[], object]]] = {0: [run for batch in batches for run in _dis_runs(batch.pairs)]}
     for passes in iterations:
@@ -85,7 +85,8 @@ def measure_size(model: LightFlow, size: tuple[int, int], iterations: Sequence[i
     return [_point(size, key, median(times[key]), answers[key]) for key in (*iterations, 0)]
 
 
-def _batches(size: tuple[int, int], count: int) -> list[TrackedBatch]:
+def generated_batches(size: tuple[int, int], count: int) -> list[TrackedBatch]:
+    """The first `count` pairs of one size of a seed that no training has by default."""
     generator = torch.Generator().manual_seed(0)
     pairs = open_pairs("synthetic", size, count=count, seed=_SEED)
     change = Augmentation(mirrored=0.0, loose_mask=0.0)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from bodystream.bundles import Bundle
-from bodystream.correspondence import CorrespondenceEstimator, DisCorrespondence, LearnedCorrespondence
+from bodystream.correspondence import CorrespondenceEstimator, DisCorrespondence, LearnedConfig, LearnedCorrespondence
 from bodystream.device import select_device
 from bodystream.errors import InputError
 from bodystream.evaluation.capture.runner import run_take
 from bodystream.evaluation.capture.takes import TAKES
-from bodystream_export.flow.points import measure_size
-from bodystream_training.flow.light import LightFlow
+from bodystream_export.flow.points import generated_batches
+from bodystream_training.flow.judge import dis_answer, errors_of, estimated
 
 __all__ = ["live_figures", "pair_figures"]
 
@@ -20,19 +21,32 @@ _SIZE = (192, 256)
 _TAKES = 3
 
 
-def pair_figures(model: LightFlow, iterations: int, count: int) -> dict[str, float]:
-    """Errors on `count` generated pairs that no training has, `epe_` of the network and `dis_` of DIS.
+def pair_figures(bundle: Bundle, count: int) -> dict[str, float]:
+    """Errors on `count` generated pairs that no training has, `epe_` of the network as it runs live and `dis_` of DIS.
 
     Each of the flow (`visible_px`, at 192x256), and of the motion that is tracked by it (`epe3d_mm`, `graph_error_mm`).
     """
-    light, dis = measure_size(model, _SIZE, (iterations,), count)
+    live = LearnedConfig.live()
+    learned = LearnedCorrespondence(bundle, replace(live, across=_SIZE[0] // live.finer))
+    batches = generated_batches(_SIZE, count)
+    try:
+        answers = {
+            "epe": [(batch, *estimated(learned, batch.pairs)) for batch in batches],
+            "dis": [(batch, *dis_answer(batch.pairs)) for batch in batches],
+        }
+    finally:
+        learned.close()
+    found = {name: errors_of(of_name) for name, of_name in answers.items()}
     return {
         f"{name}_{figure}": round(value, 3)
-        for name, point in (("epe", light), ("dis", dis))
+        for name, errors in found.items()
         for figure, value in (
-            ("visible_px", point.visible_px), ("epe3d_mm", point.epe3d_mm), ("graph_error_mm", point.graph_error_mm),
+            ("visible_px", errors.visible_px),
+            ("weighted_px", errors.weighted_px),
+            ("epe3d_mm", errors.epe3d_mm),
+            ("graph_error_mm", errors.graph_error_mm),
         )
-    }  # fmt: skip
+    }
 
 
 def live_figures(bundle: Bundle, frames: int) -> dict[str, float]:

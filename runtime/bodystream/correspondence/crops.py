@@ -101,6 +101,15 @@ class CropWindow:
         """What is less the better: first that pixels are small, then that there are few of them."""
         return self.downscale, self.size[0] * self.size[1]
 
+    def finer(self, factor: int) -> CropWindow:
+        """The same part of the frame in an image with so many times as many pixels along each axis.
+
+        Args:
+            factor: a divisor of `downscale`.
+        """
+        width, height = self.size
+        return replace(self, size=(width * factor, height * factor), downscale=self.downscale // factor)
+
     def shifted(self, u_px: int, v_px: int) -> CropWindow:
         """The same window elsewhere, as near as its grid allows."""
         step = CELL * self.downscale
@@ -157,22 +166,25 @@ class CropWindow:
         return tuple(in_frame), tuple(in_crop)
 
 
-def fit_window(box: Box, shape: Shape, sizes: Sequence[Size], least_downscale: int = 1) -> CropWindow:
+def fit_window(
+    box: Box, shape: Shape, sizes: Sequence[Size], least_downscale: int = 1, multiple: int = 1
+) -> CropWindow:
     """The window around a box with the smallest pixels, and of those the one with the fewest.
 
     Args:
         box: within the frame. shape: (H, W) of the frame.
         sizes: (width, height) of the images that there is a network for.
         least_downscale: its pixels are at least this large.
+        multiple: of which its downscale is one.
     """
-    downscale = max(1, least_downscale)
+    downscale = -(-max(1, least_downscale) // multiple) * multiple
     while True:
         for size in sorted(sizes, key=lambda size: (size[0] * size[1], size)):
             u = _origin(box.u0, box.u1, downscale * size[0], shape[1], CELL * downscale)
             v = _origin(box.v0, box.v1, downscale * size[1], shape[0], CELL * downscale)
             if u is not None and v is not None:
                 return CropWindow(u, v, size, downscale)
-        downscale += 1
+        downscale += multiple
 
 
 def _origin(low: int, high: int, length: int, extent: int, step: int) -> int | None:
@@ -193,6 +205,7 @@ class WindowKeeper:
     Args:
         sizes: see `fit_window`.
         margin_px: around what is looked at when the window moves [px of the network's image].
+        multiple: see `fit_window`.
 
     Attributes:
         window: of the last pair. moves: how often it was chosen.
@@ -201,8 +214,8 @@ class WindowKeeper:
     near_px = 4
     patience = 30
 
-    def __init__(self, sizes: Sequence[Size], margin_px: int) -> None:
-        self._sizes, self._margin_px = tuple(sizes), margin_px
+    def __init__(self, sizes: Sequence[Size], margin_px: int, multiple: int = 1) -> None:
+        self._sizes, self._margin_px, self._multiple = tuple(sizes), margin_px, multiple
         self.window: CropWindow | None = None
         self._shape: Shape = ()
         self._better = 0
@@ -229,7 +242,7 @@ class WindowKeeper:
 
     def _fit(self, box: Box, shape: Shape, least_downscale: int, margin_px: int) -> CropWindow:
         grown = box.grown(margin_px * least_downscale, shape)
-        return fit_window(grown, shape, self._sizes, least_downscale)
+        return fit_window(grown, shape, self._sizes, least_downscale, self._multiple)
 
 
 def guess_in(guess_px: Array, cell_px: int, window: CropWindow) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from bodystream.correspondence.crops import CELL, Box, WindowKeeper, guess_in, l
 from bodystream.correspondence.features import Encoded, FeatureCache
 from bodystream.correspondence.images import ImageKind, matching_image, pixel_grid
 from bodystream.correspondence.learned_bundle import FlowGraphs, FlowNet, network_of, open_flow_graphs
+from bodystream.correspondence.precise import precise_flow
 from bodystream.engines import ProviderName
 from bodystream.errors import ConfigurationError
 from bodystream.types import Array, FlowField, RgbdFrame
@@ -38,6 +40,8 @@ class LearnedConfig:
         align: also begin from the large motion that sparse features agree on, as one affine map and as a smooth flow;
             each pixel keeps what its neighbourhood believes most.
         follow: look at the target where the subject is expected, so that what moves far still fills the image.
+        precise: align what the network says to a fraction of a pixel, see `precise.precise_flow`.
+        finer: matches are for pixels so many times as small as those of the network's image.
         passes: decoder runs from each beginning; from the second on it begins where the one before ended.
         min_weight: smaller weights become 0; NNRT's delta (sec. 4.5).
         max_depth_change_m: a match that changes its point's depth by more is rejected; None = no limit.
@@ -51,6 +55,8 @@ class LearnedConfig:
     margin_px: int = 12
     align: bool = False
     follow: bool = False
+    precise: bool = False
+    finer: int = 1
     passes: int = 1
     min_weight: float = 0.35
     max_depth_change_m: float | None = None
@@ -59,7 +65,7 @@ class LearnedConfig:
     max_cycle_m: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, least in (("across", 32), ("max_pixels", 1), ("margin_px", 0), ("passes", 1)):
+        for name, least in (("across", 32), ("max_pixels", 1), ("margin_px", 0), ("finer", 1), ("passes", 1)):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.min_weight < 1:
@@ -71,8 +77,11 @@ class LearnedConfig:
 
     @classmethod
     def live(cls) -> LearnedConfig:
-        """From one frame of a camera to the next, in a few milliseconds."""
-        return cls()
+        """From one frame of a camera to the next, in a few milliseconds.
+
+        The network sees the person in few pixels, which is enough to come near; the images do the rest.
+        """
+        return cls(across=160, max_pixels=192 * 192, margin_px=6, precise=True, finer=2)
 
     @classmethod
     def full(cls) -> LearnedConfig:
@@ -88,6 +97,7 @@ class LearnedConfig:
             margin_px=12,
             align=True,
             follow=True,
+            precise=True,
             passes=2,
             max_depth_change_m=1.5,
             need_target_depth=True,
@@ -140,9 +150,10 @@ class LearnedCorrespondence:
         first = self._graphs[sizes[0]].decoder
         self.reason = first.reason
         self.label = f"{bundle.manifest.name} {bundle.manifest.version}, {net} network ({first.provider})"
-        self._windows = WindowKeeper(sizes, self.config.margin_px)
-        self._features = FeatureCache()
+        self._windows = WindowKeeper(sizes, self.config.margin_px, self.config.finer)
+        self._features = FeatureCache(self.config.finer, self.config.precise)
         self._last_target: RgbdFrame | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="bodystream-flow")
 
     @property
     def encode_count(self) -> int:
@@ -168,6 +179,7 @@ class LearnedCorrespondence:
         self._features.clear()
         self._graphs.clear()
         self._last_target = None
+        self._pool.shutdown()
 
     def step(
         self,
@@ -186,9 +198,10 @@ class LearnedCorrespondence:
         searched = _subject_in(source, target, mask) if target_mask is None and box is not None else target_mask
         landing_box = None if searched is None else mask_box(searched)
         config = self.config
-        least = max(1, round(shape[1] / config.across))
+        finer = config.finer
+        least = finer * max(1, round(shape[1] / (config.across * finer)))
         if box is None or landing_box is None:
-            return _nothing(source, target, least)
+            return _nothing(source, target, least // finer)
         assert searched is not None
         guesses = self._guesses(source, target, mask, initial_flow_px, cell_px)
         if target_mask is None:
@@ -216,16 +229,19 @@ class LearnedCorrespondence:
         flow, weight = self._decode(first, second, begun[0], graphs)
         for cells in begun[1:]:
             flow, weight = better_of((flow, weight), self._decode(first, second, cells, graphs))
+        if first.image is not None and second.image is not None:
+            flow, agreement = precise_flow(first.image, second.image, first.mask, flow, self._pool)
+            weight *= agreement
         self._check(flow, weight, first, second, target_mask is not None)
         if config.both_ways and source is not self._last_target:
             self._check_return(flow, weight, first, second, graphs)
         self._last_target = target
-        k = window.downscale
+        k = first.matched.downscale
         out = _nothing(source, target, k)
-        window.put(weight, out.weight)
+        first.matched.put(weight, out.weight)
         if between.any():
-            flow = flow + between
-        window.put(flow if k == 1 else flow * np.float32(k), out.flow_px)
+            flow = flow + between * np.float32(finer)
+        first.matched.put(flow if k == 1 else flow * np.float32(k), out.flow_px)
         return out
 
     def _guesses(
@@ -241,10 +257,10 @@ class LearnedCorrespondence:
         return guesses
 
     def _decode(self, source: Encoded, target: Encoded, cells: Array, graphs: FlowGraphs) -> tuple[Array, Array]:
-        """Flow (h, w, 2) and weight (h, w) of the pixels of the window's image, in its pixels.
+        """Flow (h, w, 2) and weight (h, w) of the pixels that matches are for, in these pixels.
 
         Args:
-            cells: (h / 8, w / 8, 2) the flow to begin from, in pixels of the image.
+            cells: for each 8 x 8 pixels of the network's image the flow to begin from, in pixels of that image.
         """
         size = graphs.size
         feed = {f"source_{name}": value for name, value in source.features.items()}
@@ -264,8 +280,11 @@ class LearnedCorrespondence:
         unusable = ~(np.isfinite(flow).all(axis=2) & np.isfinite(weight))
         flow[unusable], weight[unusable] = 0, 0
         weight = np.clip(weight, 0, 1)
-        whole = [cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) for found in (flow, weight)]
-        return whole[0], whole[1]
+        to = source.matched.size
+        flow = cv2.resize(flow, to, interpolation=cv2.INTER_LINEAR)
+        if self.config.finer > 1:
+            flow *= np.float32(self.config.finer)
+        return flow, cv2.resize(weight, to, interpolation=cv2.INTER_LINEAR)
 
     def _check(self, flow: Array, weight: Array, source: Encoded, target: Encoded, masked: bool) -> None:
         """Set weights to 0 outside the mask, without depth, and where the match lands wrong.
@@ -277,7 +296,7 @@ class LearnedCorrespondence:
         weight *= source.mask & (source.depth_m > 0)
         inside = target.mask
         if not masked:  # what leaves the window may still be in the frame, but nobody looked for it there
-            inside = target.window.cut(np.ones(target.frame.depth_m.shape, bool))
+            inside = target.matched.cut(np.ones(target.frame.depth_m.shape, bool))
         check_landing(
             cv2.add(pixel_grid(*weight.shape), flow),
             source.depth_m,
@@ -291,12 +310,13 @@ class LearnedCorrespondence:
 
     def _check_return(self, flow: Array, weight: Array, source: Encoded, target: Encoded, graphs: FlowGraphs) -> None:
         """Set weights to 0 of what the target's own flow does not bring back (NNRT, app. D.3)."""
-        cells = returning_guess(flow, weight, CELL)
+        finer = self.config.finer
+        cells = returning_guess(flow, weight, CELL * finer) * np.float32(1 / finer)
         back, _ = self._decode(target, source, cells, graphs)
         own = pixel_grid(*weight.shape)
         landing = cv2.add(own, flow)
         returned = cv2.add(landing, sampled(back, landing))
-        camera = source.window.camera(source.frame.intrinsics)
+        camera = source.matched.camera(source.frame.intrinsics)
         weight *= cycle_error_m(own, source.depth_m, returned, source.depth_m, camera) < self.config.max_cycle_m
 
 

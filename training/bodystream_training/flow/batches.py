@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -15,9 +15,10 @@ from bodystream.correspondence.crops import subject_by_depth
 from bodystream.errors import InputError
 from bodystream.types import Array
 from bodystream_training.flow.colours import ColourChange, changed_colours
+from bodystream_training.flow.losses import in_cells
 from bodystream_training.flow.sample import FlowSample
 
-__all__ = ["Augmentation", "FlowBatch", "Guess", "collate"]
+__all__ = ["Augmentation", "FlowBatch", "Guess", "collate", "halved"]
 
 _CELL_PX = 8  # of the tracker's guess: one for each square of so many pixels
 
@@ -146,6 +147,33 @@ def collate(
     if guess is not None:
         batch.initial_flow_px = _expected_flow(batch, guess, generator)
     return batch
+
+
+def halved(batch: FlowBatch) -> FlowBatch:
+    """The batch at half its size, as the runtime reduces frames: colours averaged, of depth one pixel of four.
+
+    Width and height must be even. The truth of a pixel is the mean of what is known of its four, which then counts by
+    their share.
+    """
+    flow_px, flow_known = in_cells(batch.flow_px, batch.flow_known, 2)
+    scene_flow_m, scene_known = in_cells(batch.scene_flow_m, batch.scene_known, 2)
+    return replace(
+        batch,
+        source_rgb=nn.avg_pool2d(batch.source_rgb, 2),
+        target_rgb=nn.avg_pool2d(batch.target_rgb, 2),
+        source_depth_m=batch.source_depth_m[..., ::2, ::2].contiguous(),
+        target_depth_m=batch.target_depth_m[..., ::2, ::2].contiguous(),
+        # pixel centres lie at whole numbers
+        intrinsics=torch.cat([batch.intrinsics[:, :2] / 2, (batch.intrinsics[:, 2:] - 0.5) / 2], dim=1),
+        mask=batch.mask[..., ::2, ::2].contiguous(),
+        target_mask=batch.target_mask[..., ::2, ::2].contiguous(),
+        flow_px=flow_px / 2,
+        flow_known=flow_known,
+        scene_flow_m=scene_flow_m,
+        scene_known=scene_known,
+        visible=nn.avg_pool2d(batch.visible, 2),
+        initial_flow_px=nn.avg_pool2d(batch.initial_flow_px, 2) / 2,
+    )
 
 
 def _planes(images: Sequence[Array]) -> Tensor:

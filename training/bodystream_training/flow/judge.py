@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bodystream.correspondence import DisConfig, DisCorrespondence, LearnedConfig
-from bodystream.types import CameraIntrinsics, RgbdFrame
+from bodystream.correspondence import CorrespondenceEstimator, DisConfig, DisCorrespondence, LearnedConfig
+from bodystream.types import Array, CameraIntrinsics, RgbdFrame
 from bodystream_training.flow.batches import FlowBatch
 from bodystream_training.flow.graph_losses import tracking_errors
 from bodystream_training.flow.stages import solver_config
 from bodystream_training.flow.tracked import TrackedBatch, tracking_terms
 
-__all__ = ["DIS_CONFIG", "Answer", "Errors", "batch_frames", "dis_answer", "errors_of", "used_weight"]
+__all__ = ["DIS_CONFIG", "Answer", "Errors", "batch_frames", "dis_answer", "errors_of", "estimated", "used_weight"]
 
 Answer = tuple[TrackedBatch, Tensor, Tensor | None]
 """A batch, (B, 2, H, W) flow [px] and (B, 1, H, W) weight, None for 1 everywhere."""
@@ -82,21 +82,32 @@ def dis_answer(batch: FlowBatch) -> tuple[Tensor, Tensor]:
     """What the runtime's DIS says of a batch, from the same guess: (B, 2, H, W) flow [px] and (B, 1, H, W) weight."""
     estimator = DisCorrespondence(DIS_CONFIG)
     try:
-        found = [
-            estimator.step(
-                source,
-                target,
-                source_mask=np.ascontiguousarray(batch.mask[number, 0].numpy() > 0),
-                target_mask=np.ascontiguousarray(batch.target_mask[number, 0].numpy() > 0),
-                initial_flow_px=np.ascontiguousarray(batch.initial_flow_px[number].permute(1, 2, 0).numpy()),
-            )
-            for number, (source, target) in enumerate(batch_frames(batch))
-        ]
+        return estimated(estimator, batch)
     finally:
         estimator.close()
-    flow = torch.from_numpy(np.stack([np.asarray(f.flow_px) for f in found])).permute(0, 3, 1, 2)
-    weight = torch.from_numpy(np.stack([np.asarray(f.weight) for f in found]))[:, None]
+
+
+def estimated(estimator: CorrespondenceEstimator, batch: FlowBatch) -> tuple[Tensor, Tensor]:
+    """What an estimator of the runtime says of a batch, with its masks and guesses; as `dis_answer`."""
+    found = [
+        estimator.step(
+            source,
+            target,
+            source_mask=np.ascontiguousarray(batch.mask[number, 0].numpy() > 0),
+            target_mask=np.ascontiguousarray(batch.target_mask[number, 0].numpy() > 0),
+            initial_flow_px=np.ascontiguousarray(batch.initial_flow_px[number].permute(1, 2, 0).numpy()),
+        )
+        for number, (source, target) in enumerate(batch_frames(batch))
+    ]
+    size = batch.mask.shape[-2:]
+    flow = torch.from_numpy(np.stack([_of_pixels(one.flow_px, one.cell_px, size) for one in found])).permute(0, 3, 1, 2)
+    weight = torch.from_numpy(np.stack([_of_pixels(one.weight, one.cell_px, size) for one in found]))[:, None]
     return flow.contiguous(), weight
+
+
+def _of_pixels(values: Array, cell_px: int, size: Sequence[int]) -> Array:
+    """(H, W) or (H, W, 2) of the pixels of each square."""
+    return np.asarray(values).repeat(cell_px, axis=0).repeat(cell_px, axis=1)[: size[0], : size[1]]
 
 
 def batch_frames(batch: FlowBatch) -> Iterator[tuple[RgbdFrame, RgbdFrame]]:

@@ -37,6 +37,7 @@ MULTIPLE = 32
 """What height and width of a crop are multiples of."""
 
 _DEPTH_RANGE_M = 0.5
+_MOVES = 3.0  # logit of how much of its change a level makes, at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,11 @@ class _Match(nn.Module):
 
 
 class _Level(nn.Module):
-    """The decoder of one level: costs and context to a change of the flow and a weight."""
+    """The decoder of one level: costs and context to a change of the flow and a weight.
+
+    The head says how much of the change is made as well. A tracker's guess is often nearer than what cells of several
+    pixels can tell: without that factor the decoder would have to find the very opposite of the match to keep it.
+    """
 
     def __init__(self, config: LightConfig, level: int) -> None:
         super().__init__()
@@ -202,9 +207,11 @@ class _Level(nn.Module):
         self.match = _Match(self.radius)
         self.mix = nn.Conv2d((2 * self.radius + 1) ** 2 + 4, hidden, 1)
         self.blocks = nn.Sequential(*[_Residual(hidden, normalised=False) for _ in range(config.blocks[level])])
-        self.head = nn.Conv2d(hidden, 3, 1)
+        self.head = nn.Conv2d(hidden, 4, 1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)  # at first the answer is the match alone, believed by half
+        with torch.no_grad():
+            self.head.get_parameter("bias")[3] = _MOVES
 
     def forward(self, source: Features, other: Tensor, flow_px: Tensor, state: Tensor) -> tuple[Estimate, Tensor]:
         """
@@ -219,8 +226,9 @@ class _Level(nn.Module):
         match = self.match(cost)
         hidden = F.relu(self.mix(torch.cat([cost, flow, match], dim=1)) + state)
         hidden = self.blocks(hidden)
-        change = self.head(hidden)
-        return Estimate(flow_px + (match + change[:, :2]) * self.stride, change[:, 2:]), hidden
+        change, weight_logit, moves_logit = self.head(hidden).split((2, 1, 1), dim=1)
+        moved_px = torch.sigmoid(moves_logit) * (match + change) * self.stride
+        return Estimate(flow_px + moved_px, weight_logit), hidden
 
 
 class LightDecoder(nn.Module):

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from bodystream.errors import InputError
 from bodystream_training.checkpoints import load_checkpoint
-from bodystream_training.flow.batches import FlowBatch
+from bodystream_training.flow.batches import FlowBatch, halved
 from bodystream_training.flow.light import MULTIPLE, STRIDES, LightFlow, light_input
 from bodystream_training.flow.losses import correspondence_loss, in_cells, weight_loss, weight_target
 from bodystream_training.flow.model import FLOW_SCALE_PX, PwcNet, WeightNet, rgbd_input
 from bodystream_training.flow.tasks import FlowExamples, FlowTask, FlowTrainConfig, Said
+from bodystream_training.flow.tracked import TrackedBatch
 
 __all__ = ["MULTIPLES", "FullNet", "FullTask", "LightTask", "Net", "flow_task", "load_flow_model"]
 
@@ -33,6 +34,9 @@ class LightTask(FlowTask):
     errors are what is learned from, and at the end the paper's. The weight of a cell is learned as how near its flow
     came to the truth, times the share of it that is seen.
 
+    Half of the batches are shown at half their size where that is a size of the network, since live capture looks at
+    people in few pixels and evaluation in many.
+
     Args:
         iterations: passes at each level; every step draws a number up to it, so that fewer serve as well.
     """
@@ -43,6 +47,7 @@ class LightTask(FlowTask):
     _FIRST_Q, _LAST_Q, _EPSILON_PX = 0.7, 0.4, 0.1
     _SIGMA_PX = 1.0
     _WEIGHT = 0.5
+    _HALVED = 0.5
 
     def __init__(
         self,
@@ -65,6 +70,12 @@ class LightTask(FlowTask):
         if not self.stage.flow:  # the statistics of what is not trained stay as they are
             self.model.eval()
         return self
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> FlowBatch | TrackedBatch:
+        batch = super().batch(index, generator)
+        if isinstance(batch, TrackedBatch) or any(side % (2 * MULTIPLE) for side in batch.mask.shape[-2:]):
+            return batch
+        return halved(batch) if torch.rand((), generator=generator) < self._HALVED else batch
 
     def said(self, model: nn.Module, batch: FlowBatch, weighted: bool) -> Said:
         iterations = int(torch.randint(1, self.iterations + 1, ())) if model.training else 1
