@@ -117,8 +117,8 @@ class _Captured:
 class SurfaceStreamSink(SinkBase[_Captured]):
     """Sends a captured surface to a hub's clients.
 
-    Of a capture that is faster than any client wants it, only as many frames as one wants are packed at all. Their
-    motions are, as a body's, on the pipeline's thread; the rest on the sink's own.
+    Of a capture that is faster than any client wants it, only as many frames as one wants are packed at all, and ten a
+    second at least. Their motions are, as a body's, on the pipeline's thread; the rest on the sink's own.
 
     Args:
         hub: that they are connected to; not closed with this.
