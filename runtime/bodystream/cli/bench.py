@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bodystream.cli.options import BundleWords, optional
-from bodystream.cli.process import start_warp
+from bodystream.cli.process import start_warp, use_one_opencv_thread
 from bodystream.errors import MissingDependencyError
 from bodystream.files import check_output
 
@@ -76,6 +76,7 @@ class Bench:
         if self.save_baseline is not None:
             check_output(self.save_baseline, "--save-baseline")
         start_warp()
+        use_one_opencv_thread()  # as the commands whose stages are measured
         device = select_device(self.device)
         print(f"bench: kernels run on {describe_device(device)}", file=sys.stderr)
         with contextlib.redirect_stdout(sys.stderr):
