@@ -141,13 +141,13 @@ def test_a_known_bundle_of_the_second_distribution_is_optional(monkeypatch: pyte
 
 def test_what_runs_each_network_is_told_with_the_reason() -> None:
     engines = list(checks_bundles.check_engines())
-    assert {"engine pose sampler.onnx", "engine flow 20 graphs"} < {check.name for check in engines}
+    assert {"engine pose sampler.onnx", "engine flow 28 graphs"} < {check.name for check in engines}
     assert any(check.name.startswith("engine body ") for check in engines)
     for check in engines:
         assert check.state == "ok"
         assert check.found.startswith(("cpu: ", "cuda: ", "openvino: ")) and len(check.found) > 10
     found = rows(checks_bundles.check_bundles())["bundle flow"]
-    assert found.state == "ok" and "20 files (4.4 MiB)" in found.found
+    assert found.state == "ok" and "28 files (6.1 MiB)" in found.found
 
 
 def test_bundles_of_ones_own_are_looked_at(tmp_path: Path) -> None:
