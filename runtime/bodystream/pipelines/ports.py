@@ -29,6 +29,7 @@ class SinkPort:
         check_sink(sink)
         self._sink = sink
         self._prepare = sink.prepare if isinstance(sink, PreparingSink) else None
+        self._unprepared = 0  # failures in a row
         self._close_within_s = float(getattr(sink, "close_within_s", SinkBase.close_within_s))
         self.lossless = bool(getattr(sink, "lossless", SinkBase.lossless))
         self.worker: SinkWorker[Any] = SinkWorker.of(sink)
@@ -54,8 +55,10 @@ class SinkPort:
         try:
             value = self._prepare(view)
         except Exception as error:
-            self.worker.failed_once_more(error)
+            self._unprepared += 1
+            self.worker.failed_once_more(error, self._unprepared)
             return
+        self._unprepared = 0
         if value is not None:
             self.worker.publish(value, keep=occasion is not Occasion.RESULT)
 

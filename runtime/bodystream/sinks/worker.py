@@ -117,14 +117,18 @@ class SinkWorker(Generic[T]):
         """Add a warning that is no error of the sink's, unless the same was recorded before."""
         self._add(f"{self.name}: {text}")
 
-    def failed_once_more(self, error: BaseException) -> None:
-        """Count a failure of the sink's on any thread; after `patience` of them in a row it is switched off."""
+    def failed_once_more(self, error: BaseException, in_a_row: int) -> None:
+        """Count a failure of the sink's on any thread; after `patience` of them in a row it is switched off.
+
+        Args:
+            in_a_row: failures of the caller's, this one included, since it last succeeded. The thread that prepares
+                values counts its own: that one is consumed says nothing of it, nor does a moment with nothing to send.
+        """
         self.failed += 1
-        self._failures += 1
         self.record(error)
-        if self._failures >= self._patience and not self.broken:
+        if in_a_row >= self._patience and not self.broken:
             self.broken = True
-            self.record(RuntimeError(f"switched off after {self._failures} failures in a row"))
+            self.record(RuntimeError(f"switched off after {in_a_row} failures in a row"))
 
     def end(self) -> None:
         """Say that no value will come any more; the thread consumes what waits, finishes and stops."""
@@ -193,6 +197,7 @@ class SinkWorker(Generic[T]):
         try:
             call()
         except (Exception, SystemExit) as error:  # exit() would end this thread without a word
-            self.failed_once_more(error)
+            self._failures += 1
+            self.failed_once_more(error, self._failures)
             return False
         return True
