@@ -147,7 +147,7 @@ def test_the_light_network_is_measured_beside_dis_where_there_is_one(
     found = {metric.key: metric for metric in measure_suites(device, ("flow.light",), 2, choice).metrics}
     assert set(found) in [
         {f"flow.light.{size}.p50_ms", f"flow.light.{size}.p99_ms", "flow.light.ratio_vs_dis"}
-        for size in ("96x128", "128x96")
+        for size in ("192x256", "256x192")  # matches are for pixels half as large as the network's
     ]
     assert found["flow.light.ratio_vs_dis"].direction == "lower"
     assert all(metric.value > 0 for metric in found.values())
