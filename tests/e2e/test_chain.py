@@ -145,7 +145,9 @@ except StepError as error:
     )  # fmt: skip
     running = begin()
     limit = time.monotonic() + 60.0
-    while not (tmp_path / "part.txt").exists() and time.monotonic() < limit:
+    part = tmp_path / "part.txt"
+    # a file that is there may not be written yet, and what stops then writes first
+    while not (part.exists() and part.read_text()) and time.monotonic() < limit:
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
