@@ -108,7 +108,7 @@ def quality_problem(bundle: Bundle) -> str:
             return f"the manifest of {who} does not compare it with DIS {where} ({ours} and {theirs})"
         if not figures[ours] <= figures[theirs]:
             return (
-                f"the network of the bundle {who} is {figures[ours]:.1f} mm off {where}, DIS {figures[theirs]:.1f} mm, "
+                f"the network of the bundle {who} is {figures[ours]:.3g} mm off {where}, DIS {figures[theirs]:.3g} mm, "
                 "by its manifest"
             )
     return ""
