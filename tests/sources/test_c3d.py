@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bodystream.errors import InputError, MissingDependencyError
-from bodystream.sources import c3d
+from bodystream.sources import c3d, c3d_child
 from bodystream.sources.c3d import read_c3d
 from bodystream.types import Array
 from helpers.fuzzing import fuzz_file
@@ -88,6 +88,51 @@ def test_what_is_no_c3d_file_is_told(tmp_path: Path, content: bytes, said: str) 
     (tmp_path / "a.c3d").write_bytes(content)
     with pytest.raises(InputError, match=said):
         read_c3d(tmp_path / "a.c3d")
+
+
+def test_frames_beyond_what_the_header_counts_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.zeros((65540, 1, 3)) + (0.1, 0.2, 1.0)
+    points[:, 0, 0] += np.arange(65540) * 1e-6
+    path = write_c3d(tmp_path / "long.c3d", ("LFHD",), points, "m", 240.0)
+    found = read_c3d(path)  # ezc3d writes all, and reads what 16 bits can count
+    assert len(found.points_m) == 65535
+    assert found.notes == (
+        "the file has perhaps more frames than its header can count, of which the first 65535 were read: cut the "
+        "recording into pieces",
+    )
+    by_library = c3d._by_library
+
+    def with_frames(read: int, said: int) -> None:
+        with np.load(io.BytesIO(by_library(path)), allow_pickle=False) as arrays:
+            kept = dict(arrays)
+        more = ((0, 0), (0, 0), (0, read - kept["points"].shape[2]))
+        kept |= {"points": np.pad(kept["points"], more), "residuals": np.pad(kept["residuals"], more)}
+        buffer = io.BytesIO()
+        np.savez(buffer, **(kept | {"frames": np.array(said)}))
+        monkeypatch.setattr(c3d, "_by_library", lambda path: buffer.getvalue())
+
+    with_frames(70016, 70000)  # of a file whose parameters say how long it is, the filling of its last block is read
+    found = read_c3d(path)
+    assert len(found.points_m) == 70000 and found.notes == ()
+    with_frames(65535, 70000)
+    assert "has 70000 frames, of which the first 65535 were read" in read_c3d(path).notes[0]
+    with_frames(65535, 65535)
+    assert read_c3d(path).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("trial", "frames"),
+    [
+        ({"ACTUAL_START_FIELD": {"value": [1, 0]}, "ACTUAL_END_FIELD": {"value": [4464, 1]}}, 70000),
+        ({"ACTUAL_START_FIELD": {"value": [11, 0]}, "ACTUAL_END_FIELD": {"value": [-26, 0]}}, 65500),
+        ({"ACTUAL_START_FIELD": {"value": [9, 0]}, "ACTUAL_END_FIELD": {"value": [4, 0]}}, 0),
+        ({"ACTUAL_START_FIELD": {"value": []}, "ACTUAL_END_FIELD": {"value": [4, 0]}}, 0),
+        ({"ACTUAL_END_FIELD": {"value": [4, 0]}}, 0),
+    ],
+)
+def test_words_of_16_bits_count_frames(trial: dict, frames: int) -> None:
+    assert c3d_child._frames({"TRIAL": trial}) == frames
+    assert c3d_child._frames({}) == 0
 
 
 def test_a_file_that_is_absent_or_a_folder_is_told(tmp_path: Path) -> None:

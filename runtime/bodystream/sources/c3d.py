@@ -26,6 +26,8 @@ _MORE_UNITS = {
     "metres": "m", "inch": "in", "inches": "in",
 }  # fmt: skip
 _MAX_BYTES, _MAX_MEMORY, _LIMIT_S = 1 << 30, 6 << 30, 120.0
+_COUNTED = 65535
+"""Frames that a C3D header can count."""
 _KEY = 0x50
 """Second byte of every C3D file."""
 
@@ -87,13 +89,14 @@ def read_c3d(path: Path, unit: str = "") -> MarkerSequence:
     rate = float(arrays["rate_hz"])
     if not 0.0 < rate < 1e5:
         raise InputError(f"{path} says that it has {rate:g} frames in a second: give it a rate and export it again")
+    notes: list[str] = []
+    points = points[:, :, : _frames(points.shape[2], int(arrays["frames"]), notes)]
     places = points[:3].transpose(2, 1, 0).copy()
     gone = ~np.isfinite(places).all(axis=2) | ~(np.abs(places) < 1e9).all(axis=2) | (places == 0.0).all(axis=2)
-    residuals = arrays["residuals"]
+    residuals = arrays["residuals"][..., : len(places)]
     if residuals.shape == (1, *points.shape[1:]):
         gone |= residuals[0].T < 0.0
     places[gone] = np.nan
-    notes: list[str] = []
     found = _unit(unit, str(arrays["unit"]), places, where, notes)
     return MarkerSequence(
         tuple(labels), UNITS_M[found] * places, rate, int(arrays["first_frame"]), found, tuple(notes)
@@ -121,6 +124,22 @@ def _by_library(path: Path, command: Sequence[str] | None = None) -> bytes:
         last = (said[-2000:].decode(errors="replace").strip().splitlines() or ["nothing was said"])[-1]
         raise InputError(f"{path} is not a readable C3D file ({excerpt(last, 200)}): export it again")
     return out
+
+
+def _frames(read: int, said: int, notes: list[str]) -> int:
+    """How many of the frames that were read are the recording's, which matters where the header cannot count them: the
+    library reads fewer then, and says nothing, or the zeros that fill the file's last block as more of them.
+
+    Args:
+        said: how many there are by the parameters, 0 = they say nothing.
+    """
+    if read < _COUNTED or said == read:
+        return read
+    if _COUNTED <= said < read:
+        return said
+    known = f"{said} frames" if said else "perhaps more frames than its header can count"
+    notes.append(f"the file has {known}, of which the first {read} were read: cut the recording into pieces")
+    return read
 
 
 def _unit(asked: str, said: str, places: Array, where: str, notes: list[str]) -> str:

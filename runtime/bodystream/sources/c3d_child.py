@@ -32,6 +32,18 @@ def _words(parameters: dict, name: str) -> list[str]:
     return out
 
 
+def _frames(parameters: dict) -> int:
+    """How many there are by TRIAL, which counts in two words of 16 bits, not one as the header; 0: it says nothing."""
+    try:
+        trial = parameters["TRIAL"]
+        first, last = (
+            [int(word) & 0xFFFF for word in trial[f"ACTUAL_{end}_FIELD"]["value"]] for end in ("START", "END")
+        )
+        return max(0, last[0] + (last[1] << 16) - first[0] - (first[1] << 16) + 1)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+        return 0
+
+
 def main(path: str, most: int) -> int:
     import ezc3d
     import numpy as np
@@ -46,12 +58,14 @@ def main(path: str, most: int) -> int:
         rate = float(rate[0]) if len(rate) else float(content["header"]["points"]["frame_rate"])
         first = int(content["header"]["points"]["first_frame"])
         labels, units = _words(about, "LABELS"), _words(about, "UNITS")
+        frames = _frames(content["parameters"])
     except Exception as error:  # the binding raises whatever its C++ throws
         print(f"{type(error).__name__}: {error}".splitlines()[0][:300], file=sys.stderr)
         return 2
     buffer = io.BytesIO()
     np.savez(
         buffer, points=points, residuals=residuals, rate_hz=np.array(rate), first_frame=np.array(first),
+        frames=np.array(frames),
         labels=np.array(labels or [""], dtype=np.str_), labelled=np.array(bool(labels)),
         unit=np.array(units[0] if units else "", dtype=np.str_),
     )  # fmt: skip
