@@ -19,6 +19,7 @@ __all__ = ["rows_in_8_bit", "stored_in_16_bits", "to_16_bit", "to_8_bit", "to_on
 _OPSET = 18
 _BLOCK = 32
 """Weights of one output that share a scale."""
+_IN_32_BITS = 1
 _IN_8_BITS = 4
 """The level of `MatMulNBits` that multiplies in 8 bits, too; others widen the weights first, and take 100 times as
 long."""
@@ -88,12 +89,13 @@ def to_8_bit(source: Path, target: Path, ends: int | None = None) -> None:
     prepared.unlink()
 
 
-def rows_in_8_bit(source: Path, target: Path, ends: int) -> None:
+def rows_in_8_bit(source: Path, target: Path, ends: int, *, inputs: bool = False) -> None:
     """As `to_8_bit`, with a scale for each 32 weights of an output: half of its time in a layer that has many outputs
-    and few inputs, and nearer, since inputs get a scale for each 32 of them, too. Many inputs are faster there.
+    and few inputs, and nearer, since inputs get a scale for each 32 of them, too.
 
     Args:
         ends: only of layers with so many outputs.
+        inputs: of layers with so many inputs instead, which stay in 32 bits: what is rounded of each adds up.
 
     Raises:
         ValueError: there is none.
@@ -108,10 +110,10 @@ def rows_in_8_bit(source: Path, target: Path, ends: int) -> None:
     chosen = [
         (place, node)
         for place, node in enumerate(model.graph.node)
-        if node.op_type == "Gemm" and node.input[1] in weights and weights[node.input[1]].dims[0] == ends
+        if node.op_type == "Gemm" and node.input[1] in weights and weights[node.input[1]].dims[int(inputs)] == ends
     ]
     if not chosen:
-        raise ValueError(f"{source} has no layer with {ends} outputs")
+        raise ValueError(f"{source} has no layer with {ends} {'inputs' if inputs else 'outputs'}")
     for place, node in chosen:
         x, name, bias = node.input
         weight = numpy_helper.to_array(weights[name])  # (N, K), as PyTorch stores it
@@ -125,7 +127,8 @@ def rows_in_8_bit(source: Path, target: Path, ends: int) -> None:
             model.graph.initializer.append(numpy_helper.from_array(array, f"{name}.{kind}"))
         small = helper.make_node(
             "MatMulNBits", [x, f"{name}.8", f"{name}.scale", "", "", bias], node.output, node.name,
-            domain="com.microsoft", K=count, N=len(weight), bits=8, block_size=_BLOCK, accuracy_level=_IN_8_BITS,
+            domain="com.microsoft", K=count, N=len(weight), bits=8, block_size=_BLOCK,
+            accuracy_level=_IN_32_BITS if inputs else _IN_8_BITS,
         )  # fmt: skip
         model.graph.node.remove(node)
         model.graph.node.insert(place, small)

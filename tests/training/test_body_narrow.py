@@ -143,7 +143,8 @@ def test_the_command_trains_both_and_goes_on(
 ) -> None:
     command = [
         "body", "--data", f"meshes:{folder}", "--net", net, "--out", str(tmp_path / "run"), "--rank", str(RANK),
-        "--seen", "10", "--narrow-steps", "300", "--steps", "20", "--hidden", "32", "--batch", "8", "--json",
+        "--seen", "10", "--narrow-steps", "300", "--fit-steps", "0", "--steps", "20", "--hidden", "32", "--batch", "8",
+        "--json",
     ]  # fmt: skip
     assert main(command) == 0
     first = json.loads(capsys.readouterr().out)
@@ -160,7 +161,7 @@ def test_without_steps_the_narrow_training_is_all(
     run = tmp_path / "run"
     command = [
         "body", "--data", f"meshes:{folder}", "--out", str(run), "--rank", str(RANK), "--seen", "10",
-        "--narrow-steps", "40", "--hidden", "32", "--batch", "8", "--json",
+        "--narrow-steps", "40", "--fit-steps", "0", "--hidden", "32", "--batch", "8", "--json",
     ]  # fmt: skip
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out)

@@ -35,12 +35,10 @@ from bodystream_training.body.kept import KeptBodies
 from bodystream_training.body.model import BodyNetwork
 from bodystream_training.body.tasks import load_network
 
-__all__ = ["WORST_CODES", "WORST_GRADIENT", "WORST_MEAN_MM", "Storing", "compare_body", "load_body", "write_body"]
+__all__ = ["WORST_GRADIENT", "WORST_MEAN_MM", "Storing", "compare_body", "load_body", "write_body"]
 
 WORST_MEAN_MM = 0.5
 """Mean distance of vertices between PyTorch and the bundle beyond which an export is refused."""
-WORST_CODES = 0.1
-"""The same of codes, which have a deviation of about one."""
 WORST_GRADIENT = 0.2
 """The same of derivatives by codes, whose direction a search goes along."""
 _DRAWN = 8
@@ -142,7 +140,10 @@ def _write_graph(graph: torch.nn.Module, signature: Signature, path: Path, bits:
     full = path.with_suffix(".full.onnx")
     to_onnx(graph, examples, tuple(signature.outputs), full, open_axes={name: {0: "bodies"} for name in names})
     if bits == 8:
-        (rows_in_8_bit if path.name == DECODER else to_8_bit)(full, path, ends)
+        if path.name == GRADIENT:
+            to_8_bit(full, path, ends)
+        else:
+            rows_in_8_bit(full, path, ends, inputs=path.name == ENCODER)
         stored_in_16_bits(path, path)  # the others
     elif bits == 16:
         stored_in_16_bits(full, path, ends)
@@ -183,12 +184,23 @@ def _compare_decoder(model: BodyNetwork, path: Path, facts: BodyFacts, kept: Kep
 
 
 def _compare_encoder(model: BodyNetwork, path: Path, facts: BodyFacts, kept: KeptBodies) -> list[Difference]:
-    """Codes by the bundle beside those by PyTorch, of the bodies that the run kept."""
+    """Codes by the bundle beside those by PyTorch, of the bodies that the run kept, and what that is to their bodies:
+    a number of a code may say next to nothing."""
     feeds: Iterator[dict[str, Array]] = ({"features": example[None]} for example in kept.examples)
-    off = []
+    plain, space = _Plain(model), kept.space
+    off, off_m = [], []
     for wanted, got in both_answers(EncoderGraph(model), path, feeds, encoder_signature(facts), {"bodies": 1}):
         off.append(np.concatenate([got[name][0] - wanted[name][0] for name in wanted]))
-    return [Difference("codes_rms", float(np.sqrt(np.mean(np.square(off)))), "codes of meshes", WORST_CODES)]
+        with torch.no_grad():
+            bodies = [
+                space.vertices(plain(*(torch.from_numpy(codes[name]) for name in ("shape", "pose")))[0][0].numpy())
+                for codes in (wanted, got)
+            ]
+        off_m.append(np.linalg.norm(bodies[1] - bodies[0], axis=1).mean())
+    return [
+        Difference("codes_mean_mm", 1e3 * float(np.mean(off_m)), "vertices of the bodies of codes", WORST_MEAN_MM),
+        Difference("codes_rms", float(np.sqrt(np.mean(np.square(off)))), "codes of meshes"),
+    ]
 
 
 def _compare_gradient(model: BodyNetwork, path: Path, facts: BodyFacts, kept: KeptBodies) -> list[Difference]:

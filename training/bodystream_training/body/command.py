@@ -80,6 +80,10 @@ class TrainBody(DeviceOptions):
     narrow_steps: int = 30000
     """Steps of that training, where there is a rank."""
 
+    fit_steps: int = 0
+    """Steps after it in which each body has the code that fits it best, as it is sought when the decoder is used, such
+    as 16000: fits come to half the error, and shape codes change more with the pose."""
+
     seed: int = 0
     """Of everything random."""
 
@@ -99,6 +103,7 @@ class TrainBody(DeviceOptions):
         from bodystream.evaluation.progress import counted_progress
         from bodystream_training.body.data.features import cached_features
         from bodystream_training.body.data.open import open_bodies
+        from bodystream_training.body.fitted import fitted_network, fitted_trainer, narrow_of
         from bodystream_training.body.kept import keep_bodies
         from bodystream_training.body.narrow import begin_narrow, narrow_trainer, save_narrow
         from bodystream_training.body.tasks import BodyTask
@@ -142,12 +147,24 @@ class TrainBody(DeviceOptions):
             with counted_progress(f"{self.net}, narrow", narrow.steps, console, done=narrow.step) as advance:
                 if not narrow.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.0f}")):
                     return tell_end(console, narrow, False, [], {} if self.json else None)
+            tensors, trainers = narrow.average, [narrow]
+            if self.fit_steps:
+                fitted = fitted_trainer(
+                    self.net, features, sizes, self.out, tensors, steps=self.fit_steps, seed=self.seed, fabric=fabric,
+                    tensorboard=self.tensorboard,
+                )  # fmt: skip
+                with counted_progress(f"{self.net}, fitted", fitted.steps, console, done=fitted.step) as advance:
+                    if not fitted.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.3f}")):
+                        return tell_end(console, fitted, False, [], {} if self.json else None)
+                tensors = narrow_of(fitted_network(fitted))
+                trainers.append(fitted)
             if not self.steps:
-                if fabric.is_global_zero:
-                    save_narrow(narrow, self.net, features, sizes, self.out, self.seed)
-                names = ("encoded_neutral_linear_mm", "encoded_pose_linear_mm", "posed")
-                return _told(console, narrow, True, names, self.json) if fabric.is_global_zero else 0
-            begin = partial(begin_narrow, self.net, features, self.out, self.seed, narrow.average)
+                if not fabric.is_global_zero:
+                    return 0
+                save_narrow(tensors, trainers, self.net, features, sizes, self.out, self.seed)
+                names = ("encoded_neutral_linear_mm", "encoded_pose_linear_mm")
+                return _told(console, trainers[-1], True, names, self.json)
+            begin = partial(begin_narrow, self.net, features, self.out, self.seed, tensors)
         trainer = Trainer(
             lambda _: BodyTask(self.net, features, sizes, begin or (lambda _: None)),
             self.out / f"{self.net}.safetensors",

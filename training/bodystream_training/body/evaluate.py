@@ -57,8 +57,8 @@ class EvaluateBody:
     bodies: Annotated[int | None, optional("N")] = None
     """At most so many test bodies of each kind, evenly chosen; default: all."""
 
-    iterations: int = 60
-    """Steps of each fit."""
+    iterations: int = 20
+    """Steps of each fit, at most; it ends where they gain less than 0.3 %."""
 
     components_of: int = 1500
     """At most so many bodies make the principal components."""

@@ -23,7 +23,7 @@ from bodystream_training.body.tasks import HalfPosedTask, first_network
 from bodystream_training.checkpoints import save_checkpoint
 from bodystream_training.loop import LoopConfig, Trainer
 
-__all__ = ["NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_trainer", "put_into", "save_narrow"]
+__all__ = ["NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_task", "narrow_trainer", "put_into", "save_narrow"]
 
 _BATCH, _RATE = 64, 1e-3
 
@@ -88,6 +88,9 @@ class NarrowTask(HalfPosedTask):
         model: that `begin_at_components` has set; it is on the processor.
         numbers: of the bodies. features: the same bodies.
         network: what a checkpoint says of the network.
+
+    Attributes:
+        wanted: (N, 9P + rank) what the decoder is to say of each item; without a base path (N, rank).
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class NarrowTask(HalfPosedTask):
         self.numbers, self._network = numbers, network
         self._base = isinstance(model, BodyNetwork) and model.base is not None
         skipped = numbers.seen.shape[1] + (0 if self._base else numbers.coarse[0].numel())
-        self._wanted = torch.cat([numbers.coarse.flatten(1), numbers.left], dim=1) if self._base else numbers.left
+        self.wanted = torch.cat([numbers.coarse.flatten(1), numbers.left], dim=1) if self._base else numbers.left
         self._added_seen, self._added = numbers.added[..., : numbers.seen.shape[1]], numbers.added[..., skipped:]
         for name, matrix in (("of_features", numbers.of_features), ("of_vertices", numbers.of_vertices)):
             self.register_buffer(name, matrix)
@@ -109,16 +112,29 @@ class NarrowTask(HalfPosedTask):
         neutral, posed = self.halves(index)
         if features.mixer is None or not len(posed):
             chosen = torch.cat([neutral, posed])
-            return numbers.seen[chosen], self._wanted[chosen], self._wanted[numbers.neutral[chosen]]
-        mix = features.mixer.drawn(posed, generator)
-        limbs = torch.arange(mix.donors.shape[1])
-        seen = numbers.seen[mix.person] + self._added_seen[mix.donors, limbs].sum(dim=1)
-        wanted = self._wanted[mix.person] + self._added[mix.donors, limbs].sum(dim=1)
+            return numbers.seen[chosen], self.wanted[chosen], self.wanted[numbers.neutral[chosen]]
+        seen, wanted, person = self.mixed(posed, generator)
         return (
             torch.cat([numbers.seen[neutral], seen]),
-            torch.cat([self._wanted[neutral], wanted]),
-            self._wanted[torch.cat([neutral, mix.person])],
+            torch.cat([self.wanted[neutral], wanted]),
+            self.wanted[torch.cat([neutral, person])],
         )
+
+    def mixed(self, posed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Bodies mixed of posed items (B,), where limbs are known: what the encoder sees of them, what is wanted, and
+        the items of their neutral bodies."""
+        assert self.features.mixer is not None
+        mix = self.features.mixer.drawn(posed, generator)
+        limbs = torch.arange(mix.donors.shape[1])
+        seen = self.numbers.seen[mix.person] + self._added_seen[mix.donors, limbs].sum(dim=1)
+        return seen, self.wanted[mix.person] + self._added[mix.donors, limbs].sum(dim=1), mix.person
+
+    def error(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Root mean square errors of features and, linear about the reference, of vertices in one measure: the mean
+        over (B, 9P + rank) bodies."""
+        off = found - wanted
+        of_features = (off @ self.get_buffer("of_features").T).norm(dim=1).mean()
+        return of_features + PER_METRE * (off @ self.get_buffer("of_vertices").T).norm(dim=1).mean()
 
     def terms(self, batch: tuple[Tensor, ...], progress: float) -> dict[str, Tensor]:
         seen, wanted, wanted_neutral = batch
@@ -171,7 +187,7 @@ class NarrowTask(HalfPosedTask):
             else:
                 codes = model.encode(seen)
                 found = model.decode(codes.shape, codes.pose)
-            off = found - self._wanted[numbers].to(found.device)
+            off = found - self.wanted[numbers].to(found.device)
             out[f"encoded_{kind}"] = float((off @ self.get_buffer("of_features").T).norm(dim=1).mean())
             out[f"encoded_{kind}_linear_mm"] = 1e3 * float((off @ self.get_buffer("of_vertices").T).norm(dim=1).mean())
         return out
@@ -205,12 +221,25 @@ def narrow_trainer(
     """
 
     def make(_: torch.Generator) -> NarrowTask:
-        model = first_network(net, features, sizes)
-        numbers = cached_numbers(model, features, _components_file(folder, net), seed, on_step)
-        return NarrowTask(model, numbers, features, asdict(model.config))
+        return narrow_task(net, features, sizes, folder, seed, on_step)
 
     config = LoopConfig(steps=steps, batch=_BATCH, learning_rate=_RATE, seed=seed)
     return Trainer(make, folder / f"{net}-narrow.safetensors", config, fabric=fabric, tensorboard=tensorboard)
+
+
+def narrow_task(
+    net: str,
+    features: BodyFeatures,
+    sizes: dict[str, int],
+    folder: Path,
+    seed: int,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> NarrowTask:
+    """The narrow part of a network before its training, its components found or read; arguments as of
+    `narrow_trainer`."""
+    model = first_network(net, features, sizes)
+    numbers = cached_numbers(model, features, _components_file(folder, net), seed, on_step)
+    return NarrowTask(model, numbers, features, asdict(model.config))
 
 
 def begin_narrow(
@@ -226,20 +255,28 @@ def begin_narrow(
 
 
 def save_narrow(
-    trainer: Trainer, net: str, features: BodyFeatures, sizes: dict[str, int], folder: Path, seed: int
+    narrow: dict[str, Tensor],
+    trainers: list[Trainer],
+    net: str,
+    features: BodyFeatures,
+    sizes: dict[str, int],
+    folder: Path,
+    seed: int,
 ) -> None:
     """Write the whole network, wide halves as they began, into `folder/<net>.safetensors`, as its own training would.
 
     Args:
-        trainer: that trained the narrow part. The others as of `narrow_trainer`.
+        narrow: tensors of the trained `NarrowNetwork`. trainers: that trained them, one after the other. The others as
+            of `narrow_trainer`.
 
     Raises:
         InputError: components are of other bodies.
     """
     model = first_network(net, features, sizes)
-    begin_narrow(net, features, folder, seed, trainer.average, model)
+    begin_narrow(net, features, folder, seed, narrow, model)
     tensors = {f"average/{name}": tensor for name, tensor in model.state_dict().items()}
-    facts = {"network": asdict(model.config), "step": trainer.step, "seconds": round(trainer.seconds, 1)}
+    steps, seconds = sum(trainer.step for trainer in trainers), sum(trainer.seconds for trainer in trainers)
+    facts = {"network": asdict(model.config), "step": steps, "seconds": round(seconds, 1)}
     save_checkpoint(folder / f"{net}.safetensors", tensors, facts)
 
 

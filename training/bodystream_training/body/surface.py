@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
+from torch.func import jacfwd, vmap
 
 from bodystream.body import AcapSpace
 
@@ -44,13 +45,30 @@ class AcapSurface(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, V, 9) unscaled features to (B, V, 3) vertices [m]; their mean is at the origin."""
-        features = features.double()
-        given = rotations_of(features[..., :3]) @ _symmetric(features[..., 3:])
-        a, b = torch.einsum("zvij,vkj->kzvi", given, self._plane)
-        normal = torch.linalg.cross(a, b)
-        lifted = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-30).sqrt()
-        wanted = _product(self._pull, given.transpose(-1, -2).flatten(1, 2)) - _product(self._lift, lifted)
-        return _Solve.apply(wanted, self._space)
+        return _Solve.apply(self._wanted(_of_rings(features.double(), self._plane)), self._space)
+
+    def carried(self, features: Tensor, tangents: Tensor) -> Tensor:
+        """How (V, 9) features carry vertices when they change: (N, V, 3) derivatives [m] along (N, V, 9) changes."""
+        local = vmap(jacfwd(_of_rings))(features.double(), self._plane)  # (V, 12, 9)
+        return _solved(self._space, self._wanted(torch.einsum("vik,nvk->nvi", local, tangents.double())))
+
+    def _wanted(self, rings: Tensor) -> Tensor:
+        """The right side (B, V, 3) of the sparse system, which is linear in (B, V, 12) of `_of_rings`."""
+        transposed = rings[..., :9].unflatten(-1, (3, 3)).flatten(1, 2)
+        return _product(self._pull, transposed) - _product(self._lift, rings[..., 9:])
+
+
+def _of_rings(features: Tensor, plane: Tensor) -> Tensor:
+    """(..., 12) of (..., 9) features: the transform, transposed, and the normal of the ring's plane that it carries.
+
+    Args:
+        plane: (..., 2, 3) two axes of that plane in the reference.
+    """
+    given = rotations_of(features[..., :3]) @ _symmetric(features[..., 3:])
+    a, b = (torch.einsum("...ij,...j->...i", given, plane[..., side, :]) for side in range(2))
+    normal = torch.linalg.cross(a, b)
+    lifted = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-30).sqrt()
+    return torch.cat([given.transpose(-1, -2).flatten(-2), lifted], dim=-1)
 
 
 def _sparse(matrix: csr_matrix) -> Tensor:

@@ -1,0 +1,157 @@
+"""The last part of a training in numbers: codes of their own, and a decoder that says bodies better by them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers.bar_people import bar_people
+from helpers.needs import needs
+
+torch = needs("torch", "pip install 'bodystream[train]'")
+from bodystream_training.body.data.features import BodyFeatures, cached_features  # noqa: E402
+from bodystream_training.body.data.folder import MeshFolder  # noqa: E402
+from bodystream_training.body.evaluate import med_mm  # noqa: E402
+from bodystream_training.body.fitted import FittedTask, narrow_of  # noqa: E402
+from bodystream_training.body.narrow import NarrowNetwork, narrow_task  # noqa: E402
+from bodystream_training.body.surface import AcapSurface  # noqa: E402
+from bodystream_training.body.tasks import first_network, load_network  # noqa: E402
+from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
+from bodystream_training.cli import main  # noqa: E402
+
+SIZES = {"shape": 4, "pose": 5, "hidden": 16, "wide": 32, "rank": 12, "seen": 10}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bar_people(tmp_path_factory.mktemp("people") / "bars")
+
+
+@pytest.fixture(scope="module")
+def features(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BodyFeatures:
+    return cached_features(MeshFolder(folder), tmp_path_factory.mktemp("features"))
+
+
+def command(folder: Path, run: Path, net: str, *more: str) -> list[str]:
+    return [
+        "body", "--data", f"meshes:{folder}", "--net", net, "--out", str(run), "--rank", "12", "--seen", "10",
+        "--narrow-steps", "200", "--hidden", "32", "--threads", "1", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("net", ["dhnn", "baseline", "meshvae"])
+def test_bodies_that_are_fitted_come_nearer(
+    folder: Path,
+    features: BodyFeatures,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    net: str,
+) -> None:
+    monkeypatch.setattr("bodystream_training.body.fit._PER_SQUARE_METRE", 1e9)  # how far codes are is no matter here
+    off = {}
+    for steps in ("0", "400"):
+        run = tmp_path / net
+        assert main([*command(folder, run, net), "--fit-steps", steps, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        model, facts = load_network(run / f"{net}.safetensors")
+        assert told["finished"] and facts["step"] == 200 + int(steps)
+        off[steps] = med_mm(model, features, features.train_posed[:4], 10)
+    lines = [json.loads(line) for line in (run / f"{net}-fitted.jsonl").read_text().splitlines()]
+    assert lines[-1]["fitted"] < 0.7 * lines[0]["fitted"]
+    assert off["400"] is not None and off["0"] is not None
+    # A dozen bodies need few of 122 numbers, which are all that is left of a code when it is counted anew.
+    assert off["400"] < (0.8 if net != "baseline" else 1.5) * off["0"]
+    whole, _ = load_checkpoint(run / f"{net}.safetensors")
+    fitted, _ = load_checkpoint(run / f"{net}-fitted.safetensors")
+    assert torch.equal(whole["average/trunk.1.weight"], fitted["average/narrow.trunk.0.weight"])
+
+
+def test_it_goes_on_where_it_was(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main([*command(folder, run, "dhnn"), "--fit-steps", "20", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*command(folder, run, "dhnn"), "--fit-steps", "20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seconds"] == first["seconds"]
+    assert main([*command(folder, run, "dhnn"), "--fit-steps", "30"]) == 2
+    assert "begun with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("net", ["dhnn", "meshvae"])
+def test_each_body_has_the_code_of_its_person_and_of_its_pose(features: BodyFeatures, tmp_path: Path, net: str) -> None:
+    torch.manual_seed(0)
+    task = FittedTask(narrow_task(net, features, SIZES, tmp_path, 0), 0)
+    count = len(features.train_neutral)
+    index = torch.arange(count).repeat(2)
+    wanted, person, example, *others = task.batch(index, torch.Generator())
+    assert (example[:count] == -1).all() and (example[count:] == torch.arange(count)).all()
+    for row in range(2 * count):
+        item = int(features.train_neutral[row]) if row < count else int(features.train_posed[row - count])
+        assert torch.equal(wanted[row], task._task.wanted[item])
+        assert int(features.train_neutral[person[row]]) == features.items[item].neutral
+    # A neutral body's error goes to the code of its person alone.
+    terms = task.terms((wanted[:1], person[:1], example[:1], *others), 0.0)
+    terms["fitted"].backward()
+    model = task.model
+    assert model.of_people.grad[person[0]].abs().sum() > 0.0
+    others = torch.arange(len(model.of_people)) != person[0]
+    assert model.of_people.grad[others].abs().sum() == 0.0
+    assert model.of_examples.grad is None or model.of_examples.grad.abs().sum() == 0.0
+
+
+def test_it_begins_at_what_the_encoder_says(features: BodyFeatures, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = narrow_task("dhnn", features, SIZES, tmp_path, 0)
+    narrow = task.model
+    assert isinstance(narrow, NarrowNetwork)
+    fitted = FittedTask(task, 0).model
+    with torch.no_grad():
+        told = narrow.encode(task.numbers.seen[torch.from_numpy(features.train_neutral)])
+    assert torch.equal(fitted.of_people, told.shape)
+
+
+@pytest.mark.parametrize("net", ["dhnn", "baseline", "meshvae"])
+def test_codes_are_counted_anew_and_bodies_stay(features: BodyFeatures, tmp_path: Path, net: str) -> None:
+    torch.manual_seed(0)
+    task = narrow_task(net, features, SIZES, tmp_path, 0)
+    fitted = FittedTask(task, 0).model
+    with torch.no_grad():
+        fitted.of_people.mul_(0.1).add_(0.3 * torch.randn(SIZES["shape"] + (SIZES["pose"] if net == "meshvae" else 0)))
+        after = NarrowNetwork(first_network(net, features, SIZES))
+        after.load_state_dict(narrow_of(fitted))
+        seen, before = task.numbers.seen, fitted.narrow
+        if net == "meshvae":
+            codes = after.encode_one(seen)[0]
+            assert torch.allclose(after.decode_one(codes), before.decode_one(before.encode_one(seen)[0]), atol=1e-3)
+            return
+        told, codes = before.encode(seen), after.encode(seen)
+        nobody = torch.zeros_like(codes.pose)
+        wanted = before.decode(told.shape, told.pose), before.decode(told.shape, nobody)
+        for pose, body in zip((codes.pose, nobody), wanted, strict=True):
+            assert torch.allclose(after.decode(codes.shape, pose), body, atol=1e-3)
+        # What the bodies' own codes are now, by the map from the old ones to the new.
+        for old, new, own, mean in (
+            (told.shape, codes.shape, fitted.of_people, True),
+            (told.pose, codes.pose, fitted.of_examples, False),
+        ):
+            ones = torch.ones(len(old), 1)
+            by = torch.linalg.lstsq(torch.cat([old, ones], dim=1).double(), new.double()).solution
+            counted = torch.cat([own, torch.ones(len(own), 1)], dim=1).double() @ by
+            squares = (counted.T @ counted / len(counted)).diagonal()
+            # One along what varies most, less where there is next to nothing.
+            assert float(squares.max()) < 1.05 and float(squares.max()) > 0.5, mean
+
+
+def test_vertices_are_carried_as_their_features_change(features: BodyFeatures) -> None:
+    surface = AcapSurface(features.space)
+    drawn = torch.Generator().manual_seed(4)
+    body = torch.from_numpy(features.space.features(features.vertices(int(features.train_posed[0]))))
+    tangents = torch.randn((3, *body.shape), generator=drawn).double()
+    step = 1e-6
+    with torch.no_grad():
+        ahead, behind = (surface(body + sign * step * tangents) for sign in (1.0, -1.0))
+        found = surface.carried(body, tangents)
+    wanted = (ahead - behind) / (2.0 * step)
+    assert float((found - wanted).abs().max()) < 1e-6 * float(wanted.abs().max())

@@ -1,0 +1,224 @@
+"""The last part of a training in numbers: the decoder, where it is used, at the codes that fit bodies best.
+
+A variational training draws codes from what the encoder says of a body, so that the decoder learns the mean of what
+such noise allows. It is used otherwise: `fit_codes`, and every fit to a scan, seek the code whose body is nearest
+(eq. 15). Here each body has its code among what is trained, of poses one beside that of their person, and both come to
+where the decoder says the body best ("Optimizing the latent space of generative networks", Bojanowski et al., 2018).
+The encoder goes along. At the end codes are counted anew, so that those of the bodies have no correlation and mean
+squares of one, or less where they say little, as a variational training leaves them: bodies are drawn and judged by
+that.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from bodystream_training.body.data.features import BodyFeatures
+from bodystream_training.body.narrow import NarrowNetwork, NarrowTask, narrow_task
+from bodystream_training.body.tasks import HalfPosedTask
+from bodystream_training.loop import LoopConfig, Trainer
+
+__all__ = ["FittedNetwork", "FittedTask", "fitted_network", "fitted_trainer", "narrow_of"]
+
+_BATCH, _RATE = 64, 5e-4
+_CODES_FASTER = 6.0
+"""Rate of the codes beside that of the networks: a code is met once in a hundred steps or more."""
+_MIXED = 12000
+"""Mixed bodies (`body.mixing`) beside those in poses; each keeps its code, so that they are not drawn anew."""
+_PRIOR = 1e-3
+"""Of a code's square, beside errors as `NarrowTask` measures them."""
+_ENCODED = 0.3
+"""Of the same errors of bodies that went through the encoder."""
+_UNSEEN = 5e-2
+"""Share of the largest mean square of codes that each direction has at least when they are counted: were it less, fits
+could not come to people and poses that nobody learned from (36 mm from a scan in place of 7.4 with 1e-4)."""
+
+
+class FittedNetwork(nn.Module):
+    """A `NarrowNetwork`, and a code for each body that is learned from.
+
+    Args:
+        narrow: its heads say at which codes bodies begin.
+        of_people: (K, S) codes of neutral bodies, or of a network with one code all of it.
+        of_examples: (M, C) codes of poses.
+    """
+
+    def __init__(self, narrow: NarrowNetwork, of_people: Tensor, of_examples: Tensor) -> None:
+        super().__init__()
+        for head in narrow.heads.values():
+            head.get_submodule("deviation").requires_grad_(False)  # nothing is drawn here
+        self.narrow = narrow
+        self.of_people = nn.Parameter(of_people)
+        self.of_examples = nn.Parameter(of_examples)
+
+
+class FittedTask(HalfPosedTask):
+    """Trains decoder, codes and encoder together.
+
+    Args:
+        task: whose network, numbers and errors these are; its model is trained.
+        seed: of the mixed bodies.
+    """
+
+    def __init__(self, task: NarrowTask, seed: int) -> None:
+        narrow, features, numbers = task.model, task.features, task.numbers
+        assert isinstance(narrow, NarrowNetwork)
+        people = torch.from_numpy(features.train_neutral)
+        seen, wanted, person = _examples(task, torch.Generator().manual_seed(seed))
+        place = torch.full((len(numbers.seen),), -1)
+        place[people] = torch.arange(len(people))
+        with torch.no_grad():
+            if "code" in narrow.heads:
+                codes = narrow.encode_one(numbers.seen[people])[0], narrow.encode_one(seen)[0]
+            else:
+                codes = narrow.encode(numbers.seen[people]).shape, narrow.encode(seen).pose
+        super().__init__(FittedNetwork(narrow, *(code.clone() for code in codes)), features)
+        self._task = task
+        self._people_wanted, self._wanted, self._person = task.wanted[people], wanted, place[person]
+
+    def count(self) -> int:
+        return 2 * max(len(self._people_wanted), len(self._wanted))
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Half of it neutral: what is wanted of bodies, and the places of the person's code and of the pose's, -1 where
+        it is neutral; and half as many others, mixed anew, as `NarrowTask.batch` has them, for the encoder."""
+        half = (len(index) + 1) // 2
+        people, examples = index[:half] % len(self._people_wanted), index[half:] % len(self._wanted)
+        return (
+            torch.cat([self._people_wanted[people], self._wanted[examples]]),
+            torch.cat([people, self._person[examples]]),
+            torch.cat([torch.full_like(people, -1), examples]),
+            *self._task.batch(index[::2], generator),
+        )
+
+    def terms(self, batch: tuple[Tensor, ...], progress: float) -> dict[str, Tensor]:
+        wanted, person, example, other_seen, other, other_neutral = batch
+        model = self.model
+        assert isinstance(model, FittedNetwork)
+        narrow, neutral = model.narrow, example < 0
+        own, pose = model.of_people[person], model.of_examples[example.clamp_min(0)]
+        if "code" in narrow.heads:
+            codes = torch.where(neutral[:, None], own, pose)
+            found, size = narrow.decode_one(codes), codes.square().sum(dim=1)
+            through = [(narrow.decode_one(narrow.encode_one(other_seen)[0]), other)]
+        else:
+            pose = torch.where(neutral[:, None], 0.0, pose)
+            found, size = narrow.decode(own, pose), own.square().sum(dim=1) + pose.square().sum(dim=1)
+            told = narrow.encode(other_seen)
+            through = [
+                (narrow.decode(told.shape, told.pose), other),
+                (narrow.decode(told.shape, torch.zeros_like(told.pose)), other_neutral),
+            ]
+        terms = {"fitted": self._task.error(found, wanted), "size": size.mean()}
+        terms |= {"encoded": torch.stack([self._task.error(*pair) for pair in through]).mean()}
+        return {"total": terms["fitted"] + _PRIOR * terms["size"] + _ENCODED * len(through) * terms["encoded"], **terms}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, FittedNetwork)
+        return self._task.validate(model.narrow)
+
+    def optimiser(self, learning_rate: float, fused: bool) -> torch.optim.Optimizer:
+        model = self.model
+        assert isinstance(model, FittedNetwork)
+        groups = [
+            {"params": [each for each in model.narrow.parameters() if each.requires_grad]},
+            {"params": [model.of_people, model.of_examples], "lr": _CODES_FASTER * learning_rate},
+        ]
+        return torch.optim.Adam(groups, lr=learning_rate, fused=fused)
+
+    def settings(self) -> dict[str, Any]:
+        return {**self._task.settings(), "examples": len(self._wanted)}
+
+
+@torch.no_grad()
+def _examples(task: NarrowTask, drawn: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """All bodies in poses and, where limbs are known, mixed ones: seen, wanted, and the item of their neutral body."""
+    posed = torch.from_numpy(task.features.train_posed)
+    rows = [(task.numbers.seen[posed], task.wanted[posed], task.numbers.neutral[posed])]
+    if task.features.mixer is not None and len(posed):
+        chosen = posed[torch.randint(len(posed), (_MIXED,), generator=drawn)]
+        rows += [task.mixed(some, drawn) for some in chosen.split(500)]
+    seen, wanted, person = (torch.cat(column) for column in zip(*rows, strict=True))
+    return seen, wanted, person
+
+
+@torch.no_grad()
+def narrow_of(fitted: FittedNetwork) -> dict[str, Tensor]:
+    """The tensors of its `NarrowNetwork`, whose codes are counted so that those of its bodies have no correlation and
+    mean squares of one, or less in directions that say little. Neutral bodies have the pose code 0 as before, and every
+    body is what it was."""
+    narrow = copy.deepcopy(fitted.narrow)
+    if "code" in narrow.heads:
+        _count_anew(narrow.heads["code"], [narrow.units], torch.cat([fitted.of_people, fitted.of_examples]), True)
+        return narrow.state_dict()
+    more = [narrow.paths["base"]] if "base" in narrow.paths else []
+    for name, codes in (("shape", fitted.of_people), ("pose", fitted.of_examples)):
+        read_by = [narrow.get_submodule(f"of_{name}"), *(path.get_submodule(f"of_{name}") for path in more)]
+        _count_anew(narrow.heads[name], read_by, codes, name == "shape")
+    return narrow.state_dict()
+
+
+def _count_anew(head: nn.Module, read_by: list[nn.Module], codes: Tensor, moved: bool) -> None:
+    """Make z of codes c = m + A z, in what says them and in what reads them.
+
+    Args:
+        moved: whether m is the mean of the codes; else it is 0.
+    """
+    wide = codes.double()
+    middle = wide.mean(dim=0) if moved else torch.zeros_like(wide[0])
+    values, axes = torch.linalg.eigh((wide - middle).T @ (wide - middle) / len(wide))
+    roots = values.clamp_min(_UNSEEN * float(values[-1])).sqrt()
+    spread, back = (axes * roots) @ axes.T, (axes / roots) @ axes.T
+    says = head.get_submodule("mean")
+    assert isinstance(says, nn.Linear)
+    says.bias.copy_(back @ (says.bias.double() - middle))
+    says.weight.copy_(back @ says.weight.double())
+    for units in read_by:
+        first = next(iter(units.children()))
+        assert isinstance(first, nn.Linear)
+        first.bias.add_((first.weight.double() @ middle).float())
+        first.weight.copy_(first.weight.double() @ spread)
+
+
+def fitted_trainer(
+    net: str,
+    features: BodyFeatures,
+    sizes: dict[str, int],
+    folder: Path,
+    narrow: dict[str, Tensor],
+    *,
+    steps: int,
+    seed: int,
+    fabric: Fabric,
+    tensorboard: bool = False,
+) -> Trainer:
+    """What goes on from a trained narrow part into `folder/<net>-fitted.safetensors`, resuming what is there.
+
+    Args:
+        narrow: tensors of the trained `NarrowNetwork`. The others as of `narrow_trainer`.
+
+    Raises:
+        ConfigurationError, InputError: as of `narrow_trainer`.
+    """
+
+    def make(_: torch.Generator) -> FittedTask:
+        task = narrow_task(net, features, sizes, folder, seed)
+        task.model.load_state_dict({name: tensor.cpu() for name, tensor in narrow.items()})
+        return FittedTask(task, seed)
+
+    config = LoopConfig(steps=steps, batch=_BATCH, learning_rate=_RATE, seed=seed)
+    return Trainer(make, folder / f"{net}-fitted.safetensors", config, fabric=fabric, tensorboard=tensorboard)
+
+
+def fitted_network(trainer: Trainer) -> FittedNetwork:
+    """The averaged network of a training that `fitted_trainer` made."""
+    model = trainer.task.fresh()
+    assert isinstance(model, FittedNetwork)
+    model.load_state_dict(trainer.average)
+    return model.cpu()
