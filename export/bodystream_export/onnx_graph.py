@@ -19,10 +19,9 @@ __all__ = ["rows_in_8_bit", "stored_in_16_bits", "to_16_bit", "to_8_bit", "to_on
 _OPSET = 18
 _BLOCK = 32
 """Weights of one output that share a scale."""
-_IN_32_BITS = 1
-_IN_8_BITS = 4
-"""The level of `MatMulNBits` that multiplies in 8 bits, too; others widen the weights first, and take 100 times as
-long."""
+_IN_32_BITS, _IN_8_BITS = 1, 4
+"""Levels of `MatMulNBits`: the second multiplies in 8 bits, too; others widen the weights first, and take 100 times as
+long where there are many outputs."""
 
 
 def to_onnx(

@@ -79,6 +79,12 @@ def test_it_goes_on_where_it_was(folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert "begun with other settings" in capsys.readouterr().err
 
 
+def test_without_a_rank_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["body", "--data", "meshes:bodies", "--out", str(tmp_path / "run"), "--fit-steps", "5"]) == 2
+    assert "--fit-steps trains between the halves of wide layers: give --rank" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("net", ["dhnn", "meshvae"])
 def test_each_body_has_the_code_of_its_person_and_of_its_pose(features: BodyFeatures, tmp_path: Path, net: str) -> None:
     torch.manual_seed(0)

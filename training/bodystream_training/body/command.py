@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from bodystream.cli.main import EXIT_INTERRUPTED
 from bodystream.cli.options import optional
+from bodystream.errors import ConfigurationError
 from bodystream.files import prepare_folder
 from bodystream_training.options import DeviceOptions
 
@@ -111,6 +112,8 @@ class TrainBody(DeviceOptions):
         from bodystream_training.endings import tell_end
         from bodystream_training.loop import LoopConfig, Trainer
 
+        if self.fit_steps and not self.rank:
+            raise ConfigurationError("--fit-steps trains between the halves of wide layers: give --rank, such as 160")
         prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)

@@ -132,9 +132,13 @@ class NarrowTask(HalfPosedTask):
     def error(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Root mean square errors of features and, linear about the reference, of vertices in one measure: the mean
         over (B, 9P + rank) bodies."""
-        off = found - wanted
-        of_features = (off @ self.get_buffer("of_features").T).norm(dim=1).mean()
-        return of_features + PER_METRE * (off @ self.get_buffer("of_vertices").T).norm(dim=1).mean()
+        of_features, of_vertices_m = self._lengths(found - wanted)
+        return of_features + PER_METRE * of_vertices_m
+
+    def _lengths(self, off: Tensor) -> tuple[Tensor, Tensor]:
+        """Of (B, 9P + rank) errors the mean root mean square of features, and of vertices [m]."""
+        features, vertices = (off @ self.get_buffer(name).T for name in ("of_features", "of_vertices"))
+        return features.norm(dim=1).mean(), vertices.norm(dim=1).mean()
 
     def terms(self, batch: tuple[Tensor, ...], progress: float) -> dict[str, Tensor]:
         seen, wanted, wanted_neutral = batch
@@ -161,10 +165,7 @@ class NarrowTask(HalfPosedTask):
 
     def _errors(self, name: str, found: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         off = found - wanted
-        errors = {
-            name: (off @ self.get_buffer("of_features").T).norm(dim=1).mean(),
-            f"{name}_m": (off @ self.get_buffer("of_vertices").T).norm(dim=1).mean(),
-        }
+        errors = dict(zip((name, f"{name}_m"), self._lengths(off), strict=True))
         if self._base:
             errors[f"{name}_parts"] = off[:, : 9 * self.features.parts.count].abs().mean()
         return errors
@@ -187,9 +188,8 @@ class NarrowTask(HalfPosedTask):
             else:
                 codes = model.encode(seen)
                 found = model.decode(codes.shape, codes.pose)
-            off = found - self.wanted[numbers].to(found.device)
-            out[f"encoded_{kind}"] = float((off @ self.get_buffer("of_features").T).norm(dim=1).mean())
-            out[f"encoded_{kind}_linear_mm"] = 1e3 * float((off @ self.get_buffer("of_vertices").T).norm(dim=1).mean())
+            of_features, of_vertices_m = self._lengths(found - self.wanted[numbers].to(found.device))
+            out |= {f"encoded_{kind}": float(of_features), f"encoded_{kind}_linear_mm": 1e3 * float(of_vertices_m)}
         return out
 
     def settings(self) -> dict[str, Any]:
