@@ -16,7 +16,7 @@ from bodystream_training.body.data.folder import MeshFolder  # noqa: E402
 from bodystream_training.body.evaluate import med_mm  # noqa: E402
 from bodystream_training.body.fitted import FittedTask, narrow_of  # noqa: E402
 from bodystream_training.body.narrow import NarrowNetwork, narrow_task  # noqa: E402
-from bodystream_training.body.surface import AcapSurface  # noqa: E402
+from bodystream_training.body.nearest import drawn_examples  # noqa: E402
 from bodystream_training.body.tasks import first_network, load_network  # noqa: E402
 from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
 from bodystream_training.cli import main  # noqa: E402
@@ -39,6 +39,11 @@ def command(folder: Path, run: Path, net: str, *more: str) -> list[str]:
         "body", "--data", f"meshes:{folder}", "--net", net, "--out", str(run), "--rank", "12", "--seen", "10",
         "--narrow-steps", "200", "--hidden", "32", "--threads", "1", *more,
     ]  # fmt: skip
+
+
+def fitted_task(net: str, features: BodyFeatures, run: Path) -> FittedTask:
+    task = narrow_task(net, features, SIZES, run, 0)
+    return FittedTask(task, drawn_examples(task, 0))
 
 
 @pytest.mark.parametrize("net", ["dhnn", "baseline", "meshvae"])
@@ -88,7 +93,7 @@ def test_without_a_rank_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("net", ["dhnn", "meshvae"])
 def test_each_body_has_the_code_of_its_person_and_of_its_pose(features: BodyFeatures, tmp_path: Path, net: str) -> None:
     torch.manual_seed(0)
-    task = FittedTask(narrow_task(net, features, SIZES, tmp_path, 0), 0)
+    task = fitted_task(net, features, tmp_path)
     count = len(features.train_neutral)
     index = torch.arange(count).repeat(2)
     wanted, person, example, *others = task.batch(index, torch.Generator())
@@ -112,7 +117,7 @@ def test_it_begins_at_what_the_encoder_says(features: BodyFeatures, tmp_path: Pa
     task = narrow_task("dhnn", features, SIZES, tmp_path, 0)
     narrow = task.model
     assert isinstance(narrow, NarrowNetwork)
-    fitted = FittedTask(task, 0).model
+    fitted = FittedTask(task, drawn_examples(task, 0)).model
     with torch.no_grad():
         told = narrow.encode(task.numbers.seen[torch.from_numpy(features.train_neutral)])
     assert torch.equal(fitted.of_people, told.shape)
@@ -122,7 +127,7 @@ def test_it_begins_at_what_the_encoder_says(features: BodyFeatures, tmp_path: Pa
 def test_codes_are_counted_anew_and_bodies_stay(features: BodyFeatures, tmp_path: Path, net: str) -> None:
     torch.manual_seed(0)
     task = narrow_task(net, features, SIZES, tmp_path, 0)
-    fitted = FittedTask(task, 0).model
+    fitted = FittedTask(task, drawn_examples(task, 0)).model
     with torch.no_grad():
         fitted.of_people.mul_(0.1).add_(0.3 * torch.randn(SIZES["shape"] + (SIZES["pose"] if net == "meshvae" else 0)))
         after = NarrowNetwork(first_network(net, features, SIZES))
@@ -150,14 +155,28 @@ def test_codes_are_counted_anew_and_bodies_stay(features: BodyFeatures, tmp_path
             assert float(squares.max()) < 1.05 and float(squares.max()) > 0.5, mean
 
 
-def test_vertices_are_carried_as_their_features_change(features: BodyFeatures) -> None:
-    surface = AcapSurface(features.space)
-    drawn = torch.Generator().manual_seed(4)
-    body = torch.from_numpy(features.space.features(features.vertices(int(features.train_posed[0]))))
-    tangents = torch.randn((3, *body.shape), generator=drawn).double()
-    step = 1e-6
+def test_the_encoder_learns_from_a_decoder_that_it_does_not_move(features: BodyFeatures, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = fitted_task("dhnn", features, tmp_path)
+    model = task.model
+    terms = task.terms(task.batch(torch.arange(8), torch.Generator().manual_seed(0)), 0.0)
+    (terms["encoded"] + terms["alike"]).backward()
+    moved = {name for name, each in model.named_parameters() if each.grad is not None and each.grad.abs().sum() > 0.0}
+    assert moved and all(name.startswith(("narrow.trunk.", "narrow.heads.")) for name in moved), moved
+    assert {"narrow.heads.shape.mean.weight", "narrow.heads.pose.mean.weight"} < moved
+    terms = task.terms(task.batch(torch.arange(8), torch.Generator().manual_seed(0)), 0.0)
+    terms["fitted"].backward()
+    assert all(each.grad is not None for name, each in model.named_parameters() if name.startswith("narrow.out."))
+
+
+def test_the_encoder_is_asked_for_the_same_person_in_every_pose(features: BodyFeatures, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = fitted_task("dhnn", features, tmp_path)
+    count = len(features.train_neutral)
+    *_, seen, _, _, who = task.batch(torch.arange(count).repeat(2), torch.Generator())
+    narrow, people = task.model.narrow, task.model.of_people
     with torch.no_grad():
-        ahead, behind = (surface(body + sign * step * tangents) for sign in (1.0, -1.0))
-        found = surface.carried(body, tangents)
-    wanted = (ahead - behind) / (2.0 * step)
-    assert float((found - wanted).abs().max()) < 1e-6 * float(wanted.abs().max())
+        off = narrow.encode(seen).shape - people[who]
+        wanted = float(off.square().sum(dim=1).mean() / people.var(dim=0).sum())
+        found = task.terms(task.batch(torch.arange(count).repeat(2), torch.Generator()), 0.0)["alike"]
+    assert float(found) == pytest.approx(wanted) and wanted > 0.0

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["TrainBody"]
 
 
+_FIT_STEPS = 16000
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainBody(DeviceOptions):
     """Train the embedding of bodies (DHNN) on meshes of one topology, a neutral one of each identity among them.
@@ -81,9 +84,10 @@ class TrainBody(DeviceOptions):
     narrow_steps: int = 30000
     """Steps of that training, where there is a rank."""
 
-    fit_steps: int = 0
-    """Steps after it in which each body has the code that fits it best, as it is sought when the decoder is used, such
-    as 16000: fits come to half the error, and shape codes change more with the pose."""
+    fit_steps: Annotated[int | None, optional("N")] = None
+    """Steps after it in which each body has the code that fits it best, as it is sought when the decoder is used;
+    before them, the numbers are sought that bring its vertices nearest. Default: 16000 where there is a rank; 0 leaves
+    both out."""
 
     seed: int = 0
     """Of everything random."""
@@ -107,6 +111,7 @@ class TrainBody(DeviceOptions):
         from bodystream_training.body.fitted import fitted_network, fitted_trainer, narrow_of
         from bodystream_training.body.kept import keep_bodies
         from bodystream_training.body.narrow import begin_narrow, narrow_trainer, save_narrow
+        from bodystream_training.body.nearest import count_examples, nearest_examples
         from bodystream_training.body.tasks import BodyTask
         from bodystream_training.devices import leads_here, open_fabric
         from bodystream_training.endings import tell_end
@@ -114,6 +119,7 @@ class TrainBody(DeviceOptions):
 
         if self.fit_steps and not self.rank:
             raise ConfigurationError("--fit-steps trains between the halves of wide layers: give --rank, such as 160")
+        fit_steps = self.fit_steps if self.fit_steps is not None else _FIT_STEPS if self.rank else 0
         prepare_folder(self.out, "--out")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -151,10 +157,19 @@ class TrainBody(DeviceOptions):
                 if not narrow.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.0f}")):
                     return tell_end(console, narrow, False, [], {} if self.json else None)
             tensors, trainers = narrow.average, [narrow]
-            if self.fit_steps:
+            if fit_steps:
+                place = (self.net, features, sizes, self.out, self.seed)
+                try:
+                    with counted_progress(f"{self.net}, nearest", count_examples(features), console) as advance:
+                        if fabric.is_global_zero:
+                            nearest_examples(*place, lambda done: advance(done, ""))
+                        fabric.barrier()
+                except KeyboardInterrupt:
+                    console.print("stopped; the same command goes on from there", soft_wrap=True)
+                    return EXIT_INTERRUPTED
                 fitted = fitted_trainer(
-                    self.net, features, sizes, self.out, tensors, steps=self.fit_steps, seed=self.seed, fabric=fabric,
-                    tensorboard=self.tensorboard,
+                    self.net, features, sizes, self.out, tensors, nearest_examples(*place), steps=fit_steps,
+                    seed=self.seed, fabric=fabric, tensorboard=self.tensorboard,
                 )  # fmt: skip
                 with counted_progress(f"{self.net}, fitted", fitted.steps, console, done=fitted.step) as advance:
                     if not fitted.run(lambda step, _of, terms: advance(step, f"loss {terms['total']:.3f}")):

@@ -16,7 +16,7 @@ from bodystream_training.body.linear_surface import LinearSurface
 from bodystream_training.body.model import BodyNetwork, MeshVae
 from bodystream_training.checkpoints import load_checkpoint, save_checkpoint
 
-__all__ = ["PER_METRE", "BodyNumbers", "begin_at_components", "cached_numbers"]
+__all__ = ["PER_METRE", "BodyNumbers", "begin_at_components", "cached_numbers", "features_of", "wide_matrix"]
 
 PER_METRE = 5.5
 """So much of scaled features counts as much as a metre of vertices: components have to say both."""
@@ -147,6 +147,21 @@ def cached_numbers(
         return BodyNumbers(**{field.name: tensors[f"numbers/{field.name}"] for field in fields(BodyNumbers)})
     except (KeyError, RuntimeError, ValueError) as error:
         raise InputError(f"{path} is not of this training ({error}): remove it, or give another --out") from error
+
+
+def features_of(model: BodyNetwork | MeshVae, rows: Tensor) -> Tensor:
+    """(B, V, 9) scaled f that the wide half makes of (B, 9P + rank) numbers [g, left], without a base path (B, rank)
+    ones."""
+    last = _last_of(model)
+    left = last(rows[:, -last.in_features :]).unflatten(-1, (-1, 9))
+    if (based := _based(model)) is None:
+        return left
+    return _skinned(based, rows[:, : -last.in_features].unflatten(-1, (-1, 9))) + left
+
+
+def wide_matrix(model: BodyNetwork | MeshVae) -> Tensor:
+    """(9V, rank) what each number of left adds to scaled features."""
+    return _last_of(model).weight.detach()
 
 
 def _wide(model: BodyNetwork | MeshVae) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch.func import jacfwd
 
 from bodystream_training.body.surface import AcapSurface
 
-__all__ = ["fit_codes", "turned"]
+__all__ = ["fit_codes", "turned", "turns"]
 
 _PER_SQUARE_METRE = 1e6
 """lambda of eq. 15, of squared distances in metres; of the codes it is one."""
@@ -53,7 +53,9 @@ def fit_codes(
     for _ in range(iterations):
         features = decode(code[None])[0]
         tangents = jacfwd(lambda c: decode(c[None])[0])(code).movedim(-1, 0)  # (C, V, 9)
-        moved = (surface.carried(features, tangents) @ _turn(surface(features[None])[0], target)).flatten(1)
+        moved = (
+            surface.derivative(features[None]).along(tangents) @ turns(surface(features[None])[0], target)
+        ).flatten(1)
         # The turn that lies best changes with the code: three more unknowns say how.
         axes = torch.linalg.cross(torch.eye(3, dtype=torch.float64)[:, None], found[None]).flatten(1)
         rows = torch.cat([moved, axes])
@@ -82,11 +84,11 @@ def fit_codes(
 
 def turned(points: Tensor, target: Tensor) -> Tensor:
     """(V, 3) points about the origin, turned to lie best on (V, 3) others about it."""
-    return points @ _turn(points.detach(), target)
+    return points @ turns(points.detach(), target)
 
 
-def _turn(points: Tensor, target: Tensor) -> Tensor:
-    """(3, 3) R for which `points @ R` lies best (Kabsch)."""
-    left, _, right = np.linalg.svd((points.T @ target).numpy())
-    left[:, 2] *= np.sign(np.linalg.det(left @ right))
-    return torch.from_numpy(left @ right)
+def turns(points: Tensor, target: Tensor) -> Tensor:
+    """(..., 3, 3) R for which `points @ R` lies best (Kabsch), of (..., V, 3) points about the origin."""
+    left, _, right = np.linalg.svd((points.transpose(-1, -2) @ target).double().numpy())
+    left[..., 2] *= np.sign(np.linalg.det(left @ right))[..., None]
+    return torch.from_numpy(left @ right).to(points)

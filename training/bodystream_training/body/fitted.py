@@ -12,6 +12,8 @@ that.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from bodystream_training.body.data.features import BodyFeatures
 from bodystream_training.body.narrow import NarrowNetwork, NarrowTask, narrow_task
+from bodystream_training.body.nearest import Examples
 from bodystream_training.body.tasks import HalfPosedTask
 from bodystream_training.loop import LoopConfig, Trainer
 
@@ -29,12 +32,13 @@ __all__ = ["FittedNetwork", "FittedTask", "fitted_network", "fitted_trainer", "n
 _BATCH, _RATE = 64, 5e-4
 _CODES_FASTER = 6.0
 """Rate of the codes beside that of the networks: a code is met once in a hundred steps or more."""
-_MIXED = 12000
-"""Mixed bodies (`body.mixing`) beside those in poses; each keeps its code, so that they are not drawn anew."""
 _PRIOR = 1e-3
 """Of a code's square, beside errors as `NarrowTask` measures them."""
 _ENCODED = 0.3
 """Of the same errors of bodies that went through the encoder."""
+_ALIKE = 0.3
+"""Of how far shape codes that the encoder says are from those of their people, as a share of the people's variance: it
+is the same person in every pose."""
 _UNSEEN = 5e-2
 """Share of the largest mean square of codes that each direction has at least when they are counted: were it less, fits
 could not come to people and poses that nobody learned from (36 mm from a scan in place of 7.4 with 1e-4)."""
@@ -63,42 +67,48 @@ class FittedTask(HalfPosedTask):
 
     Args:
         task: whose network, numbers and errors these are; its model is trained.
-        seed: of the mixed bodies.
+        examples: bodies with a code each.
     """
 
-    def __init__(self, task: NarrowTask, seed: int) -> None:
+    def __init__(self, task: NarrowTask, examples: Examples) -> None:
         narrow, features, numbers = task.model, task.features, task.numbers
         assert isinstance(narrow, NarrowNetwork)
         people = torch.from_numpy(features.train_neutral)
-        seen, wanted, person = _examples(task, torch.Generator().manual_seed(seed))
         place = torch.full((len(numbers.seen),), -1)
         place[people] = torch.arange(len(people))
         with torch.no_grad():
             if "code" in narrow.heads:
-                codes = narrow.encode_one(numbers.seen[people])[0], narrow.encode_one(seen)[0]
+                codes = narrow.encode_one(numbers.seen[people])[0], narrow.encode_one(examples.seen)[0]
             else:
-                codes = narrow.encode(numbers.seen[people]).shape, narrow.encode(seen).pose
+                codes = narrow.encode(numbers.seen[people]).shape, narrow.encode(examples.seen).pose
         super().__init__(FittedNetwork(narrow, *(code.clone() for code in codes)), features)
         self._task = task
-        self._people_wanted, self._wanted, self._person = task.wanted[people], wanted, place[person]
+        self._people_wanted, self._wanted = examples.people, examples.wanted
+        self._place, self._person = place, place[examples.person]
 
     def count(self) -> int:
         return 2 * max(len(self._people_wanted), len(self._wanted))
 
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Half of it neutral: what is wanted of bodies, and the places of the person's code and of the pose's, -1 where
-        it is neutral; and half as many others, mixed anew, as `NarrowTask.batch` has them, for the encoder."""
+        it is neutral; and half as many others, mixed anew, for the encoder: what it sees, what is wanted of them and of
+        their neutral bodies, and the places of their people's codes."""
         half = (len(index) + 1) // 2
         people, examples = index[:half] % len(self._people_wanted), index[half:] % len(self._wanted)
+        seen, other, neutral = self._task.bodies(index[::2], generator)
+        who = self._place[neutral]
         return (
             torch.cat([self._people_wanted[people], self._wanted[examples]]),
             torch.cat([people, self._person[examples]]),
             torch.cat([torch.full_like(people, -1), examples]),
-            *self._task.batch(index[::2], generator),
+            seen,
+            other,
+            self._people_wanted[who],
+            who,
         )
 
     def terms(self, batch: tuple[Tensor, ...], progress: float) -> dict[str, Tensor]:
-        wanted, person, example, other_seen, other, other_neutral = batch
+        wanted, person, example, *others = batch
         model = self.model
         assert isinstance(model, FittedNetwork)
         narrow, neutral = model.narrow, example < 0
@@ -106,18 +116,28 @@ class FittedTask(HalfPosedTask):
         if "code" in narrow.heads:
             codes = torch.where(neutral[:, None], own, pose)
             found, size = narrow.decode_one(codes), codes.square().sum(dim=1)
-            through = [(narrow.decode_one(narrow.encode_one(other_seen)[0]), other)]
         else:
             pose = torch.where(neutral[:, None], 0.0, pose)
             found, size = narrow.decode(own, pose), own.square().sum(dim=1) + pose.square().sum(dim=1)
-            told = narrow.encode(other_seen)
-            through = [
-                (narrow.decode(told.shape, told.pose), other),
-                (narrow.decode(told.shape, torch.zeros_like(told.pose)), other_neutral),
-            ]
+        with _held(narrow):
+            encoded, alike = self._told(narrow, model.of_people.detach(), *others)
         terms = {"fitted": self._task.error(found, wanted), "size": size.mean()}
-        terms |= {"encoded": torch.stack([self._task.error(*pair) for pair in through]).mean()}
-        return {"total": terms["fitted"] + _PRIOR * terms["size"] + _ENCODED * len(through) * terms["encoded"], **terms}
+        terms |= {"encoded": encoded, "alike": alike}
+        total = terms["fitted"] + _PRIOR * terms["size"] + _ENCODED * encoded + _ALIKE * alike
+        return {"total": total, **terms}
+
+    def _told(
+        self, narrow: NarrowNetwork, people: Tensor, seen: Tensor, wanted: Tensor, of_neutral: Tensor, who: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Errors of bodies that went through the encoder, and how far it is from the codes (K, S) of their people."""
+        if "code" in narrow.heads:
+            return self._task.error(narrow.decode_one(narrow.encode_one(seen)[0]), wanted), torch.zeros(())
+        told = narrow.encode(seen)
+        nobody = torch.zeros_like(told.pose)
+        posed = self._task.error(narrow.decode(told.shape, told.pose), wanted)
+        neutral = self._task.error(narrow.decode(told.shape, nobody), of_neutral)
+        alike = (told.shape - people[who]).square().sum(dim=1).mean() / people.var(dim=0).sum()
+        return posed + neutral, alike
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, FittedNetwork)
@@ -136,16 +156,15 @@ class FittedTask(HalfPosedTask):
         return {**self._task.settings(), "examples": len(self._wanted)}
 
 
-@torch.no_grad()
-def _examples(task: NarrowTask, drawn: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """All bodies in poses and, where limbs are known, mixed ones: seen, wanted, and the item of their neutral body."""
-    posed = torch.from_numpy(task.features.train_posed)
-    rows = [(task.numbers.seen[posed], task.wanted[posed], task.numbers.neutral[posed])]
-    if task.features.mixer is not None and len(posed):
-        chosen = posed[torch.randint(len(posed), (_MIXED,), generator=drawn)]
-        rows += [task.mixed(some, drawn) for some in chosen.split(500)]
-    seen, wanted, person = (torch.cat(column) for column in zip(*rows, strict=True))
-    return seen, wanted, person
+@contextmanager
+def _held(narrow: NarrowNetwork) -> Iterator[None]:
+    """The decoder as it is, within: mixed bodies that the encoder learns from have not the numbers that are nearest."""
+    decoder = [each for name, each in narrow.named_parameters() if not name.startswith(("trunk.", "heads."))]
+    for each in decoder:
+        each.requires_grad_(False)
+    yield
+    for each in decoder:
+        each.requires_grad_(True)
 
 
 @torch.no_grad()
@@ -192,6 +211,7 @@ def fitted_trainer(
     sizes: dict[str, int],
     folder: Path,
     narrow: dict[str, Tensor],
+    examples: Examples,
     *,
     steps: int,
     seed: int,
@@ -201,7 +221,8 @@ def fitted_trainer(
     """What goes on from a trained narrow part into `folder/<net>-fitted.safetensors`, resuming what is there.
 
     Args:
-        narrow: tensors of the trained `NarrowNetwork`. The others as of `narrow_trainer`.
+        narrow: tensors of the trained `NarrowNetwork`. examples: of `nearest_examples`. The others as of
+            `narrow_trainer`.
 
     Raises:
         ConfigurationError, InputError: as of `narrow_trainer`.
@@ -210,7 +231,7 @@ def fitted_trainer(
     def make(_: torch.Generator) -> FittedTask:
         task = narrow_task(net, features, sizes, folder, seed)
         task.model.load_state_dict({name: tensor.cpu() for name, tensor in narrow.items()})
-        return FittedTask(task, seed)
+        return FittedTask(task, examples)
 
     config = LoopConfig(steps=steps, batch=_BATCH, learning_rate=_RATE, seed=seed)
     return Trainer(make, folder / f"{net}-fitted.safetensors", config, fabric=fabric, tensorboard=tensorboard)

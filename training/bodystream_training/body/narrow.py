@@ -18,12 +18,16 @@ from torch import Tensor, nn
 from bodystream_training.body.components import PER_METRE, BodyNumbers, cached_numbers
 from bodystream_training.body.data.features import BodyFeatures
 from bodystream_training.body.losses import COARSE, kl, weights_at
+from bodystream_training.body.mixing import Mixed
 from bodystream_training.body.model import BodyNetwork, Codes, MeshVae
 from bodystream_training.body.tasks import HalfPosedTask, first_network
 from bodystream_training.checkpoints import save_checkpoint
 from bodystream_training.loop import LoopConfig, Trainer
 
-__all__ = ["NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_task", "narrow_trainer", "put_into", "save_narrow"]
+__all__ = [
+    "NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_task", "narrow_trainer", "network_and_task", "put_into",
+    "save_narrow",
+]  # fmt: skip
 
 _BATCH, _RATE = 64, 1e-3
 
@@ -106,28 +110,31 @@ class NarrowTask(HalfPosedTask):
             self.register_buffer(name, matrix)
 
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Half of it neutral, half posed and, where limbs are known, mixed: what the encoder sees, what is wanted of
-        the body and of its neutral one."""
+        """What the encoder sees of `bodies`, what is wanted of them, and of their neutral ones."""
+        seen, wanted, person = self.bodies(index, generator)
+        return seen, wanted, self.wanted[person]
+
+    def bodies(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Half of them neutral, half posed and, where limbs are known, mixed: what the encoder sees, what is wanted,
+        and the items of their neutral bodies."""
         features, numbers = self.features, self.numbers
         neutral, posed = self.halves(index)
         if features.mixer is None or not len(posed):
             chosen = torch.cat([neutral, posed])
-            return numbers.seen[chosen], self.wanted[chosen], self.wanted[numbers.neutral[chosen]]
-        seen, wanted, person = self.mixed(posed, generator)
+            return numbers.seen[chosen], self.wanted[chosen], numbers.neutral[chosen]
+        mix = features.mixer.drawn(posed, generator)
+        seen, wanted = self.of_mixed(mix)
         return (
             torch.cat([numbers.seen[neutral], seen]),
             torch.cat([self.wanted[neutral], wanted]),
-            self.wanted[torch.cat([neutral, person])],
+            torch.cat([neutral, mix.person]),
         )
 
-    def mixed(self, posed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Bodies mixed of posed items (B,), where limbs are known: what the encoder sees of them, what is wanted, and
-        the items of their neutral bodies."""
-        assert self.features.mixer is not None
-        mix = self.features.mixer.drawn(posed, generator)
+    def of_mixed(self, mix: Mixed) -> tuple[Tensor, Tensor]:
+        """What the encoder sees of mixed bodies (B,), and what is wanted of them."""
         limbs = torch.arange(mix.donors.shape[1])
         seen = self.numbers.seen[mix.person] + self._added_seen[mix.donors, limbs].sum(dim=1)
-        return seen, self.wanted[mix.person] + self._added[mix.donors, limbs].sum(dim=1), mix.person
+        return seen, self.wanted[mix.person] + self._added[mix.donors, limbs].sum(dim=1)
 
     def error(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Root mean square errors of features and, linear about the reference, of vertices in one measure: the mean
@@ -235,11 +242,22 @@ def narrow_task(
     seed: int,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> NarrowTask:
-    """The narrow part of a network before its training, its components found or read; arguments as of
-    `narrow_trainer`."""
+    """The narrow part of a network before its training; arguments and errors as of `narrow_trainer`."""
+    return network_and_task(net, features, sizes, folder, seed, on_step)[1]
+
+
+def network_and_task(
+    net: str,
+    features: BodyFeatures,
+    sizes: dict[str, int],
+    folder: Path,
+    seed: int,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> tuple[BodyNetwork | MeshVae, NarrowTask]:
+    """A network whose components are found or read, and its `narrow_task`."""
     model = first_network(net, features, sizes)
     numbers = cached_numbers(model, features, _components_file(folder, net), seed, on_step)
-    return NarrowTask(model, numbers, features, asdict(model.config))
+    return model, NarrowTask(model, numbers, features, asdict(model.config))
 
 
 def begin_narrow(

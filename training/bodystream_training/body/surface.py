@@ -11,7 +11,7 @@ from torch.func import jacfwd, vmap
 
 from bodystream.body import AcapSpace
 
-__all__ = ["AcapSurface", "rotations_of"]
+__all__ = ["AcapSurface", "SurfaceDerivative", "rotations_of"]
 
 
 class _Solve(torch.autograd.Function):
@@ -35,27 +35,53 @@ def _solved(space: AcapSpace, wanted: Tensor) -> Tensor:
 
 
 class AcapSurface(nn.Module):
-    """The mesh of features, on the processor, float64."""
+    """The mesh of features, on the processor.
 
-    def __init__(self, space: AcapSpace) -> None:
+    Args:
+        dtype: of what is computed; the sparse system is solved in float64.
+    """
+
+    def __init__(self, space: AcapSpace, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self._space = space
-        self._plane = torch.from_numpy(space.rings.plane)
-        self._pull, self._lift = _sparse(space.pull), _sparse(space.lift)
+        self._space, self._dtype = space, dtype
+        self._plane = torch.from_numpy(space.rings.plane).to(dtype)
+        self._pull, self._lift = (_sparse(matrix).to(dtype) for matrix in (space.pull, space.lift))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, V, 9) unscaled features to (B, V, 3) vertices [m]; their mean is at the origin."""
-        return _Solve.apply(self._wanted(_of_rings(features.double(), self._plane)), self._space)
+        return _Solve.apply(self._wanted(_of_rings(features.to(self._dtype), self._plane)), self._space)
 
-    def carried(self, features: Tensor, tangents: Tensor) -> Tensor:
-        """How (V, 9) features carry vertices when they change: (N, V, 3) derivatives [m] along (N, V, 9) changes."""
-        local = vmap(jacfwd(_of_rings))(features.double(), self._plane)  # (V, 12, 9)
-        return _solved(self._space, self._wanted(torch.einsum("vik,nvk->nvi", local, tangents.double())))
+    def derivative(self, features: Tensor) -> SurfaceDerivative:
+        """How vertices go with the (B, V, 9) features of some bodies when these change."""
+        local = vmap(vmap(jacfwd(_of_rings)), in_dims=(0, None))(features.to(self._dtype), self._plane)
+        return SurfaceDerivative(self, local)
 
     def _wanted(self, rings: Tensor) -> Tensor:
         """The right side (B, V, 3) of the sparse system, which is linear in (B, V, 12) of `_of_rings`."""
         transposed = rings[..., :9].unflatten(-1, (3, 3)).flatten(1, 2)
         return _product(self._pull, transposed) - _product(self._lift, rings[..., 9:])
+
+    def _pulled(self, wanted: Tensor) -> Tensor:
+        """(B, V, 12) of (B, V, 3): the transpose of `_wanted`."""
+        transposed = _product(self._pull.t(), wanted).unflatten(1, (-1, 3)).flatten(-2)
+        return torch.cat([transposed, -_product(self._lift.t(), wanted)], dim=-1)
+
+
+class SurfaceDerivative:
+    """What changes of features do to vertices, linear about some bodies; made by `AcapSurface.derivative`."""
+
+    def __init__(self, surface: AcapSurface, local: Tensor) -> None:
+        self._surface, self._local = surface, local  # (B, V, 12, 9)
+
+    def along(self, changes: Tensor) -> Tensor:
+        """(N, V, 3) changes of vertices [m] for (N, V, 9) ones of features: of a body each, or N of one body."""
+        rings = torch.einsum("nvik,nvk->nvi", self._local.expand(len(changes), -1, -1, -1), changes.to(self._local))
+        return _solved(self._surface._space, self._surface._wanted(rings))
+
+    def back(self, pulls: Tensor) -> Tensor:
+        """(B, V, 9) for (B, V, 3), the transpose of `along`: how features have to change to move vertices so."""
+        rings = self._surface._pulled(_solved(self._surface._space, pulls.to(self._local)))
+        return torch.einsum("nvik,nvi->nvk", self._local, rings)
 
 
 def _of_rings(features: Tensor, plane: Tensor) -> Tensor:
