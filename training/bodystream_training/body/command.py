@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainBody"]
 
 
-_FIT_STEPS = 16000
+_FIT_STEPS = 48000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class TrainBody(DeviceOptions):
 
     fit_steps: Annotated[int | None, optional("N")] = None
     """Steps after it in which each body has the code that fits it best, as it is sought when the decoder is used;
-    before them, the numbers are sought that bring its vertices nearest. Default: 16000 where there is a rank; 0 leaves
+    before them, the numbers are sought that bring its vertices nearest. Default: 48000 where there is a rank; 0 leaves
     both out."""
 
     seed: int = 0
