@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bodystream.avatar.gltf_file import GltfFile
 from bodystream.bundles import load_npz
 from bodystream.errors import InputError
 from bodystream.files import read_bounded
@@ -42,11 +43,13 @@ def read_scan(path: Path) -> Mesh:
         return _scan(path, arrays[name], faces, arrays.get("normals"))
     import trimesh
 
-    if kind == ".glb" and any("sparse" in accessor for accessor in GltfFile(path).items("accessors")):
-        # trimesh leaves such values out and says nothing (findings/trimesh_gltf_sparse.sh).
-        raise InputError(f"{path}: some of its numbers are kept as sparse values, which are not read: export it whole")
     content = read_bounded(path, _MAX_BYTES)
     try:
+        if kind == ".glb" and _has_sparse_surface(content):
+            # trimesh leaves such values out and says nothing (findings/trimesh_gltf_sparse.sh).
+            raise InputError(
+                f"{path}: vertices or faces are kept as sparse values, which are not read: export it without these"
+            )
         read: Any = trimesh.load(io.BytesIO(content), file_type=kind[1:], process=False)
         if isinstance(read, trimesh.Scene):
             read = read.to_geometry() if read.geometry else trimesh.PointCloud(np.zeros((0, 3)))
@@ -54,10 +57,25 @@ def read_scan(path: Path) -> Mesh:
             return _scan(path, np.array(read.vertices), np.array(read.faces), None)
         vertices = np.array(read.vertices)
         return _scan(path, vertices, np.zeros((0, 3), np.int32), _ply_normals(read.metadata, len(vertices)))
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, NotImplementedError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not a readable scan: {error}") from error
+
+
+def _has_sparse_surface(content: bytes) -> bool:
+    """Whether vertices or faces of a binary glTF are sparse accessors; those of morph targets are no matter."""
+    length, kind = struct.unpack_from("<I4s", content, 12) if len(content) >= 20 else (0, b"")
+    if content[:4] != b"glTF" or kind != b"JSON":
+        return False  # trimesh says what it is not
+    root = json.loads(content[20 : 20 + length])
+    read = [
+        place
+        for mesh in root.get("meshes", [])
+        for primitive in mesh["primitives"]
+        for place in (primitive["attributes"].get("POSITION"), primitive.get("indices"))
+    ]
+    return any("sparse" in root["accessors"][place] for place in read if place is not None)
 
 
 def _ply_normals(metadata: dict, count: int) -> Array | None:
