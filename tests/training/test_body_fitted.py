@@ -15,7 +15,7 @@ from bodystream_training.body.data.features import BodyFeatures, cached_features
 from bodystream_training.body.data.folder import MeshFolder  # noqa: E402
 from bodystream_training.body.evaluate import med_mm  # noqa: E402
 from bodystream_training.body.fitted import FittedTask, narrow_of  # noqa: E402
-from bodystream_training.body.narrow import NarrowNetwork, narrow_task  # noqa: E402
+from bodystream_training.body.narrow import NarrowNetwork, network_and_task  # noqa: E402
 from bodystream_training.body.nearest import drawn_examples  # noqa: E402
 from bodystream_training.body.tasks import first_network, load_network  # noqa: E402
 from bodystream_training.checkpoints import load_checkpoint  # noqa: E402
@@ -42,7 +42,7 @@ def command(folder: Path, run: Path, net: str, *more: str) -> list[str]:
 
 
 def fitted_task(net: str, features: BodyFeatures, run: Path) -> FittedTask:
-    task = narrow_task(net, features, SIZES, run, 0)
+    _, task = network_and_task(net, features, SIZES, run, 0)
     return FittedTask(task, drawn_examples(task, 0))
 
 
@@ -114,7 +114,7 @@ def test_each_body_has_the_code_of_its_person_and_of_its_pose(features: BodyFeat
 
 def test_it_begins_at_what_the_encoder_says(features: BodyFeatures, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    task = narrow_task("dhnn", features, SIZES, tmp_path, 0)
+    _, task = network_and_task("dhnn", features, SIZES, tmp_path, 0)
     narrow = task.model
     assert isinstance(narrow, NarrowNetwork)
     fitted = FittedTask(task, drawn_examples(task, 0)).model
@@ -126,7 +126,7 @@ def test_it_begins_at_what_the_encoder_says(features: BodyFeatures, tmp_path: Pa
 @pytest.mark.parametrize("net", ["dhnn", "baseline", "meshvae"])
 def test_codes_are_counted_anew_and_bodies_stay(features: BodyFeatures, tmp_path: Path, net: str) -> None:
     torch.manual_seed(0)
-    task = narrow_task(net, features, SIZES, tmp_path, 0)
+    _, task = network_and_task(net, features, SIZES, tmp_path, 0)
     fitted = FittedTask(task, drawn_examples(task, 0)).model
     with torch.no_grad():
         fitted.of_people.mul_(0.1).add_(0.3 * torch.randn(SIZES["shape"] + (SIZES["pose"] if net == "meshvae" else 0)))

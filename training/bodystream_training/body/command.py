@@ -161,14 +161,16 @@ class TrainBody(DeviceOptions):
                 place = (self.net, features, sizes, self.out, self.seed)
                 try:
                     with counted_progress(f"{self.net}, nearest", count_examples(features), console) as advance:
+                        if not fabric.is_global_zero:
+                            fabric.barrier()  # the first process seeks, the others read
+                        examples = nearest_examples(*place, lambda done: advance(done, ""))
                         if fabric.is_global_zero:
-                            nearest_examples(*place, lambda done: advance(done, ""))
-                        fabric.barrier()
+                            fabric.barrier()
                 except KeyboardInterrupt:
                     console.print("stopped; the same command goes on from there", soft_wrap=True)
                     return EXIT_INTERRUPTED
                 fitted = fitted_trainer(
-                    self.net, features, sizes, self.out, tensors, nearest_examples(*place), steps=fit_steps,
+                    self.net, features, sizes, self.out, tensors, examples, steps=fit_steps,
                     seed=self.seed, fabric=fabric, tensorboard=self.tensorboard,
                 )  # fmt: skip
                 with counted_progress(f"{self.net}, fitted", fitted.steps, console, done=fitted.step) as advance:

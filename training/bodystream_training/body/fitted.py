@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bodystream_training.body.data.features import BodyFeatures
-from bodystream_training.body.narrow import NarrowNetwork, NarrowTask, narrow_task
+from bodystream_training.body.narrow import NarrowNetwork, NarrowTask, network_and_task
 from bodystream_training.body.nearest import Examples
 from bodystream_training.body.tasks import HalfPosedTask
 from bodystream_training.loop import LoopConfig, Trainer
@@ -229,7 +229,7 @@ def fitted_trainer(
     """
 
     def make(_: torch.Generator) -> FittedTask:
-        task = narrow_task(net, features, sizes, folder, seed)
+        task = network_and_task(net, features, sizes, folder, seed)[1]
         task.model.load_state_dict({name: tensor.cpu() for name, tensor in narrow.items()})
         return FittedTask(task, examples)
 

@@ -25,7 +25,7 @@ from bodystream_training.checkpoints import save_checkpoint
 from bodystream_training.loop import LoopConfig, Trainer
 
 __all__ = [
-    "NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_task", "narrow_trainer", "network_and_task", "put_into",
+    "NarrowNetwork", "NarrowTask", "begin_narrow", "narrow_trainer", "network_and_task", "put_into",
     "save_narrow",
 ]  # fmt: skip
 
@@ -228,22 +228,10 @@ def narrow_trainer(
     """
 
     def make(_: torch.Generator) -> NarrowTask:
-        return narrow_task(net, features, sizes, folder, seed, on_step)
+        return network_and_task(net, features, sizes, folder, seed, on_step)[1]
 
     config = LoopConfig(steps=steps, batch=_BATCH, learning_rate=_RATE, seed=seed)
     return Trainer(make, folder / f"{net}-narrow.safetensors", config, fabric=fabric, tensorboard=tensorboard)
-
-
-def narrow_task(
-    net: str,
-    features: BodyFeatures,
-    sizes: dict[str, int],
-    folder: Path,
-    seed: int,
-    on_step: Callable[[str], None] = lambda _: None,
-) -> NarrowTask:
-    """The narrow part of a network before its training; arguments and errors as of `narrow_trainer`."""
-    return network_and_task(net, features, sizes, folder, seed, on_step)[1]
 
 
 def network_and_task(
@@ -254,7 +242,8 @@ def network_and_task(
     seed: int,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[BodyNetwork | MeshVae, NarrowTask]:
-    """A network whose components are found or read, and its `narrow_task`."""
+    """A network whose components are found or read, and the task of its narrow part before the training; arguments and
+    errors as of `narrow_trainer`."""
     model = first_network(net, features, sizes)
     numbers = cached_numbers(model, features, _components_file(folder, net), seed, on_step)
     return model, NarrowTask(model, numbers, features, asdict(model.config))

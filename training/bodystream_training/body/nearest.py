@@ -35,6 +35,7 @@ _VERTICES = 6.0
 """Share of vertices here beside that in components, where features count more."""
 _GRADIENTS = 6
 _BLOCK, _SAVED = 8, 400
+"""Bodies at once, and between two savings."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,11 @@ def nearest_examples(
         if facts.get("of") != digest or "rows" not in tensors or tensors["rows"].shape != rows.shape:
             raise InputError(f"{path} is not of this training: remove it, or give another --out")
         rows, done = tensors["rows"], int(facts["done"])
-    nearest, saved = NearestNumbers(model, task), done
     on_body(done)
+    nearest = NearestNumbers(model, task) if done < len(rows) else None
+    saved = done
     try:
-        while done < len(rows):
+        while nearest is not None and done < len(rows):
             some = range(done, min(done + _BLOCK, len(rows)))
             rows[done : some.stop], _ = nearest(start[done : some.stop], _features(task, drawn, some))
             done = some.stop
